@@ -1,0 +1,61 @@
+"""Whisper-style multitask speech recognition.
+
+    from mtasr import load_model
+
+    transcript = load_model("base").transcribe("interview.mp3")
+    for segment in transcript:
+        print(f"{segment.start:.2f} {segment.end:.2f} {segment.text}")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mtasr.decoding.engine import LanguageGuess
+    from mtasr.decoding.options import DecodingOptions
+    from mtasr.errors import MtasrError
+    from mtasr.transcribe import Model, Transcription, load_model
+    from mtasr.transcript import Segment, Transcript, Word
+
+__all__ = [
+    "DecodingOptions",
+    "LanguageGuess",
+    "Model",
+    "MtasrError",
+    "Segment",
+    "Transcript",
+    "Transcription",
+    "Word",
+    "__version__",
+    "load_model",
+]
+
+# Loaded on first use, so that `mtasr --version` does not pay for NumPy and CTranslate2.
+_HOMES = {
+    "DecodingOptions": "mtasr.decoding.options",
+    "LanguageGuess": "mtasr.decoding.engine",
+    "Model": "mtasr.transcribe",
+    "MtasrError": "mtasr.errors",
+    "Segment": "mtasr.transcript",
+    "Transcript": "mtasr.transcript",
+    "Transcription": "mtasr.transcribe",
+    "Word": "mtasr.transcript",
+    "load_model": "mtasr.transcribe",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mtasr' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

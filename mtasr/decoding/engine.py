@@ -1,0 +1,83 @@
+"""The seam between the decoding strategy and whatever runs the network.
+
+Everything above it (windows, fallback, long form, language, word times) is written against `Engine` alone, so the
+CTranslate2 engine, the torch reference and the fake in the tests are interchangeable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.decoding.options import DecodingOptions
+from mtasr.tokenizer import Tokenizer
+
+Float32Array = npt.NDArray[np.float32]
+
+#: Encoder output, kept by the engine in its own form (on its own device) and handed back to it unread.
+Encoded = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hypothesis:
+    """One decoded window: ids of text and timestamp tokens, without prompt and without end of text."""
+
+    tokens: tuple[int, ...]
+    #: Sum of log-probabilities over tokens and end of text, divided by their number.
+    avg_logprob: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageGuess:
+    """A language and how probable the model finds it."""
+
+    code: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """Which encoder frame each text token belongs to.
+
+    `token_indices` and `frame_indices` (equal length, both ascending) are the path of dynamic time warping
+    through cross-attention: frame_indices counts encoder frames of 0.02 s. `token_probs` has one
+    probability for each text token.
+    """
+
+    token_indices: npt.NDArray[np.int64]
+    frame_indices: npt.NDArray[np.int64]
+    token_probs: npt.NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """Runs one Whisper-style model. Implementations are safe to call from one thread at a time."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def n_mels(self) -> int:
+        """Mel bins the encoder takes: 80, or 128 from large-v3 on."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of prompt and text together that fit the decoder, 448 for the published models."""
+
+    def encode(self, features: Float32Array) -> Encoded:
+        """Encode log-mel features of shape (n_mels, frames), frames <= 3000 and even."""
+
+    def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
+        """All languages of a multilingual model, the most probable first."""
+
+    def generate(
+        self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
+    ) -> Hypothesis:
+        """Decode one window: beam search at temperature 0, the best of several samples above."""
+
+    def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
+        """Align text tokens with the first `frames` feature frames, after the start-of-transcript tokens `start`."""

@@ -1,0 +1,63 @@
+"""What every part exchanges: words, segments and the transcript, as frozen values in file time (seconds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word with its times in seconds from the start of the file.
+
+    `word` keeps its leading space, so that joining the words of a segment gives its text.
+    `probability` is the mean probability of its tokens, 0 to 1.
+    """
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of speech that the model wrote down in one go: 0 <= start < end <= duration.
+
+    `tokens` are text token ids without timestamps. `avg_logprob` (natural logarithm, per token),
+    `compression_ratio` (gzip, of the text), `no_speech_prob` and `temperature` describe the decoding of the
+    window that the segment came from. `words` is None unless word times were asked for.
+    """
+
+    id: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    temperature: float
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """The whole result for one recording.
+
+    `language` is a code such as "en": the language spoken (also when translating). `language_probability`
+    is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds.
+    """
+
+    language: str
+    language_probability: float
+    duration: float
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """All text, as the segments' texts joined."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self.segments)
