@@ -24,8 +24,8 @@ class Word:
 class Segment:
     """A stretch of speech that the model wrote down in one go: 0 <= start < end <= duration.
 
-    `tokens` are text token ids without timestamps. `avg_logprob` (natural logarithm, per token),
-    `compression_ratio` (gzip, of the text), `no_speech_prob` and `temperature` describe the decoding of the
+    `tokens` are its token ids, timestamp tokens included. `avg_logprob` (natural logarithm, per token),
+    `compression_ratio` (zlib, of the text), `no_speech_prob` and `temperature` describe the decoding of the
     window that the segment came from. `words` is None unless word times were asked for.
     """
 

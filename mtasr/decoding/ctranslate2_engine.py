@@ -1,0 +1,162 @@
+"""The fast engine: CTranslate2 on CPU (int8) or CUDA (int8_float16)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+
+from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess
+from mtasr.decoding.options import DecodingOptions
+from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
+from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
+
+#: What each device does best, the first that it supports.
+_PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("int8_float16", "int8_float32", "float16", "float32")}
+
+#: CTranslate2 seeds each worker thread when it first draws, so this makes sampling repeatable from run to run.
+_SEED = 20220921
+
+#: More threads than this gain nothing on a single window.
+_MOST_THREADS = 8
+
+
+def choose_device(device: str) -> tuple[str, int | None]:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has, and its index if given.
+
+    Raises `DeviceError` when there is none, `UsageError` for another name.
+    """
+    name, _, index = device.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
+        raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+    gpus = ctranslate2.get_cuda_device_count()
+    if name == "auto":
+        return ("cuda" if gpus else "cpu"), None
+    if name == "cuda" and not gpus:
+        raise DeviceError("no CUDA device was found on this machine; use --device cpu")
+    if index and int(index) >= gpus:
+        raise DeviceError(f"there is no CUDA device {index}; this machine has {gpus}, counted from 0")
+    return name, int(index) if index else None
+
+
+def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -> str:
+    """The precision to compute in; "auto" is the best that the device supports.
+
+    Raises `DeviceError`, naming the supported ones, when the device cannot compute in that precision.
+    """
+    supported = ctranslate2.get_supported_compute_types(device, device_index)
+    if compute_type == "auto":
+        return next(name for name in _PREFERRED[device] if name in supported)
+    if compute_type != "default" and compute_type not in supported:
+        raise DeviceError(
+            f"this machine's {device} cannot compute in {compute_type!r}; it can in {', '.join(sorted(supported))}"
+        )
+    return compute_type
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class CTranslate2Engine:
+    """Runs a CTranslate2 model folder. `threads` is for one window on the CPU; 0 takes the machine's cores, up to 8.
+
+    Raises `ModelIntegrityError` for a folder that CTranslate2 cannot load and `DeviceError` for a device or
+    precision that this machine does not have.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        device_index: int = 0,
+        compute_type: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        if threads < 0:
+            raise UsageError(f"threads is at least 0, not {threads}")
+        self.device, index = choose_device(device)
+        device_index = device_index if index is None else index
+        self.compute_type = choose_compute_type(compute_type, self.device, device_index)
+        self.tokenizer = Tokenizer.from_folder(folder)
+        ctranslate2.set_random_seed(_SEED)
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(folder),
+                device=self.device,
+                device_index=device_index,
+                compute_type=self.compute_type,
+                intra_threads=threads or min(available_cores(), _MOST_THREADS),
+            )
+        except (RuntimeError, ValueError, MemoryError) as exc:
+            reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+            if self.device == "cuda" and "CUDA" in reason.upper():
+                raise DeviceError(f"cannot use the CUDA device: {reason}; use --device cpu") from exc
+            raise ModelIntegrityError(f"{folder}: cannot load the model: {reason}") from exc
+        self.max_length = 448
+
+    @property
+    def n_mels(self) -> int:
+        return int(self._model.n_mels)
+
+    def encode(self, features: Float32Array) -> Encoded:
+        frames = features.shape[1]
+        # Encoder output as long as there are mel bins would be taken for raw features: one frame more avoids it.
+        padding = frames % 2 + (2 if (frames + 1) // 2 == self.n_mels else 0)
+        if padding:
+            features = np.pad(features, ((0, 0), (0, padding)), mode="edge")
+        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[np.newaxis]))
+        return self._model.encode(view)
+
+    def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
+        guesses = self._model.detect_language(encoded)[0]
+        return [LanguageGuess(token.strip("<|>"), float(probability)) for token, probability in guesses]
+
+    def generate(
+        self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
+    ) -> Hypothesis:
+        if temperature > 0:
+            search = {
+                "beam_size": 1,
+                "num_hypotheses": options.best_of,
+                "sampling_topk": 0,
+                "sampling_temperature": temperature,
+            }
+        else:
+            search = {"beam_size": options.beam_size, "patience": options.patience}
+        result = self._model.generate(
+            encoded,
+            [list(prompt)],
+            **search,
+            length_penalty=options.length_penalty,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            max_length=self.max_length,
+            return_scores=True,
+            return_no_speech_prob=True,
+            max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
+            suppress_blank=options.suppress_blank,
+            suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
+        )[0]
+        tokens = result.sequences_ids[0]
+        # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
+        total = result.scores[0] * len(tokens) ** options.length_penalty
+        return Hypothesis(
+            tokens=tuple(tokens),
+            avg_logprob=float(total / (len(tokens) + 1)),
+            no_speech_prob=float(result.no_speech_prob),
+        )
+
+    def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
+        result = self._model.align(encoded, list(start), [list(text_tokens)], frames)[0]
+        pairs = np.asarray(result.alignments, dtype=np.int64).reshape(-1, 2)
+        return Alignment(
+            token_indices=pairs[:, 0],
+            frame_indices=pairs[:, 1],
+            token_probs=np.asarray(result.text_token_probs, dtype=np.float64),
+        )

@@ -1,0 +1,125 @@
+"""When each word was spoken, from the decoder's cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtasr.decoding.engine import Encoded, Engine
+from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.segments import fit_times
+from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
+from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
+from mtasr.transcript import Word
+
+#: Marks that end a sentence; the pause after them is often counted to the word.
+_SENTENCE_ENDS = ".。!！?？"
+
+#: A word is not longer than this many times the median word, nor (for the median) than `_TYPICAL_WORD` seconds.
+_LONGEST_RATIO = 2.0
+_TYPICAL_WORD = 0.7
+
+
+def find_word_times(
+    engine: Engine,
+    encoded: Encoded,
+    groups: Sequence[Sequence[int]],
+    language: str,
+    options: DecodingOptions,
+    frames: int,
+) -> list[tuple[Word, ...]]:
+    """Words of each group of tokens (a segment each), with times in seconds from the start of the window.
+
+    `frames` is the number of feature frames that hold audio. All groups are aligned together, as they were decoded.
+    """
+    tokenizer = engine.tokenizer
+    texts = [[token for token in group if token < tokenizer.eot] for group in groups]
+    tokens = [token for text in texts for token in text]
+    if not tokens:
+        return [() for _ in groups]
+    start = tokenizer.sot_sequence(language, options.task)
+    alignment = engine.align(encoded, start, tokens, frames)
+    starts = _token_starts(alignment.token_indices, alignment.frame_indices, len(tokens), frames)
+    position, result = 0, []
+    for text in texts:
+        cut = split_words(tokenizer, text, "en" if options.task == "translate" else language)
+        merged = merge_punctuation(cut, options.prepend_punctuations, options.append_punctuations)
+        spoken = [_spoken_part(tokenizer, word) for word in merged]
+        result.append(_times(merged, spoken, starts[position:], alignment.token_probs[position:]))
+        position += len(text)
+    return _shorten(result)
+
+
+def _token_starts(
+    token_indices: np.ndarray[tuple[int], np.dtype[np.int64]],
+    frame_indices: np.ndarray[tuple[int], np.dtype[np.int64]],
+    count: int,
+    frames: int,
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Seconds at which the path first reaches each token; one more entry for the end of the last token."""
+    end = frames // 2
+    first = np.full(count + 1, end, dtype=np.int64)
+    inside = token_indices <= count
+    np.minimum.at(first, token_indices[inside], frame_indices[inside])
+    # A token that the path skips begins where the next one does.
+    ascending = np.minimum.accumulate(first[::-1])[::-1]
+    return ascending * TIMESTAMP_STEP
+
+
+def _spoken_part(tokenizer: Tokenizer, word: WordTokens) -> tuple[int, int]:
+    """Which tokens of the word are said: marks at its edges are not, and the pause they stand for is none of it."""
+    texts = tokenizer.decode_groups([token] for token in word.tokens)
+    said = [index for index, text in enumerate(texts) if not text or any(map(str.isalnum, text))]
+    return (said[0], said[-1] + 1) if said else (0, len(texts))
+
+
+def _times(
+    words: Sequence[WordTokens],
+    spoken: Sequence[tuple[int, int]],
+    starts: np.ndarray[tuple[int], np.dtype[np.float64]],
+    probabilities: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> tuple[Word, ...]:
+    timed, begin = [], 0
+    for word, (first, last) in zip(words, spoken, strict=True):
+        said = slice(begin + first, begin + last)
+        timed.append(
+            Word(
+                word=word.text,
+                start=float(starts[said.start]),
+                end=float(starts[said.stop]),
+                probability=float(np.mean(probabilities[said])),
+            )
+        )
+        begin += len(word.tokens)
+    return tuple(timed)
+
+
+def _shorten(groups: Sequence[tuple[Word, ...]]) -> list[tuple[Word, ...]]:
+    """Take pauses off the words beside them: the path of an alignment has no place for silence but a word."""
+    lengths = [word.end - word.start for group in groups for word in group if word.end > word.start]
+    if not lengths:
+        return list(groups)
+    longest = _LONGEST_RATIO * min(_TYPICAL_WORD, float(np.median(lengths)))
+    return [
+        tuple(_shortened(word, longest, first=index == 0) for index, word in enumerate(group)) for group in groups
+    ]
+
+
+def _shortened(word: Word, longest: float, *, first: bool) -> Word:
+    start, end = word.start, word.end
+    if end - start > longest:
+        if first:  # The pause lies before the first word of a segment, and after the last word of a sentence.
+            start = end - longest
+        elif word.word.rstrip()[-1:] in _SENTENCE_ENDS:
+            end = start + longest
+    return Word(word=word.word, start=start, end=end, probability=word.probability)
+
+
+def fit_words(words: Sequence[Word], offset: float, earliest: float, latest: float) -> tuple[Word, ...]:
+    """Move words from window time to file time, one after the other within [earliest, latest]."""
+    spans = fit_times([(offset + word.start, offset + word.end) for word in words], earliest, latest)
+    return tuple(
+        Word(word=word.word, start=round(start, 3), end=round(end, 3), probability=word.probability)
+        for word, (start, end) in zip(words, spans, strict=True)
+    )

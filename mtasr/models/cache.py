@@ -1,0 +1,207 @@
+"""The folder where models live once they were downloaded or unpacked.
+
+    $MTASR_CACHE, or models/ in the user's cache folder
+        base@ebe41f70d5b6/                  a model: name @ first digits of the revision
+            model.bin config.json ... mtasr.json
+        .base@ebe41f70d5b6.partial/         one that is being written
+        .base.lock                          held while it is written or removed
+
+A model is assembled in a `.partial` folder and then renamed, in one step, so that a model folder is either whole
+or not there. What a killed process leaves is a `.partial` folder, which the next install of that model removes.
+Reading takes no lock and writes nothing: a cache may be on a read-only disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from mtasr.errors import ModelError, ModelIntegrityError
+from mtasr.models.folder import ALLOWED, MANIFEST, FileRecord, Manifest, changed_sizes
+
+_PARTIAL = ".partial"
+
+
+def root() -> Path:
+    """The cache folder; it need not exist."""
+    if configured := os.environ.get("MTASR_CACHE"):
+        return Path(configured).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mtasr", appauthor=False)) / "models"
+
+
+def slug(name: str) -> str:
+    """The form a model name or `owner/name` has in a file name."""
+    return name.replace("/", "--")
+
+
+def location(name: str, revision: str) -> Path:
+    return root() / f"{slug(name)}@{revision[:12]}"
+
+
+def copies(name: str) -> list[Path]:
+    """All cached revisions of a model, the newest first."""
+    prefix = slug(name) + "@"
+    return [path for path in all_copies() if path.name.startswith(prefix)]
+
+
+def all_copies() -> list[Path]:
+    """Every model in the cache, the newest first."""
+    try:
+        found = [path for path in root().iterdir() if "@" in path.name and not path.name.startswith(".")]
+        return sorted((path for path in found if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+
+
+def intact(folder: Path) -> bool:
+    """Whether the folder is there and passes the quick check."""
+    try:
+        return folder.is_dir() and not changed_sizes(folder, Manifest.read(folder))
+    except ModelIntegrityError:
+        return False
+
+
+def require_intact(folder: Path, name: str) -> Path:
+    """The folder, after the quick check. Raises ModelIntegrityError, with the way out."""
+    try:
+        problems = changed_sizes(folder, Manifest.read(folder))
+    except ModelIntegrityError as exc:
+        problems = [str(exc)]
+    if problems:
+        advice = f"`mtasr models pull --force {name}` installs it anew"
+        raise ModelIntegrityError(f"the copy of {name} in {folder} is damaged: {', '.join(problems)}; {advice}")
+    return folder
+
+
+class Staging:
+    """A folder under construction: what `install` hands to whoever has the bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records: dict[str, FileRecord] = {}
+
+    def write(self, name: str, blocks: Iterable[bytes]) -> FileRecord:
+        """Write a file as its bytes arrive, and return what arrived. An error leaves no file behind.
+
+        `blocks` must raise nothing but ModelErrors: any OSError here counts as one of the disk.
+        """
+        if name not in ALLOWED:
+            raise ValueError(f"{name!r} is not a file of a model")
+        path = self.folder / name
+        digest, size = hashlib.sha256(), 0
+        try:
+            with _disk(path), path.open("xb") as stream:
+                for block in blocks:
+                    stream.write(block)
+                    digest.update(block)
+                    size += len(block)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self.records[name] = FileRecord(size, digest.hexdigest())
+        return self.records[name]
+
+
+def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None], *, replace: bool = False) -> Path:
+    """Install one model and return its folder.
+
+    `fill` writes the files and raises if one of them is wrong. It is not called when another process has installed
+    the model in the meantime, unless `replace` asks for a fresh copy. Raises ModelError if the cache cannot be written.
+    """
+    final = location(name, revision)
+    with _lock(name):
+        if not replace and intact(final):
+            return final
+        partial = final.with_name(f".{final.name}{_PARTIAL}")
+        try:
+            with _disk(partial):
+                _sweep(name)
+                partial.mkdir()
+            staging = Staging(partial)
+            fill(staging)
+            with _disk(partial):
+                _write_manifest(partial, Manifest(repo, revision, staging.records))
+                _discard(final)
+                partial.rename(final)
+                _fsync_folder(final.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def remove(name: str) -> list[Path]:
+    """Remove all cached revisions of a model; the folders that were removed."""
+    if not copies(name):
+        return []
+    with _lock(name):
+        found = copies(name)
+        with _disk(root()):
+            _sweep(name)
+            for folder in found:
+                _discard(folder)
+    return found
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    with (folder / MANIFEST).open("xb") as stream:
+        stream.write(manifest.dump())
+        stream.flush()
+        os.fsync(stream.fileno())
+    _fsync_folder(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a model so that no half of it is ever visible: rename first, then delete."""
+    if not folder.exists():
+        return
+    doomed = folder.with_name(f".{folder.name}.old{_PARTIAL}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _sweep(name: str) -> None:
+    """Remove what a killed process left. Only under the lock, or it would remove what another is writing."""
+    for path in root().iterdir():
+        if path.name.startswith(f".{slug(name)}@") and path.name.endswith(_PARTIAL):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _lock(name: str) -> Iterator[None]:
+    from filelock import FileLock  # here because it imports asyncio, which every `mtasr --help` would pay for
+
+    lock = FileLock(root() / f".{slug(name)}.lock")
+    with _disk(root()):
+        root().mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn what the disk complains about into one line."""
+    try:
+        yield
+    except OSError as exc:
+        raise ModelError(f"cannot write to the model cache: {path}: {exc.strerror or exc}") from exc

@@ -1,0 +1,117 @@
+"""What a model folder holds, and how to tell whether it still holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mtasr.errors import ModelIntegrityError
+
+REQUIRED = ("config.json", "model.bin")
+#: Large-v3 and later have the first, the others the second; CTranslate2 reads both.
+VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+OPTIONAL = ("tokenizer.json", "preprocessor_config.json")
+#: The only names that are ever written into the cache.
+ALLOWED = frozenset((*REQUIRED, *VOCABULARIES, *OPTIONAL))
+MANIFEST = "mtasr.json"
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of a file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Where a cached model came from, and what each of its files was when it arrived."""
+
+    repo: str
+    revision: str
+    files: Mapping[str, FileRecord]
+
+    def dump(self) -> bytes:
+        files = {name: asdict(record) for name, record in sorted(self.files.items())}
+        document = {"version": 1, "repo": self.repo, "revision": self.revision, "files": files}
+        return (json.dumps(document, indent=2) + "\n").encode()
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the manifest of a cached model. Raises ModelIntegrityError if it is missing or damaged."""
+        try:
+            document: Any = json.loads((folder / MANIFEST).read_bytes())
+            records = {
+                name: FileRecord(int(each["size"]), str(each["sha256"])) for name, each in document["files"].items()
+            }
+            manifest = cls(str(document["repo"]), str(document["revision"]), records)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise ModelIntegrityError(f"{folder / MANIFEST} is missing or damaged") from exc
+        if not set(records) <= ALLOWED:
+            raise ModelIntegrityError(f"{folder / MANIFEST} names a file that no model has")
+        return manifest
+
+
+def check(folder: Path) -> Path:
+    """The folder itself, if it has what CTranslate2 needs; else ModelIntegrityError naming all that is missing."""
+    missing = [name for name in REQUIRED if not _has(folder / name)]
+    if not any(_has(folder / name) for name in VOCABULARIES):
+        missing.append(" or ".join(VOCABULARIES))
+    if missing:
+        raise ModelIntegrityError(f"{folder} is not a CTranslate2 model: missing or empty: {', '.join(missing)}")
+    return folder
+
+
+def _has(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def changed_sizes(folder: Path, manifest: Manifest) -> list[str]:
+    """The quick check: what is missing or has another size than when it arrived."""
+    problems = []
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif (size := path.stat().st_size) != record.size:
+            problems.append(f"{name} has {size} bytes instead of {record.size}")
+    return problems
+
+
+def differences(folder: Path, manifest: Manifest, pins: Mapping[str, str]) -> list[str]:
+    """The full check, which reads every byte: what is missing, changed, or should not be there.
+
+    `pins` are hashes from the registry; they also catch a folder that was changed together with its manifest.
+    """
+    problems = changed_sizes(folder, manifest)
+    complained = {problem.split()[0] for problem in problems}
+    for name, record in manifest.files.items():
+        if name in complained:
+            continue
+        actual = sha256_of(folder / name)
+        if actual != record.sha256:
+            problems.append(f"{name} has changed: SHA-256 {actual} instead of {record.sha256}")
+        elif actual != pins.get(name, actual):
+            problems.append(f"{name} is not the published file: SHA-256 {actual} instead of {pins[name]}")
+    extra = {path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST}
+    return problems + [f"{name} does not belong to the model" for name in sorted(extra)]
+
+
+def sha256_of(*parts: Path) -> str:
+    """SHA-256 of the files one after the other. Raises ModelIntegrityError if one cannot be read."""
+    digest = hashlib.sha256()
+    for path in parts:
+        try:
+            with path.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+        except OSError as exc:
+            raise ModelIntegrityError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""What `mtasr models` does: list, pull, verify and remove, as functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mtasr.errors import ModelIntegrityError, ModelNotFoundError
+from mtasr.models import cache, embedded, folder, registry
+from mtasr.models.hub import Progress
+from mtasr.models.resolve import install, install_repo, is_repo
+
+Where = Literal["cached", "packaged", "downloadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One line of `mtasr models list`."""
+
+    name: str
+    aliases: tuple[str, ...]
+    repo: str
+    #: None for a model that is not in the registry.
+    english_only: bool | None
+    #: Bytes, to download or on disk.
+    size: int
+    where: Where
+    #: The folder, of a cached model.
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What became of checking one copy of a model, byte for byte."""
+
+    #: The cached folder, or the folder of the installed package.
+    path: Path
+    #: One line for every file that is changed, missing or extra. Empty if all is well.
+    problems: tuple[str, ...]
+
+
+def list_models() -> list[ModelStatus]:
+    """The models of the registry in its order, then the other ones in the cache."""
+    named = [_status(spec) for spec in registry.MODELS.values()]
+    others = [_foreign(path) for path in cache.all_copies() if "--" in path.name.partition("@")[0]]
+    return named + sorted((each for each in others if each), key=lambda each: each.name)
+
+
+def _status(spec: registry.ModelSpec) -> ModelStatus:
+    cached = cache.location(spec.name, spec.revision)
+    where: Where = "cached" if cached.is_dir() else "packaged" if embedded.locate(spec.name) else "downloadable"
+    return ModelStatus(
+        name=spec.name,
+        aliases=spec.aliases,
+        repo=spec.repo,
+        english_only=spec.english_only,
+        size=spec.size,
+        where=where,
+        path=cached if where == "cached" else None,
+    )
+
+
+def _foreign(path: Path) -> ModelStatus | None:
+    try:
+        manifest = folder.Manifest.read(path)
+    except ModelIntegrityError:
+        return None
+    size = sum(record.size for record in manifest.files.values())
+    repo = manifest.repo
+    return ModelStatus(name=repo, aliases=(), repo=repo, english_only=None, size=size, where="cached", path=path)
+
+
+def pull(name: str, *, progress: Progress | None = None, force: bool = False) -> Path:
+    """Put a model into the cache and return its folder. A copy there is kept if it is whole, unless `force`.
+
+    For `owner/name` the hub is asked for the newest commit. Raises as `resolve` does.
+    """
+    if spec := registry.find(name):
+        # Looked at before anything else, so that it needs neither lock nor network nor a writable disk.
+        cached = cache.location(spec.name, spec.revision)
+        return cached if cache.intact(cached) and not force else install(spec, progress, replace=force)
+    if is_repo(name):
+        return install_repo(name, progress, replace=force)
+    raise registry.unknown(name)
+
+
+def verify(name: str) -> list[Verification]:
+    """Hash every file of the cached copies and of the installed package of a model.
+
+    Files are compared with what they were when they arrived, and with the registry. Raises ModelNotFoundError if
+    there is neither a copy nor a package.
+    """
+    spec = registry.find(name)
+    if spec is None and not is_repo(name):
+        raise registry.unknown(name)
+    results = [_verify_copy(path, spec) for path in cache.copies(spec.name if spec else name)]
+    files = embedded.locate(spec.name) if spec else None
+    if spec and files:
+        results.append(Verification(files["config.json"][0].parent, tuple(embedded.differences(spec, files))))
+    if not results:
+        raise ModelNotFoundError(f"the model {name} is neither in the cache nor installed as a package")
+    return results
+
+
+def _verify_copy(path: Path, spec: registry.ModelSpec | None) -> Verification:
+    try:
+        manifest = folder.Manifest.read(path)
+    except ModelIntegrityError as exc:
+        return Verification(path, (str(exc),))
+    # The registry's hashes are those of its own revision; an older copy only has its manifest.
+    pins = spec.sha256 if spec and manifest.revision == spec.revision else {}
+    return Verification(path, tuple(folder.differences(path, manifest, pins)))
+
+
+def copies(name: str) -> list[Path]:
+    """The folders that `remove` would delete."""
+    spec = registry.find(name)
+    return cache.copies(spec.name if spec else name)
+
+
+def remove(name: str) -> list[Path]:
+    """Delete all cached copies of a model; the folders that were deleted. Raises ModelNotFoundError if none was."""
+    spec = registry.find(name)
+    removed = cache.remove(spec.name if spec else name)
+    if not removed:
+        raise ModelNotFoundError(f"the model {name} is not in the cache")
+    return removed

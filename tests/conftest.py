@@ -1,0 +1,16 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of random models in the three published vocabulary layouts."""
+    root = tmp_path_factory.mktemp("models")
+    layouts = {"multilingual": 80, "english": 80, "large-v3": 128}
+    return {kind: make_tiny_model(root / kind, kind, n_mels) for kind, n_mels in layouts.items()}

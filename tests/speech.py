@@ -1,0 +1,90 @@
+"""Synthetic speech for tests and examples: sentences of our own, read aloud by espeak-ng."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import cache
+
+import espeakng_loader
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+
+# espeak-ng's speak_lib.h.
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_POSITION_CHARACTER = 1
+_CHARS_UTF8 = 1
+_PARAMETER_RATE = 1
+_PARAMETER_PITCH = 3
+_PARAMETER_WORD_GAP = 7
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+# The library has one global voice, so one sentence at a time.
+_lock = threading.Lock()
+
+
+def speak(
+    text: str, voice: str = "en-us", *, words_per_minute: int = 150, pitch: int = 50, word_gap: int = 0
+) -> npt.NDArray[np.float32]:
+    """`text` read by `voice` (such as "fr" or "en-us+f3"): mono float32 at 16 kHz, the same each time.
+
+    `pitch` runs from 0 to 100; `word_gap` is a pause between words in units of 10 ms.
+    """
+    with _lock:
+        return _Espeak.shared().speak(text, voice, words_per_minute, pitch, word_gap).copy()
+
+
+class _Espeak:
+    """The C library, which may be initialised only once in a process."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = espeakng_loader.get_data_path().encode()
+        self.rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0)
+        if self.rate <= 0:
+            raise RuntimeError(f"espeak_Initialize failed: {self.rate}")
+        self._pieces: list[npt.NDArray[np.int16]] = []
+        self._callback = _CALLBACK(self._collect)  # kept: the library calls it later
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    @classmethod
+    @cache
+    def shared(cls) -> _Espeak:
+        return cls()
+
+    def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
+        if samples and count > 0:
+            self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def speak(self, text: str, voice: str, rate: int, pitch: int, word_gap: int) -> npt.NDArray[np.float32]:
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice!r}")
+        for parameter, value in ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_WORD_GAP, word_gap)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        self._pieces.clear()
+        encoded = text.encode()
+        status = self._library.espeak_Synth(
+            encoded, ctypes.c_size_t(len(encoded) + 1), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
+        )
+        if status != 0:
+            raise RuntimeError(f"espeak_Synth failed: {status}")
+        samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
+        return resample(samples.astype(np.float64) / 32768.0, self.rate, SAMPLE_RATE).astype(np.float32)
+
+
+def resample(samples: npt.NDArray[np.float64], rate: int, new_rate: int) -> npt.NDArray[np.float64]:
+    """The whole signal through one FFT: an ideal low-pass filter, which is exact and fast enough for seconds.
+
+    The signal is padded with silence to a length that both rates divide into, so the result starts in step.
+    """
+    if not samples.size:
+        return samples
+    seconds = -(-samples.size // rate) + 1
+    spectrum = np.fft.rfft(samples, seconds * rate)
+    spectrum = spectrum[: seconds * new_rate // 2 + 1]
+    resampled = np.fft.irfft(spectrum, seconds * new_rate) * (new_rate / rate)
+    return resampled[: round(samples.size * new_rate / rate)]
