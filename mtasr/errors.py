@@ -70,4 +70,4 @@ class ModelIntegrityError(ModelError):
 
 
 class DeviceError(ModelError):
-    """This machine cannot run the model on that device or in that precision."""
+    """The model cannot run on that device, or in that precision, on this machine."""

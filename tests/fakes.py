@@ -43,9 +43,7 @@ class FakeEngine:
     def detect_language(self, encoded: int) -> list[LanguageGuess]:
         return [LanguageGuess("fr", 0.75), LanguageGuess("en", 0.25)]
 
-    def generate(
-        self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float
-    ) -> Hypothesis:
+    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
         self.calls.append(Call(tuple(prompt), temperature, encoded))
         return self.script[encoded](temperature)
 

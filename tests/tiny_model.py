@@ -28,7 +28,9 @@ def make_tiny_model(folder: Path, kind: str = "multilingual", n_mels: int = 80, 
     spec.decoder.position_encodings.encodings = rng.normal(0, 0.1, (448, _WIDTH)).astype(np.float32)
     model_spec.visit_spec(spec, fill)
     index = {token: i for i, token in enumerate(tokens)}
-    spec.config.lang_ids = [i for token, i in index.items() if index["<|startoftranscript|>"] < i < index["<|translate|>"]]
+    spec.config.lang_ids = [
+        i for token, i in index.items() if index["<|startoftranscript|>"] < i < index["<|translate|>"]
+    ]
     spec.config.suppress_ids = [1, 2, 7]
     spec.config.suppress_ids_begin = [index["Ġ"], index["<|endoftext|>"]]
     spec.config.alignment_heads = [(0, 0), (0, 1)]
@@ -40,7 +42,7 @@ def make_tiny_model(folder: Path, kind: str = "multilingual", n_mels: int = 80, 
     return folder
 
 
-def _shapes(n_vocab: int, n_mels: int):  # noqa: ANN202
+def _shapes(n_vocab: int, n_mels: int):
     width = _WIDTH
     by_ending = {
         "conv1/weight": (width, n_mels, 3),

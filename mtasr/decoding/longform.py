@@ -89,11 +89,10 @@ class LongForm:
             return [], len(samples)
         seconds = len(samples) / SAMPLE_RATE
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)
-        segments = self._segments(pieces, decoded, seek / SAMPLE_RATE, seconds)
+        segments = self._segments(pieces, decoded, seek / SAMPLE_RATE, advance)
         if self.options.word_timestamps and segments:
-            segments = self._with_words(segments, encoded, seek / SAMPLE_RATE, seconds)
-        if segments:
-            self._last_end = segments[-1].end
+            segments = self._with_words(segments, encoded, seek / SAMPLE_RATE, advance)
+        self._last_end = segments[-1].end if segments else self._last_end
         self._remember(segments, decoded.temperature)
         return segments, min(round(advance * SAMPLE_RATE), len(samples))
 
@@ -112,11 +111,11 @@ class LongForm:
         else:
             self._previous = []
 
-    def _segments(self, pieces: Sequence[Piece], decoded: Decoded, offset: float, seconds: float) -> list[Segment]:
+    def _segments(self, pieces: Sequence[Piece], decoded: Decoded, offset: float, reach: float) -> list[Segment]:
         texts = self.tokenizer.decode_groups(piece.tokens for piece in pieces)
         spoken = [(piece, text) for piece, text in zip(pieces, texts, strict=True) if text.strip()]
         spans = fit_times(
-            [(offset + piece.start, offset + piece.end) for piece, _ in spoken], self._last_end, offset + seconds
+            [(offset + piece.start, offset + piece.end) for piece, _ in spoken], self._last_end, offset + reach
         )
         segments = []
         for (piece, text), (start, end) in zip(spoken, spans, strict=True):
@@ -136,20 +135,15 @@ class LongForm:
             self._count += 1
         return segments
 
-    def _with_words(
-        self, segments: Sequence[Segment], encoded: Encoded, offset: float, seconds: float
-    ) -> list[Segment]:
+    def _with_words(self, segments: Sequence[Segment], encoded: Encoded, offset: float, reach: float) -> list[Segment]:
         """The same segments with words, each beginning with its first word and ending with its last."""
-        frames = round(seconds * SAMPLE_RATE) // HOP_LENGTH
+        frames = round(reach * SAMPLE_RATE) // HOP_LENGTH
         groups = [segment.tokens for segment in segments]
-        words = find_word_times(self.engine, encoded, groups, self.language, self.options, frames)
-        timed, earliest = [], self._last_end
-        for segment, found in zip(segments, words, strict=True):
-            fitted = fit_words(found, offset, earliest, offset + seconds)
-            if fitted:
-                segment = replace(segment, start=fitted[0].start, end=fitted[-1].end, words=fitted)
-                earliest = segment.end
-            else:
-                segment = replace(segment, words=())
-            timed.append(segment)
-        return timed
+        words = find_word_times(
+            self.engine, encoded, groups, language=self.language, options=self.options, frames=frames
+        )
+        fitted = fit_words(words, offset, self._last_end, offset + reach)
+        return [
+            replace(segment, start=found[0].start, end=found[-1].end, words=found) if found else segment
+            for segment, found in zip(segments, fitted, strict=True)
+        ]

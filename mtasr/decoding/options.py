@@ -72,20 +72,17 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         if self.task not in ("transcribe", "translate"):
             raise UsageError(f"task is 'transcribe' or 'translate', not {self.task!r}")
-        for name in ("beam_size", "best_of"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("patience", "repetition_penalty"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is above 0, not {getattr(self, name)}")
-        if self.no_repeat_ngram_size < 0:
-            raise UsageError(f"no_repeat_ngram_size is at least 0, not {self.no_repeat_ngram_size}")
-        if not self.temperature:
-            raise UsageError("temperature needs at least one value")
-        for value in self.temperature:
-            if not 0.0 <= value <= 2.0:
-                raise UsageError(f"temperature is between 0 and 2, not {value}")
-        if self.no_speech_threshold is not None and not 0.0 <= self.no_speech_threshold <= 1.0:
-            raise UsageError(f"no_speech_threshold is between 0 and 1, not {self.no_speech_threshold}")
-        if not 0.0 <= self.max_initial_timestamp <= 30.0:
-            raise UsageError(f"max_initial_timestamp is between 0 and 30 s, not {self.max_initial_timestamp}")
+        self._check("beam_size", self.beam_size >= 1, "at least 1")
+        self._check("best_of", self.best_of >= 1, "at least 1")
+        self._check("patience", self.patience > 0, "above 0")
+        self._check("repetition_penalty", self.repetition_penalty > 0, "above 0")
+        self._check("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "at least 0")
+        heat = self.temperature
+        self._check("temperature", bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2")
+        silence = self.no_speech_threshold
+        self._check("no_speech_threshold", silence is None or 0 <= silence <= 1, "between 0 and 1")
+        self._check("max_initial_timestamp", 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds")
+
+    def _check(self, name: str, fine: bool, rule: str) -> None:
+        if not fine:
+            raise UsageError(f"{name} is {rule}, not {getattr(self, name)}")

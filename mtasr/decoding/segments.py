@@ -42,7 +42,7 @@ def split_at_timestamps(
         start = tokenizer.seconds(part[0]) if tokenizer.is_timestamp(part[0]) else 0.0
         pieces.append(Piece(start=start, end=tokenizer.seconds(part[-1]), tokens=part))
         begin = end
-    advance = window_seconds if closed else pieces[-1].end
+    advance = window_seconds if closed else min(max(piece.end for piece in pieces), window_seconds)
     # A window whose only closed piece ends at 0 would be decoded for ever.
     return pieces, advance if advance > 0 else window_seconds
 
@@ -57,8 +57,7 @@ def fit_times(spans: Sequence[tuple[float, float]], earliest: float, latest: flo
     fitted = []
     for index, (start, end) in enumerate(spans):
         last_end = latest - shortest * (len(spans) - 1 - index)
-        start = max(earliest, min(start, last_end - shortest))
-        end = min(max(end, start + shortest), last_end)
-        fitted.append((start, end))
-        earliest = end
+        fitted_start = max(earliest, min(start, last_end - shortest))
+        earliest = min(max(end, fitted_start + shortest), last_end)
+        fitted.append((fitted_start, earliest))
     return fitted

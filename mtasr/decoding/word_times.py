@@ -25,6 +25,7 @@ def find_word_times(
     engine: Engine,
     encoded: Encoded,
     groups: Sequence[Sequence[int]],
+    *,
     language: str,
     options: DecodingOptions,
     frames: int,
@@ -101,9 +102,7 @@ def _shorten(groups: Sequence[tuple[Word, ...]]) -> list[tuple[Word, ...]]:
     if not lengths:
         return list(groups)
     longest = _LONGEST_RATIO * min(_TYPICAL_WORD, float(np.median(lengths)))
-    return [
-        tuple(_shortened(word, longest, first=index == 0) for index, word in enumerate(group)) for group in groups
-    ]
+    return [tuple(_shortened(word, longest, first=index == 0) for index, word in enumerate(group)) for group in groups]
 
 
 def _shortened(word: Word, longest: float, *, first: bool) -> Word:
@@ -116,10 +115,16 @@ def _shortened(word: Word, longest: float, *, first: bool) -> Word:
     return Word(word=word.word, start=start, end=end, probability=word.probability)
 
 
-def fit_words(words: Sequence[Word], offset: float, earliest: float, latest: float) -> tuple[Word, ...]:
-    """Move words from window time to file time, one after the other within [earliest, latest]."""
-    spans = fit_times([(offset + word.start, offset + word.end) for word in words], earliest, latest)
-    return tuple(
-        Word(word=word.word, start=round(start, 3), end=round(end, 3), probability=word.probability)
-        for word, (start, end) in zip(words, spans, strict=True)
-    )
+def fit_words(
+    groups: Sequence[Sequence[Word]], offset: float, earliest: float, latest: float
+) -> list[tuple[Word, ...]]:
+    """Move the words of a window's segments to file time, one after the other within [earliest, latest]."""
+    words = [word for group in groups for word in group]
+    spans = iter(fit_times([(offset + word.start, offset + word.end) for word in words], earliest, latest))
+    return [
+        tuple(
+            Word(word=word.word, start=round(start, 3), end=round(end, 3), probability=word.probability)
+            for word, (start, end) in zip(group, spans, strict=False)
+        )
+        for group in groups
+    ]

@@ -10,7 +10,8 @@ from mtasr.tokenizer import LANGUAGES, to_code
     ("text", "code"),
     [
         ("fr", "fr"), ("FR", "fr"), ("French", "fr"), (" russian ", "ru"), ("pt-BR", "pt"), ("zh_TW", "zh"),
-        ("mandarin", "zh"), ("Castilian", "es"), ("iw", "he"), ("nb-NO", "no"), ("haitian creole", "ht"), ("yue", "yue"),
+        ("mandarin", "zh"), ("Castilian", "es"), ("iw", "he"), ("nb-NO", "no"),
+        ("haitian creole", "ht"), ("yue", "yue"),
     ],
 )  # fmt: skip
 def test_codes_and_names(text: str, code: str) -> None:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+import pytest
+
+from mtasr.decoding.ctranslate2_engine import CTranslate2Engine, choose_compute_type, choose_device
+from mtasr.decoding.options import DecodingOptions
+from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_models: dict[str, Path]) -> CTranslate2Engine:
+    return CTranslate2Engine(tiny_models["multilingual"], device="cpu")
+
+
+def noise(n_mels: int, frames: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n_mels, frames)).astype(np.float32)
+
+
+def test_the_cpu_computes_in_int8(engine: CTranslate2Engine) -> None:
+    assert (engine.device, engine.compute_type, engine.n_mels) == ("cpu", "int8", 80)
+
+
+@pytest.mark.parametrize("frames", [2, 100, 101, 158, 159, 160, 161, 3000])
+def test_any_length_is_encoded(engine: CTranslate2Engine, frames: int) -> None:
+    # 160 frames give as many encoder frames as there are mel bins, which CTranslate2 takes for raw features.
+    encoded = engine.encode(noise(80, frames))
+    assert encoded.shape[2] == 16
+    assert encoded.shape[1] >= frames // 2
+    assert encoded.shape[1] != 80
+    hypothesis = engine.generate(encoded, engine.tokenizer.sot_sequence("en", "transcribe"), DecodingOptions(), 0.0)
+    assert hypothesis.avg_logprob < 0
+    assert 0 <= hypothesis.no_speech_prob <= 1
+
+
+def test_timestamps_start_and_rise(engine: CTranslate2Engine) -> None:
+    tokenizer = engine.tokenizer
+    encoded = engine.encode(noise(80, 300))
+    options = DecodingOptions(max_initial_timestamp=0.5)
+    tokens = engine.generate(encoded, tokenizer.sot_sequence("en", "transcribe"), options, 0.0).tokens
+    stamps = [tokenizer.seconds(token) for token in tokens if tokenizer.is_timestamp(token)]
+    assert tokenizer.is_timestamp(tokens[0])
+    assert stamps[0] <= 0.5
+    assert stamps == sorted(stamps)
+    assert not set(tokens) & {*tokenizer.never_text, tokenizer.no_timestamps}
+
+
+def test_suppressed_tokens_are_not_written(engine: CTranslate2Engine) -> None:
+    prompt = engine.tokenizer.sot_sequence("en", "transcribe", timestamps=False)
+    encoded = engine.encode(noise(80, 300))
+    plain = engine.generate(encoded, prompt, DecodingOptions(), 0.0).tokens
+    without = engine.generate(encoded, prompt, DecodingOptions(suppress_tokens=(-1, plain[0])), 0.0).tokens
+    assert plain[0] not in without
+
+
+def test_sampling_is_repeatable_from_run_to_run(tiny_models: dict[str, Path]) -> None:
+    def sample() -> tuple[int, ...]:
+        engine = CTranslate2Engine(tiny_models["english"], device="cpu")
+        options = DecodingOptions(best_of=2)
+        return engine.generate(
+            engine.encode(noise(80, 100)), engine.tokenizer.sot_sequence("en", "transcribe"), options, 1.0
+        ).tokens
+
+    assert sample() == sample()
+
+
+def test_languages_are_codes_with_probabilities(engine: CTranslate2Engine) -> None:
+    guesses = engine.detect_language(engine.encode(noise(80, 3000)))
+    assert len(guesses) == 99
+    assert sum(guess.probability for guess in guesses) == pytest.approx(1, abs=1e-3)
+    assert {guess.code for guess in guesses} == set(engine.tokenizer.language_tokens)
+    assert guesses == sorted(guesses, key=lambda guess: -guess.probability)
+
+
+def test_alignment_is_a_path(engine: CTranslate2Engine) -> None:
+    encoded = engine.encode(noise(80, 3000))
+    text = engine.tokenizer.encode(" the people said water")
+    alignment = engine.align(encoded, engine.tokenizer.sot_sequence("en", "transcribe"), text, 1000)
+    assert (np.diff(alignment.token_indices) >= 0).all()
+    assert (np.diff(alignment.frame_indices) >= 0).all()
+    assert alignment.frame_indices[-1] < 500
+    assert len(alignment.token_probs) == len(text)
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
+    assert choose_device("auto") == ("cpu", None)
+    with pytest.raises(DeviceError, match="no CUDA device was found"):
+        choose_device("cuda")
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
+    assert choose_device("auto") == ("cuda", None)
+    assert choose_device("cuda:1") == ("cuda", 1)
+    with pytest.raises(DeviceError, match="no CUDA device 2"):
+        choose_device("cuda:2")
+    for name in ("gpu", "cpu:1", "cuda:x", ""):
+        with pytest.raises(UsageError, match="device is auto"):
+            choose_device(name)
+
+
+def test_compute_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device, index: {"float32", "int8"})
+    assert choose_compute_type("auto", "cpu") == "int8"
+    assert choose_compute_type("auto", "cuda") == "float32"
+    with pytest.raises(DeviceError, match=r"cannot compute in 'float16'; it can in float32, int8"):
+        choose_compute_type("float16", "cpu")
+    monkeypatch.setattr(
+        ctranslate2, "get_supported_compute_types", lambda device, index: {"float32", "int8_float16", "float16"}
+    )
+    assert choose_compute_type("auto", "cuda") == "int8_float16"
+
+
+def test_a_damaged_model_is_one_clear_line(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    source = tiny_models["multilingual"]
+    for name in ("config.json", "vocabulary.json"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    (tmp_path / "model.bin").write_bytes((source / "model.bin").read_bytes()[:5000])
+    with pytest.raises(ModelIntegrityError, match="cannot load the model") as caught:
+        CTranslate2Engine(tmp_path)
+    assert "\n" not in str(caught.value)

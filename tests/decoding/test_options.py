@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from mtasr.decoding.options import DecodingOptions
+from mtasr.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": "summarise"}, {"beam_size": 0},
+        {"best_of": 0}, {"patience": 0.0}, {"repetition_penalty": -1.0},
+        {"no_repeat_ngram_size": -1}, {"temperature": ()}, {"temperature": (0.0, 3.0)}, {"temperature": (float("nan"),)},
+        {"no_speech_threshold": 1.5}, {"max_initial_timestamp": 31.0},
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=next(iter(changes))):
+        DecodingOptions(**changes)  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from fakes import FakeEngine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtasr.decoding.segments import Piece, fit_times, split_at_timestamps
+
+TOKENIZER = FakeEngine().tokenizer
+
+
+def split(text: str, seconds: float = 30.0) -> tuple[list[tuple[float, float, str]], float]:
+    tokens = TOKENIZER.encoding.encode(text, allowed_special="all")
+    pieces, advance = split_at_timestamps(tokens, TOKENIZER, seconds)
+    return [(p.start, p.end, TOKENIZER.decode(p.tokens)) for p in pieces], advance
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "advance"),
+    [
+        # One closed segment: everything was said, on to the next window.
+        ("<|0.00|> the day<|2.50|>", [(0.0, 2.5, " the day")], 30.0),
+        # Two closed segments, and the last one ends before the window does.
+        ("<|0.00|> the<|2.00|><|3.00|> day<|4.00|>", [(0.0, 2.0, " the"), (3.0, 4.0, " day")], 30.0),
+        # The window cuts the second segment: it is heard again, from where the first ended.
+        ("<|0.00|> the<|2.00|><|2.00|> day", [(0.0, 2.0, " the")], 2.0),
+        # The model closes and says that speech goes on.
+        ("<|0.00|> the<|2.00|><|2.00|>", [(0.0, 2.0, " the")], 2.0),
+        # No end: until the end of the window.
+        ("<|1.00|> the day", [(1.0, 30.0, " the day")], 30.0),
+        # No timestamps at all.
+        (" the day", [(0.0, 30.0, " the day")], 30.0),
+        ("", [(0.0, 30.0, "")], 30.0),
+        # Only the start, twice: it must not stand still.
+        ("<|0.00|><|0.00|>", [(0.0, 0.0, "")], 30.0),
+    ],
+)
+def test_cuts_and_advance(text: str, pieces: list[tuple[float, float, str]], advance: float) -> None:
+    assert split(text) == (pieces, advance)
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 200), st.integers(0, 1500).map(lambda n: TOKENIZER.timestamp_begin + n)), max_size=30
+    )
+)
+def test_any_tokens_advance_and_lose_nothing_before_it(tokens: list[int]) -> None:
+    pieces, advance = split_at_timestamps(tokens, TOKENIZER, 30.0)
+    assert 0 < advance <= 30.0
+    kept = [token for piece in pieces for token in piece.tokens]
+    assert kept == tokens[: len(kept)]
+    if advance == 30.0 and pieces[-1].end > 0:
+        cut_off = [token for token in tokens[len(kept) :] if not TOKENIZER.is_timestamp(token)]
+        assert not cut_off or pieces[-1].end == 30.0
+
+
+times = st.floats(-5, 40, allow_nan=False)
+
+
+@given(st.lists(st.tuples(times, times), max_size=40), st.floats(0, 20), st.floats(0.1, 30))
+def test_fitted_times_run_forwards(spans: list[tuple[float, float]], earliest: float, room: float) -> None:
+    latest = earliest + room
+    fitted = fit_times(spans, earliest, latest)
+    assert len(fitted) == len(spans)
+    before = earliest
+    for start, end in fitted:
+        assert before - 1e-9 <= start < end <= latest + 1e-9
+        before = end
+
+
+def test_good_times_are_left_alone() -> None:
+    spans = [(1.0, 2.0), (2.0, 3.5), (5.0, 9.0)]
+    assert fit_times(spans, 0.0, 10.0) == spans
+
+
+def test_pieces_are_values() -> None:
+    assert Piece(start=0.0, end=1.0, tokens=(1,)) == Piece(start=0.0, end=1.0, tokens=(1,))

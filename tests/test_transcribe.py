@@ -1,0 +1,108 @@
+"""From a file to a transcript, through the real engine with random weights, and through the fake one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEngine
+
+import mtasr
+from mtasr.audio import SAMPLE_RATE
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.transcribe import Model
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "interview.flac"
+
+
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["multilingual", "english", "large-v3"])
+def test_every_published_layout_runs_the_whole_path(kind: str, tiny_models: dict[str, Path]) -> None:
+    model = mtasr.load_model(tiny_models[kind], device="cpu", threads=1)
+    assert model.engine.n_mels == (128 if kind == "large-v3" else 80)
+    transcript = model.transcribe(EXAMPLE, temperature=(0.0,), beam_size=2, no_speech_threshold=None)
+    assert transcript.language in model.engine.tokenizer.language_tokens
+    assert transcript.duration == pytest.approx(12.47, abs=0.1)
+    assert transcript.segments
+    end = 0.0
+    for segment in transcript:
+        assert end <= segment.start < segment.end <= transcript.duration
+        end = segment.end
+
+
+def test_the_language_may_be_a_name(tiny_models: dict[str, Path]) -> None:
+    model = mtasr.load_model(tiny_models["large-v3"])
+    transcript = model.transcribe(noise(2), language="Cantonese", temperature=(0.0,))
+    assert (transcript.language, transcript.language_probability) == ("yue", 1.0)
+
+
+def test_an_english_only_model_says_so(tiny_models: dict[str, Path]) -> None:
+    model = mtasr.load_model(tiny_models["english"])
+    with pytest.raises(UsageError, match="English-only"):
+        model.transcribe(noise(1), language="fr")
+    with pytest.raises(UsageError, match="English-only"):
+        model.transcribe(noise(1), task="translate")
+    with pytest.raises(UsageError, match="English-only"):
+        model.detect_language(noise(1))
+
+
+def test_segments_come_as_they_are_known() -> None:
+    engine = FakeEngine()
+    engine.script = [
+        engine.says("<|0.00|> the<|30.00|>"),
+        engine.says("<|0.00|> day<|10.00|>"),
+    ]
+    with Model(engine).stream(noise(40)) as transcription:
+        assert (transcription.language, transcription.language_probability) == ("fr", 0.75)
+        assert transcription.total == 40.0
+        segments = iter(transcription)
+        assert next(segments).text == " the"
+        assert transcription.position == 30.0
+        assert len(engine.calls) == 1
+        transcript = transcription.transcript()
+    assert transcript.text == "the day"
+    assert [segment.text for segment in transcript] == [" the", " day"]
+    assert transcript.duration == 40.0
+    assert transcription.position == 40.0
+
+
+def test_no_audio_is_an_empty_transcript() -> None:
+    transcript = Model(FakeEngine()).transcribe(noise(0))
+    assert transcript.segments == ()
+    assert (transcript.text, transcript.duration, transcript.language_probability) == ("", 0.0, 0.0)
+
+
+def test_samples_that_are_no_numbers_are_silence(tiny_models: dict[str, Path]) -> None:
+    model = mtasr.load_model(tiny_models["multilingual"])
+    samples = noise(1)
+    samples[::7] = np.nan
+    samples[::11] = np.inf
+    assert np.isfinite(model.transcribe(samples, temperature=(0.0,)).language_probability)
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 100), np.float32), np.zeros(100, np.int16)])
+def test_other_arrays_are_refused(samples: np.ndarray) -> None:
+    with pytest.raises(InputError, match="16 kHz"):
+        Model(FakeEngine()).transcribe(samples)
+
+
+def test_unknown_options_and_languages_are_refused() -> None:
+    model = Model(FakeEngine())
+    with pytest.raises(UsageError, match="beam_sise"):
+        model.transcribe(noise(1), beam_sise=3)
+    with pytest.raises(UsageError, match="unknown language"):
+        model.transcribe(noise(1), language="klingon")
+    with pytest.raises(InputNotFoundError):
+        model.transcribe("no such file.wav")
+
+
+def test_the_package_exports_what_it_lists() -> None:
+    for name in mtasr.__all__:
+        assert getattr(mtasr, name) is not None
+    assert set(mtasr.__all__) <= set(dir(mtasr))
+    with pytest.raises(AttributeError):
+        mtasr.nothing  # noqa: B018
