@@ -10,8 +10,8 @@ from mtasr.errors import UsageError
     "changes",
     [
         {"task": "summarise"}, {"beam_size": 0},
-        {"best_of": 0}, {"patience": 0.0}, {"repetition_penalty": -1.0},
-        {"no_repeat_ngram_size": -1}, {"temperature": ()}, {"temperature": (0.0, 3.0)}, {"temperature": (float("nan"),)},
+        {"best_of": 0}, {"patience": 0.0}, {"repetition_penalty": -1.0}, {"no_repeat_ngram_size": -1},
+        {"temperature": ()}, {"temperature": (0.0, 3.0)}, {"temperature": (float("nan"),)},
         {"no_speech_threshold": 1.5}, {"max_initial_timestamp": 31.0},
     ],
 )  # fmt: skip

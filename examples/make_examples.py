@@ -1,0 +1,79 @@
+"""Write the recordings beside this file: `python examples/make_examples.py`.
+
+The sentences are ours and the voice is synthetic (espeak-ng), so the files carry no one's voice and no one's text.
+Needs the development tools (`pip install -e ".[dev]"`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.audio import find_ffmpeg
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from speech import SAMPLE_RATE, speak  # noqa: E402 - the tests' synthesiser, found through the line above
+
+PAUSE_SECONDS = 0.6
+
+# File -> voice, words a minute, sentences.
+EXAMPLES = {
+    "interview.flac": (
+        "en-us",
+        150,
+        (
+            "Good morning, and thank you for coming to talk with us today.",
+            "Could you tell us how you found the old boat on the river?",
+            "We were fishing near the bridge when my daughter saw it.",
+        ),
+    ),
+    "entrevista.flac": (
+        "es",
+        140,
+        ("Buenos días, quiero reservar una mesa para cuatro personas.",),
+    ),
+}
+
+
+def record(voice: str, words_per_minute: int, sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """The sentences with pauses between and around them."""
+    pause = np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE / 2), np.float32)
+    return np.concatenate(
+        [part for line in sentences for part in (pause, speak(line, voice, words_per_minute=words_per_minute), pause)]
+    )
+
+
+def write_flac(path: Path, samples: npt.NDArray[np.float32]) -> None:
+    """16 bits, without the tags that would make each run's file differ."""
+    command = [
+        find_ffmpeg(),
+        "-y",
+        "-nostdin",
+        "-loglevel",
+        "error",
+        "-f",
+        "f32le",
+        "-ar",
+        str(SAMPLE_RATE),
+        "-ac",
+        "1",
+    ]
+    command += ["-i", "pipe:0", "-bitexact", "-sample_fmt", "s16", "-compression_level", "12", f"file:{path}"]
+    subprocess.run(command, input=samples.tobytes(), check=True)
+
+
+def main() -> None:
+    for name, (voice, words_per_minute, sentences) in EXAMPLES.items():
+        samples = record(voice, words_per_minute, sentences)
+        write_flac(HERE / name, samples)
+        print(f"{name}: {samples.size / SAMPLE_RATE:.1f} s, {(HERE / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

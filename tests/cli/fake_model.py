@@ -1,0 +1,105 @@
+"""A model behind the face of `mtasr.transcribe.Model` that recognises what it is told to.
+
+Run as a program it is `mtasr` with this model, for the tests that need a process of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from click.testing import Result
+
+from mtasr.decoding.engine import LanguageGuess
+from mtasr.decoding.options import DecodingOptions
+from mtasr.transcript import Segment, Transcript
+
+#: Runs the command line in this process: run("transcribe", "a.wav").
+Run = Callable[..., Result]
+
+
+def segment(number: int, text: str) -> Segment:
+    return Segment(
+        id=number,
+        start=number * 2.0,
+        end=number * 2.0 + 2.0,
+        text=text,
+        tokens=(1,),
+        avg_logprob=-0.1,
+        compression_ratio=1.0,
+        no_speech_prob=0.0,
+        temperature=0.0,
+    )
+
+
+@dataclass
+class FakeModel:
+    texts: list[str] = field(default_factory=lambda: [" Hello there.", " How are you?"])
+    #: Source -> what it raises after the first segment.
+    errors: dict[str, BaseException] = field(default_factory=dict)
+    delay: float = 0.0
+    warnings: tuple[str, ...] = ()
+    loads: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
+
+    def load(self, name: str | None = None, **settings: Any) -> Self:
+        self.loads.append({"name": name} | settings)
+        return self
+
+    def stream(self, source: str, options: DecodingOptions) -> FakeTranscription:
+        self.calls.append((source, options))
+        return FakeTranscription(self, source)
+
+    def detect_language(self, source: str) -> list[LanguageGuess]:
+        if source in self.errors:
+            raise self.errors[source]
+        return [LanguageGuess("fr", 0.75), LanguageGuess("haw", 0.2), LanguageGuess("en", 0.05)]
+
+
+class FakeTranscription:
+    language = "fr"
+    language_probability = 0.75
+
+    def __init__(self, model: FakeModel, source: str) -> None:
+        self._model = model
+        self._source = source
+        self.position = 0.0
+        self.total: float | None = 2.0 * len(model.texts)
+        self.warnings = model.warnings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if "FAKE_TRACE" in os.environ:
+            sys.stderr.write("closed\n")
+
+    def __iter__(self) -> Iterator[Segment]:
+        for number, text in enumerate(self._model.texts):
+            time.sleep(self._model.delay if number else 0)
+            self.position = number * 2.0 + 2.0
+            yield segment(number, text)
+            if self._source in self._model.errors:
+                raise self._model.errors[self._source]
+
+    def transcript(self) -> Transcript:
+        return Transcript(
+            language="fr",
+            language_probability=0.75,
+            duration=2.0 * len(self._model.texts),
+            segments=tuple(segment(number, text) for number, text in enumerate(self._model.texts)),
+        )
+
+
+if __name__ == "__main__":
+    import mtasr.transcribe
+    from mtasr.cli import main
+
+    count = int(os.environ.get("FAKE_SEGMENTS", "2"))
+    texts = [f" Line {number} [bold]:smile:[/bold]" for number in range(count)]
+    mtasr.transcribe.load_model = FakeModel(texts, delay=float(os.environ.get("FAKE_DELAY", "0"))).load  # type: ignore[assignment]
+    main()

@@ -1,0 +1,167 @@
+"""What only a real process shows: start-up, signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FAKE = str(Path(__file__).with_name("fake_model.py"))
+
+
+def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", FAKE, *args]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["transcribe", "--help"], ["transcribe", "missing.wav"]])
+def test_start_up_loads_little(args: list[str]) -> None:
+    heavy = {"ctranslate2", "torch", "tiktoken", "rich", "requests"} | (
+        {"numpy"} if "missing.wav" not in args else set()
+    )
+    program = (
+        "import sys\nfrom mtasr.cli import main\n"
+        f"try: main({args!r})\n"
+        f"finally: sys.stderr.write('loaded:' + ','.join(sorted({heavy!r} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == (3 if "missing.wav" in args else 0)
+    assert done.stderr.endswith("loaded:"), done.stderr
+
+
+def test_help_is_fast() -> None:
+    def wall() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "mtasr", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    assert min(wall() for _ in range(3)) < 0.3
+
+
+def test_segments_come_as_they_are_recognised(folder: Path) -> None:
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="20")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "Line 0 [bold]:smile:[/bold]\n"
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_unwind(folder: Path, number: int, code: int) -> None:
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="20", FAKE_TRACE="1")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert errors.endswith("closed\n")
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in folder.iterdir()) == ["a.wav", "b.mp3", "c d.wav"]
+
+
+def test_a_closed_pipe_ends_quietly(folder: Path) -> None:
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="2000", FAKE_DELAY="0.001")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    assert process.wait(timeout=10) == 141
+    process.stderr.close()
+    assert "mtasr: error" not in errors
+    assert "Traceback" not in errors
+    assert "Errno" not in errors
+    assert not list(folder.glob("*.srt"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, FAKE, "transcribe", "-f", "srt", "a.wav"],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == "mtasr: error: standard output: No space left on device"
+
+
+def test_an_encoding_without_the_letters(folder: Path) -> None:
+    (folder / "日本.wav").write_bytes(b"sound")
+    done = subprocess.run(
+        [sys.executable, FAKE, "transcribe", "日本.wav"],
+        cwd=folder, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "\\u65e5" in done.stderr
+    assert (folder / "日本.srt").exists()
+
+
+def on_a_terminal(folder: Path, *args: str, **env: str) -> tuple[int, str]:
+    """Exit code and everything the terminal got, from stdout and stderr both, at 80 columns."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    settings = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"} | env
+    process = subprocess.Popen(
+        [sys.executable, FAKE, *args],
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if k != "NO_COLOR"} | settings,
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    output = b""
+    while True:
+        try:
+            block = os.read(leader, 65536)
+        except OSError:  # how Linux tells that the other end is closed
+            break
+        if not block:
+            break
+        output += block
+    os.close(leader)
+    return process.wait(timeout=10), output.decode()
+
+
+def test_a_terminal_gets_times_text_and_a_bar(folder: Path) -> None:
+    code, screen = on_a_terminal(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="0.3")
+    assert code == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    for number, times in enumerate(["00:00.000 --> 00:02.000", "00:02.000 --> 00:04.000", "00:04.000 --> 00:06.000"]):
+        assert f"[{times}]  Line {number} [bold]:smile:[/bold]\r\n" in plain
+    assert "67%  0:04/0:06" in plain
+    assert re.search(r"\d\.\dx  0:0\d left", plain)
+    assert "\x1b[36m[" in screen
+    assert screen.count("\x1b[?25h") >= screen.count("\x1b[?25l")  # the cursor is back
+    assert (folder / "a.srt").exists()
+
+
+def test_a_quiet_terminal_stays_empty(folder: Path) -> None:
+    assert on_a_terminal(folder, "transcribe", "--quiet", "a.wav") == (0, "")
+
+
+def test_verbose_false_leaves_the_bar(folder: Path) -> None:
+    code, screen = on_a_terminal(folder, "transcribe", "--verbose", "False", "a.wav", FAKE_DELAY="0.3")
+    assert code == 0
+    assert "Line 0" not in screen
+    assert "0:02/0:04" in screen
+
+
+def test_languages_on_a_terminal(folder: Path) -> None:
+    code, screen = on_a_terminal(folder, "detect-language", "-q", "a.wav")
+    assert code == 0
+    assert screen == "a.wav\r\n   75.0%  fr   French\r\n   20.0%  haw  Hawaiian\r\n    5.0%  en   English\r\n"

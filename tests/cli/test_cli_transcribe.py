@@ -1,0 +1,185 @@
+"""What `mtasr transcribe` writes and prints, with a fake model behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_model import FakeModel, Run
+
+from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
+
+
+def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
+    result = run("transcribe", "a.wav", "c d.wav")
+    assert result.exit_code == 0
+    assert result.stdout == "Hello there.\nHow are you?\n" * 2
+    assert "--model large-v3-turbo" in result.stderr
+    assert "a.wav: detected language French (fr, 75%)\n" in result.stderr
+    assert "wrote c d.srt\n" in result.stderr
+    assert (folder / "a.srt").read_bytes().startswith(b"1\n00:00:00,000 --> 00:00:02,000\nHello there.\n")
+
+
+def test_one_model_for_all_files(run: Run, model: FakeModel) -> None:
+    run("transcribe", "a.wav", "b.mp3", "c d.wav")
+    assert len(model.loads) == 1
+    assert len(model.calls) == 3
+
+
+def test_formats(run: Run, folder: Path) -> None:
+    args = ("-f", "json", "--output_format", "vtt", "-f", "json", "--output_dir", "new/out")
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.json", "a.vtt"]
+    assert json.loads((folder / "new/out/a.json").read_text("utf-8"))["language"] == "fr"
+    assert run("transcribe", "a.wav", "-f", "all", "-o", "all").exit_code == 0
+    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [".json", ".srt", ".tsv", ".txt", ".vtt"]
+
+
+def test_quiet(run: Run, folder: Path) -> None:
+    result = run("transcribe", "--quiet", "a.wav")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert (folder / "a.srt").exists()
+    assert run("transcribe", "-q", "no.wav").stderr == "mtasr: error: no.wav: no such file\n"
+
+
+def test_verbose_false_prints_no_text(run: Run) -> None:
+    result = run("transcribe", "--verbose", "False", "a.wav")
+    assert result.stdout == ""
+    assert "wrote a.srt" in result.stderr
+
+
+def test_notes_about_model_and_language_only_when_not_given(run: Run) -> None:
+    result = run("transcribe", "--model", "tiny", "--language", "fr", "a.wav")
+    assert "large-v3-turbo" not in result.stderr
+    assert "detected" not in result.stderr
+
+
+def test_warnings_are_notes(run: Run, model: FakeModel) -> None:
+    model.warnings = ("the file breaks off",)
+    assert "a.wav: the file breaks off\n" in run("transcribe", "a.wav").stderr
+
+
+def test_standard_input(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.audio.check_input", lambda source: None)
+    assert run("transcribe", "-").exit_code == 0
+    assert (folder / "stdin.srt").exists()
+
+
+def test_colliding_names_are_refused_before_any_work(run: Run, folder: Path, model: FakeModel) -> None:
+    (folder / "b").mkdir()
+    (folder / "b" / "a.mp3").write_bytes(b"sound")
+    result = run("transcribe", "a.wav", "b/a.mp3")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mtasr: error: a.wav and b/a.mp3 would both be written to a.srt")
+    assert not model.loads
+
+
+def test_an_input_is_never_overwritten(run: Run, folder: Path, model: FakeModel) -> None:
+    (folder / "a.srt").hardlink_to(folder / "a.wav")
+    result = run("transcribe", "a.wav")
+    assert result.exit_code == 2
+    assert not model.loads
+    assert (folder / "a.wav").read_bytes() == b"sound"
+
+
+def test_a_batch_goes_on_after_a_failure(run: Run, folder: Path, model: FakeModel) -> None:
+    model.errors = {"b.mp3": AudioDecodeError("b.mp3: it is noise", ("ffmpeg said so",))}
+    result = run("transcribe", "missing.wav", "a.wav", "b.mp3", "c d.wav")
+    assert result.exit_code == 6
+    errors = [line for line in result.stderr.splitlines() if line.startswith("mtasr: error")]
+    assert errors == ["mtasr: error: missing.wav: no such file", "mtasr: error: b.mp3: it is noise"]
+    assert sorted(path.name for path in folder.glob("*.srt")) == ["a.srt", "c d.srt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(AudioDecodeError("a.wav: noise"), 3), (OutputError("a.srt: full"), 4), (ModelNotFoundError("gone"), 5)],
+)
+def test_one_file_fails_with_its_own_code(run: Run, model: FakeModel, error: Exception, code: int) -> None:
+    model.errors = {"a.wav": error}
+    result = run("transcribe", "-q", "a.wav")
+    assert result.exit_code == code
+    assert result.stderr in (f"mtasr: error: {error}\n", f"mtasr: error: a.wav: {error}\n")
+
+
+def test_a_model_that_cannot_be_had(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_model(name: str, **settings: object) -> None:
+        raise ModelNotFoundError(f"no model {name!r}")
+
+    monkeypatch.setattr("mtasr.transcribe.load_model", load_model)
+    result = run("transcribe", "--model", "x", "a.wav", "b.mp3")
+    assert (result.exit_code, result.stderr) == (5, "mtasr: error: no model 'x'\n")
+
+
+def test_an_output_folder_that_cannot_be_made(run: Run, model: FakeModel) -> None:
+    result = run("transcribe", "a.wav", "-o", "b.mp3/out")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("mtasr: error: b.mp3/out: cannot write here")
+    assert not model.loads
+
+
+def test_an_output_that_is_a_folder(run: Run, folder: Path, model: FakeModel) -> None:
+    (folder / "a.srt").mkdir()
+    result = run("transcribe", "a.wav")
+    assert (result.exit_code, result.stderr) == (4, "mtasr: error: a.srt: is a folder\n")
+    assert not model.loads
+
+
+def test_nothing_partial_is_left(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(transcript: object, stream: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (folder / "a.srt").write_text("before")
+    monkeypatch.setitem(__import__("mtasr.writers").writers.WRITERS, "srt", fail)
+    result = run("transcribe", "-q", "a.wav")
+    assert (result.exit_code, result.stderr) == (4, "mtasr: error: a.srt: No space left on device\n")
+    assert (folder / "a.srt").read_text() == "before"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.srt", "a.wav", "b.mp3", "c d.wav"]
+
+
+def test_a_bug_is_one_line_and_with_debug_a_traceback(run: Run, model: FakeModel) -> None:
+    model.errors = {"a.wav": ZeroDivisionError("oh\nno")}
+    result = run("transcribe", "-q", "a.wav")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "mtasr: error: a.wav: this is a bug in mtasr: ZeroDivisionError: oh\\nno; "
+        "run it again with --debug to see where\n"
+    )
+    for args in (["transcribe", "-q", "a.wav", "--debug"], ["--debug", "transcribe", "-q", "a.wav"]):
+        assert "Traceback" in run(*args).stderr
+
+
+def test_debug_shows_what_ffmpeg_said(run: Run, model: FakeModel) -> None:
+    model.errors = {"a.wav": AudioDecodeError("a.wav: noise", ("Invalid data\x1b[2J",))}
+    assert "\nInvalid data\\x1b[2J\n" in run("transcribe", "-q", "--debug", "a.wav").stderr
+
+
+@pytest.mark.parametrize("name", ["new\nline.wav", "esc\x1b[2J.wav", "right\u202eto left.wav", "bytes\udcff.wav"])
+def test_a_file_name_stays_on_its_line(run: Run, folder: Path, name: str) -> None:
+    missing = run("transcribe", name)
+    assert missing.exit_code == 3
+    assert missing.stderr.count("\n") == 1
+    (folder / name).write_bytes(b"sound")
+    result = run("transcribe", name)
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 3
+    assert not {"\x1b", "\u202e", "\udcff"} & set(result.stderr)
+    assert len(list(folder.glob("*.srt"))) == 1
+
+
+def test_a_file_in_place_of_the_command(run: Run) -> None:
+    result = run("a.wav")
+    assert result.exit_code == 2
+    assert "did you mean: mtasr transcribe a.wav" in result.stderr
+
+
+def test_detect_language(run: Run, model: FakeModel) -> None:
+    result = run("detect_language", "a.wav", "--top", "2")
+    assert result.exit_code == 0
+    assert result.stdout == "a.wav\tfr\tFrench\t0.750000\na.wav\thaw\tHawaiian\t0.200000\n"
+    model.errors = {"a.wav": AudioDecodeError("a.wav: noise")}
+    result = run("detect-language", "-q", "a.wav", "b.mp3")
+    assert result.exit_code == 6
+    assert result.stdout.startswith("b.mp3\tfr\tFrench\t0.75")
+    assert result.stderr == "mtasr: error: a.wav: noise\n"
