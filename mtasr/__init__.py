@@ -1,10 +1,10 @@
 """Whisper-style multitask speech recognition.
 
-    from mtasr import load_model
+from mtasr import load_model
 
-    transcript = load_model("base").transcribe("interview.mp3")
-    for segment in transcript:
-        print(f"{segment.start:.2f} {segment.end:.2f} {segment.text}")
+transcript = load_model("base").transcribe("interview.mp3")
+for segment in transcript:
+    print(f"{segment.start:.2f} {segment.end:.2f} {segment.text}")
 """
 
 from __future__ import annotations

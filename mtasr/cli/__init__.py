@@ -1,0 +1,96 @@
+"""The command line. This module stays light: `mtasr --help` loads click and nothing else of weight."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from mtasr import __version__
+from mtasr.cli import failures
+from mtasr.cli.options import debug_option, normalise
+
+
+class _Lazy(NamedTuple):
+    module: str
+    attribute: str
+    help: str
+
+
+_COMMANDS = {
+    "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
+    "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
+    "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
+    "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
+}
+
+
+class Program(click.Group):
+    """Loads a command when it runs, and turns whatever escapes it into an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        lazy = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(lazy.module), lazy.attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; the tests load each
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # Other programs of the trade take the file as the first argument.
+            if Path(args[0]).is_file():
+                name = failures.printable(args[0])
+                raise click.UsageError(f"No such command; did you mean: mtasr transcribe {name}", ctx) from error
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with failures.terminable():
+                code = super().invoke(ctx)
+                sys.stdout.flush()
+        except BrokenPipeError:
+            failures.silence(sys.stdout)
+            code = failures.ExitCode.BROKEN_PIPE
+        except (KeyboardInterrupt, click.Abort):
+            code = failures.ExitCode.INTERRUPTED
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            code = failures.report(error, debug=ctx.meta.get(failures.DEBUG, False))
+        ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": normalise},
+    epilog="Try: mtasr transcribe interview.mp3",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@debug_option
+def program() -> None:
+    """Speech to text: transcripts, subtitles, language and English translation."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; `args` defaults to those of the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal's encoding lacks must not end an hour of work.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    program.main(args=args, prog_name="mtasr")

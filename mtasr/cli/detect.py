@@ -1,0 +1,74 @@
+"""`mtasr detect-language`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli import failures
+from mtasr.cli.display import Display, print_line
+from mtasr.cli.options import Command, Count, Option, debug_option, files_argument, load, model_options, quiet_option
+from mtasr.cli.outputs import name_of
+from mtasr.cli.transcribe import note_default_model
+
+if TYPE_CHECKING:
+    from mtasr.decoding.engine import LanguageGuess
+    from mtasr.transcribe import Model
+
+
+@click.command("detect-language", cls=Command, context_settings={"show_default": True})
+@files_argument
+@click.option(
+    "--top",
+    cls=Option,
+    group="Output",
+    type=Count(1),
+    default=3,
+    help="How many languages to show.",
+)
+@quiet_option
+@model_options
+@debug_option
+@click.pass_context
+def detect_language(ctx: click.Context, /, **params: Any) -> int:
+    """Tell which language is spoken in each FILE, the most probable first.
+
+    Where standard output is no terminal, each line holds file, language code, English name and probability,
+    separated by tabs.
+    """
+    from mtasr.audio import check_input
+
+    files: tuple[str, ...] = params["files"]
+    batch = failures.Batch(len(files), debug=ctx.meta.get(failures.DEBUG, False))
+    ready = [file for file in files if batch.attempt(name_of(file), partial(check_input, file))]
+    if not ready:
+        return batch.code
+    # --quiet leaves the languages, which are the result, and drops the notes about it.
+    display = Display(quiet=params["quiet"])
+    if params["model"] is None:
+        note_default_model(display)
+    model = load(params, display)
+    for file in ready:
+        batch.attempt(name_of(file), partial(_show, file, model, params["top"]))
+    return batch.code
+
+
+def _show(file: str, model: Model, top: int) -> None:
+    guesses = model.detect_language(file)[:top]
+    if not sys.stdout.isatty():
+        name = failures.printable(file)
+        for guess in guesses:
+            print_line(f"{name}\t{guess.code}\t{_english_name(guess)}\t{guess.probability:.6f}")
+        return
+    print_line(failures.printable(name_of(file)))
+    for guess in guesses:
+        print_line(f"  {guess.probability:6.1%}  {guess.code:<3}  {_english_name(guess)}")
+
+
+def _english_name(guess: LanguageGuess) -> str:
+    from mtasr.tokenizer.languages import LANGUAGES
+
+    return LANGUAGES.get(guess.code, guess.code).title()

@@ -1,0 +1,135 @@
+"""The one place that turns what went wrong into a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from types import FrameType
+from typing import TextIO
+
+import click
+
+from mtasr.errors import InputError, ModelError, MtasrError, OutputError, UsageError
+
+#: Where `--debug` is noted in click's context, for whoever reports an error.
+DEBUG = "mtasr.debug"
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    INPUT = 3
+    OUTPUT = 4
+    MODEL = 5
+    PART_FAILED = 6
+    INTERRUPTED = 128 + signal.SIGINT
+    #: The reader of standard output went away: the code a shell reports for programs that SIGPIPE ends.
+    BROKEN_PIPE = 128 + signal.SIGPIPE
+    TERMINATED = 128 + signal.SIGTERM
+
+
+_CODES: tuple[tuple[type[MtasrError], ExitCode], ...] = (
+    (UsageError, ExitCode.USAGE),
+    (InputError, ExitCode.INPUT),
+    (OutputError, ExitCode.OUTPUT),
+    (ModelError, ExitCode.MODEL),
+)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code of an error; whatever is not in the tree of `mtasr.errors` is a bug."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
+
+
+def report(error: Exception, source: str | None = None, *, debug: bool = False) -> ExitCode:
+    """Write one line about `error` to stderr, after its traceback if `debug`; returns the exit code.
+
+    `source` is the name of the recording being worked on. The messages of input and output errors name their file;
+    others get the name in front.
+    """
+    if debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+        for line in getattr(error, "details", ()):  # what ffmpeg wrote
+            click.echo(printable(line), err=True)
+    if isinstance(error, MtasrError):
+        message = str(error)
+    else:
+        hint = "" if debug else "; run it again with --debug to see where"
+        message = f"this is a bug in mtasr: {type(error).__name__}: {error}{hint}"
+    if source is not None and not isinstance(error, InputError | OutputError):
+        message = f"{source}: {message}"
+    click.echo(f"mtasr: error: {printable(message)}", err=True)
+    return exit_code(error)
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line that every terminal can show.
+
+    A file name may hold newlines, escape sequences, marks that reverse the writing direction, and bytes that are
+    not UTF-8 (surrogates in Python): each is written as in Python's own literals, a newline as \n.
+    """
+    unsafe = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in unsafe else char for char in text
+    )
+
+
+class Batch:
+    """Work on several inputs, where one that fails does not stop the others."""
+
+    def __init__(self, size: int, *, debug: bool) -> None:
+        self._single = size == 1
+        self._debug = debug
+        self.code = ExitCode.DONE
+
+    def attempt(self, source: str, work: Callable[[], None]) -> bool:
+        """Do `work`, reporting what goes wrong under the name `source`; tells whether it went well."""
+        try:
+            work()
+        except (BrokenPipeError, click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            code = report(error, source, debug=self._debug)
+            self.code = code if self._single else ExitCode.PART_FAILED
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Within it SIGTERM unwinds the stack like Ctrl-C does, so that ffmpeg and half-written files are cleaned up.
+
+    A second SIGTERM ends the process on the spot.
+    """
+
+    def unwind(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(ExitCode.TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread alone.
+        return
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def silence(stream: TextIO) -> None:
+    """Send what is still buffered in `stream` nowhere, so that Python does not stumble over it while it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

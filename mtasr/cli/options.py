@@ -1,0 +1,439 @@
+"""The options of the commands: spellings, value types, groups in the help, and the way to `DecodingOptions`.
+
+Names follow openai-whisper and whisper-ctranslate2. Decoding defaults come from `DecodingOptions` alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mtasr.cli import failures
+from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
+from mtasr.errors import UsageError
+from mtasr.writers import WRITERS
+
+if TYPE_CHECKING:
+    from mtasr.cli.display import Display
+    from mtasr.transcribe import Model
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic from click 8.4 on
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+DEFAULTS = DecodingOptions()
+
+#: The precisions that CTranslate2 knows, and "auto".
+COMPUTE_TYPES = (
+    "auto", "default", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
+)  # fmt: skip
+
+
+def normalise(name: str) -> str:
+    """One spelling of `--beam-size` and `--beam_size`; click applies it to names and never to values."""
+    return name.replace("_", "-")
+
+
+# --- options and commands -------------------------------------------------------------------------------------------
+
+
+#: Heading of the options that belong to no group of ours.
+_OTHER = "Other"
+
+
+class Option(click.Option):
+    """An option that knows its heading in the help."""
+
+    def __init__(self, *args: Any, group: str = _OTHER, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Switch(Option):
+    """A boolean: `--name`, `--no-name`, and with a value `--name True`, for which `Command` makes room."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if self.hidden:
+            return None
+        text = f"{self.help}  [default: on]" if self.default is True else self.help
+        return f"--[no-]{self.opts[0].removeprefix('--')}", text or ""
+
+
+class Command(click.Command):
+    """A command with grouped help, whose switches may have the values True and False."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _fold_switches(self, ctx, args))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if not isinstance(param, click.Option):
+                continue
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", _OTHER), []).append(record)
+        groups[_OTHER] = groups.pop(_OTHER)  # last; --help is always in it
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records, col_max=28)
+
+
+def _fold_switches(command: click.Command, ctx: click.Context, args: list[str]) -> list[str]:
+    """`args` with `--name True`, `--name=False` and so on as the bare `--name` or `--no-name`.
+
+    Only the words True and False are taken as a switch's value, so a file after the switch stays a file. Values of
+    other options and all after `--` stay as they are.
+    """
+    options = {name: p for p in command.get_params(ctx) if isinstance(p, click.Option) for name in p.opts}
+    folded: list[str] = []
+    rest = iter([*args])
+    pending = next(rest, None)
+    while pending is not None:
+        arg, pending = pending, next(rest, None)
+        if arg == "--":
+            return [*folded, arg, *([] if pending is None else [pending]), *rest]
+        name, equals, value = arg.partition("=")
+        option = options.get(f"--{normalise(name[2:])}") if arg.startswith("--") else None
+        if isinstance(option, Switch):
+            if not equals and pending is not None and _truth(pending) is not None:
+                value, equals, pending = pending, "=", next(rest, None)
+            folded.append(_bare(option, arg, value if equals else "True"))
+            continue
+        folded.append(arg)
+        takes_next = not equals and not option.is_flag if option else _short_takes_next(arg, options)
+        if takes_next and pending is not None:
+            folded.append(pending)
+            pending = next(rest, None)
+    return folded
+
+
+def _bare(switch: Switch, arg: str, value: str) -> str:
+    truth = _truth(value)
+    if truth is None:
+        raise click.BadOptionUsage(arg, f"Option {switch.opts[0]!r} is True or False, not {value!r}.")
+    return switch.opts[0] if truth else switch.secondary_opts[0]
+
+
+def _truth(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def _short_takes_next(arg: str, options: Mapping[str, click.Option]) -> bool:
+    """Whether the next argument is the value of a group of short options such as `-qo`."""
+    if arg.startswith("--") or not arg.startswith("-"):
+        return False
+    for place, letter in enumerate(arg[1:], start=2):
+        option = options.get(f"-{letter}")
+        if option is None:
+            return False
+        if not option.is_flag:
+            return place == len(arg)
+    return False
+
+
+# --- value types ----------------------------------------------------------------------------------------------------
+
+
+class NoneOr(_ParamType):
+    """A value of another type, or the word None, which stands for `none`."""
+
+    def __init__(self, kind: _ParamType, none: Any = None) -> None:
+        self.kind = kind
+        self.none = none
+        self.name = kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.none if value == "None" else self.kind.convert(value, param, ctx)
+
+
+class Count(_ParamType):
+    """A whole number from `least` on. click's own `IntRange` writes x>=0 into the help."""
+
+    name = "n"
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = click.INT.convert(value, param, ctx)
+        if number < self.least:
+            self.fail(f"{number} is less than {self.least}.", param, ctx)
+        return number
+
+
+class OneOf(_ParamType):
+    """One of some words. click's own `Choice` would respell them too, int8_float16 as int8-float16."""
+
+    name = "word"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "|".join(self.words)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        word = str(value).lower()
+        if word not in self.words:
+            self.fail(f"{value!r} is not one of {', '.join(self.words)}.", param, ctx)
+        return word
+
+
+class Language(_ParamType):
+    """A language by code or English name, as its code."""
+
+    name = "language"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from mtasr.tokenizer.languages import to_code
+
+        try:
+            return to_code(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Device(_ParamType):
+    """auto, cpu, cuda or cuda:N."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        device = str(value).lower()
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
+            self.fail(f"{value!r} is not auto, cpu, cuda or cuda:N.", param, ctx)
+        return device
+
+
+class TokenIds(_ParamType):
+    """Token ids between commas; -1 stands for the model's own list, nothing for none."""
+
+    name = "ids"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as -1 or 50257,50362.", param, ctx)
+
+
+# --- the options, by group ------------------------------------------------------------------------------------------
+
+
+def _all(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def apply(function: _F) -> _F:
+        for decorator in reversed(decorators):  # click adds the last decorator first
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def _option(group: str, *names: str, **settings: Any) -> Callable[[_F], _F]:
+    return click.option(*names, cls=Option, group=group, **settings)
+
+
+def _switch(group: str, name: str, **settings: Any) -> Callable[[_F], _F]:
+    return click.option(f"--{name}/--no-{name}", cls=Switch, group=group, **settings)
+
+
+#: The same in fewer letters, so that most options stay on one line of help.
+_METAVARS = {"integer": "N", "float": "X"}
+
+
+def _field(group: str, field: str, kind: _ParamType, text: str, **settings: Any) -> Callable[[_F], _F]:
+    """The option for a field of `DecodingOptions`, with the field's default."""
+    settings = {"default": getattr(DEFAULTS, field), "metavar": _METAVARS.get(kind.name)} | settings
+    return _option(group, f"--{normalise(field)}", type=kind, help=text, **settings)
+
+
+def _field_switch(group: str, field: str, text: str) -> Callable[[_F], _F]:
+    return _switch(group, normalise(field), default=getattr(DEFAULTS, field), help=text)
+
+
+def _note_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[failures.DEBUG] = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_note_debug, help="Show where an error arose."
+)
+
+
+def _once_stdin(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    if value.count("-") > 1:
+        raise click.BadParameter("standard input (-) can be read only once.", ctx, param)
+    return value
+
+
+files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin)
+
+quiet_option = _option("Output", "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+
+language_option = _option(
+    "Language",
+    "--language",
+    type=NoneOr(Language()),
+    metavar="LANG",
+    help="Spoken: code or name.  [default: detect it]",
+)
+
+task_option = _option(
+    "Language", "--task", type=OneOf("transcribe", "translate"), default=DEFAULTS.task, help="Or write it in English."
+)
+
+model_options = _all(
+    _option("Model", "--model", metavar="NAME|FOLDER", help="Model name or folder; see `mtasr models list`."),
+    _option("Model", "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
+    _option("Model", "--device-index", type=Count(), default=0, help="Which GPU."),
+    _option(
+        "Model",
+        "--compute-type",
+        type=OneOf(*COMPUTE_TYPES),
+        default="auto",
+        metavar="TYPE",
+        help="auto, int8, int8_float16, float16, float32, ...",
+    ),
+    _option(
+        "Model",
+        "--threads",
+        type=Count(),
+        default=0,
+        help="CPU threads; 0 chooses.",
+    ),
+    # openai-whisper's name for the precision on a GPU, which is --compute-type here.
+    _switch("Model", "fp16", default=True, hidden=True, expose_value=False),
+)
+
+output_options = _all(
+    _option(
+        "Output",
+        "--output-format",
+        "-f",
+        "formats",
+        type=OneOf(*WRITERS, "all"),
+        multiple=True,
+        default=("srt",),
+        help="File to write; repeat it for several.",
+    ),
+    _option(
+        "Output",
+        "--output-dir",
+        "-o",
+        "directory",
+        type=click.Path(),
+        default=".",
+        metavar="FOLDER",
+        help="Where to write.",
+    ),
+    _switch("Output", "verbose", default=True, help="Print the text as it comes."),
+    quiet_option,
+)
+
+_WORDS = "Word times"
+_SEARCH = "Search"
+_CHECKS = "Checks and fallback"
+_CONTEXT = "Context and tokens"
+
+decoding_options = _all(
+    _field_switch(_WORDS, "word_timestamps", "Find the times of each word, for JSON."),
+    _field(
+        _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
+    ),
+    _field(
+        _WORDS, "append_punctuations", click.STRING, "Marks that belong to the word before them.", show_default=False
+    ),
+    # What None means is openai-whisper's: no beam, one sample, plain scores.
+    _field(_SEARCH, "beam_size", NoneOr(click.INT, 1), "Width of the beam at temperature 0."),
+    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Go on until beam size x this have ended."),
+    _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide scores by length to this power."),
+    _field(_SEARCH, "repetition_penalty", click.FLOAT, "Above 1: avoid words already used."),
+    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "No run of N tokens twice; 0: allow."),
+    _field(
+        _CHECKS,
+        "temperature",
+        NoneOr(click.FLOAT, FALLBACK_TEMPERATURES[0]),
+        "Randomness of the first try.",
+        default=FALLBACK_TEMPERATURES[0],
+    ),
+    _option(
+        _CHECKS,
+        "--temperature-increment-on-fallback",
+        "temperature_increment",
+        metavar="X",
+        type=NoneOr(click.FLOAT),
+        default=FALLBACK_TEMPERATURES[1] - FALLBACK_TEMPERATURES[0],
+        help="More for each further try; None: one try.",
+    ),
+    _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples above temperature 0."),
+    _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
+    _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
+    _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "From it on, a guess is silence."),
+    _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Show the model the text so far."),
+    _field(
+        _CONTEXT,
+        "suppress_tokens",
+        NoneOr(TokenIds(), ()),
+        "Never write them; -1: non-speech signs.",
+        default=",".join(map(str, DEFAULTS.suppress_tokens)),
+    ),
+    _field_switch(_CONTEXT, "suppress_blank", "Start no window with a blank."),
+    _field_switch(_CONTEXT, "without_timestamps", "One segment for each window."),
+    _field(
+        _CONTEXT,
+        "max_initial_timestamp",
+        NoneOr(click.FLOAT, 30.0),
+        "Latest first time in a window.",
+    ),
+)
+
+
+# --- what the options mean ------------------------------------------------------------------------------------------
+
+
+def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
+    """The `DecodingOptions` in a command's parameters. Raises `UsageError` for a value out of range."""
+    names = {field.name for field in dataclasses.fields(DecodingOptions)}
+    given = {name: value for name, value in params.items() if name in names}
+    given["temperature"] = temperatures(params["temperature"], params["temperature_increment"])
+    return DecodingOptions(**given)
+
+
+def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
+    """From `first` up to 1 by `increment`, as in openai-whisper; `first` alone without an increment."""
+    if increment is None:
+        return (first,)
+    if not increment >= 0.01 or not math.isfinite(first):
+        raise UsageError(f"temperature_increment_on_fallback is None or at least 0.01, not {increment}")
+    further = math.floor((1.0 - first) / increment + 1e-6)
+    return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))
+
+
+def load(params: Mapping[str, Any], display: Display) -> Model:
+    """The model that a command's parameters ask for."""
+    from mtasr.transcribe import load_model
+
+    device, _, index = params["device"].partition(":")
+    with display.downloads() as progress:
+        return load_model(
+            params["model"],
+            device=device,
+            device_index=int(index or params["device_index"]),
+            compute_type=params["compute_type"],
+            threads=params["threads"],
+            progress=progress,
+        )

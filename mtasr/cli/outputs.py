@@ -1,0 +1,103 @@
+"""Where results go: names planned and checked before any work, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.errors import OutputError, UsageError
+from mtasr.transcript import Transcript
+from mtasr.writers import WRITERS
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and the files it becomes, by format."""
+
+    source: str
+    targets: dict[str, Path]
+
+    @property
+    def name(self) -> str:
+        return name_of(self.source)
+
+
+def name_of(source: str) -> str:
+    """What messages call an input."""
+    return "standard input" if source == STDIN else source
+
+
+def plan(sources: Sequence[str], directory: Path, formats: Iterable[str]) -> list[Job]:
+    """The work to do, nothing written yet.
+
+    Raises `UsageError` when two inputs would become the same file, or an output would replace an input.
+    """
+    chosen = list(WRITERS) if "all" in formats else list(dict.fromkeys(formats))
+    jobs = [Job(source, {form: directory / f"{_stem(source)}.{form}" for form in chosen}) for source in sources]
+    _refuse_collisions(jobs)
+    for job in jobs:
+        for target in job.targets.values():
+            _refuse_overwriting_input(target, sources)
+    return jobs
+
+
+def _stem(source: str) -> str:
+    return "stdin" if source == STDIN else Path(source).stem
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    owners: dict[Path, str] = {}
+    for job in jobs:
+        for target in job.targets.values():
+            if target in owners:
+                raise UsageError(
+                    f"{owners[target]} and {job.name} would both be written to {target}; "
+                    "name different files or run them with different --output-dir"
+                )
+            owners[target] = job.name
+
+
+def _refuse_overwriting_input(target: Path, sources: Sequence[str]) -> None:
+    if not target.exists():
+        return
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder")
+    for source in sources:
+        if source != STDIN and Path(source).exists() and target.samefile(source):
+            raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
+
+
+def prepare(directory: Path) -> None:
+    """Make the folder and see that files can be made in it. Raises `OutputError`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Permission bits do not tell about read-only file systems, quotas and the superuser.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot write here: {_reason(error)}") from error
+
+
+def write(transcript: Transcript, targets: dict[str, Path]) -> None:
+    """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`."""
+    for form, target in targets.items():
+        # Not named after the target: a long name would grow past what file systems take.
+        passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
+        try:
+            with passing.open("x", encoding="utf-8", newline="\n") as stream:
+                WRITERS[form](transcript, stream)
+            passing.replace(target)
+        except OSError as error:
+            raise OutputError(f"{target}: {_reason(error)}") from error
+        finally:
+            passing.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)

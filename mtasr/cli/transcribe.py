@@ -1,0 +1,118 @@
+"""`mtasr transcribe` and `mtasr translate`."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli import failures, outputs
+from mtasr.cli.display import Display, clock
+from mtasr.cli.options import (
+    Command,
+    debug_option,
+    decoding_options,
+    files_argument,
+    language_option,
+    load,
+    model_options,
+    output_options,
+    task_option,
+    to_decoding_options,
+)
+
+if TYPE_CHECKING:
+    from mtasr.decoding.options import DecodingOptions
+    from mtasr.transcribe import Model, Transcription
+
+_SETTINGS = {"show_default": True}
+
+
+@click.command(cls=Command, context_settings=_SETTINGS)
+@files_argument
+@output_options
+@language_option
+@task_option
+@model_options
+@decoding_options
+@debug_option
+@click.pass_context
+def transcribe(ctx: click.Context, /, **params: Any) -> int:
+    """Write down what is said in each FILE: audio or video, or - for standard input.
+
+    The text comes on standard output as it is recognised, and a file FILE.srt (--output-format) is written.
+    """
+    return _run(ctx, params)
+
+
+@click.command(cls=Command, context_settings=_SETTINGS)
+@files_argument
+@output_options
+@language_option
+@model_options
+@decoding_options
+@debug_option
+@click.pass_context
+def translate(ctx: click.Context, /, **params: Any) -> int:
+    """Write down in English what is said in each FILE: audio or video, or - for standard input.
+
+    The text comes on standard output as it is recognised, and a file FILE.srt (--output-format) is written.
+    """
+    return _run(ctx, params | {"task": "translate"})
+
+
+def _run(ctx: click.Context, params: dict[str, Any]) -> int:
+    """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
+    from mtasr.audio import check_input
+
+    options = to_decoding_options(params)
+    directory = Path(params["directory"])
+    jobs = outputs.plan(params["files"], directory, params["formats"])
+    batch = failures.Batch(len(jobs), debug=ctx.meta.get(failures.DEBUG, False))
+    ready = [job for job in jobs if batch.attempt(job.name, partial(check_input, job.source))]
+    if not ready:
+        return batch.code
+    outputs.prepare(directory)
+    display = Display(quiet=params["quiet"], text=params["verbose"])
+    if params["model"] is None:
+        note_default_model(display)
+    model = load(params, display)
+    for job in ready:
+        batch.attempt(job.name, partial(_do, job, model, options, display))
+    return batch.code
+
+
+def note_default_model(display: Display) -> None:
+    """Say once that there is better than the model that every first run works with."""
+    from mtasr.models import DEFAULT_MODEL
+
+    display.note(f"Using the model {DEFAULT_MODEL!r}; slower, with fewer errors: --model large-v3-turbo")
+
+
+def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Display) -> None:
+    began = time.monotonic()
+    with model.stream(job.source, options) as stream:
+        _note_language(job.name, stream, options, display)
+        with display.working(job.name, lambda: stream.position, lambda: stream.total):
+            for segment in stream:
+                display.segment(segment)
+        for warning in stream.warnings:
+            display.note(f"{job.name}: {warning}")
+        transcript = stream.transcript()
+    outputs.write(transcript, job.targets)
+    took = time.monotonic() - began
+    display.note(
+        f"{job.name}: {clock(transcript.duration)} of audio in {took:.1f} s ({transcript.duration / took:.1f}x); "
+        f"wrote {', '.join(map(str, job.targets.values()))}"
+    )
+
+
+def _note_language(name: str, stream: Transcription, options: DecodingOptions, display: Display) -> None:
+    if options.language is None:
+        from mtasr.tokenizer.languages import LANGUAGES
+
+        language = LANGUAGES.get(stream.language, stream.language).title()
+        display.note(f"{name}: detected language {language} ({stream.language}, {stream.language_probability:.0%})")
