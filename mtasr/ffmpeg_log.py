@@ -1,0 +1,107 @@
+"""What ffmpeg tells on standard error: duration, where the audio starts, errors.
+
+There is no ffprobe beside the packaged ffmpeg, so all that is known of a file comes from the process that decodes it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import IO
+
+# A stream's later start is taken from the header only up to here: transport streams may claim anything.
+_MAX_HEADER_LEAD_SECONDS = 60.0
+_MAX_LEAD_SECONDS = 86_400.0
+
+# Lines kept of what ffmpeg says: the first ones tell the cause.
+_MAX_ERROR_LINES = 200
+_MAX_LINE_BYTES = 4096
+
+
+class FfmpegLog:
+    """What ffmpeg tells on standard error, line by line, bounded in memory."""
+
+    def __init__(self) -> None:
+        self.header_seen = threading.Event()
+        self.lead_seen = threading.Event()
+        self.duration: float | None = None
+        self.errors: list[str] = []
+        self.interrupted = ""
+        self._start = 0.0
+        self._audio_start: float | None = None
+        self._first_time: float | None = None
+        self._streams = 0
+        self._estimated = False
+
+    def listen(self, pipe: IO[bytes]) -> None:
+        with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
+            while line := lines.readline(_MAX_LINE_BYTES):
+                self._take(line.decode("utf-8", "replace").rstrip())
+        self.header_seen.set()
+        self.lead_seen.set()
+
+    def _take(self, line: str) -> None:
+        match = re.match(r"(?:\[[^]]* @ [^]]*\] )*\[(\w+)\] (.*)", line)
+        if match is None:
+            return
+        level, text = match.groups()
+        if level in ("error", "fatal", "panic"):
+            if len(self.errors) < _MAX_ERROR_LINES:
+                # This one goes on to quote the whole of _FORMATS.
+                self.errors.append("Format not on whitelist" if text.startswith("Format not on whitelist") else text)
+        elif not self.header_seen.is_set():
+            self._take_header(text)
+        elif (found := re.match(r"n: *0 .*?pts_time: *(\S+)", text)) and not self.lead_seen.is_set():
+            self._first_time = _number(found[1])
+            self.lead_seen.set()
+        elif found := re.match(r"Exiting normally, received (signal \d+)", text):
+            self.interrupted = found[1]
+
+    def _take_header(self, text: str) -> None:
+        """Only ffmpeg's own lines: the file's tags, which anyone can write, start with a name."""
+        if found := re.match(r"  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?", text):
+            if found[1]:
+                self.duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            self._start = _number(found[4]) or 0.0
+        elif found := re.match(r" {2,4}Stream #0:\d+\S*: (Audio|Video)", text):
+            self._streams += "(attached pic)" not in text
+            if found[1] == "Audio" and self._audio_start is None:
+                started = re.search(r", start (-?[\d.]+)", text)
+                self._audio_start = _number(started[1]) if started else self._start
+        elif text.startswith("Estimating duration from bitrate"):
+            self._estimated = True
+        elif text.startswith(("Stream mapping:", "Output #0")):
+            self.header_seen.set()
+
+    def lead(self) -> float:
+        """Seconds from the beginning of the file to the first sample of its audio.
+
+        Transport streams count from the first sample instead of the first picture, so there the header decides.
+        """
+        in_header = (self._audio_start or 0.0) - self._start
+        lead = max(self._first_time or 0.0, in_header if in_header < _MAX_HEADER_LEAD_SECONDS else 0.0, 0.0)
+        return min(lead, self.duration or _MAX_LEAD_SECONDS)
+
+    def stated_audio_seconds(self) -> float | None:
+        """The container's duration, where it is that of the audio and more than a guess."""
+        return self.duration if self._streams == 1 and not self._estimated else None
+
+    def reason(self) -> str:
+        """Why nothing could be decoded, in a few words."""
+        said = "\n".join(self.errors)
+        if "matches no streams" in said or "does not contain any stream" in said:
+            return "has no audio track"
+        if "moov atom not found" in said or "partial file" in said:
+            return "is incomplete, or keeps its index at the end and so cannot come through a pipe"
+        if self._streams:
+            return f"is damaged: {self.errors[0]}" if self.errors else "is damaged"
+        if "not on whitelist" in said or "Invalid data found when processing input" in said:
+            return "is not a media file that ffmpeg can read"
+        return f"ffmpeg: {self.errors[-1]}" if self.errors else "ffmpeg failed and gave no reason"
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
