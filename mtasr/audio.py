@@ -109,8 +109,21 @@ def check_input(source: Source) -> None:
         raise InputNotFoundError(f"{name}: is empty")
     if stat.S_ISSOCK(info.st_mode) and source != "-":
         raise InputNotFoundError(f"{name}: is a socket, not a recording")
-    if source == "-" and os.isatty(0):
+    if _is_terminal(source):
         raise InputNotFoundError(f"{name}: is a terminal; pipe a recording into it")
+
+
+def _is_terminal(source: str | os.PathLike[str]) -> bool:
+    """Also by the names /dev/stdin and /dev/tty: ffmpeg, in a process group of its own, would be stopped there."""
+    if source == "-":
+        return os.isatty(0)
+    if not stat.S_ISCHR(os.stat(source).st_mode):  # noqa: PTH116
+        return False
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,16 @@ from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
 from mtasr.decoding.longform import WINDOW, LongForm, encode_window
 from mtasr.decoding.options import DecodingOptions
-from mtasr.errors import InputError, UsageError
-from mtasr.models import DEFAULT_MODEL, resolve
-from mtasr.tokenizer import to_code
+from mtasr.errors import InputError, ModelError, UsageError
+from mtasr.models import DEFAULT_MODEL, Progress, resolve
+from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Segment, Transcript
 
 #: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
 Source = str | os.PathLike[str] | BinaryIO | npt.NDArray[np.floating[Any]]
+
+#: What runs the network: CTranslate2, or the torch reference, which is slower and needs the extra `train`.
+EngineName = Literal["ctranslate2", "torch"]
 
 _BLOCK = 10 * SAMPLE_RATE
 
@@ -35,23 +38,56 @@ def load_model(
     device_index: int = 0,
     compute_type: str = "auto",
     threads: int = 0,
+    engine: EngineName = "ctranslate2",
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Model:
     """Load a model by name ("base", "large-v3", ...), hub name ("owner/name") or folder; "base" without a name.
 
     A named model that is not on this machine yet is downloaded; `progress(file, bytes_done, bytes_total)` then
     follows. `device` is auto, cpu, cuda or cuda:N; `compute_type` auto takes int8 on the CPU and int8_float16 on CUDA;
-    `threads` is the CPU threads of a window, 0 for the machine's cores.
+    `threads` is the CPU threads of a window, 0 for the machine's cores. The torch engine also takes checkpoints of
+    other formats (an OpenAI .pt file, a Hugging Face folder), and computes in float32, float16 or bfloat16.
 
     Raises `ModelError` (see `mtasr.errors`) when the model cannot be had or cannot run here.
     """
-    folder = resolve(name or DEFAULT_MODEL, progress=progress)
+    if engine not in get_args(EngineName):
+        raise UsageError(f"engine is {' or '.join(get_args(EngineName))}, not {engine!r}")
+    if threads < 0:
+        raise UsageError(f"threads is at least 0, not {threads}")
+    settings: dict[str, Any] = {
+        "device": device, "device_index": device_index, "compute_type": compute_type, "threads": threads,
+    }  # fmt: skip
+    if engine == "torch":
+        return Model(_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
+    folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
 
-    engine = CTranslate2Engine(
-        folder, device=device, device_index=device_index, compute_type=compute_type, threads=threads
+    return Model(CTranslate2Engine(folder, **settings))
+
+
+def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress | None) -> Engine:
+    try:
+        from mtasr.decoding.torch_engine import TorchEngine
+    except ModuleNotFoundError as exc:
+        if exc.name != "torch":
+            raise
+        raise ModelError("the torch engine needs PyTorch: `pip install 'mtasr[train]'` brings it") from exc
+    from mtasr.models.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress))
+    return TorchEngine(
+        checkpoint.model,
+        Tokenizer(checkpoint.tokens),
+        suppress_ids=checkpoint.settings.suppress_ids,
+        suppress_ids_begin=checkpoint.settings.suppress_ids_begin,
+        alignment_heads=checkpoint.settings.alignment_heads,
+        **settings,
     )
-    return Model(engine)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether this is a checkpoint that CTranslate2 cannot load and `resolve` does not know."""
+    return path.is_file() or (any(path.glob("*.safetensors")) and not (path / "model.bin").exists())
 
 
 class Model:
@@ -104,6 +140,8 @@ class Transcription:
         self.position = 0.0
         self.guesses: list[LanguageGuess] = []
         self._segments: list[Segment] = []
+        self._pending = self._decode()
+        self._closed = False
         language = to_code(options.language) if options.language is not None else None
         if language is None and not engine.tokenizer.is_multilingual:
             language = "en"
@@ -138,15 +176,22 @@ class Transcription:
     def warnings(self) -> tuple[str, ...]:
         return self._audio.warnings
 
-    def __iter__(self) -> Iterator[Segment]:
-        """Segments not yet handed out; what has been is kept for `transcript`."""
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Segment:
+        return next(self._pending)
+
+    def _decode(self) -> Iterator[Segment]:
         for result in self._windows:
             self._segments += result.segments
             self.position = result.position
             yield from result.segments
+            if self._closed:
+                raise ValueError("the recording was closed before its end")
 
     def transcript(self) -> Transcript:
-        """Decode what is left and return the whole."""
+        """Decode what is left and return the whole. Raises `ValueError` if it was closed before the end."""
         for _ in self:
             pass
         return Transcript(
@@ -158,6 +203,7 @@ class Transcription:
 
     def close(self) -> None:
         """Stop reading the recording. Nothing happens the second time."""
+        self._closed = True
         self._audio.close()
 
     def __enter__(self) -> Self:
@@ -191,4 +237,8 @@ class _Samples:
 
 
 def _open(source: Source) -> AudioStream | _Samples:
-    return _Samples(source) if isinstance(source, np.ndarray) else open_audio(source)
+    if isinstance(source, np.ndarray):
+        return _Samples(source)
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
+        raise InputError(f"a recording is a path, '-', a binary file or an array, not {type(source).__name__}")
+    return open_audio(source)

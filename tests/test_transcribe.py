@@ -70,6 +70,30 @@ def test_segments_come_as_they_are_known() -> None:
     assert transcription.position == 40.0
 
 
+def test_breaking_off_and_going_on_loses_nothing() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the<|5.00|><|6.00|> day<|30.00|>"), engine.says("<|0.00|> you<|10.00|>")]
+    with Model(engine).stream(noise(40)) as transcription:
+        assert next(transcription).text == " the"
+        assert [segment.text for segment in transcription] == [" day", " you"]
+    assert transcription.transcript().text == "the day you"
+
+
+def test_a_transcript_of_half_a_recording_is_refused() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the<|30.00|>"), engine.says("<|0.00|> you<|10.00|>")]
+    with Model(engine).stream(noise(40)) as transcription:
+        next(transcription)
+    with pytest.raises(ValueError, match="closed before its end"):
+        transcription.transcript()
+
+
+@pytest.mark.parametrize("source", [None, [0.0, 0.1], b"RIFF", 3])
+def test_other_sources_are_refused(source: object) -> None:
+    with pytest.raises(InputError, match="a recording is a path"):
+        Model(FakeEngine()).transcribe(source)  # type: ignore[arg-type]
+
+
 def test_no_audio_is_an_empty_transcript() -> None:
     transcript = Model(FakeEngine()).transcribe(noise(0))
     assert transcript.segments == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ class Program(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             # Other programs of the trade take the file as the first argument.
-            if Path(args[0]).is_file():
+            if _is_file(args[0]):
                 name = failures.printable(args[0])
                 raise click.UsageError(f"No such command; did you mean: mtasr transcribe {name}", ctx) from error
             raise
@@ -76,6 +77,13 @@ class Program(click.Group):
         ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
 
 
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a name longer than names can be, a folder that may not be entered
+        return False
+
+
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": normalise},
@@ -89,6 +97,9 @@ def program() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit; `args` defaults to those of the process."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end an hour of work.
         if hasattr(stream, "reconfigure"):

@@ -84,7 +84,7 @@ class Display:
         def progress(file: str, done: int, total: int | None) -> None:
             if file not in seen:
                 seen.add(file)
-                self.note(f"Downloading {file}" + (f" ({total / 1e6:.1f} MB)" if total else ""))
+                self.note(f"Fetching {file}" + (f" ({total / 1e6:.1f} MB)" if total else ""))
 
         return progress
 

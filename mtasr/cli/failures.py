@@ -89,9 +89,16 @@ class Batch:
     """Work on several inputs, where one that fails does not stop the others."""
 
     def __init__(self, size: int, *, debug: bool) -> None:
-        self._single = size == 1
+        self._left = size
         self._debug = debug
-        self.code = ExitCode.DONE
+        self._codes: set[ExitCode] = set()
+
+    @property
+    def code(self) -> ExitCode:
+        """That of the failures where all failed alike, so also for a single input; else that some failed."""
+        if not self._codes:
+            return ExitCode.DONE
+        return next(iter(self._codes)) if len(self._codes) == 1 and self._left == 0 else ExitCode.PART_FAILED
 
     def attempt(self, source: str, work: Callable[[], None]) -> bool:
         """Do `work`, reporting what goes wrong under the name `source`; tells whether it went well."""
@@ -100,8 +107,8 @@ class Batch:
         except (BrokenPipeError, click.ClickException, click.Abort):
             raise
         except Exception as error:
-            code = report(error, source, debug=self._debug)
-            self.code = code if self._single else ExitCode.PART_FAILED
+            self._codes.add(report(error, source, debug=self._debug))
+            self._left -= 1
             return False
         return True
 

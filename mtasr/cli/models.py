@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mtasr.cli.display import Display
+from mtasr.cli.failures import terminable
+from mtasr.models.checkpoints import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
     from mtasr.models import ModelStatus
+    from mtasr.models.checkpoints import Precision
+    from mtasr.models.names import Format
 
 _NAME = click.argument("name", metavar="NAME")
 
@@ -92,6 +97,76 @@ def remove(name: str, yes: bool) -> None:
         click.confirm(f"Delete {', '.join(map(str, found))}?", abort=True, err=True)
     for folder in remove_model(name):
         click.echo(f"deleted {folder}", err=True)
+
+
+@models.command()
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="ctranslate2",
+    show_default=True,
+    help="What to write: a folder for CTranslate2 or Hugging Face transformers, or a .pt file as OpenAI's.",
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(PRECISIONS),
+    help="How to store the weights. By default as they are in SRC. int8 is for CTranslate2 alone.",
+)
+@click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
+def convert(source: str, destination: Path, kind: Format, quantization: Precision | None, force: bool) -> None:
+    """Convert a model to another format or precision.
+
+    SRC is a NAME, a model folder (CTranslate2, Hugging Face) or an OpenAI .pt file. At the end SRC and the result
+    compute the same clip; if they differ by more than rounding explains, DST is not written.
+    """
+    from mtasr.models.convert import convert as convert_model
+
+    with terminable():
+        done = convert_model(source, destination, kind, quantization, force=force)
+    parity = done.parity
+    for what, difference in (("encoder", parity.encoder), ("logits", parity.logits)):
+        line = f"{what}: difference {difference.rms:.1e} of the values, the largest {difference.largest:.1e}"
+        click.echo(f"{line} (at most {parity.tolerance:.0e} may be)", err=True)
+    same = (
+        "the same"
+        if parity.source_text == parity.result_text
+        else f"and {parity.result_text!r}: they part at a near tie"
+    )
+    click.echo(f"text: {parity.source_text!r}, {same}", err=True)
+    click.echo(f"{done.source} is converted to {destination}, {kind}, {done.precision}", err=True)
+
+
+@models.command()
+@click.argument("model", metavar="MODEL")
+def info(model: str) -> None:
+    """Show dimensions, vocabulary, languages, tasks, precision and size of a model.
+
+    MODEL is a NAME on this machine, a model folder or a .pt file.
+    """
+    from mtasr.models import resolve
+    from mtasr.models.info import info as read_info
+
+    path = Path(model).expanduser()
+    found = read_info(path if path.exists() else resolve(model, local_only=True))
+    dims = found.dims
+    rows = {
+        "path": str(found.path),
+        "format": found.kind,
+        "precision": found.precision,
+        "size": f"{found.size} bytes",
+        "encoder": f"{dims.n_audio_layer} layers, width {dims.n_audio_state}, {dims.n_audio_head} heads, "
+        f"{dims.n_mels} mel bins, context {dims.n_audio_ctx}",
+        "decoder": f"{dims.n_text_layer} layers, width {dims.n_text_state}, {dims.n_text_head} heads, "
+        f"context {dims.n_text_ctx}",
+        "vocabulary": f"{dims.n_vocab} tokens, {'multilingual' if found.multilingual else 'English-only'}",
+        "languages": f"{len(found.languages)}: {' '.join(found.languages)}",
+        "tasks": " ".join(found.tasks),
+    }
+    for name, value in rows.items():
+        click.echo(f"{name}\t{value}")
 
 
 def _languages(status: ModelStatus) -> str:

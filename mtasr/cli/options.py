@@ -314,6 +314,14 @@ model_options = _all(
         default=0,
         help="CPU threads; 0 chooses.",
     ),
+    _option(
+        "Model",
+        "--engine",
+        type=OneOf("ctranslate2", "torch"),
+        default="ctranslate2",
+        metavar="NAME",
+        help="Or torch, the reference.",
+    ),
     # openai-whisper's name for the precision on a GPU, which is --compute-type here.
     _switch("Model", "fp16", default=True, hidden=True, expose_value=False),
 )
@@ -381,9 +389,10 @@ decoding_options = _all(
     _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples above temperature 0."),
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
-    _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "From it on, a guess is silence."),
+    _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
     _field_switch(_CONTEXT, "condition_on_previous_text", "Show the model the text so far."),
+    _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "But not after a try that was more random than this."),
     _field(
         _CONTEXT,
         "suppress_tokens",
@@ -427,13 +436,13 @@ def load(params: Mapping[str, Any], display: Display) -> Model:
     """The model that a command's parameters ask for."""
     from mtasr.transcribe import load_model
 
-    device, _, index = params["device"].partition(":")
     with display.downloads() as progress:
         return load_model(
             params["model"],
-            device=device,
-            device_index=int(index or params["device_index"]),
+            device=params["device"],
+            device_index=params["device_index"],
             compute_type=params["compute_type"],
             threads=params["threads"],
+            engine=params["engine"],
             progress=progress,
         )

@@ -64,13 +64,16 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 
 
 def _refuse_overwriting_input(target: Path, sources: Sequence[str]) -> None:
-    if not target.exists():
-        return
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder")
-    for source in sources:
-        if source != STDIN and Path(source).exists() and target.samefile(source):
-            raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
+    try:
+        if not target.exists():
+            return
+        if target.is_dir():
+            raise OutputError(f"{target}: is a folder")
+        same = [source for source in sources if source != STDIN and Path(source).exists() and target.samefile(source)]
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {_reason(error)}") from error
+    for source in same:
+        raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
 
 
 def prepare(directory: Path) -> None:

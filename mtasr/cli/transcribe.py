@@ -23,6 +23,7 @@ from mtasr.cli.options import (
     task_option,
     to_decoding_options,
 )
+from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
@@ -67,6 +68,7 @@ def translate(ctx: click.Context, /, **params: Any) -> int:
 def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
     from mtasr.audio import check_input
+    from mtasr.models import check_use
 
     options = to_decoding_options(params)
     directory = Path(params["directory"])
@@ -78,18 +80,21 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     outputs.prepare(directory)
     display = Display(quiet=params["quiet"], text=params["verbose"])
     if params["model"] is None:
-        note_default_model(display)
+        note_default_model(display, options.task)
+    else:
+        check_use(params["model"], options.language, options.task)
     model = load(params, display)
     for job in ready:
         batch.attempt(job.name, partial(_do, job, model, options, display))
     return batch.code
 
 
-def note_default_model(display: Display) -> None:
+def note_default_model(display: Display, task: str = "transcribe") -> None:
     """Say once that there is better than the model that every first run works with."""
     from mtasr.models import DEFAULT_MODEL
 
-    display.note(f"Using the model {DEFAULT_MODEL!r}; slower, with fewer errors: --model large-v3-turbo")
+    better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
+    display.note(f"Using the model {DEFAULT_MODEL!r}; slower, with fewer errors: --model {better}")
 
 
 def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Display) -> None:
@@ -97,12 +102,19 @@ def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Displ
     with model.stream(job.source, options) as stream:
         _note_language(job.name, stream, options, display)
         with display.working(job.name, lambda: stream.position, lambda: stream.total):
+            unprinted = None
             for segment in stream:
-                display.segment(segment)
+                try:
+                    if unprinted is None:
+                        display.segment(segment)
+                except OutputError as error:  # A full disk behind stdout does not cost the files.
+                    unprinted = error
         for warning in stream.warnings:
             display.note(f"{job.name}: {warning}")
         transcript = stream.transcript()
     outputs.write(transcript, job.targets)
+    if unprinted is not None:
+        raise unprinted
     took = time.monotonic() - began
     display.note(
         f"{job.name}: {clock(transcript.duration)} of audio in {took:.1f} s ({transcript.duration / took:.1f}x); "

@@ -35,7 +35,3 @@ class SampleBuffer:
         self._held = samples[start - self._start :]
         self._start = min(start, end)
         return self._held[:length]
-
-    def ends_by(self, sample: int) -> bool:
-        """Whether the stream is known to hold nothing from `sample` on."""
-        return self.total is not None and sample >= self.total

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ctranslate2
@@ -20,12 +23,20 @@ _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("int8_float16", "int8_float32
 #: CTranslate2 seeds each worker thread when it first draws, so this makes sampling repeatable from run to run.
 _SEED = 20220921
 
+_LOG = logging.getLogger(__name__)
+
+#: What CTranslate2's messages say when the machine is at fault rather than the model.
+_DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "out of memory", "compute type", "driver")
+
+#: Far more than any machine needs; CTranslate2 crashes when the system cannot start as many as asked for.
+_THREAD_LIMIT = 1024
+
 #: More threads than this gain nothing on a single window.
 _MOST_THREADS = 8
 
 
-def choose_device(device: str) -> tuple[str, int | None]:
-    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has, and its index if given.
+def choose_device(device: str, device_index: int = 0) -> tuple[str, int]:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has, and its index.
 
     Raises `DeviceError` when there is none, `UsageError` for another name.
     """
@@ -33,13 +44,14 @@ def choose_device(device: str) -> tuple[str, int | None]:
     if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
         raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
     gpus = ctranslate2.get_cuda_device_count()
-    if name == "auto":
-        return ("cuda" if gpus else "cpu"), None
-    if name == "cuda" and not gpus:
+    if name == "cpu" or (name == "auto" and not gpus):
+        return "cpu", 0
+    if not gpus:
         raise DeviceError("no CUDA device was found on this machine; use --device cpu")
-    if index and int(index) >= gpus:
-        raise DeviceError(f"there is no CUDA device {index}; this machine has {gpus}, counted from 0")
-    return name, int(index) if index else None
+    chosen = int(index) if index else device_index
+    if not 0 <= chosen < gpus:
+        raise DeviceError(f"there is no CUDA device {chosen}; this machine has {gpus}, counted from 0")
+    return "cuda", chosen
 
 
 def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -> str:
@@ -62,8 +74,36 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def _explained(what: str, device: str) -> Iterator[None]:
+    """Turn what CTranslate2 throws into one line: the device's fault, or else the model's."""
+    try:
+        yield
+    except (RuntimeError, ValueError, MemoryError) as exc:
+        reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        if any(sign in reason.lower() for sign in _DEVICE_SIGNS) or isinstance(exc, MemoryError):
+            way_out = "; --device cpu does without it" if device == "cuda" else ""
+            raise DeviceError(f"{device} cannot do the work: {reason}{way_out}") from exc
+        raise ModelIntegrityError(f"{what}: {reason}") from exc
+
+
+def _check_config(folder: Path, *, multilingual: bool) -> None:
+    """CTranslate2 looks for these only when it needs them, and then says little."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ModelIntegrityError(f"{path}: cannot be read: {exc}") from exc
+    wanted = ["suppress_ids", "suppress_ids_begin", *(["lang_ids"] if multilingual else [])]
+    missing = [key for key in wanted if not isinstance(config, dict) or not isinstance(config.get(key), list)]
+    if missing:
+        raise ModelIntegrityError(f"{path} lacks {', '.join(missing)}: convert the model again")
+
+
 class CTranslate2Engine:
     """Runs a CTranslate2 model folder. `threads` is for one window on the CPU; 0 takes the machine's cores, up to 8.
+
+    With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
     Raises `ModelIntegrityError` for a folder that CTranslate2 cannot load and `DeviceError` for a device or
     precision that this machine does not have.
@@ -78,27 +118,35 @@ class CTranslate2Engine:
         compute_type: str = "auto",
         threads: int = 0,
     ) -> None:
-        if threads < 0:
-            raise UsageError(f"threads is at least 0, not {threads}")
-        self.device, index = choose_device(device)
-        device_index = device_index if index is None else index
-        self.compute_type = choose_compute_type(compute_type, self.device, device_index)
+        if not 0 <= threads <= _THREAD_LIMIT:
+            raise UsageError(f"threads is between 0 and {_THREAD_LIMIT}, not {threads}")
         self.tokenizer = Tokenizer.from_folder(folder)
-        ctranslate2.set_random_seed(_SEED)
+        _check_config(folder, multilingual=self.tokenizer.is_multilingual)
+        self.max_length = 448
+        self._threads = threads or min(available_cores(), _MOST_THREADS)
+        self.device, index = choose_device(device, device_index)
         try:
+            self._load(folder, index, compute_type)
+            if self.device == "cuda":  # Libraries that are missing are missed at the first use only.
+                self.encode(np.zeros((self.n_mels, 2), np.float32))
+        except DeviceError as exc:
+            if device != "auto" or self.device == "cpu":
+                raise
+            _LOG.warning("%s", exc)
+            self.device = "cpu"
+            self._load(folder, 0, compute_type)
+
+    def _load(self, folder: Path, device_index: int, compute_type: str) -> None:
+        ctranslate2.set_random_seed(_SEED)
+        with _explained(f"{folder}: cannot load the model", self.device):
+            self.compute_type = choose_compute_type(compute_type, self.device, device_index)
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=self.device,
                 device_index=device_index,
                 compute_type=self.compute_type,
-                intra_threads=threads or min(available_cores(), _MOST_THREADS),
+                intra_threads=self._threads,
             )
-        except (RuntimeError, ValueError, MemoryError) as exc:
-            reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-            if self.device == "cuda" and "CUDA" in reason.upper():
-                raise DeviceError(f"cannot use the CUDA device: {reason}; use --device cpu") from exc
-            raise ModelIntegrityError(f"{folder}: cannot load the model: {reason}") from exc
-        self.max_length = 448
 
     @property
     def n_mels(self) -> int:
@@ -111,10 +159,15 @@ class CTranslate2Engine:
         if padding:
             features = np.pad(features, ((0, 0), (0, padding)), mode="edge")
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[np.newaxis]))
-        return self._model.encode(view)
+        with self._working():
+            return self._model.encode(view)
+
+    def _working(self) -> contextlib.AbstractContextManager[None]:
+        return _explained("CTranslate2 cannot run this model", self.device)
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
-        guesses = self._model.detect_language(encoded)[0]
+        with self._working():
+            guesses = self._model.detect_language(encoded)[0]
         return [LanguageGuess(token.strip("<|>"), float(probability)) for token, probability in guesses]
 
     def generate(
@@ -129,20 +182,22 @@ class CTranslate2Engine:
             }
         else:
             search = {"beam_size": options.beam_size, "patience": options.patience}
-        result = self._model.generate(
-            encoded,
-            [list(prompt)],
-            **search,
-            length_penalty=options.length_penalty,
-            repetition_penalty=options.repetition_penalty,
-            no_repeat_ngram_size=options.no_repeat_ngram_size,
-            max_length=self.max_length,
-            return_scores=True,
-            return_no_speech_prob=True,
-            max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
-            suppress_blank=options.suppress_blank,
-            suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
-        )[0]
+        self.tokenizer.check_ids(options.suppress_tokens)
+        with self._working():
+            result = self._model.generate(
+                encoded,
+                [list(prompt)],
+                **search,
+                length_penalty=options.length_penalty,
+                repetition_penalty=options.repetition_penalty,
+                no_repeat_ngram_size=options.no_repeat_ngram_size,
+                max_length=self.max_length,
+                return_scores=True,
+                return_no_speech_prob=True,
+                max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
+                suppress_blank=options.suppress_blank,
+                suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
+            )[0]
         tokens = result.sequences_ids[0]
         # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
         total = result.scores[0] * len(tokens) ** options.length_penalty
@@ -153,7 +208,8 @@ class CTranslate2Engine:
         )
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
-        result = self._model.align(encoded, list(start), [list(text_tokens)], frames)[0]
+        with self._working():
+            result = self._model.align(encoded, list(start), [list(text_tokens)], frames)[0]
         pairs = np.asarray(result.alignments, dtype=np.int64).reshape(-1, 2)
         return Alignment(
             token_indices=pairs[:, 0],

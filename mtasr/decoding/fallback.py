@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.options import DecodingOptions
@@ -18,6 +18,8 @@ class Decoded:
     hypothesis: Hypothesis
     compression_ratio: float
     temperature: float
+    #: False when no temperature gave a result that passes the checks, and this is the best of them.
+    passed: bool = True
 
 
 def compression_ratio(text: str) -> float:
@@ -49,7 +51,8 @@ def decode_with_fallback(
             return decoded
         tried.append(decoded)
     sound = [decoded for decoded in tried if not _loops(decoded, options)]
-    return max(sound or tried, key=lambda decoded: decoded.hypothesis.avg_logprob)
+    best = max(sound or tried, key=lambda decoded: decoded.hypothesis.avg_logprob)
+    return replace(best, passed=False)
 
 
 def _loops(decoded: Decoded, options: DecodingOptions) -> bool:

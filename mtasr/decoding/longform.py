@@ -12,7 +12,7 @@ from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Encoded, Engine, Float32Array
 from mtasr.decoding.fallback import Decoded, decode_with_fallback, is_silence
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.segments import Piece, fit_times, split_at_timestamps
+from mtasr.decoding.segments import Piece, fit_times, merge_pieces, milliseconds_between, split_at_timestamps
 from mtasr.decoding.word_times import find_word_times, fit_words
 from mtasr.features import CHUNK_SECONDS, HOP_LENGTH, log_mel
 from mtasr.transcript import Segment
@@ -93,7 +93,7 @@ class LongForm:
         if self.options.word_timestamps and segments:
             segments = self._with_words(segments, encoded, seek / SAMPLE_RATE, advance)
         self._last_end = segments[-1].end if segments else self._last_end
-        self._remember(segments, decoded.temperature)
+        self._remember(segments, decoded)
         return segments, min(round(advance * SAMPLE_RATE), len(samples))
 
     def _prompt(self) -> tuple[int, ...]:
@@ -102,16 +102,19 @@ class LongForm:
             return self._start_tokens
         return (self.tokenizer.sot_prev, *self._previous[-self._most_previous :], *self._start_tokens)
 
-    def _remember(self, segments: Sequence[Segment], temperature: float) -> None:
-        """Keep the text for the next window's prompt, unless the options or a high temperature speak against it."""
+    def _remember(self, segments: Sequence[Segment], decoded: Decoded) -> None:
+        """Keep the text for the next window's prompt, unless the options or doubts about it speak against that."""
         options = self.options
-        if options.condition_on_previous_text and temperature <= options.prompt_reset_on_temperature:
+        sure = decoded.passed and decoded.temperature <= options.prompt_reset_on_temperature
+        if options.condition_on_previous_text and sure:
             spoken = [token for segment in segments for token in segment.tokens]
             self._previous = [*self._previous, *spoken][-self._most_previous :]
         else:
             self._previous = []
 
     def _segments(self, pieces: Sequence[Piece], decoded: Decoded, offset: float, reach: float) -> list[Segment]:
+        if milliseconds_between(self._last_end, offset + reach) < len(pieces):
+            pieces = [merge_pieces(pieces)]
         texts = self.tokenizer.decode_groups(piece.tokens for piece in pieces)
         spoken = [(piece, text) for piece, text in zip(pieces, texts, strict=True) if text.strip()]
         spans = fit_times(
@@ -122,8 +125,8 @@ class LongForm:
             segments.append(
                 Segment(
                     id=self._count,
-                    start=round(start, 3),
-                    end=round(end, 3),
+                    start=start,
+                    end=end,
                     text=text,
                     tokens=piece.tokens,
                     avg_logprob=decoded.hypothesis.avg_logprob,
@@ -144,6 +147,8 @@ class LongForm:
         )
         fitted = fit_words(words, offset, self._last_end, offset + reach)
         return [
-            replace(segment, start=found[0].start, end=found[-1].end, words=found) if found else segment
+            replace(segment, start=found[0].start, end=found[-1].end, words=found)
+            if found
+            else replace(segment, words=())
             for segment, found in zip(segments, fitted, strict=True)
         ]

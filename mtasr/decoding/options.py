@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,14 +38,14 @@ class DecodingOptions:
     repetition_penalty: float = 1.0
     #: No n-gram of this many tokens is written twice; 0 allows all.
     no_repeat_ngram_size: int = 0
-    #: Tried in turn until a window passes its checks.
+    #: Tried in turn until a window passes its checks; a single number is taken as a tuple of one.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
 
     #: A window whose text compresses better than this is taken for a loop; None switches the check off.
     compression_ratio_threshold: float | None = 2.4
     #: A window whose mean token log-probability is lower than this has failed; None switches the check off.
     logprob_threshold: float | None = -1.0
-    #: A window with at least this no-speech probability, and a failed log-probability, is silence; None: never.
+    #: A window with more than this no-speech probability, and a failed log-probability, is silence; None: never.
     no_speech_threshold: float | None = 0.6
 
     #: Text before the recording: names, spelling, style.
@@ -70,19 +72,35 @@ class DecodingOptions:
     append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
 
     def __post_init__(self) -> None:
+        heat = self.temperature
+        object.__setattr__(self, "temperature", (heat,) if isinstance(heat, int | float) else tuple(heat))
         if self.task not in ("transcribe", "translate"):
             raise UsageError(f"task is 'transcribe' or 'translate', not {self.task!r}")
-        self._check("beam_size", self.beam_size >= 1, "at least 1")
-        self._check("best_of", self.best_of >= 1, "at least 1")
-        self._check("patience", self.patience > 0, "above 0")
-        self._check("repetition_penalty", self.repetition_penalty > 0, "above 0")
-        self._check("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "at least 0")
-        heat = self.temperature
-        self._check("temperature", bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2")
-        silence = self.no_speech_threshold
-        self._check("no_speech_threshold", silence is None or 0 <= silence <= 1, "between 0 and 1")
-        self._check("max_initial_timestamp", 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds")
+        for name, fine, rule in self._rules():
+            try:
+                kept = fine()
+            except TypeError:
+                kept = False
+            if not kept:
+                raise UsageError(f"{name} is {rule}, not {getattr(self, name)!r}")
 
-    def _check(self, name: str, fine: bool, rule: str) -> None:
-        if not fine:
-            raise UsageError(f"{name} is {rule}, not {getattr(self, name)}")
+    def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
+        """Each rule: the option's name, whether its value keeps the rule, and the rule in words."""
+        yield "language", lambda: self.language is None or isinstance(self.language, str), "a code or a name"
+        yield "beam_size", lambda: isinstance(self.beam_size, int) and self.beam_size >= 1, "a whole number from 1 on"
+        yield "best_of", lambda: isinstance(self.best_of, int) and self.best_of >= 1, "a whole number from 1 on"
+        yield (
+            "patience",
+            lambda: 0.5 <= self.beam_size * self.patience < 10_000,
+            "a number, and times beam_size at least 0.5",
+        )
+        yield "length_penalty", lambda: math.isfinite(self.length_penalty), "a number"
+        yield "repetition_penalty", lambda: 0 < self.repetition_penalty < math.inf, "a number above 0"
+        yield "no_repeat_ngram_size", lambda: self.no_repeat_ngram_size >= 0, "at least 0"
+        heat = self.temperature
+        yield "temperature", lambda: bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2"
+        silence = self.no_speech_threshold
+        yield "no_speech_threshold", lambda: silence is None or 0 <= silence <= 1, "between 0 and 1"
+        prompt = self.initial_prompt
+        yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
+        yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"

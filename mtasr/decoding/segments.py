@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from mtasr.tokenizer import Tokenizer
 
 #: The shortest time a segment with text is given, in seconds.
 SHORTEST = 0.02
+
+#: In milliseconds: what floating point may be off by at a boundary.
+_TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +51,30 @@ def split_at_timestamps(
     return pieces, advance if advance > 0 else window_seconds
 
 
+def merge_pieces(pieces: Sequence[Piece]) -> Piece:
+    """One piece with all the text."""
+    tokens = tuple(token for piece in pieces for token in piece.tokens)
+    return Piece(start=pieces[0].start, end=max(piece.end for piece in pieces), tokens=tokens)
+
+
+def milliseconds_between(earliest: float, latest: float) -> int:
+    """Whole milliseconds in [earliest, latest]: as many spans as `fit_times` can fit there."""
+    return math.floor(latest * 1000 + _TINY) - math.ceil(earliest * 1000 - _TINY)
+
+
 def fit_times(spans: Sequence[tuple[float, float]], earliest: float, latest: float) -> list[tuple[float, float]]:
-    """Make spans of text follow each other within [earliest, latest], each at least 0.02 s long.
+    """Make spans of text follow each other within [earliest, latest], in whole milliseconds, 0.02 s long at least.
 
     A model's timestamps can point past the end of the audio, stand still or (across windows) step back. Spans with no
-    room left share what there is at the end, so that no text is lost and 0 <= start < end always holds.
+    room left share what there is at the end, so that no text is lost and 0 <= start < end always holds. There must be
+    at least a millisecond for each.
     """
-    shortest = min(SHORTEST, (latest - earliest) / max(len(spans), 1))
+    begin, room = math.ceil(earliest * 1000 - _TINY), milliseconds_between(earliest, latest)
+    shortest = min(round(SHORTEST * 1000), room // max(len(spans), 1))
     fitted = []
     for index, (start, end) in enumerate(spans):
-        last_end = latest - shortest * (len(spans) - 1 - index)
-        fitted_start = max(earliest, min(start, last_end - shortest))
-        earliest = min(max(end, fitted_start + shortest), last_end)
-        fitted.append((fitted_start, earliest))
+        last_end = math.floor(latest * 1000 + _TINY) - shortest * (len(spans) - 1 - index)
+        fitted_start = max(begin, min(round(start * 1000), last_end - shortest))
+        begin = min(max(round(end * 1000), fitted_start + shortest), last_end)
+        fitted.append((fitted_start / 1000, begin / 1000))
     return fitted

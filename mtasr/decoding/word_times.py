@@ -8,7 +8,7 @@ import numpy as np
 
 from mtasr.decoding.engine import Encoded, Engine
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.segments import fit_times
+from mtasr.decoding.segments import fit_times, milliseconds_between
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
 from mtasr.transcript import Word
@@ -35,7 +35,7 @@ def find_word_times(
     `frames` is the number of feature frames that hold audio. All groups are aligned together, as they were decoded.
     """
     tokenizer = engine.tokenizer
-    texts = [[token for token in group if token < tokenizer.eot] for group in groups]
+    texts = _whole_characters(tokenizer, [[token for token in group if token < tokenizer.eot] for group in groups])
     tokens = [token for text in texts for token in text]
     if not tokens:
         return [() for _ in groups]
@@ -50,6 +50,19 @@ def find_word_times(
         result.append(_times(merged, spoken, starts[position:], alignment.token_probs[position:]))
         position += len(text)
     return _shorten(result)
+
+
+def _whole_characters(tokenizer: Tokenizer, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Move the first bytes of a character that two groups share to the group that completes it, like its text."""
+    whole: list[list[int]] = []
+    held: list[int] = []
+    for group in groups:
+        tokens = [*held, *group]
+        texts = tokenizer.decode_groups([token] for token in tokens)
+        complete = max((index + 1 for index, text in enumerate(texts) if text), default=0)
+        whole.append(tokens[:complete])
+        held = tokens[complete:]
+    return [*whole[:-1], [*whole[-1], *held]] if whole else []
 
 
 def _token_starts(
@@ -118,12 +131,17 @@ def _shortened(word: Word, longest: float, *, first: bool) -> Word:
 def fit_words(
     groups: Sequence[Sequence[Word]], offset: float, earliest: float, latest: float
 ) -> list[tuple[Word, ...]]:
-    """Move the words of a window's segments to file time, one after the other within [earliest, latest]."""
+    """Move the words of a window's segments to file time, one after the other within [earliest, latest].
+
+    Where more words than milliseconds were written, no times can be given: the groups come back empty.
+    """
     words = [word for group in groups for word in group]
+    if milliseconds_between(earliest, latest) < len(words):
+        return [() for _ in groups]
     spans = iter(fit_times([(offset + word.start, offset + word.end) for word in words], earliest, latest))
     return [
         tuple(
-            Word(word=word.word, start=round(start, 3), end=round(end, 3), probability=word.probability)
+            Word(word=word.word, start=start, end=end, probability=word.probability)
             for word, (start, end) in zip(group, spans, strict=False)
         )
         for group in groups

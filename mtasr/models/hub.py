@@ -104,7 +104,7 @@ def _save(transfer: _Transfer, pin: str | None, staging: Staging) -> None:
     expected = pin or transfer.sha256
     if expected and record.sha256 != expected:
         raise _mismatch(transfer, f"SHA-256 {record.sha256}", expected)
-    if transfer.git_blob:
+    if expected is None and transfer.git_blob:
         actual = _git_blob_id(staging.folder / transfer.name, record)
         if actual != transfer.git_blob:
             raise _mismatch(transfer, f"git id {actual}", transfer.git_blob)
@@ -116,7 +116,9 @@ def _mismatch(transfer: _Transfer, actual: str, expected: str) -> ModelIntegrity
 
 def _git_blob_id(path: Path, record: FileRecord) -> str:
     digest = hashlib.sha1(b"blob %d\0" % record.size, usedforsecurity=False)
-    digest.update(path.read_bytes())
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mtasr.errors import ModelNotFoundError
+from mtasr.errors import ModelNotFoundError, UsageError
 
 DEFAULT_MODEL = "base"
 
@@ -253,3 +253,17 @@ def unknown(name: str) -> ModelNotFoundError:
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return ModelNotFoundError(f"there is no model {name!r}; {hint}`mtasr models list` shows the names")
+
+
+def check_use(name: str, language: str | None, task: str) -> None:
+    """Raise `UsageError` if this is a named model that was not trained for the task or the language.
+
+    The distilled models have a multilingual vocabulary but learnt English alone; turbo did not learn to translate.
+    """
+    spec = find(name)
+    if spec is None:
+        return
+    if task == "translate" and (spec.english_only or spec.name == "large-v3-turbo"):
+        raise UsageError(f"{spec.name} was not trained to translate; use --model medium or --model large-v3")
+    if spec.english_only and language not in {None, "en"}:
+        raise UsageError(f"{spec.name} is English-only and does not know {language!r}; use a multilingual model")

@@ -117,6 +117,12 @@ class Tokenizer:
             head = (self.sot, self.language_tokens[language], self.special(task))
         return head if timestamps else (*head, self.no_timestamps)
 
+    def check_ids(self, ids: Iterable[int]) -> None:
+        """Raise `UsageError` for ids that the vocabulary does not have; -1, "the model's own list", is one."""
+        for token in ids:
+            if not -1 <= token < self.n_vocab:
+                raise UsageError(f"this model has no token {token}; its ids go from 0 to {self.n_vocab - 1}")
+
     # Text
 
     def encode(self, text: str) -> list[int]:

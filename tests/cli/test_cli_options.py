@@ -21,7 +21,10 @@ def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
     [load] = model.loads
     progress = load.pop("progress")
     assert callable(progress)
-    assert load == {"name": None, "device": "auto", "device_index": 0, "compute_type": "auto", "threads": 0}
+    assert load == {
+        "name": None, "device": "auto", "device_index": 0, "compute_type": "auto", "threads": 0,
+        "engine": "ctranslate2",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,7 @@ def test_after_two_dashes_all_are_files(run: Run, model: FakeModel) -> None:
         ["--language", "klingon"],
         ["--device", "tpu"],
         ["--compute-type", "int9"],
+        ["--engine", "jax"],
         ["--threads", "-1"],
         ["--output-format", "doc"],
         ["--nonsense"],
@@ -110,10 +114,13 @@ def test_usage_errors(run: Run, model: FakeModel, args: list[str]) -> None:
 
 def test_the_model_gets_its_settings(run: Run, model: FakeModel) -> None:
     args = ["--model", "tiny", "--device", "cuda:1", "--compute_type", "int8_float16", "--threads", "3"]
-    assert run("transcribe", *args, "a.wav").exit_code == 0
+    assert run("transcribe", *args, "--engine", "torch", "a.wav").exit_code == 0
     [load] = model.loads
     del load["progress"]
-    assert load == {"name": "tiny", "device": "cuda", "device_index": 1, "compute_type": "int8_float16", "threads": 3}
+    assert load == {
+        "name": "tiny", "device": "cuda:1", "device_index": 0, "compute_type": "int8_float16", "threads": 3,
+        "engine": "torch",
+    }  # fmt: skip
 
 
 def test_translate_translates(run: Run, model: FakeModel) -> None:

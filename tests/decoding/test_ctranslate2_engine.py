@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import ctranslate2
@@ -87,14 +89,17 @@ def test_alignment_is_a_path(engine: CTranslate2Engine) -> None:
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
-    assert choose_device("auto") == ("cpu", None)
+    assert choose_device("auto") == ("cpu", 0)
     with pytest.raises(DeviceError, match="no CUDA device was found"):
         choose_device("cuda")
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
-    assert choose_device("auto") == ("cuda", None)
+    assert choose_device("auto", 1) == ("cuda", 1)
+    assert choose_device("cpu", 1) == ("cpu", 0)
     assert choose_device("cuda:1") == ("cuda", 1)
     with pytest.raises(DeviceError, match="no CUDA device 2"):
         choose_device("cuda:2")
+    with pytest.raises(DeviceError, match="no CUDA device 5"):
+        choose_device("cuda", 5)
     for name in ("gpu", "cpu:1", "cuda:x", ""):
         with pytest.raises(UsageError, match="device is auto"):
             choose_device(name)
@@ -120,3 +125,56 @@ def test_a_damaged_model_is_one_clear_line(tiny_models: dict[str, Path], tmp_pat
     with pytest.raises(ModelIntegrityError, match="cannot load the model") as caught:
         CTranslate2Engine(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [-2, 51865, 10**9])
+def test_tokens_that_do_not_exist_are_refused(engine: CTranslate2Engine, token: int) -> None:
+    encoded = engine.encode(noise(80, 100))
+    prompt = engine.tokenizer.sot_sequence("en", "transcribe")
+    with pytest.raises(UsageError, match="ids go from 0 to 51864"):
+        engine.generate(encoded, prompt, DecodingOptions(suppress_tokens=(-1, token)), 0.0)
+
+
+@pytest.mark.parametrize("threads", [-1, 100_000])
+def test_absurd_numbers_of_threads_are_refused(tiny_models: dict[str, Path], threads: int) -> None:
+    with pytest.raises(UsageError, match="threads is between"):
+        CTranslate2Engine(tiny_models["english"], threads=threads)
+
+
+@pytest.mark.parametrize("key", ["lang_ids", "suppress_ids", "suppress_ids_begin"])
+def test_a_config_without_what_decoding_needs_is_refused(
+    tiny_models: dict[str, Path], tmp_path: Path, key: str
+) -> None:
+    folder = shutil.copytree(tiny_models["multilingual"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelIntegrityError, match=f"lacks {key}: convert the model again"):
+        CTranslate2Engine(folder)
+
+
+class BrokenGpu:
+    """A CTranslate2 model that loads on the GPU and cannot compute there."""
+
+    n_mels = 80
+
+    def __init__(self, path: str, device: str, **settings: object) -> None:
+        self.device = device
+
+    def encode(self, features: object) -> str:
+        if self.device == "cuda":
+            raise RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
+        return "encoded"
+
+
+def test_a_gpu_that_does_not_work_gives_way_to_the_cpu(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device, index: {"float32"})
+    monkeypatch.setattr(ctranslate2.models, "Whisper", BrokenGpu)
+    engine = CTranslate2Engine(tiny_models["english"], device="auto")
+    assert engine.device == "cpu"
+    assert "libcublas" in caplog.text
+    with pytest.raises(DeviceError, match="libcublas.*--device cpu does without it"):
+        CTranslate2Engine(tiny_models["english"], device="cuda")

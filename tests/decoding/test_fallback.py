@@ -58,6 +58,7 @@ def test_when_all_fail_the_most_probable_that_does_not_loop_is_taken() -> None:
     )
     assert asked == [0.0, 0.2, 0.4, 0.6]
     assert decoded.temperature == 0.4
+    assert not decoded.passed
 
 
 @pytest.mark.parametrize("off", ["compression_ratio_threshold", "logprob_threshold"])

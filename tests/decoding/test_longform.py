@@ -77,6 +77,32 @@ def test_a_hot_window_is_forgotten() -> None:
     assert engine.calls[-1].prompt == engine.tokenizer.sot_sequence("en", "transcribe")
 
 
+def test_a_window_that_failed_all_checks_is_forgotten() -> None:
+    engine = FakeEngine()
+    loop = engine.says("<|0.00|>" + " the water" * 40 + "<|30.00|>")
+    segments, _ = decode(engine, 40, [loop, engine.says("<|0.00|> you<|10.00|>")])
+    assert segments[0].temperature == 0.0
+    assert engine.calls[-1].prompt == engine.tokenizer.sot_sequence("en", "transcribe")
+
+
+def test_a_crowd_of_segments_without_room_keeps_order_and_text() -> None:
+    engine = FakeEngine()
+    crowd = "<|0.00|> the<|0.00|>" * 15 + "<|0.00|> day<|0.02|><|0.02|>"
+    segments, _ = decode(engine, 5, [engine.says(crowd), engine.says("<|0.00|> you<|1.00|>")])
+    assert "".join(s.text for s in segments) == " the" * 15 + " day you"
+    assert all(segment.start < segment.end for segment in segments)
+
+
+def test_words_of_a_character_that_a_timestamp_cuts() -> None:
+    engine = FakeEngine()
+    euro = engine.tokenizer.encode("€")
+    at = engine.tokenizer.timestamp_begin
+    tokens = (at, *engine.tokenizer.encode(" ten"), euro[0], at + 50, at + 50, *euro[1:], at + 100)
+    script = [lambda _: Hypothesis(tokens=tokens, avg_logprob=-0.1, no_speech_prob=0.0)]
+    segments, _ = decode(engine, 5, script, word_timestamps=True)
+    assert [[word.word for word in segment.words or ()] for segment in segments] == [[" ten"], ["€"]]
+
+
 def test_long_prompts_keep_their_end_and_leave_room() -> None:
     engine = FakeEngine()
     decode(engine, 10, [engine.says("<|0.00|> you<|10.00|>")], initial_prompt="water " * 600 + "people")
@@ -151,7 +177,7 @@ TOKENS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.lists(TOKENS, max_size=12), min_size=1, max_size=4),
+    st.lists(st.lists(TOKENS, max_size=60), min_size=1, max_size=4),
     st.floats(0.1, 40),
     st.booleans(),
 )
