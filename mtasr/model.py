@@ -21,79 +21,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
 from torch import Tensor, nn
 
+from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import ModelError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelDimensions:
-    """The numbers that fix every shape, under the names of OpenAI's checkpoints."""
-
-    n_mels: int
-    n_audio_ctx: int
-    n_audio_state: int
-    n_audio_head: int
-    n_audio_layer: int
-    n_vocab: int
-    n_text_ctx: int
-    n_text_state: int
-    n_text_head: int
-    n_text_layer: int
-
-    def problems(self) -> list[str]:
-        """What makes these numbers impossible; nothing for those of a real model."""
-        found = [f"{name} is {getattr(self, name)}" for name in self.__slots__ if getattr(self, name) < 1]
-        if found:
-            return found
-        if self.n_audio_state != self.n_text_state:
-            found.append(f"encoder width {self.n_audio_state} is not decoder width {self.n_text_state}")
-        if self.n_audio_state % 2:
-            found.append(f"the encoder's width {self.n_audio_state} is odd")
-        for part, width, heads in (
-            ("encoder", self.n_audio_state, self.n_audio_head),
-            ("decoder", self.n_text_state, self.n_text_head),
-        ):
-            if width % heads:
-                found.append(f"{part} width {width} is not divisible by {heads} heads")
-        return found
-
-
-def _dimensions(
-    width: int, heads: int, layers: int, *, text_layers: int | None = None, n_vocab: int = 51865, n_mels: int = 80
-) -> ModelDimensions:
-    return ModelDimensions(
-        n_mels=n_mels,
-        n_audio_ctx=1500,
-        n_audio_state=width,
-        n_audio_head=heads,
-        n_audio_layer=layers,
-        n_vocab=n_vocab,
-        n_text_ctx=448,
-        n_text_state=width,
-        n_text_head=heads,
-        n_text_layer=layers if text_layers is None else text_layers,
-    )
-
-
-_ENGLISH = 51864  # the multilingual vocabulary has one token more: the empty one in its text part
-_V3 = 51866  # large-v3 added Cantonese
-
-#: The published models: Radford et al. 2022, table 1; large-v3, turbo and the distilled ones, their model cards.
-DIMENSIONS: dict[str, ModelDimensions] = {
-    "tiny": _dimensions(384, 6, 4),
-    "tiny.en": _dimensions(384, 6, 4, n_vocab=_ENGLISH),
-    "base": _dimensions(512, 8, 6),
-    "base.en": _dimensions(512, 8, 6, n_vocab=_ENGLISH),
-    "small": _dimensions(768, 12, 12),
-    "small.en": _dimensions(768, 12, 12, n_vocab=_ENGLISH),
-    "medium": _dimensions(1024, 16, 24),
-    "medium.en": _dimensions(1024, 16, 24, n_vocab=_ENGLISH),
-    "large-v1": _dimensions(1280, 20, 32),
-    "large-v2": _dimensions(1280, 20, 32),
-    "large-v3": _dimensions(1280, 20, 32, n_vocab=_V3, n_mels=128),
-    "turbo": _dimensions(1280, 20, 32, text_layers=4, n_vocab=_V3, n_mels=128),
-}
-DIMENSIONS["large"] = DIMENSIONS["large-v3"]
-DIMENSIONS["large-v3-turbo"] = DIMENSIONS["turbo"]
+__all__ = ["DIMENSIONS", "DecoderOutput", "KeyValueCache", "ModelDimensions", "Whisper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +86,7 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, D/H)"""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def project(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a source (B, N, D), each (B, H, N, D/H)."""
@@ -333,8 +264,8 @@ class Whisper(nn.Module):
         """Log-mel features (B, n_mels, F), F <= 2 * n_audio_ctx -> (B, ceil(F / 2), n_audio_state)."""
         if mel.ndim != 3 or mel.shape[1] != self.dims.n_mels or mel.shape[2] == 0:
             raise ModelError(f"features have the shape {tuple(mel.shape)}; wanted (batch, {self.dims.n_mels}, frames)")
-        if mel.shape[2] > 2 * self.dims.n_audio_ctx:
-            raise ModelError(f"{mel.shape[2]} feature frames exceed the encoder's context of {2 * self.dims.n_audio_ctx}")
+        if mel.shape[2] > (most := 2 * self.dims.n_audio_ctx):
+            raise ModelError(f"{mel.shape[2]} feature frames exceed the encoder's context of {most}")
         encoded: Tensor = self.encoder(mel.to(self.dtype))
         return encoded
 

@@ -1,0 +1,58 @@
+"""What `mtasr models info` tells of a model. Needs no torch for CTranslate2 folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.dimensions import ModelDimensions
+from mtasr.models.checkpoints import Precision, checked_dimensions, detect_format, load_checkpoint, require
+from mtasr.models.ctranslate2_binary import read_contents
+from mtasr.models.ctranslate2_info import dimensions_of, precision_of, read_settings
+from mtasr.models.names import Format
+from mtasr.tokenizer import Tokenizer
+from mtasr.tokenizer.vocabulary import read_vocabulary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A model on disk."""
+
+    path: Path
+    kind: Format
+    dims: ModelDimensions
+    precision: Precision
+    multilingual: bool
+    #: Codes, in the order of their tokens.
+    languages: tuple[str, ...]
+    tasks: tuple[str, ...]
+    #: Bytes of all its files.
+    size: int
+
+
+def info(path: Path) -> ModelInfo:
+    """Read what there is to say. Raises as `load_checkpoint` does."""
+    kind = detect_format(path)
+    if kind == "ctranslate2":
+        file = read_contents(path / "model.bin")
+        dims, precision = checked_dimensions(dimensions_of(file), path), precision_of(file)
+        tokens = read_vocabulary(path)
+        found = read_settings(path, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
+        if len(tokens) != dims.n_vocab:
+            found.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
+        require(found, path)
+    else:
+        checkpoint = load_checkpoint(path)
+        dims, precision, tokens = checkpoint.model.dims, checkpoint.precision, checkpoint.tokens
+    tokenizer = Tokenizer(tokens)
+    languages = sorted(tokenizer.language_tokens.items(), key=lambda item: item[1])
+    return ModelInfo(
+        path=path,
+        kind=kind,
+        dims=dims,
+        precision=precision,
+        multilingual=tokenizer.is_multilingual,
+        languages=tuple(code for code, _ in languages),
+        tasks=("transcribe", "translate") if tokenizer.is_multilingual else ("transcribe",),
+        size=sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()) if file.is_file()),
+    )
