@@ -169,7 +169,7 @@ def open_audio(source: Source) -> AudioStream:
             )
         except OSError as exc:
             raise FfmpegNotFoundError(f"{_printable(program)}: cannot be started ({exc.strerror or exc})") from exc
-    return AudioStream(name, process, feed)
+    return AudioStream(name, process, feed, piped=url.startswith("pipe:"))
 
 
 def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[bytes], BinaryIO | None]:
@@ -240,10 +240,11 @@ class AudioStream:
     Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], feed: BinaryIO | None) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], feed: BinaryIO | None, *, piped: bool) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
         self._name = name
+        self._piped = piped
         self._process = process
         self._log = FfmpegLog()
         self._listener = threading.Thread(target=self._log.listen, args=(process.stderr,), daemon=True)
@@ -344,7 +345,7 @@ class AudioStream:
             which = signal.strsignal(-code) if code < 0 else log.interrupted
             raise AudioDecodeError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
         if not self._samples_decoded and (code != 0 or details):
-            raise AudioDecodeError(f"{self._name}: {log.reason()}", details)
+            raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
         self.warnings = tuple(self._complaints(failed=code != 0))
 
     def _complaints(self, *, failed: bool) -> Iterator[str]:

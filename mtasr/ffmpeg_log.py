@@ -86,13 +86,14 @@ class FfmpegLog:
         """The container's duration, where it is that of the audio and more than a guess."""
         return self.duration if self._streams == 1 and not self._estimated else None
 
-    def reason(self) -> str:
-        """Why nothing could be decoded, in a few words."""
+    def reason(self, *, piped: bool) -> str:
+        """Why nothing could be decoded, in a few words; `piped` input cannot be searched for its index."""
         said = "\n".join(self.errors)
         if "matches no streams" in said or "does not contain any stream" in said:
             return "has no audio track"
         if "moov atom not found" in said or "partial file" in said:
-            return "is incomplete, or keeps its index at the end and so cannot come through a pipe"
+            pipe = ", or keeps its index at the end and so cannot come through a pipe" if piped else ""
+            return f"is incomplete{pipe}"
         if self._streams:
             return f"is damaged: {self.errors[0]}" if self.errors else "is damaged"
         if "not on whitelist" in said or "Invalid data found when processing input" in said:

@@ -69,6 +69,7 @@ class Program(click.Group):
             failures.silence(sys.stdout)
             code = failures.ExitCode.BROKEN_PIPE
         except (KeyboardInterrupt, click.Abort):
+            click.echo("mtasr: stopped", err=True)
             code = failures.ExitCode.INTERRUPTED
         except (click.ClickException, click.exceptions.Exit):
             raise

@@ -6,6 +6,8 @@ Where stdout is no terminal it gets the text alone, a segment a line. rich is lo
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 #: (file, bytes done, bytes in total or None) while a model is downloaded.
 DownloadProgress = Callable[[str, int, int | None], None]
+
+
+#: Bytes; the small files of a model come in no time.
+_WORTH_A_NOTE = 1_000_000
 
 
 class Display:
@@ -56,7 +62,7 @@ class Display:
     @contextlib.contextmanager
     def working(self, name: str, position: Callable[[], float], total: Callable[[], float | None]) -> Iterator[None]:
         """A bar while the recording `name` is worked on; `position` and `total` tell seconds of audio."""
-        if self._quiet or not sys.stderr.isatty():
+        if self._quiet or not sys.stderr.isatty() or _into_pipe():
             yield
             return
         self._bar = _Bar(name, position, total)
@@ -82,7 +88,7 @@ class Display:
         seen: set[str] = set()
 
         def progress(file: str, done: int, total: int | None) -> None:
-            if file not in seen:
+            if file not in seen and (total is None or total >= _WORTH_A_NOTE):
                 seen.add(file)
                 self.note(f"Fetching {file}" + (f" ({total / 1e6:.1f} MB)" if total else ""))
 
@@ -107,6 +113,14 @@ class Display:
         self._bar.hide()
         yield
         self._bar.show()
+
+
+def _into_pipe() -> bool:
+    """Whether stdout is a pipe: what reads it may write to the same terminal, across a bar."""
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def print_line(text: str) -> None:

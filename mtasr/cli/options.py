@@ -91,8 +91,8 @@ class Command(click.Command):
 def _fold_switches(command: click.Command, ctx: click.Context, args: list[str]) -> list[str]:
     """`args` with `--name True`, `--name=False` and so on as the bare `--name` or `--no-name`.
 
-    Only the words True and False are taken as a switch's value, so a file after the switch stays a file. Values of
-    other options and all after `--` stay as they are.
+    Only the words True, False and None are taken as a switch's value, so a file after the switch stays a file. Values
+    of other options and all after `--` stay as they are.
     """
     options = {name: p for p in command.get_params(ctx) if isinstance(p, click.Option) for name in p.opts}
     folded: list[str] = []
@@ -125,7 +125,7 @@ def _bare(switch: Switch, arg: str, value: str) -> str:
 
 
 def _truth(text: str) -> bool | None:
-    return {"true": True, "false": False}.get(text.lower())
+    return {"true": True, "false": False, "none": False}.get(text.lower())
 
 
 def _short_takes_next(arg: str, options: Mapping[str, click.Option]) -> bool:
@@ -424,9 +424,11 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
     """From `first` up to 1 by `increment`, as in openai-whisper; `first` alone without an increment."""
+    if not 0 <= first <= 2:
+        raise UsageError(f"temperature is between 0 and 2, not {first}")
     if increment is None:
         return (first,)
-    if not increment >= 0.01 or not math.isfinite(first):
+    if not increment >= 0.01:
         raise UsageError(f"temperature_increment_on_fallback is None or at least 0.01, not {increment}")
     further = math.floor((1.0 - first) / increment + 1e-6)
     return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))

@@ -55,6 +55,8 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
     owners: dict[Path, str] = {}
     for job in jobs:
         for target in job.targets.values():
+            if owners.get(target) == job.name:
+                raise UsageError(f"{job.name} is given twice")
             if target in owners:
                 raise UsageError(
                     f"{owners[target]} and {job.name} would both be written to {target}; "
@@ -83,6 +85,8 @@ def prepare(directory: Path) -> None:
         # Permission bits do not tell about read-only file systems, quotas and the superuser.
         with tempfile.TemporaryFile(dir=directory):
             pass
+    except FileExistsError as error:
+        raise OutputError(f"{directory}: is a file, not a folder") from error
     except OSError as error:
         raise OutputError(f"{directory}: cannot write here: {_reason(error)}") from error
 

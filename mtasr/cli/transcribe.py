@@ -94,7 +94,7 @@ def note_default_model(display: Display, task: str = "transcribe") -> None:
     from mtasr.models import DEFAULT_MODEL
 
     better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
-    display.note(f"Using the model {DEFAULT_MODEL!r}; slower, with fewer errors: --model {better}")
+    display.note(f"Using the small model {DEFAULT_MODEL!r}; for fewer errors, but slower: --model {better}")
 
 
 def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Display) -> None:
@@ -110,14 +110,14 @@ def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Displ
                 except OutputError as error:  # A full disk behind stdout does not cost the files.
                     unprinted = error
         for warning in stream.warnings:
-            display.note(f"{job.name}: {warning}")
+            display.note(f"warning: {warning}")
         transcript = stream.transcript()
     outputs.write(transcript, job.targets)
     if unprinted is not None:
         raise unprinted
-    took = time.monotonic() - began
+    seconds, took = transcript.duration, time.monotonic() - began
     display.note(
-        f"{job.name}: {clock(transcript.duration)} of audio in {took:.1f} s ({transcript.duration / took:.1f}x); "
+        f"{job.name}: {clock(round(seconds))} of audio in {took:.1f} s ({seconds / took:.1f}x); "
         f"wrote {', '.join(map(str, job.targets.values()))}"
     )
 

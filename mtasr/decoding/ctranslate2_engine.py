@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -200,7 +201,8 @@ class CTranslate2Engine:
             )[0]
         tokens = result.sequences_ids[0]
         # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
-        total = result.scores[0] * len(tokens) ** options.length_penalty
+        # No text at all has no score.
+        total = result.scores[0] * len(tokens) ** options.length_penalty if tokens else -math.inf
         return Hypothesis(
             tokens=tuple(tokens),
             avg_logprob=float(total / (len(tokens) + 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import click
@@ -11,6 +12,7 @@ from fake_model import FakeModel, Run
 
 from mtasr.cli import _COMMANDS, program
 from mtasr.cli.options import Switch, temperatures
+from mtasr.cli.transcribe import transcribe
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
 
@@ -156,3 +158,15 @@ def test_every_switch_can_be_switched_off() -> None:
         for param in command.params:
             if isinstance(param, Switch):
                 assert re.fullmatch(r"--no-[a-z0-9-]+", param.secondary_opts[0])
+
+
+def test_every_field_of_the_options_can_be_set() -> None:
+    fields = {field.name for field in dataclasses.fields(DecodingOptions)}
+    assert fields <= {param.name for param in transcribe.params}
+
+
+@pytest.mark.parametrize("value", ["nan", "-1", "3"])
+def test_a_temperature_out_of_range(run: Run, value: str) -> None:
+    result = run("transcribe", "a.wav", "--temperature", value)
+    assert result.exit_code == 2
+    assert f"temperature is between 0 and 2, not {float(value)}" in result.stderr

@@ -68,7 +68,7 @@ def test_signals_unwind(folder: Path, number: int, code: int) -> None:
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == code
-    assert errors.endswith("closed\n")
+    assert errors.endswith("closed\nmtasr: stopped\n" if number == signal.SIGINT else "closed\n")
     assert "Traceback" not in errors
     assert sorted(path.name for path in folder.iterdir()) == ["a.wav", "b.mp3", "c d.wav"]
 
@@ -97,6 +97,7 @@ def test_a_full_disk_behind_stdout(folder: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1] == "mtasr: error: standard output: No space left on device"
+    assert (folder / "a.srt").exists()
 
 
 def test_an_encoding_without_the_letters(folder: Path) -> None:
@@ -165,3 +166,10 @@ def test_languages_on_a_terminal(folder: Path) -> None:
     code, screen = on_a_terminal(folder, "detect-language", "-q", "a.wav")
     assert code == 0
     assert screen == "a.wav\r\n   75.0%  fr   French\r\n   20.0%  haw  Hawaiian\r\n    5.0%  en   English\r\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_cost_no_file(folder: Path, closed: str) -> None:
+    command = f"{sys.executable} {FAKE} transcribe a.wav {closed}"
+    assert subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, check=False).returncode == 0
+    assert (folder / "a.srt").exists()

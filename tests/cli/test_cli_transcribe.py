@@ -57,7 +57,7 @@ def test_notes_about_model_and_language_only_when_not_given(run: Run) -> None:
 
 def test_warnings_are_notes(run: Run, model: FakeModel) -> None:
     model.warnings = ("the file breaks off",)
-    assert "a.wav: the file breaks off\n" in run("transcribe", "a.wav").stderr
+    assert "warning: the file breaks off\n" in run("transcribe", "a.wav").stderr
 
 
 def test_standard_input(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,3 +183,49 @@ def test_detect_language(run: Run, model: FakeModel) -> None:
     assert result.exit_code == 6
     assert result.stdout.startswith("b.mp3\tfr\tFrench\t0.75")
     assert result.stderr == "mtasr: error: a.wav: noise\n"
+
+
+def test_all_files_failing_alike_give_their_own_code(run: Run, model: FakeModel) -> None:
+    assert run("transcribe", "no.wav", "nor.wav").exit_code == 3
+    assert model.loads == []
+
+
+def test_a_file_given_twice(run: Run) -> None:
+    result = run("transcribe", "a.wav", "a.wav")
+    assert result.exit_code == 2
+    assert "a.wav is given twice" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["translate", "--model", "turbo"], "large-v3-turbo was not trained to translate"),
+        (["translate", "--model", "distil-large-v3"], "not trained to translate"),
+        (["transcribe", "--model", "distil-large-v3", "--language", "fr"], "English-only and does not know 'fr'"),
+        (["transcribe", "--model", "base.en", "--language", "fr"], "English-only and does not know 'fr'"),
+    ],
+)
+def test_what_a_model_never_learnt_is_refused_before_it_is_loaded(
+    run: Run, model: FakeModel, args: list[str], reason: str
+) -> None:
+    result = run(*args, "a.wav")
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert model.loads == []
+
+
+def test_translating_recommends_a_model_that_can(run: Run) -> None:
+    assert "--model medium" in run("translate", "a.wav").stderr
+
+
+def test_names_too_long_are_no_bugs(run: Run, folder: Path) -> None:
+    assert run("x" * 300).exit_code == 2
+    long = "x" * 251 + ".mp3"
+    (folder / long).write_bytes(b"sound")
+    result = run("transcribe", long, "-f", "json")
+    assert result.exit_code == 4
+    assert "File name too long" in result.stderr
+
+
+def test_an_output_folder_that_is_a_file(run: Run) -> None:
+    assert "a.wav: is a file, not a folder" in run("transcribe", "b.mp3", "-o", "a.wav").stderr

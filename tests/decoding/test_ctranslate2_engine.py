@@ -176,5 +176,5 @@ def test_a_gpu_that_does_not_work_gives_way_to_the_cpu(
     engine = CTranslate2Engine(tiny_models["english"], device="auto")
     assert engine.device == "cpu"
     assert "libcublas" in caplog.text
-    with pytest.raises(DeviceError, match="libcublas.*--device cpu does without it"):
+    with pytest.raises(DeviceError, match=r"libcublas.*--device cpu does without it"):
         CTranslate2Engine(tiny_models["english"], device="cuda")
