@@ -40,7 +40,7 @@ def test_the_first_two_commands_set_everything_up() -> None:
 def test_commands(command: str, folder: Path) -> None:
     assert command.startswith("mtasr ")
     program = Path(sys.executable).with_name("mtasr")
-    assert run(["bash", "-c", command.replace("mtasr", str(program), 1)], folder).strip()
+    assert run(["bash", "-c", command.replace("mtasr", str(program), 1) + " 2>&1"], folder).strip()
 
 
 @pytest.mark.weights

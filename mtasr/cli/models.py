@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mtasr.cli.display import Display
+from mtasr.cli.options import OneOf
 from mtasr.cli.failures import terminable
 from mtasr.models.checkpoints import FORMATS, PRECISIONS
 
@@ -105,14 +106,14 @@ def remove(name: str, yes: bool) -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
+    type=OneOf(*FORMATS),
     default="ctranslate2",
     show_default=True,
     help="What to write: a folder for CTranslate2 or Hugging Face transformers, or a .pt file as OpenAI's.",
 )
 @click.option(
     "--quantization",
-    type=click.Choice(PRECISIONS),
+    type=OneOf(*PRECISIONS),
     help="How to store the weights. By default as they are in SRC. int8 is for CTranslate2 alone.",
 )
 @click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
