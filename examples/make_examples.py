@@ -1,4 +1,4 @@
-"""Write the recordings beside this file: `python examples/make_examples.py`.
+"""Write the recordings beside this file, and the one inside the package: `python examples/make_examples.py`.
 
 The sentences are ours and the voice is synthetic (espeak-ng), so the files carry no one's voice and no one's text.
 Needs the development tools (`pip install -e ".[dev]"`).
@@ -37,6 +37,12 @@ EXAMPLES = {
         "es",
         140,
         ("Buenos días, quiero reservar una mesa para cuatro personas.",),
+    ),
+    # What `mtasr models convert` lets both models hear.
+    "../mtasr/models/parity_clip.flac": (
+        "en-us",
+        150,
+        ("The train leaves at noon. Please bring the letters and some warm bread.",),
     ),
 }
 

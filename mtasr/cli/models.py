@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mtasr.cli.display import Display
-from mtasr.cli.options import OneOf
 from mtasr.cli.failures import terminable
+from mtasr.cli.options import OneOf
 from mtasr.models.checkpoints import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:

@@ -55,6 +55,26 @@ def test_any_tokens_advance_and_lose_nothing_before_it(tokens: list[int]) -> Non
         assert not cut_off or pieces[-1].end == 30.0
 
 
+WORDS = st.lists(st.integers(0, TOKENIZER.eot - 1), min_size=1, max_size=5)
+STEPS = st.lists(st.integers(0, 1500), min_size=2, max_size=16).filter(lambda steps: len(steps) % 2 == 0)
+
+
+@given(STEPS, st.data())
+def test_segments_to_tokens_and_back(steps: list[int], data: st.DataObject) -> None:
+    bounds = sorted(steps)
+    bounds[1:] = [max(bound, 1) for bound in bounds[1:]]
+    spans = list(zip(bounds[::2], bounds[1::2], strict=True))
+    segments = [(start * 0.02, end * 0.02, data.draw(WORDS)) for start, end in spans]
+    at = TOKENIZER.timestamp_begin
+    tokens = [t for (a, b), (_, _, text) in zip(spans, segments, strict=True) for t in (at + a, *text, at + b)]
+    pieces, advance = split_at_timestamps(tokens, TOKENIZER, 30.0)
+    if len(segments) > 1 or bounds[1] > 0:
+        found = [(p.start, p.end, [t for t in p.tokens if not TOKENIZER.is_timestamp(t)]) for p in pieces]
+        assert found == [(pytest.approx(start), pytest.approx(end), text) for start, end, text in segments]
+    assert [token for piece in pieces for token in piece.tokens] == tokens
+    assert advance == 30.0
+
+
 times = st.floats(-5, 40, allow_nan=False)
 
 
