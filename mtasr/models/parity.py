@@ -1,8 +1,8 @@
 """The parity gate: do two checkpoints compute the same?
 
 Both hear a short spoken clip (`examples/make_examples.py` made it). The result writes text greedily; the source is
-given the same tokens (teacher forcing), and the encoder outputs and all logits are compared. Then the source writes text
-by itself, which must be the same unless two tokens were nearly as probable as each other.
+given the same tokens (teacher forcing), and the encoder outputs and all logits are compared. Then the source writes
+text by itself, which must be the same unless two tokens were nearly as probable as each other.
 
 The result is run by whatever will run it: CTranslate2 for its own format, torch for the others.
 """
