@@ -61,7 +61,9 @@ def load_model(
         return Model(_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
+    from mtasr.models.ctranslate2_info import check_loadable
 
+    check_loadable(folder)
     return Model(CTranslate2Engine(folder, **settings))
 
 

@@ -129,8 +129,11 @@ def convert(source: str, destination: Path, kind: Format, quantization: Precisio
         done = convert_model(source, destination, kind, quantization, force=force)
     parity = done.parity
     for what, difference in (("encoder", parity.encoder), ("logits", parity.logits)):
-        line = f"{what}: difference {difference.rms:.1e} of the values, the largest {difference.largest:.1e}"
-        click.echo(f"{line} (at most {parity.tolerance:.0e} may be)", err=True)
+        click.echo(
+            f"{what}: difference {difference.rms:.1e} of the values (at most {parity.tolerance:.0e} may be), "
+            f"the largest {difference.largest:.1e} (at most {parity.most:.0e})",
+            err=True,
+        )
     same = (
         "the same"
         if parity.source_text == parity.result_text

@@ -80,7 +80,7 @@ def _explained(what: str, device: str) -> Iterator[None]:
     """Turn what CTranslate2 throws into one line: the device's fault, or else the model's."""
     try:
         yield
-    except (RuntimeError, ValueError, MemoryError) as exc:
+    except (RuntimeError, ValueError, LookupError, MemoryError) as exc:
         reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         if any(sign in reason.lower() for sign in _DEVICE_SIGNS) or isinstance(exc, MemoryError):
             way_out = "; --device cpu does without it" if device == "cuda" else ""
@@ -93,7 +93,7 @@ def _check_config(folder: Path, *, multilingual: bool) -> None:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelIntegrityError(f"{path}: cannot be read: {exc}") from exc
     wanted = ["suppress_ids", "suppress_ids_begin", *(["lang_ids"] if multilingual else [])]
     missing = [key for key in wanted if not isinstance(config, dict) or not isinstance(config.get(key), list)]

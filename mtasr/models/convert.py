@@ -121,15 +121,25 @@ def _staged(destination: Path, *, force: bool) -> Iterator[Path]:
             staging = room / destination.name
             yield staging
             _sync(staging)
-            if destination.exists() and force:
-                destination.rename(room / "replaced")
-            elif destination.is_dir():
-                destination.rmdir()  # it was empty
-            staging.rename(destination)
+            _put_in_place(staging, destination, room / "replaced", force=force)
         finally:
             shutil.rmtree(room, ignore_errors=True)
     except OSError as exc:
         raise OutputError(f"cannot write {destination}: {exc.strerror or exc}") from exc
+
+
+def _put_in_place(staging: Path, destination: Path, aside: Path, *, force: bool) -> None:
+    if destination.exists() and force:
+        destination.rename(aside)
+        try:
+            staging.rename(destination)
+        except BaseException:
+            aside.rename(destination)
+            raise
+        return
+    if destination.is_dir():
+        destination.rmdir()  # it was empty
+    staging.rename(destination)
 
 
 def _sync(path: Path) -> None:

@@ -77,6 +77,9 @@ def _check(file: ModelFile, dims: ModelDimensions, layout: Sequence[FusedTensor]
             if file.scalar(name) != _SCALARS[name][1]:
                 problems.append(f"{name} is {file.scalar(name)} instead of {_SCALARS[name][1]}")
         elif name.endswith("_scale") and name.removesuffix("_scale") in expected:
+            matrix = file.variables.get(name.removesuffix("_scale"))
+            if matrix is not None and matrix.dtype not in {"int8", "int16"}:
+                problems.append(f"{name} does not belong to a matrix in {matrix.dtype}")
             problems += _scale_problems(name, variable, expected[name.removesuffix("_scale")])
         else:
             quantized = variable.dtype in {"int8", "int16"} and f"{name}_scale" in file.variables
@@ -98,15 +101,18 @@ def _scale_problems(name: str, variable: Variable, matrix: tuple[int, ...]) -> l
 
 def _projection_problems(file: ModelFile) -> list[str]:
     """The output projection is the embedding, once more or under another name."""
-    projection, embedding = file.variables.get(_PROJECTION), file.variables.get(_EMBEDDING)
-    if projection is None:
+    if _PROJECTION not in file.variables:
         return [f"{_PROJECTION} is missing"]
-    if embedding is None or projection == embedding:
-        return []
-    same = (projection.dtype, projection.shape) == (embedding.dtype, embedding.shape)
-    if not same or file.read(projection) != file.read(embedding):
-        return [f"{_PROJECTION} is not the embedding"]
-    return []
+    names = [(_PROJECTION, _EMBEDDING), (f"{_PROJECTION}_scale", f"{_EMBEDDING}_scale")]
+    return [f"{ours} is not that of the embedding" for ours, theirs in names if not _same(file, ours, theirs)]
+
+
+def _same(file: ModelFile, name: str, other: str) -> bool:
+    """Whether two variables hold the same; a matrix stored once may have its scale stored once as well."""
+    one, two = file.variables.get(name), file.variables.get(other)
+    if one is None or two is None or one == two:
+        return True
+    return (one.dtype, one.shape) == (two.dtype, two.shape) and file.read(one) == file.read(two)
 
 
 def _fused_shape(group: FusedTensor, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mtasr.dimensions import ModelDimensions
 from mtasr.errors import ModelIntegrityError
-from mtasr.models.checkpoints import Precision
-from mtasr.models.ctranslate2_binary import ModelFile
+from mtasr.models.checkpoints import Precision, checked_dimensions, require
+from mtasr.models.ctranslate2_binary import VERSION, ModelFile, read_contents
 from mtasr.models.settings import GenerationSettings, head_pairs, read_json, token_ids
+from mtasr.tokenizer.vocabulary import read_vocabulary
 
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 
@@ -53,6 +54,33 @@ def dimensions_of(file: ModelFile) -> ModelDimensions:
     if problems:
         raise ModelIntegrityError(f"{file.path}: not a usable Whisper model: {'; '.join(problems)}")
     return dims
+
+
+def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision]:
+    """Dimensions and precision, once vocabulary and settings are known to fit them.
+
+    CTranslate2 checks neither: ids and heads that the model does not have make it read outside its memory. Raises
+    `ModelIntegrityError` with all that is wrong.
+    """
+    file = read_contents(folder / "model.bin")
+    dims = checked_dimensions(dimensions_of(file), folder)
+    problems = read_settings(folder, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
+    count = len(read_vocabulary(folder))
+    if count != dims.n_vocab:
+        problems.append(f"the vocabulary has {count} tokens and the model {dims.n_vocab}")
+    require(problems, folder)
+    return dims, precision_of(file)
+
+
+def check_loadable(folder: Path) -> None:
+    """`checked_folder` for whoever only wants to run the model: what CTranslate2 alone can read is left to it."""
+    try:
+        with (folder / "model.bin").open("rb") as stream:
+            version = int.from_bytes(stream.read(4), "little")
+    except OSError as exc:
+        raise ModelIntegrityError(f"cannot read {folder / 'model.bin'}: {exc.strerror or exc}") from exc
+    if not 0 < version < VERSION:
+        checked_folder(folder)
 
 
 def precision_of(file: ModelFile) -> Precision:

@@ -54,7 +54,7 @@ def dimensions(folder: Path) -> ModelDimensions:
     """The dimensions in config.json. Raises `ModelIntegrityError`."""
     path = folder / "config.json"
     document = read_json(path)
-    problems = [f"{name} is missing" for name in _CONFIG.values() if type(document.get(name)) is not int]
+    problems = [f"{name} is missing" for name in dict.fromkeys(_CONFIG.values()) if type(document.get(name)) is not int]
     for name, wanted in (("model_type", "whisper"), ("activation_function", "gelu"), ("scale_embedding", False)):
         if document.get(name, wanted) != wanted:
             problems.append(f"{name} is {document[name]!r} instead of {wanted!r}")
@@ -250,7 +250,7 @@ def read_tokens(folder: Path, n_vocab: int | None = None) -> list[str]:
         added = folder / "added_tokens.json"
         ids |= read_json(added) if added.is_file() else {}
     by_id = {index: token for token, index in ids.items() if type(index) is int}
-    if sorted(by_id) != list(range(len(ids))):
+    if not ids or not all(isinstance(token, str) for token in ids) or sorted(by_id) != list(range(len(ids))):
         raise ModelIntegrityError(f"{path}: the ids of the vocabulary are not 0, 1, 2 and so on")
     tokens = [by_id[index] for index in range(len(ids))]
     if n_vocab and tokens[-1] == "<|notimestamps|>":

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtasr.dimensions import ModelDimensions
-from mtasr.models.checkpoints import Precision, checked_dimensions, detect_format, load_checkpoint, require
-from mtasr.models.ctranslate2_binary import read_contents
-from mtasr.models.ctranslate2_info import dimensions_of, precision_of, read_settings
+from mtasr.models.checkpoints import Precision, detect_format, load_checkpoint
+from mtasr.models.ctranslate2_info import checked_folder
 from mtasr.models.names import Format
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import read_vocabulary
@@ -34,13 +33,8 @@ def info(path: Path) -> ModelInfo:
     """Read what there is to say. Raises as `load_checkpoint` does."""
     kind = detect_format(path)
     if kind == "ctranslate2":
-        file = read_contents(path / "model.bin")
-        dims, precision = checked_dimensions(dimensions_of(file), path), precision_of(file)
+        dims, precision = checked_folder(path)
         tokens = read_vocabulary(path)
-        found = read_settings(path, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
-        if len(tokens) != dims.n_vocab:
-            found.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
-        require(found, path)
     else:
         checkpoint = load_checkpoint(path)
         dims, precision, tokens = checkpoint.model.dims, checkpoint.precision, checkpoint.tokens

@@ -32,6 +32,13 @@ _VOCABULARY, _SETTINGS = "vocabulary", "generation"
 # Reading
 
 
+#: What torch and zipfile raise for files that are not what they say.
+_DAMAGE = (
+    RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, MemoryError,
+    zipfile.BadZipFile, NotImplementedError,
+)  # fmt: skip
+
+
 def load(path: Path, /) -> Checkpoint:
     document = _unpickle(path)
     dims = checked_dimensions(_dimensions(document, path), path)
@@ -52,17 +59,30 @@ def _unpickle(path: Path) -> Mapping[str, Any]:
         # torch has read other layouts too; nobody stores Whisper in them, and this one is the easiest to be sure of.
         if not zipfile.is_zipfile(path):
             raise ModelIntegrityError(f"{path} is damaged or not a torch checkpoint")
+        _check_archive(path)
         with warnings.catch_warnings(action="ignore"):  # about pickles other than torch's own, which fail or not
             document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise ModelIntegrityError(f"{path} holds more than weights, and nothing of it was run") from exc
     except OSError as exc:
         raise ModelIntegrityError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, MemoryError) as exc:
+    except _DAMAGE as exc:
         raise ModelIntegrityError(f"{path} is damaged or not a torch checkpoint") from exc
     if not isinstance(document, dict) or not {"dims", "model_state_dict"} <= document.keys():
         raise ModelIntegrityError(f"{path} is not a Whisper checkpoint: it has no dims and model_state_dict")
     return document
+
+
+def _check_archive(path: Path) -> None:
+    """Every byte is the one that was written, and unpacks to no more than the file has."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ModelIntegrityError(f"{path} is compressed, which torch's own checkpoints never are")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ModelIntegrityError(f"{path}: its contents are larger than the file")
+        if broken := archive.testzip():
+            raise ModelIntegrityError(f"{path} is damaged: the checksum of {broken!r} is wrong")
 
 
 def _dimensions(document: Mapping[str, Any], path: Path) -> ModelDimensions:

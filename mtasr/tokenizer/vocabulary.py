@@ -23,7 +23,7 @@ def read_vocabulary(folder: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
         tokens = json.loads(text) if path.suffix == ".json" else text.removesuffix("\n").split("\n")
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelIntegrityError(f"{path}: cannot read the vocabulary: {exc}") from exc
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ModelIntegrityError(f"{path}: the vocabulary is not a list of tokens")
