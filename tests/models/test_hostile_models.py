@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from mtasr.cli import program
 from mtasr.errors import ModelIntegrityError
 from mtasr.models import ctranslate2_binary
 from mtasr.models.checkpoints import load_checkpoint, save_checkpoint
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,10 @@ def refused(path: Path, reason: str) -> None:
     result = CliRunner().invoke(program, ["models", "convert", str(path), str(path.parent / "result")])
     assert result.exit_code == 5
     assert not (path.parent / "result").exists()
+    transcribed = CliRunner().invoke(
+        program, ["transcribe", str(EXAMPLE), "--model", str(path), "--engine", "torch", "-o", str(path.parent / "out")]
+    )
+    assert transcribed.exit_code == 5
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, ctranslate2_binary.Record]], None]) -> None:
@@ -236,3 +243,57 @@ def test_hugging_face_model_of_another_kind(hf: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "neither model.bin nor safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("suppress_ids", [1_000_000], "suppress_ids names token 1000000"),
+        ("suppress_ids_begin", [-5_000_000], "suppress_ids_begin names token -5000000"),
+        ("lang_ids", [10**9], "lang_ids names token 1000000000"),
+        ("alignment_heads", [[70, 90]], "alignment_heads names layer 70, head 90"),
+    ],
+)
+def test_ctranslate2_never_sees_ids_that_do_not_exist(ct2: Path, key: str, value: Any, reason: str) -> None:
+    config = json.loads((ct2 / "config.json").read_text())
+    (ct2 / "config.json").write_text(json.dumps(config | {key: value}))
+    transcription_refused(ct2, reason)
+
+
+@pytest.mark.parametrize("change", [lambda tokens: [*tokens, "more"], lambda tokens: tokens[:-1]])
+def test_ctranslate2_never_sees_another_vocabulary(ct2: Path, change: Callable[[list[str]], list[str]]) -> None:
+    tokens = json.loads((ct2 / "vocabulary.json").read_text())
+    (ct2 / "vocabulary.json").write_text(json.dumps(change(tokens)))
+    transcription_refused(ct2, "the vocabulary has")
+
+
+def test_ctranslate2_misses_a_tensor(ct2: Path) -> None:
+    rewrite(ct2, lambda records: records.pop("decoder/layer_0/ffn/linear_0/weight") and None)
+    transcription_refused(ct2, "cannot load the model")
+
+
+def test_a_vocabulary_nested_without_end(ct2: Path) -> None:
+    (ct2 / "vocabulary.json").write_text("[" * 100_000)
+    transcription_refused(ct2, "cannot read the vocabulary")
+
+
+def transcription_refused(folder: Path, reason: str) -> None:
+    args = ["transcribe", str(EXAMPLE), "--model", str(folder), "-o", str(folder.parent / "out")]
+    result = CliRunner().invoke(program, args)
+    assert result.exit_code == 5
+    assert reason in result.stderr
+    assert not list((folder.parent / "out").iterdir())
+
+
+def test_a_flipped_bit_in_a_pt(originals: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(originals["openai"].read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "model.pt").write_bytes(data)
+    refused(tmp_path / "model.pt", "damaged")
+
+
+def test_a_compressed_pt(originals: dict[str, Path], tmp_path: Path) -> None:
+    with zipfile.ZipFile(originals["openai"]) as source, zipfile.ZipFile(tmp_path / "model.pt", "w") as target:
+        for member in source.infolist():
+            target.writestr(member.filename, source.read(member), zipfile.ZIP_DEFLATED)
+    refused(tmp_path / "model.pt", "is compressed")

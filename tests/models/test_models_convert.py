@@ -133,3 +133,34 @@ def test_looking_at_a_model_needs_no_torch(source: Path) -> None:
     script += "assert not {'torch', 'safetensors'} & set(sys.modules)"
     for args in (["models", "list"], ["models", "info", str(source)], ["models", "convert", "--help"]):
         subprocess.run([sys.executable, "-c", script, *args], check=True, capture_output=True)
+
+
+def test_a_replacement_that_fails_leaves_the_old_model(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "result"
+    convert(str(source), target)
+    before = (target / "model.bin").read_bytes()
+    rename = Path.rename
+
+    def fail_for_the_new_one(self: Path, to: Path) -> Path:
+        if self.name == target.name and self.parent != tmp_path:
+            raise OSError(5, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(OutputError, match="Input/output error"):
+        convert(str(source), target, precision="float32", force=True)
+    assert (target / "model.bin").read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", ["tokens", "settings"])
+def test_parity_sees_a_vocabulary_or_settings_that_changed(tmp_path: Path, lost: str) -> None:
+    right = small_checkpoint()
+    changed = {
+        "tokens": [right.tokens[1], right.tokens[0], *right.tokens[2:]],
+        "settings": replace(right.settings, alignment_heads=((0, 0),)),
+    }
+    save_checkpoint(replace(right, **{lost: changed[lost]}), tmp_path / "wrong", "ctranslate2")
+    with pytest.raises(ModelError, match=f"{lost} did not arrive as they were"):
+        compare(right, tmp_path / "wrong", "ctranslate2", "float32").require()

@@ -7,10 +7,12 @@ In an environment of its own, because the peers bring torch and half a gigabyte 
     mtasr models convert base exported/ctranslate2
     python -m venv .venv-peers
     .venv-peers/bin/pip install torch==2.13.0 openai-whisper==20250625 transformers faster-whisper soundfile
-    .venv-peers/bin/python tests/parity/peers.py exported examples/interview.flac
+    text="$(mtasr transcribe examples/interview.flac --model exported/base.pt --engine torch --language en)"
+    .venv-peers/bin/python tests/parity/peers.py exported examples/interview.flac "$text"
 
 Without network: HF_HUB_OFFLINE is set here, so a peer that misses a file fails instead of fetching it. Peers that
-are not installed are named and passed over. Exits with 1 if one fails or the texts are not all the same.
+are not installed are named and passed over, but one at least must be there. Exits with 1 if one fails or writes another
+text than mtasr's torch engine, which reads the same .pt, did for this recording: give that text as a third argument.
 """
 
 # ruff: noqa: T201 - a script
@@ -75,8 +77,8 @@ PEERS: dict[str, Callable[[Path, Path], str]] = {
 }
 
 
-def main(exported: Path, recording: Path) -> int:
-    texts, failed = {}, False
+def main(exported: Path, recording: Path, expected: str) -> int:
+    texts, failed = {"mtasr": " ".join(expected.split())}, False
     for package, run in PEERS.items():
         if importlib.util.find_spec(package) is None:
             print(f"{package}: not installed")
@@ -87,6 +89,9 @@ def main(exported: Path, recording: Path) -> int:
         except Exception:
             traceback.print_exc()
             failed = True
+    if len(texts) == 1:
+        print("none of the peers is installed: nothing was checked")
+        failed = True
     if len(set(texts.values())) > 1:
         print("the texts differ")
         failed = True
@@ -94,4 +99,4 @@ def main(exported: Path, recording: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

@@ -70,6 +70,14 @@ def test_cuts_break_no_character(text: str, data: st.DataObject) -> None:
     assert "".join(SMALL.decode_groups(groups)) == text
 
 
+@given(st.text(max_size=40).filter(lambda text: "\ufffd" not in text), st.data())
+def test_no_replacement_character_is_added(text: str, data: st.DataObject) -> None:
+    tokens = SMALL.encode(text)
+    begin, end = data.draw(st.integers(0, len(tokens))), data.draw(st.integers(0, len(tokens)))
+    assert "\ufffd" not in SMALL.decode(tokens[begin:end])
+    assert "\ufffd" not in SMALL.decode_with_timestamps(tokens[begin:end])
+
+
 def test_a_character_cut_off_at_the_end_leaves_nothing_behind() -> None:
     tokens = SMALL.encode("day €")
     assert SMALL.decode(tokens[:-1]) == "day "
