@@ -105,10 +105,14 @@ def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision
     mel = _clip(source.model.dims)
     rules = _Rules((*source.settings.suppress_ids, *tokenizer.never_text), tokenizer.eot)
     reference = TorchRunner(source.model, mel, rules)
-    runner = _runner(result, kind, precision, mel, rules, source.model.dims)
+    arrived = load_checkpoint(result)
+    runner = (
+        _ctranslate2_runner(result, precision, mel, rules, source.model.dims)
+        if kind == "ctranslate2"
+        else TorchRunner(arrived.model, mel, rules)
+    )
     encoder = _difference(reference.encode(), runner.encode())
     tokens, logits = runner.greedy(prompt)
-    arrived = load_checkpoint(result)
     lost = [what for what in ("tokens", "settings") if getattr(arrived, what) != getattr(source, what)]
     # CTranslate2 returns suppressed logits changed.
     allowed = np.setdiff1d(np.arange(logits.shape[1]), rules.suppressed)
@@ -126,14 +130,12 @@ def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision
     )
 
 
-def _runner(
-    result: Path, kind: Format, precision: Precision, mel: Float32Array, rules: _Rules, dims: ModelDimensions
+def _ctranslate2_runner(
+    result: Path, precision: Precision, mel: Float32Array, rules: _Rules, dims: ModelDimensions
 ) -> Runner:
-    if kind == "ctranslate2":
-        # What every CPU can do; to leave the choice to CTranslate2 gives the same and a warning.
-        compute = "int8_float32" if precision.startswith("int8") else "float32"
-        return CTranslate2Runner(result, mel, rules, dims.n_text_ctx, compute)
-    return TorchRunner(load_checkpoint(result).model, mel, rules)
+    # What every CPU can do; to leave the choice to CTranslate2 gives the same and a warning.
+    compute = "int8_float32" if precision.startswith("int8") else "float32"
+    return CTranslate2Runner(result, mel, rules, dims.n_text_ctx, compute)
 
 
 def _prompt(tokenizer: Tokenizer) -> tuple[int, ...]:
