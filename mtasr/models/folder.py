@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import ModelIntegrityError
+from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 REQUIRED = ("config.json", "model.bin")
-#: Large-v3 and later have the first, the others the second; CTranslate2 reads both.
-VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 OPTIONAL = ("tokenizer.json", "preprocessor_config.json")
 #: The only names that are ever written into the cache.
-ALLOWED = frozenset((*REQUIRED, *VOCABULARIES, *OPTIONAL))
+ALLOWED = frozenset((*REQUIRED, *VOCABULARY_FILES, *OPTIONAL))
 MANIFEST = "mtasr.json"
 
 _BLOCK = 1 << 20
@@ -62,8 +61,8 @@ class Manifest:
 def check(folder: Path) -> Path:
     """The folder itself, if it has what CTranslate2 needs; else ModelIntegrityError naming all that is missing."""
     missing = [name for name in REQUIRED if not _has(folder / name)]
-    if not any(_has(folder / name) for name in VOCABULARIES):
-        missing.append(" or ".join(VOCABULARIES))
+    if not any(_has(folder / name) for name in VOCABULARY_FILES):
+        missing.append(" or ".join(VOCABULARY_FILES))
     if missing:
         raise ModelIntegrityError(f"{folder} is not a CTranslate2 model: missing or empty: {', '.join(missing)}")
     return folder

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from mtasr.errors import ModelDownloadError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models.cache import Staging
-from mtasr.models.folder import OPTIONAL, REQUIRED, VOCABULARIES, FileRecord
+from mtasr.models.folder import OPTIONAL, REQUIRED, FileRecord
+from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 if TYPE_CHECKING:
     import requests
@@ -59,7 +60,7 @@ def fetch(
     delivers something else than it should.
     """
     # A file whose hash is known surely exists: asking for it first saves a request that would find nothing.
-    vocabularies = sorted(VOCABULARIES, key=lambda name: name not in pins)
+    vocabularies = sorted(VOCABULARY_FILES, key=lambda name: name not in pins)
     with _session() as session:
 
         def get(name: str) -> bool:

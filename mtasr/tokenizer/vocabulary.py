@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtasr.errors import ModelIntegrityError
 
-#: CTranslate2 writes one of these.
+#: CTranslate2 writes one of these: the first for large-v3 and later, the second for the others.
 VOCABULARY_FILES = ("vocabulary.json", "vocabulary.txt")
 
 
