@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_model import make_tiny_model
+
+# The same examples in every run, so that a red run always speaks of the change that it tests. To look for new
+# failures: `pytest --hypothesis-profile explore`, and pin what it finds with @example.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=5000, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.segments import Piece, fit_times, merge_pieces, milliseconds_between, split_at_timestamps
 from mtasr.decoding.word_times import find_word_times, fit_words
 from mtasr.features import CHUNK_SECONDS, HOP_LENGTH, log_mel
-from mtasr.transcript import Segment
+from mtasr.transcript import Segment, Word
 
 #: Samples of a full window.
 WINDOW = CHUNK_SECONDS * SAMPLE_RATE
@@ -145,10 +145,15 @@ class LongForm:
         words = find_word_times(
             self.engine, encoded, groups, language=self.language, options=self.options, frames=frames
         )
-        fitted = fit_words(words, offset, self._last_end, offset + reach)
+        # A segment for which no word was found is a unit of its own, so that nothing overlaps it.
+        units = [
+            found or (Word(word=segment.text, start=segment.start - offset, end=segment.end - offset, probability=0.0),)
+            for segment, found in zip(segments, words, strict=True)
+        ]
+        fitted = fit_words(units, offset, self._last_end, offset + reach)
         return [
-            replace(segment, start=found[0].start, end=found[-1].end, words=found)
-            if found
+            replace(segment, start=spans[0].start, end=spans[-1].end, words=spans if found else ())
+            if spans
             else replace(segment, words=())
-            for segment, found in zip(segments, fitted, strict=True)
+            for segment, found, spans in zip(segments, words, fitted, strict=True)
         ]
