@@ -7,6 +7,12 @@ optionally "language" and "text". The first 30 s of each are decoded at temperat
 greedy search and with a beam of 5, by torch and CTranslate2 in float32 and by CTranslate2 in int8. --without-torch
 compares only the last two, which is several times faster.
 
+With torch, the values themselves are compared too: encoder outputs and logits for the first 10 s of each clip, the
+logits after the same tokens, as parts of the largest value.
+
+The exit status is 1 when a bar is missed: values 1e-3 apart; the same tokens for 98 % of clips (greedy) and 95 %
+(beam 5), or a difference that is no tie; int8 more than 0.3 points of word errors above float32.
+
 Where torch and CTranslate2 differ, three figures of the first different token say how near a tie it was, all in
 natural logarithms, all computed by torch: `token`, between the probabilities of the two tokens; `mass`, between all
 timestamps together and the best text token, if one of the two is a timestamp; `score`, between the two whole texts
@@ -21,6 +27,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -39,9 +46,16 @@ from mtasr.decoding.rules import TimestampRules, rules_for
 from mtasr.decoding.search import Found, log_probabilities
 from mtasr.decoding.torch_engine import TorchEngine
 from mtasr.models import DEFAULT_MODEL, resolve
+from mtasr.models.checkpoints import load_checkpoint
+from mtasr.models.parity import compare
 from mtasr.transcribe import load_model
 
 BEAMS = {"greedy": 1, "beam 5": 5}
+
+#: The bars: parts of clips with the same tokens, points of word error rate, parts of the largest value.
+SAME_TOKENS = {"greedy": 0.98, "beam 5": 0.95}
+INT8_POINTS = 0.3
+VALUES = 1e-3
 
 
 @dataclass(frozen=True)
@@ -199,6 +213,13 @@ class Tally:
             self.float32_errors += edits(reference, float32)
             self.int8_errors += edits(reference, int8)
 
+    def misses(self, search: str, *, with_torch: bool) -> Iterator[str]:
+        """The bars that these clips miss."""
+        if with_torch and self.same_torch < SAME_TOKENS[search] * self.clips:
+            yield f"{search}: torch and CTranslate2 agree for too few clips"
+        if self.int8_errors - self.float32_errors > INT8_POINTS / 100 * self.reference_words:
+            yield f"{search}: int8 makes over {INT8_POINTS} points more errors than float32"
+
     def lines(self, search: str, *, with_torch: bool) -> Iterator[str]:
         share = 100 / max(self.clips, 1)
         if with_torch:
@@ -220,9 +241,11 @@ class Comparison:
     """The engines side by side, and what came out of the clips so far."""
 
     def __init__(self, model: str, threads: int, *, with_torch: bool) -> None:
-        folder = resolve(model)
+        self.folder = resolve(model)
+        self.source = load_checkpoint(self.folder) if with_torch else None
+        self.largest_encoder = self.largest_logits = 0.0
         self.engines: dict[str, Engine] = {
-            name: CTranslate2Engine(folder, device="cpu", compute_type=name, threads=threads)
+            name: CTranslate2Engine(self.folder, device="cpu", compute_type=name, threads=threads)
             for name in ("float32", "int8")
         }
         if with_torch:
@@ -231,6 +254,10 @@ class Comparison:
         self.differences: list[Difference] = []
 
     def add(self, clip: Clip) -> None:
+        if self.source is not None:
+            values = compare(self.source, self.folder, "ctranslate2", "float32", clip.audio)
+            self.largest_encoder = max(self.largest_encoder, values.encoder.largest)
+            self.largest_logits = max(self.largest_logits, values.logits.largest)
         samples = window_of(clip.audio)
         encoded = {name: encode_window(engine, samples) for name, engine in self.engines.items()}
         tokenizer = self.engines["float32"].tokenizer
@@ -250,6 +277,15 @@ class Comparison:
                 judge = Judge(engine, encoded["torch"], prompt, options)
                 self.differences.append(explain(judge, clip.audio.name, search, found["torch"], found["float32"]))
 
+    def misses(self, tie: float) -> Iterator[str]:
+        with_torch = self.source is not None
+        for search, tally in self.tallies.items():
+            yield from tally.misses(search, with_torch=with_torch)
+        if not max(self.largest_encoder, self.largest_logits) <= VALUES:
+            yield f"values differ by more than {VALUES}"
+        if unexplained := sum(not difference.is_tie(tie) for difference in self.differences):
+            yield f"{unexplained} differences are no ties"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,12 +302,18 @@ def main() -> None:
         comparison.add(clip)
     for search, tally in comparison.tallies.items():
         print(*tally.lines(search, with_torch=not args.without_torch), sep="\n")
+    if comparison.source is not None:
+        print(f"largest difference: encoder {comparison.largest_encoder:.1e}, logits {comparison.largest_logits:.1e}")
     for difference in comparison.differences:
         print("tie" if difference.is_tie(args.tie) else "NOT A TIE", difference)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mtasr", "ctranslate2", "torch"))
     print(f"{args.model}; {versions}; {platform.processor() or platform.machine()}, {args.threads} threads")
     if args.rows:
         args.rows.write_text(json.dumps([asdict(each) for each in comparison.differences], indent=1), encoding="utf-8")
+    missed = list(comparison.misses(args.tie))
+    for miss in missed:
+        print("MISSED", miss)
+    sys.exit(bool(missed))
 
 
 if __name__ == "__main__":

@@ -98,11 +98,11 @@ class Runner(Protocol):
         """The most probable tokens after the prompt, and the logits (N, V) they were chosen by, at least one row."""
 
 
-def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision) -> Parity:
-    """Run both and tell how far they are apart; `Parity.require` judges."""
+def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision, clip: Path = _CLIP) -> Parity:
+    """Run both on the first ten seconds of a recording and tell how far they are apart; `Parity.require` judges."""
     tokenizer = Tokenizer(source.tokens)
     prompt = _prompt(tokenizer)
-    mel = _clip(source.model.dims)
+    mel = _features(clip, source.model.dims)
     rules = _Rules((*source.settings.suppress_ids, *tokenizer.never_text), tokenizer.eot)
     reference = TorchRunner(source.model, mel, rules)
     arrived = load_checkpoint(result)
@@ -144,11 +144,11 @@ def _prompt(tokenizer: Tokenizer) -> tuple[int, ...]:
     return tokenizer.sot_sequence(language, "transcribe", timestamps=False)
 
 
-def _clip(dims: ModelDimensions) -> Float32Array:
+def _features(clip: Path, dims: ModelDimensions) -> Float32Array:
     """Features (M, F): an even number of frames, and not those whose encoding CTranslate2 takes for features."""
     frames = min(_CLIP_FRAMES, 2 * dims.n_audio_ctx)
     frames -= 2 if frames // 2 == dims.n_mels else 0
-    with open_audio(_CLIP) as blocks:
+    with open_audio(clip) as blocks:
         samples = np.concatenate([*blocks, np.zeros(frames * HOP_LENGTH, np.float32)])
     return np.ascontiguousarray(log_mel(samples[: frames * HOP_LENGTH], dims.n_mels))
 
