@@ -286,6 +286,10 @@ class AudioStream:
     def __del__(self) -> None:
         self.close()
 
+    def abort(self) -> None:
+        """Stop ffmpeg, so that iterating, in whatever thread, ends soon: with an error, or as if the audio did."""
+        self._process.kill()
+
     def close(self) -> None:
         """Stop ffmpeg if it still runs, and release everything. Does nothing the second time."""
         if self._closed:

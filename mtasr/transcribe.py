@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, get_args
+from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +18,14 @@ import numpy.typing as npt
 from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
 from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
-from mtasr.decoding.longform import WINDOW, LongForm, encode_window
+from mtasr.decoding.independent import Task, WindowDecoder
+from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_window
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.pipeline import Audio, Pipeline, Recording
+from mtasr.decoding.windows import Window, cut_windows
 from mtasr.errors import InputError, ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
+from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Segment, Transcript
 
@@ -38,6 +45,8 @@ def load_model(
     device_index: int = 0,
     compute_type: str = "auto",
     threads: int = 0,
+    workers: int = 0,
+    batch_size: int = 0,
     engine: EngineName = "ctranslate2",
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Model:
@@ -45,15 +54,18 @@ def load_model(
 
     A named model that is not on this machine yet is downloaded; `progress(file, bytes_done, bytes_total)` then
     follows. `device` is auto, cpu, cuda or cuda:N; `compute_type` auto takes int8 on the CPU and int8_float16 on CUDA;
-    `threads` is the CPU threads of a window, 0 for the machine's cores. The torch engine also takes checkpoints of
-    other formats (an OpenAI .pt file, a Hugging Face folder), and computes in float32, float16 or bfloat16.
+    `threads` is the CPU threads in all, `workers` how many batches are decoded at a time and `batch_size` how many
+    windows are in one; 0 chooses. They change speed and memory, not the result. The torch engine, which goes without
+    the last two, also takes checkpoints of other formats (an OpenAI .pt file, a Hugging Face folder), and computes in
+    float32, float16 or bfloat16.
 
     Raises `ModelError` (see `mtasr.errors`) when the model cannot be had or cannot run here.
     """
     if engine not in get_args(EngineName):
         raise UsageError(f"engine is {' or '.join(get_args(EngineName))}, not {engine!r}")
-    if threads < 0:
-        raise UsageError(f"threads is at least 0, not {threads}")
+    for name_, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
+        if value < 0:
+            raise UsageError(f"{name_} is at least 0, not {value}")
     settings: dict[str, Any] = {
         "device": device, "device_index": device_index, "compute_type": compute_type, "threads": threads,
     }  # fmt: skip
@@ -64,7 +76,7 @@ def load_model(
     from mtasr.models.ctranslate2_info import check_loadable
 
     check_loadable(folder)
-    return Model(CTranslate2Engine(folder, **settings))
+    return Model(CTranslate2Engine(folder, workers=workers, batch_size=batch_size, **settings))
 
 
 def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress | None) -> Engine:
@@ -93,10 +105,16 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 class Model:
-    """A loaded model. Use it for as many recordings as you like, one at a time."""
+    """A loaded model. Use it for as many recordings as you like, one call at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._stopwatch = Stopwatch()
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds spent so far by stage (decode, features, encode, generate, ...), summed over threads."""
+        return self._stopwatch.seconds
 
     def transcribe(self, source: Source, options: DecodingOptions | None = None, **changes: Any) -> Transcript:
         """Transcribe a recording (or translate it, with `task="translate"`) and return the whole result.
@@ -112,14 +130,55 @@ class Model:
 
         Use it in a `with` block, so that leaving early closes the recording.
         """
-        return Transcription(self.engine, source, _merged(options, changes))
+        streams = self.stream_all([source], options, **changes)
+        only: Transcription = streams[0]
+        try:
+            only.open()
+        except BaseException:
+            streams.close()
+            raise
+        return only
+
+    def stream_all(
+        self, sources: Sequence[Source], options: DecodingOptions | None = None, **changes: Any
+    ) -> Transcriptions:
+        """Several recordings, to be iterated in their order: one is decoded while the next is read.
+
+        Windows of different recordings are decoded together, which is much faster for short ones. What is wrong with a
+        recording is raised by its own `Transcription` alone. Use it in a `with` block.
+        """
+        merged = _merged(options, changes)
+        language = _language(self.engine.tokenizer, merged)
+        if merged.condition_on_previous_text:
+            alone = self.engine.alone()
+            return Transcriptions(Transcription(_Sequential(alone, source, language, merged)) for source in sources)
+        recordings = [
+            Recording(partial(_open, source), quick=_opens_at_once(source), language=language) for source in sources
+        ]
+        pipeline = Pipeline(self.engine, merged, recordings, self._stopwatch)
+        return Transcriptions((Transcription(_Parallel(pipeline, each)) for each in recordings), pipeline.close)
 
     def detect_language(self, source: Source) -> list[LanguageGuess]:
-        """All languages of the model with their probabilities for the first 30 s, the most probable first."""
+        """All languages of the model with their probabilities in the first speech, the most probable first.
+
+        Where nobody speaks, the first 30 s are judged.
+        """
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        with Transcription(self.engine, source, DecodingOptions()) as transcription:
-            return transcription.guesses
+        options, head = DecodingOptions(), [np.zeros(0, np.float32)]
+        with contextlib.closing(_open(source)) as audio:
+            blocks = iter(audio)
+            while sum(map(len, head)) < WINDOW and (block := next(blocks, None)) is not None:
+                head.append(block)
+            windows = cut_windows(
+                itertools.chain(head, blocks), threshold=options.vad_threshold, stopwatch=self._stopwatch
+            )
+            window = next(windows, None) or Window(0, np.concatenate(head)[:WINDOW], ())
+        if not len(window.samples):
+            return []
+        task = Task(window, lambda: "en")
+        WindowDecoder(self.engine, options, self._stopwatch).encode([task])
+        return self.engine.detect_language(task.encoded)
 
 
 def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
@@ -130,53 +189,165 @@ def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> Decodin
         raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
 
 
+def _language(tokenizer: Tokenizer, options: DecodingOptions) -> str | None:
+    """The code of the language asked for, None to detect it. Fails for one that the model lacks."""
+    language = to_code(options.language) if options.language is not None else None
+    if language is None and not tokenizer.is_multilingual:
+        language = "en"
+    if language is not None:
+        tokenizer.sot_sequence(language, options.task)
+    return language
+
+
+class _Work(Protocol):
+    """How a recording is transcribed."""
+
+    @property
+    def audio(self) -> Audio | None:
+        """The open recording, None before it is open."""
+
+    @property
+    def samples(self) -> int:
+        """How many have been read."""
+
+    def open(self) -> None:
+        """Open the recording now rather than when it is needed. Raises what is wrong with it."""
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        """The languages it may be in, None when that was not asked; waits until it is known."""
+
+    def language(self) -> str:
+        """The language asked for or detected; waits until it is known."""
+
+    def results(self) -> Iterator[WindowResult]: ...
+
+    def close(self) -> None: ...
+
+
+class _Parallel:
+    """Its windows side by side."""
+
+    def __init__(self, pipeline: Pipeline, recording: Recording) -> None:
+        self._pipeline, self._recording = pipeline, recording
+
+    @property
+    def audio(self) -> Audio | None:
+        return self._recording.audio
+
+    @property
+    def samples(self) -> int:
+        return self._recording.samples
+
+    def open(self) -> None:
+        self._recording.open()
+        if self._recording.error is not None:
+            raise self._recording.error
+        self._pipeline.start()
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        if self._recording.language is not None:
+            return None
+        self._pipeline.start()
+        return self._recording.guesses.result()
+
+    def language(self) -> str:
+        self._pipeline.start()
+        return self._recording.spoken()
+
+    def results(self) -> Iterator[WindowResult]:
+        return self._pipeline.results(self._recording)
+
+    def close(self) -> None:
+        self._recording.abandon()
+
+
+class _Sequential:
+    """Its windows one after the other, each told the text before it."""
+
+    def __init__(self, engine: Engine, source: Source, language: str | None, options: DecodingOptions) -> None:
+        self._engine, self._source, self._options = engine, source, options
+        self._language = language
+        self._guesses: list[LanguageGuess] | None = None
+        self._first: Encoded | None = None
+        self._buffer = SampleBuffer(self._blocks())
+        self.audio: AudioStream | _Samples | None = None
+        self.samples = 0
+
+    def open(self) -> None:
+        if self.audio is None:
+            self.audio = _open(self._source)
+
+    def _blocks(self) -> Iterator[Float32Array]:
+        self.open()
+        for block in self.audio or ():
+            self.samples += len(block)
+            yield block
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        if self._language is None and self._guesses is None:
+            samples = self._buffer.window(0, WINDOW)
+            self._guesses = []
+            if len(samples):
+                self._first = encode_window(self._engine, samples)
+                self._guesses = self._engine.detect_language(self._first)
+        return self._guesses
+
+    def language(self) -> str:
+        guesses = self.guesses()
+        return self._language or (guesses[0].code if guesses else "en")
+
+    def results(self) -> Iterator[WindowResult]:
+        language = self.language()
+        yield from LongForm(self._engine, self._buffer, language, self._options, self._first).windows()
+
+    def close(self) -> None:
+        if self.audio is not None:
+            self.audio.close()
+
+
 class Transcription:
     """A recording that is being transcribed: iterate for its segments.
 
-    The language is known as soon as the object exists. `total` is the duration that the file states, in seconds, if it
-    states one; `position` is how far the file is decoded; `warnings` tells, once the end is reached, what was wrong
-    with a recording that could be read only in part.
+    `position` is how far the file is decoded, in seconds.
     """
 
-    def __init__(self, engine: Engine, source: Source, options: DecodingOptions) -> None:
+    def __init__(self, work: _Work) -> None:
         self.position = 0.0
-        self.guesses: list[LanguageGuess] = []
+        self._work = work
         self._segments: list[Segment] = []
         self._pending = self._decode()
         self._closed = False
-        language = to_code(options.language) if options.language is not None else None
-        if language is None and not engine.tokenizer.is_multilingual:
-            language = "en"
-        if language is not None:  # Fails for a language that the model lacks before the recording is opened.
-            engine.tokenizer.sot_sequence(language, options.task)
-        self._audio: AudioStream | _Samples = _open(source)
-        try:
-            self._buffer = SampleBuffer(iter(self._audio))
-            samples = self._buffer.window(0, WINDOW)
-            first = None
-            if language is None:
-                first = self._detect(engine, samples)
-            self.language = language or (self.guesses[0].code if self.guesses else "en")
-            self.language_probability = 1.0 if language else self.guesses[0].probability if self.guesses else 0.0
-            self._windows = LongForm(engine, self._buffer, self.language, options, first).windows()
-        except BaseException:
-            self._audio.close()
-            raise
+        self._on_close: Callable[[], None] | None = None
 
-    def _detect(self, engine: Engine, samples: Float32Array) -> Encoded | None:
-        if not len(samples):
-            return None
-        encoded = encode_window(engine, samples)
-        self.guesses = engine.detect_language(encoded)
-        return encoded
+    def open(self) -> None:
+        """Open the recording now rather than when it is needed. Raises `InputError` when that cannot be done."""
+        self._work.open()
+
+    @property
+    def language(self) -> str:
+        """Code of the language, given or detected. Waits until it is known; "en" where nobody speaks."""
+        return self._work.language()
+
+    @property
+    def guesses(self) -> list[LanguageGuess]:
+        """All languages with their probabilities, if they were detected and somebody speaks."""
+        return self._work.guesses() or []
+
+    @property
+    def language_probability(self) -> float:
+        """1 for a language that was given, 0 where nobody speaks."""
+        guesses = self._work.guesses()
+        return 1.0 if guesses is None else guesses[0].probability if guesses else 0.0
 
     @property
     def total(self) -> float | None:
-        return self._audio.duration
+        """The duration in seconds that the file states, if it states one and is open."""
+        return self._work.audio.duration if self._work.audio is not None else None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self._audio.warnings
+        """Once the end is reached: what was wrong with a recording that could be read only in part."""
+        return self._work.audio.warnings if self._work.audio is not None else ()
 
     def __iter__(self) -> Self:
         return self
@@ -185,12 +356,18 @@ class Transcription:
         return next(self._pending)
 
     def _decode(self) -> Iterator[Segment]:
-        for result in self._windows:
-            self._segments += result.segments
+        for result in self._work.results():
             self.position = result.position
-            yield from result.segments
-            if self._closed:
-                raise ValueError("the recording was closed before its end")
+            for segment in result.segments:
+                self._segments.append(replace(segment, id=len(self._segments)))
+            for segment in self._segments[len(self._segments) - len(result.segments) :]:
+                yield segment
+            self._require_open()
+        self._require_open()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("the recording was closed before its end")
 
     def transcript(self) -> Transcript:
         """Decode what is left and return the whole. Raises `ValueError` if it was closed before the end."""
@@ -199,14 +376,51 @@ class Transcription:
         return Transcript(
             language=self.language,
             language_probability=self.language_probability,
-            duration=round((self._buffer.total or 0) / SAMPLE_RATE, 3),
+            duration=round(self._work.samples / SAMPLE_RATE, 3),
             segments=tuple(self._segments),
         )
 
     def close(self) -> None:
         """Stop reading the recording. Nothing happens the second time."""
-        self._closed = True
-        self._audio.close()
+        if not self._closed:
+            self._closed = True
+            self._work.close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Transcriptions(Sequence[Transcription]):
+    """Several recordings that are being transcribed. Closes what they share when all of them are closed."""
+
+    def __init__(self, items: Iterable[Transcription], release: Callable[[], None] | None = None) -> None:
+        self._items = list(items)
+        self._release = release
+        self._open = len(self._items)
+        for item in self._items:
+            item._on_close = self._one_closed
+
+    def _one_closed(self) -> None:
+        self._open -= 1
+        if not self._open and self._release is not None:
+            self._release()
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def close(self) -> None:
+        for item in self._items:
+            item.close()
 
     def __enter__(self) -> Self:
         return self
@@ -234,8 +448,16 @@ class _Samples:
         for start in range(0, len(self._samples), _BLOCK):
             yield np.nan_to_num(self._samples[start : start + _BLOCK].astype(np.float32), posinf=0.0, neginf=0.0)
 
+    def abort(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
+
+
+def _opens_at_once(source: Source) -> bool:
+    """Whether opening it waits for nothing, as a named pipe or a program behind a file object would make it do."""
+    return isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file()
 
 
 def _open(source: Source) -> AudioStream | _Samples:

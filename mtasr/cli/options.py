@@ -312,8 +312,10 @@ model_options = _all(
         "--threads",
         type=Count(),
         default=0,
-        help="CPU threads; 0 chooses.",
+        help="CPU threads in all; 0 chooses.",
     ),
+    _option("Model", "--workers", type=Count(), default=0, help="Batches decoded at a time; 0 chooses."),
+    _option("Model", "--batch-size", type=Count(), default=0, help="Windows in a batch; 0 chooses."),
     _option(
         "Model",
         "--engine",
@@ -348,6 +350,7 @@ output_options = _all(
         help="Where to write.",
     ),
     _switch("Output", "verbose", default=True, help="Print the text as it comes."),
+    _option("Output", "--timings", type=click.Path(dir_okay=False), hidden=True, help="Seconds by stage, as JSON."),
     quiet_option,
 )
 
@@ -355,6 +358,7 @@ _WORDS = "Word times"
 _SEARCH = "Search"
 _CHECKS = "Checks and fallback"
 _CONTEXT = "Context and tokens"
+_VOICE = "Voice activity"
 
 decoding_options = _all(
     _field_switch(_WORDS, "word_timestamps", "Find the times of each word, for JSON."),
@@ -390,8 +394,10 @@ decoding_options = _all(
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
     _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
+    _field_switch(_VOICE, "vad_filter", "Decode only where somebody speaks."),
+    _field(_VOICE, "vad_threshold", click.FLOAT, "Speech is what is this probable to be it."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
-    _field_switch(_CONTEXT, "condition_on_previous_text", "Show the model the text so far."),
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's own long form: slower, one window at a time."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "But not after a try that was more random than this."),
     _field(
         _CONTEXT,
@@ -445,6 +451,8 @@ def load(params: Mapping[str, Any], display: Display) -> Model:
             device_index=params["device_index"],
             compute_type=params["compute_type"],
             threads=params["threads"],
+            workers=1 if params.get("condition_on_previous_text") else params["workers"],
+            batch_size=params["batch_size"],
             engine=params["engine"],
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
-    from mtasr.transcribe import Model, Transcription
+    from mtasr.transcribe import Transcription
 
 _SETTINGS = {"show_default": True}
 
@@ -84,8 +85,11 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     else:
         check_use(params["model"], options.language, options.task)
     model = load(params, display)
-    for job in ready:
-        batch.attempt(job.name, partial(_do, job, model, options, display))
+    with model.stream_all([job.source for job in ready], options) as streams:
+        for job, stream in zip(ready, streams, strict=True):
+            batch.attempt(job.name, partial(_do, job, stream, options, display))
+    if params["timings"]:
+        Path(params["timings"]).write_text(json.dumps(model.timings), encoding="utf-8")
     return batch.code
 
 
@@ -97,9 +101,9 @@ def note_default_model(display: Display, task: str = "transcribe") -> None:
     display.note(f"Using the small model {DEFAULT_MODEL!r}; for fewer errors, but slower: --model {better}")
 
 
-def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Display) -> None:
+def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, display: Display) -> None:
     began = time.monotonic()
-    with model.stream(job.source, options) as stream:
+    with stream:
         _note_language(job.name, stream, options, display)
         with display.working(job.name, lambda: stream.position, lambda: stream.total):
             unprinted = None
@@ -123,7 +127,7 @@ def _do(job: outputs.Job, model: Model, options: DecodingOptions, display: Displ
 
 
 def _note_language(name: str, stream: Transcription, options: DecodingOptions, display: Display) -> None:
-    if options.language is None:
+    if options.language is None and stream.language_probability > 0:
         from mtasr.tokenizer.languages import LANGUAGES
 
         language = LANGUAGES.get(stream.language, stream.language).title()

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,8 +33,13 @@ _DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "out of memory", "compute type", "dr
 #: Far more than any machine needs; CTranslate2 crashes when the system cannot start as many as asked for.
 _THREAD_LIMIT = 1024
 
+#: Workers on more cores than this wait for each other and for memory.
+_MOST_THREADS = 16
 #: More threads than this gain nothing on a single window.
-_MOST_THREADS = 8
+_MOST_THREADS_ALONE = 8
+
+#: Windows decoded together: on the CPU, more do not fit its caches (benchmarks/README.md).
+_BATCH = {"cpu": 8, "cuda": 16}
 
 
 def choose_device(device: str, device_index: int = 0) -> tuple[str, int]:
@@ -102,7 +108,11 @@ def _check_config(folder: Path, *, multilingual: bool) -> None:
 
 
 class CTranslate2Engine:
-    """Runs a CTranslate2 model folder. `threads` is for one window on the CPU; 0 takes the machine's cores, up to 8.
+    """Runs a CTranslate2 model folder.
+
+    `threads` are the CPU threads for all work together, `workers` how many calls run side by side with their share of
+    them, `batch_size` how many windows a call is best given; 0 chooses each. On the CPU a worker for each core is
+    fastest: one thread does more work than half of two.
 
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
@@ -118,16 +128,21 @@ class CTranslate2Engine:
         device_index: int = 0,
         compute_type: str = "auto",
         threads: int = 0,
+        workers: int = 0,
+        batch_size: int = 0,
     ) -> None:
-        if not 0 <= threads <= _THREAD_LIMIT:
-            raise UsageError(f"threads is between 0 and {_THREAD_LIMIT}, not {threads}")
+        for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
+            if not 0 <= value <= _THREAD_LIMIT:
+                raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
         self.tokenizer = Tokenizer.from_folder(folder)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
         self.max_length = 448
-        self._threads = threads or min(available_cores(), _MOST_THREADS)
+        self._folder, self._asked = folder, (threads, workers, batch_size)
+        self._alone: CTranslate2Engine | None = None
+        self._alone_lock = threading.Lock()
         self.device, index = choose_device(device, device_index)
         try:
-            self._load(folder, index, compute_type)
+            self._load(index, compute_type)
             if self.device == "cuda":  # Libraries that are missing are missed at the first use only.
                 self.encode(np.zeros((self.n_mels, 2), np.float32))
         except DeviceError as exc:
@@ -135,45 +150,84 @@ class CTranslate2Engine:
                 raise
             _LOG.warning("%s", exc)
             self.device = "cpu"
-            self._load(folder, 0, compute_type)
+            self._load(0, compute_type)
 
-    def _load(self, folder: Path, device_index: int, compute_type: str) -> None:
+    def _load(self, device_index: int, compute_type: str) -> None:
+        threads, workers, batch_size = self._asked
+        if self.device == "cpu":
+            self._threads = threads or min(available_cores(), _MOST_THREADS)
+            self.workers = workers or self._threads
+            self.batch_size = batch_size or _BATCH["cpu"]
+        else:
+            self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
+        self._device_index = device_index
         ctranslate2.set_random_seed(_SEED)
-        with _explained(f"{folder}: cannot load the model", self.device):
+        with _explained(f"{self._folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
             self._model = ctranslate2.models.Whisper(
-                str(folder),
+                str(self._folder),
                 device=self.device,
                 device_index=device_index,
                 compute_type=self.compute_type,
-                intra_threads=self._threads,
+                inter_threads=self.workers,
+                intra_threads=max(1, self._threads // self.workers),
             )
+
+    def alone(self) -> CTranslate2Engine:
+        """Itself with one worker; else the model loaded once more, at the first call, which may take a while."""
+        if self.workers == 1:
+            return self
+        with self._alone_lock:
+            if self._alone is None:
+                self._alone = CTranslate2Engine(
+                    self._folder,
+                    device=self.device,
+                    device_index=self._device_index,
+                    compute_type=self.compute_type,
+                    threads=min(self._threads, _MOST_THREADS_ALONE),
+                    workers=1,
+                )
+            return self._alone
 
     @property
     def n_mels(self) -> int:
         return int(self._model.n_mels)
 
     def encode(self, features: Float32Array) -> Encoded:
-        frames = features.shape[1]
+        return self.encode_batch([features])[0]
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        """Arrays of shape (frames / 2, width) in this machine's memory."""
+        frames = features[0].shape[1]
         # Encoder output as long as there are mel bins would be taken for raw features: one frame more avoids it.
         padding = frames % 2 + (2 if (frames + 1) // 2 == self.n_mels else 0)
-        if padding:
-            features = np.pad(features, ((0, 0), (0, padding)), mode="edge")
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[np.newaxis]))
+        batch = np.pad(np.stack(features), ((0, 0), (0, 0), (0, padding)), mode="edge")
+        # On the CPU, one after the other takes three quarters of the time of all at once: what a layer writes stays
+        # in the cache.
+        groups = [batch] if self.device == "cuda" else [batch[index : index + 1] for index in range(len(batch))]
         with self._working():
-            return self._model.encode(view)
+            return [
+                row
+                for group in groups
+                for row in np.asarray(self._model.encode(ctranslate2.StorageView.from_array(group), to_cpu=True))
+            ]
 
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return _explained("CTranslate2 cannot run this model", self.device)
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         with self._working():
-            guesses = self._model.detect_language(encoded)[0]
+            guesses = self._model.detect_language(_stacked([encoded]))[0]
         return [LanguageGuess(token.strip("<|>"), float(probability)) for token, probability in guesses]
 
     def generate(
         self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
     ) -> Hypothesis:
+        return self.generate_batch([encoded], [prompt], options, temperature)[0]
+
+    def generate_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
         if temperature > 0:
             search = {
                 "beam_size": 1,
@@ -185,9 +239,9 @@ class CTranslate2Engine:
             search = {"beam_size": options.beam_size, "patience": options.patience}
         self.tokenizer.check_ids(options.suppress_tokens)
         with self._working():
-            result = self._model.generate(
-                encoded,
-                [list(prompt)],
+            results = self._model.generate(
+                _stacked(encoded),
+                [list(prompt) for prompt in prompts],
                 **search,
                 length_penalty=options.length_penalty,
                 repetition_penalty=options.repetition_penalty,
@@ -198,23 +252,32 @@ class CTranslate2Engine:
                 max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
                 suppress_blank=options.suppress_blank,
                 suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
-            )[0]
-        tokens = result.sequences_ids[0]
-        # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
-        # No text at all has no score.
-        total = result.scores[0] * len(tokens) ** options.length_penalty if tokens else -math.inf
-        return Hypothesis(
-            tokens=tuple(tokens),
-            avg_logprob=float(total / (len(tokens) + 1)),
-            no_speech_prob=float(result.no_speech_prob),
-        )
+            )
+        return [_hypothesis(result, options.length_penalty) for result in results]
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         with self._working():
-            result = self._model.align(encoded, list(start), [list(text_tokens)], frames)[0]
+            result = self._model.align(_stacked([encoded]), list(start), [list(text_tokens)], frames)[0]
         pairs = np.asarray(result.alignments, dtype=np.int64).reshape(-1, 2)
         return Alignment(
             token_indices=pairs[:, 0],
             frame_indices=pairs[:, 1],
             token_probs=np.asarray(result.text_token_probs, dtype=np.float64),
         )
+
+
+def _stacked(encoded: Sequence[Encoded]) -> ctranslate2.StorageView:
+    """(windows, frames / 2, width)"""
+    return ctranslate2.StorageView.from_array(np.stack(encoded))
+
+
+def _hypothesis(result: ctranslate2.models.WhisperGenerationResult, length_penalty: float) -> Hypothesis:
+    tokens = result.sequences_ids[0]
+    # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
+    # No text at all has no score.
+    total = result.scores[0] * len(tokens) ** length_penalty if tokens else -math.inf
+    return Hypothesis(
+        tokens=tuple(tokens),
+        avg_logprob=float(total / (len(tokens) + 1)),
+        no_speech_prob=float(result.no_speech_prob),
+    )

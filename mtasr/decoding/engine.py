@@ -55,7 +55,7 @@ class Alignment:
 
 
 class Engine(Protocol):
-    """Runs one Whisper-style model. Implementations are safe to call from one thread at a time."""
+    """Runs one Whisper-style model. As many calls as `workers` may run at the same time, from as many threads."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -68,8 +68,22 @@ class Engine(Protocol):
     def max_length(self) -> int:
         """Tokens of prompt and text together that fit the decoder, 448 for the published models."""
 
+    @property
+    def workers(self) -> int:
+        """How many calls run side by side."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many windows to give to one call of `generate_batch`."""
+
+    def alone(self) -> Engine:
+        """The same model for one call at a time, with the whole machine for it, and one sequence of random numbers."""
+
     def encode(self, features: Float32Array) -> Encoded:
         """Encode log-mel features of shape (n_mels, frames), frames <= 3000 and even."""
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        """Encode several of the same shape."""
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         """All languages of a multilingual model, the most probable first."""
@@ -78,6 +92,11 @@ class Engine(Protocol):
         self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
     ) -> Hypothesis:
         """Decode one window: beam search at temperature 0, the best of several samples above."""
+
+    def generate_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        """Decode windows whose features and prompts have the same lengths: the same as one by one, in less time."""
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         """Align text tokens with the first `frames` feature frames, after the start-of-transcript tokens `start`."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.options import DecodingOptions
+from mtasr.features import CHUNK_SECONDS
 from mtasr.tokenizer import Tokenizer
+
+#: More tokens than this are not said in a window. The languages that need most take some 20 for a second of speech.
+_FREE_TOKENS, _TOKENS_PER_SECOND = 20, 25
+
+#: Tokens at the end that are the same as those one period earlier; the longest period looked at.
+_LOOP_TOKENS, _LONGEST_PERIOD = 24, 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,32 +42,63 @@ def is_silence(hypothesis: Hypothesis, options: DecodingOptions) -> bool:
     return options.logprob_threshold is None or hypothesis.avg_logprob <= options.logprob_threshold
 
 
+def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> Decoded:
+    """Measure what the checks look at."""
+    ratio = compression_ratio(tokenizer.decode(hypothesis.tokens).strip())
+    return Decoded(hypothesis=hypothesis, compression_ratio=ratio, temperature=temperature)
+
+
+def passes(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
+    """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop."""
+    if is_silence(decoded.hypothesis, options):
+        return True
+    threshold = options.logprob_threshold
+    probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
+    return probable and not _loops(decoded, options, seconds)
+
+
 def decode_with_fallback(
-    decode: Callable[[float], Hypothesis], tokenizer: Tokenizer, options: DecodingOptions
+    decode: Callable[[float], Hypothesis],
+    tokenizer: Tokenizer,
+    options: DecodingOptions,
+    *,
+    seconds: float = CHUNK_SECONDS,
+    tried: Sequence[Decoded] = (),
 ) -> Decoded:
     """Call `decode(temperature)` for one temperature after the other until the result passes.
 
-    When none passes, the most probable result that does not look like a loop is taken.
+    When none passes, the most probable result that does not look like a loop is taken. `tried` are results that have
+    failed before, the first of them at the first temperature, which is then not tried again.
     """
-    tried: list[Decoded] = []
-    for temperature in options.temperature:
-        hypothesis = decode(temperature)
-        ratio = compression_ratio(tokenizer.decode(hypothesis.tokens).strip())
-        decoded = Decoded(hypothesis=hypothesis, compression_ratio=ratio, temperature=temperature)
-        if is_silence(hypothesis, options) or _passes(decoded, options):
+    failed = list(tried)
+    for temperature in options.temperature[1:] if tried else options.temperature:
+        decoded = check(decode(temperature), temperature, tokenizer)
+        if passes(decoded, options, seconds):
             return decoded
-        tried.append(decoded)
-    sound = [decoded for decoded in tried if not _loops(decoded, options)]
-    best = max(sound or tried, key=lambda decoded: decoded.hypothesis.avg_logprob)
+        failed.append(decoded)
+    sound = [decoded for decoded in failed if not _loops(decoded, options, seconds)]
+    best = max(sound or failed, key=lambda decoded: decoded.hypothesis.avg_logprob)
     return replace(best, passed=False)
 
 
-def _loops(decoded: Decoded, options: DecodingOptions) -> bool:
+def _loops(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
     threshold = options.compression_ratio_threshold
-    return threshold is not None and decoded.compression_ratio > threshold
+    if threshold is None:
+        return False
+    tokens = decoded.hypothesis.tokens
+    too_many = len(tokens) > _FREE_TOKENS + _TOKENS_PER_SECOND * seconds
+    return decoded.compression_ratio > threshold or too_many or ends_in_loop(tokens)
 
 
-def _passes(decoded: Decoded, options: DecodingOptions) -> bool:
-    threshold = options.logprob_threshold
-    probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
-    return probable and not _loops(decoded, options)
+def ends_in_loop(tokens: Sequence[int]) -> bool:
+    """Whether the tokens end by saying the same again and again: over 24 tokens, a phrase five times and more.
+
+    Short loops of short words, which compress no better than speech, are seen here.
+    """
+    for period in range(1, _LONGEST_PERIOD + 1):
+        run = 0
+        while run + period < len(tokens) and tokens[-1 - run] == tokens[-1 - run - period]:
+            run += 1
+        if run >= max(_LOOP_TOKENS, 4 * period):
+            return True
+    return False

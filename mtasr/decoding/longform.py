@@ -1,9 +1,9 @@
-"""Recordings of any length, window by window, with Whisper's seek (paper, section 4.5)."""
+"""Whisper's own long form: window by window, each told the text before it (paper, section 4.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Encoded, Engine, Float32Array
 from mtasr.decoding.fallback import Decoded, decode_with_fallback, is_silence
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.segments import Piece, fit_times, merge_pieces, milliseconds_between, split_at_timestamps
-from mtasr.decoding.word_times import find_word_times, fit_words
-from mtasr.features import CHUNK_SECONDS, HOP_LENGTH, log_mel
-from mtasr.transcript import Segment, Word
+from mtasr.decoding.segments import split_at_timestamps, timed_segments
+from mtasr.decoding.word_times import with_words
+from mtasr.features import CHUNK_SECONDS, log_mel
+from mtasr.transcript import Segment
 
 #: Samples of a full window.
 WINDOW = CHUNK_SECONDS * SAMPLE_RATE
@@ -64,8 +64,6 @@ class LongForm:
         )
         prompt = options.initial_prompt
         self._previous: list[int] = self.tokenizer.encode(" " + prompt.strip()) if prompt and prompt.strip() else []
-        self._last_end = 0.0
-        self._count = 0
 
     def windows(self) -> Iterator[WindowResult]:
         """The results of all windows, in file order, each as soon as it is known."""
@@ -87,12 +85,19 @@ class LongForm:
         )
         if is_silence(decoded.hypothesis, self.options):
             return [], len(samples)
-        seconds = len(samples) / SAMPLE_RATE
+        offset, seconds = seek / SAMPLE_RATE, len(samples) / SAMPLE_RATE
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)
-        segments = self._segments(pieces, decoded, seek / SAMPLE_RATE, advance)
+        segments = timed_segments(pieces, decoded, self.tokenizer, offset, advance)
         if self.options.word_timestamps and segments:
-            segments = self._with_words(segments, encoded, seek / SAMPLE_RATE, advance)
-        self._last_end = segments[-1].end if segments else self._last_end
+            segments = with_words(
+                segments,
+                self.engine,
+                encoded,
+                language=self.language,
+                options=self.options,
+                offset=offset,
+                reach=advance,
+            )
         self._remember(segments, decoded)
         return segments, min(round(advance * SAMPLE_RATE), len(samples))
 
@@ -111,49 +116,3 @@ class LongForm:
             self._previous = [*self._previous, *spoken][-self._most_previous :]
         else:
             self._previous = []
-
-    def _segments(self, pieces: Sequence[Piece], decoded: Decoded, offset: float, reach: float) -> list[Segment]:
-        if milliseconds_between(self._last_end, offset + reach) < len(pieces):
-            pieces = [merge_pieces(pieces)]
-        texts = self.tokenizer.decode_groups(piece.tokens for piece in pieces)
-        spoken = [(piece, text) for piece, text in zip(pieces, texts, strict=True) if text.strip()]
-        spans = fit_times(
-            [(offset + piece.start, offset + piece.end) for piece, _ in spoken], self._last_end, offset + reach
-        )
-        segments = []
-        for (piece, text), (start, end) in zip(spoken, spans, strict=True):
-            segments.append(
-                Segment(
-                    id=self._count,
-                    start=start,
-                    end=end,
-                    text=text,
-                    tokens=piece.tokens,
-                    avg_logprob=decoded.hypothesis.avg_logprob,
-                    compression_ratio=decoded.compression_ratio,
-                    no_speech_prob=decoded.hypothesis.no_speech_prob,
-                    temperature=decoded.temperature,
-                )
-            )
-            self._count += 1
-        return segments
-
-    def _with_words(self, segments: Sequence[Segment], encoded: Encoded, offset: float, reach: float) -> list[Segment]:
-        """The same segments with words, each beginning with its first word and ending with its last."""
-        frames = round(reach * SAMPLE_RATE) // HOP_LENGTH
-        groups = [segment.tokens for segment in segments]
-        words = find_word_times(
-            self.engine, encoded, groups, language=self.language, options=self.options, frames=frames
-        )
-        # A segment for which no word was found is a unit of its own, so that nothing overlaps it.
-        units = [
-            found or (Word(word=segment.text, start=segment.start - offset, end=segment.end - offset, probability=0.0),)
-            for segment, found in zip(segments, words, strict=True)
-        ]
-        fitted = fit_words(units, offset, self._last_end, offset + reach)
-        return [
-            replace(segment, start=spans[0].start, end=spans[-1].end, words=spans if found else ())
-            if spans
-            else replace(segment, words=())
-            for segment, found, spans in zip(segments, words, fitted, strict=True)
-        ]

@@ -50,10 +50,16 @@ class DecodingOptions:
 
     #: Text before the recording: names, spelling, style.
     initial_prompt: str | None = None
-    #: Give the model the text of the window before, as Whisper does.
-    condition_on_previous_text: bool = True
+    #: Whisper's own algorithm: one window of 30 s after the other, each told the text before it. Slower; without it,
+    #: windows are cut at pauses and decoded side by side.
+    condition_on_previous_text: bool = False
     #: Forget the previous text after a window that needed a temperature above this.
     prompt_reset_on_temperature: float = 0.5
+
+    #: Decode only where somebody speaks; False decodes all of the recording. Without previous text only.
+    vad_filter: bool = True
+    #: The probability of speech from which a moment counts as speech.
+    vad_threshold: float = 0.5
 
     #: Token ids never written; -1 stands for the model's own list of non-speech symbols.
     suppress_tokens: tuple[int, ...] = (-1,)
@@ -101,6 +107,7 @@ class DecodingOptions:
         yield "temperature", lambda: bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2"
         silence = self.no_speech_threshold
         yield "no_speech_threshold", lambda: silence is None or 0 <= silence <= 1, "between 0 and 1"
+        yield "vad_threshold", lambda: 0 < self.vad_threshold < 1, "between 0 and 1"
         prompt = self.initial_prompt
         yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
         yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mtasr.decoding.fallback import Decoded
 from mtasr.tokenizer import Tokenizer
+from mtasr.transcript import Segment
 
 #: The shortest time a segment with text is given, in seconds.
 SHORTEST = 0.02
@@ -22,6 +25,20 @@ class Piece:
     start: float
     end: float
     tokens: tuple[int, ...]
+
+
+def all_pieces(tokens: Sequence[int], tokenizer: Tokenizer, window_seconds: float) -> list[Piece]:
+    """Cut a window's tokens where two timestamps meet. The text after the last one ends with the window."""
+    stamps = [tokenizer.is_timestamp(token) for token in tokens]
+    cuts = [0, *(i for i in range(1, len(tokens)) if stamps[i - 1] and stamps[i]), len(tokens)]
+    pieces, last = [], 0.0
+    for begin, end in itertools.pairwise(cuts):
+        part = tuple(tokens[begin:end])
+        start = tokenizer.seconds(part[0]) if stamps[begin] else last
+        closed = stamps[end - 1] and end - begin > 1
+        last = tokenizer.seconds(part[-1]) if closed else window_seconds
+        pieces.append(Piece(start=start, end=last, tokens=part))
+    return pieces
 
 
 def split_at_timestamps(
@@ -60,6 +77,34 @@ def merge_pieces(pieces: Sequence[Piece]) -> Piece:
 def milliseconds_between(earliest: float, latest: float) -> int:
     """Whole milliseconds in [earliest, latest]: as many spans as `fit_times` can fit there."""
     return math.floor(latest * 1000 + _TINY) - math.ceil(earliest * 1000 - _TINY)
+
+
+def timed_segments(
+    pieces: Sequence[Piece], decoded: Decoded, tokenizer: Tokenizer, offset: float, reach: float
+) -> list[Segment]:
+    """The segments of a window that begins `offset` seconds into the file, all within the `reach` seconds from there.
+
+    Their ids count from 0. Pieces without text are left out.
+    """
+    if milliseconds_between(offset, offset + reach) < len(pieces):
+        pieces = [merge_pieces(pieces)]
+    texts = tokenizer.decode_groups(piece.tokens for piece in pieces)
+    spoken = [(piece, text) for piece, text in zip(pieces, texts, strict=True) if text.strip()]
+    spans = fit_times([(offset + piece.start, offset + piece.end) for piece, _ in spoken], offset, offset + reach)
+    return [
+        Segment(
+            id=index,
+            start=start,
+            end=end,
+            text=text,
+            tokens=piece.tokens,
+            avg_logprob=decoded.hypothesis.avg_logprob,
+            compression_ratio=decoded.compression_ratio,
+            no_speech_prob=decoded.hypothesis.no_speech_prob,
+            temperature=decoded.temperature,
+        )
+        for index, ((piece, text), (start, end)) in enumerate(zip(spoken, spans, strict=True))
+    ]
 
 
 def fit_times(spans: Sequence[tuple[float, float]], earliest: float, latest: float) -> list[tuple[float, float]]:

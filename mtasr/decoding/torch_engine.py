@@ -107,6 +107,22 @@ class TorchEngine:
     def max_length(self) -> int:
         return self.model.dims.n_text_ctx
 
+    workers = 1
+    batch_size = 1
+
+    def alone(self) -> TorchEngine:
+        return self
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        return [self.encode(each) for each in features]
+
+    def generate_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        return [
+            self.generate(window, prompt, options, temperature) for window, prompt in zip(encoded, prompts, strict=True)
+        ]
+
     @torch.inference_mode()
     def encode(self, features: Float32Array) -> Encoded:
         """(n_mels, frames) -> (1, S, D), on the model's device."""

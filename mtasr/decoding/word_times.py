@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Encoded, Engine
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.segments import fit_times, milliseconds_between
+from mtasr.features import HOP_LENGTH
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
-from mtasr.transcript import Word
+from mtasr.transcript import Segment, Word
 
 #: Marks that end a sentence; the pause after them is often counted to the word.
 _SENTENCE_ENDS = ".。!！?？"
@@ -19,6 +22,37 @@ _SENTENCE_ENDS = ".。!！?？"
 #: A word is not longer than this many times the median word, nor (for the median) than `_TYPICAL_WORD` seconds.
 _LONGEST_RATIO = 2.0
 _TYPICAL_WORD = 0.7
+
+
+def with_words(
+    segments: Sequence[Segment],
+    engine: Engine,
+    encoded: Encoded,
+    *,
+    language: str,
+    options: DecodingOptions,
+    offset: float,
+    reach: float,
+) -> list[Segment]:
+    """The segments of a window with words, each beginning with its first word and ending with its last.
+
+    The window begins `offset` seconds into the file; words lie within the `reach` seconds from there.
+    """
+    frames = round(reach * SAMPLE_RATE) // HOP_LENGTH
+    groups = [segment.tokens for segment in segments]
+    words = find_word_times(engine, encoded, groups, language=language, options=options, frames=frames)
+    # A segment for which no word was found is a unit of its own, so that nothing overlaps it.
+    units = [
+        found or (Word(word=segment.text, start=segment.start - offset, end=segment.end - offset, probability=0.0),)
+        for segment, found in zip(segments, words, strict=True)
+    ]
+    fitted = fit_words(units, offset, offset + reach)
+    return [
+        replace(segment, start=spans[0].start, end=spans[-1].end, words=spans if found else ())
+        if spans
+        else replace(segment, words=())
+        for segment, found, spans in zip(segments, words, fitted, strict=True)
+    ]
 
 
 def find_word_times(
@@ -128,17 +162,15 @@ def _shortened(word: Word, longest: float, *, first: bool) -> Word:
     return Word(word=word.word, start=start, end=end, probability=word.probability)
 
 
-def fit_words(
-    groups: Sequence[Sequence[Word]], offset: float, earliest: float, latest: float
-) -> list[tuple[Word, ...]]:
-    """Move the words of a window's segments to file time, one after the other within [earliest, latest].
+def fit_words(groups: Sequence[Sequence[Word]], offset: float, latest: float) -> list[tuple[Word, ...]]:
+    """Move the words of a window's segments to file time, one after the other within [offset, latest].
 
     Where more words than milliseconds were written, no times can be given: the groups come back empty.
     """
     words = [word for group in groups for word in group]
-    if milliseconds_between(earliest, latest) < len(words):
+    if milliseconds_between(offset, latest) < len(words):
         return [() for _ in groups]
-    spans = iter(fit_times([(offset + word.start, offset + word.end) for word in words], earliest, latest))
+    spans = iter(fit_times([(offset + word.start, offset + word.end) for word in words], offset, latest))
     return [
         tuple(
             Word(word=word.word, start=start, end=end, probability=word.probability)

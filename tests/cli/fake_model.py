@@ -5,10 +5,11 @@ Run as a program it is `mtasr` with this model, for the tests that need a proces
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -45,14 +46,16 @@ class FakeModel:
     warnings: tuple[str, ...] = ()
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
 
     def load(self, name: str | None = None, **settings: Any) -> Self:
         self.loads.append({"name": name} | settings)
         return self
 
-    def stream(self, source: str, options: DecodingOptions) -> FakeTranscription:
-        self.calls.append((source, options))
-        return FakeTranscription(self, source)
+    @contextlib.contextmanager
+    def stream_all(self, sources: Sequence[str], options: DecodingOptions) -> Iterator[list[FakeTranscription]]:
+        self.calls += [(source, options) for source in sources]
+        yield [FakeTranscription(self, source) for source in sources]
 
     def detect_language(self, source: str) -> list[LanguageGuess]:
         if source in self.errors:

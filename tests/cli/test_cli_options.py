@@ -25,7 +25,7 @@ def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
     assert callable(progress)
     assert load == {
         "name": None, "device": "auto", "device_index": 0, "compute_type": "auto", "threads": 0,
-        "engine": "ctranslate2",
+        "workers": 0, "batch_size": 0, "engine": "ctranslate2",
     }  # fmt: skip
 
 
@@ -57,7 +57,9 @@ def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
         (["--word_timestamps=true"], {"word_timestamps": True}),
         (["--word-timestamps"], {"word_timestamps": True}),
         (["--word-timestamps", "True", "--no_word_timestamps"], {"word_timestamps": False}),
-        (["--condition_on_previous_text", "False"], {"condition_on_previous_text": False}),
+        (["--condition_on_previous_text", "True"], {"condition_on_previous_text": True}),
+        (["--vad_filter", "False"], {"vad_filter": False}),
+        (["--vad-threshold", "0.3"], {"vad_threshold": 0.3}),
         (["--condition_on_previous_text=False"], {"condition_on_previous_text": False}),
         (["--no-condition-on-previous-text"], {"condition_on_previous_text": False}),
         (["--fp16", "False"], {}),
@@ -115,13 +117,14 @@ def test_usage_errors(run: Run, model: FakeModel, args: list[str]) -> None:
 
 
 def test_the_model_gets_its_settings(run: Run, model: FakeModel) -> None:
-    args = ["--model", "tiny", "--device", "cuda:1", "--compute_type", "int8_float16", "--threads", "3"]
+    args = ["--model", "tiny", "--device", "cuda:1", "--compute_type", "int8_float16", "--threads", "3",
+            "--workers", "2", "--batch-size", "4"]  # fmt: skip
     assert run("transcribe", *args, "--engine", "torch", "a.wav").exit_code == 0
     [load] = model.loads
     del load["progress"]
     assert load == {
         "name": "tiny", "device": "cuda:1", "device_index": 0, "compute_type": "int8_float16", "threads": 3,
-        "engine": "torch",
+        "workers": 2, "batch_size": 4, "engine": "torch",
     }  # fmt: skip
 
 

@@ -1,0 +1,278 @@
+"""Everything at once: one thread reads recordings and cuts windows, workers decode them, results come out in order.
+
+A worker takes the first window that waits and others that the encoder is shown at the same length. What a window
+becomes does not depend on its company, so neither the number of workers nor their pace changes the result. The reader
+stays so many windows ahead and no more: that bounds memory, whatever the length of a recording.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from mtasr.decoding.engine import Engine, Float32Array, LanguageGuess
+from mtasr.decoding.independent import Outcome, Task, WindowDecoder
+from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.windows import cut_windows
+from mtasr.stopwatch import Stopwatch
+
+#: Batches that each worker may have waiting; more of them fill better, and hold more samples.
+_BATCHES_AHEAD = 4
+
+#: Recordings opened ahead: their decoders start meanwhile.
+_OPEN_AHEAD = 3
+
+
+class Audio(Protocol):
+    """An open recording."""
+
+    warnings: tuple[str, ...]
+
+    @property
+    def duration(self) -> float | None: ...
+
+    def __iter__(self) -> Iterator[Float32Array]: ...
+
+    def abort(self) -> None:
+        """Make iterating end soon, from another thread."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Recording:
+    """One recording on its way through the pipeline."""
+
+    opens: Callable[[], Audio]
+    #: Whether `opens` returns at once, so that it can be called ahead.
+    quick: bool = False
+    #: None: to be detected.
+    language: str | None = None
+    audio: Audio | None = None
+    error: BaseException | None = None
+    #: Samples read so far.
+    samples: int = 0
+    abandoned: bool = False
+    #: What the language is detected as; nothing for a recording in which nobody speaks.
+    guesses: Future[list[LanguageGuess]] = field(default_factory=Future)
+
+    def spoken(self) -> str:
+        """The language, as soon as it is known."""
+        if self.language is not None:
+            return self.language
+        guesses = self.guesses.result()
+        return guesses[0].code if guesses else "en"
+
+    def open(self) -> None:
+        """Open it, unless that has been done; a failure is kept for whoever asks for the results."""
+        if self.audio is None and self.error is None and not self.abandoned:
+            try:
+                self.audio = self.opens()
+            except Exception as exc:
+                self.error = exc
+
+    def abandon(self) -> None:
+        """Nobody wants its results any longer."""
+        self.abandoned = True
+        if self.audio is not None:
+            self.audio.abort()
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """A place in the order of results: a window, or the end of its recording."""
+
+    recording: Recording
+    task: Task | None = None
+    #: Whether the language is detected in this window.
+    detects: bool = False
+    outcome: Future[Outcome] = field(default_factory=Future)
+
+
+class Pipeline:
+    """Transcribes recordings; ask for the results of each in turn."""
+
+    def __init__(
+        self, engine: Engine, options: DecodingOptions, recordings: Sequence[Recording], stopwatch: Stopwatch
+    ) -> None:
+        self._engine, self._options, self._recordings = engine, options, recordings
+        self._stopwatch = stopwatch
+        self._decoder = WindowDecoder(engine, options, stopwatch)
+        self._most_ahead = _BATCHES_AHEAD * engine.batch_size * engine.workers
+        # All that follows is guarded by this condition.
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry] = deque()
+        self._ordered: deque[_Entry] = deque()
+        self._ahead = 0
+        self._all_read = self._closed = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to work. Does nothing the second time."""
+        if self._threads:
+            return
+        # Daemons: a process that is told to stop does not wait for the batch that is being decoded.
+        work = [self._read, *[self._work] * self._engine.workers]
+        self._threads = [threading.Thread(target=target, daemon=True) for target in work]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop reading. Nothing happens the second time."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for recording in self._recordings:
+            recording.abandon()
+        if self._threads:
+            self._threads[0].join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+
+    def results(self, recording: Recording) -> Iterator[WindowResult]:
+        """The results of a recording, in file order. Recordings before it are abandoned.
+
+        Raises what went wrong with it, when its other results are out, and `ValueError` once the pipeline is closed.
+        """
+        for earlier in self._recordings[: self._recordings.index(recording)]:
+            earlier.abandon()
+        self.start()
+        while (entry := self._next()).recording is not recording or entry.task is not None:
+            if entry.task is not None and entry.recording is recording and not recording.abandoned:
+                window = entry.task.window
+                segments = self._decoder.finish(entry.outcome.result())
+                yield WindowResult(tuple(segments), window.offset + window.seconds)
+        if recording.error is not None:
+            raise recording.error
+
+    def _next(self) -> _Entry:
+        """The next entry in order, as soon as there is one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ordered or self._closed)
+            if self._closed:
+                raise ValueError("the recording was closed before its end")
+            entry = self._ordered.popleft()
+            if entry.task is not None:
+                self._ahead -= 1
+                self._changed.notify_all()
+            return entry
+
+    # --- the reader -------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        for index, recording in enumerate(self._recordings):
+            recording.open()
+            for coming in self._recordings[index + 1 : index + 1 + _OPEN_AHEAD]:
+                if coming.quick:
+                    coming.open()
+            found = False
+            try:
+                found = self._cut(recording)
+            except Exception as exc:
+                recording.error = exc
+            finally:
+                if recording.audio is not None:
+                    recording.audio.close()
+            if not found:
+                _settle_language(recording)
+            self._put(_Entry(recording))
+        with self._changed:
+            self._all_read = True
+            self._changed.notify_all()
+
+    def _cut(self, recording: Recording) -> bool:
+        """Read a recording to its end; tells whether there was a window."""
+        if recording.audio is None:
+            return False
+        found = False
+        windows = cut_windows(
+            self._blocks(recording, recording.audio),
+            threshold=self._options.vad_threshold,
+            skip_silence=self._options.vad_filter,
+            stopwatch=self._stopwatch,
+        )
+        for window in windows:
+            if recording.abandoned:
+                break
+            task = Task(window, recording.spoken)
+            self._put(_Entry(recording, task, detects=recording.language is None and not found))
+            found = True
+        return found
+
+    def _blocks(self, recording: Recording, audio: Audio) -> Iterator[Float32Array]:
+        blocks = iter(audio)
+        while not recording.abandoned:
+            with self._stopwatch.measure("decode"):
+                block = next(blocks, None)
+            if block is None:
+                return
+            recording.samples += len(block)
+            yield block
+
+    def _put(self, entry: _Entry) -> None:
+        """Add to what waits, when there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ahead < self._most_ahead or self._closed)
+            self._ordered.append(entry)
+            if entry.task is not None:
+                self._ahead += 1
+                self._waiting.append(entry)
+            self._changed.notify_all()
+
+    # --- the workers ------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while batch := self._take():
+            try:
+                tasks = [self._detected(entry) for entry in batch]
+                outcomes = self._decoder.run(tasks)
+            except Exception as exc:
+                for entry in batch:
+                    entry.outcome.set_exception(exc)
+                continue
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                entry.outcome.set_result(outcome)
+
+    def _take(self) -> list[_Entry]:
+        """The first window that waits, with others of its context; nothing when all are done."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._all_read or self._closed)
+                if self._closed or not self._waiting:
+                    return []
+                for entry in [entry for entry in self._waiting if entry.recording.abandoned]:
+                    self._waiting.remove(entry)
+                    entry.outcome.cancel()
+                if self._waiting:
+                    break
+            context = cast(Task, self._waiting[0].task).context
+            fitting = [entry for entry in self._waiting if cast(Task, entry.task).context == context]
+            batch = fitting[: self._engine.batch_size]
+            for entry in batch:
+                self._waiting.remove(entry)
+            return batch
+
+    def _detected(self, entry: _Entry) -> Task:
+        """The task of an entry, after finding out the language if this is the window for it."""
+        task = cast(Task, entry.task)
+        if entry.detects:
+            guesses = entry.recording.guesses
+            try:
+                self._decoder.encode([task])
+                with self._stopwatch.measure("language"):
+                    guesses.set_result(self._engine.detect_language(task.encoded))
+            except Exception as exc:
+                guesses.set_exception(exc)
+                raise
+        return task
+
+
+def _settle_language(recording: Recording) -> None:
+    """Nobody speaks, so nothing will tell the language."""
+    if recording.error is not None:
+        recording.guesses.set_exception(recording.error)
+    else:
+        recording.guesses.set_result([])

@@ -1,0 +1,202 @@
+"""Windows of a recording, cut at pauses: what can be decoded side by side.
+
+Windows follow each other without overlapping, so no sound is decoded twice, and none but silence is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.engine import Float32Array
+from mtasr.stopwatch import Stopwatch
+from mtasr.vad import FRAME, Span, VoiceActivity, speech_spans
+
+#: Frames of a second, not rounded.
+_FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
+
+#: A window ends at a pause before this, if there is one: what is longer costs more to encode and is not more accurate.
+LONGEST = 14.0
+#: Speech without any pause is cut where it is least like speech, once it is this long.
+_LONGEST_WITHOUT_PAUSE = 28.0
+#: A window always ends at a pause as long as this, so that long silence is not decoded.
+_LONG_PAUSE = 2.0
+#: Choosing a pause: one of this length or more is as good as any, ...
+_FULL_PAUSE = 1.0
+#: ... and a window of full length is worth as much more than an empty one as this much more of a pause.
+_WORTH_OF_LENGTH = 0.5
+#: Sound before and after speech that belongs to the window, where no other speech is near.
+_MARGIN = 0.3
+#: A remainder of speech below this is left alone: no word fits in.
+_SHORTEST = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a recording; `start` is its first sample's place in the file, `speech` is in samples of the file."""
+
+    start: int
+    samples: Float32Array
+    speech: tuple[Span, ...]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+    @property
+    def offset(self) -> float:
+        """Seconds from the start of the file."""
+        return self.start / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where a window lies, in frames, and the speech in it."""
+
+    start: int
+    end: int
+    speech: tuple[Span, ...]
+
+
+def cut_windows(
+    blocks: Iterable[Float32Array], *, threshold: float, stopwatch: Stopwatch, skip_silence: bool = True
+) -> Iterator[Window]:
+    """Windows of a stream of samples, each as soon as its end is known; holds some 30 s of it.
+
+    With `skip_silence` the windows are around speech, else they leave nothing out. `threshold` is the probability from
+    which a frame counts as speech.
+    """
+    activity, cutter = VoiceActivity(), Cutter(threshold, skip_silence=skip_silence)
+    held, first = np.zeros(0, np.float32), 0
+
+    def window(cut: Cut) -> Window:
+        nonlocal held, first
+        samples = held[cut.start * FRAME - first : cut.end * FRAME - first].copy()
+        held, first = held[cut.end * FRAME - first :], cut.end * FRAME
+        speech = tuple(Span(span.start * FRAME, span.end * FRAME) for span in cut.speech)
+        return Window(cut.start * FRAME, samples, speech)
+
+    for block in blocks:
+        held = np.concatenate([held, block])
+        with stopwatch.measure("voice activity"):
+            cuts = cutter.add(activity.probabilities(block))
+        yield from map(window, cuts)
+        unneeded = cutter.needed_from * FRAME - first
+        if unneeded > 0:
+            held, first = held[unneeded:], first + unneeded
+    rest = [*cutter.add(activity.probabilities(np.zeros(0, np.float32), last=True)), *cutter.finish()]
+    yield from (each for each in map(window, rest) if each.seconds >= _SHORTEST)
+
+
+class Cutter:
+    """Decides from speech probabilities where windows begin and end; counts in frames."""
+
+    def __init__(self, threshold: float, *, skip_silence: bool = True) -> None:
+        self._threshold = threshold
+        self._skip_silence = skip_silence
+        #: Probabilities from frame `needed_from` on; everything before is decided.
+        self._open = np.zeros(0, np.float32)
+        self.needed_from = 0
+
+    def add(self, probabilities: Float32Array) -> list[Cut]:
+        """The windows that these frames decide."""
+        self._open = np.concatenate([self._open, probabilities])
+        return list(self._cuts(final=False))
+
+    def finish(self) -> list[Cut]:
+        """The windows that are left at the end of the recording."""
+        return list(self._cuts(final=True))
+
+    def _cuts(self, *, final: bool) -> Iterator[Cut]:
+        while cut := self._next(final=final):
+            self._forget(cut.end)
+            yield cut
+        if not self._skip_silence:
+            return
+        # Silence is not needed any longer, but for the margin before speech that may follow.
+        spans = self._spans()
+        quiet = spans[0].start if spans else len(self._open)
+        self._forget(self.needed_from + max(0, quiet - _frames(_MARGIN) - 1))
+
+    def _forget(self, frame: int) -> None:
+        self._open = self._open[frame - self.needed_from :]
+        self.needed_from = frame
+
+    def _spans(self) -> list[Span]:
+        return speech_spans(self._open, self._threshold)
+
+    def _next(self, *, final: bool) -> Cut | None:
+        if not self._skip_silence:
+            return self._tile(final=final)
+        spans = self._spans()
+        if not spans:
+            return None
+        begin, known = spans[0].start, len(self._open)
+        chosen = _choose_pause(spans, known, final=final)
+        if chosen is None:
+            if final or known - begin < _frames(_LONGEST_WITHOUT_PAUSE):
+                if not final:
+                    return None
+                chosen = len(spans) - 1
+            else:
+                end = self._least_like_speech(begin)
+                return self._cut(begin, end, [span for span in spans if span.start < end], limit=end)
+        limit = (spans[chosen].end + spans[chosen + 1].start) // 2 if chosen + 1 < len(spans) else known
+        return self._cut(begin, spans[chosen].end, spans[: chosen + 1], limit=limit)
+
+    def _cut(self, begin: int, end: int, spans: Sequence[Span], *, limit: int) -> Cut:
+        """A window with margins, that starts no earlier than what is decided and ends by `limit`."""
+        start = max(0, begin - _frames(_MARGIN))
+        stop = min(end + _frames(_MARGIN), limit)
+        first = self.needed_from
+        speech = tuple(Span(first + span.start, first + min(span.end, stop)) for span in spans)
+        return Cut(first + start, first + stop, speech)
+
+    def _tile(self, *, final: bool) -> Cut | None:
+        """Without leaving anything out: as long as a model hears at once, up to where it is most silent."""
+        known = len(self._open)
+        if known < _frames(_LONGEST_WITHOUT_PAUSE):
+            end = known
+            if not final or not known:
+                return None
+        else:
+            end = self._least_like_speech(0)
+        speech = [span for span in self._spans() if span.start < end]
+        return Cut(
+            self.needed_from,
+            self.needed_from + end,
+            tuple(Span(self.needed_from + span.start, self.needed_from + min(span.end, end)) for span in speech),
+        )
+
+    def _least_like_speech(self, begin: int) -> int:
+        """The quietest frame between half and all of the longest stretch from `begin` on."""
+        first, last = begin + _frames(_LONGEST_WITHOUT_PAUSE / 2), begin + _frames(_LONGEST_WITHOUT_PAUSE)
+        return first + int(np.argmin(self._open[first:last]))
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds * _FRAMES_PER_SECOND)
+
+
+def _choose_pause(spans: Sequence[Span], known: int, *, final: bool) -> int | None:
+    """The index of the span that a window from the first one on should end with; None if that is not known yet."""
+    begin, longest = spans[0].start, _frames(LONGEST)
+    best, best_worth = None, -1.0
+    for index, span in enumerate(spans):
+        if span.end - begin > longest and best is not None:
+            break
+        following = spans[index + 1].start if index + 1 < len(spans) else known
+        pause = (following - span.end) / _FRAMES_PER_SECOND
+        if pause >= _LONG_PAUSE:
+            return index
+        if index + 1 == len(spans):  # The pause may go on, or the speech.
+            return None if not final else index
+        worth = min(pause, _FULL_PAUSE) + _WORTH_OF_LENGTH * (span.end - begin) / longest
+        if worth > best_worth:
+            best, best_worth = index, worth
+        if span.end - begin > longest:
+            break
+    return best
