@@ -16,6 +16,7 @@ import argparse
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -118,7 +119,8 @@ def versions() -> dict[str, str]:
     if "pywhispercpp" in found:
         import _pywhispercpp
 
-        found["whisper.cpp built for"] = str(_pywhispercpp.whisper_print_system_info())
+        info = str(_pywhispercpp.whisper_print_system_info())
+        found["whisper.cpp built with"] = " ".join(re.findall(r"(\w+) = 1", info))
     return found
 
 

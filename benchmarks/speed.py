@@ -136,7 +136,7 @@ def our_system(args: argparse.Namespace, weights: Weights, batch_size: int | Non
 def peers_of(name: str, args: argparse.Namespace, weights: Weights) -> Iterator[System]:
     """The system of this name, several times if it is to run with several batch sizes."""
     kind = name.removesuffix("-q8_0")
-    command = (str(args.peers), str(HERE / "peers.py"), kind)
+    command = (args.peers, str(HERE / "peers.py"), kind)
     first = our_name((args.batch_sizes or [None])[0])
     if kind == "whisper.cpp":
         precision = "q8_0" if name != kind else "f16"
@@ -314,7 +314,7 @@ def score(
     ]
     against = {system.name: system.against for system in systems}
     question = {"clips": rows, "against": against, "draws": args.draws, "seed": 0}
-    return json.loads(ask([str(args.peers), str(HERE / "score.py")], json.dumps(question)))
+    return json.loads(ask([args.peers, str(HERE / "score.py")], json.dumps(question)))
 
 
 def ask(command: list[str], question: str = "") -> str:
@@ -384,17 +384,15 @@ def machine(device: str) -> str:
 def versions(args: argparse.Namespace) -> dict[str, Any]:
     ours = {"mtasr": ask([*shlex.split(args.mtasr), "--version"]).split()[-1], "python": platform.python_version()}
     ours |= {name: importlib.metadata.version(name) for name in ("ctranslate2", "numpy")}
-    return {"ours": ours, "peers": json.loads(ask([str(args.peers), str(HERE / "peers.py"), "versions"]))}
+    return {"ours": ours, "peers": json.loads(ask([args.peers, str(HERE / "peers.py"), "versions"]))}
 
 
-def context(args: argparse.Namespace, clips: dict[str, list[Clip]], words: float, audio: float) -> dict[str, Any]:
+def context(args: argparse.Namespace, clips: dict[str, list[Clip]]) -> dict[str, Any]:
     return {
         "machine": machine(args.device),
         "versions": versions(args),
         "model": args.model,
         "clips": {language: len(those) for language, those in clips.items()},
-        "words": words,
-        "audio_seconds": audio,
         "rounds": args.rounds,
         "threads": args.threads,
         "beam_size": args.beam_size,
@@ -459,13 +457,16 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     clips = read_clips(args.clips, args.limit)
+    # What would fail at the end fails before the long part.
+    ask([args.peers, "-c", "import rapidfuzz, whisper_normalizer.english"])
+    about = context(args, clips)
     with tempfile.TemporaryDirectory() as folder:
         systems = systems_of(args, Weights(args.model, args.weights or Path(folder)))
         runs = run_all(args, systems, clips)
     scores = score(args, systems, clips, runs)
     found = figures_of(systems, runs, scores)
     audio = max(by_round([run for run in runs if run.system == systems[0].name], "audio_seconds"))
-    about = context(args, clips, scores["words"], audio)
+    about |= {"words": scores["words"], "audio_seconds": audio}
     print(*report(found, about), sep="\n")
     if args.json:
         document = {**about, "systems": [asdict(each) for each in found], "runs": [asdict(run) for run in runs]}
