@@ -104,6 +104,9 @@ def _check_config(folder: Path, *, multilingual: bool) -> None:
 class CTranslate2Engine:
     """Runs a CTranslate2 model folder. `threads` is for one window on the CPU; 0 takes the machine's cores, up to 8.
 
+    `int8_copy` is a folder with the same model in int8, which is loaded in its place where that changes nothing: on the
+    CPU, in int8. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again.
+
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
     Raises `ModelIntegrityError` for a folder that CTranslate2 cannot load and `DeviceError` for a device or
@@ -118,12 +121,15 @@ class CTranslate2Engine:
         device_index: int = 0,
         compute_type: str = "auto",
         threads: int = 0,
+        tokens: Sequence[str] | None = None,
+        int8_copy: Path | None = None,
     ) -> None:
         if not 0 <= threads <= _THREAD_LIMIT:
             raise UsageError(f"threads is between 0 and {_THREAD_LIMIT}, not {threads}")
-        self.tokenizer = Tokenizer.from_folder(folder)
+        self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
         self.max_length = 448
+        self._int8_copy = int8_copy
         self._threads = threads or min(available_cores(), _MOST_THREADS)
         self.device, index = choose_device(device, device_index)
         try:
@@ -141,6 +147,15 @@ class CTranslate2Engine:
         ctranslate2.set_random_seed(_SEED)
         with _explained(f"{folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
+        if self._int8_copy and (self.device, self.compute_type) == ("cpu", "int8"):
+            try:
+                return self._read(self._int8_copy, device_index)
+            except ModelIntegrityError as exc:  # damaged, or replaced this very moment
+                _LOG.debug("%s", exc)
+        return self._read(folder, device_index)
+
+    def _read(self, folder: Path, device_index: int) -> None:
+        with _explained(f"{folder}: cannot load the model", self.device):
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=self.device,
@@ -148,6 +163,7 @@ class CTranslate2Engine:
                 compute_type=self.compute_type,
                 intra_threads=self._threads,
             )
+        self.folder = folder
 
     @property
     def n_mels(self) -> int:
