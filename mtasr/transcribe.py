@@ -73,10 +73,21 @@ def load_model(
         return Model(_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
-    from mtasr.models.ctranslate2_info import check_loadable
+    from mtasr.models import int8_copy
+    from mtasr.models.ctranslate2_info import loadable_vocabulary
 
-    check_loadable(folder)
-    return Model(CTranslate2Engine(folder, workers=workers, batch_size=batch_size, **settings))
+    tokens = loadable_vocabulary(folder)
+    loaded = CTranslate2Engine(
+        folder,
+        workers=workers,
+        batch_size=batch_size,
+        tokens=tokens,
+        int8_copy=int8_copy.find(folder),
+        **settings,
+    )
+    if loaded.folder == folder and (loaded.device, loaded.compute_type) == ("cpu", "int8"):
+        int8_copy.make_later(folder)
+    return Model(loaded)
 
 
 def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress | None) -> Engine:

@@ -11,8 +11,13 @@ from vocabularies import FULL_TEXT, vocabulary
 _WIDTH, _HEADS, _LAYERS = 16, 2, 1
 
 
-def make_tiny_model(folder: Path, kind: str = "multilingual", n_mels: int = 80, seed: int = 0) -> Path:
-    """Write a model of one of the published vocabulary layouts ("multilingual", "english", "large-v3")."""
+def make_tiny_model(
+    folder: Path, kind: str = "multilingual", n_mels: int = 80, seed: int = 0, quantization: str | None = "float16"
+) -> Path:
+    """Write a model of one of the published vocabulary layouts ("multilingual", "english", "large-v3").
+
+    `quantization` is CTranslate2's name for how the weights are stored, None for float32.
+    """
     tokens = vocabulary(kind, FULL_TEXT[kind])
     rng = np.random.default_rng(seed)
     spec = WhisperSpec(_LAYERS, _HEADS, _LAYERS, _HEADS)
@@ -36,7 +41,7 @@ def make_tiny_model(folder: Path, kind: str = "multilingual", n_mels: int = 80, 
     spec.config.alignment_heads = [(0, 0), (0, 1)]
     spec.register_vocabulary(tokens)
     spec.validate()
-    spec.optimize(quantization="float16")
+    spec.optimize(quantization=quantization)
     folder.mkdir(parents=True, exist_ok=True)
     spec.save(str(folder))
     return folder

@@ -114,6 +114,9 @@ class CTranslate2Engine:
     them, `batch_size` how many windows a call is best given; 0 chooses each. On the CPU a worker for each core is
     fastest: one thread does more work than half of two.
 
+    `int8_copy` is a folder with the same model in int8, which is loaded in its place where that changes nothing: on the
+    CPU, in int8. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again.
+
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
     Raises `ModelIntegrityError` for a folder that CTranslate2 cannot load and `DeviceError` for a device or
@@ -130,19 +133,22 @@ class CTranslate2Engine:
         threads: int = 0,
         workers: int = 0,
         batch_size: int = 0,
+        tokens: Sequence[str] | None = None,
+        int8_copy: Path | None = None,
     ) -> None:
         for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
             if not 0 <= value <= _THREAD_LIMIT:
                 raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
-        self.tokenizer = Tokenizer.from_folder(folder)
+        self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
         self.max_length = 448
-        self._folder, self._asked = folder, (threads, workers, batch_size)
+        self._tokens, self._int8_copy = tokens, int8_copy
+        self._asked = (threads, workers, batch_size)
         self._alone: CTranslate2Engine | None = None
         self._alone_lock = threading.Lock()
         self.device, index = choose_device(device, device_index)
         try:
-            self._load(index, compute_type)
+            self._load(folder, index, compute_type)
             if self.device == "cuda":  # Libraries that are missing are missed at the first use only.
                 self.encode(np.zeros((self.n_mels, 2), np.float32))
         except DeviceError as exc:
@@ -150,9 +156,9 @@ class CTranslate2Engine:
                 raise
             _LOG.warning("%s", exc)
             self.device = "cpu"
-            self._load(0, compute_type)
+            self._load(folder, 0, compute_type)
 
-    def _load(self, device_index: int, compute_type: str) -> None:
+    def _load(self, folder: Path, device_index: int, compute_type: str) -> None:
         threads, workers, batch_size = self._asked
         if self.device == "cpu":
             self._threads = threads or min(available_cores(), _MOST_THREADS)
@@ -162,16 +168,26 @@ class CTranslate2Engine:
             self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
         self._device_index = device_index
         ctranslate2.set_random_seed(_SEED)
-        with _explained(f"{self._folder}: cannot load the model", self.device):
+        with _explained(f"{folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
+        if self._int8_copy and (self.device, self.compute_type) == ("cpu", "int8"):
+            try:
+                return self._read(self._int8_copy, device_index)
+            except ModelIntegrityError as exc:  # damaged, or replaced this very moment
+                _LOG.debug("%s", exc)
+        return self._read(folder, device_index)
+
+    def _read(self, folder: Path, device_index: int) -> None:
+        with _explained(f"{folder}: cannot load the model", self.device):
             self._model = ctranslate2.models.Whisper(
-                str(self._folder),
+                str(folder),
                 device=self.device,
                 device_index=device_index,
                 compute_type=self.compute_type,
                 inter_threads=self.workers,
                 intra_threads=max(1, self._threads // self.workers),
             )
+        self.folder = folder
 
     def alone(self) -> CTranslate2Engine:
         """Itself with one worker; else the model loaded once more, at the first call, which may take a while."""
@@ -180,12 +196,13 @@ class CTranslate2Engine:
         with self._alone_lock:
             if self._alone is None:
                 self._alone = CTranslate2Engine(
-                    self._folder,
+                    self.folder,
                     device=self.device,
                     device_index=self._device_index,
                     compute_type=self.compute_type,
                     threads=min(self._threads, _MOST_THREADS_ALONE),
                     workers=1,
+                    tokens=self._tokens,
                 )
             return self._alone
 

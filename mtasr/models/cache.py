@@ -5,6 +5,7 @@
             model.bin config.json ... mtasr.json
         .base@ebe41f70d5b6.partial/         one that is being written
         .base.lock                          held while it is written or removed
+        int8/                               copies that load faster, see int8_copy.py
 
 A model is assembled in a `.partial` folder and then renamed, in one step, so that a model folder is either whole
 or not there. What a killed process leaves is a `.partial` folder, which the next install of that model removes.
@@ -96,7 +97,7 @@ class Staging:
         path = self.folder / name
         digest, size = hashlib.sha256(), 0
         try:
-            with _disk(path), path.open("xb") as stream:
+            with disk(path), path.open("xb") as stream:
                 for block in blocks:
                     stream.write(block)
                     digest.update(block)
@@ -117,19 +118,19 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
     the model in the meantime, unless `replace` asks for a fresh copy. Raises ModelError if the cache cannot be written.
     """
     final = location(name, revision)
-    with _lock(name):
+    with lock(name):
         if not replace and intact(final):
             return final
         partial = final.with_name(f".{final.name}{_PARTIAL}")
         try:
-            with _disk(partial):
+            with disk(partial):
                 _sweep(name)
                 partial.mkdir()
             staging = Staging(partial)
             fill(staging)
-            with _disk(partial):
+            with disk(partial):
                 _write_manifest(partial, Manifest(repo, revision, staging.records))
-                _discard(final)
+                discard(final)
                 partial.rename(final)
                 _fsync_folder(final.parent)
         finally:
@@ -141,12 +142,12 @@ def remove(name: str) -> list[Path]:
     """Remove all cached revisions of a model; the folders that were removed."""
     if not copies(name):
         return []
-    with _lock(name):
+    with lock(name):
         found = copies(name)
-        with _disk(root()):
+        with disk(root()):
             _sweep(name)
             for folder in found:
-                _discard(folder)
+                discard(folder)
     return found
 
 
@@ -158,8 +159,8 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     _fsync_folder(folder)
 
 
-def _discard(folder: Path) -> None:
-    """Remove a model so that no half of it is ever visible: rename first, then delete."""
+def discard(folder: Path) -> None:
+    """Remove a folder so that no half of it is ever visible: rename first, then delete."""
     if not folder.exists():
         return
     doomed = folder.with_name(f".{folder.name}.old{_PARTIAL}")
@@ -185,21 +186,25 @@ def _fsync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
-    from filelock import FileLock  # here because it imports asyncio, which every `mtasr --help` would pay for
+def lock(name: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of that name. Without `wait`, a lock that another process holds is a ModelError."""
+    from filelock import FileLock, Timeout  # here because it imports asyncio, which every `mtasr --help` would pay for
 
-    lock = FileLock(root() / f".{slug(name)}.lock")
-    with _disk(root()):
+    held = FileLock(root() / f".{slug(name)}.lock")
+    with disk(root()):
         root().mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            held.acquire(blocking=wait)
+        except Timeout:
+            raise ModelError(f"another process is at work on {name} in the model cache") from None
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 @contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def disk(path: Path) -> Iterator[None]:
     """Turn what the disk complains about into one line."""
     try:
         yield

@@ -56,8 +56,8 @@ def dimensions_of(file: ModelFile) -> ModelDimensions:
     return dims
 
 
-def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision]:
-    """Dimensions and precision, once vocabulary and settings are known to fit them.
+def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]:
+    """Dimensions, precision and vocabulary, once vocabulary and settings are known to fit them.
 
     CTranslate2 checks neither: ids and heads that the model does not have make it read outside its memory. Raises
     `ModelIntegrityError` with all that is wrong.
@@ -65,22 +65,26 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision]:
     file = read_contents(folder / "model.bin")
     dims = checked_dimensions(dimensions_of(file), folder)
     problems = read_settings(folder, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
-    count = len(read_vocabulary(folder))
-    if count != dims.n_vocab:
-        problems.append(f"the vocabulary has {count} tokens and the model {dims.n_vocab}")
+    tokens = read_vocabulary(folder)
+    if len(tokens) != dims.n_vocab:
+        problems.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
     require(problems, folder)
-    return dims, precision_of(file)
+    return dims, precision_of(file), tokens
 
 
-def check_loadable(folder: Path) -> None:
-    """`checked_folder` for whoever only wants to run the model: what CTranslate2 alone can read is left to it."""
+def loadable_vocabulary(folder: Path) -> list[str]:
+    """The vocabulary, after `checked_folder`, for whoever only wants to run the model.
+
+    What CTranslate2 alone can read is left to it.
+    """
     try:
         with (folder / "model.bin").open("rb") as stream:
             version = int.from_bytes(stream.read(4), "little")
     except OSError as exc:
         raise ModelIntegrityError(f"cannot read {folder / 'model.bin'}: {exc.strerror or exc}") from exc
-    if not 0 < version < VERSION:
-        checked_folder(folder)
+    if 0 < version < VERSION:
+        return read_vocabulary(folder)
+    return checked_folder(folder)[2]
 
 
 def precision_of(file: ModelFile) -> Precision:

@@ -10,7 +10,6 @@ from mtasr.models.checkpoints import Precision, detect_format, load_checkpoint
 from mtasr.models.ctranslate2_info import checked_folder
 from mtasr.models.names import Format
 from mtasr.tokenizer import Tokenizer
-from mtasr.tokenizer.vocabulary import read_vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,7 @@ def info(path: Path) -> ModelInfo:
     """Read what there is to say. Raises as `load_checkpoint` does."""
     kind = detect_format(path)
     if kind == "ctranslate2":
-        dims, precision = checked_folder(path)
-        tokens = read_vocabulary(path)
+        dims, precision, tokens = checked_folder(path)
     else:
         checkpoint = load_checkpoint(path)
         dims, precision, tokens = checkpoint.model.dims, checkpoint.precision, checkpoint.tokens

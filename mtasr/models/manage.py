@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, embedded, folder, registry
+from mtasr.models import cache, embedded, folder, int8_copy, registry
 from mtasr.models.hub import Progress
 from mtasr.models.resolve import install, install_repo, is_repo
 
@@ -79,14 +79,19 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
     if spec := registry.find(name):
         # Looked at before anything else, so that it needs neither lock nor network nor a writable disk.
         cached = cache.location(spec.name, spec.revision)
-        return cached if cache.intact(cached) and not force else install(spec, progress, replace=force)
+        if cache.intact(cached) and not force:
+            return cached
+        int8_copy.remove(spec.name)  # as damaged as the model, for all that is known
+        return install(spec, progress, replace=force)
     if is_repo(name):
+        if force:
+            int8_copy.remove(name)
         return install_repo(name, progress, replace=force)
     raise registry.unknown(name)
 
 
 def verify(name: str) -> list[Verification]:
-    """Hash every file of the cached copies and of the installed package of a model.
+    """Hash every file of the cached copies (int8 copies among them) and of the installed package of a model.
 
     Files are compared with what they were when they arrived, and with the registry. Raises ModelNotFoundError if
     there is neither a copy nor a package.
@@ -94,7 +99,9 @@ def verify(name: str) -> list[Verification]:
     spec = registry.find(name)
     if spec is None and not is_repo(name):
         raise registry.unknown(name)
-    results = [_verify_copy(path, spec) for path in cache.copies(spec.name if spec else name)]
+    ours = spec.name if spec else name
+    results = [_verify_copy(path, spec) for path in cache.copies(ours)]
+    results += [Verification(path, tuple(int8_copy.differences(path))) for path in int8_copy.of_name(ours)]
     files = embedded.locate(spec.name) if spec else None
     if spec and files:
         results.append(Verification(files["config.json"][0].parent, tuple(embedded.differences(spec, files))))
@@ -116,13 +123,15 @@ def _verify_copy(path: Path, spec: registry.ModelSpec | None) -> Verification:
 def copies(name: str) -> list[Path]:
     """The folders that `remove` would delete."""
     spec = registry.find(name)
-    return cache.copies(spec.name if spec else name)
+    ours = spec.name if spec else name
+    return cache.copies(ours) + int8_copy.of_name(ours)
 
 
 def remove(name: str) -> list[Path]:
     """Delete all cached copies of a model; the folders that were deleted. Raises ModelNotFoundError if none was."""
     spec = registry.find(name)
-    removed = cache.remove(spec.name if spec else name)
+    ours = spec.name if spec else name
+    removed = cache.remove(ours) + int8_copy.remove(ours)
     if not removed:
         raise ModelNotFoundError(f"the model {name} is not in the cache")
     return removed

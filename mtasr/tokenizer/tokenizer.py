@@ -36,7 +36,8 @@ class Tokenizer:
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
-        ids = {token: index for index, token in reversed(list(enumerate(tokens)))}
+        # Backwards, so that of equal tokens the first counts.
+        ids = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
         missing = [name for name in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>") if name not in ids]
         if missing:
             raise ModelIntegrityError(f"the vocabulary lacks {', '.join(missing)}: not a Whisper-style model")
@@ -48,7 +49,6 @@ class Tokenizer:
         self.is_multilingual = "" in tokens[: self.eot]
         self._ids = ids
         self._tokens = tokens
-        self._bytes = [token_bytes(token) for token in tokens[: self.eot]]
         first_timestamp = tokens[self.timestamp_begin : self.timestamp_begin + 1]
         if first_timestamp and not _TIMESTAMP.fullmatch(first_timestamp[0]):
             raise ModelIntegrityError(f"token {self.timestamp_begin} is {first_timestamp[0]!r}, not a timestamp")
@@ -63,7 +63,7 @@ class Tokenizer:
         """The same vocabulary as a tiktoken encoding; a token's id is also the rank of its merge."""
         import tiktoken
 
-        ranks = {piece: index for index, piece in enumerate(self._bytes) if piece}
+        ranks = {piece: index for index, piece in enumerate(map(token_bytes, self._tokens[: self.eot])) if piece}
         specials = {token: index for index, token in enumerate(self._tokens) if index >= self.eot and token}
         return tiktoken.Encoding("whisper", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=specials)
 
@@ -90,7 +90,7 @@ class Tokenizer:
         """Language code -> token id; only "en" for an English-only model."""
         if not self.is_multilingual:
             return {"en": self.sot}
-        found = ((_LANGUAGE.fullmatch(token), index) for token, index in self._ids.items())
+        found = ((_LANGUAGE.fullmatch(token), self._ids[token]) for token in self._tokens[self.eot :])
         return {m[1]: index for m, index in found if m and m[1] in LANGUAGES}
 
     @cached_property
@@ -131,7 +131,7 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token; none for specials and timestamps."""
-        return self._bytes[token] if token < self.eot else b""
+        return token_bytes(self._tokens[token]) if token < self.eot else b""
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of the tokens. Specials and timestamps, and bytes that are no valid UTF-8, are left out."""
