@@ -36,6 +36,22 @@ class FakeEngine:
     def __post_init__(self) -> None:
         self.tokenizer = Tokenizer(vocabulary(self.kind))
 
+    workers = 1
+    batch_size = 1
+
+    def alone(self) -> FakeEngine:
+        return self
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[int]:
+        return [self.encode(each) for each in features]
+
+    def generate_batch(
+        self, encoded: Sequence[int], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        return [
+            self.generate(window, prompt, options, temperature) for window, prompt in zip(encoded, prompts, strict=True)
+        ]
+
     def encode(self, features: Float32Array) -> int:
         self.frames.append(features.shape[1])
         return len(self.frames) - 1

@@ -56,7 +56,7 @@ def test_segments_come_as_they_are_known() -> None:
         engine.says("<|0.00|> the<|30.00|>"),
         engine.says("<|0.00|> day<|10.00|>"),
     ]
-    with Model(engine).stream(noise(40)) as transcription:
+    with Model(engine).stream(noise(40), condition_on_previous_text=True) as transcription:
         assert (transcription.language, transcription.language_probability) == ("fr", 0.75)
         assert transcription.total == 40.0
         segments = iter(transcription)
@@ -73,7 +73,7 @@ def test_segments_come_as_they_are_known() -> None:
 def test_breaking_off_and_going_on_loses_nothing() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the<|5.00|><|6.00|> day<|30.00|>"), engine.says("<|0.00|> you<|10.00|>")]
-    with Model(engine).stream(noise(40)) as transcription:
+    with Model(engine).stream(noise(40), condition_on_previous_text=True) as transcription:
         assert next(transcription).text == " the"
         assert [segment.text for segment in transcription] == [" day", " you"]
     assert transcription.transcript().text == "the day you"
@@ -82,7 +82,7 @@ def test_breaking_off_and_going_on_loses_nothing() -> None:
 def test_a_transcript_of_half_a_recording_is_refused() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the<|30.00|>"), engine.says("<|0.00|> you<|10.00|>")]
-    with Model(engine).stream(noise(40)) as transcription:
+    with Model(engine).stream(noise(40), condition_on_previous_text=True) as transcription:
         next(transcription)
     with pytest.raises(ValueError, match="closed before its end"):
         transcription.transcript()

@@ -108,10 +108,8 @@ class LongForm:
         return (self.tokenizer.sot_prev, *self._previous[-self._most_previous :], *self._start_tokens)
 
     def _remember(self, segments: Sequence[Segment], decoded: Decoded) -> None:
-        """Keep the text for the next window's prompt, unless the options or doubts about it speak against that."""
-        options = self.options
-        sure = decoded.passed and decoded.temperature <= options.prompt_reset_on_temperature
-        if options.condition_on_previous_text and sure:
+        """Keep the text for the next window's prompt, unless there are doubts about it."""
+        if decoded.passed and decoded.temperature <= self.options.prompt_reset_on_temperature:
             spoken = [token for segment in segments for token in segment.tokens]
             self._previous = [*self._previous, *spoken][-self._most_previous :]
         else:
