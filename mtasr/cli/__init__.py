@@ -78,6 +78,11 @@ class Program(click.Group):
         ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
 
 
+# NumPy's BLAS would start a thread for each core, and they would take the cores from the workers that decode: its
+# matrices are small here. NumPy is loaded after this.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def _is_file(name: str) -> bool:
     try:
         return Path(name).is_file()

@@ -27,6 +27,23 @@ _SEED = 20220921
 
 _LOG = logging.getLogger(__name__)
 
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def _use_avx512() -> None:
+    """Make CTranslate2 use AVX-512 on AMD processors that have it, where by itself it takes AVX2.
+
+    It looks at the variable when it first computes. Beam search is a twelfth faster for it (benchmarks/README.md).
+    """
+    with contextlib.suppress(OSError):
+        text = _CPUINFO.read_text(encoding="ascii", errors="replace")
+        flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+        if "AuthenticAMD" in text and flags >= {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}:
+            os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
+
+
+_use_avx512()
+
 #: What CTranslate2's messages say when the machine is at fault rather than the model.
 _DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "out of memory", "compute type", "driver")
 

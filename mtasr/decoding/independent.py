@@ -25,7 +25,7 @@ from mtasr.transcript import Segment
 
 #: Silence that the encoder is shown after a window: with less the models, trained on 30 s, start to loop. Figures in
 #: benchmarks/README.md.
-_MARGIN = 3.0
+_MARGIN = 2.0
 #: The shortest length encoded.
 _SHORTEST = 8.0
 #: Lengths are rounded up to this, so that windows of about the same length can be decoded together.

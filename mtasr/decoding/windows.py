@@ -29,7 +29,7 @@ _FULL_PAUSE = 1.0
 #: ... and a window of full length is worth as much more than an empty one as this much more of a pause.
 _WORTH_OF_LENGTH = 0.5
 #: Sound before and after speech that belongs to the window, where no other speech is near.
-_MARGIN = 0.3
+_MARGIN = 0.5
 #: A remainder of speech below this is left alone: no word fits in.
 _SHORTEST = 0.1
 
