@@ -29,7 +29,7 @@ _MARGIN = 2.0
 #: The shortest length encoded.
 _SHORTEST = 8.0
 #: Lengths are rounded up to this, so that windows of about the same length can be decoded together.
-_STEP = 1.0
+_STEP = 3.0
 
 
 @dataclass(slots=True)

@@ -250,7 +250,9 @@ class Pipeline:
                     break
             context = cast(Task, self._waiting[0].task).context
             fitting = [entry for entry in self._waiting if cast(Task, entry.task).context == context]
-            batch = fitting[: self._engine.batch_size]
+            # Towards the end, nobody shall be idle while another works through a full batch.
+            share = -(-len(self._waiting) // self._engine.workers) if self._all_read else self._engine.batch_size
+            batch = fitting[: min(self._engine.batch_size, share)]
             for entry in batch:
                 self._waiting.remove(entry)
             return batch
