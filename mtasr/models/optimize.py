@@ -143,7 +143,10 @@ def _weight_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
     problems += [
         f"{name} is of type {variable.dtype} and has no scale"
         for name, variable in file.variables.items()
-        if variable.shape and variable.dtype.startswith("int") and f"{name}_scale" not in file.variables
+        if name != _PROJECTION
+        and variable.shape
+        and variable.dtype.startswith("int")
+        and f"{name}_scale" not in file.variables
     ]
     known = {name + end for name in (_EMBEDDING, _PROJECTION) for end in ("", "_scale")}
     return problems + [
@@ -188,7 +191,7 @@ def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], preci
         for name in file.variables
         if name != _PROJECTION and not (name.endswith("_scale") and name.removesuffix("_scale") in file.variables)
     )
-    scales = sum(quantize and _is_matrix(file, name) for name in names)
+    scales = sum(quantize and (_is_matrix(file, name) or _is_quantized(file, name)) for name in names)
     folder.mkdir()
     with (folder / "model.bin").open("xb") as stream:
         records = (
@@ -214,20 +217,20 @@ def _is_matrix(file: ModelFile, name: str) -> bool:
     return name.endswith("/weight") and len(file.variables[name].shape) == 2
 
 
+def _is_quantized(file: ModelFile, name: str) -> bool:
+    """Whether it is in int8 already, with a factor for each row."""
+    variable, scale = file.variables[name], file.variables.get(f"{name}_scale")
+    rows = variable.shape[:1]
+    return variable.dtype == "int8" and scale is not None and (scale.dtype, scale.shape) == ("float32", rows)
+
+
 def _records(file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, *, quantize: bool) -> Iterator[Record]:
     """A variable as it is written, of the matrices in int8 followed by its scales; of some only these rows."""
     variable = file.variables[name]
     if not variable.shape and variable.dtype.startswith("int"):
         yield Record(name, variable.dtype, (), bytes(file.read(variable)))
         return
-    scale = file.variables.get(f"{name}_scale")
-    if (
-        quantize
-        and variable.dtype == "int8"
-        and scale
-        and (scale.dtype, scale.shape) == ("float32", variable.shape[:1])
-    ):
-        # To quantise again what was quantised could round anew.
+    if quantize and _is_quantized(file, name):  # to do it once more could round anew
         yield from _copied(file, name, rows)
         return
     array = stored_weights.values(file, name)

@@ -24,8 +24,8 @@ from itertools import pairwise
 from mtasr.errors import ModelError, UsageError
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
-#: A token stays if it makes up this part of what the lists' words amount to: one in two million words.
-LEAST_FREQUENCY = 5e-7
+#: A token stays if it occurs once in so many words: ten million.
+LEAST_FREQUENCY = 1e-7
 
 #: Languages that wordfreq has under another code.
 _LIST_NAMES = {"no": "nb", "tl": "fil", "hr": "sh", "bs": "sh", "yue": "zh"}
