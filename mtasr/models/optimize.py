@@ -39,7 +39,6 @@ from mtasr.models.parity_clip import (
 from mtasr.models.settings import GenerationSettings, default_alignment_heads
 from mtasr.models.vocabulary_choice import LEAST_FREQUENCY, tokens_to_keep
 from mtasr.tokenizer import LANGUAGES, Tokenizer
-from mtasr.tokenizer.vocabulary import read_vocabulary
 
 _EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
 
@@ -125,11 +124,11 @@ def _read(folder: Path) -> _Source:
     kind = detect_format(folder)
     if kind != "ctranslate2":
         raise ModelError(f"{folder} is in the {kind} format: `mtasr models convert` it to ctranslate2 first")
-    dims, _ = checked_folder(folder)
+    dims, _, tokens = checked_folder(folder)
     file = binary.read_contents(folder / "model.bin")
     require(_weight_problems(file, dims), folder)
     settings = read_settings(folder, default_alignment_heads(dims.n_text_layer, dims.n_text_head))
-    return _Source(folder=folder, file=file, dims=dims, tokens=read_vocabulary(folder), settings=settings)
+    return _Source(folder=folder, file=file, dims=dims, tokens=tokens, settings=settings)
 
 
 def _weight_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
