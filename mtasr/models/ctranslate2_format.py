@@ -6,7 +6,6 @@ to the nearest integer, ties to even; the factors beside it in float32, under th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from mtasr.models import ctranslate2_binary as binary
 from mtasr.models import weights
 from mtasr.models.checkpoints import Checkpoint, Precision, checked_dimensions, require
 from mtasr.models.ctranslate2_binary import ModelFile, Record, Variable
+from mtasr.models.ctranslate2_documents import write_documents
 from mtasr.models.ctranslate2_info import dimensions_of, precision_of, read_settings
-from mtasr.models.huggingface_files import preprocessor_config, tokenizer_json
 from mtasr.models.names import FusedTensor, fused
 from mtasr.models.settings import default_alignment_heads
 from mtasr.tokenizer.vocabulary import read_vocabulary
@@ -162,11 +161,7 @@ def save(checkpoint: Checkpoint, folder: Path, precision: Precision, /) -> None:
     with (folder / "model.bin").open("xb") as stream:
         records = _records(names, by_name, state, model, rest, quantized)
         binary.write(stream, len(names), records, {_PROJECTION: _EMBEDDING})
-    _write_json(folder / "config.json", _config(checkpoint))
-    _write_json(folder / "vocabulary.json", checkpoint.tokens)
-    # CTranslate2 needs neither; faster-whisper would otherwise ask a model hub for them.
-    _write_json(folder / "tokenizer.json", tokenizer_json(checkpoint.tokens))
-    _write_json(folder / "preprocessor_config.json", preprocessor_config(model.dims))
+    write_documents(folder, checkpoint.tokens, checkpoint.settings, model.dims)
 
 
 def _records(
@@ -219,17 +214,3 @@ def _join(group: FusedTensor, state: Mapping[str, Tensor]) -> Tensor:
     like = next(state[part] for part in group.parts if part)
     parts = [state[part] if part else torch.zeros_like(like) for part in group.parts]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _config(checkpoint: Checkpoint) -> dict[str, object]:
-    settings = checkpoint.settings
-    return {
-        "alignment_heads": [list(pair) for pair in settings.alignment_heads],
-        "lang_ids": list(settings.lang_ids),
-        "suppress_ids": list(settings.suppress_ids),
-        "suppress_ids_begin": list(settings.suppress_ids_begin),
-    }
-
-
-def _write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

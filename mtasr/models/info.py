@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtasr.dimensions import ModelDimensions
 from mtasr.models.checkpoints import Precision, detect_format, load_checkpoint
+from mtasr.models.ctranslate2_documents import optimized_for
 from mtasr.models.ctranslate2_info import checked_folder
 from mtasr.models.names import Format
 from mtasr.tokenizer import Tokenizer
@@ -24,6 +25,8 @@ class ModelInfo:
     #: Codes, in the order of their tokens.
     languages: tuple[str, ...]
     tasks: tuple[str, ...]
+    #: Codes of the languages that its vocabulary was cut down to by `optimize`; none for a whole vocabulary.
+    optimized_for: tuple[str, ...]
     #: Bytes of all its files.
     size: int
 
@@ -46,5 +49,6 @@ def info(path: Path) -> ModelInfo:
         multilingual=tokenizer.is_multilingual,
         languages=tuple(code for code, _ in languages),
         tasks=("transcribe", "translate") if tokenizer.is_multilingual else ("transcribe",),
+        optimized_for=optimized_for(path) if kind == "ctranslate2" else (),
         size=sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()) if file.is_file()),
     )

@@ -1,0 +1,168 @@
+"""Which tokens of a vocabulary are needed to write some languages.
+
+A token stays if the languages use it often enough. How often follows from word lists with frequencies: every word, in
+the spellings a text may have it in, is cut into tokens, and each token collects the frequencies of its words. What a
+list says little about stays whatever the languages:
+
+- the 256 bytes, so that any text can still be written, and the empty token;
+- tokens without letters (figures, punctuation, spaces): they belong to all languages, and are few;
+- for languages in other alphabets than the Latin one, every token in that alphabet and every piece of a character:
+  of 50,257 tokens 40,446 are Latin, and of no other alphabet there are more than 2,976;
+- whatever the model's settings or a text of the user's name.
+
+Last come the tokens that these are merged from. With them, text whose tokens all stay is cut as before: at each step
+the merge that had the lowest rank of all is still there, and those that are gone were not chosen.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from mtasr.errors import ModelError, UsageError
+from mtasr.tokenizer import LANGUAGES, Tokenizer
+
+#: A token stays if it occurs once in so many words: ten million.
+LEAST_FREQUENCY = 1e-7
+
+#: Languages that wordfreq has under another code.
+_LIST_NAMES = {"no": "nb", "tl": "fil", "hr": "sh", "bs": "sh", "yue": "zh"}
+
+#: An alphabet is a language's own if this part of its letters is in it.
+_OWN_ALPHABET = 0.01
+
+#: Languages that write nouns with a capital letter.
+_CAPITAL_NOUNS = frozenset({"de", "lb"})
+
+
+def tokens_to_keep(
+    tokenizer: Tokenizer,
+    languages: Sequence[str],
+    text: Sequence[str] = (),
+    always: Iterable[int] = (),
+    least: float = LEAST_FREQUENCY,
+) -> list[int]:
+    """The text tokens to keep, ascending; tokens from the end of text on are not among them.
+
+    `text` are lines whose tokens stay as well; `always` are ids that do. Raises `UsageError` for a language
+    without a word list, if there is no text either, and `ModelError` without the package that has the lists.
+    """
+    lists = _word_lists(languages, required=not text)
+    kept = {token for token in always if token < tokenizer.eot}
+    alphabets: set[str] = set()
+    for language, words in lists.items():
+        frequencies = token_frequencies(tokenizer, words, least / 100, capitals=language in _CAPITAL_NOUNS)
+        kept.update(token for token, frequency in frequencies.items() if frequency >= least)
+        alphabets |= own_alphabets(words)
+    for line in text:
+        for spelled in (line, *(each for word in line.split() for each, _ in spellings(word))):
+            kept.update(tokenizer.encode(spelled))
+    for token in range(tokenizer.eot):
+        piece = tokenizer.token_bytes(token)
+        if len(piece) <= 1 or _belongs(piece, alphabets):
+            kept.add(token)
+    return with_ancestors(tokenizer, kept)
+
+
+def with_ancestors(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
+    """The tokens, and all that byte-pair encoding makes on the way to them, ascending."""
+    ranks = {tokenizer.token_bytes(token): token for token in reversed(range(tokenizer.eot))}
+    whole = set(tokens)
+    for token in [*whole]:
+        whole.update(_made_on_the_way(tokenizer.token_bytes(token), ranks))
+    return sorted(whole)
+
+
+def _made_on_the_way(piece: bytes, ranks: dict[bytes, int]) -> Iterator[int]:
+    """The tokens that arise while `piece` is encoded: the lowest rank first, at the leftmost place."""
+    parts = [bytes([byte]) for byte in piece]
+    yield from (ranks[part] for part in parts if part in ranks)
+    none = len(ranks) + 1
+    while len(parts) > 1:
+        best, place = min((ranks.get(a + b, none), place) for place, (a, b) in enumerate(pairwise(parts)))
+        if best == none:
+            return
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        yield best
+
+
+def token_frequencies(
+    tokenizer: Tokenizer, words: dict[str, float], negligible: float = 0.0, *, capitals: bool = False
+) -> dict[int, float]:
+    """How often each token occurs for each word of running text, without spellings that are rarer than `negligible`."""
+    found: dict[int, float] = defaultdict(float)
+    spelled, weights = [], []
+    for word, frequency in words.items():
+        for text, share in spellings(word, capitals=capitals):
+            if share * frequency >= negligible:
+                spelled.append(text)
+                weights.append(share * frequency)
+    for tokens, weight in zip(tokenizer.encoding.encode_ordinary_batch(spelled), weights, strict=True):
+        for token in tokens:
+            found[token] += weight
+    return dict(found)
+
+
+def spellings(word: str, *, capitals: bool = False) -> list[tuple[str, float]]:
+    """A word as it may stand in a text, and about how often it does.
+
+    With and without a space before it ("l'homme", "well-known"), as at the start of a sentence, and in capitals. That
+    words are written small is the rule except for nouns of some languages; no more than the order of magnitude counts.
+    """
+    first = word[:1].upper() + word[1:]
+    small, large = (0.5, 0.5) if capitals else (0.8, 0.1)
+    return [(f" {word}", small), (word, 0.1), (f" {first}", large), (first, 0.05), (f" {word.upper()}", 0.01)]
+
+
+def own_alphabets(words: dict[str, float]) -> set[str]:
+    """The alphabets, other than the Latin one, that these words are written in."""
+    letters: dict[str, float] = defaultdict(float)
+    for word, frequency in words.items():
+        for character in filter(_is_letter, word):
+            letters[_alphabet(character)] += frequency
+    least = _OWN_ALPHABET * sum(letters.values())
+    return {name for name, count in letters.items() if count >= least} - {"LATIN"}
+
+
+def _belongs(piece: bytes, alphabets: Collection[str]) -> bool:
+    try:
+        text = piece.decode()
+    except UnicodeDecodeError:  # a piece of a character
+        return bool(alphabets)
+    return all(_alphabet(character) in alphabets for character in text if _is_letter(character))
+
+
+def _is_letter(character: str) -> bool:
+    """Letters, and the marks that some alphabets write vowels with."""
+    return unicodedata.category(character)[0] in "LM"
+
+
+def _alphabet(character: str) -> str:
+    """The alphabet by the name that Unicode gives its letters: "LATIN", "CYRILLIC", "CJK"."""
+    return unicodedata.name(character, "?").partition(" ")[0].partition("-")[0]
+
+
+def _word_lists(languages: Sequence[str], *, required: bool) -> dict[str, dict[str, float]]:
+    try:
+        import wordfreq
+    except ModuleNotFoundError as exc:
+        if exc.name != "wordfreq":
+            raise
+        raise ModelError("this needs wordfreq: `pip install 'mtasr[optimize]'` brings it") from exc
+    large, small = (wordfreq.available_languages(size) for size in ("large", "small"))
+    listed = {code for code in LANGUAGES if _LIST_NAMES.get(code, code) in small}
+    if required and (missing := [LANGUAGES[code] for code in languages if code not in listed]):
+        raise UsageError(
+            f"there is no word list for {' and '.join(missing)}: give a text with --text, or languages out of "
+            f"{', '.join(sorted(listed))}"
+        )
+    found = {}
+    for language in languages:
+        if language in listed:
+            name = _LIST_NAMES.get(language, language)
+            # Words in bins of equal frequency: those of the first occur once each, of the next 10 ** 0.01 less often.
+            bins = wordfreq.get_frequency_list(name, "large" if name in large else "small")
+            found[language] = {word: 10 ** (-place / 100) for place, words in enumerate(bins) for word in words}
+    return found
