@@ -8,7 +8,13 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from mtasr.decoding.ctranslate2_engine import CTranslate2Engine, choose_compute_type, choose_device
+from mtasr.decoding.ctranslate2_engine import (
+    CTranslate2Engine,
+    choose_compute_type,
+    choose_device,
+    fit_memory,
+    free_memory,
+)
 from mtasr.decoding.options import DecodingOptions
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 
@@ -151,6 +157,20 @@ def test_a_config_without_what_decoding_needs_is_refused(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelIntegrityError, match=f"lacks {key}: convert the model again"):
         CTranslate2Engine(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "workers", "free", "fitting"),
+    [
+        (75e6, 2, 20e9, (2, 8)),
+        (1.55e9, 2, 20e9, (2, 4)),
+        (1.55e9, 16, 20e9, (7, 2)),
+        (1.55e9, 4, 1e9, (1, 1)),
+    ],
+)
+def test_work_fits_into_memory(model: float, workers: int, free: float, fitting: tuple[int, int]) -> None:
+    assert fit_memory(int(model), workers, 8, int(free)) == fitting
+    assert free_memory() > 0
 
 
 class BrokenGpu:
