@@ -48,4 +48,4 @@ def test_programs(folder: Path) -> None:
     (program,) = PROGRAMS
     printed = run([sys.executable, "-W", "error", "-c", program], folder)
     assert printed.startswith("en Good morning")
-    assert re.search(r"^0\.00 - \d+\.\d\d Good morning", printed, re.MULTILINE)
+    assert re.search(r"^0\.\d\d - \d+\.\d\d Good morning", printed, re.MULTILINE)
