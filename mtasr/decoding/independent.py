@@ -93,10 +93,8 @@ class WindowDecoder:
         outcomes = [Outcome(task) for task in tasks]
         if self._options.temperature[0] == 0:
             for outcome, hypothesis in zip(outcomes, self._search(tasks), strict=True):
-                if not self._accept(outcome, hypothesis) and outcome.task.context < CHUNK_SECONDS:
-                    outcome.task.context, outcome.task.encoded = float(CHUNK_SECONDS), None
-                    self.encode([outcome.task])
-                    self._accept(outcome, self._search([outcome.task])[0])
+                if not self._accept(outcome, hypothesis):
+                    self._again_at_full_length(outcome)
         for outcome in outcomes:
             self._write(outcome)
         return outcomes
@@ -128,9 +126,18 @@ class WindowDecoder:
         with self._stopwatch.measure("generate"):
             return self._engine.generate_batch([task.encoded for task in tasks], prompts, self._options, 0.0)
 
+    def _again_at_full_length(self, outcome: Outcome) -> None:
+        task = outcome.task
+        if task.context < CHUNK_SECONDS:
+            task.context, task.encoded = float(CHUNK_SECONDS), None
+            self.encode([task])
+            self._accept(outcome, self._search([task])[0])
+
     def _accept(self, outcome: Outcome, hypothesis: Hypothesis) -> bool:
-        decoded = check(hypothesis, 0.0, self._engine.tokenizer)
-        if passes(decoded, self._options, outcome.task.window.seconds):
+        decoded, task = check(hypothesis, 0.0, self._engine.tokenizer), outcome.task
+        # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
+        hasty = is_silence(hypothesis, self._options) and task.context < CHUNK_SECONDS
+        if passes(decoded, self._options, task.window.seconds) and not hasty:
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)
