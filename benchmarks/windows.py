@@ -3,9 +3,9 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
-`mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is a
-JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the model
-is loaded once, and seconds are those of transcribing.
+`mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is
+a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
+model is loaded once, and seconds are those of transcribing.
 """
 
 from __future__ import annotations
