@@ -1,7 +1,11 @@
-"""A stand-in behind the engine seam: it writes what a test tells it to."""
+"""Stand-ins behind the engine seam, which write what a test tells them to, and one for the network that hears speech."""
 
 from __future__ import annotations
 
+import random
+import threading
+import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +15,7 @@ from vocabularies import vocabulary
 from mtasr.decoding.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
 from mtasr.decoding.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
+from mtasr.vad import FRAME
 
 
 @dataclass
@@ -76,3 +81,106 @@ class FakeEngine:
     def hypothesis(self, text: str, avg_logprob: float = -0.2, no_speech_prob: float = 0.01) -> Hypothesis:
         tokens = self.tokenizer.encoding.encode(text, allowed_special="all")
         return Hypothesis(tokens=tuple(tokens), avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
+
+
+class LoudIsSpeech:
+    """In the place of `VoiceActivity`: a frame that is not silent is speech."""
+
+    def __init__(self) -> None:
+        self._held = np.zeros(0, np.float32)
+
+    def probabilities(self, samples: Float32Array, *, last: bool = False) -> Float32Array:
+        held = np.concatenate([self._held, samples])
+        if last:
+            held = np.pad(held, (0, -len(held) % FRAME))
+        count = len(held) // FRAME
+        self._held = held[count * FRAME :]
+        loud = np.abs(held[: count * FRAME]).reshape(count, FRAME).mean(axis=1) > 0.001
+        return np.where(loud, 0.95, 0.05).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What `HearingEngine` encodes: a number that the features determine, how many frames there were, the loudest."""
+
+    number: int
+    frames: int
+    loudest: float
+
+
+@dataclass
+class HearingEngine:
+    """Writes words that the features alone determine, after a little while that differs from call to call.
+
+    `judge` may change a hypothesis; it and `fails`, which makes encoding fail, are given what was heard.
+    """
+
+    workers: int = 1
+    batch_size: int = 1
+    pause: float = 0.002
+    judge: Callable[[Heard, float, Hypothesis], Hypothesis] = lambda heard, temperature, hypothesis: hypothesis
+    fails: Callable[[Heard], bool] = lambda heard: False
+    encoded: list[Heard] = field(default_factory=list)
+    generated: list[tuple[Heard, float]] = field(default_factory=list)
+    detected: list[Heard] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    n_mels: int = 80
+    max_length: int = 448
+
+    def __post_init__(self) -> None:
+        self.tokenizer = FakeEngine().tokenizer
+        self._lock = threading.Lock()
+
+    def alone(self) -> HearingEngine:
+        return self
+
+    def _wait(self) -> None:
+        time.sleep(random.random() * self.pause)
+
+    def encode(self, features: Float32Array) -> Heard:
+        return self.encode_batch([features])[0]
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Heard]:
+        assert len({each.shape for each in features}) == 1
+        self._wait()
+        heard = [Heard(zlib.crc32(each.tobytes()), each.shape[1], float(each.max())) for each in features]
+        if any(map(self.fails, heard)):
+            raise RuntimeError("the engine stopped")
+        with self._lock:
+            self.encoded.extend(heard)
+        return heard
+
+    def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
+        with self._lock:
+            self.detected.append(encoded)
+        codes = ["en", "fr"] if encoded.number % 2 else ["fr", "en"]
+        return [LanguageGuess(codes[0], 0.75), LanguageGuess(codes[1], 0.25)]
+
+    def generate(
+        self, encoded: Heard, prompt: Sequence[int], options: DecodingOptions, temperature: float
+    ) -> Hypothesis:
+        return self.generate_batch([encoded], [prompt], options, temperature)[0]
+
+    def generate_batch(
+        self, encoded: Sequence[Heard], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        assert len(encoded) == len(prompts)
+        assert len(encoded) <= self.batch_size
+        self._wait()
+        with self._lock:
+            self.generated.extend((each, temperature) for each in encoded)
+            self.batches.append(len(encoded))
+        return [
+            self.judge(heard, temperature, self._says(heard, prompt))
+            for heard, prompt in zip(encoded, prompts, strict=True)
+        ]
+
+    def align(self, encoded: Heard, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
+        steps = np.arange(len(text_tokens) + 1)
+        return Alignment(token_indices=steps, frame_indices=steps * 10, token_probs=np.full(len(text_tokens), 0.5))
+
+    def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
+        chooser = random.Random(zlib.crc32(repr((heard.number, tuple(prompt))).encode()))
+        text = "".join(chooser.choices([" the", " day", " water", " people", " sound", " number"], k=6))
+        tokens = self.tokenizer.encoding.encode(f"<|0.00|>{text}<|{heard.frames // 2 * 0.02:.2f}|>", allowed_special="all")
+        return Hypothesis(tokens=tuple(tokens), avg_logprob=-chooser.uniform(0.1, 0.5), no_speech_prob=0.01)

@@ -58,6 +58,8 @@ class Recording:
     #: Samples read so far.
     samples: int = 0
     abandoned: bool = False
+    #: Whether there has been a window, in which the language is detected then.
+    spoke: bool = False
     #: What the language is detected as; nothing for a recording in which nobody speaks.
     guesses: Future[list[LanguageGuess]] = field(default_factory=Future)
 
@@ -124,36 +126,39 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop reading. Nothing happens the second time."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
         for recording in self._recordings:
             recording.abandon()
+        with self._changed:
+            self._closed = True
+            self._drop_abandoned()
+            self._changed.notify_all()
         if self._threads:
             self._threads[0].join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
 
     def results(self, recording: Recording) -> Iterator[WindowResult]:
         """The results of a recording, in file order. Recordings before it are abandoned.
 
-        Raises what went wrong with it, when its other results are out, and `ValueError` once the pipeline is closed.
+        Raises what went wrong with it, when its other results are out, and `ValueError` once it is abandoned or the
+        pipeline closed.
         """
         for earlier in self._recordings[: self._recordings.index(recording)]:
             earlier.abandon()
         self.start()
-        while (entry := self._next()).recording is not recording or entry.task is not None:
-            if entry.task is not None and entry.recording is recording and not recording.abandoned:
+        while (entry := self._next(recording)).recording is not recording or entry.task is not None:
+            if entry.task is not None and entry.recording is recording:
                 window = entry.task.window
                 segments = self._decoder.finish(entry.outcome.result())
                 yield WindowResult(tuple(segments), window.offset + window.seconds)
         if recording.error is not None:
             raise recording.error
 
-    def _next(self) -> _Entry:
-        """The next entry in order, as soon as there is one."""
+    def _next(self, recording: Recording) -> _Entry:
+        """The next entry in order, as soon as there is one, for whoever wants the results of this recording."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ordered or self._closed)
-            if self._closed:
-                raise ValueError("the recording was closed before its end")
+            # An abandoned recording must not take away entries of those after it.
+            self._changed.wait_for(lambda: self._ordered or self._closed or recording.abandoned)
+            if self._closed or recording.abandoned:
+                raise _closed_early()
             entry = self._ordered.popleft()
             if entry.task is not None:
                 self._ahead -= 1
@@ -168,26 +173,24 @@ class Pipeline:
             for coming in self._recordings[index + 1 : index + 1 + _OPEN_AHEAD]:
                 if coming.quick:
                     coming.open()
-            found = False
             try:
-                found = self._cut(recording)
+                self._cut(recording)
             except Exception as exc:
                 recording.error = exc
             finally:
                 if recording.audio is not None:
                     recording.audio.close()
-            if not found:
+            if not recording.spoke and recording.language is None:
                 _settle_language(recording)
             self._put(_Entry(recording))
         with self._changed:
             self._all_read = True
             self._changed.notify_all()
 
-    def _cut(self, recording: Recording) -> bool:
-        """Read a recording to its end; tells whether there was a window."""
+    def _cut(self, recording: Recording) -> None:
+        """Read a recording to its end."""
         if recording.audio is None:
-            return False
-        found = False
+            return
         windows = cut_windows(
             self._blocks(recording, recording.audio),
             threshold=self._options.vad_threshold,
@@ -198,9 +201,9 @@ class Pipeline:
             if recording.abandoned:
                 break
             task = Task(window, recording.spoken)
-            self._put(_Entry(recording, task, detects=recording.language is None and not found))
-            found = True
-        return found
+            detects = recording.language is None and not recording.spoke
+            recording.spoke = True
+            self._put(_Entry(recording, task, detects=detects))
 
     def _blocks(self, recording: Recording, audio: Audio) -> Iterator[Float32Array]:
         blocks = iter(audio)
@@ -220,21 +223,28 @@ class Pipeline:
             if entry.task is not None:
                 self._ahead += 1
                 self._waiting.append(entry)
+                self._drop_abandoned()
             self._changed.notify_all()
 
     # --- the workers ------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while batch := self._take():
-            try:
-                tasks = [self._detected(entry) for entry in batch]
-                outcomes = self._decoder.run(tasks)
-            except Exception as exc:
+            self._decode(batch)
+
+    def _decode(self, batch: Sequence[_Entry]) -> None:
+        try:
+            tasks = [self._detected(entry) for entry in batch]
+            outcomes = self._decoder.run(tasks)
+        except Exception as exc:
+            if len(batch) == 1:
+                batch[0].outcome.set_exception(exc)
+            else:  # What is wrong with one recording does not touch the others.
                 for entry in batch:
-                    entry.outcome.set_exception(exc)
-                continue
-            for entry, outcome in zip(batch, outcomes, strict=True):
-                entry.outcome.set_result(outcome)
+                    self._decode([entry])
+            return
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            entry.outcome.set_result(outcome)
 
     def _take(self) -> list[_Entry]:
         """The first window that waits, with others of its context; nothing when all are done."""
@@ -243,13 +253,10 @@ class Pipeline:
                 self._changed.wait_for(lambda: self._waiting or self._all_read or self._closed)
                 if self._closed or not self._waiting:
                     return []
-                for entry in [entry for entry in self._waiting if entry.recording.abandoned]:
-                    self._waiting.remove(entry)
-                    entry.outcome.cancel()
+                self._drop_abandoned()
                 if self._waiting:
                     break
-            context = cast(Task, self._waiting[0].task).context
-            fitting = [entry for entry in self._waiting if cast(Task, entry.task).context == context]
+            fitting = self._fitting()
             # Towards the end, nobody shall be idle while another works through a full batch.
             share = -(-len(self._waiting) // self._engine.workers) if self._all_read else self._engine.batch_size
             batch = fitting[: min(self._engine.batch_size, share)]
@@ -257,11 +264,35 @@ class Pipeline:
                 self._waiting.remove(entry)
             return batch
 
+    def _fitting(self) -> list[_Entry]:
+        """What waits and has the context of the first. Call it with the lock.
+
+        Not a window whose language is to be detected in one that would go on waiting: a worker that took it would wait
+        for the language, and all of them could.
+        """
+        context = cast(Task, self._waiting[0].task).context
+        fitting: list[_Entry] = []
+        undetected: list[Recording] = []
+        for entry in self._waiting:
+            if cast(Task, entry.task).context == context and entry.recording not in undetected:
+                fitting.append(entry)
+            elif entry.detects:
+                undetected.append(entry.recording)
+        return fitting
+
+    def _drop_abandoned(self) -> None:
+        """Forget what waits and nobody wants. Call it with the lock."""
+        for entry in [entry for entry in self._waiting if entry.recording.abandoned]:
+            self._waiting.remove(entry)
+            entry.outcome.cancel()
+            if entry.detects:
+                entry.recording.guesses.set_exception(_closed_early())
+
     def _detected(self, entry: _Entry) -> Task:
         """The task of an entry, after finding out the language if this is the window for it."""
         task = cast(Task, entry.task)
-        if entry.detects:
-            guesses = entry.recording.guesses
+        guesses = entry.recording.guesses
+        if entry.detects and not guesses.done():
             try:
                 self._decoder.encode([task])
                 with self._stopwatch.measure("language"):
@@ -272,9 +303,15 @@ class Pipeline:
         return task
 
 
+def _closed_early() -> ValueError:
+    return ValueError("the recording was closed before its end")
+
+
 def _settle_language(recording: Recording) -> None:
-    """Nobody speaks, so nothing will tell the language."""
+    """There was no window, so nothing will tell the language."""
     if recording.error is not None:
         recording.guesses.set_exception(recording.error)
+    elif recording.abandoned:
+        recording.guesses.set_exception(_closed_early())
     else:
         recording.guesses.set_result([])
