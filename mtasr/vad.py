@@ -47,10 +47,13 @@ class Span(NamedTuple):
     end: int
 
 
-def speech_spans(probabilities: Float32Array, threshold: float) -> list[Span]:
-    """Runs of speech among frames (F,), with pauses of 0.1 s and more between them."""
+def speech_spans(probabilities: Float32Array, threshold: float, *, inside: bool = False) -> list[Span]:
+    """Runs of speech among frames (F,), with pauses of 0.1 s and more between them.
+
+    `inside` tells that the first frame follows speech, which it may go on with.
+    """
     spans = []
-    start, silent = -1, 0
+    start, silent = 0 if inside else -1, 0
     for index, probability in enumerate(probabilities.tolist()):
         if start < 0:
             if probability >= threshold:

@@ -30,6 +30,8 @@ _FULL_PAUSE = 1.0
 _WORTH_OF_LENGTH = 0.5
 #: Sound before and after speech that belongs to the window, where no other speech is near.
 _MARGIN = 0.5
+#: Frames after which it is decided again what can be cut. No window exceeds the longest by more than that, and margins.
+_DECIDE_EVERY = 25
 #: A remainder of speech below this is left alone: no word fits in.
 _SHORTEST = 0.1
 
@@ -97,14 +99,23 @@ class Cutter:
     def __init__(self, threshold: float, *, skip_silence: bool = True) -> None:
         self._threshold = threshold
         self._skip_silence = skip_silence
+        #: Whether the last window ended in the middle of speech.
+        self._inside = False
         #: Probabilities from frame `needed_from` on; everything before is decided.
         self._open = np.zeros(0, np.float32)
         self.needed_from = 0
 
     def add(self, probabilities: Float32Array) -> list[Cut]:
-        """The windows that these frames decide."""
-        self._open = np.concatenate([self._open, probabilities])
-        return list(self._cuts(final=False))
+        """The windows that these frames decide, the same whatever the number of frames in a call."""
+        cuts: list[Cut] = []
+        while len(probabilities):
+            known = self.needed_from + len(self._open)
+            taken = min(len(probabilities), _DECIDE_EVERY - known % _DECIDE_EVERY)
+            self._open = np.concatenate([self._open, probabilities[:taken]])
+            probabilities = probabilities[taken:]
+            if (known + taken) % _DECIDE_EVERY == 0:
+                cuts.extend(self._cuts(final=False))
+        return cuts
 
     def finish(self) -> list[Cut]:
         """The windows that are left at the end of the recording."""
@@ -112,6 +123,8 @@ class Cutter:
 
     def _cuts(self, *, final: bool) -> Iterator[Cut]:
         while cut := self._next(final=final):
+            end = cut.end - self.needed_from
+            self._inside = any(span.start < end < span.end for span in self._spans())
             self._forget(cut.end)
             yield cut
         if not self._skip_silence:
@@ -119,14 +132,17 @@ class Cutter:
         # Silence is not needed any longer, but for the margin before speech that may follow.
         spans = self._spans()
         quiet = spans[0].start if spans else len(self._open)
-        self._forget(self.needed_from + max(0, quiet - _frames(_MARGIN) - 1))
+        unneeded = quiet - _frames(_MARGIN) - 1
+        if unneeded > 0:
+            self._forget(self.needed_from + unneeded)
+            self._inside = False
 
     def _forget(self, frame: int) -> None:
         self._open = self._open[frame - self.needed_from :]
         self.needed_from = frame
 
     def _spans(self) -> list[Span]:
-        return speech_spans(self._open, self._threshold)
+        return speech_spans(self._open, self._threshold, inside=self._inside)
 
     def _next(self, *, final: bool) -> Cut | None:
         if not self._skip_silence:

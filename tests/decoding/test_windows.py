@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fakes import LoudIsSpeech
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import mtasr.decoding.windows
+from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.engine import Float32Array
+from mtasr.decoding.windows import Cut, Cutter, Window, cut_windows
+from mtasr.stopwatch import Stopwatch
+from mtasr.vad import FRAME, speech_spans
+
+THRESHOLD = 0.5
+PER_SECOND = SAMPLE_RATE / FRAME
+
+#: Stretches of frames: how many, the probability of each about which they lie, and how far they scatter.
+STRETCHES = st.lists(
+    st.tuples(st.integers(1, 1200), st.sampled_from([0.02, 0.4, 0.6, 0.97]), st.sampled_from([0.0, 0.05, 0.3])),
+    max_size=12,
+)
+
+
+def scattered(stretches: list[tuple[int, float, float]], seed: int = 0) -> Float32Array:
+    rng = np.random.default_rng(seed)
+    parts = [mean + scatter * rng.uniform(-1, 1, count) for count, mean, scatter in stretches]
+    return np.clip(np.concatenate([np.zeros(0), *parts]), 0, 1).astype(np.float32)
+
+
+def cut(probabilities: Float32Array, *, skip_silence: bool = True, step: int | None = None) -> list[Cut]:
+    cutter = Cutter(THRESHOLD, skip_silence=skip_silence)
+    cuts = []
+    for start in range(0, len(probabilities), step or max(1, len(probabilities))):
+        cuts += cutter.add(probabilities[start : start + (step or len(probabilities))])
+    return cuts + cutter.finish()
+
+
+@given(STRETCHES, st.integers(0, 9))
+# A span longer than any window, then a pause: all known at once.
+@example([(3000, 0.97, 0.0), (200, 0.02, 0.0)], 0)
+# Doubtful frames for seconds after a cut without a pause: speech by what came before.
+@example([(400, 0.97, 0.0), (700, 0.4, 0.0), (100, 0.97, 0.0)], 0)
+def test_windows_hold_all_speech_once_and_are_not_too_long(stretches: list[tuple[int, float, float]], seed: int) -> None:
+    probabilities = scattered(stretches, seed)
+    cuts = cut(probabilities)
+    held = np.zeros(len(probabilities), int)
+    end = 0
+    for each in cuts:
+        assert end <= each.start < each.end <= len(probabilities)
+        assert each.end - each.start <= 30 * PER_SECOND
+        held[each.start : each.end] += 1
+        end = each.end
+        within = each.start
+        for span in each.speech:
+            assert within <= span.start < span.end <= each.end
+            within = span.end
+    for span in speech_spans(probabilities, THRESHOLD):
+        missing = np.flatnonzero(held[span.start : span.end] == 0) + span.start
+        # A single frame that a cut leaves over is no speech.
+        assert len(missing) <= len([each for each in cuts if span.start < each.end < span.end])
+        assert all(held[frame - 1] for frame in missing)
+    assert held.max(initial=0) <= 1
+
+
+@given(STRETCHES, st.integers(1, 400), st.booleans())
+@example([(1, 0.97, 0.0), (870, 0.97, 0.0), (10, 0.02, 0.0), (300, 0.97, 0.0)], 7, True)
+def test_what_a_call_brings_does_not_change_the_windows(
+    stretches: list[tuple[int, float, float]], step: int, skip_silence: bool
+) -> None:
+    probabilities = scattered(stretches)
+    whole = cut(probabilities, skip_silence=skip_silence)
+    assert cut(probabilities, skip_silence=skip_silence, step=step) == whole
+
+
+@given(STRETCHES)
+def test_without_skipping_nothing_is_left_out(stretches: list[tuple[int, float, float]]) -> None:
+    probabilities = scattered(stretches)
+    end = 0
+    for each in cut(probabilities, skip_silence=False):
+        assert each.start == end
+        assert each.end - each.start <= 30 * PER_SECOND
+        end = each.end
+    assert end == len(probabilities)
+
+
+def frames(*stretches: tuple[float, float]) -> Float32Array:
+    """Seconds and their probability."""
+    return scattered([(round(seconds * PER_SECOND), probability, 0.0) for seconds, probability in stretches])
+
+
+def seconds(cuts: list[Cut]) -> list[tuple[float, float]]:
+    return [(each.start / PER_SECOND, each.end / PER_SECOND) for each in cuts]
+
+
+def close_to(*expected: tuple[float, float]) -> list[object]:
+    return [pytest.approx(span, abs=0.05) for span in expected]
+
+
+def test_a_long_pause_ends_a_window_with_half_a_second_beside_the_speech() -> None:
+    found = cut(frames((3, 0.0), (2, 1.0), (4, 0.0), (3, 1.0), (5, 0.0)))
+    assert seconds(found) == close_to((2.5, 5.5), (8.5, 12.5))
+
+
+def test_a_short_pause_is_shared_between_the_windows() -> None:
+    found = cut(frames((9, 1.0), (0.6, 0.0), (9, 1.0)))
+    assert seconds(found) == close_to((0, 9.3), (9.3, 18.6))
+
+
+def test_the_longer_pause_is_preferred() -> None:
+    found = cut(frames((6, 1.0), (1.0, 0.0), (4, 1.0), (0.15, 0.0), (8, 1.0)))
+    assert len(found) == 2
+    assert found[0].end == pytest.approx(6.5 * PER_SECOND, abs=2)
+
+
+def test_speech_without_a_pause_is_cut_where_it_is_least_like_speech() -> None:
+    probabilities = frames((70, 1.0))
+    weakest = round(20 * PER_SECOND)
+    probabilities[weakest] = 0.6
+    assert cut(probabilities)[0].end == weakest
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+@pytest.mark.parametrize("skip_silence", [True, False])
+def test_hours_need_no_more_memory_than_a_minute(probability: float, skip_silence: bool) -> None:
+    cutter = Cutter(THRESHOLD, skip_silence=skip_silence)
+    block = frames((10, probability))
+    most = total = 0
+    for _ in range(360):
+        cuts = cutter.add(block)
+        total += len(cuts)
+        most = max(most, len(cutter._open))
+    assert most <= 30 * PER_SECOND
+    assert (total > 0) == (probability > 0 or not skip_silence)
+
+
+@pytest.fixture
+def loud_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+
+
+def windows(samples: Float32Array, step: int, *, skip_silence: bool = True) -> list[Window]:
+    blocks = (samples[start : start + step] for start in range(0, len(samples), step))
+    return list(cut_windows(blocks, threshold=THRESHOLD, stopwatch=Stopwatch(), skip_silence=skip_silence))
+
+
+def noise(length: float) -> Float32Array:
+    return np.random.default_rng(0).normal(0, 0.1, round(length * SAMPLE_RATE)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("step", [1000, 16_000, 10**7])
+@pytest.mark.parametrize("skip_silence", [True, False])
+def test_windows_are_parts_of_the_recording(step: int, skip_silence: bool) -> None:
+    pause = np.zeros(2 * SAMPLE_RATE, np.float32)
+    samples = np.concatenate([pause, noise(3), pause, pause, noise(45), pause, noise(2.3)])
+    found = windows(samples, step, skip_silence=skip_silence)
+    for window in found:
+        assert np.array_equal(window.samples, samples[window.start : window.start + len(window.samples)])
+        assert window.offset == window.start / SAMPLE_RATE
+        assert 0.1 <= window.seconds <= 30
+        for span in window.speech:
+            assert np.abs(samples[span.start : span.end]).mean() > 0.01
+    held = np.zeros(len(samples), bool)
+    for window in found:
+        held[window.start : window.start + len(window.samples)] = True
+    assert held[np.abs(samples) > 0].all()
+    assert held.all() != skip_silence
+    expected = [(window.start, len(window.samples)) for window in windows(samples, 512, skip_silence=skip_silence)]
+    assert [(window.start, len(window.samples)) for window in found] == expected
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("skip_silence", [True, False])
+def test_short_and_empty_files(skip_silence: bool) -> None:
+    assert windows(noise(0), 1000, skip_silence=skip_silence) == []
+    assert windows(noise(0.09), 1000, skip_silence=skip_silence) == []
+    (window,) = windows(noise(0.2), 1000, skip_silence=skip_silence)
+    assert np.array_equal(window.samples, noise(0.2))
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("loud", [True, False])
+def test_samples_are_let_go(loud: bool) -> None:
+    """A window of a stream is known before some 45 s more have been read."""
+    read = 0
+
+    def blocks() -> Iterator[Float32Array]:
+        nonlocal read
+        block = noise(1) if loud else np.zeros(SAMPLE_RATE, np.float32)
+        for _ in range(600):
+            read += len(block)
+            yield block
+
+    for window in cut_windows(blocks(), threshold=THRESHOLD, stopwatch=Stopwatch(), skip_silence=loud):
+        assert read - window.start <= 30 * SAMPLE_RATE
+    assert read == 600 * SAMPLE_RATE
