@@ -1,4 +1,4 @@
-"""Stand-ins behind the engine seam, which write what a test tells them to, and one for the network that hears speech."""
+"""Stand-ins behind the engine seam, which write what a test tells them to, and one that hears speech."""
 
 from __future__ import annotations
 
@@ -182,5 +182,7 @@ class HearingEngine:
     def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
         chooser = random.Random(zlib.crc32(repr((heard.number, tuple(prompt))).encode()))
         text = "".join(chooser.choices([" the", " day", " water", " people", " sound", " number"], k=6))
-        tokens = self.tokenizer.encoding.encode(f"<|0.00|>{text}<|{heard.frames // 2 * 0.02:.2f}|>", allowed_special="all")
+        tokens = self.tokenizer.encoding.encode(
+            f"<|0.00|>{text}<|{heard.frames // 2 * 0.02:.2f}|>", allowed_special="all"
+        )
         return Hypothesis(tokens=tuple(tokens), avg_logprob=-chooser.uniform(0.1, 0.5), no_speech_prob=0.01)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeEngine
+from fakes import FakeEngine, HearingEngine, LoudIsSpeech
 
 import mtasr
+import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.transcribe import Model
@@ -130,3 +133,100 @@ def test_the_package_exports_what_it_lists() -> None:
     assert set(mtasr.__all__) <= set(dir(mtasr))
     with pytest.raises(AttributeError):
         mtasr.nothing  # noqa: B018
+
+
+@pytest.fixture
+def loud_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+
+
+def said(*seconds: float) -> np.ndarray:
+    """Noise for so many seconds each, after 3 s of silence each."""
+    silence = np.zeros(3 * SAMPLE_RATE, np.float32)
+    return np.concatenate([part for each in seconds for part in (silence, noise(each))])
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_windows_are_decoded_side_by_side_and_come_in_order() -> None:
+    engine = HearingEngine(workers=2, batch_size=2)
+    with Model(engine).stream(said(4, 5, 6)) as transcription:
+        assert transcription.total == 24.0
+        assert transcription.language in {"en", "fr"}
+        assert transcription.language_probability == 0.75
+        assert [guess.probability for guess in transcription.guesses] == [0.75, 0.25]
+        places = [(segment.id, transcription.position) for segment in transcription]
+        assert places == [(0, pytest.approx(7.5, abs=0.1)), (1, pytest.approx(15.5, abs=0.1)), (2, 24.0)]
+        transcript = transcription.transcript()
+    assert transcript.duration == 24.0
+    assert [segment.start for segment in transcript] == [pytest.approx(at, abs=0.1) for at in (3, 10, 18)]
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_half_a_recording_decoded_side_by_side_is_refused() -> None:
+    with Model(HearingEngine()).stream(said(4, 5, 6)) as transcription:
+        next(transcription)
+    with pytest.raises(ValueError, match="closed before its end"):
+        transcription.transcript()
+    transcription.close()
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_closing_all_of_several_recordings_closes_what_they_share() -> None:
+    before = set(threading.enumerate())
+    streams = Model(HearingEngine(workers=3)).stream_all([said(4, 5), said(2), said(3)])
+    assert len(streams) == 3
+    assert next(streams[0]).id == 0
+    streams[1].close()
+    streams[0].close()
+    assert streams[2].transcript().segments, "the others go on"
+    streams[2].close()
+    deadline = time.monotonic() + 2
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
+def test_a_recording_that_cannot_be_opened_starts_no_thread() -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(InputNotFoundError):
+        Model(HearingEngine()).stream("no such file.wav")
+    assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("previous_text", [True, False])
+def test_several_recordings_by_either_algorithm(previous_text: bool) -> None:
+    model = Model(HearingEngine())
+    sources = [said(2), said(3), said(4)]
+    options = {"condition_on_previous_text": previous_text, "language": "en"}
+    with model.stream_all(sources, **options) as streams:
+        assert [stream.transcript() for stream in streams] == [
+            model.transcribe(source, **options) for source in sources
+        ]
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_the_language_is_that_of_the_first_speech() -> None:
+    engine = HearingEngine()
+    source = np.concatenate([np.zeros(100 * SAMPLE_RATE, np.float32), said(3)])
+    guesses = Model(engine).detect_language(source)
+    (heard,) = engine.detected
+    assert heard.frames < 3000
+    assert Model(HearingEngine()).transcribe(source).language == guesses[0].code
+    silence = HearingEngine()
+    assert Model(silence).detect_language(np.zeros(100 * SAMPLE_RATE, np.float32))
+    assert [heard.frames for heard in silence.detected] == [3000]
+    assert Model(HearingEngine()).detect_language(noise(0)) == []
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_timings_name_the_stages() -> None:
+    model = Model(HearingEngine(workers=2))
+    assert model.timings == {}
+    model.transcribe(said(2, 3), word_timestamps=True)
+    stages = {"decode", "voice activity", "features", "encode", "language", "generate", "align"}
+    first = model.timings
+    assert set(first) == stages
+    assert all(seconds >= 0 for seconds in first.values())
+    model.transcribe(said(2, 3), word_timestamps=True)
+    assert all(seconds > first[stage] for stage, seconds in model.timings.items())

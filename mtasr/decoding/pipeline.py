@@ -62,6 +62,7 @@ class Recording:
     spoke: bool = False
     #: What the language is detected as; nothing for a recording in which nobody speaks.
     guesses: Future[list[LanguageGuess]] = field(default_factory=Future)
+    opening: threading.Lock = field(default_factory=threading.Lock)
 
     def spoken(self) -> str:
         """The language, as soon as it is known."""
@@ -72,11 +73,12 @@ class Recording:
 
     def open(self) -> None:
         """Open it, unless that has been done; a failure is kept for whoever asks for the results."""
-        if self.audio is None and self.error is None and not self.abandoned:
-            try:
-                self.audio = self.opens()
-            except Exception as exc:
-                self.error = exc
+        with self.opening:  # The reader does this, and so may whoever wants to know at once whether it can be done.
+            if self.audio is None and self.error is None and not self.abandoned:
+                try:
+                    self.audio = self.opens()
+                except Exception as exc:
+                    self.error = exc
 
     def abandon(self) -> None:
         """Nobody wants its results any longer."""

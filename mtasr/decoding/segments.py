@@ -29,6 +29,8 @@ class Piece:
 
 def all_pieces(tokens: Sequence[int], tokenizer: Tokenizer, window_seconds: float) -> list[Piece]:
     """Cut a window's tokens where two timestamps meet. The text after the last one ends with the window."""
+    if not tokens:
+        return []
     stamps = [tokenizer.is_timestamp(token) for token in tokens]
     cuts = [0, *(i for i in range(1, len(tokens)) if stamps[i - 1] and stamps[i]), len(tokens)]
     pieces, last = [], 0.0

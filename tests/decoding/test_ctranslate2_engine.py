@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 import pytest
 
+import mtasr
 from mtasr.decoding.ctranslate2_engine import (
     CTranslate2Engine,
     choose_compute_type,
@@ -15,6 +17,7 @@ from mtasr.decoding.ctranslate2_engine import (
     fit_memory,
     free_memory,
 )
+from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.options import DecodingOptions
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 
@@ -198,3 +201,84 @@ def test_a_gpu_that_does_not_work_gives_way_to_the_cpu(
     assert "libcublas" in caplog.text
     with pytest.raises(DeviceError, match=r"libcublas.*--device cpu does without it"):
         CTranslate2Engine(tiny_models["english"], device="cuda")
+
+
+@pytest.fixture(scope="module")
+def workers(tiny_models: dict[str, Path]) -> dict[int, CTranslate2Engine]:
+    return {
+        count: CTranslate2Engine(tiny_models["multilingual"], device="cpu", threads=count, workers=count)
+        for count in (1, 2)
+    }
+
+
+def windows(engine: CTranslate2Engine, count: int = 3, frames: int = 900) -> list[np.ndarray]:
+    rng = np.random.default_rng(2)
+    return engine.encode_batch([rng.normal(size=(80, frames)).astype(np.float32) for _ in range(count)])
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_batch_says_the_same_as_one_by_one(workers: dict[int, CTranslate2Engine], count: int, beam_size: int) -> None:
+    engine, options = workers[count], DecodingOptions(beam_size=beam_size)
+    encoded = windows(engine)
+    tokenizer = engine.tokenizer
+    prompts = [tokenizer.sot_sequence(language, "transcribe") for language in ("en", "fr", "en")]
+    together = engine.generate_batch(encoded, prompts, options, 0.0)
+    assert len({hypothesis.tokens for hypothesis in together}) > 1
+    for window, prompt, hypothesis in zip(encoded, prompts, together, strict=True):
+        single = engine.generate(window, prompt, options, 0.0)
+        assert hypothesis.tokens == single.tokens
+        assert hypothesis.avg_logprob == pytest.approx(single.avg_logprob, abs=1e-5)
+        assert hypothesis.no_speech_prob == pytest.approx(single.no_speech_prob, abs=1e-5)
+
+
+def test_the_number_of_workers_changes_nothing(workers: dict[int, CTranslate2Engine]) -> None:
+    prompts = [workers[1].tokenizer.sot_sequence("en", "transcribe")] * 3
+    for one, other in zip(windows(workers[1]), windows(workers[2]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    one, other = (
+        engine.generate_batch(windows(engine), prompts, DecodingOptions(), 0.0) for engine in workers.values()
+    )
+    assert one == other
+
+
+def test_calls_side_by_side_say_the_same(workers: dict[int, CTranslate2Engine]) -> None:
+    engine = workers[2]
+    encoded = windows(engine, 6)
+    prompt = engine.tokenizer.sot_sequence("en", "transcribe")
+
+    def generate(window: np.ndarray) -> Hypothesis:
+        return engine.generate(window, prompt, DecodingOptions(beam_size=1), 0.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(generate, encoded)) == [generate(window) for window in encoded]
+
+
+@pytest.mark.parametrize("frames", [160, 900])
+def test_encoding_together_is_encoding_one_by_one(engine: CTranslate2Engine, frames: int) -> None:
+    features = [np.random.default_rng(seed).normal(size=(80, frames)).astype(np.float32) for seed in range(3)]
+    for one, other in zip(engine.encode_batch(features), map(engine.encode, features), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_alone_is_one_worker_with_the_same_model(workers: dict[int, CTranslate2Engine]) -> None:
+    assert workers[1].alone() is workers[1]
+    alone = workers[2].alone()
+    assert alone is workers[2].alone()
+    assert (alone.workers, alone.device, alone.compute_type) == (1, "cpu", workers[2].compute_type)
+    prompt = alone.tokenizer.sot_sequence("en", "transcribe")
+    encoded = windows(workers[2], 1)[0]
+    options = DecodingOptions(best_of=2)
+    assert alone.generate(encoded, prompt, options, 0.0) == workers[1].generate(encoded, prompt, options, 0.0)
+
+
+def test_sampling_in_file_order_is_the_same_for_any_number_of_workers(tiny_models: dict[str, Path]) -> None:
+    samples = np.concatenate([np.random.default_rng(5).normal(0, 0.1, 6 * 16_000).astype(np.float32)] * 3)
+    said = []
+    for count in (1, 2):
+        model = mtasr.load_model(tiny_models["multilingual"], device="cpu", threads=count, workers=count, batch_size=2)
+        # A random model passes no check, so every window is sampled.
+        options = {"vad_filter": False, "temperature": (0.0, 0.5), "best_of": 2, "no_speech_threshold": None}
+        said.append(model.transcribe(np.tile(samples, 2), language="en", **options))
+    assert said[0].segments
+    assert said[0] == said[1]

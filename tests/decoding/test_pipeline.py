@@ -140,10 +140,9 @@ def test_a_recording_that_breaks_off_gives_what_was_read(language: str | None) -
     broken = recording(SOURCES[0], OSError("the disk is gone"), language)
     after = recording(SOURCES[1], language=language)
     work = pipeline(HearingEngine(workers=2, batch_size=2), [broken, after])
-    heard = []
+    heard: list[Segment] = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for result in work.results(broken):
-            heard += result.segments
+        heard.extend(segment for result in work.results(broken) for segment in result.segments)
     # All windows but what was not decided yet when it broke off.
     assert heard == wanted[: len(heard)]
     assert len(heard) >= len(wanted) - 1
@@ -200,7 +199,7 @@ def test_closing_early_ends_the_threads_and_ffmpeg(tmp_path: Path) -> None:
     deadline = time.monotonic() + 2
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert set(threading.enumerate()) == before
+    assert not set(threading.enumerate()) - before
     with pytest.raises(ValueError, match="closed before its end"):
         next(work.results(recordings[1]))
 
@@ -323,3 +322,20 @@ def test_without_the_filter_silence_is_decoded_too() -> None:
     transcript = Model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32), vad_filter=False)
     assert transcript.segments
     assert sum(heard.frames for heard in engine.encoded) >= 70 * 100
+
+
+def test_a_recording_is_opened_once_however_many_want_it() -> None:
+    opened = []
+
+    def opens() -> Sound:
+        time.sleep(0.02)
+        opened.append(Sound(in_blocks(SOURCES[1])))
+        return opened[-1]
+
+    one, two = (Recording(opens, quick=True, language="en") for _ in range(2))
+    work = pipeline(HearingEngine(), [one, two])
+    work.start()
+    two.open()
+    assert segments(work, one)
+    assert segments(work, two)
+    assert len(opened) == 2

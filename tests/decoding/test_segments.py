@@ -5,7 +5,9 @@ from fakes import FakeEngine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mtasr.decoding.segments import Piece, fit_times, split_at_timestamps
+from mtasr.decoding.engine import Hypothesis
+from mtasr.decoding.fallback import Decoded
+from mtasr.decoding.segments import Piece, all_pieces, fit_times, split_at_timestamps, timed_segments
 
 TOKENIZER = FakeEngine().tokenizer
 
@@ -98,3 +100,45 @@ def test_good_times_are_left_alone() -> None:
 
 def test_pieces_are_values() -> None:
     assert Piece(start=0.0, end=1.0, tokens=(1,)) == Piece(start=0.0, end=1.0, tokens=(1,))
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("<|0.00|> the day<|2.50|>", [(0.0, 2.5, " the day")]),
+        ("<|0.00|> the<|2.00|><|3.00|> day<|4.00|>", [(0.0, 2.0, " the"), (3.0, 4.0, " day")]),
+        # The window holds all that is said: what has no end ends with it.
+        ("<|0.00|> the<|2.00|><|2.50|> day", [(0.0, 2.0, " the"), (2.5, 12.0, " day")]),
+        ("<|1.00|> the day", [(1.0, 12.0, " the day")]),
+        (" the day", [(0.0, 12.0, " the day")]),
+        (" the<|2.00|><|2.00|> day<|3.00|>", [(0.0, 2.0, " the"), (2.0, 3.0, " day")]),
+        ("", []),
+    ],
+)
+def test_all_pieces(text: str, pieces: list[tuple[float, float, str]]) -> None:
+    tokens = TOKENIZER.encoding.encode(text, allowed_special="all")
+    found = all_pieces(tokens, TOKENIZER, 12.0)
+    assert [(piece.start, piece.end, TOKENIZER.decode(piece.tokens)) for piece in found] == pieces
+
+
+ANY_TOKENS = st.lists(
+    st.one_of(st.integers(0, 200), st.integers(0, 1500).map(lambda n: TOKENIZER.timestamp_begin + n)), max_size=30
+)
+
+
+@given(ANY_TOKENS, st.floats(0.1, 30), st.integers(0, 36_000_000).map(lambda frames: frames / 16_000))
+@example([TOKENIZER.timestamp_begin + step for step in (1500, 1, 0)] + [0], 0.1, 0.0)
+def test_all_tokens_become_segments_in_their_window(tokens: list[int], seconds: float, offset: float) -> None:
+    pieces = all_pieces(tokens, TOKENIZER, seconds)
+    assert [token for piece in pieces for token in piece.tokens] == tokens
+    hypothesis = Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3, no_speech_prob=0.02)
+    decoded = Decoded(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
+    segments = timed_segments(pieces, decoded, TOKENIZER, offset, seconds)
+    assert [segment.id for segment in segments] == list(range(len(segments)))
+    assert all(segment.text.strip() for segment in segments)
+    assert "".join(segment.text for segment in segments).split() == TOKENIZER.decode(tokens).split()
+    end = offset
+    for segment in segments:
+        assert end - 1e-6 <= segment.start < segment.end <= offset + seconds + 1e-6
+        assert (segment.avg_logprob, segment.compression_ratio, segment.temperature) == (-0.3, 1.5, 0.2)
+        end = segment.end

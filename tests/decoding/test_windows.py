@@ -44,7 +44,9 @@ def cut(probabilities: Float32Array, *, skip_silence: bool = True, step: int | N
 @example([(3000, 0.97, 0.0), (200, 0.02, 0.0)], 0)
 # Doubtful frames for seconds after a cut without a pause: speech by what came before.
 @example([(400, 0.97, 0.0), (700, 0.4, 0.0), (100, 0.97, 0.0)], 0)
-def test_windows_hold_all_speech_once_and_are_not_too_long(stretches: list[tuple[int, float, float]], seed: int) -> None:
+def test_windows_hold_all_speech_once_and_are_not_too_long(
+    stretches: list[tuple[int, float, float]], seed: int
+) -> None:
     probabilities = scattered(stretches, seed)
     cuts = cut(probabilities)
     held = np.zeros(len(probabilities), int)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, Heard, HearingEngine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.engine import Hypothesis
+from mtasr.decoding.independent import Outcome, Task, WindowDecoder, _beside_speech, context_for
+from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.segments import Piece
+from mtasr.decoding.windows import Window
+from mtasr.errors import UsageError
+from mtasr.stopwatch import Stopwatch
+from mtasr.vad import Span
+
+
+def window(seconds: float, start: float = 0.0, seed: int = 0, speech: tuple[tuple[float, float], ...] = ()) -> Window:
+    samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    spans = tuple(Span(round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)) for begin, end in speech)
+    return Window(round(start * SAMPLE_RATE), samples, spans)
+
+
+def task(seconds: float, **place: object) -> Task:
+    return Task(window(seconds, **place), lambda: "en")  # type: ignore[arg-type]
+
+
+def decoder(engine: FakeEngine | HearingEngine, **changes: object) -> WindowDecoder:
+    return WindowDecoder(engine, DecodingOptions(**changes), Stopwatch())  # type: ignore[arg-type]
+
+
+@given(st.floats(0, 30))
+def test_the_encoder_is_shown_the_window_and_some_silence(seconds: float) -> None:
+    context = context_for(seconds)
+    assert min(seconds + 2, 30) <= context <= 30
+    assert context in {9, 12, 15, 18, 21, 24, 27, 30}
+    assert context_for(min(seconds + 1, 30)) >= context
+    assert context < seconds + 6 or context == 9
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5, 13.9, 16, 28, 29.9])
+def test_features_have_the_length_of_the_context(seconds: float) -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the day<|0.10|>")]
+    (outcome,) = decoder(engine).run([task(seconds)])
+    assert engine.frames == [context_for(seconds) * 100]
+    assert [segment.text for segment in outcome.segments] == [" the day"]
+
+
+def test_a_result_without_speech_is_no_segment() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> you<|2.00|>", avg_logprob=-1.4, no_speech_prob=0.9)] * 2
+    (outcome,) = decoder(engine).run([task(3)])
+    assert engine.frames == [900, 3000], "silence is believed of the full length alone"
+    assert outcome.decoded is not None
+    assert decoder(engine).finish(outcome) == []
+
+
+def test_times_are_those_of_the_file_and_of_speech() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the day<|2.00|><|2.00|> you<|9.00|>")]
+    (outcome,) = decoder(engine).run([task(6, start=100, speech=((100.5, 102.5), (103, 105.5)))])
+    assert [(each.start, each.end, each.text) for each in outcome.segments] == [
+        (100.5, 102.0, " the day"),
+        (102.0, 105.5, " you"),
+    ]
+
+
+def test_the_prompt_is_given_to_every_window() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the<|1.00|>")] * 2
+    work = decoder(engine, initial_prompt=" the people ", without_timestamps=True)
+    work.run([task(2), task(2)])
+    tokenizer = engine.tokenizer
+    start = tokenizer.sot_sequence("en", "transcribe", timestamps=False)
+    expected = (tokenizer.sot_prev, *tokenizer.encode(" the people"), *start)
+    assert [call.prompt for call in engine.calls] == [expected] * 2
+
+
+def test_a_long_prompt_keeps_its_end() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the<|1.00|>")]
+    decoder(engine, initial_prompt="day " * 300 + "water").run([task(2)])
+    (call,) = engine.calls
+    assert len(call.prompt) == 1 + 223 + 3
+    assert engine.tokenizer.decode(call.prompt).endswith(" day water")
+
+
+def test_above_temperature_0_nothing_is_searched_before_its_turn() -> None:
+    engine = HearingEngine()
+    work = decoder(engine, temperature=(0.4, 0.8))
+    (outcome,) = work.run([task(3)])
+    assert (outcome.decoded, outcome.segments, engine.generated) == (None, [], [])
+    assert work.finish(outcome)[0].temperature == 0.4
+    assert [temperature for _, temperature in engine.generated] == [0.4]
+
+
+def failing(*good: float) -> HearingEngine:
+    def judge(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        return hypothesis if temperature in good else replace(hypothesis, avg_logprob=-2.0 - temperature)
+
+    return HearingEngine(judge=judge)
+
+
+def test_a_window_that_fails_is_shown_at_30_seconds_and_encoded_no_more() -> None:
+    engine = failing(0.6)
+    work = decoder(engine)
+    (outcome,) = work.run([task(3)])
+    assert [heard.frames for heard in engine.encoded] == [900, 3000]
+    assert len(outcome.failed) == 2
+    (segment,) = work.finish(outcome)
+    assert segment.temperature == 0.6
+    assert [(heard.frames, temperature) for heard, temperature in engine.generated] == [
+        (900, 0.0), (3000, 0.0), (3000, 0.2), (3000, 0.4), (3000, 0.6),
+    ]  # fmt: skip
+    assert len(engine.encoded) == 2
+    assert work.finish(outcome) == [segment], "finishing again decodes nothing"
+    assert len(engine.generated) == 5
+
+
+def test_a_window_of_full_length_is_not_decoded_twice() -> None:
+    engine = failing(0.2)
+    work = decoder(engine)
+    (outcome,) = work.run([task(28)])
+    work.finish(outcome)
+    assert [temperature for _, temperature in engine.generated] == [0.0, 0.2]
+
+
+def test_when_all_fail_the_most_probable_is_taken() -> None:
+    engine = failing()
+    work = decoder(engine, temperature=(0.0, 0.2))
+    (outcome,) = work.run([task(3)])
+    (segment,) = work.finish(outcome)
+    assert (segment.temperature, segment.avg_logprob) == (0.0, -2.0)
+    assert outcome.decoded is not None
+    assert not outcome.decoded.passed
+
+
+def test_a_window_in_which_nothing_was_written_is_no_segment() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("", avg_logprob=-np.inf)] * 2
+    work = decoder(engine, temperature=(0.0,), without_timestamps=True)
+    (outcome,) = work.run([task(3)])
+    assert work.finish(outcome) == []
+
+
+def test_what_was_encoded_is_let_go_once_written() -> None:
+    engine = HearingEngine()
+    outcomes: list[Outcome] = decoder(engine, word_timestamps=True).run([task(3)])
+    assert outcomes[0].task.encoded is None
+    assert outcomes[0].segments[0].words
+
+
+def test_a_language_the_model_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="cantonese"):
+        decoder(HearingEngine()).run([Task(window(3), lambda: "yue")])
+
+
+# Times that both floats and samples hold exactly.
+TIMES = st.integers(0, 1920).map(lambda step: step / 64)
+SPANS = st.lists(TIMES, max_size=8).map(sorted).map(lambda at: list(zip(at[::2], at[1::2], strict=False)))
+
+
+@given(TIMES, TIMES, SPANS)
+def test_a_piece_keeps_to_speech_and_within_itself(one: float, other: float, spans: list[tuple[float, float]]) -> None:
+    start, end = sorted((one, other))
+    piece = Piece(start=start, end=end, tokens=(1, 2))
+    speech = tuple(Span(round((50 + a) * SAMPLE_RATE), round((50 + b) * SAMPLE_RATE)) for a, b in spans if a < b)
+    kept = _beside_speech(piece, Window(50 * SAMPLE_RATE, np.zeros(30 * SAMPLE_RATE, np.float32), speech))
+    assert kept.tokens == piece.tokens
+    assert start <= kept.start <= kept.end <= end
+    near = [span for span in spans if span[0] < end and span[1] > start and span[0] < span[1]]
+    if near and start < end:
+        assert kept.start == pytest.approx(max(start, near[0][0]))
+        assert kept.end == pytest.approx(min(end, near[-1][1]))
+    else:
+        assert (kept.start, kept.end) == (pytest.approx(start), pytest.approx(end))
