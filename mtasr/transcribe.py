@@ -82,7 +82,7 @@ def load_model(
         workers=workers,
         batch_size=batch_size,
         tokens=tokens,
-        int8_copy=int8_copy.find(folder),
+        int8_copy=partial(int8_copy.provide, folder),
         **settings,
     )
     if loaded.folder == folder and (loaded.device, loaded.compute_type) == ("cpu", "int8"):

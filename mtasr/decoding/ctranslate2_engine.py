@@ -8,12 +8,13 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 
+from mtasr import processor
 from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess
 from mtasr.decoding.options import DecodingOptions
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
@@ -27,26 +28,14 @@ _SEED = 20220921
 
 _LOG = logging.getLogger(__name__)
 
-_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+_MEMINFO = Path("/proc/meminfo")
 
 #: What one window of 16 s with a beam of 5 takes, of the size of the model: keys and values of the encoder's output and
 #: of the text so far, in float32. From the shapes: 34 MB for base (75 MB), 460 MB for large-v3 (1,550 MB).
 _WORKING_SHARE = 0.45
 
 
-def _use_avx512() -> None:
-    """Make CTranslate2 use AVX-512 on AMD processors that have it, where by itself it takes AVX2.
-
-    It looks at the variable when it first computes. Beam search is a twelfth faster for it (benchmarks/README.md).
-    """
-    with contextlib.suppress(OSError):
-        text = _CPUINFO.read_text(encoding="ascii", errors="replace")
-        flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
-        if "AuthenticAMD" in text and flags >= {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}:
-            os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
-
-
-_use_avx512()
+processor.use_avx512()
 
 #: What CTranslate2's messages say when the machine is at fault rather than the model.
 _DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "out of memory", "compute type", "driver")
@@ -157,8 +146,8 @@ class CTranslate2Engine:
     them, `batch_size` how many windows a call is best given; 0 chooses each. On the CPU a worker for each core is
     fastest: one thread does more work than half of two.
 
-    `int8_copy` is a folder with the same model in int8, which is loaded in its place where that changes nothing: on the
-    CPU, in int8. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again.
+    `int8_copy` gives a folder with the same model in int8, if there is one; on the CPU, in int8, that is loaded in its
+    place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again.
 
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
@@ -177,7 +166,7 @@ class CTranslate2Engine:
         workers: int = 0,
         batch_size: int = 0,
         tokens: Sequence[str] | None = None,
-        int8_copy: Path | None = None,
+        int8_copy: Callable[[], Path | None] = lambda: None,
     ) -> None:
         for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
             if not 0 <= value <= _THREAD_LIMIT:
@@ -214,9 +203,10 @@ class CTranslate2Engine:
         ctranslate2.set_random_seed(_SEED)
         with _explained(f"{folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
-        if self._int8_copy and (self.device, self.compute_type) == ("cpu", "int8"):
+        copy = self._int8_copy() if (self.device, self.compute_type) == ("cpu", "int8") else None
+        if copy is not None:
             try:
-                return self._read(self._int8_copy, device_index)
+                return self._read(copy, device_index)
             except ModelIntegrityError as exc:  # damaged, or replaced this very moment
                 _LOG.debug("%s", exc)
         return self._read(folder, device_index)

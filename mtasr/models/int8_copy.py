@@ -6,8 +6,9 @@
         config.json vocabulary.*          links to those of the source, so that they cannot fall behind
         copy.json                         what it was made of, and its size and hash
 
-The matrices are what CTranslate2 makes of the source when it computes in int8, to the bit; convolutions stay as they
-are, because it treats them apart. A copy counts only while its source is what it was made of: for a model in the cache
+The matrices are what CTranslate2 makes of the source when it computes in int8, to the bit, unless that is not good for
+this processor (`processor.largest_weight`): then they use less of the range. Convolutions stay as they are, because
+CTranslate2 treats them apart. A copy counts only while its source is what it was made of: for a model in the cache
 the hash in its manifest, for another folder path, size and time of its `model.bin`. There is one copy to a folder, and
 whoever writes a copy removes those whose source is gone. A cache that cannot be written costs the gain alone.
 """
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mtasr import processor
 from mtasr.errors import ModelIntegrityError, MtasrError
 from mtasr.models import cache
 from mtasr.models.ctranslate2_binary import ModelFile, Record, Variable, read_contents, write
@@ -58,6 +60,17 @@ class _Unwanted(Exception):  # noqa: N818 - no error: nobody waits for the copy 
 # Finding
 
 
+def provide(folder: Path) -> Path | None:
+    """The folder of the copy to load in place of this model folder, if there is one.
+
+    Where the copy is better than what CTranslate2 would make of the source, it is made now if there is none yet.
+    """
+    copy = find(folder)
+    if copy is None and processor.largest_weight() != processor.WHOLE_RANGE:
+        copy = make(folder, wait=True)
+    return copy
+
+
 def find(folder: Path) -> Path | None:
     """The folder of the copy of this model folder, if there is one that is whole and of the model as it is now.
 
@@ -69,6 +82,7 @@ def find(folder: Path) -> Path | None:
         model = copy / "model.bin"
         current = (
             record["source"] == _source(folder)
+            and record["largest_weight"] == processor.largest_weight()
             and record["size"] == model.stat().st_size
             and record["contents"] == _contents(read_contents(model))
             and all((copy / name).samefile(folder / name) for name in record["source"]["beside"])
@@ -110,7 +124,7 @@ def _contents(file: ModelFile) -> str:
 
 def _read_record(copy: Path) -> dict[str, Any]:
     record = json.loads((copy / _RECORD).read_bytes())
-    if not isinstance(record, dict) or record.get("version") != 1:
+    if not isinstance(record, dict) or record.get("version") != 2:
         raise ValueError(f"{copy / _RECORD} is of another version")
     return record
 
@@ -127,17 +141,18 @@ def make_later(folder: Path) -> None:
         _LOG.debug("%s: no int8 copy: %s", folder, exc)
 
 
-def make(folder: Path, wanted: Callable[[], bool] = lambda: True) -> Path | None:
+def make(folder: Path, wanted: Callable[[], bool] = lambda: True, *, wait: bool = False) -> Path | None:
     """Make the copy of this model folder and return its folder; None where there is nothing to gain or it fails.
 
-    `wanted` is asked again and again; once it says no, the work is dropped. So it is when another process is at it.
+    `wanted` is asked again and again; once it says no, the work is dropped. So it is when another process is at it,
+    unless `wait` says to wait for that.
     """
     try:
         source = _source(folder)  # before anything else is read, so that a change from here on is noticed
         file = _quantizable(folder)
         if file is None:
             return None
-        with cache.lock(_LOCK, wait=False):
+        with cache.lock(_LOCK, wait=wait):
             if copy := find(folder):
                 return copy
             _sweep()
@@ -187,8 +202,9 @@ def _install(folder: Path, file: ModelFile, source: dict[str, Any], wanted: Call
 
 def _describe(model: Path, source: dict[str, Any]) -> dict[str, Any]:
     return {
-        "version": 1,
+        "version": 2,
         "source": source,
+        "largest_weight": processor.largest_weight(),
         "size": model.stat().st_size,
         "contents": _contents(read_contents(model)),
         "sha256": sha256_of(model),
@@ -254,13 +270,14 @@ def _quantize(
     """(rows, width) -> int8 of the same shape, and the factor of each row; see `ctranslate2_format` for the rule."""
     import numpy as np
 
+    top = np.float32(processor.largest_weight())
     values, factors = np.empty(shape, np.int8), np.empty(shape[0], np.float32)
     begin = 0
     for block in blocks:
         largest = np.maximum(block.max(axis=1), -block.min(axis=1))
-        largest[largest == 0] = 127.0
+        largest[largest == 0] = top
         with np.errstate(all="ignore"):
-            factor = np.float32(127.0) / largest
+            factor = top / largest
         if not (np.isfinite(factor) & (factor > 0)).all():
             raise ModelIntegrityError("a row of a matrix is out of the range of int8 factors")
         end = begin + len(block)

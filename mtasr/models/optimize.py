@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mtasr import processor
 from mtasr.dimensions import ModelDimensions
 from mtasr.errors import InputNotFoundError, ModelError, UsageError
 from mtasr.models import ctranslate2_binary as binary
-from mtasr.models import stored_weights
+from mtasr.models import int8_copy, stored_weights
 from mtasr.models.checkpoints import Precision, detect_format, require
 from mtasr.models.convert import locate
 from mtasr.models.ctranslate2_binary import ModelFile, Record
@@ -27,7 +28,6 @@ from mtasr.models.ctranslate2_info import checked_folder, precision_of, read_set
 from mtasr.models.destination import check_destination, staged
 from mtasr.models.parity_clip import (
     CLIP,
-    TOLERANCES,
     CTranslate2Runner,
     Difference,
     Rules,
@@ -35,9 +35,11 @@ from mtasr.models.parity_clip import (
     difference,
     features,
     prompt_of,
+    tolerance_of,
 )  # fmt: skip
 from mtasr.models.settings import GenerationSettings, default_alignment_heads
 from mtasr.models.vocabulary_choice import LEAST_FREQUENCY, tokens_to_keep
+from mtasr.processor import WHOLE_RANGE
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 _EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
@@ -209,7 +211,7 @@ def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], preci
 
 
 def _is_matrix(file: ModelFile, name: str) -> bool:
-    """Matrices to quantise: those that CTranslate2 quantises while it loads a model, which convolutions are not.
+    """Matrices to quantise: those that are quantised when a model is loaded (see `int8_copy`), so not convolutions.
 
     So the copy computes in int8 what the source computes in int8, to the bit.
     """
@@ -235,7 +237,7 @@ def _records(file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, 
     array = stored_weights.values(file, name)
     array = array if rows is None else array[np.asarray(rows)]
     if quantize and _is_matrix(file, name):
-        yield from stored_weights.quantized(name, array)
+        yield from stored_weights.quantized(name, array, processor.largest_weight())
     else:
         yield stored_weights.record(name, array, rest)
 
@@ -259,13 +261,14 @@ def _compare(source: _Source, kept: Sequence[int], precision: Precision, result:
     settings = renumbered(source.settings, kept)
     if read_settings(result, ()) != settings:
         raise ModelError("parity: the settings did not arrive as they were")
-    # Computing in the result's precision makes CTranslate2 quantise the source as it was quantised here.
+    # Its int8 copy, or else computing in the result's precision: either way the source is quantised as it was here.
+    copy = int8_copy.provide(source.folder) if precision.startswith("int8") else None
     compute = "int8_float32" if precision.startswith("int8") else "float32"
     mel = features(CLIP, source.dims)
     context = source.dims.n_text_ctx
     gone = np.setdiff1d(np.arange(tokenizer.n_vocab), kept).tolist()
     before = CTranslate2Runner(
-        source.folder,
+        copy or source.folder,
         mel,
         Rules((*source.settings.suppress_ids, *tokenizer.never_text, *gone), tokenizer.eot),
         context,
@@ -280,18 +283,20 @@ def _compare(source: _Source, kept: Sequence[int], precision: Precision, result:
     count = min(same + 1, len(logits), len(new_logits))
     open_ids = np.setdiff1d(np.arange(small.n_vocab), suppressed)
     found = difference(centred(logits[:count, np.asarray(kept)[open_ids]]), centred(new_logits[:count, open_ids]))
-    tolerance = _tolerance(precision_of(source.file), precision)
+    tolerance = _tolerance(precision_of(source.file), precision, copied=copy is not None)
     if not found.rms <= tolerance:
         raise ModelError(f"parity: the logits differ by {found.rms:.1e}; at most {tolerance:.0e} may be")
     return found
 
 
-def _tolerance(before: Precision, after: Precision) -> float:
+def _tolerance(before: Precision, after: Precision, *, copied: bool) -> float:
     """Quantising gives what it gives in CTranslate2, to the bit; what is rounded besides makes a difference."""
     rest, whole = _rest(after), after.partition("_")[0]
-    if rest in {"float32", _rest(before)}:
-        return TOLERANCES["float32"]
-    return TOLERANCES[whole]
+    quantises = whole == "int8" and not before.startswith("int8")
+    otherwise = quantises and not copied and processor.largest_weight() != WHOLE_RANGE
+    if rest in {"float32", _rest(before)} and not otherwise:
+        return tolerance_of("float32")
+    return tolerance_of(after)
 
 
 def _rest(precision: Precision) -> str:

@@ -26,7 +26,6 @@ from mtasr.models.names import Format
 from mtasr.models.parity_clip import (
     CLIP,
     MOST_TOKENS,
-    TOLERANCES,
     CTranslate2Runner,
     Difference,
     Rules,
@@ -35,6 +34,7 @@ from mtasr.models.parity_clip import (
     features,
     prompt_of,
     rms,
+    tolerance_of,
 )
 from mtasr.tokenizer import Tokenizer
 
@@ -108,7 +108,7 @@ def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision
     return Parity(
         encoder=encoder,
         logits=difference(centred(forced[:count, allowed]), centred(logits[:count, allowed])),
-        tolerance=TOLERANCES["int8" if precision.startswith("int8") else precision],
+        tolerance=tolerance_of(precision),
         source_text=tokenizer.decode(own),
         result_text=Tokenizer(arrived.tokens).decode(tokens),
         lost=tuple(lost),

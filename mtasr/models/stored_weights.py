@@ -55,13 +55,13 @@ def record(name: str, array: Float32Array, precision: str) -> Record:
     return Record(name, precision, array.shape, stored.tobytes())
 
 
-def quantized(name: str, matrix: Float32Array) -> tuple[Record, Record]:
-    """(rows, ...) in int8 and the factor of each row, as CTranslate2 computes them."""
+def quantized(name: str, matrix: Float32Array, largest: int) -> tuple[Record, Record]:
+    """(rows, ...) in int8, up to the value `largest`, and the factor of each row, as CTranslate2 computes them."""
     rows = matrix.reshape(len(matrix), -1)
-    largest = np.abs(rows).max(axis=1)
-    largest[largest == 0] = 127.0
-    smallest = np.float32(127.0) / np.finfo(np.float32).max  # with less the factor would not be finite
-    scale = np.float32(127.0) / np.maximum(largest, smallest)
+    greatest = np.abs(rows).max(axis=1)
+    greatest[greatest == 0] = largest
+    smallest = np.float32(largest) / np.finfo(np.float32).max  # with less the factor would not be finite
+    scale = np.float32(largest) / np.maximum(greatest, smallest)
     whole = np.rint(rows * scale[:, None]).astype("<i1")
     return (
         Record(name, "int8", matrix.shape, whole.tobytes()),

@@ -109,7 +109,7 @@ def test_company_and_pace_change_nothing(alone: list[object], workers: int, batc
     with Model(engine).stream_all(SOURCES, word_timestamps=True) as streams:
         assert [stream.transcript() for stream in streams] == alone
     assert max(engine.batches) <= batch_size
-    if batch_size > 1:
+    if batch_size > 1 and workers == 1:  # several may share out the windows one by one
         assert max(engine.batches) > 1, "windows are decoded together"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fakehub import COMMIT, FILES, FakeHub, sha256
 
+from mtasr import processor
 from mtasr.models import embedded, hub, registry
 from mtasr.models.registry import ModelSpec
 
@@ -60,3 +61,15 @@ def model_folder(tmp_path: Path) -> Path:
     for name, data in FILES.items():
         (folder / name).write_bytes(data)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose sums of int8 do not overflow, whatever this one does."""
+    monkeypatch.setattr(processor, "largest_weight", lambda: 127)
+
+
+@pytest.fixture
+def narrow(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose sums overflow."""
+    monkeypatch.setattr(processor, "largest_weight", lambda: 96)

@@ -20,6 +20,11 @@ from mtasr.models.convert import convert
 from mtasr.models.parity import compare
 
 
+@pytest.fixture
+def wide() -> None:
+    """The processor of this machine: how far apart int8 may be depends on it."""
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)

@@ -19,10 +19,11 @@ from speech import speak
 from tiny_model import make_tiny_model
 
 import mtasr
+from mtasr import processor
 from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 from mtasr.features import log_mel
-from mtasr.models import cache, int8_copy, pull, registry, remove, resolve, verify
+from mtasr.models import cache, int8_copy, pull, registry, remove, resolve, stored_weights, verify
 from mtasr.models.ctranslate2_binary import ModelFile, read_contents
 from mtasr.models.folder import sha256_of
 from mtasr.models.registry import ModelSpec
@@ -176,6 +177,39 @@ def test_base_hears_the_same() -> None:
         assert heard[0].segments
 
 
+def test_an_overflowing_processor_gets_smaller_weights(mine: Path, narrow: None) -> None:
+    copy = int8_copy.provide(mine)
+    assert copy, "it is made before the model is loaded for the first time"
+    assert loaded_from(mine) == copy
+    ours, source = read_contents(copy / "model.bin"), read_contents(mine / "model.bin")
+    for name, each in ours.variables.items():
+        if each.dtype == "int8" and len(each.shape) == 2:
+            values = np.frombuffer(ours.read(each), np.int8).reshape(each.shape)
+            assert np.array_equal(np.abs(values).max(axis=1), np.full(len(values), 96))
+            assert np.allclose(
+                stored_weights.values(ours, name), stored_weights.values(source, name), atol=0.51 * 5 / 96, rtol=0
+            )
+
+
+def test_each_processor_has_its_own_copy(mine: Path, narrow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = int8_copy.provide(mine)
+    assert copy
+    monkeypatch.setattr(processor, "largest_weight", lambda: 127)
+    assert int8_copy.find(mine) is None
+    assert int8_copy.provide(mine) is None, "CTranslate2 does it as well"
+    assert loaded_from(mine) == mine
+
+
+def test_an_overflowing_processor_waits_for_who_is_at_it(mine: Path, narrow: None) -> None:
+    with cache.lock("int8"):
+        waiting = threading.Thread(target=int8_copy.provide, args=(mine,))
+        waiting.start()
+        waiting.join(timeout=0.2)
+        assert waiting.is_alive()
+    waiting.join()
+    assert int8_copy.find(mine)
+
+
 # Its life
 
 
@@ -244,7 +278,7 @@ def forget(copy: Path) -> None:
 
 def of_another_version(copy: Path) -> None:
     record = (copy / "copy.json").read_text()
-    (copy / "copy.json").write_text(record.replace('"version": 1', '"version": 2'))
+    (copy / "copy.json").write_text(record.replace('"version": 2', '"version": 3'))
 
 
 def unlink_settings(copy: Path) -> None:
@@ -269,7 +303,7 @@ def test_a_damaged_copy_is_made_anew(mine: Path, damage: Callable[[Path], None])
 
 
 def test_a_copy_that_cannot_be_loaded_gives_way_to_the_source(mine: Path, tmp_path: Path) -> None:
-    engine = CTranslate2Engine(mine, device="cpu", int8_copy=tmp_path / "gone")
+    engine = CTranslate2Engine(mine, device="cpu", int8_copy=lambda: tmp_path / "gone")
     assert engine.folder == mine
 
 
@@ -327,7 +361,9 @@ def test_unwanted_work_is_dropped(mine: Path, cache_folder: Path) -> None:
 
 LOAD_AND_LEAVE = """
 import sys, mtasr
+from mtasr import processor
 from mtasr.models import int8_copy
+processor.largest_weight = lambda: 127
 int8_copy._SMALLEST, int8_copy._VALUES = 0, 16  # row by row, which takes long enough to be caught at it
 mtasr.load_model(sys.argv[1], device="cpu", threads=1)
 """
@@ -343,7 +379,9 @@ def test_the_end_of_the_program_does_not_wait(mine: Path, cache_folder: Path) ->
 
 MAKE = """
 import sys, pathlib
+from mtasr import processor
 from mtasr.models import int8_copy
+processor.largest_weight = lambda: 127
 int8_copy._SMALLEST = 0
 print("ready", flush=True)
 sys.stdin.readline()

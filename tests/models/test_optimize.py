@@ -24,8 +24,8 @@ from mtasr.cli import program
 from mtasr.decoding.torch_engine import TorchEngine
 from mtasr.errors import ModelError, ModelIntegrityError
 from mtasr.models import ctranslate2_binary as binary
+from mtasr.models import int8_copy, stored_weights
 from mtasr.models import optimize as module
-from mtasr.models import stored_weights
 from mtasr.models.checkpoints import PRECISIONS, Precision, load_checkpoint, save_checkpoint
 from mtasr.models.convert import convert
 from mtasr.models.ctranslate2_format import quantize
@@ -206,7 +206,7 @@ def test_quantising_with_numpy_and_with_torch_is_the_same() -> None:
     rng = np.random.default_rng(1)
     matrix = (rng.normal(size=(64, 33)) * 10.0 ** rng.integers(-40, 30, (64, 1))).astype(np.float32)
     matrix[3] = 0
-    whole, scale = stored_weights.quantized("x/weight", matrix)
+    whole, scale = stored_weights.quantized("x/weight", matrix, 127)
     expected, factors = quantize(torch.from_numpy(matrix))
     assert whole.data == expected.numpy().tobytes()
     assert scale.data == factors.numpy().tobytes()
@@ -301,6 +301,17 @@ def test_ctranslate2_detects_languages_with_it(source: Path, tmp_path: Path) -> 
     )
     assert len(whole[0]) == 99
     assert whole == cut
+
+
+@pytest.mark.usefixtures("narrow")
+def test_an_overflowing_processor_hears_the_same_of_source_and_copy(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The matrices are those of the int8 copy of the source, which is what is loaded there."""
+    monkeypatch.setattr(int8_copy, "_SMALLEST", 0)
+    assert optimize(str(source), tmp_path / "cut", ["en"]).logits.rms < 1e-6
+    monkeypatch.setattr(int8_copy, "provide", lambda _: None)
+    assert 1e-3 < optimize(str(source), tmp_path / "again", ["en"]).logits.rms < 0.4
 
 
 def test_a_projection_of_its_own_is_refused(tmp_path: Path) -> None:
