@@ -30,14 +30,13 @@ def use_avx512() -> None:
 def largest_weight() -> int:
     """The largest value that a weight in int8 should have for this processor: 127, or less where sums overflow.
 
-    Without VNNI, oneDNN multiplies int8 with an instruction (`vpmaddubsw`) that adds pairs of products in 16 bits and
-    clips what does not fit: 2 * 255 * 127 does not. With three quarters of the range this hardly happens, and the
-    coarser steps cost less than they save (benchmarks/README.md). CTranslate2 uses oneDNN on x86 but for Intel's
-    processors, where MKL does without that instruction.
+    Without VNNI, int8 is multiplied with an instruction (`vpmaddubsw`) that adds pairs of products in 16 bits and clips
+    what does not fit: 2 * 255 * 127 does not. With three quarters of the range this hardly happens, and the coarser
+    steps cost less than they save (benchmarks/README.md). Measured with oneDNN on AMD; Intel's MKL is reported to clip
+    as well (github.com/uxlfoundation/oneDNN/issues/518, 717).
     """
-    vendor, flags = _description()
-    overflows = "avx2" in flags and vendor != "GenuineIntel" and not flags & _WIDE_SUMS
-    return _SAFE_RANGE if overflows and os.environ.get("CT2_USE_MKL", "0") in ("", "0") else WHOLE_RANGE
+    _, flags = _description()
+    return _SAFE_RANGE if "ssse3" in flags and not flags & _WIDE_SUMS else WHOLE_RANGE
 
 
 @cache

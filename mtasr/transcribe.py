@@ -74,9 +74,9 @@ def load_model(
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
     from mtasr.models import int8_copy
-    from mtasr.models.ctranslate2_info import loadable_vocabulary
+    from mtasr.models.ctranslate2_info import checked_folder
 
-    tokens = loadable_vocabulary(folder)
+    tokens = checked_folder(folder)[2]
     loaded = CTranslate2Engine(
         folder,
         workers=workers,
@@ -328,6 +328,7 @@ class Transcription:
         self._segments: list[Segment] = []
         self._pending = self._decode()
         self._closed = False
+        self._failure: BaseException | None = None
         self._on_close: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -336,7 +337,11 @@ class Transcription:
 
     @property
     def language(self) -> str:
-        """Code of the language, given or detected. Waits until it is known; "en" where nobody speaks."""
+        """Code of the language, given or detected; "en" where nobody speaks.
+
+        Waits until it is known. Of several recordings, ask the first before the next: the reader stays only so far
+        ahead of what is asked for.
+        """
         return self._work.language()
 
     @property
@@ -364,7 +369,15 @@ class Transcription:
         return self
 
     def __next__(self) -> Segment:
-        return next(self._pending)
+        if self._failure is not None:  # What is incomplete does not become complete by asking once more.
+            raise self._failure
+        try:
+            return next(self._pending)
+        except StopIteration:
+            raise
+        except BaseException as exc:
+            self._failure = exc
+            raise
 
     def _decode(self) -> Iterator[Segment]:
         for result in self._work.results():
@@ -468,7 +481,9 @@ class _Samples:
 
 def _opens_at_once(source: Source) -> bool:
     """Whether opening it waits for nothing, as a named pipe or a program behind a file object would make it do."""
-    return isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file()
+    with contextlib.suppress(OSError):  # a name longer than names can be, a folder that may not be entered
+        return isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file()
+    return False
 
 
 def _open(source: Source) -> AudioStream | _Samples:

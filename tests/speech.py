@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import wave
 from functools import cache
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -88,3 +90,10 @@ def resample(samples: npt.NDArray[np.float64], rate: int, new_rate: int) -> npt.
     spectrum = spectrum[: seconds * new_rate // 2 + 1]
     resampled = np.fft.irfft(spectrum, seconds * new_rate) * (new_rate / rate)
     return resampled[: round(samples.size * new_rate / rate)]
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.float32]) -> None:
+    """Mono at 16 kHz, in 16 bits."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
+        file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())

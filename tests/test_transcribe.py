@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from fakes import FakeEngine, HearingEngine, LoudIsSpeech
 import mtasr
 import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE
-from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError, UsageError
 from mtasr.transcribe import Model
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "interview.flac"
@@ -230,3 +231,36 @@ def test_timings_name_the_stages() -> None:
     assert all(seconds >= 0 for seconds in first.values())
     model.transcribe(said(2, 3), word_timestamps=True)
     assert all(seconds > first[stage] for stage, seconds in model.timings.items())
+
+
+class Broken:
+    """A recording that can be read in part."""
+
+    warnings: tuple[str, ...] = ()
+    duration = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield said(3)
+        raise AudioDecodeError("cut short")
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_what_failed_fails_again(monkeypatch: pytest.MonkeyPatch, previous_text: bool) -> None:
+    """A recording that is incomplete must not look complete when it is asked for once more."""
+    monkeypatch.setattr("mtasr.transcribe._open", lambda _: Broken())
+    stream = Model(HearingEngine()).stream("a.wav", condition_on_previous_text=previous_text)
+    for _ in range(2):
+        with pytest.raises(AudioDecodeError, match="cut short"):
+            stream.transcript()
+
+
+def test_a_name_too_long_for_a_file_is_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+    streams = Model(HearingEngine()).stream_all([said(2), "x" * 300 + ".wav"])
+    assert streams[0].transcript().segments
+    with pytest.raises(InputError):
+        streams[1].transcript()

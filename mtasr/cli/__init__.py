@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -60,6 +61,20 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
 
+    def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
+        """As click has it, but an error of the command line is one line too."""
+        settings["standalone_mode"] = False
+        try:
+            code = super().main(*args, **settings)
+        except click.ClickException as error:
+            if not standalone_mode:
+                raise
+            failures.report_usage(error)
+            code = error.exit_code
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with failures.terminable():
@@ -110,4 +125,21 @@ def main(args: Sequence[str] | None = None) -> None:
         # A character that the terminal's encoding lacks must not end an hour of work.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    program.main(args=args, prog_name="mtasr")
+    try:
+        program.main(args=args, prog_name="mtasr")
+    except SystemExit as end:
+        if end.code in failures.STOPPED:
+            leave_at_once(int(end.code))
+        raise
+
+
+def leave_at_once(code: int) -> None:
+    """End the process without waiting for the engine.
+
+    Its threads are in the middle of a window when somebody stops the program, and crash when Python takes down around
+    them what they work on.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

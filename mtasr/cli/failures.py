@@ -37,6 +37,9 @@ class ExitCode(IntEnum):
     TERMINATED = 128 + signal.SIGTERM
 
 
+#: The codes of a process that was stopped while it worked.
+STOPPED = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.TERMINATED)
+
 _CODES: tuple[tuple[type[MtasrError], ExitCode], ...] = (
     (UsageError, ExitCode.USAGE),
     (InputError, ExitCode.INPUT),
@@ -73,6 +76,14 @@ def report(error: Exception, source: str | None = None, *, debug: bool = False) 
     return exit_code(error)
 
 
+def report_usage(error: click.ClickException) -> None:
+    """Write one line about what is wrong with the command line, and where to read on."""
+    context = getattr(error, "ctx", None)
+    help_text = f" (see `{context.command_path} --help`)" if context is not None else ""
+    message = error.format_message().rstrip(".")
+    click.echo(f"mtasr: error: {printable(' '.join(message.split()))}{help_text}", err=True)
+
+
 def printable(text: str) -> str:
     r"""`text` on one line that every terminal can show.
 
@@ -90,6 +101,8 @@ class Batch:
 
     def __init__(self, size: int, *, debug: bool) -> None:
         self._left = size
+        #: How many have failed.
+        self.failed = 0
         self._debug = debug
         self._codes: set[ExitCode] = set()
 
@@ -109,6 +122,7 @@ class Batch:
         except Exception as error:
             self._codes.add(report(error, source, debug=self._debug))
             self._left -= 1
+            self.failed += 1
             return False
         return True
 

@@ -85,9 +85,14 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     else:
         check_use(params["model"], options.language, options.task)
     model = load(params, display)
+    began, spoken = time.monotonic(), 0.0
     with model.stream_all([job.source for job in ready], options) as streams:
         for job, stream in zip(ready, streams, strict=True):
-            batch.attempt(job.name, partial(_do, job, stream, options, display))
+            batch.attempt(job.name, partial(_do, job, stream, options, display, alone=len(jobs) == 1))
+            spoken += stream.position
+    if len(jobs) > 1:
+        failed = f"; {batch.failed} of {len(jobs)} failed" if batch.failed else ""
+        display.note(f"{_speed(spoken, time.monotonic() - began)}{failed}")
     if params["timings"]:
         Path(params["timings"]).write_text(json.dumps(model.timings), encoding="utf-8")
     return batch.code
@@ -98,10 +103,10 @@ def note_default_model(display: Display, task: str = "transcribe") -> None:
     from mtasr.models import DEFAULT_MODEL
 
     better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
-    display.note(f"Using the small model {DEFAULT_MODEL!r}; for fewer errors, but slower: --model {better}")
+    display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
 
 
-def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, display: Display) -> None:
+def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, display: Display, *, alone: bool) -> None:
     began = time.monotonic()
     with stream:
         _note_language(job.name, stream, options, display)
@@ -119,11 +124,15 @@ def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, displ
     outputs.write(transcript, job.targets)
     if unprinted is not None:
         raise unprinted
-    seconds, took = transcript.duration, time.monotonic() - began
-    display.note(
-        f"{job.name}: {clock(round(seconds))} of audio in {took:.1f} s ({seconds / took:.1f}x); "
-        f"wrote {', '.join(map(str, job.targets.values()))}"
-    )
+    notes = [] if transcript.text else ["no speech found"]
+    if alone:  # Several are decoded side by side: they took their time together.
+        notes.append(_speed(transcript.duration, time.monotonic() - began))
+    notes.append(f"wrote {', '.join(map(str, job.targets.values()))}")
+    display.note(f"{job.name}: {'; '.join(notes)}")
+
+
+def _speed(seconds: float, took: float) -> str:
+    return f"{clock(round(seconds))} of audio in {took:.1f} s ({seconds / took:.1f}x)"
 
 
 def _note_language(name: str, stream: Transcription, options: DecodingOptions, display: Display) -> None:

@@ -16,6 +16,8 @@ class SampleBuffer:
         self._blocks = blocks
         self._held = np.zeros(0, dtype=np.float32)
         self._start = 0
+        #: What went wrong while reading; an iterator that has failed would look like one at its end.
+        self._failure: Exception | None = None
         #: Samples of the whole stream, known once its end has been read.
         self.total: int | None = None
 
@@ -25,7 +27,13 @@ class SampleBuffer:
             raise ValueError(f"sample {start} has been dropped already; the buffer starts at {self._start}")
         parts, end = [self._held], self._start + len(self._held)
         while self.total is None and end < start + length:
-            block = next(self._blocks, None)
+            if self._failure is not None:
+                raise self._failure
+            try:
+                block = next(self._blocks, None)
+            except Exception as exc:
+                self._failure = exc
+                raise
             if block is None:
                 self.total = end
             else:

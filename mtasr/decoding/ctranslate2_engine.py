@@ -29,6 +29,8 @@ _SEED = 20220921
 _LOG = logging.getLogger(__name__)
 
 _MEMINFO = Path("/proc/meminfo")
+#: Where the limits of a container stand (cgroup v2).
+_LIMITS = Path("/sys/fs/cgroup")
 
 #: What one window of 16 s with a beam of 5 takes, of the size of the model: keys and values of the encoder's output and
 #: of the text so far, in float32. From the shapes: 34 MB for base (75 MB), 460 MB for large-v3 (1,550 MB).
@@ -87,12 +89,24 @@ def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use, in a container its share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        quota, period = map(int, (_LIMITS / "cpu.max").read_text(encoding="ascii").split())
+        cores = min(cores, max(1, math.ceil(quota / period)))
+    return cores
 
 
 def free_memory() -> int:
-    """Bytes that a program may still ask for."""
+    """Bytes that a program may still ask for, in a container of its share."""
+    free = _free_memory_of_machine()
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        most, used = (int((_LIMITS / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        free = min(free, max(0, most - used))
+    return free
+
+
+def _free_memory_of_machine() -> int:
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in _MEMINFO.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

@@ -17,6 +17,24 @@ _FREE_TOKENS, _TOKENS_PER_SECOND = 20, 25
 #: Tokens at the end that are the same as those one period earlier; the longest period looked at.
 _LOOP_TOKENS, _LONGEST_PERIOD = 24, 12
 
+#: What Whisper models write where nobody speaks, from their training on subtitles; without marks at the end.
+_PHANTOMS = frozenset(
+    {
+        "you", "thank you", "thank you very much", "thank you so much", "thanks", "thanks for watching",
+        "thank you for watching", "please subscribe", "bye", "bye-bye", "so", "okay", "the end", "subscribe",
+        "subtitles by the amara.org community", "merci", "merci d'avoir regardé cette vidéo", "sous-titrage st' 501",
+        "sous-titres réalisés par la communauté d'amara.org", "gracias", "gracias por ver el video", "suscríbete",
+        "subtítulos realizados por la comunidad de amara.org", "grazie", "grazie a tutti",
+        "sottotitoli creati dalla comunità amara.org", "vielen dank", "untertitel der amara.org-community",
+        "untertitel im auftrag des zdf für funk, 2017", "obrigado", "legendas pela comunidade amara.org",
+        "продолжение следует", "субтитры сделал dimatorzok", "спасибо за просмотр", "спасибо", "дякую за перегляд",
+        "dziękuję", "ご視聴ありがとうございました", "谢谢观看", "谢谢大家", "請不吝點贊訂閱轉發打賞支持明鏡與點點欄目",
+        "시청해주셔서 감사합니다", "감사합니다",
+    }
+)  # fmt: skip
+#: Above this mean log-probability they are taken for said.
+_CONFIDENT_PHANTOM = -0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
@@ -25,6 +43,8 @@ class Decoded:
     hypothesis: Hypothesis
     compression_ratio: float
     temperature: float
+    #: Whether the text is one that models write where nobody speaks.
+    phantom: bool = False
     #: False when no temperature gave a result that passes the checks, and this is the best of them.
     passed: bool = True
 
@@ -35,22 +55,33 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def is_silence(hypothesis: Hypothesis, options: DecodingOptions) -> bool:
-    """Whether the window holds no speech: likely silent by the no-speech token, and no confident text against it."""
+def is_silence(decoded: Decoded, options: DecodingOptions) -> bool:
+    """Whether the window holds no speech: likely silent by the no-speech token, and no confident text against it.
+
+    What models write where nobody speaks is text against it only if it is more confident than usual.
+    """
+    hypothesis = decoded.hypothesis
     if options.no_speech_threshold is None or hypothesis.no_speech_prob <= options.no_speech_threshold:
         return False
-    return options.logprob_threshold is None or hypothesis.avg_logprob <= options.logprob_threshold
+    if options.logprob_threshold is None or hypothesis.avg_logprob <= options.logprob_threshold:
+        return True
+    return decoded.phantom and hypothesis.avg_logprob <= _CONFIDENT_PHANTOM
 
 
 def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> Decoded:
     """Measure what the checks look at."""
-    ratio = compression_ratio(tokenizer.decode(hypothesis.tokens).strip())
-    return Decoded(hypothesis=hypothesis, compression_ratio=ratio, temperature=temperature)
+    text = tokenizer.decode(hypothesis.tokens).strip()
+    return Decoded(
+        hypothesis=hypothesis,
+        compression_ratio=compression_ratio(text),
+        temperature=temperature,
+        phantom=text.casefold().strip(" .!…。！") in _PHANTOMS,
+    )
 
 
 def passes(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
     """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop."""
-    if is_silence(decoded.hypothesis, options):
+    if is_silence(decoded, options):
         return True
     threshold = options.logprob_threshold
     probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold

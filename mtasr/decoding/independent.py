@@ -16,6 +16,7 @@ from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Encoded, Engine, Hypothesis
 from mtasr.decoding.fallback import Decoded, check, decode_with_fallback, is_silence, passes
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.segments import Piece, all_pieces, timed_segments
 from mtasr.decoding.windows import Window
 from mtasr.decoding.word_times import with_words
@@ -136,8 +137,9 @@ class WindowDecoder:
     def _accept(self, outcome: Outcome, hypothesis: Hypothesis) -> bool:
         decoded, task = check(hypothesis, 0.0, self._engine.tokenizer), outcome.task
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
-        hasty = is_silence(hypothesis, self._options) and task.context < CHUNK_SECONDS
-        if passes(decoded, self._options, task.window.seconds) and not hasty:
+        if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
+            return False
+        if passes(decoded, self._options, task.window.seconds):
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)
@@ -148,7 +150,7 @@ class WindowDecoder:
         decoded, task = outcome.decoded, outcome.task
         if decoded is None:
             return
-        if not is_silence(decoded.hypothesis, self._options):
+        if not is_silence(decoded, self._options):
             window, tokenizer = task.window, self._engine.tokenizer
             pieces = all_pieces(decoded.hypothesis.tokens, tokenizer, window.seconds)
             pieces = [_beside_speech(piece, window) for piece in pieces]
@@ -163,21 +165,22 @@ class WindowDecoder:
                         options=self._options,
                         offset=window.offset,
                         reach=window.seconds,
+                        speech=_stretches(window),
                     )
             outcome.segments = segments
         task.encoded = None
 
 
+def _stretches(window: Window) -> list[Stretch]:
+    """Where somebody speaks, in seconds from the start of the window."""
+    return [
+        ((span.start - window.start) / SAMPLE_RATE, (span.end - window.start) / SAMPLE_RATE) for span in window.speech
+    ]
+
+
 def _beside_speech(piece: Piece, window: Window) -> Piece:
     """Without the silence at its ends. A model's times are often those of the window; speech is known better."""
-    inside = [
-        (start, end)
-        for start, end in (
-            ((span.start - window.start) / SAMPLE_RATE, (span.end - window.start) / SAMPLE_RATE)
-            for span in window.speech
-        )
-        if start < piece.end and end > piece.start
-    ]
+    inside = [(start, end) for start, end in _stretches(window) if start < piece.end and end > piece.start]
     if not inside:
         return piece
     start, end = max(piece.start, inside[0][0]), min(piece.end, inside[-1][1])

@@ -83,7 +83,7 @@ class LongForm:
             self.tokenizer,
             self.options,
         )
-        if is_silence(decoded.hypothesis, self.options):
+        if is_silence(decoded, self.options):
             return [], len(samples)
         offset, seconds = seek / SAMPLE_RATE, len(samples) / SAMPLE_RATE
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import numpy as np
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Encoded, Engine
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.pauses import Stretch, place_words
 from mtasr.decoding.segments import fit_times, milliseconds_between
 from mtasr.features import HOP_LENGTH
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
@@ -33,14 +35,17 @@ def with_words(
     options: DecodingOptions,
     offset: float,
     reach: float,
+    speech: Sequence[Stretch] = (),
 ) -> list[Segment]:
     """The segments of a window with words, each beginning with its first word and ending with its last.
 
-    The window begins `offset` seconds into the file; words lie within the `reach` seconds from there.
+    The window begins `offset` seconds into the file; words lie within the `reach` seconds from there. `speech` tells
+    where somebody speaks, in seconds from the start of the window, as far as that is known.
     """
     frames = round(reach * SAMPLE_RATE) // HOP_LENGTH
     groups = [segment.tokens for segment in segments]
     words = find_word_times(engine, encoded, groups, language=language, options=options, frames=frames)
+    words = _among_pauses(words, speech) if speech else _shorten(words)
     # A segment for which no word was found is a unit of its own, so that nothing overlaps it.
     units = [
         found or (Word(word=segment.text, start=segment.start - offset, end=segment.end - offset, probability=0.0),)
@@ -83,7 +88,7 @@ def find_word_times(
         spoken = [_spoken_part(tokenizer, word) for word in merged]
         result.append(_times(merged, spoken, starts[position:], alignment.token_probs[position:]))
         position += len(text)
-    return _shorten(result)
+    return result
 
 
 def _whole_characters(tokenizer: Tokenizer, groups: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -141,6 +146,11 @@ def _times(
         )
         begin += len(word.tokens)
     return tuple(timed)
+
+
+def _among_pauses(groups: Sequence[tuple[Word, ...]], speech: Sequence[Stretch]) -> list[tuple[Word, ...]]:
+    placed = iter(place_words([word for group in groups for word in group], speech))
+    return [tuple(itertools.islice(placed, len(group))) for group in groups]
 
 
 def _shorten(groups: Sequence[tuple[Word, ...]]) -> list[tuple[Word, ...]]:

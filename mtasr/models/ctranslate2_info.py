@@ -8,7 +8,7 @@ from pathlib import Path
 from mtasr.dimensions import ModelDimensions
 from mtasr.errors import ModelIntegrityError
 from mtasr.models.checkpoints import Precision, checked_dimensions, require
-from mtasr.models.ctranslate2_binary import VERSION, ModelFile, read_contents
+from mtasr.models.ctranslate2_binary import ModelFile, read_contents
 from mtasr.models.settings import GenerationSettings, head_pairs, read_json, token_ids
 from mtasr.tokenizer.vocabulary import read_vocabulary
 
@@ -56,35 +56,74 @@ def dimensions_of(file: ModelFile) -> ModelDimensions:
     return dims
 
 
-def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]:
-    """Dimensions, precision and vocabulary, once vocabulary and settings are known to fit them.
+def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of such a model, by CTranslate2's name."""
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    CTranslate2 checks neither: ids and heads that the model does not have make it read outside its memory. Raises
+    def linear(name: str, *shape: int) -> None:
+        shapes.update({f"{name}/weight": shape, f"{name}/bias": shape[:1]})
+
+    def norm(name: str, width: int) -> None:
+        shapes.update({f"{name}/gamma": (width,), f"{name}/beta": (width,)})
+
+    def block(name: str, width: int) -> None:
+        norm(f"{name}/self_attention/layer_norm", width)
+        linear(f"{name}/self_attention/linear_0", 3 * width, width)
+        linear(f"{name}/self_attention/linear_1", width, width)
+        norm(f"{name}/ffn/layer_norm", width)
+        linear(f"{name}/ffn/linear_0", 4 * width, width)
+        linear(f"{name}/ffn/linear_1", width, 4 * width)
+
+    audio, text = dims.n_audio_state, dims.n_text_state
+    linear("encoder/conv1", audio, dims.n_mels, 3)
+    linear("encoder/conv2", audio, audio, 3)
+    shapes["encoder/position_encodings/encodings"] = (dims.n_audio_ctx, audio)
+    for number in range(dims.n_audio_layer):
+        block(f"encoder/layer_{number}", audio)
+    norm("encoder/layer_norm", audio)
+    shapes["decoder/embeddings/weight"] = (dims.n_vocab, text)
+    shapes["decoder/projection/weight"] = (dims.n_vocab, text)
+    shapes["decoder/position_encodings/encodings"] = (dims.n_text_ctx, text)
+    for number in range(dims.n_text_layer):
+        name = f"decoder/layer_{number}"
+        block(name, text)
+        norm(f"{name}/attention/layer_norm", text)
+        linear(f"{name}/attention/linear_0", text, text)
+        linear(f"{name}/attention/linear_1", 2 * text, audio)
+        linear(f"{name}/attention/linear_2", text, text)
+    norm("decoder/layer_norm", text)
+    return shapes
+
+
+def _shape_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
+    problems = []
+    for name, shape in expected_shapes(dims).items():
+        variable, scale = file.variables.get(name), file.variables.get(f"{name}_scale")
+        if variable is None:
+            if not name.endswith("/bias"):  # CTranslate2 goes without
+                problems.append(f"{name} is missing")
+        elif variable.shape != shape:
+            problems.append(f"{name} has the shape {variable.shape} instead of {shape}")
+        elif scale is not None and scale.shape not in {(), shape[:1]}:
+            problems.append(f"{name}_scale has the shape {scale.shape}")
+    return problems
+
+
+def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]:
+    """Dimensions, precision and vocabulary, once weights, vocabulary and settings are known to fit them.
+
+    CTranslate2 checks none of these: shapes, ids and heads that do not fit make it read outside its memory. Raises
     `ModelIntegrityError` with all that is wrong.
     """
     file = read_contents(folder / "model.bin")
     dims = checked_dimensions(dimensions_of(file), folder)
-    problems = read_settings(folder, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
+    problems = _shape_problems(file, dims)
+    problems += read_settings(folder, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
     tokens = read_vocabulary(folder)
     if len(tokens) != dims.n_vocab:
         problems.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
     require(problems, folder)
     return dims, precision_of(file), tokens
-
-
-def loadable_vocabulary(folder: Path) -> list[str]:
-    """The vocabulary, after `checked_folder`, for whoever only wants to run the model.
-
-    What CTranslate2 alone can read is left to it.
-    """
-    try:
-        with (folder / "model.bin").open("rb") as stream:
-            version = int.from_bytes(stream.read(4), "little")
-    except OSError as exc:
-        raise ModelIntegrityError(f"cannot read {folder / 'model.bin'}: {exc.strerror or exc}") from exc
-    if 0 < version < VERSION:
-        return read_vocabulary(folder)
-    return checked_folder(folder)[2]
 
 
 def precision_of(file: ModelFile) -> Precision:

@@ -2,15 +2,17 @@
 
     <cache>/int8/base@ebe41f70d5b6/       of a model in the cache: under its name there
     <cache>/int8/3f0c5a1d2b7e4c96/        of another folder: a hash of its path
+    <cache>/int8/...-96/                  for processors on which weights must be smaller
         model.bin                         matrices in int8, all else as in the source
         config.json vocabulary.*          links to those of the source, so that they cannot fall behind
         copy.json                         what it was made of, and its size and hash
 
 The matrices are what CTranslate2 makes of the source when it computes in int8, to the bit, unless that is not good for
 this processor (`processor.largest_weight`): then they use less of the range. Convolutions stay as they are, because
-CTranslate2 treats them apart. A copy counts only while its source is what it was made of: for a model in the cache
-the hash in its manifest, for another folder path, size and time of its `model.bin`. There is one copy to a folder, and
-whoever writes a copy removes those whose source is gone. A cache that cannot be written costs the gain alone.
+CTranslate2 treats them apart. A copy counts only while its source is what it was made of: for a model in the cache the
+hash in its manifest, for another folder path, size and time of its `model.bin`. There is one copy to a folder and kind
+of processor, and whoever writes a copy removes those whose source is gone. A cache that cannot be written costs the
+gain.
 """
 
 from __future__ import annotations
@@ -68,6 +70,8 @@ def provide(folder: Path) -> Path | None:
     copy = find(folder)
     if copy is None and processor.largest_weight() != processor.WHOLE_RANGE:
         copy = make(folder, wait=True)
+        if copy is None and _quantizable(folder) is not None:
+            _LOG.warning("%s: no int8 copy could be kept in the cache: slower starts, and more errors", folder)
     return copy
 
 
@@ -94,7 +98,8 @@ def find(folder: Path) -> Path | None:
 
 def _location(folder: Path) -> Path:
     key = folder.name if _in_cache(folder) else hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return _root() / key
+    largest = processor.largest_weight()  # machines that share a cache must not take turns to replace the copy
+    return _root() / (key if largest == processor.WHOLE_RANGE else f"{key}-{largest}")
 
 
 def _root() -> Path:
@@ -159,7 +164,14 @@ def make(folder: Path, wanted: Callable[[], bool] = lambda: True, *, wait: bool 
             return _install(folder, file, source, wanted)
     except _Unwanted:
         _LOG.debug("%s: the int8 copy was not finished before the end", folder)
-    except (OSError, RuntimeError, MemoryError, MtasrError) as exc:  # RuntimeError: no locks on this file system
+    except (
+        OSError,
+        RuntimeError,
+        MemoryError,
+        ValueError,
+        KeyError,
+        MtasrError,
+    ) as exc:  # RuntimeError: no locks on this file system
         _LOG.debug("%s: no int8 copy: %s", folder, exc)
     return None
 

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from speech import SAMPLE_RATE, speak, write_wav
 
 FAKE = str(Path(__file__).with_name("fake_model.py"))
 
@@ -173,3 +175,32 @@ def test_closed_streams_cost_no_file(folder: Path, closed: str) -> None:
     command = f"{sys.executable} {FAKE} transcribe a.wav {closed}"
     assert subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, check=False).returncode == 0
     assert (folder / "a.srt").exists()
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (None, 141)])
+def test_stopping_in_the_middle_of_real_work(tmp_path: Path, number: int | None, code: int) -> None:
+    """The engine's threads are at work then; a process that took them down with it would crash."""
+    sentence = speak("The morning train was late again, so we walked along the river to the old market.")
+    write_wav(tmp_path / "long.wav", np.tile(np.concatenate([sentence, np.zeros(SAMPLE_RATE, np.float32)]), 40))
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mtasr", "transcribe", "long.wav", "--model", "base", "--language", "en"],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        if number is None:
+            process.stdout.close()
+            errors = process.stderr.read()
+            process.wait(timeout=60)
+        else:
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        process.stderr.close()
+        assert process.returncode == code, errors
+        assert "Traceback" not in errors
+        assert "terminate called" not in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["long.wav"]

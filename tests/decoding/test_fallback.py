@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.decoding.engine import Hypothesis
-from mtasr.decoding.fallback import Decoded, check, compression_ratio, decode_with_fallback, ends_in_loop, passes
+from mtasr.decoding.fallback import (
+    Decoded,
+    check,
+    compression_ratio,
+    decode_with_fallback,
+    ends_in_loop,
+    is_silence,
+    passes,
+)
 from mtasr.decoding.options import DecodingOptions
 
 ENGINE = FakeEngine()
@@ -145,3 +153,22 @@ def test_what_was_tried_before_counts_and_is_not_tried_again() -> None:
 
 
 TRIED = [(LOOP, -0.1), (" people", -1.2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "avg_logprob", "no_speech_prob", "silent"),
+    [
+        (" You", -0.98, 0.88, True),
+        (" Thank you.", -0.7, 0.7, True),
+        (" Thank you.", -0.3, 0.9, False),  # said with confidence
+        (" Thank you.", -0.9, 0.4, False),  # somebody speaks
+        (" You know.", -0.9, 0.9, False),  # no phrase of the kind
+        (" You know.", -1.1, 0.9, True),
+    ],
+)
+def test_phantom_phrases_are_the_last_resort(
+    text: str, avg_logprob: float, no_speech_prob: float, silent: bool
+) -> None:
+    tokens = tuple(ENGINE.tokenizer.encode(text))
+    heard = Hypothesis(tokens=tokens, avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
+    assert is_silence(check(heard, 0.0, ENGINE.tokenizer), DecodingOptions()) is silent

@@ -179,3 +179,15 @@ def test_a_piece_keeps_to_speech_and_within_itself(one: float, other: float, spa
         assert kept.end == pytest.approx(min(end, near[-1][1]))
     else:
         assert (kept.start, kept.end) == (pytest.approx(start), pytest.approx(end))
+
+
+def test_text_of_the_full_length_is_not_lost_to_a_hasty_silence() -> None:
+    """A short context that hears silence with a better score must not win over the text that the full length gives."""
+
+    def judge(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        short = heard.frames < 3000
+        return replace(hypothesis, avg_logprob=-1.1 if short else -1.4, no_speech_prob=0.9 if short else 0.1)
+
+    work = decoder(HearingEngine(judge=judge))
+    (outcome,) = work.run([task(3)])
+    assert work.finish(outcome), "the text is kept"

@@ -19,9 +19,10 @@ from mtasr.models import borrowed_vocabulary, embedded
 from mtasr.models.checkpoints import FORMATS, Checkpoint, load_checkpoint, save_checkpoint
 from mtasr.models.ctranslate2_binary import read_contents
 from mtasr.models.ctranslate2_format import quantize
+from mtasr.models.ctranslate2_info import expected_shapes
 from mtasr.models.huggingface_files import merges, read_tokens
 from mtasr.models.names import Format, fused
-from mtasr.models.weights import expected_shapes
+from mtasr.models.weights import expected_shapes as torch_shapes
 from mtasr.tokenizer import Tokenizer
 
 
@@ -87,7 +88,7 @@ def test_quantizing_rows_without_size() -> None:
 
 
 def test_all_names_of_a_model_are_translated() -> None:
-    shapes = expected_shapes(DIMENSIONS["base"])
+    shapes = torch_shapes(DIMENSIONS["base"])
     parts = [part for group in fused(shapes) for part in group.parts if part]
     assert sorted(parts) == sorted(shapes)
 
@@ -182,3 +183,16 @@ class TestOpenaiVocabulary:
             (220, 50257),
         )
         assert len(borrowed_vocabulary.vocabulary_for(tmp_path / "v3.pt", DIMENSIONS["large-v3"])[0]) == 51866
+
+
+@pytest.mark.parametrize("name", ["tiny", "large-v3", "large-v3-turbo"])
+def test_shapes_are_those_of_the_model(name: str) -> None:
+    """What is known without torch, against the tensors of the torch model joined as CTranslate2 joins them."""
+    shapes = torch_shapes(DIMENSIONS[name])
+    joined = {}
+    for group in fused(shapes):
+        first = next(shapes[part] for part in group.parts if part)
+        joined[group.name] = (len(group.parts) * first[0], *first[1:])
+    found = expected_shapes(DIMENSIONS[name])
+    assert found.pop("decoder/projection/weight") == joined["decoder/embeddings/weight"]
+    assert found == joined

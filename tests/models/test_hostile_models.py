@@ -269,7 +269,7 @@ def test_ctranslate2_never_sees_another_vocabulary(ct2: Path, change: Callable[[
 
 def test_ctranslate2_misses_a_tensor(ct2: Path) -> None:
     rewrite(ct2, lambda records: records.pop("decoder/layer_0/ffn/linear_0/weight") and None)
-    transcription_refused(ct2, "cannot load the model")
+    transcription_refused(ct2, "decoder/layer_0/ffn/linear_0/weight is missing")
 
 
 def test_a_vocabulary_nested_without_end(ct2: Path) -> None:
@@ -297,3 +297,25 @@ def test_a_compressed_pt(originals: dict[str, Path], tmp_path: Path) -> None:
         for member in source.infolist():
             target.writestr(member.filename, source.read(member), zipfile.ZIP_DEFLATED)
     refused(tmp_path / "model.pt", "is compressed")
+
+
+def test_ctranslate2_never_sees_a_matrix_of_another_shape(ct2: Path) -> None:
+    """It would compute with what lies behind it in memory."""
+
+    def shrink(records: dict[str, ctranslate2_binary.Record]) -> None:
+        name = "decoder/layer_0/ffn/linear_1/weight"
+        matrix = records[name]
+        rows, columns = matrix.shape
+        data = matrix.data[: len(matrix.data) // columns]
+        records[name] = ctranslate2_binary.Record(name, matrix.dtype, (rows, 1), data)
+
+    rewrite(ct2, shrink)
+    transcription_refused(ct2, "decoder/layer_0/ffn/linear_1/weight has the shape (16, 1) instead of (16, 64)")
+
+
+def test_ctranslate2_never_sees_a_file_of_another_version(ct2: Path) -> None:
+    """What cannot be checked is not run, whatever it says of itself."""
+    data = bytearray((ct2 / "model.bin").read_bytes())
+    data[0] = 5
+    (ct2 / "model.bin").write_bytes(data)
+    transcription_refused(ct2, "version")
