@@ -17,10 +17,13 @@ import numpy.typing as npt
 
 from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
 from mtasr.decoding.buffer import SampleBuffer
+from mtasr.decoding.coverage import coverage
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Task, WindowDecoder
+from mtasr.decoding.language import MOST_WINDOWS, among
 from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_window
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
 from mtasr.decoding.windows import Window, cut_windows
 from mtasr.errors import InputError, ModelError, UsageError
@@ -28,6 +31,7 @@ from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Segment, Transcript
+from mtasr.vad import SpeechTrack
 
 #: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
 Source = str | os.PathLike[str] | BinaryIO | npt.NDArray[np.floating[Any]]
@@ -158,7 +162,7 @@ class Model:
         Windows of different recordings are decoded together, which is much faster for short ones. What is wrong with a
         recording is raised by its own `Transcription` alone. Use it in a `with` block.
         """
-        merged = _merged(options, changes)
+        merged = _resolved(self.engine.tokenizer, _merged(options, changes))
         language = _language(self.engine.tokenizer, merged)
         if merged.condition_on_previous_text:
             alone = self.engine.alone()
@@ -169,27 +173,27 @@ class Model:
         pipeline = Pipeline(self.engine, merged, recordings, self._stopwatch)
         return Transcriptions((Transcription(_Parallel(pipeline, each)) for each in recordings), pipeline.close)
 
-    def detect_language(self, source: Source) -> list[LanguageGuess]:
-        """All languages of the model with their probabilities in the first speech, the most probable first.
+    def detect_language(self, source: Source, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
+        """The languages of the model (or of these alone) with their probabilities, the most probable first.
 
-        Where nobody speaks, the first 30 s are judged.
+        Judged by the first speech, as much of it as makes the language clear; where nobody speaks, by the first 30 s.
         """
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        options, head = DecodingOptions(), [np.zeros(0, np.float32)]
+        options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
+        head = [np.zeros(0, np.float32)]
         with contextlib.closing(_open(source)) as audio:
             blocks = iter(audio)
             while sum(map(len, head)) < WINDOW and (block := next(blocks, None)) is not None:
                 head.append(block)
-            windows = cut_windows(
+            found = cut_windows(
                 itertools.chain(head, blocks), threshold=options.vad_threshold, stopwatch=self._stopwatch
             )
-            window = next(windows, None) or Window(0, np.concatenate(head)[:WINDOW], ())
-        if not len(window.samples):
+            windows = list(itertools.islice(found, MOST_WINDOWS)) or [Window(0, np.concatenate(head)[:WINDOW], ())]
+        if not len(windows[0].samples):
             return []
-        task = Task(window, lambda: "en")
-        WindowDecoder(self.engine, options, self._stopwatch).encode([task])
-        return self.engine.detect_language(task.encoded)
+        tasks = [Task(each, lambda: "en") for each in windows]
+        return WindowDecoder(self.engine, options, self._stopwatch).judge_language(tasks)
 
 
 def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
@@ -198,6 +202,16 @@ def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> Decodin
     except TypeError as exc:
         unknown = sorted(set(changes) - set(DecodingOptions.__dataclass_fields__))
         raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
+
+
+def _resolved(tokenizer: Tokenizer, options: DecodingOptions) -> DecodingOptions:
+    """With languages as codes. Fails for one that the model lacks."""
+    if options.languages is None:
+        return options
+    codes = tuple(dict.fromkeys(map(to_code, options.languages)))
+    for code in codes:
+        tokenizer.sot_sequence(code, options.task)
+    return replace(options, languages=codes)
 
 
 def _language(tokenizer: Tokenizer, options: DecodingOptions) -> str | None:
@@ -220,6 +234,9 @@ class _Work(Protocol):
     @property
     def samples(self) -> int:
         """How many have been read."""
+
+    def speech(self) -> list[Stretch]:
+        """Where somebody speaks in them, in seconds."""
 
     def open(self) -> None:
         """Open the recording now rather than when it is needed. Raises what is wrong with it."""
@@ -248,6 +265,9 @@ class _Parallel:
     @property
     def samples(self) -> int:
         return self._recording.samples
+
+    def speech(self) -> list[Stretch]:
+        return self._recording.speech
 
     def open(self) -> None:
         self._recording.open()
@@ -280,7 +300,8 @@ class _Sequential:
         self._language = language
         self._guesses: list[LanguageGuess] | None = None
         self._first: Encoded | None = None
-        self._buffer = SampleBuffer(self._blocks())
+        self._track = SpeechTrack(options.vad_threshold)
+        self._buffer = SampleBuffer(self._track.follow(self._blocks()))
         self.audio: AudioStream | _Samples | None = None
         self.samples = 0
 
@@ -300,7 +321,7 @@ class _Sequential:
             self._guesses = []
             if len(samples):
                 self._first = encode_window(self._engine, samples)
-                self._guesses = self._engine.detect_language(self._first)
+                self._guesses = among(self._engine.detect_language(self._first), self._options.languages)
         return self._guesses
 
     def language(self) -> str:
@@ -309,7 +330,10 @@ class _Sequential:
 
     def results(self) -> Iterator[WindowResult]:
         language = self.language()
-        yield from LongForm(self._engine, self._buffer, language, self._options, self._first).windows()
+        yield from LongForm(self._engine, self._buffer, language, self._options, self._first, self._track).windows()
+
+    def speech(self) -> list[Stretch]:
+        return self._track.stretches()
 
     def close(self) -> None:
         if self.audio is not None:
@@ -402,6 +426,7 @@ class Transcription:
             language_probability=self.language_probability,
             duration=round(self._work.samples / SAMPLE_RATE, 3),
             segments=tuple(self._segments),
+            coverage=coverage(self._work.speech(), self._segments),
         )
 
     def close(self) -> None:

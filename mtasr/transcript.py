@@ -39,6 +39,25 @@ class Segment:
     no_speech_prob: float
     temperature: float
     words: tuple[Word, ...] | None = None
+    #: Code of the language spoken in it, None where that is not told.
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What voice activity says of a transcript; times in seconds of the file.
+
+    `speech` is how much speech there is, `speech_without_text` where some was not written down, and
+    `text_without_speech` where something was written down and nobody was heard.
+    """
+
+    speech: float
+    speech_without_text: tuple[tuple[float, float], ...] = ()
+    text_without_speech: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.speech_without_text and not self.text_without_speech
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +65,15 @@ class Transcript:
     """The whole result for one recording.
 
     `language` is a code such as "en": the language spoken (also when translating). `language_probability`
-    is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds.
+    is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds. `coverage`
+    compares the text with where somebody speaks.
     """
 
     language: str
     language_probability: float
     duration: float
     segments: tuple[Segment, ...]
+    coverage: Coverage | None = None
 
     @property
     def text(self) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,8 +24,9 @@ from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 
 Float32Array = npt.NDArray[np.float32]
 
-#: Samples of a frame.
+#: Samples of a frame, and in a second.
 FRAME = 512
+_RATE = 16_000
 
 _SHA256 = "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987"
 _CONTEXT = 64
@@ -116,6 +119,34 @@ class VoiceActivity:
             states[index] = hidden
         self._hidden, self._cell = hidden, cell
         return states
+
+
+class SpeechTrack:
+    """Remembers where somebody speaks in a stream of samples that passes through it."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._activity = VoiceActivity()
+        self._probabilities: list[Float32Array] = []
+
+    def follow(self, blocks: Iterable[Float32Array]) -> Iterator[Float32Array]:
+        """The same blocks, each after it has been listened to."""
+        for block in blocks:
+            self._probabilities.append(self._activity.probabilities(block))
+            yield block
+        self._probabilities.append(self._activity.probabilities(np.zeros(0, np.float32), last=True))
+
+    def stretches(self, start: float = 0.0, end: float = math.inf) -> list[tuple[float, float]]:
+        """Speech between two times in seconds, as far as the stream has been read; times count from `start`."""
+        known = np.concatenate([np.zeros(0, np.float32), *self._probabilities])
+        self._probabilities = [known]
+        first = math.floor(start * _RATE / FRAME)
+        last = len(known) if end == math.inf else math.ceil(end * _RATE / FRAME)
+        spans = speech_spans(known[first:last], self._threshold)
+        return [
+            (max(0.0, (first + span.start) * FRAME / _RATE - start), (first + span.end) * FRAME / _RATE - start)
+            for span in spans
+        ]
 
 
 def _convolve(values: Float32Array, weights: tuple[Float32Array, Float32Array], stride: int) -> Float32Array:

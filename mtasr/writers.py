@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from mtasr.transcript import Segment, Transcript, Word
+from mtasr.transcript import Coverage, Segment, Transcript, Word
 
 Writer = Callable[[Transcript, TextIO], None]
 
@@ -122,12 +122,14 @@ def write_tsv(transcript: Transcript, stream: TextIO) -> None:
 
 def write_json(transcript: Transcript, stream: TextIO) -> None:
     """Everything that is known, as JSON with a segment a line; times in seconds. null stands for no finite number."""
-    head = {
+    head: dict[str, Any] = {
         "language": transcript.language,
         "language_probability": _finite(transcript.language_probability),
         "duration": _seconds(transcript.duration),
         "text": transcript.text,
     }
+    if transcript.coverage is not None:
+        head["coverage"] = _coverage(transcript.coverage)
     stream.write("{\n")
     for key, value in head.items():
         stream.write(f"  {_dumps(key)}: {_dumps(value)},\n")
@@ -151,9 +153,19 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "no_speech_prob": _finite(segment.no_speech_prob),
         "temperature": _finite(segment.temperature),
     }
+    if segment.language is not None:
+        fields["language"] = segment.language
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "speech": _seconds(coverage.speech),
+        "speech_without_text": [[_seconds(start), _seconds(end)] for start, end in coverage.speech_without_text],
+        "text_without_speech": [[_seconds(start), _seconds(end)] for start, end in coverage.text_without_speech],
+    }
 
 
 def _word(word: Word) -> dict[str, Any]:

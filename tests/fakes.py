@@ -154,7 +154,7 @@ class HearingEngine:
         with self._lock:
             self.detected.append(encoded)
         codes = ["en", "fr"] if encoded.number % 2 else ["fr", "en"]
-        return [LanguageGuess(codes[0], 0.75), LanguageGuess(codes[1], 0.25)]
+        return [LanguageGuess(codes[0], 0.95), LanguageGuess(codes[1], 0.05)]
 
     def generate(
         self, encoded: Heard, prompt: Sequence[int], options: DecodingOptions, temperature: float

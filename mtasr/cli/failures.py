@@ -113,6 +113,10 @@ class Batch:
             return ExitCode.DONE
         return next(iter(self._codes)) if len(self._codes) == 1 and self._left == 0 else ExitCode.PART_FAILED
 
+    def doubt(self) -> None:
+        """One of them is done, but not to be relied on."""
+        self._codes.add(ExitCode.PART_FAILED)
+
     def attempt(self, source: str, work: Callable[[], None]) -> bool:
         """Do `work`, reporting what goes wrong under the name `source`; tells whether it went well."""
         try:

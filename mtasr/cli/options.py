@@ -203,6 +203,17 @@ class Language(_ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Languages(_ParamType):
+    """Languages by code or English name, between commas, as their codes."""
+
+    name = "languages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(Language().convert(each.strip(), param, ctx) for each in str(value).split(","))
+
+
 class Device(_ParamType):
     """auto, cpu, cuda or cuda:N."""
 
@@ -291,6 +302,14 @@ language_option = _option(
     help="Spoken: code or name.  [default: detect it]",
 )
 
+languages_option = _option(
+    "Language",
+    "--languages",
+    type=NoneOr(Languages()),
+    metavar="LANG,LANG",
+    help="When it is detected: one of these.",
+)
+
 task_option = _option(
     "Language", "--task", type=OneOf("transcribe", "translate"), default=DEFAULTS.task, help="Or write it in English."
 )
@@ -351,6 +370,7 @@ output_options = _all(
     ),
     _switch("Output", "verbose", default=True, help="Print the text as it comes."),
     _option("Output", "--timings", type=click.Path(dir_okay=False), hidden=True, help="Seconds by stage, as JSON."),
+    _switch("Output", "strict", default=False, help="Exit with 6 if speech has no text, or text no speech."),
     quiet_option,
 )
 
@@ -361,6 +381,8 @@ _CONTEXT = "Context and tokens"
 _VOICE = "Voice activity"
 
 decoding_options = _all(
+    languages_option,
+    _field_switch("Language", "multilingual", "The language may change: detect it in every window."),
     _field_switch(_WORDS, "word_timestamps", "Find the times of each word, for JSON."),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
@@ -397,6 +419,7 @@ decoding_options = _all(
     _field_switch(_VOICE, "vad_filter", "Decode only where somebody speaks."),
     _field(_VOICE, "vad_threshold", click.FLOAT, "Speech is what is this probable to be it."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
+    _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
     _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's own long form: slower, one window at a time."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "But not after a try that was more random than this."),
     _field(

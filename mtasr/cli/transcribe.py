@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtasr.cli import failures, outputs
-from mtasr.cli.display import Display, clock
+from mtasr.cli.display import Display, clock, timestamp
 from mtasr.cli.options import (
     Command,
     debug_option,
@@ -29,6 +30,7 @@ from mtasr.errors import OutputError
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
     from mtasr.transcribe import Transcription
+    from mtasr.transcript import Coverage
 
 _SETTINGS = {"show_default": True}
 
@@ -85,10 +87,11 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     else:
         check_use(params["model"], options.language, options.task)
     model = load(params, display)
+    doubt = batch.doubt if params["strict"] else None
     began, spoken = time.monotonic(), 0.0
     with model.stream_all([job.source for job in ready], options) as streams:
         for job, stream in zip(ready, streams, strict=True):
-            batch.attempt(job.name, partial(_do, job, stream, options, display, alone=len(jobs) == 1))
+            batch.attempt(job.name, partial(_do, job, stream, options, display, doubt, alone=len(jobs) == 1))
             spoken += stream.position
     if len(jobs) > 1:
         failed = f"; {batch.failed} of {len(jobs)} failed" if batch.failed else ""
@@ -106,7 +109,16 @@ def note_default_model(display: Display, task: str = "transcribe") -> None:
     display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
 
 
-def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, display: Display, *, alone: bool) -> None:
+def _do(
+    job: outputs.Job,
+    stream: Transcription,
+    options: DecodingOptions,
+    display: Display,
+    doubt: Callable[[], None] | None,
+    *,
+    alone: bool,
+) -> None:
+    """Transcribe one recording and write its files; `doubt` is called if speech and text do not go together."""
     began = time.monotonic()
     with stream:
         _note_language(job.name, stream, options, display)
@@ -122,6 +134,10 @@ def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, displ
             display.note(f"warning: {warning}")
         transcript = stream.transcript()
     outputs.write(transcript, job.targets)
+    if transcript.coverage is not None and not transcript.coverage.complete:
+        display.note(f"warning: {job.name}: {_doubts(transcript.coverage)}")
+        if doubt is not None:
+            doubt()
     if unprinted is not None:
         raise unprinted
     notes = [] if transcript.text else ["no speech found"]
@@ -129,6 +145,24 @@ def _do(job: outputs.Job, stream: Transcription, options: DecodingOptions, displ
         notes.append(_speed(transcript.duration, time.monotonic() - began))
     notes.append(f"wrote {', '.join(map(str, job.targets.values()))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
+
+
+#: Places that a warning names; the JSON has them all.
+_NAMED = 5
+
+
+def _doubts(coverage: Coverage) -> str:
+    """Where text and speech do not go together, on one line."""
+    found = (
+        ("speech without text", coverage.speech_without_text),
+        ("text without speech", coverage.text_without_speech),
+    )
+    return "; ".join(
+        f"{what} at {', '.join(f'{timestamp(start)}-{timestamp(end)}' for start, end in places[:_NAMED])}"
+        + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
+        for what, places in found
+        if places
+    )
 
 
 def _speed(seconds: float, took: float) -> str:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.engine import Encoded, Engine, Hypothesis
+from mtasr.decoding.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.decoding.fallback import Decoded, check, decode_with_fallback, is_silence, passes
+from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, among, combined
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pauses import Stretch
-from mtasr.decoding.segments import Piece, all_pieces, timed_segments
+from mtasr.decoding.prompt import Prompt
+from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, timed_segments
 from mtasr.decoding.windows import Window
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
@@ -31,6 +33,9 @@ _MARGIN = 2.0
 _SHORTEST = 8.0
 #: Lengths are rounded up to this, so that windows of about the same length can be decoded together.
 _STEP = 3.0
+
+#: Seconds of speech after the end of the text that are decoded once more, and that may be the end of its last word.
+_LOST, _LAST_WORD = 1.0, 0.5
 
 
 @dataclass(slots=True)
@@ -55,6 +60,8 @@ class Outcome:
     decoded: Decoded | None = None
     failed: list[Decoded] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    #: What came of the end of the window, where the text had ended before the speech.
+    rest: Outcome | None = None
 
 
 def context_for(seconds: float) -> float:
@@ -68,10 +75,8 @@ class WindowDecoder:
 
     def __init__(self, engine: Engine, options: DecodingOptions, stopwatch: Stopwatch) -> None:
         self._engine, self._options, self._stopwatch = engine, options, stopwatch
-        tokenizer = engine.tokenizer
-        prompt = (options.initial_prompt or "").strip()
-        most = engine.max_length // 2 - 1
-        self._prefix = (tokenizer.sot_prev, *tokenizer.encode(" " + prompt)[-most:]) if prompt else ()
+        self._prompts = Prompt(engine.tokenizer, options, engine.max_length)
+        self._before = self._prompts.before(self._prompts.initial)
 
     def encode(self, tasks: Sequence[Task]) -> None:
         """Fill in what is not encoded yet. The tasks have the same context."""
@@ -91,14 +96,39 @@ class WindowDecoder:
     def run(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Decode tasks of the same context by all means that involve no chance."""
         self.encode(tasks)
+        if self._options.multilingual:
+            for task in tasks:
+                self._follow_language(task)
         outcomes = [Outcome(task) for task in tasks]
         if self._options.temperature[0] == 0:
             for outcome, hypothesis in zip(outcomes, self._search(tasks), strict=True):
                 if not self._accept(outcome, hypothesis):
                     self._again_at_full_length(outcome)
         for outcome in outcomes:
+            self._finish_early_ended(outcome)
             self._write(outcome)
         return outcomes
+
+    def judge_language(self, tasks: Sequence[Task]) -> list[LanguageGuess]:
+        """The language of a recording from its first windows: the first alone, if that one is clear."""
+        judgements: list[tuple[float, list[LanguageGuess]]] = []
+        for task in tasks:
+            guesses = self._guesses(task)
+            if not judgements and guesses[0].probability >= CLEAR:
+                return guesses
+            judgements.append((sum(end - start for start, end in _stretches(task.window)) or SHORTEST, guesses))
+        return combined(judgements)
+
+    def _guesses(self, task: Task) -> list[LanguageGuess]:
+        self.encode([task])
+        with self._stopwatch.measure("language"):
+            return among(self._engine.detect_language(task.encoded), self._options.languages)
+
+    def _follow_language(self, task: Task) -> None:
+        """Take the window to be in the language it is in, if that is clear."""
+        best = self._guesses(task)[0]
+        if best.probability >= CLEAR_CHANGE:
+            task.language = lambda: best.code
 
     def finish(self, outcome: Outcome) -> list[Segment]:
         """The segments of an outcome, after trying the temperatures if they are still to be tried."""
@@ -115,12 +145,43 @@ class WindowDecoder:
             self._write(outcome)
         return outcome.segments
 
+    def _finish_early_ended(self, outcome: Outcome) -> None:
+        """Decode what is left of a window whose text ends well before its speech does.
+
+        Only what passes the checks at once is taken: whatever else may be wrong with it, it is not worth a guess.
+        """
+        rest = self._rest(outcome)
+        if rest is None:
+            return
+        outcome.task.window, after = rest
+        found = Outcome(Task(after, outcome.task.language))
+        self.encode([found.task])
+        if self._accept(found, self._search([found.task])[0]):
+            outcome.rest = found
+            self._write(found)
+
+    def _rest(self, outcome: Outcome) -> tuple[Window, Window] | None:
+        """The window cut where its text ends, if a good deal of speech follows."""
+        decoded, window, tokenizer = outcome.decoded, outcome.task.window, self._engine.tokenizer
+        if decoded is None or self._options.without_timestamps or is_silence(decoded, self._options):
+            return None
+        tokens = decoded.hypothesis.tokens
+        if not tokens or not tokenizer.is_timestamp(tokens[-1]):
+            return None
+        end = all_pieces(tokens, tokenizer, window.seconds)[-1].end
+        left = [(max(start, end), to) for start, to in _stretches(window) if to > end]
+        # What begins with the end of a stretch is the last word still.
+        left = [(start, to) for start, to in left if start > end or to - start > _LAST_WORD]
+        if end <= 0 or sum(to - start for start, to in left) < _LOST:
+            return None
+        return window.split(window.start + round(end * SAMPLE_RATE))
+
     def _prompt(self, task: Task) -> tuple[int, ...]:
         options = self._options
         start = self._engine.tokenizer.sot_sequence(
             task.language(), options.task, timestamps=not options.without_timestamps
         )
-        return (*self._prefix, *start)
+        return (*self._before, *start)
 
     def _search(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         prompts = [self._prompt(task) for task in tasks]
@@ -139,11 +200,20 @@ class WindowDecoder:
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
         if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
             return False
+        if self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens)) and self._is_silent(task):
+            decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=()))
         if passes(decoded, self._options, task.window.seconds):
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)
         return False
+
+    def _is_silent(self, task: Task) -> bool:
+        """Whether the window is silent to a model that is told nothing before it."""
+        start = self._prompt(task)[len(self._before) :]
+        with self._stopwatch.measure("generate"):
+            untold = self._engine.generate(task.encoded, start, self._options, 0.0)
+        return is_silence(check(untold, 0.0, self._engine.tokenizer), self._options)
 
     def _write(self, outcome: Outcome) -> None:
         """Turn the result into segments, and let go of what is not needed for that any longer."""
@@ -154,20 +224,21 @@ class WindowDecoder:
             window, tokenizer = task.window, self._engine.tokenizer
             pieces = all_pieces(decoded.hypothesis.tokens, tokenizer, window.seconds)
             pieces = [_beside_speech(piece, window) for piece in pieces]
-            segments = timed_segments(pieces, decoded, tokenizer, window.offset, window.seconds)
+            language = task.language()
+            segments = timed_segments(pieces, decoded, tokenizer, window.offset, window.seconds, language)
             if self._options.word_timestamps and segments:
                 with self._stopwatch.measure("align"):
                     segments = with_words(
                         segments,
                         self._engine,
                         task.encoded,
-                        language=task.language(),
+                        language=language,
                         options=self._options,
                         offset=window.offset,
                         reach=window.seconds,
                         speech=_stretches(window),
                     )
-            outcome.segments = segments
+            outcome.segments = segments + (outcome.rest.segments if outcome.rest else [])
         task.encoded = None
 
 

@@ -11,11 +11,14 @@ from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Encoded, Engine, Float32Array
 from mtasr.decoding.fallback import Decoded, decode_with_fallback, is_silence
+from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.segments import split_at_timestamps, timed_segments
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
 from mtasr.transcript import Segment
+from mtasr.vad import SpeechTrack
 
 #: Samples of a full window.
 WINDOW = CHUNK_SECONDS * SAMPLE_RATE
@@ -41,7 +44,8 @@ def encode_window(engine: Engine, samples: Float32Array) -> Encoded:
 class LongForm:
     """Decodes one recording. Each window starts where the last complete segment before it ended.
 
-    `first` may hold the encoder output of the window at 0, when detecting the language has made it already.
+    `first` may hold the encoder output of the window at 0, when detecting the language has made it already. `track`
+    tells where somebody speaks in what has been read.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class LongForm:
         language: str,
         options: DecodingOptions,
         first: Encoded | None = None,
+        track: SpeechTrack | None = None,
     ) -> None:
         self.engine = engine
         self.tokenizer = engine.tokenizer
@@ -58,12 +63,10 @@ class LongForm:
         self.language = language
         self.options = options
         self._first = first
+        self._track = track
         self._most_previous = engine.max_length // 2 - 1
-        self._start_tokens = self.tokenizer.sot_sequence(
-            language, options.task, timestamps=not options.without_timestamps
-        )
-        prompt = options.initial_prompt
-        self._previous: list[int] = self.tokenizer.encode(" " + prompt.strip()) if prompt and prompt.strip() else []
+        self._prompts = Prompt(self.tokenizer, options, engine.max_length)
+        self._previous = self._prompts.initial
 
     def windows(self) -> Iterator[WindowResult]:
         """The results of all windows, in file order, each as soon as it is known."""
@@ -77,7 +80,9 @@ class LongForm:
         """Decode one window; returns its segments and the samples to advance."""
         encoded = self._first if seek == 0 and self._first is not None else encode_window(self.engine, samples)
         self._first = None
-        prompt = self._prompt()
+        language = self._language_of(encoded)
+        start = self.tokenizer.sot_sequence(language, self.options.task, timestamps=not self.options.without_timestamps)
+        prompt = (*self._prompts.before(self._previous), *start)
         decoded = decode_with_fallback(
             lambda temperature: self.engine.generate(encoded, prompt, self.options, temperature),
             self.tokenizer,
@@ -87,25 +92,27 @@ class LongForm:
             return [], len(samples)
         offset, seconds = seek / SAMPLE_RATE, len(samples) / SAMPLE_RATE
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)
-        segments = timed_segments(pieces, decoded, self.tokenizer, offset, advance)
+        segments = timed_segments(pieces, decoded, self.tokenizer, offset, advance, language)
         if self.options.word_timestamps and segments:
             segments = with_words(
                 segments,
                 self.engine,
                 encoded,
-                language=self.language,
+                language=language,
                 options=self.options,
                 offset=offset,
                 reach=advance,
+                speech=self._track.stretches(offset, offset + advance) if self._track else (),
             )
         self._remember(segments, decoded)
         return segments, min(round(advance * SAMPLE_RATE), len(samples))
 
-    def _prompt(self) -> tuple[int, ...]:
-        """The decoder's start: as much previous text as half its context takes, then the special tokens."""
-        if not self._previous:
-            return self._start_tokens
-        return (self.tokenizer.sot_prev, *self._previous[-self._most_previous :], *self._start_tokens)
+    def _language_of(self, encoded: Encoded) -> str:
+        """That of the recording, or of the window where it may change and is clear."""
+        if not self.options.multilingual:
+            return self.language
+        best = among(self.engine.detect_language(encoded), self.options.languages)[0]
+        return best.code if best.probability >= CLEAR_CHANGE else self.language
 
     def _remember(self, segments: Sequence[Segment], decoded: Decoded) -> None:
         """Keep the text for the next window's prompt, unless there are doubts about it."""

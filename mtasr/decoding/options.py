@@ -26,6 +26,11 @@ class DecodingOptions:
     #: Code ("fr") or English name ("French"); None detects it.
     language: str | None = None
 
+    #: When it is detected: these only, as codes or English names; None allows all that the model knows.
+    languages: tuple[str, ...] | None = None
+    #: Detect it in every window: for recordings in which it changes.
+    multilingual: bool = False
+
     #: Width of the beam at temperature 0.
     beam_size: int = 5
     #: Samples drawn at temperatures above 0; the one with the best score is kept.
@@ -50,6 +55,8 @@ class DecodingOptions:
 
     #: Text before the recording: names, spelling, style.
     initial_prompt: str | None = None
+    #: Words to expect in every window. They share the room for text before a window with the prompt.
+    hotwords: str | None = None
     #: Whisper's own algorithm: one window of 30 s after the other, each told the text before it. Slower; without it,
     #: windows are cut at pauses and decoded side by side.
     condition_on_previous_text: bool = False
@@ -80,6 +87,9 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         heat = self.temperature
         object.__setattr__(self, "temperature", (heat,) if isinstance(heat, int | float) else tuple(heat))
+        if self.languages is not None:
+            listed = [self.languages] if isinstance(self.languages, str) else self.languages
+            object.__setattr__(self, "languages", tuple(listed))
         if self.task not in ("transcribe", "translate"):
             raise UsageError(f"task is 'transcribe' or 'translate', not {self.task!r}")
         for name, fine, rule in self._rules():
@@ -93,6 +103,17 @@ class DecodingOptions:
     def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
         """Each rule: the option's name, whether its value keeps the rule, and the rule in words."""
         yield "language", lambda: self.language is None or isinstance(self.language, str), "a code or a name"
+        listed = self.languages
+        yield (
+            "languages",
+            lambda: listed is None or (bool(listed) and all(isinstance(each, str) for each in listed)),
+            "one or more codes or names",
+        )
+        yield (
+            "multilingual",
+            lambda: not self.multilingual or self.language is None,
+            "for a language that is not given",
+        )
         yield "beam_size", lambda: isinstance(self.beam_size, int) and self.beam_size >= 1, "a whole number from 1 on"
         yield "best_of", lambda: isinstance(self.best_of, int) and self.best_of >= 1, "a whole number from 1 on"
         yield (
@@ -110,4 +131,6 @@ class DecodingOptions:
         yield "vad_threshold", lambda: 0 < self.vad_threshold < 1, "between 0 and 1"
         prompt = self.initial_prompt
         yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
+        hotwords = self.hotwords
+        yield "hotwords", lambda: hotwords is None or isinstance(hotwords, str), "a text"
         yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"

@@ -14,11 +14,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Outcome, Task, WindowDecoder
+from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.windows import cut_windows
+from mtasr.decoding.pauses import Stretch
+from mtasr.decoding.windows import LONGEST, LONGEST_IN_ONE_LANGUAGE, cut_windows
 from mtasr.stopwatch import Stopwatch
 
 #: Batches that each worker may have waiting; more of them fill better, and hold more samples.
@@ -57,6 +60,8 @@ class Recording:
     error: BaseException | None = None
     #: Samples read so far.
     samples: int = 0
+    #: Where somebody speaks in them, in seconds.
+    speech: list[Stretch] = field(default_factory=list)
     abandoned: bool = False
     #: Whether there has been a window, in which the language is detected then.
     spoke: bool = False
@@ -93,8 +98,8 @@ class _Entry:
 
     recording: Recording
     task: Task | None = None
-    #: Whether the language is detected in this window.
-    detects: bool = False
+    #: The windows in which the language is detected, if that is done together with this one.
+    detects: tuple[Task, ...] = ()
     outcome: Future[Outcome] = field(default_factory=Future)
 
 
@@ -197,15 +202,29 @@ class Pipeline:
             self._blocks(recording, recording.audio),
             threshold=self._options.vad_threshold,
             skip_silence=self._options.vad_filter,
+            longest=LONGEST_IN_ONE_LANGUAGE if self._options.multilingual else LONGEST,
             stopwatch=self._stopwatch,
         )
+        first: list[Task] = []
         for window in windows:
             if recording.abandoned:
-                break
+                return
+            recording.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
             task = Task(window, recording.spoken)
-            detects = recording.language is None and not recording.spoke
-            recording.spoke = True
-            self._put(_Entry(recording, task, detects=detects))
+            if recording.spoke or recording.language is not None:
+                self._put(_Entry(recording, task))
+                continue
+            first.append(task)
+            if len(first) == MOST_WINDOWS:
+                self._put_first(recording, first)
+        if not recording.spoke and first:
+            self._put_first(recording, first)
+
+    def _put_first(self, recording: Recording, tasks: Sequence[Task]) -> None:
+        """The windows that the language is detected in: with the first of them, before the others are decoded."""
+        recording.spoke = True
+        for index, task in enumerate(tasks):
+            self._put(_Entry(recording, task, detects=() if index else tuple(tasks)))
 
     def _blocks(self, recording: Recording, audio: Audio) -> Iterator[Float32Array]:
         blocks = iter(audio)
@@ -296,9 +315,7 @@ class Pipeline:
         guesses = entry.recording.guesses
         if entry.detects and not guesses.done():
             try:
-                self._decoder.encode([task])
-                with self._stopwatch.measure("language"):
-                    guesses.set_result(self._engine.detect_language(task.encoded))
+                guesses.set_result(self._decoder.judge_language(entry.detects))
             except Exception as exc:
                 guesses.set_exception(exc)
                 raise

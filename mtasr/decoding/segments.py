@@ -82,7 +82,12 @@ def milliseconds_between(earliest: float, latest: float) -> int:
 
 
 def timed_segments(
-    pieces: Sequence[Piece], decoded: Decoded, tokenizer: Tokenizer, offset: float, reach: float
+    pieces: Sequence[Piece],
+    decoded: Decoded,
+    tokenizer: Tokenizer,
+    offset: float,
+    reach: float,
+    language: str | None = None,
 ) -> list[Segment]:
     """The segments of a window that begins `offset` seconds into the file, all within the `reach` seconds from there.
 
@@ -104,6 +109,7 @@ def timed_segments(
             compression_ratio=decoded.compression_ratio,
             no_speech_prob=decoded.hypothesis.no_speech_prob,
             temperature=decoded.temperature,
+            language=language,
         )
         for index, ((piece, text), (start, end)) in enumerate(zip(spoken, spans, strict=True))
     ]

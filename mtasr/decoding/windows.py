@@ -20,6 +20,8 @@ _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 
 #: A window ends at a pause before this, if there is one: what is longer costs more to encode and is not more accurate.
 LONGEST = 14.0
+#: The same where the language may change from one sentence to the next.
+LONGEST_IN_ONE_LANGUAGE = 7.0
 #: Speech without any pause is cut where it is least like speech, once it is this long.
 _LONGEST_WITHOUT_PAUSE = 28.0
 #: A window always ends at a pause as long as this, so that long silence is not decoded.
@@ -53,6 +55,13 @@ class Window:
         """Seconds from the start of the file."""
         return self.start / SAMPLE_RATE
 
+    def split(self, sample: int) -> tuple[Window, Window]:
+        """What lies before and after a sample of the file."""
+        place = sample - self.start
+        before = tuple(Span(span.start, min(span.end, sample)) for span in self.speech if span.start < sample)
+        after = tuple(Span(max(span.start, sample), span.end) for span in self.speech if span.end > sample)
+        return Window(self.start, self.samples[:place], before), Window(sample, self.samples[place:], after)
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -64,14 +73,19 @@ class Cut:
 
 
 def cut_windows(
-    blocks: Iterable[Float32Array], *, threshold: float, stopwatch: Stopwatch, skip_silence: bool = True
+    blocks: Iterable[Float32Array],
+    *,
+    threshold: float,
+    stopwatch: Stopwatch,
+    skip_silence: bool = True,
+    longest: float = LONGEST,
 ) -> Iterator[Window]:
     """Windows of a stream of samples, each as soon as its end is known; holds some 30 s of it.
 
     With `skip_silence` the windows are around speech, else they leave nothing out. `threshold` is the probability from
-    which a frame counts as speech.
+    which a frame counts as speech; a window ends at a pause before `longest` seconds, if there is one.
     """
-    activity, cutter = VoiceActivity(), Cutter(threshold, skip_silence=skip_silence)
+    activity, cutter = VoiceActivity(), Cutter(threshold, skip_silence=skip_silence, longest=longest)
     held, first = np.zeros(0, np.float32), 0
 
     def window(cut: Cut) -> Window:
@@ -96,7 +110,8 @@ def cut_windows(
 class Cutter:
     """Decides from speech probabilities where windows begin and end; counts in frames."""
 
-    def __init__(self, threshold: float, *, skip_silence: bool = True) -> None:
+    def __init__(self, threshold: float, *, skip_silence: bool = True, longest: float = LONGEST) -> None:
+        self._longest = longest
         self._threshold = threshold
         self._skip_silence = skip_silence
         #: Whether the last window ended in the middle of speech.
@@ -151,7 +166,7 @@ class Cutter:
         if not spans:
             return None
         begin, known = spans[0].start, len(self._open)
-        chosen = _choose_pause(spans, known, final=final)
+        chosen = _choose_pause(spans, known, self._longest, final=final)
         if chosen is None:
             if final or known - begin < _frames(_LONGEST_WITHOUT_PAUSE):
                 if not final:
@@ -197,9 +212,9 @@ def _frames(seconds: float) -> int:
     return round(seconds * _FRAMES_PER_SECOND)
 
 
-def _choose_pause(spans: Sequence[Span], known: int, *, final: bool) -> int | None:
+def _choose_pause(spans: Sequence[Span], known: int, most: float, *, final: bool) -> int | None:
     """The index of the span that a window from the first one on should end with; None if that is not known yet."""
-    begin, longest = spans[0].start, _frames(LONGEST)
+    begin, longest = spans[0].start, _frames(most)
     best, best_worth = None, -1.0
     for index, span in enumerate(spans):
         if span.end - begin > longest and best is not None:

@@ -17,7 +17,7 @@ from click.testing import Result
 
 from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.options import DecodingOptions
-from mtasr.transcript import Segment, Transcript
+from mtasr.transcript import Coverage, Segment, Transcript
 
 #: Runs the command line in this process: run("transcribe", "a.wav").
 Run = Callable[..., Result]
@@ -44,6 +44,7 @@ class FakeModel:
     errors: dict[str, BaseException] = field(default_factory=dict)
     delay: float = 0.0
     warnings: tuple[str, ...] = ()
+    coverage: Coverage | None = None
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
@@ -95,6 +96,7 @@ class FakeTranscription:
             language_probability=0.75,
             duration=2.0 * len(self._model.texts),
             segments=tuple(segment(number, text) for number, text in enumerate(self._model.texts)),
+            coverage=self._model.coverage,
         )
 
 

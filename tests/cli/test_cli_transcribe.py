@@ -9,6 +9,7 @@ import pytest
 from fake_model import FakeModel, Run
 
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
+from mtasr.transcript import Coverage
 
 
 def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
@@ -229,3 +230,34 @@ def test_names_too_long_are_no_bugs(run: Run, folder: Path) -> None:
 
 def test_an_output_folder_that_is_a_file(run: Run) -> None:
     assert "a.wav: is a file, not a folder" in run("transcribe", "b.mp3", "-o", "a.wav").stderr
+
+
+def test_doubtful_places_are_a_warning_and_with_strict_an_exit_code(run: Run, folder: Path, model: FakeModel) -> None:
+    gaps = tuple((10.0 * number, 10.0 * number + 2.5) for number in range(7))
+    model.coverage = Coverage(speech=60.0, speech_without_text=gaps, text_without_speech=((1.0, 2.0),))
+    result = run("transcribe", "a.wav", "-f", "json")
+    assert result.exit_code == 0
+    (warning,) = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert warning.startswith("warning: a.wav: speech without text at 00:00.000-00:02.500, 00:10.000-00:12.500")
+    assert warning.endswith("00:40.000-00:42.500 and 2 more; text without speech at 00:01.000-00:02.000")
+    written = json.loads((folder / "a.json").read_text())
+    assert written["coverage"]["speech_without_text"] == [list(gap) for gap in gaps]
+    assert run("transcribe", "a.wav", "--strict").exit_code == 6
+    model.coverage = Coverage(speech=60.0)
+    result = run("transcribe", "a.wav", "--strict")
+    assert (result.exit_code, "warning" in result.stderr) == (0, False)
+
+
+def test_languages_to_choose_from(run: Run, model: FakeModel) -> None:
+    assert run("transcribe", "a.wav", "--languages", "en,French", "--multilingual", "True").exit_code == 0
+    options = model.calls[0][1]
+    assert (options.languages, options.multilingual) == (("en", "fr"), True)
+    result = run("transcribe", "a.wav", "--languages", "en,klingon")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mtasr: error: Invalid value for '--languages': unknown language 'klingon'")
+    assert result.stderr.count("\n") == 1
+
+
+def test_silence_is_said(run: Run, model: FakeModel) -> None:
+    model.texts = []
+    assert "a.wav: no speech found; " in run("transcribe", "a.wav").stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_times_are_those_of_the_file_and_of_speech() -> None:
 
 def test_the_prompt_is_given_to_every_window() -> None:
     engine = FakeEngine()
-    engine.script = [engine.says("<|0.00|> the<|1.00|>")] * 2
+    engine.script = [engine.says("<|0.00|> water<|1.00|>")] * 2
     work = decoder(engine, initial_prompt=" the people ", without_timestamps=True)
     work.run([task(2), task(2)])
     tokenizer = engine.tokenizer
@@ -191,3 +192,53 @@ def test_text_of_the_full_length_is_not_lost_to_a_hasty_silence() -> None:
     work = decoder(HearingEngine(judge=judge))
     (outcome,) = work.run([task(3)])
     assert work.finish(outcome), "the text is kept"
+
+
+def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
+    """The model echoes its prompt with confidence; told nothing, it hears silence."""
+
+    @dataclass
+    class Echo(HearingEngine):
+        def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
+            told = prompt[0] == self.tokenizer.sot_prev
+            text = "<|0.00|> people<|2.00|>" if told else "<|0.00|> the<|2.00|>"
+            tokens = self.tokenizer.encoding.encode(text, allowed_special="all")
+            silence = 0.05 if told or not silent else 0.95
+            return Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3 if told else -1.5, no_speech_prob=silence)
+
+    for silent in (True, False):
+        work = decoder(Echo(), hotwords="people")
+        (outcome,) = work.run([task(3)])
+        assert [segment.text for segment in work.finish(outcome)] == ([] if silent else [" people"])
+
+
+def early(seconds: float, ends: float, rest: str = " water") -> list[str]:
+    """The texts of a window of speech, and their times, whose text ends after `ends` seconds."""
+
+    @dataclass
+    class Hasty(HearingEngine):
+        def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
+            text = f"<|0.00|> the day<|{ends:.2f}|>" if len(self.encoded) == 1 else f"<|0.00|>{rest}<|2.00|>"
+            tokens = self.tokenizer.encoding.encode(text, allowed_special="all")
+            return Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3, no_speech_prob=0.05)
+
+    work = decoder(Hasty())
+    samples = round(seconds * SAMPLE_RATE)
+    window = Window(SAMPLE_RATE, np.zeros(samples, np.float32), (Span(SAMPLE_RATE, SAMPLE_RATE + samples),))
+    (outcome,) = work.run([Task(window, lambda: "en")])
+    return [f"{each.text} {each.start:.1f}-{each.end:.1f}" for each in work.finish(outcome)]
+
+
+def test_speech_after_an_early_end_is_decoded_again() -> None:
+    assert early(6.0, 2.0) == [" the day 1.0-3.0", " water 3.0-5.0"]
+    assert early(3.0, 2.5) == [" the day 1.0-3.5"], "half a second is the end of the last word"
+    assert early(6.0, 2.0, rest=" the" * 60) == [" the day 1.0-3.0"], "what fails the checks is not taken"
+
+
+def test_several_languages_are_followed_window_by_window() -> None:
+    engine = HearingEngine(batch_size=2)
+    work = decoder(engine, multilingual=True)
+    first, second = task(3), task(3)
+    first.window.samples[0], second.window.samples[0] = 0.5, 0.25
+    codes = [work.finish(outcome)[0].language for outcome in work.run([first, second])]
+    assert codes == [engine.detect_language(heard)[0].code for heard in engine.encoded]

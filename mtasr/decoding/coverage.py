@@ -1,0 +1,93 @@
+"""What of the speech has no text, and what of the text has no speech: voice activity against the transcript."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mtasr.decoding.pauses import Stretch
+from mtasr.transcript import Coverage, Segment
+
+#: Seconds that the end of a segment and that of speech may be apart.
+_SLACK = 0.3
+#: Speech without text that is interrupted by less than this is one gap, ...
+_JOINED = 0.6
+#: ... which counts if there is as much speech in it: about three words.
+_LEAST = 0.8
+#: A segment whose text is so many times sparser than is usual in the recording has lost some of it, ...
+_SPARSE = 4.0
+#: ... if its speech is as long as this.
+_LONG = 3.0
+
+
+def coverage(speech: Sequence[Stretch], segments: Sequence[Segment]) -> Coverage:
+    """Compare speech (in seconds of the file, ascending) with the segments of a transcript, in file order."""
+    clock = _SpeechClock(speech)
+    sparse = _sparse(clock, segments)
+    covered = [(each.start - _SLACK, each.end + _SLACK) for each in segments if each.id not in sparse]
+    return Coverage(
+        speech=round(clock.between(-math.inf, math.inf), 3),
+        speech_without_text=tuple(_gaps(list(_outside(speech, covered)))),
+        text_without_speech=tuple(
+            (each.start, each.end) for each in segments if not clock.between(each.start - _SLACK, each.end + _SLACK)
+        ),
+    )
+
+
+class _SpeechClock:
+    """Counts seconds of speech alone."""
+
+    def __init__(self, speech: Sequence[Stretch]) -> None:
+        self._times = np.asarray(speech, np.float64).reshape(-1)
+        self._spoken = np.cumsum([0.0, *(np.diff(self._times) * (np.arange(len(self._times) - 1) % 2 == 0))])
+
+    def between(self, start: float, end: float) -> float:
+        if not len(self._times):
+            return 0.0
+        before, after = np.interp([start, end], self._times, self._spoken)
+        return float(after - before)
+
+
+def _sparse(clock: _SpeechClock, segments: Sequence[Segment]) -> set[int]:
+    """Ids of segments with far less text for their speech than the others."""
+    rates = []
+    for segment in segments:
+        seconds = clock.between(segment.start, segment.end)
+        if seconds > 0:
+            rates.append((segment.id, seconds, sum(map(str.isalnum, segment.text)) / seconds))
+    if not rates:
+        return set()
+    usual = statistics.median(rate for _, _, rate in rates)
+    return {number for number, seconds, rate in rates if seconds >= _LONG and rate * _SPARSE < usual}
+
+
+def _outside(speech: Sequence[Stretch], covered: Sequence[Stretch]) -> Iterator[Stretch]:
+    """What of the speech is not covered. Both ascend; what covers may overlap."""
+    waiting = 0
+    for begin, to in speech:
+        while waiting < len(covered) and covered[waiting][1] <= begin:
+            waiting += 1
+        at, place = begin, waiting
+        while place < len(covered) and covered[place][0] < to:
+            if at < covered[place][0]:
+                yield at, covered[place][0]
+            at = max(at, covered[place][1])
+            place += 1
+        if at < to:
+            yield at, to
+
+
+def _gaps(lost: Sequence[Stretch]) -> list[Stretch]:
+    """Neighbours joined, and those with little speech left out."""
+    runs: list[list[Stretch]] = []
+    for stretch in lost:
+        if runs and stretch[0] - runs[-1][-1][1] < _JOINED:
+            runs[-1].append(stretch)
+        else:
+            runs.append([stretch])
+    return [
+        (round(run[0][0], 3), round(run[-1][1], 3)) for run in runs if sum(end - start for start, end in run) >= _LEAST
+    ]
