@@ -64,8 +64,14 @@ class Outcome:
     rest: Outcome | None = None
 
 
-def context_for(seconds: float) -> float:
-    """How many seconds the encoder is shown for a window of so many."""
+def context_for(seconds: float, task: str = "transcribe") -> float:
+    """How many seconds the encoder is shown for a window of so many.
+
+    Translation, which the models do less surely, suffers where they are shown less than they were trained on: on
+    telephone prompts by one point of BLEU (benchmarks/README.md).
+    """
+    if task == "translate":
+        return float(CHUNK_SECONDS)
     longer = max(_SHORTEST, seconds + _MARGIN)
     return min(math.ceil(longer / _STEP) * _STEP, float(CHUNK_SECONDS))
 
@@ -77,6 +83,10 @@ class WindowDecoder:
         self._engine, self._options, self._stopwatch = engine, options, stopwatch
         self._prompts = Prompt(engine.tokenizer, options, engine.max_length)
         self._before = self._prompts.before(self._prompts.initial)
+
+    def task(self, window: Window, language: Callable[[], str]) -> Task:
+        """A window as a task, with the length that is right for these options."""
+        return Task(window, language, context_for(window.seconds, self._options.task))
 
     def encode(self, tasks: Sequence[Task]) -> None:
         """Fill in what is not encoded yet. The tasks have the same context."""
@@ -154,7 +164,7 @@ class WindowDecoder:
         if rest is None:
             return
         outcome.task.window, after = rest
-        found = Outcome(Task(after, outcome.task.language))
+        found = Outcome(self.task(after, outcome.task.language))
         self.encode([found.task])
         if self._accept(found, self._search([found.task])[0]):
             outcome.rest = found

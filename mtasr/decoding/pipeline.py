@@ -21,7 +21,7 @@ from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pauses import Stretch
-from mtasr.decoding.windows import LONGEST, LONGEST_IN_ONE_LANGUAGE, cut_windows
+from mtasr.decoding.windows import cut_windows, longest_for
 from mtasr.stopwatch import Stopwatch
 
 #: Batches that each worker may have waiting; more of them fill better, and hold more samples.
@@ -202,7 +202,7 @@ class Pipeline:
             self._blocks(recording, recording.audio),
             threshold=self._options.vad_threshold,
             skip_silence=self._options.vad_filter,
-            longest=LONGEST_IN_ONE_LANGUAGE if self._options.multilingual else LONGEST,
+            longest=longest_for(self._options),
             stopwatch=self._stopwatch,
         )
         first: list[Task] = []
@@ -210,7 +210,7 @@ class Pipeline:
             if recording.abandoned:
                 return
             recording.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
-            task = Task(window, recording.spoken)
+            task = self._decoder.task(window, recording.spoken)
             if recording.spoke or recording.language is not None:
                 self._put(_Entry(recording, task))
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Float32Array
+from mtasr.decoding.options import DecodingOptions
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import FRAME, Span, VoiceActivity, speech_spans
 
@@ -20,8 +21,10 @@ _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 
 #: A window ends at a pause before this, if there is one: what is longer costs more to encode and is not more accurate.
 LONGEST = 14.0
-#: The same where the language may change from one sentence to the next.
-LONGEST_IN_ONE_LANGUAGE = 7.0
+#: The same where the language may change from one sentence to the next, ...
+_LONGEST_IN_ONE_LANGUAGE = 7.0
+#: ... and for translation, which needs to see more at once, and is given the full length of 30 s anyway.
+_LONGEST_TO_TRANSLATE = 26.0
 #: Speech without any pause is cut where it is least like speech, once it is this long.
 _LONGEST_WITHOUT_PAUSE = 28.0
 #: A window always ends at a pause as long as this, so that long silence is not decoded.
@@ -36,6 +39,13 @@ _MARGIN = 0.5
 _DECIDE_EVERY = 25
 #: A remainder of speech below this is left alone: no word fits in.
 _SHORTEST = 0.1
+
+
+def longest_for(options: DecodingOptions) -> float:
+    """Seconds before which a window should end."""
+    if options.multilingual:
+        return _LONGEST_IN_ONE_LANGUAGE
+    return LONGEST if options.task == "transcribe" else _LONGEST_TO_TRANSLATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.independent import Outcome, Task, WindowDecoder, _beside_speech, context_for
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.segments import Piece
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Window, longest_for
 from mtasr.errors import UsageError
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import Span
@@ -242,3 +242,11 @@ def test_several_languages_are_followed_window_by_window() -> None:
     first.window.samples[0], second.window.samples[0] = 0.5, 0.25
     codes = [work.finish(outcome)[0].language for outcome in work.run([first, second])]
     assert codes == [engine.detect_language(heard)[0].code for heard in engine.encoded]
+
+
+def test_translation_is_shown_the_full_length() -> None:
+    engine = HearingEngine()
+    work = decoder(engine, task="translate")
+    work.run([work.task(window(3), lambda: "fr")])
+    assert [heard.frames for heard in engine.encoded] == [3000]
+    assert longest_for(DecodingOptions(task="translate")) > longest_for(DecodingOptions())
