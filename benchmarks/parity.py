@@ -31,6 +31,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.rules import TimestampRules, rules_for
 from mtasr.decoding.search import Found, log_probabilities
 from mtasr.decoding.torch_engine import TorchEngine
-from mtasr.models import DEFAULT_MODEL, resolve
+from mtasr.models import DEFAULT_MODEL, int8_copy, resolve
 from mtasr.models.checkpoints import load_checkpoint
 from mtasr.models.parity import compare
 from mtasr.transcribe import load_model
@@ -245,7 +246,13 @@ class Comparison:
         self.source = load_checkpoint(self.folder) if with_torch else None
         self.largest_encoder = self.largest_logits = 0.0
         self.engines: dict[str, Engine] = {
-            name: CTranslate2Engine(self.folder, device="cpu", compute_type=name, threads=threads)
+            name: CTranslate2Engine(
+                self.folder,
+                device="cpu",
+                compute_type=name,
+                threads=threads,
+                int8_copy=partial(int8_copy.provide, self.folder),
+            )
             for name in ("float32", "int8")
         }
         if with_torch:

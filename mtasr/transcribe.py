@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
 from mtasr.decoding.buffer import SampleBuffer
+from mtasr.decoding.clips import Clips
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Task, WindowDecoder
@@ -311,9 +312,11 @@ class _Sequential:
 
     def _blocks(self) -> Iterator[Float32Array]:
         self.open()
+        clips = Clips(self._options.clip_timestamps)
         for block in self.audio or ():
+            masked = clips.mask(block, self.samples)
             self.samples += len(block)
-            yield block
+            yield masked
 
     def guesses(self) -> list[LanguageGuess] | None:
         if self._language is None and self._guesses is None:

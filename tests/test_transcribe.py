@@ -264,3 +264,14 @@ def test_a_name_too_long_for_a_file_is_its_own_error(monkeypatch: pytest.MonkeyP
     assert streams[0].transcript().segments
     with pytest.raises(InputError):
         streams[1].transcript()
+
+
+def test_clips_alone_are_transcribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+    transcript = Model(HearingEngine()).transcribe(said(2, 2, 2), clip_timestamps=(7, 10.5))
+    assert [(segment.start, segment.end) for segment in transcript] == [
+        (pytest.approx(8, abs=0.1), pytest.approx(10, abs=0.1))
+    ]
+    assert transcript.duration == 15.0
+    assert transcript.coverage
+    assert transcript.coverage.complete

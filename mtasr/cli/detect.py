@@ -10,7 +10,17 @@ import click
 
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options import Command, Count, Option, debug_option, files_argument, load, model_options, quiet_option
+from mtasr.cli.options import (
+    Command,
+    Count,
+    Option,
+    debug_option,
+    files_argument,
+    languages_option,
+    load,
+    model_options,
+    quiet_option,
+)
 from mtasr.cli.outputs import name_of
 from mtasr.cli.transcribe import note_default_model
 
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     default=3,
     help="How many languages to show.",
 )
+@languages_option
 @quiet_option
 @model_options
 @debug_option
@@ -52,12 +63,12 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
         note_default_model(display)
     model = load(params, display)
     for file in ready:
-        batch.attempt(name_of(file), partial(_show, file, model, params["top"]))
+        batch.attempt(name_of(file), partial(_show, file, model, params["languages"], params["top"]))
     return batch.code
 
 
-def _show(file: str, model: Model, top: int) -> None:
-    guesses = model.detect_language(file)[:top]
+def _show(file: str, model: Model, languages: tuple[str, ...] | None, top: int) -> None:
+    guesses = model.detect_language(file, languages)[:top]
     if not sys.stdout.isatty():
         name = failures.printable(file)
         for guess in guesses:

@@ -214,6 +214,20 @@ class Languages(_ParamType):
         return tuple(Language().convert(each.strip(), param, ctx) for each in str(value).split(","))
 
 
+class Seconds(_ParamType):
+    """Times in seconds between commas."""
+
+    name = "times"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a list of seconds such as 10,25.5,60,90.", param, ctx)
+
+
 class Device(_ParamType):
     """auto, cpu, cuda or cuda:N."""
 
@@ -416,6 +430,15 @@ decoding_options = _all(
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
     _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
+    _field(
+        _VOICE,
+        "clip_timestamps",
+        Seconds(),
+        "Only from START to END seconds, ...",
+        metavar="START,END,...",
+        default="",
+        show_default=False,
+    ),
     _field_switch(_VOICE, "vad_filter", "Decode only where somebody speaks."),
     _field(_VOICE, "vad_threshold", click.FLOAT, "Speech is what is this probable to be it."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),

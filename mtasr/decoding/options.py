@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class DecodingOptions:
     #: Forget the previous text after a window that needed a temperature above this.
     prompt_reset_on_temperature: float = 0.5
 
+    #: Seconds: start, end, start, end, ... of what is decoded, the end of the recording if the last end is missing.
+    clip_timestamps: tuple[float, ...] = ()
     #: Decode only where somebody speaks; False decodes all of the recording. Without previous text only.
     vad_filter: bool = True
     #: The probability of speech from which a moment counts as speech.
@@ -129,6 +132,12 @@ class DecodingOptions:
         silence = self.no_speech_threshold
         yield "no_speech_threshold", lambda: silence is None or 0 <= silence <= 1, "between 0 and 1"
         yield "vad_threshold", lambda: 0 < self.vad_threshold < 1, "between 0 and 1"
+        clips = self.clip_timestamps
+        yield (
+            "clip_timestamps",
+            lambda: all(0 <= before < after for before, after in itertools.pairwise((*clips, math.inf))),
+            "times in seconds, each later than the one before",
+        )
         prompt = self.initial_prompt
         yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
         hotwords = self.hotwords

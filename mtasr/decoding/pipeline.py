@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.clips import Clips
 from mtasr.decoding.engine import Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Outcome, Task, WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS
@@ -111,6 +112,7 @@ class Pipeline:
     ) -> None:
         self._engine, self._options, self._recordings = engine, options, recordings
         self._stopwatch = stopwatch
+        self._clips = Clips(options.clip_timestamps)
         self._decoder = WindowDecoder(engine, options, stopwatch)
         self._most_ahead = _BATCHES_AHEAD * engine.batch_size * engine.workers
         # All that follows is guarded by this condition.
@@ -233,8 +235,9 @@ class Pipeline:
                 block = next(blocks, None)
             if block is None:
                 return
+            masked = self._clips.mask(block, recording.samples)
             recording.samples += len(block)
-            yield block
+            yield masked
 
     def _put(self, entry: _Entry) -> None:
         """Add to what waits, when there is room."""

@@ -58,10 +58,11 @@ class FakeModel:
         self.calls += [(source, options) for source in sources]
         yield [FakeTranscription(self, source) for source in sources]
 
-    def detect_language(self, source: str) -> list[LanguageGuess]:
+    def detect_language(self, source: str, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
         if source in self.errors:
             raise self.errors[source]
-        return [LanguageGuess("fr", 0.75), LanguageGuess("haw", 0.2), LanguageGuess("en", 0.05)]
+        guesses = [LanguageGuess("fr", 0.75), LanguageGuess("haw", 0.2), LanguageGuess("en", 0.05)]
+        return [guess for guess in guesses if not languages or guess.code in languages]
 
 
 class FakeTranscription:

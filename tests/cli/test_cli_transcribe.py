@@ -261,3 +261,16 @@ def test_languages_to_choose_from(run: Run, model: FakeModel) -> None:
 def test_silence_is_said(run: Run, model: FakeModel) -> None:
     model.texts = []
     assert "a.wav: no speech found; " in run("transcribe", "a.wav").stderr
+
+
+def test_detect_one_of_some_languages(run: Run) -> None:
+    result = run("detect-language", "a.wav", "--languages", "en,Hawaiian")
+    assert [line.split("\t")[1] for line in result.stdout.splitlines()] == ["haw", "en"]
+
+
+def test_clips(run: Run, model: FakeModel) -> None:
+    assert run("transcribe", "a.wav", "--clip_timestamps", "1.5,3,10").exit_code == 0
+    assert run("transcribe", "a.wav").exit_code == 0
+    assert [options.clip_timestamps for _, options in model.calls] == [(1.5, 3.0, 10.0), ()]
+    for wrong in ("3,1", "-1,2", "a,b", "nan"):
+        assert run("transcribe", "a.wav", f"--clip-timestamps={wrong}").exit_code == 2
