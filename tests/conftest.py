@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from tiny_model import make_tiny_model
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, which the programs they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, so that a red run always speaks of the change that it tests. To look for new
 # failures: `pytest --hypothesis-profile explore`, and pin what it finds with @example.
