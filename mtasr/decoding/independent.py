@@ -171,9 +171,14 @@ class WindowDecoder:
             self._write(found)
 
     def _rest(self, outcome: Outcome) -> tuple[Window, Window] | None:
-        """The window cut where its text ends, if a good deal of speech follows."""
+        """The window cut where its text ends, if a good deal of speech follows.
+
+        Times of translations do not tell where the speech ended that they translate.
+        """
         decoded, window, tokenizer = outcome.decoded, outcome.task.window, self._engine.tokenizer
-        if decoded is None or self._options.without_timestamps or is_silence(decoded, self._options):
+        if decoded is None or self._options.without_timestamps or self._options.task == "translate":
+            return None
+        if is_silence(decoded, self._options):
             return None
         tokens = decoded.hypothesis.tokens
         if not tokens or not tokenizer.is_timestamp(tokens[-1]):

@@ -212,7 +212,7 @@ def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
         assert [segment.text for segment in work.finish(outcome)] == ([] if silent else [" people"])
 
 
-def early(seconds: float, ends: float, rest: str = " water") -> list[str]:
+def early(seconds: float, ends: float, rest: str = " water", **options: object) -> list[str]:
     """The texts of a window of speech, and their times, whose text ends after `ends` seconds."""
 
     @dataclass
@@ -222,7 +222,7 @@ def early(seconds: float, ends: float, rest: str = " water") -> list[str]:
             tokens = self.tokenizer.encoding.encode(text, allowed_special="all")
             return Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3, no_speech_prob=0.05)
 
-    work = decoder(Hasty())
+    work = decoder(Hasty(), **options)
     samples = round(seconds * SAMPLE_RATE)
     window = Window(SAMPLE_RATE, np.zeros(samples, np.float32), (Span(SAMPLE_RATE, SAMPLE_RATE + samples),))
     (outcome,) = work.run([Task(window, lambda: "en")])
@@ -232,6 +232,7 @@ def early(seconds: float, ends: float, rest: str = " water") -> list[str]:
 def test_speech_after_an_early_end_is_decoded_again() -> None:
     assert early(6.0, 2.0) == [" the day 1.0-3.0", " water 3.0-5.0"]
     assert early(3.0, 2.5) == [" the day 1.0-3.5"], "half a second is the end of the last word"
+    assert early(6.0, 2.0, task="translate") == [" the day 1.0-3.0"], "times of translations do not tell"
     assert early(6.0, 2.0, rest=" the" * 60) == [" the day 1.0-3.0"], "what fails the checks is not taken"
 
 
