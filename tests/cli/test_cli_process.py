@@ -184,7 +184,7 @@ def test_stopping_in_the_middle_of_real_work(tmp_path: Path, number: int | None,
     """The engine's threads are at work then; a process that took them down with it would crash."""
     sentence = speak("The morning train was late again, so we walked along the river to the old market.")
     write_wav(tmp_path / "long.wav", np.tile(np.concatenate([sentence, np.zeros(SAMPLE_RATE, np.float32)]), 40))
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "mtasr", "transcribe", "long.wav", "--model", "base", "--language", "en"],
             cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
