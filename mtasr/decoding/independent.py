@@ -67,8 +67,8 @@ class Outcome:
 def context_for(seconds: float, task: str = "transcribe") -> float:
     """How many seconds the encoder is shown for a window of so many.
 
-    Translation, which the models do less surely, suffers where they are shown less than they were trained on: on
-    telephone prompts by one point of BLEU (benchmarks/README.md).
+    Translation, which the models do less surely, is shown what they were trained on. What that gains is not settled:
+    single runs differ by as much (benchmarks/README.md).
     """
     if task == "translate":
         return float(CHUNK_SECONDS)
