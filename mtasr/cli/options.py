@@ -214,20 +214,6 @@ class Languages(_ParamType):
         return tuple(Language().convert(each.strip(), param, ctx) for each in str(value).split(","))
 
 
-class Seconds(_ParamType):
-    """Times in seconds between commas."""
-
-    name = "times"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in str(value).split(",") if part.strip())
-        except ValueError:
-            self.fail(f"{value!r} is not a list of seconds such as 10,25.5,60,90.", param, ctx)
-
-
 class Device(_ParamType):
     """auto, cpu, cuda or cuda:N."""
 
@@ -240,18 +226,24 @@ class Device(_ParamType):
         return device
 
 
-class TokenIds(_ParamType):
-    """Token ids between commas; -1 stands for the model's own list, nothing for none."""
+class Numbers(_ParamType):
+    """Numbers between commas, nothing for none; `example` is what an error calls a list of them."""
 
-    name = "ids"
+    def __init__(self, name: str, kind: type[int] | type[float], example: str) -> None:
+        self.name, self.kind, self.example = name, kind, example
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(",") if part.strip())
+            return tuple(self.kind(part) for part in str(value).split(",") if part.strip())
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as -1 or 50257,50362.", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.example}.", param, ctx)
+
+
+#: -1 stands for the model's own list.
+TOKEN_IDS = Numbers("ids", int, "numbers such as -1 or 50257,50362")
+SECONDS = Numbers("times", float, "seconds such as 10,25.5,60,90")
 
 
 # --- the options, by group ------------------------------------------------------------------------------------------
@@ -433,7 +425,7 @@ decoding_options = _all(
     _field(
         _VOICE,
         "clip_timestamps",
-        Seconds(),
+        SECONDS,
         "Only from START to END seconds, ...",
         metavar="START,END,...",
         default="",
@@ -448,7 +440,7 @@ decoding_options = _all(
     _field(
         _CONTEXT,
         "suppress_tokens",
-        NoneOr(TokenIds(), ()),
+        NoneOr(TOKEN_IDS, ()),
         "Never write them; -1: non-speech signs.",
         default=",".join(map(str, DEFAULTS.suppress_tokens)),
     ),

@@ -215,13 +215,16 @@ class WindowDecoder:
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
         if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
             return False
-        if self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens)) and self._is_silent(task):
+        if self._before and self._echoes(hypothesis) and self._is_silent(task):
             decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=()))
         if passes(decoded, self._options, task.window.seconds):
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)
         return False
+
+    def _echoes(self, hypothesis: Hypothesis) -> bool:
+        return self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens))
 
     def _is_silent(self, task: Task) -> bool:
         """Whether the window is silent to a model that is told nothing before it."""
