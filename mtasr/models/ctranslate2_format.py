@@ -19,7 +19,7 @@ from mtasr.models import weights
 from mtasr.models.checkpoints import Checkpoint, Precision, checked_dimensions, require
 from mtasr.models.ctranslate2_binary import ModelFile, Record, Variable
 from mtasr.models.ctranslate2_documents import write_documents
-from mtasr.models.ctranslate2_info import dimensions_of, precision_of, read_settings
+from mtasr.models.ctranslate2_info import dimensions_of, expected_shapes, precision_of, read_settings
 from mtasr.models.names import FusedTensor, fused
 from mtasr.models.settings import default_alignment_heads
 from mtasr.tokenizer.vocabulary import read_vocabulary
@@ -56,17 +56,16 @@ def load(folder: Path, /) -> Checkpoint:
     file = binary.read_contents(folder / "model.bin")
     dims = checked_dimensions(dimensions_of(file), folder)
     layout = fused(weights.expected_shapes(dims))
-    _check(file, dims, layout)
+    _check(file, dims)
     tensors = {name: tensor for group in layout for name, tensor in _split(file, group)}
     settings = read_settings(folder, default_alignment_heads(dims.n_text_layer, dims.n_text_head))
     model = weights.build(dims, tensors, folder)
     return Checkpoint(model, read_vocabulary(folder), settings, precision_of(file))
 
 
-def _check(file: ModelFile, dims: ModelDimensions, layout: Sequence[FusedTensor]) -> None:
+def _check(file: ModelFile, dims: ModelDimensions) -> None:
     """Raise one error for everything in the file that is not as it must be."""
-    shapes = weights.expected_shapes(dims)
-    expected = {group.name: _fused_shape(group, shapes) for group in layout}
+    expected = {name: shape for name, shape in expected_shapes(dims).items() if name != _PROJECTION}
     found = {}
     problems = []
     for name, variable in file.variables.items():
@@ -112,11 +111,6 @@ def _same(file: ModelFile, name: str, other: str) -> bool:
     if one is None or two is None or one == two:
         return True
     return (one.dtype, one.shape) == (two.dtype, two.shape) and file.read(one) == file.read(two)
-
-
-def _fused_shape(group: FusedTensor, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    first = next(shapes[part] for part in group.parts if part)
-    return (len(group.parts) * first[0], *first[1:])
 
 
 def _split(file: ModelFile, group: FusedTensor) -> Iterator[tuple[str, Tensor]]:
