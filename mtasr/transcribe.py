@@ -31,7 +31,7 @@ from mtasr.errors import InputError, ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
-from mtasr.transcript import Segment, Transcript
+from mtasr.transcript import Alternatives, Segment, Transcript
 from mtasr.vad import SpeechTrack
 
 #: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
@@ -166,13 +166,14 @@ class Model:
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
         language = _language(self.engine.tokenizer, merged)
         if merged.condition_on_previous_text:
-            alone = self.engine.alone()
-            return Transcriptions(Transcription(_Sequential(alone, source, language, merged)) for source in sources)
+            return Transcriptions(
+                Transcription(_Sequential(self.engine, source, language, merged), merged) for source in sources
+            )
         recordings = [
             Recording(partial(_open, source), quick=_opens_at_once(source), language=language) for source in sources
         ]
         pipeline = Pipeline(self.engine, merged, recordings, self._stopwatch)
-        return Transcriptions((Transcription(_Parallel(pipeline, each)) for each in recordings), pipeline.close)
+        return Transcriptions((Transcription(_Parallel(pipeline, each), merged) for each in recordings), pipeline.close)
 
     def detect_language(self, source: Source, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
         """The languages of the model (or of these alone) with their probabilities, the most probable first.
@@ -332,8 +333,8 @@ class _Sequential:
         return self._language or (guesses[0].code if guesses else "en")
 
     def results(self) -> Iterator[WindowResult]:
-        language = self.language()
-        yield from LongForm(self._engine, self._buffer, language, self._options, self._first, self._track).windows()
+        language, engine = self.language(), self._engine.sampler(self._options.seed)
+        yield from LongForm(engine, self._buffer, language, self._options, self._first, self._track).windows()
 
     def speech(self) -> list[Stretch]:
         return self._track.stretches()
@@ -349,10 +350,12 @@ class Transcription:
     `position` is how far the file is decoded, in seconds.
     """
 
-    def __init__(self, work: _Work) -> None:
+    def __init__(self, work: _Work, options: DecodingOptions) -> None:
         self.position = 0.0
-        self._work = work
+        self._work, self._options = work, options
         self._segments: list[Segment] = []
+        self._translation: list[Segment] = []
+        self._alternatives: list[Alternatives] = []
         self._pending = self._decode()
         self._closed = False
         self._failure: BaseException | None = None
@@ -409,10 +412,10 @@ class Transcription:
     def _decode(self) -> Iterator[Segment]:
         for result in self._work.results():
             self.position = result.position
-            for segment in result.segments:
-                self._segments.append(replace(segment, id=len(self._segments)))
-            for segment in self._segments[len(self._segments) - len(result.segments) :]:
-                yield segment
+            self._alternatives.extend(result.alternatives)
+            for kept, new in ((self._translation, result.translation), (self._segments, result.segments)):
+                kept.extend(replace(segment, id=number) for number, segment in enumerate(new, start=len(kept)))
+            yield from self._segments[len(self._segments) - len(result.segments) :]
             self._require_open()
         self._require_open()
 
@@ -424,12 +427,20 @@ class Transcription:
         """Decode what is left and return the whole. Raises `ValueError` if it was closed before the end."""
         for _ in self:
             pass
+        whole = self._transcript_of(self._segments)
+        if self._options.n_best > 1:
+            whole = replace(whole, alternatives=tuple(self._alternatives))
+        if self._options.also_translate:
+            whole = replace(whole, translation=self._transcript_of(self._translation))
+        return whole
+
+    def _transcript_of(self, segments: Sequence[Segment]) -> Transcript:
         return Transcript(
             language=self.language,
             language_probability=self.language_probability,
             duration=round(self._work.samples / SAMPLE_RATE, 3),
-            segments=tuple(self._segments),
-            coverage=coverage(self._work.speech(), self._segments),
+            segments=tuple(segments),
+            coverage=coverage(self._work.speech(), segments),
         )
 
     def close(self) -> None:

@@ -44,6 +44,26 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One way to write down a window, and its mean log-probability per token (natural logarithm)."""
+
+    text: str
+    avg_logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternatives:
+    """The most probable readings of the window from `start` to `end` seconds, the one in the transcript first.
+
+    They differ in their text: those that differ in time stamps alone are told once.
+    """
+
+    start: float
+    end: float
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """What voice activity says of a transcript; times in seconds of the file.
 
@@ -66,7 +86,8 @@ class Transcript:
 
     `language` is a code such as "en": the language spoken (also when translating). `language_probability`
     is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds. `coverage`
-    compares the text with where somebody speaks.
+    compares the text with where somebody speaks. `alternatives`, a window each, are there if they were asked for, and
+    so is `translation`, the same recording in English.
     """
 
     language: str
@@ -74,6 +95,8 @@ class Transcript:
     duration: float
     segments: tuple[Segment, ...]
     coverage: Coverage | None = None
+    alternatives: tuple[Alternatives, ...] | None = None
+    translation: Transcript | None = None
 
     @property
     def text(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from mtasr.transcript import Coverage, Segment, Transcript, Word
+from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
 Writer = Callable[[Transcript, TextIO], None]
 
@@ -133,6 +133,9 @@ def write_json(transcript: Transcript, stream: TextIO) -> None:
     stream.write("{\n")
     for key, value in head.items():
         stream.write(f"  {_dumps(key)}: {_dumps(value)},\n")
+    if transcript.alternatives is not None:
+        windows = ",\n".join(f"    {_dumps(_alternatives(each))}" for each in transcript.alternatives)
+        stream.write(f'  "alternatives": [\n{windows}\n  ],\n' if windows else '  "alternatives": [],\n')
     segments = ",\n".join(f"    {_dumps(_segment(segment))}" for segment in transcript)
     stream.write(f'  "segments": [\n{segments}\n  ]\n}}\n' if segments else '  "segments": []\n}\n')
 
@@ -158,6 +161,16 @@ def _segment(segment: Segment) -> dict[str, Any]:
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
+
+
+def _alternatives(alternatives: Alternatives) -> dict[str, Any]:
+    return {
+        "start": _seconds(alternatives.start),
+        "end": _seconds(alternatives.end),
+        "readings": [
+            {"text": reading.text, "avg_logprob": _finite(reading.avg_logprob)} for reading in alternatives.readings
+        ],
+    }
 
 
 def _coverage(coverage: Coverage) -> dict[str, Any]:

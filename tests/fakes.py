@@ -44,7 +44,7 @@ class FakeEngine:
     workers = 1
     batch_size = 1
 
-    def alone(self) -> FakeEngine:
+    def sampler(self, seed: int) -> FakeEngine:
         return self
 
     def encode_batch(self, features: Sequence[Float32Array]) -> list[int]:
@@ -131,7 +131,7 @@ class HearingEngine:
         self.tokenizer = FakeEngine().tokenizer
         self._lock = threading.Lock()
 
-    def alone(self) -> HearingEngine:
+    def sampler(self, seed: int) -> HearingEngine:
         return self
 
     def _wait(self) -> None:

@@ -275,3 +275,31 @@ def test_clips_alone_are_transcribed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert transcript.duration == 15.0
     assert transcript.coverage
     assert transcript.coverage.complete
+
+
+def test_a_translation_is_a_transcript_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+    model = Model(HearingEngine(workers=2))
+    transcript = model.transcribe(said(2, 3, 2), also_translate=True, language="fr")
+    translation = transcript.translation
+    assert translation is not None
+    assert [segment.id for segment in translation] == list(range(len(transcript.segments)))
+    assert [(each.start, each.end) for each in translation] == [(each.start, each.end) for each in transcript]
+    assert translation.duration == transcript.duration
+    assert model.transcribe(said(2), language="fr").translation is None
+
+
+@pytest.mark.parametrize("previous_text", [True, False])
+def test_what_is_drawn_for_a_recording_does_not_depend_on_those_before(
+    tiny_models: dict[str, Path], previous_text: bool
+) -> None:
+    model = mtasr.load_model(tiny_models["multilingual"], device="cpu", threads=2)
+    # A random model passes no check, so every window is sampled.
+    changes = {"language": "en", "temperature": (0.5,), "best_of": 1, "vad_filter": False, "no_speech_threshold": None}
+    sounds = [np.random.default_rng(seed).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32) for seed in range(3)]
+    with model.stream_all(sounds, **changes, condition_on_previous_text=previous_text) as streams:  # type: ignore[arg-type]
+        together = [stream.transcript() for stream in streams]
+    alone = [model.transcribe(each, **changes, condition_on_previous_text=previous_text) for each in sounds]
+    assert together == alone
+    other = model.transcribe(sounds[0], **changes, condition_on_previous_text=previous_text, seed=1)
+    assert other.text != alone[0].text

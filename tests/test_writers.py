@@ -6,13 +6,14 @@ import html
 import io
 import json
 import math
+from dataclasses import replace
 
 import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.transcript import Segment, Transcript, Word
+from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Word
 from mtasr.writers import WRITERS, cues
 
 
@@ -160,6 +161,16 @@ def test_json() -> None:
         "words": [{"word": " héllo", "start": 0.1, "end": 0.3, "probability": 0.9}],
     }
     assert second["id"] == 1
+    readings = (Reading(text="héllo", avg_logprob=-0.5), Reading(text="hallo", avg_logprob=-math.inf))
+    told = replace(result, alternatives=(Alternatives(start=0.0, end=3.0, readings=readings),))
+    assert json.loads(written(told, "json"))["alternatives"] == [
+        {
+            "start": 0,
+            "end": 3,
+            "readings": [{"text": "héllo", "avg_logprob": -0.5}, {"text": "hallo", "avg_logprob": None}],
+        }
+    ]
+    assert json.loads(written(replace(result, alternatives=()), "json"))["alternatives"] == []
     assert "words" not in second
     assert json.loads(written(transcript(), "json"))["segments"] == []
 

@@ -316,8 +316,18 @@ languages_option = _option(
     help="When it is detected: one of these.",
 )
 
-task_option = _option(
-    "Language", "--task", type=OneOf("transcribe", "translate"), default=DEFAULTS.task, help="Or write it in English."
+_BOTH = "transcribe,translate"
+
+task_options = _all(
+    _option(
+        "Language",
+        "--task",
+        type=OneOf("transcribe", "translate", _BOTH),
+        default=DEFAULTS.task,
+        metavar="TASK",
+        help="Or translate, which is into English, or both: transcribe,translate.",
+    ),
+    _field_switch("Language", "also_translate", "Write FILE.en.srt in English as well."),
 )
 
 model_options = _all(
@@ -402,6 +412,7 @@ decoding_options = _all(
     _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide scores by length to this power."),
     _field(_SEARCH, "repetition_penalty", click.FLOAT, "Above 1: avoid words already used."),
     _field(_SEARCH, "no_repeat_ngram_size", click.INT, "No run of N tokens twice; 0: allow."),
+    _field(_SEARCH, "n_best", click.INT, "Readings of each window to tell, in JSON."),
     _field(
         _CHECKS,
         "temperature",
@@ -419,6 +430,7 @@ decoding_options = _all(
         help="More for each further try; None: one try.",
     ),
     _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples above temperature 0."),
+    _field(_CHECKS, "seed", click.INT, "The same seed draws the same samples."),
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
     _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
@@ -434,6 +446,7 @@ decoding_options = _all(
     _field_switch(_VOICE, "vad_filter", "Decode only where somebody speaks."),
     _field(_VOICE, "vad_threshold", click.FLOAT, "Speech is what is this probable to be it."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
+    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "What the first window begins with."),
     _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
     _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's own long form: slower, one window at a time."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "But not after a try that was more random than this."),
@@ -463,6 +476,8 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
     names = {field.name for field in dataclasses.fields(DecodingOptions)}
     given = {name: value for name, value in params.items() if name in names}
     given["temperature"] = temperatures(params["temperature"], params["temperature_increment"])
+    if given["task"] == _BOTH:
+        given |= {"task": "transcribe", "also_translate": True}
     return DecodingOptions(**given)
 
 

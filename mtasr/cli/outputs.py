@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtasr.errors import OutputError, UsageError
@@ -22,10 +22,16 @@ class Job:
 
     source: str
     targets: dict[str, Path]
+    #: The same of its translation, if that is wanted too.
+    translations: dict[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return name_of(self.source)
+
+    @property
+    def files(self) -> list[Path]:
+        return [*self.targets.values(), *self.translations.values()]
 
 
 def name_of(source: str) -> str:
@@ -33,16 +39,22 @@ def name_of(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def plan(sources: Sequence[str], directory: Path, formats: Iterable[str]) -> list[Job]:
-    """The work to do, nothing written yet.
+def plan(sources: Sequence[str], directory: Path, formats: Iterable[str], *, translated: bool = False) -> list[Job]:
+    """The work to do, nothing written yet. `a.wav` becomes `a.srt`, and with `translated` also `a.en.srt`.
 
     Raises `UsageError` when two inputs would become the same file, or an output would replace an input.
     """
     chosen = list(WRITERS) if "all" in formats else list(dict.fromkeys(formats))
-    jobs = [Job(source, {form: directory / f"{_stem(source)}.{form}" for form in chosen}) for source in sources]
+
+    def targets(name: str) -> dict[str, Path]:
+        return {form: directory / f"{name}.{form}" for form in chosen}
+
+    jobs = [
+        Job(source, targets(_stem(source)), targets(f"{_stem(source)}.en") if translated else {}) for source in sources
+    ]
     _refuse_collisions(jobs)
     for job in jobs:
-        for target in job.targets.values():
+        for target in job.files:
             _refuse_overwriting_input(target, sources)
     return jobs
 
@@ -54,7 +66,7 @@ def _stem(source: str) -> str:
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     owners: dict[Path, str] = {}
     for job in jobs:
-        for target in job.targets.values():
+        for target in job.files:
             if owners.get(target) == job.name:
                 raise UsageError(f"{job.name} is given twice")
             if target in owners:

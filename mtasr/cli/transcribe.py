@@ -22,7 +22,7 @@ from mtasr.cli.options import (
     load,
     model_options,
     output_options,
-    task_option,
+    task_options,
     to_decoding_options,
 )
 from mtasr.errors import OutputError
@@ -39,7 +39,7 @@ _SETTINGS = {"show_default": True}
 @files_argument
 @output_options
 @language_option
-@task_option
+@task_options
 @model_options
 @decoding_options
 @debug_option
@@ -75,17 +75,18 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
 
     options = to_decoding_options(params)
     directory = Path(params["directory"])
-    jobs = outputs.plan(params["files"], directory, params["formats"])
+    jobs = outputs.plan(params["files"], directory, params["formats"], translated=options.also_translate)
     batch = failures.Batch(len(jobs), debug=ctx.meta.get(failures.DEBUG, False))
     ready = [job for job in jobs if batch.attempt(job.name, partial(check_input, job.source))]
     if not ready:
         return batch.code
     outputs.prepare(directory)
     display = Display(quiet=params["quiet"], text=params["verbose"])
+    task = "translate" if options.also_translate else options.task
     if params["model"] is None:
-        note_default_model(display, options.task)
+        note_default_model(display, task)
     else:
-        check_use(params["model"], options.language, options.task)
+        check_use(params["model"], options.language, task)
     model = load(params, display)
     doubt = batch.doubt if params["strict"] else None
     began, spoken = time.monotonic(), 0.0
@@ -134,6 +135,8 @@ def _do(
             display.note(f"warning: {warning}")
         transcript = stream.transcript()
     outputs.write(transcript, job.targets)
+    if transcript.translation is not None:
+        outputs.write(transcript.translation, job.translations)
     if transcript.coverage is not None and not transcript.coverage.complete:
         display.note(f"warning: {job.name}: {_doubts(transcript.coverage)}")
         if doubt is not None:
@@ -143,7 +146,7 @@ def _do(
     notes = [] if transcript.text else ["no speech found"]
     if alone:  # Several are decoded side by side: they took their time together.
         notes.append(_speed(transcript.duration, time.monotonic() - began))
-    notes.append(f"wrote {', '.join(map(str, job.targets.values()))}")
+    notes.append(f"wrote {', '.join(map(str, job.files))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
 
 

@@ -23,9 +23,6 @@ from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 #: What each device does best, the first that it supports.
 _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("int8_float16", "int8_float32", "float16", "float32")}
 
-#: CTranslate2 seeds each worker thread when it first draws, so this makes sampling repeatable from run to run.
-_SEED = 20220921
-
 _LOG = logging.getLogger(__name__)
 
 _MEMINFO = Path("/proc/meminfo")
@@ -190,8 +187,9 @@ class CTranslate2Engine:
         self.max_length = 448
         self._tokens, self._int8_copy = tokens, int8_copy
         self._asked = (threads, workers, batch_size)
-        self._alone: CTranslate2Engine | None = None
-        self._alone_lock = threading.Lock()
+        self._sampler: CTranslate2Engine | None = None
+        self._sampler_lock = threading.Lock()
+        self._seed, self._has_drawn = 0, False
         self.device, index = choose_device(device, device_index)
         try:
             self._load(folder, index, compute_type)
@@ -214,7 +212,6 @@ class CTranslate2Engine:
         else:
             self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
         self._device_index = device_index
-        ctranslate2.set_random_seed(_SEED)
         with _explained(f"{folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
         copy = self._int8_copy() if (self.device, self.compute_type) == ("cpu", "int8") else None
@@ -235,24 +232,34 @@ class CTranslate2Engine:
                 inter_threads=self.workers,
                 intra_threads=max(1, self._threads // self.workers),
             )
-        self.folder = folder
+        self.folder, self._has_drawn = folder, False
 
-    def alone(self) -> CTranslate2Engine:
-        """Itself with one worker; else the model loaded once more, at the first call, which may take a while."""
-        if self.workers == 1:
-            return self
-        with self._alone_lock:
-            if self._alone is None:
-                self._alone = CTranslate2Engine(
-                    self.folder,
-                    device=self.device,
-                    device_index=self._device_index,
-                    compute_type=self.compute_type,
-                    threads=min(self._threads, _MOST_THREADS_ALONE),
-                    workers=1,
-                    tokens=self._tokens,
-                )
-            return self._alone
+    def sampler(self, seed: int) -> CTranslate2Engine:
+        """Itself with one worker, else the model loaded once more.
+
+        A thread of CTranslate2 is seeded when it first draws, and not again: so a model that has drawn is loaded anew.
+        On CUDA, where there may be no room for that, it goes on with the numbers it has.
+        """
+        with self._sampler_lock:
+            if self.workers == 1:
+                sampler = self
+            else:
+                sampler = self._sampler = self._sampler or self._with_one_worker()
+            if sampler._has_drawn and self.device == "cpu":
+                sampler._read(self.folder, self._device_index)
+            sampler._seed = seed
+            return sampler
+
+    def _with_one_worker(self) -> CTranslate2Engine:
+        return CTranslate2Engine(
+            self.folder,
+            device=self.device,
+            device_index=self._device_index,
+            compute_type=self.compute_type,
+            threads=min(self._threads, _MOST_THREADS_ALONE),
+            workers=1,
+            tokens=self._tokens,
+        )
 
     @property
     def n_mels(self) -> int:
@@ -294,6 +301,8 @@ class CTranslate2Engine:
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
     ) -> list[Hypothesis]:
         if temperature > 0:
+            ctranslate2.set_random_seed(self._seed)
+            self._has_drawn = True
             search = {
                 "beam_size": 1,
                 "num_hypotheses": options.best_of,
@@ -301,7 +310,11 @@ class CTranslate2Engine:
                 "sampling_temperature": temperature,
             }
         else:
-            search = {"beam_size": options.beam_size, "patience": options.patience}
+            search = {
+                "beam_size": options.beam_size,
+                "num_hypotheses": options.n_best,
+                "patience": options.patience,
+            }
         self.tokenizer.check_ids(options.suppress_tokens)
         with self._working():
             results = self._model.generate(
@@ -318,7 +331,8 @@ class CTranslate2Engine:
                 suppress_blank=options.suppress_blank,
                 suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
             )
-        return [_hypothesis(result, options.length_penalty) for result in results]
+        begun = len(self.tokenizer.text_in(prompts[0]))
+        return [_hypothesis(result, options, begun) for result in results]
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         with self._working():
@@ -336,13 +350,23 @@ def _stacked(encoded: Sequence[Encoded]) -> ctranslate2.StorageView:
     return ctranslate2.StorageView.from_array(np.stack(encoded))
 
 
-def _hypothesis(result: ctranslate2.models.WhisperGenerationResult, length_penalty: float) -> Hypothesis:
-    tokens = result.sequences_ids[0]
-    # The score is a sum divided by length ** length_penalty; the mean counts the end of text as a token too.
-    # No text at all has no score.
-    total = result.scores[0] * len(tokens) ** length_penalty if tokens else -math.inf
+def _hypothesis(result: ctranslate2.models.WhisperGenerationResult, options: DecodingOptions, begun: int) -> Hypothesis:
+    found = [
+        (tuple(tokens), _mean_logprob(score, len(tokens), begun, options.length_penalty))
+        for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
+    ]
+    tokens, avg_logprob = found[0]
     return Hypothesis(
-        tokens=tuple(tokens),
-        avg_logprob=float(total / (len(tokens) + 1)),
+        tokens=tokens,
+        avg_logprob=avg_logprob,
         no_speech_prob=float(result.no_speech_prob),
+        others=tuple(found[1 : options.n_best]),
     )
+
+
+def _mean_logprob(score: float, length: int, begun: int, length_penalty: float) -> float:
+    """From CTranslate2's score, a sum divided by length ** length_penalty; the mean counts the end of text as a token.
+
+    It does not count tokens that were given. No text at all has no score.
+    """
+    return score * length**length_penalty / (length - begun + 1) if length else -math.inf

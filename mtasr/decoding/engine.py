@@ -30,6 +30,8 @@ class Hypothesis:
     #: Sum of log-probabilities over tokens and end of text, divided by their number.
     avg_logprob: float
     no_speech_prob: float
+    #: The next most probable, as tokens and their mean log-probability, if `DecodingOptions.n_best` asks for them.
+    others: tuple[tuple[tuple[int, ...], float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,11 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """How many windows to give to one call of `generate_batch`."""
 
-    def alone(self) -> Engine:
-        """The same model for one call at a time, with the whole machine for it, and one sequence of random numbers."""
+    def sampler(self, seed: int) -> Engine:
+        """The same model for one call at a time, with the whole machine for it; its random numbers begin with `seed`.
+
+        Asking again ends the use of the one before.
+        """
 
     def encode(self, features: Float32Array) -> Encoded:
         """Encode log-mel features of shape (n_mels, frames), frames <= 3000 and even."""
@@ -91,7 +96,10 @@ class Engine(Protocol):
     def generate(
         self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
     ) -> Hypothesis:
-        """Decode one window: beam search at temperature 0, the best of several samples above."""
+        """Decode one window: beam search at temperature 0, the best of several samples above.
+
+        What the prompt has after the start of transcript is what the text begins with, and the hypothesis with it.
+        """
 
     def generate_batch(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float

@@ -13,18 +13,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.cues import in_cues_of
 from mtasr.decoding.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.decoding.fallback import Decoded, check, decode_with_fallback, is_silence, passes
 from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, among, combined
+from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.options import Task as TaskName
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.prompt import Prompt
-from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, timed_segments
+from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
 from mtasr.decoding.windows import Window
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
 from mtasr.stopwatch import Stopwatch
-from mtasr.transcript import Segment
+from mtasr.transcript import Alternatives, Segment
 
 #: Silence that the encoder is shown after a window: with less the models, trained on 30 s, start to loop. Figures in
 #: benchmarks/README.md.
@@ -40,16 +43,18 @@ _LOST, _LAST_WORD = 1.0, 0.5
 
 @dataclass(slots=True)
 class Task:
-    """A window to decode. `language` may wait until it is known."""
+    """A window to decode. `language` may wait until it is known; `first` says that the recording begins with it."""
 
     window: Window
     language: Callable[[], str]
+    task: TaskName = "transcribe"
+    first: bool = False
     #: Seconds that the encoder is shown.
     context: float = 0.0
     encoded: Encoded | None = None
 
     def __post_init__(self) -> None:
-        self.context = self.context or context_for(self.window.seconds)
+        self.context = self.context or context_for(self.window.seconds, self.task)
 
 
 @dataclass(slots=True)
@@ -60,11 +65,14 @@ class Outcome:
     decoded: Decoded | None = None
     failed: list[Decoded] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    alternatives: list[Alternatives] = field(default_factory=list)
+    #: What came of translating it, where both are asked for.
+    translated: Outcome | None = None
     #: What came of the end of the window, where the text had ended before the speech.
     rest: Outcome | None = None
 
 
-def context_for(seconds: float, task: str = "transcribe") -> float:
+def context_for(seconds: float, task: TaskName = "transcribe") -> float:
     """How many seconds the encoder is shown for a window of so many.
 
     Translation, which the models do less surely, is shown what they were trained on. What that gains is not settled:
@@ -84,9 +92,11 @@ class WindowDecoder:
         self._prompts = Prompt(engine.tokenizer, options, engine.max_length)
         self._before = self._prompts.before(self._prompts.initial)
 
-    def task(self, window: Window, language: Callable[[], str]) -> Task:
-        """A window as a task, with the length that is right for these options."""
-        return Task(window, language, context_for(window.seconds, self._options.task))
+    def task(self, window: Window, language: Callable[[], str], *, first: bool = False) -> Task:
+        """A window as a task, with the length that is right for these options; `first` in its recording."""
+        options = self._options
+        context = context_for(window.seconds, "translate" if options.also_translate else options.task)
+        return Task(window, language, options.task, first, context)
 
     def encode(self, tasks: Sequence[Task]) -> None:
         """Fill in what is not encoded yet. The tasks have the same context."""
@@ -110,14 +120,25 @@ class WindowDecoder:
             for task in tasks:
                 self._follow_language(task)
         outcomes = [Outcome(task) for task in tasks]
-        if self._options.temperature[0] == 0:
-            for outcome, hypothesis in zip(outcomes, self._search(tasks), strict=True):
-                if not self._accept(outcome, hypothesis):
-                    self._again_at_full_length(outcome)
+        self._try(outcomes)
+        if self._options.also_translate:
+            for outcome in outcomes:
+                if outcome.task.language() != "en":
+                    outcome.translated = Outcome(replace(outcome.task, task="translate", first=False))
+            self._try([outcome.translated for outcome in outcomes if outcome.translated is not None])
         for outcome in outcomes:
             self._finish_early_ended(outcome)
             self._write(outcome)
+            if outcome.translated is not None:
+                self._write(outcome.translated)
         return outcomes
+
+    def _try(self, outcomes: Sequence[Outcome]) -> None:
+        """What the beam search finds, and at the full length if that fails the checks."""
+        if self._options.temperature[0] == 0:
+            for outcome, hypothesis in zip(outcomes, self._search([each.task for each in outcomes]), strict=True):
+                if not self._accept(outcome, hypothesis):
+                    self._again_at_full_length(outcome)
 
     def judge_language(self, tasks: Sequence[Task]) -> list[LanguageGuess]:
         """The language of a recording from its first windows: the first alone, if that one is clear."""
@@ -140,20 +161,31 @@ class WindowDecoder:
         if best.probability >= CLEAR_CHANGE:
             task.language = lambda: best.code
 
-    def finish(self, outcome: Outcome) -> list[Segment]:
-        """The segments of an outcome, after trying the temperatures if they are still to be tried."""
+    def finish(self, outcome: Outcome, sampler: Callable[[], Engine]) -> WindowResult:
+        """What has become of a window, after trying the temperatures if they are still to be tried."""
+        self._draw(outcome, sampler)
+        segments, window = outcome.segments, (outcome.rest or outcome).task.window
+        translation: Sequence[Segment] = ()
+        if self._options.also_translate and segments:  # What is silent to one is to the other.
+            translation = segments
+            if outcome.translated is not None:
+                self._draw(outcome.translated, sampler)
+                translation = in_cues_of(segments, outcome.translated.segments)
+        return WindowResult(
+            tuple(segments), window.offset + window.seconds, tuple(outcome.alternatives), tuple(translation)
+        )
+
+    def _draw(self, outcome: Outcome, sampler: Callable[[], Engine]) -> None:
         if outcome.decoded is None:
-            alone, task = self._engine.alone(), outcome.task
-            prompt = self._prompt(task)
+            task, prompt, drawer = outcome.task, self._prompt(outcome.task), sampler()
             outcome.decoded = decode_with_fallback(
-                lambda temperature: alone.generate(task.encoded, prompt, self._options, temperature),
+                lambda temperature: drawer.generate(task.encoded, prompt, self._options, temperature),
                 self._engine.tokenizer,
                 self._options,
                 seconds=task.window.seconds,
                 tried=outcome.failed,
             )
             self._write(outcome)
-        return outcome.segments
 
     def _finish_early_ended(self, outcome: Outcome) -> None:
         """Decode what is left of a window whose text ends well before its speech does.
@@ -176,7 +208,7 @@ class WindowDecoder:
         Times of translations do not tell where the speech ended that they translate.
         """
         decoded, window, tokenizer = outcome.decoded, outcome.task.window, self._engine.tokenizer
-        if decoded is None or self._options.without_timestamps or self._options.task == "translate":
+        if decoded is None or self._options.without_timestamps or outcome.task.task == "translate":
             return None
         if is_silence(decoded, self._options):
             return None
@@ -192,16 +224,29 @@ class WindowDecoder:
         return window.split(window.start + round(end * SAMPLE_RATE))
 
     def _prompt(self, task: Task) -> tuple[int, ...]:
-        options = self._options
-        start = self._engine.tokenizer.sot_sequence(
-            task.language(), options.task, timestamps=not options.without_timestamps
-        )
+        start = self._start(task)
+        if task.first and self._prompts.prefix:
+            begin = () if self._options.without_timestamps else (self._engine.tokenizer.timestamp_begin,)
+            start = (*start, *begin, *self._prompts.prefix)
         return (*self._before, *start)
+
+    def _start(self, task: Task) -> tuple[int, ...]:
+        return self._engine.tokenizer.sot_sequence(
+            task.language(), task.task, timestamps=not self._options.without_timestamps
+        )
 
     def _search(self, tasks: Sequence[Task]) -> list[Hypothesis]:
         prompts = [self._prompt(task) for task in tasks]
-        with self._stopwatch.measure("generate"):
-            return self._engine.generate_batch([task.encoded for task in tasks], prompts, self._options, 0.0)
+        found: dict[int, Hypothesis] = {}
+        for length in dict.fromkeys(map(len, prompts)):  # The first window of a recording may have a longer one.
+            alike = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+            encoded = [tasks[place].encoded for place in alike]
+            with self._stopwatch.measure("generate"):
+                hypotheses = self._engine.generate_batch(
+                    encoded, [prompts[place] for place in alike], self._options, 0.0
+                )
+            found |= zip(alike, hypotheses, strict=True)
+        return [found[place] for place in range(len(tasks))]
 
     def _again_at_full_length(self, outcome: Outcome) -> None:
         task = outcome.task
@@ -215,8 +260,8 @@ class WindowDecoder:
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
         if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
             return False
-        if self._before and self._echoes(hypothesis) and self._is_silent(task):
-            decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=()))
+        if self._prompts.given and self._echoes(hypothesis) and self._is_silent(task):
+            decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=(), others=()))
         if passes(decoded, self._options, task.window.seconds):
             outcome.decoded = decoded
             return True
@@ -227,10 +272,9 @@ class WindowDecoder:
         return self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens))
 
     def _is_silent(self, task: Task) -> bool:
-        """Whether the window is silent to a model that is told nothing before it."""
-        start = self._prompt(task)[len(self._before) :]
+        """Whether the window is silent to a model that is told nothing."""
         with self._stopwatch.measure("generate"):
-            untold = self._engine.generate(task.encoded, start, self._options, 0.0)
+            untold = self._engine.generate(task.encoded, self._start(task), self._options, 0.0)
         return is_silence(check(untold, 0.0, self._engine.tokenizer), self._options)
 
     def _write(self, outcome: Outcome) -> None:
@@ -242,7 +286,7 @@ class WindowDecoder:
             window, tokenizer = task.window, self._engine.tokenizer
             pieces = all_pieces(decoded.hypothesis.tokens, tokenizer, window.seconds)
             pieces = [_beside_speech(piece, window) for piece in pieces]
-            language = task.language()
+            language, options = task.language(), replace(self._options, task=task.task, also_translate=False)
             segments = timed_segments(pieces, decoded, tokenizer, window.offset, window.seconds, language)
             if self._options.word_timestamps and segments:
                 with self._stopwatch.measure("align"):
@@ -251,13 +295,20 @@ class WindowDecoder:
                         self._engine,
                         task.encoded,
                         language=language,
-                        options=self._options,
+                        options=options,
                         offset=window.offset,
                         reach=window.seconds,
                         speech=_stretches(window),
                     )
             outcome.segments = segments + (outcome.rest.segments if outcome.rest else [])
+            if segments and options.n_best > 1:
+                outcome.alternatives = [self._alternatives(decoded.hypothesis, window)]
+                outcome.alternatives += outcome.rest.alternatives if outcome.rest else []
         task.encoded = None
+
+    def _alternatives(self, hypothesis: Hypothesis, window: Window) -> Alternatives:
+        readings = readings_of(hypothesis, self._engine.tokenizer.decode)
+        return Alternatives(start=window.offset, end=window.offset + window.seconds, readings=readings)
 
 
 def _stretches(window: Window) -> list[Stretch]:

@@ -9,15 +9,15 @@ import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.buffer import SampleBuffer
-from mtasr.decoding.engine import Encoded, Engine, Float32Array
+from mtasr.decoding.engine import Encoded, Engine, Float32Array, Hypothesis
 from mtasr.decoding.fallback import Decoded, decode_with_fallback, is_silence
 from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.prompt import Prompt
-from mtasr.decoding.segments import split_at_timestamps, timed_segments
+from mtasr.decoding.segments import readings_of, split_at_timestamps, timed_segments
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
-from mtasr.transcript import Segment
+from mtasr.transcript import Alternatives, Segment
 from mtasr.vad import SpeechTrack
 
 #: Samples of a full window.
@@ -29,10 +29,15 @@ _SHORTEST_WINDOW = SAMPLE_RATE // 10
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """The segments of one window, and how far into the file everything is now decoded, in seconds."""
+    """The segments of one window, and how far into the file everything is now decoded, in seconds.
+
+    Other readings of it and the segments of its translation, if they were asked for.
+    """
 
     segments: tuple[Segment, ...]
     position: float
+    alternatives: tuple[Alternatives, ...] = ()
+    translation: tuple[Segment, ...] = ()
 
 
 def encode_window(engine: Engine, samples: Float32Array) -> Encoded:
@@ -72,16 +77,19 @@ class LongForm:
         """The results of all windows, in file order, each as soon as it is known."""
         seek = 0
         while len(samples := self.buffer.window(seek, WINDOW)) >= _SHORTEST_WINDOW:
-            segments, advance = self._window(samples, seek)
+            segments, advance, alternatives = self._window(samples, seek)
             seek += advance
-            yield WindowResult(tuple(segments), seek / SAMPLE_RATE)
+            yield WindowResult(tuple(segments), seek / SAMPLE_RATE, alternatives)
 
-    def _window(self, samples: Float32Array, seek: int) -> tuple[list[Segment], int]:
-        """Decode one window; returns its segments and the samples to advance."""
+    def _window(self, samples: Float32Array, seek: int) -> tuple[list[Segment], int, tuple[Alternatives, ...]]:
+        """Decode one window; returns its segments, the samples to advance, and other readings if asked for."""
         encoded = self._first if seek == 0 and self._first is not None else encode_window(self.engine, samples)
         self._first = None
         language = self._language_of(encoded)
         start = self.tokenizer.sot_sequence(language, self.options.task, timestamps=not self.options.without_timestamps)
+        if seek == 0 and self._prompts.prefix:
+            begin = () if self.options.without_timestamps else (self.tokenizer.timestamp_begin,)
+            start = (*start, *begin, *self._prompts.prefix)
         prompt = (*self._prompts.before(self._previous), *start)
         decoded = decode_with_fallback(
             lambda temperature: self.engine.generate(encoded, prompt, self.options, temperature),
@@ -89,7 +97,7 @@ class LongForm:
             self.options,
         )
         if is_silence(decoded, self.options):
-            return [], len(samples)
+            return [], len(samples), ()
         offset, seconds = seek / SAMPLE_RATE, len(samples) / SAMPLE_RATE
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)
         segments = timed_segments(pieces, decoded, self.tokenizer, offset, advance, language)
@@ -105,7 +113,21 @@ class LongForm:
                 speech=self._track.stretches(offset, offset + advance) if self._track else (),
             )
         self._remember(segments, decoded)
-        return segments, min(round(advance * SAMPLE_RATE), len(samples))
+        alternatives = self._alternatives(decoded.hypothesis, offset, seconds, advance) if segments else ()
+        return segments, min(round(advance * SAMPLE_RATE), len(samples)), alternatives
+
+    def _alternatives(
+        self, hypothesis: Hypothesis, offset: float, seconds: float, advance: float
+    ) -> tuple[Alternatives, ...]:
+        """Each reading up to where it is complete, as the transcript's."""
+        if self.options.n_best == 1:
+            return ()
+
+        def complete(tokens: tuple[int, ...]) -> str:
+            pieces, _ = split_at_timestamps(tokens, self.tokenizer, seconds)
+            return self.tokenizer.decode(token for piece in pieces for token in piece.tokens)
+
+        return (Alternatives(start=offset, end=offset + advance, readings=readings_of(hypothesis, complete)),)
 
     def _language_of(self, encoded: Encoded) -> str:
         """That of the recording, or of the window where it may change and is clear."""

@@ -24,6 +24,8 @@ class DecodingOptions:
     """
 
     task: Task = "transcribe"
+    #: Translate as well (`Transcript.translation`): each window is encoded once for both.
+    also_translate: bool = False
     #: Code ("fr") or English name ("French"); None detects it.
     language: str | None = None
 
@@ -46,6 +48,10 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     #: Tried in turn until a window passes its checks; a single number is taken as a tuple of one.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
+    #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text.
+    seed: int = 0
+    #: So many of the most probable readings of each window are told (`Transcript.alternatives`); 1: the text alone.
+    n_best: int = 1
 
     #: A window whose text compresses better than this is taken for a loop; None switches the check off.
     compression_ratio_threshold: float | None = 2.4
@@ -56,6 +62,8 @@ class DecodingOptions:
 
     #: Text before the recording: names, spelling, style.
     initial_prompt: str | None = None
+    #: What the recording begins with, said in it: the first window's text begins with this.
+    prefix: str | None = None
     #: Words to expect in every window. They share the room for text before a window with the prompt.
     hotwords: str | None = None
     #: Whisper's own algorithm: one window of 30 s after the other, each told the text before it. Slower; without it,
@@ -106,6 +114,11 @@ class DecodingOptions:
     def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
         """Each rule: the option's name, whether its value keeps the rule, and the rule in words."""
         yield "language", lambda: self.language is None or isinstance(self.language, str), "a code or a name"
+        yield (
+            "also_translate",
+            lambda: not self.also_translate or (self.task == "transcribe" and not self.condition_on_previous_text),
+            "for transcription, and not with condition_on_previous_text",
+        )
         listed = self.languages
         yield (
             "languages",
@@ -129,6 +142,12 @@ class DecodingOptions:
         yield "no_repeat_ngram_size", lambda: self.no_repeat_ngram_size >= 0, "at least 0"
         heat = self.temperature
         yield "temperature", lambda: bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2"
+        yield "seed", lambda: 0 <= self.seed < 2**31, "a whole number from 0 to 2,147,483,647"
+        yield (
+            "n_best",
+            lambda: 1 <= self.n_best <= min(self.beam_size if each == 0 else self.best_of for each in heat),
+            "at least 1, and at most beam_size and best_of",
+        )
         silence = self.no_speech_threshold
         yield "no_speech_threshold", lambda: silence is None or 0 <= silence <= 1, "between 0 and 1"
         yield "vad_threshold", lambda: 0 < self.vad_threshold < 1, "between 0 and 1"
@@ -140,6 +159,8 @@ class DecodingOptions:
         )
         prompt = self.initial_prompt
         yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
+        prefix = self.prefix
+        yield "prefix", lambda: prefix is None or isinstance(prefix, str), "a text"
         hotwords = self.hotwords
         yield "hotwords", lambda: hotwords is None or isinstance(hotwords, str), "a text"
         yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"

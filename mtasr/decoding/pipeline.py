@@ -7,6 +7,7 @@ stays so many windows ahead and no more: that bounds memory, whatever the length
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,8 @@ class Recording:
     #: Where somebody speaks in them, in seconds.
     speech: list[Stretch] = field(default_factory=list)
     abandoned: bool = False
+    #: Windows cut so far.
+    windows: int = 0
     #: Whether there has been a window, in which the language is detected then.
     spoke: bool = False
     #: What the language is detected as; nothing for a recording in which nobody speaks.
@@ -153,11 +156,11 @@ class Pipeline:
         for earlier in self._recordings[: self._recordings.index(recording)]:
             earlier.abandon()
         self.start()
+        # Of its own, so that what is drawn for it does not depend on the recordings before.
+        sampler = functools.cache(lambda: self._engine.sampler(self._options.seed))
         while (entry := self._next(recording)).recording is not recording or entry.task is not None:
             if entry.task is not None and entry.recording is recording:
-                window = entry.task.window
-                segments = self._decoder.finish(entry.outcome.result())
-                yield WindowResult(tuple(segments), window.offset + window.seconds)
+                yield self._decoder.finish(entry.outcome.result(), sampler)
         if recording.error is not None:
             raise recording.error
 
@@ -212,7 +215,8 @@ class Pipeline:
             if recording.abandoned:
                 return
             recording.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
-            task = self._decoder.task(window, recording.spoken)
+            task = self._decoder.task(window, recording.spoken, first=recording.windows == 0)
+            recording.windows += 1
             if recording.spoke or recording.language is not None:
                 self._put(_Entry(recording, task))
                 continue

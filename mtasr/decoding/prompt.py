@@ -1,4 +1,4 @@
-"""What the model is told before a window: hotwords, and the initial prompt or the text before."""
+"""What the model is told before a window: hotwords, and the initial prompt or the text before; and how text begins."""
 
 from __future__ import annotations
 
@@ -15,31 +15,35 @@ _WORD = re.compile(r"\w+")
 
 
 class Prompt:
-    """Hotwords and initial prompt as tokens, cut to the room that the decoder has for text before a window.
+    """Prefix, hotwords and initial prompt as tokens, cut to the room that the decoder has for text that is given.
 
-    That is half of its context (`max_length` tokens). Hotwords get up to half of the room when there is a prompt too;
-    of a prompt the end is kept. What had to be cut is logged as a warning.
+    That is half of its context (`max_length` tokens). The prefix gets up to half of it. Hotwords get up to half of what
+    is left when there is a prompt too; of a prompt the end is kept. What had to be cut is logged as a warning.
     """
 
     def __init__(self, tokenizer: Tokenizer, options: DecodingOptions, max_length: int) -> None:
         self._tokenizer = tokenizer
-        self._room = max_length // 2 - 1
-        hotwords, initial = _clean(options.hotwords), _clean(options.initial_prompt)
-        self._words = frozenset(_WORD.findall(f"{hotwords} {initial}".casefold()))
-        all_hotwords, all_initial = self._encoded(hotwords), self._encoded(initial)
+        room = max_length // 2 - 1
+        prefix, hotwords, initial = map(_clean, (options.prefix, options.hotwords, options.initial_prompt))
+        self._words = frozenset(_WORD.findall(f"{prefix} {hotwords} {initial}".casefold()))
+        all_prefix, all_hotwords, all_initial = map(self._encoded, (prefix, hotwords, initial))
+        #: Whether anything was.
+        self.given = bool(self._words)
+        #: What the text of the first window begins with.
+        self.prefix = tuple(all_prefix[: room // 2])
+        self._room = room - len(self.prefix)
         self._hotwords = all_hotwords[: self._room // 2 if initial else self._room]
         #: The initial prompt, as far as there is room for it.
         self.initial = self._last(all_initial)
-        for name, given, kept in (
-            ("hotwords", all_hotwords, self._hotwords),
-            ("initial prompt", all_initial, self.initial),
+        for name, given, kept, end in (
+            ("prefix", all_prefix, self.prefix, "end"),
+            ("hotwords", all_hotwords, self._hotwords, "end"),
+            ("initial prompt", all_initial, self.initial, "beginning"),
         ):
             if len(kept) < len(given):
-                end = "beginning" if name == "initial prompt" else "end"
                 _LOG.warning(
-                    "the %s have %d tokens, and there is room for %d: the %s is left out",
-                    name, len(given), len(kept), end,
-                )  # fmt: skip
+                    "%s of %d tokens, but there is room for %d: the %s is left out", name, len(given), len(kept), end
+                )
 
     def _encoded(self, text: str) -> list[int]:
         return self._tokenizer.encode(f" {text}") if text else []
@@ -54,7 +58,7 @@ class Prompt:
         return (self._tokenizer.sot_prev, *told) if told else ()
 
     def echoed_by(self, text: str) -> bool:
-        """Whether a text consists of words of hotwords and prompt alone, as a model writes them where nobody speaks."""
+        """Whether a text consists of what was given alone, as a model writes it where nobody speaks."""
         words = _WORD.findall(text.casefold())
         return bool(self._words) and bool(words) and self._words.issuperset(words)
 

@@ -82,12 +82,16 @@ class SuppressTokens:
 
 @dataclass(frozen=True, slots=True)
 class SuppressBlank:
-    """Forbids these tokens, a space and the end of text in published models, at the first step: no empty text."""
+    """Forbids these tokens, a space and the end of text in published models, at the first step: no empty text.
+
+    So many tokens have `begun` the text before that.
+    """
 
     ids: tuple[int, ...]
+    begun: int = 0
 
     def apply(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        return logits if tokens.shape[1] else SuppressTokens(self.ids).apply(logits, tokens)
+        return logits if tokens.shape[1] != self.begun else SuppressTokens(self.ids).apply(logits, tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +105,21 @@ class TimestampRules:
     - Where both may follow, a timestamp has to if all timestamps together are more probable than the best single
       text token: a time is often spread over several neighbours, none of which would win alone.
     - The token that switches timestamps off is never written.
+
+    Tokens that have `begun` the text before it is written are, as in CTranslate2, outside of these rules: what comes
+    first after them may be anything.
     """
 
     eot: int
     no_timestamps: int
     timestamp_begin: int
     max_initial: int
+    begun: int = 0
 
     def apply(self, logits: Tensor, tokens: Tensor) -> Tensor:
         logits = self.grammar(logits, tokens)
+        if tokens.shape[1] == self.begun:
+            return logits
         # A sum of probabilities is a log-sum-exp of logits, which need no normalising to be compared.
         times, text = logits[:, self.timestamp_begin :], logits[:, : self.timestamp_begin]
         must_be_time = times.logsumexp(dim=1) > text.amax(dim=1)
@@ -122,6 +132,9 @@ class TimestampRules:
         if tokens.shape[1] == 0:
             first = (ids >= self.timestamp_begin) & (ids <= self.timestamp_begin + self.max_initial)
             return logits.masked_fill(~first, FORBIDDEN)
+        tokens = tokens[:, self.begun :]
+        if tokens.shape[1] == 0:
+            return logits.index_fill(1, torch.tensor([self.no_timestamps], device=logits.device), FORBIDDEN)
         opened, closed = self._pairs(tokens)
         earliest = self._earliest(tokens, opened).masked_fill(closed, logits.shape[1])
         too_early = (ids >= self.timestamp_begin) & (ids < earliest[:, None])
@@ -149,8 +162,9 @@ def rules_for(
     timestamps: bool,
     suppress_ids: Sequence[int] = (),
     suppress_ids_begin: Sequence[int] = (),
+    begun: int = 0,
 ) -> tuple[Rule, ...]:
-    """The rules that these options ask for, in the order in which they apply.
+    """The rules that these options ask for, in the order in which they apply, for a text of which `begun` are given.
 
     The penalty comes first because it changes values; all others only forbid. The timestamp rules come last because
     they compare what the others have left. `suppress_ids` and `suppress_ids_begin` are the model's own lists.
@@ -169,7 +183,7 @@ def rules_for(
         rules.append(NoRepeatNGram(options.no_repeat_ngram_size))
     rules.append(SuppressTokens(tuple(sorted(suppressed))))
     if options.suppress_blank and suppress_ids_begin:
-        rules.append(SuppressBlank(tuple(suppress_ids_begin)))
+        rules.append(SuppressBlank(tuple(suppress_ids_begin), begun))
     if timestamps:
         rules.append(
             TimestampRules(
@@ -177,6 +191,7 @@ def rules_for(
                 no_timestamps=tokenizer.no_timestamps,
                 timestamp_begin=tokenizer.timestamp_begin,
                 max_initial=round(options.max_initial_timestamp / TIMESTAMP_STEP),
+                begun=begun,
             )
         )
     return tuple(rules)

@@ -2,6 +2,7 @@
 
 They know no model. `NextLogits` is anything that gives the next token's logits: a decoder with its cache, or a table.
 They stop and score as CTranslate2 does (version 4.8, `decoding.cc`), so that both engines mean the same by an option.
+The tokens `begun`, with which the text is given to begin, are part of what is found, and count as certain.
 
 Letters in shapes:
 
@@ -28,7 +29,8 @@ class NextLogits(Protocol):
         """Tokens so far (B, T), on the CPU -> logits (B, V) of the next one, on any device.
 
         Each call has one token more than the call before; `rows` (B,) names, for each hypothesis, the row of that call
-        which it continues. In the first call T is 0 and `rows` is all 0.
+        which it continues. In the first call the tokens are those that the text is given to begin with, and `rows` is
+        all 0.
         """
 
 
@@ -53,9 +55,15 @@ def log_probabilities(logits: Tensor, tokens: Tensor, rules: Sequence[Rule]) -> 
     return logits.log_softmax(dim=1)
 
 
-def greedy(next_logits: NextLogits, rules: Sequence[Rule], *, eot: int, max_tokens: int) -> Found:
+def greedy(
+    next_logits: NextLogits, rules: Sequence[Rule], *, eot: int, max_tokens: int, begun: Sequence[int] = ()
+) -> Found:
     """The most probable token at each step."""
-    return _roll_out(next_logits, rules, lambda logprobs: logprobs.argmax(dim=1), 1, eot=eot, max_tokens=max_tokens)[0]
+
+    def pick(logprobs: Tensor) -> Tensor:
+        return logprobs.argmax(dim=1)
+
+    return _roll_out(next_logits, rules, pick, 1, eot=eot, max_tokens=max_tokens, begun=begun)[0]
 
 
 def sample(
@@ -68,15 +76,20 @@ def sample(
     count: int,
     length_penalty: float,
     generator: torch.Generator,
-) -> Found:
-    """Draw `count` sequences at this temperature and take the best. Scores are the model's own, at temperature 1."""
+    begun: Sequence[int] = (),
+) -> list[Found]:
+    """Draw `count` sequences at this temperature; the best first. Scores are the model's own, at temperature 1."""
 
     def draw(logprobs: Tensor) -> Tensor:
         probabilities = (logprobs / temperature).softmax(dim=1)
         return probabilities.multinomial(1, generator=generator)[:, 0]
 
-    drawn = _roll_out(next_logits, rules, draw, count, eot=eot, max_tokens=max_tokens)
-    return max(drawn, key=lambda found: found.score(length_penalty))
+    drawn = _roll_out(next_logits, rules, draw, count, eot=eot, max_tokens=max_tokens, begun=begun)
+    return _best_first(drawn, length_penalty)
+
+
+def _best_first(found: Sequence[Found], length_penalty: float) -> list[Found]:
+    return sorted(found, key=lambda each: -each.score(length_penalty))
 
 
 def _roll_out(
@@ -87,12 +100,13 @@ def _roll_out(
     *,
     eot: int,
     max_tokens: int,
+    begun: Sequence[int],
 ) -> list[Found]:
     """`count` sequences side by side, each token by `pick` (log-probabilities (B, V) -> ids (B,))."""
     rows = torch.zeros(count, dtype=torch.long)
-    tokens, totals = torch.empty(count, 0, dtype=torch.long), torch.zeros(count)
+    tokens, totals = _beginnings(count, begun), torch.zeros(count)
     ended: list[Found] = []
-    for _ in range(max_tokens):
+    for _ in range(max_tokens - len(begun)):
         logits = next_logits(tokens, rows)
         logprobs = log_probabilities(logits, tokens.to(logits.device), rules)
         picked = pick(logprobs)
@@ -116,18 +130,19 @@ def beam_search(
     beam_size: int,
     patience: float,
     length_penalty: float,
-) -> Found:
-    """Keep the best `beam_size` beginnings at each step; take the best of those that ended.
+    begun: Sequence[int] = (),
+) -> list[Found]:
+    """Keep the best `beam_size` beginnings at each step; those that ended, the best first.
 
     Twice as many candidates are looked at, so that the beam stays full when some of the best end. The search goes on
     until `beam_size * patience` have ended (Kasai et al. 2022, arXiv:2204.05424); without length penalty a longer
     hypothesis can only be worse, so then it stops when the best candidate ends. At the last step all count as ended.
     """
     wanted = math.floor(beam_size * patience + 0.5)
-    tokens, totals = torch.empty(1, 0, dtype=torch.long), torch.zeros(1)
+    tokens, totals = _beginnings(1, begun), torch.zeros(1)
     rows = torch.zeros(1, dtype=torch.long)
     ended: list[Found] = []
-    for step in range(1, max_tokens + 1):
+    for step in range(len(begun) + 1, max_tokens + 1):
         logits = next_logits(tokens, rows)
         logprobs = log_probabilities(logits, tokens.to(logits.device), rules)
         scores = totals.to(logprobs.device)[:, None] + logprobs
@@ -139,7 +154,11 @@ def beam_search(
         if not kept.open or (best_is_over if length_penalty == 0 else len(ended) >= wanted):
             break
         tokens, totals, rows = (part[kept.open] for part in (candidates.tokens, candidates.totals, candidates.rows))
-    return max(ended, key=lambda found: found.score(length_penalty))
+    return _best_first(ended, length_penalty)
+
+
+def _beginnings(count: int, begun: Sequence[int]) -> Tensor:
+    return torch.tensor([list(begun)] * count, dtype=torch.long)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.fallback import Decoded
 from mtasr.tokenizer import Tokenizer
-from mtasr.transcript import Segment
+from mtasr.transcript import Reading, Segment
 
 #: The shortest time a segment with text is given, in seconds.
 SHORTEST = 0.02
@@ -113,6 +114,14 @@ def timed_segments(
         )
         for index, ((piece, text), (start, end)) in enumerate(zip(spoken, spans, strict=True))
     ]
+
+
+def readings_of(hypothesis: Hypothesis, text_of: Callable[[tuple[int, ...]], str]) -> tuple[Reading, ...]:
+    """The readings of a window as different texts, the chosen one first."""
+    found: dict[str, float] = {}
+    for tokens, logprob in ((hypothesis.tokens, hypothesis.avg_logprob), *hypothesis.others):
+        found.setdefault(text_of(tokens).strip(), logprob)
+    return tuple(Reading(text=text, avg_logprob=logprob) for text, logprob in found.items())
 
 
 def fit_times(spans: Sequence[tuple[float, float]], earliest: float, latest: float) -> list[tuple[float, float]]:

@@ -26,9 +26,6 @@ from mtasr.errors import DeviceError, UsageError
 from mtasr.model import KeyValueCache, Whisper
 from mtasr.tokenizer import Tokenizer
 
-#: Each call to `generate` draws from a generator with this seed, so a window's samples do not depend on other windows.
-_SEED = 20220921
-
 _PRECISIONS = {
     "auto": torch.float32,
     "default": torch.float32,
@@ -86,7 +83,6 @@ class TorchEngine:
         device_index: int = 0,
         compute_type: str = "auto",
         threads: int = 0,
-        seed: int = _SEED,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
@@ -97,7 +93,8 @@ class TorchEngine:
         layers, heads = model.dims.n_text_layer, model.dims.n_text_head
         upper_half = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
         self.alignment_heads = tuple(alignment_heads) or tuple(upper_half)
-        self.seed = seed
+        #: Each call to `generate` draws from a generator with this seed: samples do not depend on windows before.
+        self._seed = 0
 
     @property
     def n_mels(self) -> int:
@@ -110,7 +107,8 @@ class TorchEngine:
     workers = 1
     batch_size = 1
 
-    def alone(self) -> TorchEngine:
+    def sampler(self, seed: int) -> TorchEngine:
+        self._seed = seed
         return self
 
     def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
@@ -143,15 +141,17 @@ class TorchEngine:
         self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
     ) -> Hypothesis:
         tokenizer = self.tokenizer
+        begun = tokenizer.text_in(prompt)
         rules = rules_for(
             tokenizer,
             options,
-            timestamps=prompt[-1] != tokenizer.no_timestamps,
+            timestamps=tokenizer.no_timestamps not in prompt,
             suppress_ids=self.suppress_ids,
             suppress_ids_begin=self.suppress_ids_begin,
+            begun=len(begun),
         )
         steps = _Steps(self.model, encoded, prompt)
-        eot, most = tokenizer.eot, self._most_tokens(len(prompt))
+        eot, most = tokenizer.eot, self._most_tokens(len(prompt) - len(begun))
         if temperature > 0:
             found = sample(
                 steps,
@@ -161,10 +161,11 @@ class TorchEngine:
                 temperature=temperature,
                 count=options.best_of,
                 length_penalty=options.length_penalty,
-                generator=torch.Generator(self.model.device).manual_seed(self.seed),
+                generator=torch.Generator(self.model.device).manual_seed(self._seed),
+                begun=begun,
             )
         elif options.beam_size == 1:
-            found = greedy(steps, rules, eot=eot, max_tokens=most)
+            found = [greedy(steps, rules, eot=eot, max_tokens=most, begun=begun)]
         else:
             found = beam_search(
                 steps,
@@ -174,22 +175,24 @@ class TorchEngine:
                 beam_size=options.beam_size,
                 patience=options.patience,
                 length_penalty=options.length_penalty,
+                begun=begun,
             )
-        return self._hypothesis(found, steps.prompt_logits, prompt)
+        return self._hypothesis(found[: options.n_best], steps.prompt_logits, prompt, len(begun))
 
     def _most_tokens(self, prompt_length: int) -> int:
         """Half the context, or what the prompt leaves of it. The last token written need not fit: nothing reads it."""
         return min(self.max_length // 2, self.max_length - prompt_length + 1)
 
-    def _hypothesis(self, found: Found, prompt_logits: Tensor, prompt: Sequence[int]) -> Hypothesis:
+    def _hypothesis(
+        self, found: Sequence[Found], prompt_logits: Tensor, prompt: Sequence[int], begun: int
+    ) -> Hypothesis:
         """No speech is what the model says at the start of transcript, before the language (paper, section 2.3)."""
         no_speech = 0.0
         if self.tokenizer.no_speech >= 0:
             at_start = prompt_logits[list(prompt).index(self.tokenizer.sot)]
             no_speech = float(at_start.softmax(dim=0)[self.tokenizer.no_speech])
-        return Hypothesis(
-            tokens=found.tokens, avg_logprob=found.logprob / (len(found.tokens) + 1), no_speech_prob=no_speech
-        )
+        best, *others = [(each.tokens, each.logprob / (len(each.tokens) - begun + 1)) for each in found]
+        return Hypothesis(tokens=best[0], avg_logprob=best[1], no_speech_prob=no_speech, others=tuple(others))
 
     @torch.inference_mode()
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
@@ -225,13 +228,14 @@ class _Steps:
         #: (P, V) after each token of the prompt.
         self.prompt_logits = output.logits[0]
         self._cache: KeyValueCache = output.cache
-        self._width = 1
+        self._width, self._is_first = 1, True
 
     def __call__(self, tokens: Tensor, rows: Tensor) -> Tensor:
         if rows.tolist() != list(range(self._width)):
             self._cache = self._cache.select(rows.to(self._model.device))
             self._width = len(rows)
-        if tokens.shape[1] == 0:
+        if self._is_first:
+            self._is_first = False
             return self.prompt_logits[-1].expand(len(rows), -1)
         output = self._model.decode(tokens[:, -1:].to(self._model.device), self._audio, self._cache)
         self._cache = output.cache

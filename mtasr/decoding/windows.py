@@ -45,7 +45,8 @@ def longest_for(options: DecodingOptions) -> float:
     """Seconds before which a window should end."""
     if options.multilingual:
         return _LONGEST_IN_ONE_LANGUAGE
-    return LONGEST if options.task == "transcribe" else _LONGEST_TO_TRANSLATE
+    translates = options.also_translate or options.task == "translate"
+    return _LONGEST_TO_TRANSLATE if translates else LONGEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,13 @@ class Tokenizer:
             head = (self.sot, self.language_tokens[language], self.special(task))
         return head if timestamps else (*head, self.no_timestamps)
 
+    def text_in(self, prompt: Sequence[int]) -> tuple[int, ...]:
+        """How the text begins, if the prompt gives that: what stands after start, language, task and off switch."""
+        place = list(prompt).index(self.sot)
+        while place < len(prompt) and self.sot <= prompt[place] <= self.no_timestamps:
+            place += 1
+        return tuple(prompt[place:])
+
     def check_ids(self, ids: Iterable[int]) -> None:
         """Raise `UsageError` for ids that the vocabulary does not have; -1, "the model's own list", is one."""
         for token in ids:

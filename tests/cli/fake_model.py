@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from click.testing import Result
@@ -56,7 +56,7 @@ class FakeModel:
     @contextlib.contextmanager
     def stream_all(self, sources: Sequence[str], options: DecodingOptions) -> Iterator[list[FakeTranscription]]:
         self.calls += [(source, options) for source in sources]
-        yield [FakeTranscription(self, source) for source in sources]
+        yield [FakeTranscription(self, source, options) for source in sources]
 
     def detect_language(self, source: str, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
         if source in self.errors:
@@ -69,7 +69,8 @@ class FakeTranscription:
     language = "fr"
     language_probability = 0.75
 
-    def __init__(self, model: FakeModel, source: str) -> None:
+    def __init__(self, model: FakeModel, source: str, options: DecodingOptions) -> None:
+        self._options = options
         self._model = model
         self._source = source
         self.position = 0.0
@@ -92,13 +93,17 @@ class FakeTranscription:
                 raise self._model.errors[self._source]
 
     def transcript(self) -> Transcript:
-        return Transcript(
+        transcript = Transcript(
             language="fr",
             language_probability=0.75,
             duration=2.0 * len(self._model.texts),
             segments=tuple(segment(number, text) for number, text in enumerate(self._model.texts)),
             coverage=self._model.coverage,
         )
+        if self._options.also_translate:
+            english = tuple(replace(each, text=f" English:{each.text}") for each in transcript)
+            transcript = replace(transcript, translation=replace(transcript, segments=english))
+        return transcript
 
 
 if __name__ == "__main__":

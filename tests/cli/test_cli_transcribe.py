@@ -274,3 +274,28 @@ def test_clips(run: Run, model: FakeModel) -> None:
     assert [options.clip_timestamps for _, options in model.calls] == [(1.5, 3.0, 10.0), ()]
     for wrong in ("3,1", "-1,2", "a,b", "nan"):
         assert run("transcribe", "a.wav", f"--clip-timestamps={wrong}").exit_code == 2
+
+
+@pytest.mark.parametrize("asked", [["--also-translate"], ["--task", "transcribe,translate"]])
+def test_both_at_once(run: Run, folder: Path, asked: list[str]) -> None:
+    result = run("transcribe", "a.wav", *asked, "--output-format", "txt")
+    assert result.exit_code == 0
+    assert result.stdout == "Hello there.\nHow are you?\n", "the transcript alone"
+    assert (folder / "a.txt").read_text() == result.stdout
+    assert (folder / "a.en.txt").read_text() == "English: Hello there.\nEnglish: How are you?\n"
+    assert "wrote a.txt, a.en.txt" in result.stderr
+
+
+def test_a_translation_does_not_take_the_name_of_another_result(run: Run, folder: Path, model: FakeModel) -> None:
+    (folder / "a.en.wav").write_bytes(b"x")
+    result = run("transcribe", "a.wav", "a.en.wav", "--also-translate")
+    assert (result.exit_code, model.loads) == (2, [])
+    assert "a.wav and a.en.wav would both be written to a.en.srt" in result.stderr
+
+
+def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
+    assert run("transcribe", "a.wav", "--seed", "5", "--n-best", "3", "--prefix", "Dear all").exit_code == 0
+    options = model.calls[0][1]
+    assert (options.seed, options.n_best, options.prefix) == (5, 3, "Dear all")
+    for wrong in (["--seed", "-1"], ["--n-best", "0"], ["--n-best", "6"], ["--also-translate", "--task", "translate"]):
+        assert run("transcribe", "a.wav", *wrong).exit_code == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import ctranslate2
@@ -261,15 +262,45 @@ def test_encoding_together_is_encoding_one_by_one(engine: CTranslate2Engine, fra
         np.testing.assert_array_equal(one, other)
 
 
-def test_alone_is_one_worker_with_the_same_model(workers: dict[int, CTranslate2Engine]) -> None:
-    assert workers[1].alone() is workers[1]
-    alone = workers[2].alone()
-    assert alone is workers[2].alone()
-    assert (alone.workers, alone.device, alone.compute_type) == (1, "cpu", workers[2].compute_type)
-    prompt = alone.tokenizer.sot_sequence("en", "transcribe")
+def test_a_sampler_is_one_worker_with_the_same_model(workers: dict[int, CTranslate2Engine]) -> None:
+    assert workers[1].sampler(0) is workers[1]
+    sampler = workers[2].sampler(0)
+    assert sampler is workers[2].sampler(0)
+    assert (sampler.workers, sampler.device, sampler.compute_type) == (1, "cpu", workers[2].compute_type)
+    prompt = sampler.tokenizer.sot_sequence("en", "transcribe")
     encoded = windows(workers[2], 1)[0]
     options = DecodingOptions(best_of=2)
-    assert alone.generate(encoded, prompt, options, 0.0) == workers[1].generate(encoded, prompt, options, 0.0)
+    assert sampler.generate(encoded, prompt, options, 0.0) == workers[1].generate(encoded, prompt, options, 0.0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sampler_begins_with_its_seed_whatever_was_drawn_before(
+    workers: dict[int, CTranslate2Engine], count: int
+) -> None:
+    prompt = workers[1].tokenizer.sot_sequence("en", "transcribe")
+    encoded = windows(workers[1], 1)[0]
+
+    def draws(seed: int, times: int) -> list[Hypothesis]:
+        sampler = workers[count].sampler(seed)
+        return [sampler.generate(encoded, prompt, DecodingOptions(best_of=1), 1.0) for _ in range(times)]
+
+    first = draws(7, 3)
+    assert first[0] != first[1], "there is something to draw"
+    assert draws(8, 2) != first[:2]
+    assert draws(7, 3) == first
+
+
+def test_n_best_readings_are_the_best_first(engine: CTranslate2Engine) -> None:
+    prompt = engine.tokenizer.sot_sequence("en", "transcribe")
+    encoded = engine.encode(noise(80, 300))
+    for temperature, options in ((0.0, DecodingOptions(n_best=4)), (0.8, DecodingOptions(n_best=4, best_of=4))):
+        found = engine.generate(encoded, prompt, options, temperature)
+        readings = [(found.tokens, found.avg_logprob), *found.others]
+        assert len(readings) == 4
+        scores = [logprob * (len(tokens) + 1) / max(len(tokens), 1) for tokens, logprob in readings]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tokens for tokens, _ in readings}) > 1
+        assert replace(found, others=()) == engine.generate(encoded, prompt, DecodingOptions(), 0.0) or temperature
 
 
 def test_sampling_in_file_order_is_the_same_for_any_number_of_workers(tiny_models: dict[str, Path]) -> None:

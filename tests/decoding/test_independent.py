@@ -17,6 +17,7 @@ from mtasr.decoding.segments import Piece
 from mtasr.decoding.windows import Window, longest_for
 from mtasr.errors import UsageError
 from mtasr.stopwatch import Stopwatch
+from mtasr.transcript import Reading, Segment
 from mtasr.vad import Span
 
 
@@ -32,6 +33,10 @@ def task(seconds: float, **place: object) -> Task:
 
 def decoder(engine: FakeEngine | HearingEngine, **changes: object) -> WindowDecoder:
     return WindowDecoder(engine, DecodingOptions(**changes), Stopwatch())  # type: ignore[arg-type]
+
+
+def finish(work: WindowDecoder, outcome: Outcome) -> list[Segment]:
+    return list(work.finish(outcome, lambda: work._engine).segments)
 
 
 @given(st.floats(0, 30))
@@ -58,7 +63,7 @@ def test_a_result_without_speech_is_no_segment() -> None:
     (outcome,) = decoder(engine).run([task(3)])
     assert engine.frames == [900, 3000], "silence is believed of the full length alone"
     assert outcome.decoded is not None
-    assert decoder(engine).finish(outcome) == []
+    assert finish(decoder(engine), outcome) == []
 
 
 def test_times_are_those_of_the_file_and_of_speech() -> None:
@@ -96,7 +101,7 @@ def test_above_temperature_0_nothing_is_searched_before_its_turn() -> None:
     work = decoder(engine, temperature=(0.4, 0.8))
     (outcome,) = work.run([task(3)])
     assert (outcome.decoded, outcome.segments, engine.generated) == (None, [], [])
-    assert work.finish(outcome)[0].temperature == 0.4
+    assert finish(work, outcome)[0].temperature == 0.4
     assert [temperature for _, temperature in engine.generated] == [0.4]
 
 
@@ -113,13 +118,13 @@ def test_a_window_that_fails_is_shown_at_30_seconds_and_encoded_no_more() -> Non
     (outcome,) = work.run([task(3)])
     assert [heard.frames for heard in engine.encoded] == [900, 3000]
     assert len(outcome.failed) == 2
-    (segment,) = work.finish(outcome)
+    (segment,) = finish(work, outcome)
     assert segment.temperature == 0.6
     assert [(heard.frames, temperature) for heard, temperature in engine.generated] == [
         (900, 0.0), (3000, 0.0), (3000, 0.2), (3000, 0.4), (3000, 0.6),
     ]  # fmt: skip
     assert len(engine.encoded) == 2
-    assert work.finish(outcome) == [segment], "finishing again decodes nothing"
+    assert finish(work, outcome) == [segment], "finishing again decodes nothing"
     assert len(engine.generated) == 5
 
 
@@ -127,7 +132,7 @@ def test_a_window_of_full_length_is_not_decoded_twice() -> None:
     engine = failing(0.2)
     work = decoder(engine)
     (outcome,) = work.run([task(28)])
-    work.finish(outcome)
+    finish(work, outcome)
     assert [temperature for _, temperature in engine.generated] == [0.0, 0.2]
 
 
@@ -135,7 +140,7 @@ def test_when_all_fail_the_most_probable_is_taken() -> None:
     engine = failing()
     work = decoder(engine, temperature=(0.0, 0.2))
     (outcome,) = work.run([task(3)])
-    (segment,) = work.finish(outcome)
+    (segment,) = finish(work, outcome)
     assert (segment.temperature, segment.avg_logprob) == (0.0, -2.0)
     assert outcome.decoded is not None
     assert not outcome.decoded.passed
@@ -146,7 +151,7 @@ def test_a_window_in_which_nothing_was_written_is_no_segment() -> None:
     engine.script = [engine.says("", avg_logprob=-np.inf)] * 2
     work = decoder(engine, temperature=(0.0,), without_timestamps=True)
     (outcome,) = work.run([task(3)])
-    assert work.finish(outcome) == []
+    assert finish(work, outcome) == []
 
 
 def test_what_was_encoded_is_let_go_once_written() -> None:
@@ -191,7 +196,7 @@ def test_text_of_the_full_length_is_not_lost_to_a_hasty_silence() -> None:
 
     work = decoder(HearingEngine(judge=judge))
     (outcome,) = work.run([task(3)])
-    assert work.finish(outcome), "the text is kept"
+    assert finish(work, outcome), "the text is kept"
 
 
 def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
@@ -209,7 +214,7 @@ def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
     for silent in (True, False):
         work = decoder(Echo(), hotwords="people")
         (outcome,) = work.run([task(3)])
-        assert [segment.text for segment in work.finish(outcome)] == ([] if silent else [" people"])
+        assert [segment.text for segment in finish(work, outcome)] == ([] if silent else [" people"])
 
 
 def early(seconds: float, ends: float, rest: str = " water", **options: object) -> list[str]:
@@ -225,8 +230,8 @@ def early(seconds: float, ends: float, rest: str = " water", **options: object) 
     work = decoder(Hasty(), **options)
     samples = round(seconds * SAMPLE_RATE)
     window = Window(SAMPLE_RATE, np.zeros(samples, np.float32), (Span(SAMPLE_RATE, SAMPLE_RATE + samples),))
-    (outcome,) = work.run([Task(window, lambda: "en")])
-    return [f"{each.text} {each.start:.1f}-{each.end:.1f}" for each in work.finish(outcome)]
+    (outcome,) = work.run([work.task(window, lambda: "en")])
+    return [f"{each.text} {each.start:.1f}-{each.end:.1f}" for each in finish(work, outcome)]
 
 
 def test_speech_after_an_early_end_is_decoded_again() -> None:
@@ -241,7 +246,7 @@ def test_several_languages_are_followed_window_by_window() -> None:
     work = decoder(engine, multilingual=True)
     first, second = task(3), task(3)
     first.window.samples[0], second.window.samples[0] = 0.5, 0.25
-    codes = [work.finish(outcome)[0].language for outcome in work.run([first, second])]
+    codes = [finish(work, outcome)[0].language for outcome in work.run([first, second])]
     assert codes == [engine.detect_language(heard)[0].code for heard in engine.encoded]
 
 
@@ -251,3 +256,63 @@ def test_translation_is_shown_the_full_length() -> None:
     work.run([work.task(window(3), lambda: "fr")])
     assert [heard.frames for heard in engine.encoded] == [3000]
     assert longest_for(DecodingOptions(task="translate")) > longest_for(DecodingOptions())
+
+
+def test_a_prefix_begins_the_first_window_of_a_recording_alone() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the day<|2.00|>")] * 2
+    work = decoder(engine, prefix="the", initial_prompt="water")
+    tasks = [work.task(window(3), lambda: "en", first=first) for first in (True, False)]
+    work.run(tasks)
+    tokenizer = engine.tokenizer
+    start = (tokenizer.sot_prev, *tokenizer.encode(" water"), *tokenizer.sot_sequence("en", "transcribe"))
+    begun = (*start, tokenizer.timestamp_begin, *tokenizer.encode(" the"))
+    assert {call.encoded: call.prompt for call in engine.calls} == {0: begun, 1: start}
+
+
+def test_readings_differ_in_their_text() -> None:
+    engine = FakeEngine()
+    first, second, third = (engine.hypothesis(f"<|0.00|>{text}<|2.00|>") for text in (" the day", " the day", " you"))
+    others = ((second.tokens[:-1], -0.3), (third.tokens, -0.4))
+    engine.script = [lambda temperature: replace(first, others=others)]
+    work = decoder(engine, n_best=3)
+    (outcome,) = work.run([task(3, start=10)])
+    (found,) = work.finish(outcome, lambda: engine).alternatives
+    assert (found.start, found.end) == (10, 13)
+    assert found.readings == (Reading(text="the day", avg_logprob=-0.2), Reading(text="you", avg_logprob=-0.4))
+
+
+class Translating(FakeEngine):
+    """Translates one text into another, encoding no window twice."""
+
+    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+        super().generate(encoded, prompt, options, temperature)
+        translate = self.tokenizer.special("translate") in prompt
+        return self.hypothesis("<|0.00|> you<|1.00|>" if translate else "<|0.00|> the<|1.00|><|1.00|> day<|2.00|>")
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_translating_as_well_encodes_once(language: str) -> None:
+    engine = Translating()
+    engine.script = [engine.says("")] * 2
+    work = decoder(engine, also_translate=True)
+    for outcome in work.run([work.task(window(3, start=at), lambda: language) for at in (0, 10)]):
+        result = work.finish(outcome, lambda: engine)
+        begin = result.position - 3
+        assert [(each.text, each.start - begin, each.end - begin) for each in result.segments] == [
+            (" the", 0, 1),
+            (" day", 1, 2),
+        ]
+        both = [(" you", 0, 2)] if language == "fr" else [(" the", 0, 1), (" day", 1, 2)]
+        assert [(each.text, each.start - begin, each.end - begin) for each in result.translation] == both
+    assert engine.frames == [3000, 3000]
+    assert len(engine.calls) == (4 if language == "fr" else 2)
+
+
+def test_what_is_silent_is_not_translated() -> None:
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> you<|1.00|>", avg_logprob=-1.5, no_speech_prob=0.9)] * 2
+    work = decoder(engine, also_translate=True)
+    (outcome,) = work.run([work.task(window(3), lambda: "fr")])
+    result = work.finish(outcome, lambda: engine)
+    assert (result.segments, result.translation) == ((), ())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,19 +12,25 @@ from hypothesis import strategies as st
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.engine import Hypothesis
-from mtasr.decoding.longform import LongForm
+from mtasr.decoding.longform import LongForm, WindowResult
 from mtasr.decoding.options import DecodingOptions
 from mtasr.transcript import Segment
+
+
+def results_of(
+    engine: FakeEngine, seconds: float, script: Sequence[Callable[[float], Hypothesis]], **changes: object
+) -> list[WindowResult]:
+    engine.script = script
+    samples = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
+    blocks = (samples[i : i + 70_000] for i in range(0, len(samples), 70_000))
+    options = DecodingOptions(**changes)  # type: ignore[arg-type]
+    return list(LongForm(engine, SampleBuffer(blocks), "en", options).windows())
 
 
 def decode(
     engine: FakeEngine, seconds: float, script: Sequence[Callable[[float], Hypothesis]], **changes: object
 ) -> tuple[list[Segment], list[float]]:
-    engine.script = script
-    samples = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    blocks = (samples[i : i + 70_000] for i in range(0, len(samples), 70_000))
-    options = DecodingOptions(**changes)  # type: ignore[arg-type]
-    results = list(LongForm(engine, SampleBuffer(blocks), "en", options).windows())
+    results = results_of(engine, seconds, script, **changes)
     return [segment for result in results for segment in result.segments], [result.position for result in results]
 
 
@@ -55,6 +62,25 @@ def test_previous_text_conditions_the_next_window() -> None:
     assert engine.calls[0].prompt == start
     spoken = (at, *engine.tokenizer.encode(" the day"), at + 1500)
     assert engine.calls[1].prompt == (engine.tokenizer.sot_prev, *spoken, *start)
+
+
+def test_a_prefix_begins_the_first_window_alone() -> None:
+    engine = FakeEngine()
+    script = [engine.says("<|0.00|> the day<|30.00|>"), engine.says("<|0.00|> you<|10.00|>")]
+    decode(engine, 40, script, prefix="the")
+    start = engine.tokenizer.sot_sequence("en", "transcribe")
+    begun = (engine.tokenizer.timestamp_begin, *engine.tokenizer.encode(" the"))
+    assert engine.calls[0].prompt == (*start, *begun)
+    assert engine.calls[1].prompt[-len(start) :] == start
+
+
+def test_readings_end_where_the_window_does() -> None:
+    engine = FakeEngine()
+    first = engine.hypothesis("<|0.00|> the day<|20.00|><|20.00|> water")
+    others = ((engine.hypothesis("<|0.00|> the people<|20.00|><|20.00|> you").tokens, -0.4),)
+    script = [lambda temperature: replace(first, others=others), engine.says("<|0.00|> you<|10.00|>")]
+    (found,) = results_of(engine, 30, script, n_best=2)[0].alternatives
+    assert (found.start, found.end, [each.text for each in found.readings]) == (0, 20, ["the day", "the people"])
 
 
 def test_a_hot_window_is_forgotten() -> None:

@@ -36,9 +36,18 @@ def test_all_fits_half_of_the_context_and_what_is_cut_is_told(
         assert len(told) == 224, "no room is wasted"
 
 
+@pytest.mark.parametrize("words", [1, 50, 1000])
+def test_a_prefix_shares_the_room(words: int, caplog: pytest.LogCaptureFixture) -> None:
+    made = prompt(prefix="water " * words, initial_prompt="day" * 1000)
+    assert made.prefix[:1] == tuple(TOKENIZER.encode(" water"))
+    assert len(made.prefix) + len(made.before(made.initial)) == 224
+    assert ("prefix of 1000 tokens" in caplog.text) == (words == 1000)
+
+
 def test_an_echo_has_no_word_of_its_own() -> None:
     made = prompt(hotwords="Zyxwood, Blimfark")
     assert made.echoed_by(" Blimfark! blimfark")
     assert not made.echoed_by(" Blimfark is here")
     assert not made.echoed_by(" ")
     assert not prompt().echoed_by(" anything")
+    assert prompt(prefix="Blimfark").echoed_by(" Blimfark.")

@@ -55,6 +55,10 @@ class Table:
 
 
 def search(table: Table, beam_size: int, patience: float = 1.0, length_penalty: float = 1.0) -> Found:
+    return all_found(table, beam_size, patience, length_penalty)[0]
+
+
+def all_found(table: Table, beam_size: int, patience: float = 1.0, length_penalty: float = 1.0) -> list[Found]:
     return beam_search(
         table, (), eot=EOT, max_tokens=MOST, beam_size=beam_size, patience=patience, length_penalty=length_penalty
     )
@@ -68,6 +72,13 @@ def test_a_beam_wide_and_patient_enough_finds_the_best_of_all(seed: int, length_
     result = search(table, beam_size=200, patience=10, length_penalty=length_penalty)
     assert result.tokens == best.tokens
     assert result.logprob == pytest.approx(best.logprob, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_beam_wide_enough_finds_after_the_best_is_the_next_best_of_all(seed: int) -> None:
+    table = Table(seed)
+    best = sorted(table.everything(), key=lambda found: -found.score(1.0))[:5]
+    assert [each.tokens for each in all_found(table, 200, 10)[:5]] == [each.tokens for each in best]
 
 
 def test_without_length_penalty_the_most_probable_wins_and_the_search_stops_once_it_is_sure() -> None:
@@ -161,7 +172,7 @@ def draw(table: Table, *, seed: int = 0, temperature: float = 1.0, count: int = 
         count=count,
         length_penalty=1.0,
         generator=torch.Generator().manual_seed(seed),
-    )
+    )[0]
 
 
 def test_samples_are_as_frequent_as_they_are_probable() -> None:

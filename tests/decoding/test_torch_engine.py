@@ -162,6 +162,28 @@ def test_previous_text_stands_in_the_prompt(pair: Pair) -> None:
     assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
 
 
+@pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_text_goes_on_from_how_it_begins(pair: Pair, beam_size: int, timestamps: bool) -> None:
+    tokenizer = pair.ours.tokenizer
+    begun = (*([tokenizer.timestamp_begin] if timestamps else []), *tokenizer.encode(" the people"))
+    prompt = (tokenizer.sot_prev, *tokenizer.encode(" water"), *pair.prompt(timestamps=timestamps), *begun)
+    options = DecodingOptions(beam_size=beam_size)
+    ours = pair.ours.generate(pair.encoded, prompt, options, 0.0)
+    theirs = pair.theirs.generate(pair.their_encoded, prompt, options, 0.0)
+    assert ours.tokens == theirs.tokens
+    assert ours.tokens[: len(begun)] == begun
+    assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
+
+
+def test_the_same_readings_come_out(pair: Pair) -> None:
+    options = DecodingOptions(n_best=3, beam_size=3)
+    ours = pair.ours.generate(pair.encoded, pair.prompt(), options, 0.0)
+    theirs = pair.theirs.generate(pair.their_encoded, pair.prompt(), options, 0.0)
+    assert [tokens for tokens, _ in ours.others] == [tokens for tokens, _ in theirs.others]
+    assert [mean for _, mean in ours.others] == pytest.approx([mean for _, mean in theirs.others], abs=1e-4)
+
+
 @pytest.mark.parametrize("frames", [1000, 301, 7, 2, 1, 0])
 def test_the_alignments_agree(pair: Pair, frames: int) -> None:
     text = pair.ours.tokenizer.encode(" the people said water")
@@ -178,6 +200,8 @@ def test_sampling_is_repeatable_whatever_was_decoded_before(pair: Pair) -> None:
     pair.ours.generate(pair.encoded, pair.prompt(), options, 0.4)
     assert pair.ours.generate(pair.encoded, pair.prompt(), options, 1.0) == first
     assert pair.ours.generate(pair.encoded, pair.prompt(), options, 0.4) != first
+    assert pair.ours.sampler(1).generate(pair.encoded, pair.prompt(), options, 1.0) != first
+    assert pair.ours.sampler(0).generate(pair.encoded, pair.prompt(), options, 1.0) == first
 
 
 def test_an_empty_text_has_a_probability(folders: dict[str, Path]) -> None:
