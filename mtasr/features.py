@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mtasr.blas import on_one_thread
+
 Float32Array = npt.NDArray[np.float32]
 
 _SAMPLE_RATE = 16_000
@@ -30,6 +32,7 @@ N_FRAMES = CHUNK_SECONDS * _SAMPLE_RATE // HOP_LENGTH
 _BLOCK_FRAMES = 256
 
 
+@on_one_thread
 def log_mel(samples: Float32Array, n_mels: int = 80) -> Float32Array:
     """Features of shape (n_mels, N // 160) for mono samples of shape (N,), 16 kHz, any N.
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mtasr.blas import on_one_thread
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 
 Float32Array = npt.NDArray[np.float32]
@@ -83,6 +84,7 @@ class VoiceActivity:
         self._hidden = np.zeros(_HIDDEN, np.float32)
         self._cell = np.zeros(_HIDDEN, np.float32)
 
+    @on_one_thread
     def probabilities(self, samples: Float32Array, *, last: bool = False) -> Float32Array:
         """Speech probability (F,) of the frames that these samples complete; `last` completes the final one."""
         held = np.concatenate([self._held, samples])

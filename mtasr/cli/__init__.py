@@ -93,8 +93,7 @@ class Program(click.Group):
         ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
 
 
-# NumPy's BLAS would start a thread for each core, and they would take the cores from the workers that decode: its
-# matrices are small here. NumPy is loaded after this.
+# NumPy, which is loaded after this, would start a thread for each core that would never be used (`mtasr.blas`).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
