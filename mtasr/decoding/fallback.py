@@ -79,11 +79,14 @@ def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> D
     )
 
 
-def passes(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
-    """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop."""
+def passes(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
+    """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop.
+
+    With `improbable` any text that is no loop.
+    """
     if is_silence(decoded, options):
         return True
-    threshold = options.logprob_threshold
+    threshold = None if improbable else options.logprob_threshold
     probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
     return probable and not _loops(decoded, options, seconds)
 
@@ -94,17 +97,18 @@ def decode_with_fallback(
     options: DecodingOptions,
     *,
     seconds: float = CHUNK_SECONDS,
+    improbable: bool = False,
     tried: Sequence[Decoded] = (),
 ) -> Decoded:
     """Call `decode(temperature)` for one temperature after the other until the result passes.
 
-    When none passes, the most probable result that does not look like a loop is taken. `tried` are results that have
+    When none `passes`, the most probable result that does not look like a loop is taken. `tried` are results that have
     failed before, the first of them at the first temperature, which is then not tried again.
     """
     failed = list(tried)
     for temperature in options.temperature[1:] if tried else options.temperature:
         decoded = check(decode(temperature), temperature, tokenizer)
-        if passes(decoded, options, seconds):
+        if passes(decoded, options, seconds, improbable=improbable):
             return decoded
         failed.append(decoded)
     sound = [decoded for decoded in failed if not _loops(decoded, options, seconds)]

@@ -56,6 +56,15 @@ class Task:
     def __post_init__(self) -> None:
         self.context = self.context or context_for(self.window.seconds, self.task)
 
+    @property
+    def improbable(self) -> bool:
+        """Whether text that is no loop is taken, however improbable.
+
+        It is of translations: samples drawn in their place are no better, and take a third more time
+        (benchmarks/README.md).
+        """
+        return self.task == "translate"
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -183,6 +192,7 @@ class WindowDecoder:
                 self._engine.tokenizer,
                 self._options,
                 seconds=task.window.seconds,
+                improbable=task.improbable,
                 tried=outcome.failed,
             )
             self._write(outcome)
@@ -262,7 +272,7 @@ class WindowDecoder:
             return False
         if self._prompts.given and self._echoes(hypothesis) and self._is_silent(task):
             decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=(), others=()))
-        if passes(decoded, self._options, task.window.seconds):
+        if passes(decoded, self._options, task.window.seconds, improbable=task.improbable):
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)

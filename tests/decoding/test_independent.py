@@ -316,3 +316,14 @@ def test_what_is_silent_is_not_translated() -> None:
     (outcome,) = work.run([work.task(window(3), lambda: "fr")])
     result = work.finish(outcome, lambda: engine)
     assert (result.segments, result.translation) == ((), ())
+
+
+def test_an_improbable_translation_is_taken_unless_it_loops() -> None:
+    engine = FakeEngine()
+    loop = f"<|0.00|>{' you' * 40}<|5.00|>"
+    engine.script = [engine.says("<|0.00|> the day<|2.00|>", avg_logprob=-1.5), engine.says(loop, avg_logprob=-0.1)]
+    work = decoder(engine, task="translate")
+    first, second = work.run([work.task(window(6), lambda: "fr") for _ in range(2)])
+    assert [segment.text for segment in finish(work, first)] == [" the day"]
+    finish(work, second)
+    assert [call.temperature for call in engine.calls] == [0, 0, 0.2, 0.4, 0.6, 0.8, 1.0]
