@@ -60,7 +60,7 @@ class Task:
     def improbable(self) -> bool:
         """Whether text that is no loop is taken, however improbable.
 
-        It is of translations: samples drawn in their place are no better, and take a third more time
+        It is of translations: samples drawn in their place are no better, and take a fifth more time
         (benchmarks/README.md).
         """
         return self.task == "translate"
