@@ -16,7 +16,7 @@ from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.cues import in_cues_of
 from mtasr.decoding.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.decoding.fallback import Decoded, check, decode_with_fallback, is_silence, passes
-from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, among, combined
+from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, TRIED, among, combined, weighed_by_text
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.options import Task as TaskName
@@ -150,14 +150,35 @@ class WindowDecoder:
                     self._again_at_full_length(outcome)
 
     def judge_language(self, tasks: Sequence[Task]) -> list[LanguageGuess]:
-        """The language of a recording from its first windows: the first alone, if that one is clear."""
+        """The language of a recording from its first windows: the first alone, if that one is clear.
+
+        If all together are not, by what the model writes for them in the most probable languages.
+        """
         judgements: list[tuple[float, list[LanguageGuess]]] = []
         for task in tasks:
             guesses = self._guesses(task)
             if not judgements and guesses[0].probability >= CLEAR:
                 return guesses
             judgements.append((sum(end - start for start, end in _stretches(task.window)) or SHORTEST, guesses))
-        return combined(judgements)
+        together = combined(judgements)
+        return together if together[0].probability >= CLEAR else self._by_text(tasks, together)
+
+    def _by_text(self, tasks: Sequence[Task], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
+        """Guesses that are not clear, weighed by texts in the first of them. Where nobody speaks, no text tells."""
+        first = [guess for guess in guesses[:TRIED] if guess.probability > 0]
+        tasks = [task for task in tasks if task.window.speech]
+        if len(first) < 2 or not tasks:
+            return list(guesses)
+        sequences = [self._engine.tokenizer.sot_sequence(guess.code, "transcribe") for guess in first]
+        texts: list[list[Hypothesis]] = [[] for _ in first]
+        with self._stopwatch.measure("language"):
+            for task in tasks:
+                for begin in range(0, len(first), self._engine.batch_size):
+                    some = sequences[begin : begin + self._engine.batch_size]
+                    found = self._engine.generate_batch([task.encoded] * len(some), some, self._options, 0.0)
+                    for text, hypothesis in zip(texts[begin:], found, strict=False):
+                        text.append(hypothesis)
+        return weighed_by_text(guesses, texts)
 
     def _guesses(self, task: Task) -> list[LanguageGuess]:
         self.encode([task])
@@ -166,7 +187,8 @@ class WindowDecoder:
 
     def _follow_language(self, task: Task) -> None:
         """Take the window to be in the language it is in, if that is clear."""
-        best = self._guesses(task)[0]
+        guesses = self._guesses(task)
+        best = (guesses if guesses[0].probability >= CLEAR else self._by_text([task], guesses))[0]
         if best.probability >= CLEAR_CHANGE:
             task.language = lambda: best.code
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mtasr.decoding.engine import LanguageGuess
+from mtasr.decoding.engine import Hypothesis, LanguageGuess
 
 #: The first windows of a recording tell its language: one if it is as clear as this, else up to so many together.
 CLEAR = 0.9
 MOST_WINDOWS = 3
+
+#: Where the language is not clear, speech is written down in so many of the most probable ones, and the texts compared.
+TRIED = 6
 
 #: In a recording of several languages, a window less clear than this is taken to be in the recording's own.
 CLEAR_CHANGE = 0.5
@@ -33,3 +37,28 @@ def combined(judgements: Sequence[tuple[float, Sequence[LanguageGuess]]]) -> lis
     total = sum(weight for weight, _ in judgements)
     found = [LanguageGuess(code, value / total) for code, value in sums.items()]
     return sorted(found, key=lambda guess: -guess.probability)
+
+
+def weighed_by_text(guesses: Sequence[LanguageGuess], texts: Sequence[Sequence[Hypothesis]]) -> list[LanguageGuess]:
+    """What the first of the guesses are worth once the speech was written down in them, the most probable first.
+
+    `texts` holds the hypotheses of each, one for each window. The probability of a language is then that of language
+    and text together; those that were not tried keep theirs, and all add up to what they did before.
+    """
+    tried = guesses[: len(texts)]
+    scores = [
+        math.log(max(guess.probability, 1e-9)) + sum(map(_log_probability, those))
+        for guess, those in zip(tried, texts, strict=True)
+    ]
+    best = max(scores, default=-math.inf)
+    if best == -math.inf:  # No text at all in any of them tells nothing.
+        return list(guesses)
+    shares = [math.exp(score - best) for score in scores]
+    scale = sum(guess.probability for guess in tried) / sum(shares)
+    found = [LanguageGuess(guess.code, share * scale) for guess, share in zip(tried, shares, strict=True)]
+    return sorted([*found, *guesses[len(texts) :]], key=lambda guess: -guess.probability)
+
+
+def _log_probability(hypothesis: Hypothesis) -> float:
+    """Of all of its tokens, the end of text included."""
+    return hypothesis.avg_logprob * (len(hypothesis.tokens) + 1)

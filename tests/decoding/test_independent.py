@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.engine import Hypothesis
+from mtasr.decoding.engine import Hypothesis, LanguageGuess
 from mtasr.decoding.independent import Outcome, Task, WindowDecoder, _beside_speech, context_for
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.segments import Piece
@@ -248,6 +248,33 @@ def test_several_languages_are_followed_window_by_window() -> None:
     first.window.samples[0], second.window.samples[0] = 0.5, 0.25
     codes = [finish(work, outcome)[0].language for outcome in work.run([first, second])]
     assert codes == [engine.detect_language(heard)[0].code for heard in engine.encoded]
+
+
+def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
+    """Italian is a little more probable by its token alone; what is written in Spanish is far more so."""
+
+    @dataclass
+    class Unsure(HearingEngine):
+        sure: float = 0.5
+
+        def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
+            return [LanguageGuess("it", self.sure), LanguageGuess("es", 1 - self.sure), LanguageGuess("la", 0.0)]
+
+        def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
+            spanish = self.tokenizer.language_tokens["es"] in prompt
+            return replace(super()._says(heard, prompt), avg_logprob=-0.3 if spanish else -0.8)
+
+    spoken = Task(window(3, speech=((0.5, 2.5),)), lambda: "en")
+    for batch_size in (1, 4):
+        engine = Unsure(batch_size=batch_size)
+        assert decoder(engine).judge_language([spoken])[0].code == "es"
+        assert len(engine.generated) == 2, "not in a language without any probability"
+        (outcome,) = decoder(engine, multilingual=True).run([replace(spoken)])
+        assert [segment.language for segment in outcome.segments] == ["es"]
+    clear, silent = Unsure(sure=0.95), Unsure()
+    assert decoder(clear).judge_language([spoken])[0].code == "it"
+    assert decoder(silent).judge_language([task(3)])[0].code == "it", "nobody speaks, so there is nothing to write"
+    assert clear.generated == silent.generated == []
 
 
 def test_translation_is_shown_the_full_length() -> None:
