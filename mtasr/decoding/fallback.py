@@ -88,7 +88,7 @@ def passes(decoded: Decoded, options: DecodingOptions, seconds: float, *, improb
         return True
     threshold = None if improbable else options.logprob_threshold
     probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
-    return probable and not _loops(decoded, options, seconds)
+    return probable and not loops(decoded, options, seconds)
 
 
 def decode_with_fallback(
@@ -111,12 +111,13 @@ def decode_with_fallback(
         if passes(decoded, options, seconds, improbable=improbable):
             return decoded
         failed.append(decoded)
-    sound = [decoded for decoded in failed if not _loops(decoded, options, seconds)]
+    sound = [decoded for decoded in failed if not loops(decoded, options, seconds)]
     best = max(sound or failed, key=lambda decoded: decoded.hypothesis.avg_logprob)
     return replace(best, passed=False)
 
 
-def _loops(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
+def loops(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
+    """Whether a result says the same again and again, or more than can be said in so many seconds."""
     threshold = options.compression_ratio_threshold
     if threshold is None:
         return False

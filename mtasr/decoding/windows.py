@@ -5,6 +5,7 @@ Windows follow each other without overlapping, so no sound is decoded twice, and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,9 @@ _WORTH_OF_LENGTH = 0.5
 _MARGIN = 0.5
 #: Frames after which it is decided again what can be cut. No window exceeds the longest by more than that, and margins.
 _DECIDE_EVERY = 25
+#: Of a window that is cut in two, each part has at least so many seconds of speech; the power is looked at over so many
+#: frames.
+_LEAST_SPEECH, _SMOOTH = 0.5, 3
 #: A remainder of speech below this is left alone: no word fits in.
 _SHORTEST = 0.1
 
@@ -72,6 +76,28 @@ class Window:
         before = tuple(Span(span.start, min(span.end, sample)) for span in self.speech if span.start < sample)
         after = tuple(Span(max(span.start, sample), span.end) for span in self.speech if span.end > sample)
         return Window(self.start, self.samples[:place], before), Window(sample, self.samples[place:], after)
+
+    def halves(self) -> tuple[Window, Window] | None:
+        """Cut at the pause nearest to the middle, without one where it is most quiet; None if that leaves no two parts.
+
+        A part has half a second of speech at least.
+        """
+        middle = self.start + len(self.samples) // 2
+        pauses = [(before.end + after.start) // 2 for before, after in itertools.pairwise(self.speech)]
+        places = sorted(pauses, key=lambda place: abs(place - middle)) or [self._most_quiet()]
+        parts = self.split(places[0])
+        spoken = [sum(span.end - span.start for span in part.speech) for part in parts]
+        return parts if min(spoken) >= _LEAST_SPEECH * SAMPLE_RATE else None
+
+    def _most_quiet(self) -> int:
+        """In the middle half of the window, to a frame."""
+        count = len(self.samples) // FRAME
+        if not count:
+            return self.start
+        power = np.square(self.samples[: count * FRAME].reshape(count, FRAME)).mean(axis=1)
+        first, last = count // 4, max(count // 4 + 1, 3 * count // 4)
+        smooth = np.convolve(power, np.ones(_SMOOTH), mode="same")
+        return self.start + round((first + int(np.argmin(smooth[first:last])) + 0.5) * FRAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -354,3 +355,75 @@ def test_an_improbable_translation_is_taken_unless_it_loops() -> None:
     assert [segment.text for segment in finish(work, first)] == [" the day"]
     finish(work, second)
     assert [call.temperature for call in engine.calls] == [0, 0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def loud(seconds: float, *pauses: tuple[float, float]) -> Window:
+    """A window of speech with pauses."""
+    edges = [0.0, *(edge for pause in pauses for edge in pause), seconds]
+    spans = [Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return Window(0, np.zeros(round(seconds * SAMPLE_RATE), np.float32), tuple(spans))
+
+
+@dataclass
+class Repeating(HearingEngine):
+    """Writes a sentence once, however often it is said, where the window is longer than `most` seconds; or loops."""
+
+    most: float = 3.0
+    loops: bool = False
+
+    def _says(self, heard: Heard, prompt: Sequence[int]) -> Hypothesis:
+        text = f"<|0.00|> the day number water people sound the day number<|{self.most:.2f}|>"
+        if self.loops and len(self.encoded) <= 1:
+            text = f"<|0.00|>{' the day' * 60}"
+        tokens = self.tokenizer.encoding.encode(text, allowed_special="all")
+        return Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3, no_speech_prob=0.05)
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_what_is_said_again_is_written_again(monkeypatch: pytest.MonkeyPatch, loops: bool) -> None:
+    monkeypatch.setattr("mtasr.decoding.independent._THIN", 2.4)
+    engine = Repeating(loops=loops)
+    work = decoder(engine)
+    window = loud(12.0, (2.8, 3.2), (5.8, 6.2), (8.8, 9.2))
+    (outcome,) = work.run([work.task(window, lambda: "en")])
+    segments = finish(work, outcome)
+    assert [round(segment.start) for segment in segments] == [0, 3, 6, 9]
+    assert len({segment.text for segment in segments}) == 1
+    assert all(after.start >= before.end for before, after in itertools.pairwise(segments))
+
+
+def test_halves_with_no_more_text_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.decoding.independent._THIN", 2.4)
+    engine = FakeEngine()
+    engine.script = [
+        engine.says("<|0.00|> the day the day<|4.00|>"),
+        engine.says("<|0.00|> the day<|2.00|>"),
+        engine.says("<|0.00|> the day<|2.00|>"),
+    ]
+    work = decoder(engine)
+    (outcome,) = work.run([work.task(loud(4.0, (1.9, 2.1)), lambda: "en")])
+    assert len(engine.calls) == 3, "they were tried"
+    assert [(each.start, each.end, each.text) for each in finish(work, outcome)] == [(0, 4, " the day the day")]
+
+
+@given(st.floats(1.1, 30), st.floats(0.3, 0.7), st.floats(0.05, 0.3))
+def test_halves_meet_in_a_pause(seconds: float, place: float, pause: float) -> None:
+    begin, end = place * seconds - pause / 2, place * seconds + pause / 2
+    halves = loud(seconds, (begin, end)).halves()
+    if min(begin, seconds - end) < 0.51:
+        return
+    assert halves is not None
+    first, second = halves
+    assert begin <= second.offset <= end
+    assert (first.offset, first.seconds + second.seconds) == (0, pytest.approx(seconds, abs=1e-4))
+    assert second.offset == pytest.approx(first.seconds)
+
+
+def test_without_a_pause_halves_meet_where_it_is_most_quiet() -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 8 * SAMPLE_RATE).astype(np.float32)
+    samples[5 * SAMPLE_RATE : 5 * SAMPLE_RATE + 2400] *= 0.1
+    halves = Window(0, samples, (Span(0, len(samples)),)).halves()
+    assert halves is not None
+    assert 5.0 <= halves[1].offset <= 5.15
+    assert Window(0, samples[: SAMPLE_RATE // 2], (Span(0, SAMPLE_RATE // 2),)).halves() is None
+    assert Window(0, samples[:100], ()).halves() is None

@@ -100,6 +100,7 @@ def alone() -> list[object]:
     """Each recording by itself, one window at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+        patch.setattr(mtasr.decoding.independent, "_THIN", 0.0)  # as in the tests
         return [Model(HearingEngine()).transcribe(source, word_timestamps=True) for source in SOURCES]
 
 
