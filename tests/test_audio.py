@@ -155,6 +155,14 @@ def test_tracks(tracks):
     assert np.array_equal(second, read(io.BytesIO(tracks.read_bytes()), track=1))
 
 
+def test_tracks_of_a_transport_stream_start_where_its_header_says(tmp_path, wav):
+    late = ["-itsoffset", "1.5", "-i", wav]
+    ffmpeg("-i", wav, *late, "-map", "0", "-map", "1", "-c:a", "mp2", tmp_path / "a.ts")
+    for track, start in enumerate((0.0, 1.5)):
+        samples = read(tmp_path / "a.ts", track=track)
+        assert np.flatnonzero(np.abs(samples) > 0.01)[0] / SAMPLE_RATE == pytest.approx(start, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("fixture", "track", "reason"),
     [
