@@ -46,6 +46,17 @@ EXAMPLES = {
     ),
 }
 
+# Words a minute, and who says what, in turn: a voice on each channel.
+CALL = (
+    "call.flac",
+    150,
+    (
+        ("en-us", "Good morning, this is the library. How can I help you?"),
+        ("en-us+f3", "I would like to keep my book for another week."),
+        ("en-us", "Of course. Please bring it back on Friday."),
+    ),
+)
+
 
 def record(voice: str, words_per_minute: int, sentences: tuple[str, ...]) -> npt.NDArray[np.float32]:
     """The sentences with pauses between and around them."""
@@ -55,8 +66,15 @@ def record(voice: str, words_per_minute: int, sentences: tuple[str, ...]) -> npt
     )
 
 
+def record_call(words_per_minute: int, turns: tuple[tuple[str, str], ...]) -> npt.NDArray[np.float32]:
+    """Shape (n, channels): each voice is alone on a channel and silent while another speaks."""
+    voices = list(dict.fromkeys(voice for voice, _ in turns))
+    said = [(voices.index(voice), record(voice, words_per_minute, (line,))) for voice, line in turns]
+    return np.concatenate([samples[:, None] * (np.arange(len(voices)) == channel) for channel, samples in said])
+
+
 def write_flac(path: Path, samples: npt.NDArray[np.float32]) -> None:
-    """16 bits, without the tags that would make each run's file differ."""
+    """Shape (n,) or (n, channels), in 16 bits, without the tags that would make each run's file differ."""
     command = [
         find_ffmpeg(),
         "-y",
@@ -68,17 +86,17 @@ def write_flac(path: Path, samples: npt.NDArray[np.float32]) -> None:
         "-ar",
         str(SAMPLE_RATE),
         "-ac",
-        "1",
+        str(samples[0].size),
     ]
     command += ["-i", "pipe:0", "-bitexact", "-sample_fmt", "s16", "-compression_level", "12", f"file:{path}"]
-    subprocess.run(command, input=samples.tobytes(), check=True)
+    subprocess.run(command, input=samples.astype(np.float32).tobytes(), check=True)
 
 
 def main() -> None:
-    for name, (voice, words_per_minute, sentences) in EXAMPLES.items():
-        samples = record(voice, words_per_minute, sentences)
+    recordings = {name: record(*how) for name, how in EXAMPLES.items()} | {CALL[0]: record_call(*CALL[1:])}
+    for name, samples in recordings.items():
         write_flac(HERE / name, samples)
-        print(f"{name}: {samples.size / SAMPLE_RATE:.1f} s, {(HERE / name).stat().st_size / 1000:.0f} kB")
+        print(f"{name}: {len(samples) / SAMPLE_RATE:.1f} s, {(HERE / name).stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mtasr.decoding.engine import LanguageGuess
     from mtasr.decoding.options import DecodingOptions
     from mtasr.errors import MtasrError
+    from mtasr.tracks import Tracks
     from mtasr.transcribe import Model, Transcription, load_model
     from mtasr.transcript import Segment, Transcript, Word
 
@@ -26,6 +27,7 @@ __all__ = [
     "Model",
     "MtasrError",
     "Segment",
+    "Tracks",
     "Transcript",
     "Transcription",
     "Word",
@@ -40,6 +42,7 @@ _HOMES = {
     "Model": "mtasr.transcribe",
     "MtasrError": "mtasr.errors",
     "Segment": "mtasr.transcript",
+    "Tracks": "mtasr.tracks",
     "Transcript": "mtasr.transcript",
     "Transcription": "mtasr.transcribe",
     "Word": "mtasr.transcript",

@@ -27,7 +27,7 @@ from typing import IO, Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputNotFoundError
+from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
 from mtasr.ffmpeg_log import FfmpegLog
 
 #: Samples a second of every block.
@@ -49,13 +49,13 @@ _FORMATS = (
     "wve xwma"
 ).replace(" ", ",")
 
-# What happens to the samples. The side branch prints the time stamp of the first one, for `FfmpegLog.lead`; async=1
-# fills holes of more than 0.1 s with silence, so that times stay true to the file. (first_pts=0 would pad the
+# What happens to the samples. The side branch prints the time stamp and the channels of the first one, for `FfmpegLog`;
+# async=1 fills holes of more than 0.1 s with silence, so that times stay true to the file. (first_pts=0 would pad the
 # beginning as well, but again at every change of sample rate or channels, so `_next_block` does that instead.)
 # rematrix_maxval=1 makes the mean of two channels; by itself, float output sums them at -3 dB and overshoots.
 _FILTERS = (
     "asplit[first][all];[first]atrim=end_sample=1,ashowinfo,anullsink;"
-    f"[all]aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
+    f"[all]{{channel}}aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
 )
 
 
@@ -140,8 +140,32 @@ def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
     return str(getattr(exc, "strerror", None) or exc)
 
 
-def open_audio(source: Source) -> AudioStream:
+def check_reopenable(source: Source) -> None:
+    """Raise InputError for what can be read only once: standard input, pipes and file objects."""
+    if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
+        return
+    raise InputError(
+        f"{_name_of(source)}: channels are split by reading a file once for each, which cannot be done here; "
+        "give the path of a file"
+    )
+
+
+def count_channels(source: Source, *, track: int = 0) -> int:
+    """Channels of an audio track; 0 where nothing can be decoded, for which `open_audio` has the reason.
+
+    Raises InputError for what can be read only once, and what `open_audio` raises.
+    """
+    check_input(source)
+    check_reopenable(source)
+    with open_audio(source, track=track) as stream:
+        return stream.channels
+
+
+def open_audio(source: Source, *, track: int = 0, channel: int | None = None) -> AudioStream:
     """Start decoding `source`: a path, "-" for standard input, or a binary file object.
+
+    Of several audio tracks, `track` chooses one, counted from 0. `channel` is the only one that is heard, counted
+    from 0 as well, and without it all are mixed.
 
     Use the result as a context manager; leaving it early stops ffmpeg. A file object is read from a thread of its
     own, which ends with the stream or when its pending `read` returns.
@@ -158,7 +182,7 @@ def open_audio(source: Source) -> AudioStream:
             raise InputNotFoundError(f"{name}: cannot be opened ({exc.strerror or exc})") from exc
         try:
             process = subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
-                _command(program, url),
+                _command(program, url, track, channel),
                 stdin=subprocess.PIPE if feed is not None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -169,7 +193,7 @@ def open_audio(source: Source) -> AudioStream:
             )
         except OSError as exc:
             raise FfmpegNotFoundError(f"{_printable(program)}: cannot be started ({exc.strerror or exc})") from exc
-    return AudioStream(name, process, feed, piped=url.startswith("pipe:"))
+    return AudioStream(name, process, feed, track=track, piped=url.startswith("pipe:"))
 
 
 def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[bytes], BinaryIO | None]:
@@ -213,11 +237,12 @@ def _spool_if_mp4(source: BinaryIO, opened: contextlib.ExitStack) -> IO[bytes] |
     return spooled
 
 
-def _command(program: str, url: str) -> list[str]:
+def _command(program: str, url: str, track: int, channel: int | None) -> list[str]:
     import ffmpeg  # here, so that --help need not wait for it
 
+    filters = _FILTERS.format(channel="" if channel is None else f"pan=mono|c0=c{channel},")
     stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=_FORMATS)
-    output = stream["a:0"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=_FILTERS)
+    output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
     head = [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
     command = cast(list[str], ffmpeg.compile(output, cmd=head))
     # ffmpeg-python hashes its arguments as UTF-8, which a file name need not be: put the name in afterwards.
@@ -240,13 +265,15 @@ class AudioStream:
     Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], feed: BinaryIO | None, *, piped: bool) -> None:
+    def __init__(
+        self, name: str, process: subprocess.Popen[bytes], feed: BinaryIO | None, *, track: int, piped: bool
+    ) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
         self._name = name
         self._piped = piped
         self._process = process
-        self._log = FfmpegLog()
+        self._log = FfmpegLog(track)
         self._listener = threading.Thread(target=self._log.listen, args=(process.stderr,), daemon=True)
         self._listener.start()
         self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
@@ -260,6 +287,12 @@ class AudioStream:
         """Length in seconds that the container states, or None. Waits until ffmpeg has read the header."""
         self._log.header_seen.wait()
         return self._log.duration
+
+    @property
+    def channels(self) -> int:
+        """How many the track has, 0 if nothing can be decoded. Waits until ffmpeg has decoded the beginning."""
+        self._log.lead_seen.wait()
+        return self._log.channels
 
     def __iter__(self) -> Self:
         return self

@@ -21,14 +21,18 @@ _MAX_LINE_BYTES = 4096
 class FfmpegLog:
     """What ffmpeg tells on standard error, line by line, bounded in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, track: int = 0) -> None:
+        self.track = track
         self.header_seen = threading.Event()
         self.lead_seen = threading.Event()
         self.duration: float | None = None
         self.errors: list[str] = []
         self.interrupted = ""
+        #: Channels of the first samples, 0 until `lead_seen` and where there are no samples.
+        self.channels = 0
         self._start = 0.0
-        self._audio_start: float | None = None
+        #: Number among all streams -> start in seconds.
+        self._audio_starts: dict[int, float] = {}
         self._first_time: float | None = None
         self._streams = 0
         self._estimated = False
@@ -53,6 +57,8 @@ class FfmpegLog:
             self._take_header(text)
         elif (found := re.match(r"n: *0 .*?pts_time: *(\S+)", text)) and not self.lead_seen.is_set():
             self._first_time = _number(found[1])
+            if channels := re.search(r" channels:(\d+) ", text):
+                self.channels = int(channels[1])
             self.lead_seen.set()
         elif found := re.match(r"Exiting normally, received (signal \d+)", text):
             self.interrupted = found[1]
@@ -63,11 +69,12 @@ class FfmpegLog:
             if found[1]:
                 self.duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
             self._start = _number(found[4]) or 0.0
-        elif found := re.match(r" {2,4}Stream #0:\d+\S*: (Audio|Video)", text):
+        elif found := re.match(r" {2,4}Stream #0:(\d+)\S*: (Audio|Video)", text):
             self._streams += "(attached pic)" not in text
-            if found[1] == "Audio" and self._audio_start is None:
+            if found[2] == "Audio":
                 started = re.search(r", start (-?[\d.]+)", text)
-                self._audio_start = _number(started[1]) if started else self._start
+                start = _number(started[1]) if started else None
+                self._audio_starts[int(found[1])] = self._start if start is None else start
         elif text.startswith("Estimating duration from bitrate"):
             self._estimated = True
         elif text.startswith(("Stream mapping:", "Output #0")):
@@ -78,7 +85,8 @@ class FfmpegLog:
 
         Transport streams count from the first sample instead of the first picture, so there the header decides.
         """
-        in_header = (self._audio_start or 0.0) - self._start
+        starts = [start for _, start in sorted(self._audio_starts.items())]
+        in_header = (starts[self.track] if self.track < len(starts) else 0.0) - self._start
         lead = max(self._first_time or 0.0, in_header if in_header < _MAX_HEADER_LEAD_SECONDS else 0.0, 0.0)
         return min(lead, self.duration or _MAX_LEAD_SECONDS)
 
@@ -90,7 +98,9 @@ class FfmpegLog:
         """Why nothing could be decoded, in a few words; `piped` input cannot be searched for its index."""
         said = "\n".join(self.errors)
         if "matches no streams" in said or "does not contain any stream" in said:
-            return "has no audio track"
+            count = len(self._audio_starts)
+            there = "there is 1" if count == 1 else f"there are {count}"
+            return f"has no audio track {self.track}: {there}, counted from 0" if count else "has no audio track"
         if "moov atom not found" in said or "partial file" in said:
             pipe = ", or keeps its index at the end and so cannot come through a pipe" if piped else ""
             return f"is incomplete{pipe}"

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
+from mtasr.audio import SAMPLE_RATE, AudioStream, check_input, check_reopenable, count_channels, open_audio
 from mtasr.decoding.buffer import SampleBuffer
+from mtasr.decoding.channels import in_order_of_time, spoken_by, together
 from mtasr.decoding.clips import Clips
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
@@ -24,14 +25,14 @@ from mtasr.decoding.independent import Task, WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS, among
 from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_window
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
 from mtasr.decoding.windows import Window, cut_windows
 from mtasr.errors import InputError, ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
-from mtasr.transcript import Alternatives, Segment, Transcript
+from mtasr.tracks import Tracks
+from mtasr.transcript import Alternatives, Coverage, Segment, Transcript
 from mtasr.vad import SpeechTrack
 
 #: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
@@ -41,6 +42,9 @@ Source = str | os.PathLike[str] | BinaryIO | npt.NDArray[np.floating[Any]]
 EngineName = Literal["ctranslate2", "torch"]
 
 _BLOCK = 10 * SAMPLE_RATE
+
+#: The keywords that say what of a recording is transcribed, not how.
+_TRACKS = frozenset(Tracks.__dataclass_fields__)
 
 
 def load_model(
@@ -135,7 +139,8 @@ class Model:
     def transcribe(self, source: Source, options: DecodingOptions | None = None, **changes: Any) -> Transcript:
         """Transcribe a recording (or translate it, with `task="translate"`) and return the whole result.
 
-        Options are the fields of `DecodingOptions`, given as one object, as keywords, or both (keywords win).
+        Options are the fields of `DecodingOptions`, given as one object, as keywords, or both (keywords win). The
+        fields of `Tracks` are keywords too: which audio track, and whether its channels are split.
         Raises `InputError` when the recording cannot be read and `UsageError` for options that make no sense.
         """
         with self.stream(source, options, **changes) as transcription:
@@ -156,35 +161,51 @@ class Model:
         return only
 
     def stream_all(
-        self, sources: Sequence[Source], options: DecodingOptions | None = None, **changes: Any
+        self,
+        sources: Sequence[Source],
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        **changes: Any,
     ) -> Transcriptions:
         """Several recordings, to be iterated in their order: one is decoded while the next is read.
 
         Windows of different recordings are decoded together, which is much faster for short ones. What is wrong with a
         recording is raised by its own `Transcription` alone. Use it in a `with` block.
+
+        With `channels="split"` each channel is a recording of its own, and so is its language. The segments, which then
+        name their speaker, come in order of time as soon as the last channel is being decoded.
         """
+        tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
+        changes = {key: value for key, value in changes.items() if key not in _TRACKS}
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
         language = _language(self.engine.tokenizer, merged)
+        openers = [_openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:
-            return Transcriptions(
-                Transcription(_Sequential(self.engine, source, language, merged), merged) for source in sources
-            )
+            sequential = ([_Sequential(self.engine, each, language, merged) for each in group] for group in openers)
+            return Transcriptions(Transcription(_whole(works, tracks), merged) for works in sequential)
         recordings = [
-            Recording(partial(_open, source), quick=_opens_at_once(source), language=language) for source in sources
+            [Recording(each, quick=_opens_at_once(source), language=language) for each in channels]
+            for source, channels in zip(sources, openers, strict=True)
         ]
-        pipeline = Pipeline(self.engine, merged, recordings, self._stopwatch)
-        return Transcriptions((Transcription(_Parallel(pipeline, each), merged) for each in recordings), pipeline.close)
+        pipeline = Pipeline(self.engine, merged, list(itertools.chain(*recordings)), self._stopwatch)
+        parallel = ([_Parallel(pipeline, each) for each in channels] for channels in recordings)
+        return Transcriptions((Transcription(_whole(works, tracks), merged) for works in parallel), pipeline.close)
 
-    def detect_language(self, source: Source, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
+    def detect_language(
+        self, source: Source, languages: Sequence[str] | None = None, *, audio_stream: int = 0
+    ) -> list[LanguageGuess]:
         """The languages of the model (or of these alone) with their probabilities, the most probable first.
 
         Judged by the first speech, as much of it as makes the language clear; where nobody speaks, by the first 30 s.
+        Of several audio tracks, `audio_stream` chooses one, counted from 0.
         """
+        tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
         options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
         head = [np.zeros(0, np.float32)]
-        with contextlib.closing(_open(source)) as audio:
+        with contextlib.closing(_open(source, tracks.audio_stream)) as audio:
             blocks = iter(audio)
             while sum(map(len, head)) < WINDOW and (block := next(blocks, None)) is not None:
                 head.append(block)
@@ -237,8 +258,8 @@ class _Work(Protocol):
     def samples(self) -> int:
         """How many have been read."""
 
-    def speech(self) -> list[Stretch]:
-        """Where somebody speaks in them, in seconds."""
+    def coverage(self, segments: Sequence[Segment]) -> Coverage:
+        """What voice activity says of the text of all of them."""
 
     def open(self) -> None:
         """Open the recording now rather than when it is needed. Raises what is wrong with it."""
@@ -268,8 +289,8 @@ class _Parallel:
     def samples(self) -> int:
         return self._recording.samples
 
-    def speech(self) -> list[Stretch]:
-        return self._recording.speech
+    def coverage(self, segments: Sequence[Segment]) -> Coverage:
+        return coverage(self._recording.speech, segments)
 
     def open(self) -> None:
         self._recording.open()
@@ -297,19 +318,21 @@ class _Parallel:
 class _Sequential:
     """Its windows one after the other, each told the text before it."""
 
-    def __init__(self, engine: Engine, source: Source, language: str | None, options: DecodingOptions) -> None:
-        self._engine, self._source, self._options = engine, source, options
+    def __init__(
+        self, engine: Engine, opens: Callable[[], Audio], language: str | None, options: DecodingOptions
+    ) -> None:
+        self._engine, self._opens, self._options = engine, opens, options
         self._language = language
         self._guesses: list[LanguageGuess] | None = None
         self._first: Encoded | None = None
         self._track = SpeechTrack(options.vad_threshold)
         self._buffer = SampleBuffer(self._track.follow(self._blocks()))
-        self.audio: AudioStream | _Samples | None = None
+        self.audio: Audio | None = None
         self.samples = 0
 
     def open(self) -> None:
         if self.audio is None:
-            self.audio = _open(self._source)
+            self.audio = self._opens()
 
     def _blocks(self) -> Iterator[Float32Array]:
         self.open()
@@ -336,12 +359,64 @@ class _Sequential:
         language, engine = self.language(), self._engine.sampler(self._options.seed)
         yield from LongForm(engine, self._buffer, language, self._options, self._first, self._track).windows()
 
-    def speech(self) -> list[Stretch]:
-        return self._track.stretches()
+    def coverage(self, segments: Sequence[Segment]) -> Coverage:
+        return coverage(self._track.stretches(), segments)
 
     def close(self) -> None:
         if self.audio is not None:
             self.audio.close()
+
+
+class _Channels:
+    """Its channels, each a recording of its own and a speaker."""
+
+    def __init__(self, works: Sequence[_Work], tracks: Tracks) -> None:
+        self._works = {tracks.speaker(channel): work for channel, work in enumerate(works)}
+
+    @property
+    def audio(self) -> Audio | None:
+        """The channel that was opened last: one file, they agree on its duration and on what is wrong with it."""
+        return next((work.audio for work in reversed(self._works.values()) if work.audio is not None), None)
+
+    @property
+    def samples(self) -> int:
+        return max(work.samples for work in self._works.values())
+
+    def coverage(self, segments: Sequence[Segment]) -> Coverage:
+        return together(
+            [
+                work.coverage([segment for segment in segments if segment.speaker == speaker])
+                for speaker, work in self._works.items()
+            ]
+        )
+
+    def open(self) -> None:
+        next(iter(self._works.values())).open()
+
+    def _first_heard(self) -> _Work:
+        """The first channel on which somebody speaks. To ask the next one is safe where a channel has no window."""
+        *before, last = self._works.values()
+        return next((work for work in before if work.guesses() != []), last)
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self._first_heard().guesses()
+
+    def language(self) -> str:
+        return self._first_heard().language()
+
+    def results(self) -> Iterator[WindowResult]:
+        return in_order_of_time(
+            [map(partial(spoken_by, speaker), work.results()) for speaker, work in self._works.items()]
+        )
+
+    def close(self) -> None:
+        for work in self._works.values():
+            work.close()
+
+
+def _whole(works: Sequence[_Work], tracks: Tracks) -> _Work:
+    """The work on a recording, of that on its channels."""
+    return works[0] if tracks.channels == "mix" else _Channels(works, tracks)
 
 
 class Transcription:
@@ -440,7 +515,7 @@ class Transcription:
             language_probability=self.language_probability,
             duration=round(self._work.samples / SAMPLE_RATE, 3),
             segments=tuple(segments),
-            coverage=coverage(self._work.speech(), segments),
+            coverage=self._work.coverage(segments),
         )
 
     def close(self) -> None:
@@ -525,9 +600,22 @@ def _opens_at_once(source: Source) -> bool:
     return False
 
 
-def _open(source: Source) -> AudioStream | _Samples:
+def _openers(source: Source, tracks: Tracks) -> list[Callable[[], Audio]]:
+    """What opens a recording, or each of its channels. What is wrong with it shows when it is opened."""
+    if tracks.channels == "mix" or isinstance(source, np.ndarray):
+        return [partial(_open, source, tracks.audio_stream)]
+    count = 0
+    with contextlib.suppress(InputError):
+        count = count_channels(source, track=tracks.audio_stream)
+    return [partial(_open, source, tracks.audio_stream, channel) for channel in range(max(count, 1))]
+
+
+def _open(source: Source, track: int, channel: int | None = None) -> AudioStream | _Samples:
     if isinstance(source, np.ndarray):
         return _Samples(source)
     if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
         raise InputError(f"a recording is a path, '-', a binary file or an array, not {type(source).__name__}")
-    return open_audio(source)
+    if channel is not None:
+        check_input(source)
+        check_reopenable(source)
+    return open_audio(source, track=track, channel=channel)

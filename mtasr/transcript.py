@@ -41,6 +41,8 @@ class Segment:
     words: tuple[Word, ...] | None = None
     #: Code of the language spoken in it, None where that is not told.
     language: str | None = None
+    #: Who speaks it, None where the channels are not told apart.
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Alternatives:
     start: float
     end: float
     readings: tuple[Reading, ...]
+    #: As in `Segment`.
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

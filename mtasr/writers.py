@@ -9,49 +9,107 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
-Writer = Callable[[Transcript, TextIO], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How subtitles look."""
+
+    #: In SubRip and WebVTT each word is underlined while it is spoken, where the times of words are known.
+    highlight_words: bool = False
+
+
+#: What writers do unless they are told otherwise.
+PLAIN = Style()
+
+Writer = Callable[[Transcript, TextIO, Style], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """A subtitle: whole milliseconds, and text of one or more lines without a blank one."""
+    """A subtitle: whole milliseconds, and text of one or more lines without a blank one.
+
+    `underlined` is a part of the text: from which to before which of its characters, spaces not counted.
+    """
 
     start: int
     end: int
     text: str
+    speaker: str | None = None
+    underlined: tuple[int, int] | None = None
 
 
-def cues(transcript: Transcript) -> Iterator[Cue]:
-    """The segments that hold text as cues with 0 <= start < end <= duration, in order and without overlap.
+def cues(transcript: Transcript, style: Style = PLAIN) -> Iterator[Cue]:
+    """The segments that hold text as cues with 0 <= start < end <= duration, in the order they start.
 
-    Rounding to milliseconds may break any of these, and so may a caller's own segments. So starts are pushed apart
-    first, each to a millisecond of its own, and then a cue ends where the next one starts at the latest.
+    Those of one speaker do not overlap, nor do those of nobody in particular. Where words are highlighted, a segment
+    becomes several cues, one after the other.
     """
-    spoken = [(segment, text) for segment in transcript if (text := _lines(segment.text))]
-    # Floor, not round: a cue must not outlast the file. With more cues than milliseconds, order comes first.
-    limit = max(math.floor(transcript.duration * 1000 + 1e-6), len(spoken))
-    starts = _increasing([round(segment.start * 1000) for segment, _ in spoken], limit)
-    for (segment, text), start, following in zip(spoken, starts, [*starts, limit][1:], strict=True):
-        yield Cue(start=start, end=min(max(round(segment.end * 1000), start + 1), following), text=text)
+    spoken: dict[str | None, list[tuple[Segment, str]]] = {}
+    for segment in transcript:
+        if text := _lines(segment.text):
+            spoken.setdefault(segment.speaker, []).append((segment, text))
+    found: list[Cue] = []
+    for speaker, said in spoken.items():
+        # Floor, not round: a cue must not outlast the file. With more cues than milliseconds, order comes first.
+        limit = max(math.floor(transcript.duration * 1000 + 1e-6), len(said))
+        times = _apart([(segment.start, segment.end) for segment, _ in said], 0, limit)
+        for (segment, text), (start, end) in zip(said, times, strict=True):
+            cue = Cue(start=start, end=end, text=text, speaker=speaker)
+            found += _highlighted(cue, segment.words or ()) if style.highlight_words else [cue]
+    yield from sorted(found, key=lambda cue: cue.start)
 
 
-def _increasing(times: list[int], limit: int) -> list[int]:
-    """The nearest strictly increasing times from 0 to `limit` - 1; needs len(times) <= limit."""
-    least = 0
+def _apart(times: Sequence[tuple[float, float]], least: int, most: int) -> list[tuple[int, int]]:
+    """Starts and ends in seconds as whole milliseconds from `least` to `most`: in order, none empty, no overlap.
+
+    Rounding may break any of these, and so may a caller's own segments and words. So starts are pushed apart first,
+    each to a millisecond of its own, and then a stretch ends where the next one starts at the latest. Needs as many
+    milliseconds as there are stretches.
+    """
+    starts = _increasing([round(start * 1000) for start, _ in times], least, most)
+    return [
+        (start, min(max(round(end * 1000), start + 1), following))
+        for (_, end), start, following in zip(times, starts, [*starts, most][1:], strict=True)
+    ]
+
+
+def _increasing(times: list[int], least: int, most: int) -> list[int]:
+    """The nearest strictly increasing times from `least` to `most` - 1; needs len(times) <= most - least."""
     for i, time in enumerate(times):
         times[i] = max(time, least)
         least = times[i] + 1
-    most = limit - 1
     for i in reversed(range(len(times))):
-        times[i] = min(times[i], most)
-        most = times[i] - 1
+        times[i] = min(times[i], most - 1)
+        most = times[i]
     return times
+
+
+def _highlighted(cue: Cue, words: Sequence[Word]) -> Iterator[Cue]:
+    """The cue once for each word, which is underlined while it is spoken, and as it is for the time between."""
+    seen = [(word, count) for word in words if (count := _visible(_lines(word.word)))]
+    # Words that are not those of the text cannot be found in it.
+    if sum(count for _, count in seen) != _visible(cue.text) or len(seen) > cue.end - cue.start:
+        seen = []
+    at, place = cue.start, 0
+    times = _apart([(word.start, word.end) for word, _ in seen], cue.start, cue.end)
+    for (_, count), (start, end) in zip(seen, times, strict=True):
+        if at < start:
+            yield replace(cue, start=at, end=start)
+        yield replace(cue, start=start, end=end, underlined=(place, place + count))
+        at, place = end, place + count
+    if at < cue.end:
+        yield replace(cue, start=at)
+
+
+def _visible(text: str) -> int:
+    """How many characters are no space."""
+    return sum(not char.isspace() for char in text)
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f]")
@@ -84,6 +142,32 @@ def _harmless(text: str) -> str:
     return _LAST_NUMBER.sub(" ", text)
 
 
+def labelled(segment: Segment) -> str:
+    """A segment's text on one line, after its speaker; nothing for one without text."""
+    text = one_line(segment.text)
+    return f"{_prefix(segment.speaker)}{text}" if text else ""
+
+
+def _prefix(speaker: str | None) -> str:
+    """What goes before the text."""
+    return "" if speaker is None else f"{one_line(speaker)}: "
+
+
+def _marked(cue: Cue, prefix: str, escape: Callable[[str], str]) -> str:
+    """The text of a cue after a prefix, both escaped, with the underlined part between tags."""
+    text = _harmless(prefix + cue.text)
+    if cue.underlined is None:
+        return escape(text)
+    visible = [place for place, char in enumerate(text) if not char.isspace()][-_visible(cue.text) :]
+    first, last = visible[cue.underlined[0]], visible[cue.underlined[1] - 1] + 1
+    # Once more: the tags may have set two times apart that were one number.
+    return _harmless(f"{escape(text[:first])}<u>{escape(text[first:last])}</u>{escape(text[last:])}")
+
+
+def _entities(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _timestamp(milliseconds: int, mark: str) -> str:
     seconds, milliseconds = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
@@ -91,36 +175,40 @@ def _timestamp(milliseconds: int, mark: str) -> str:
     return f"{hours:02}:{minutes:02}:{seconds:02}{mark}{milliseconds:03}"
 
 
-def write_txt(transcript: Transcript, stream: TextIO) -> None:
-    """Plain text, a segment a line."""
+def write_txt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """Plain text, a segment a line, after the speaker if there is one."""
     for segment in transcript:
-        if text := one_line(segment.text):
+        if text := labelled(segment):
             stream.write(f"{text}\n")
 
 
-def write_srt(transcript: Transcript, stream: TextIO) -> None:
-    """SubRip."""
-    for number, cue in enumerate(cues(transcript), start=1):
+def write_srt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """SubRip, the speaker before the text."""
+    for number, cue in enumerate(cues(transcript, style), start=1):
         times = f"{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}"
-        stream.write(f"{number}\n{times}\n{_harmless(cue.text)}\n\n")
+        stream.write(f"{number}\n{times}\n{_marked(cue, _prefix(cue.speaker), str)}\n\n")
 
 
-def write_vtt(transcript: Transcript, stream: TextIO) -> None:
-    """WebVTT, with the text's `&`, `<` and `>` as entities, so that none of it is markup or `-->`."""
+def write_vtt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """WebVTT, the speaker in a voice tag, the text's `&`, `<` and `>` as entities: none of it is markup or `-->`."""
     stream.write("WEBVTT\n\n")
-    for cue in cues(transcript):
-        text = _harmless(cue.text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for cue in cues(transcript, style):
+        voice = "" if cue.speaker is None else f"<v {_entities(one_line(cue.speaker))}>"
+        text = _harmless(voice + _marked(cue, "", _entities))
         stream.write(f"{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n{text}\n\n")
 
 
-def write_tsv(transcript: Transcript, stream: TextIO) -> None:
-    """Start and end in whole milliseconds and the text, separated by tabs, below a header."""
+def write_tsv(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """Start and end in whole milliseconds and the text, separated by tabs, below a header.
+
+    The speaker comes before the text and not in a column: readers of openai-whisper's files expect three.
+    """
     stream.write("start\tend\ttext\n")
     for cue in cues(transcript):
-        stream.write(f"{cue.start}\t{cue.end}\t{one_line(cue.text)}\n")
+        stream.write(f"{cue.start}\t{cue.end}\t{_prefix(cue.speaker)}{one_line(cue.text)}\n")
 
 
-def write_json(transcript: Transcript, stream: TextIO) -> None:
+def write_json(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
     """Everything that is known, as JSON with a segment a line; times in seconds. null stands for no finite number."""
     head: dict[str, Any] = {
         "language": transcript.language,
@@ -158,13 +246,16 @@ def _segment(segment: Segment) -> dict[str, Any]:
     }
     if segment.language is not None:
         fields["language"] = segment.language
+    if segment.speaker is not None:
+        fields["speaker"] = segment.speaker
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
 
 
 def _alternatives(alternatives: Alternatives) -> dict[str, Any]:
-    return {
+    speaker = {} if alternatives.speaker is None else {"speaker": alternatives.speaker}
+    return speaker | {
         "start": _seconds(alternatives.start),
         "end": _seconds(alternatives.end),
         "readings": [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +16,9 @@ from fakes import FakeEngine, HearingEngine, LoudIsSpeech
 
 import mtasr
 import mtasr.decoding.windows
-from mtasr.audio import SAMPLE_RATE
+from mtasr.audio import SAMPLE_RATE, find_ffmpeg
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError, UsageError
+from mtasr.tracks import Tracks
 from mtasr.transcribe import Model
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "interview.flac"
@@ -251,7 +255,7 @@ class Broken:
 @pytest.mark.parametrize("previous_text", [False, True])
 def test_what_failed_fails_again(monkeypatch: pytest.MonkeyPatch, previous_text: bool) -> None:
     """A recording that is incomplete must not look complete when it is asked for once more."""
-    monkeypatch.setattr("mtasr.transcribe._open", lambda _: Broken())
+    monkeypatch.setattr("mtasr.transcribe._open", lambda *_: Broken())
     stream = Model(HearingEngine()).stream("a.wav", condition_on_previous_text=previous_text)
     for _ in range(2):
         with pytest.raises(AudioDecodeError, match="cut short"):
@@ -303,3 +307,178 @@ def test_what_is_drawn_for_a_recording_does_not_depend_on_those_before(
     assert together == alone
     other = model.transcribe(sounds[0], **changes, condition_on_previous_text=previous_text, seed=1)
     assert other.text != alone[0].text
+
+
+def write_channels(path: Path, *channels: np.ndarray) -> Path:
+    """A file with these channels, at 16 kHz in floating point."""
+    longest = max(map(len, channels))
+    samples = np.stack([np.pad(channel, (0, longest - len(channel))) for channel in channels], axis=1)
+    command = [find_ffmpeg(), "-loglevel", "error", "-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", str(len(channels))]
+    subprocess.run([*command, "-i", "-", "-c:a", "pcm_f32le", path], input=samples.tobytes(), check=True)
+    return path
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Path:
+    """12 s: somebody on the left from 3 to 5 and from 8 to 12 s, somebody on the right from 5 to 8 s."""
+    right = np.concatenate([np.zeros(2 * SAMPLE_RATE, np.float32), said(3)])
+    return write_channels(tmp_path / "call.wav", said(2, 4), right)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_channels_are_transcribed_each_by_itself(call: Path, tmp_path: Path, previous_text: bool) -> None:
+    model = Model(HearingEngine(workers=2, batch_size=2))
+    options = {"condition_on_previous_text": previous_text, "word_timestamps": True}
+    found = model.transcribe(call, channels="split", speakers=["", "Ben"], **options)
+    alone = []
+    for channel in range(2):
+        pan = ["-af", f"pan=mono|c0=c{channel}", "-c:a", "pcm_f32le"]
+        path = tmp_path / f"{channel}.wav"
+        subprocess.run([find_ffmpeg(), "-loglevel", "error", "-i", call, *pan, path], check=True)
+        alone.append(model.transcribe(path, **options))
+    assert found.duration == alone[0].duration == 12.0
+    assert [each.id for each in found] == list(range(len(found.segments)))
+    assert all(a.start <= b.start for a, b in itertools.pairwise(found.segments))
+    for speaker, expected in zip(("Speaker 1", "Ben"), alone, strict=True):
+        spoken = [each for each in found if each.speaker == speaker]
+        assert spoken
+        assert [(each.start, each.end, each.text, each.words) for each in spoken] == [
+            (each.start, each.end, each.text, each.words) for each in expected
+        ]
+        assert {each.language for each in spoken} == {expected.language}
+    assert (found.language, found.language_probability) == (alone[0].language, alone[0].language_probability)
+    assert found.coverage
+    assert all(each.coverage for each in alone)
+    assert found.coverage.speech == pytest.approx(sum(each.coverage.speech for each in alone if each.coverage))
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_translations_and_readings_have_speakers_too(call: Path) -> None:
+    found = Model(HearingEngine()).transcribe(call, channels="split", language="fr", also_translate=True, n_best=2)
+    assert found.translation
+    assert [each.speaker for each in found.translation] == [each.speaker for each in found]
+    assert [each.start for each in found.translation] == [each.start for each in found]
+    assert found.translation.text != found.text
+    assert found.translation.coverage == found.coverage
+    assert found.alternatives
+    assert {each.speaker for each in found.alternatives} == {"Speaker 1", "Speaker 2"}
+    starts = [each.start for each in found.alternatives]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_speakers_take_turns(call: Path) -> None:
+    with Model(HearingEngine()).stream(call, tracks=Tracks(channels="split"), language="en") as stream:
+        assert stream.total == 12.0
+        turns = [(each.speaker, round(each.start), stream.position) for each in stream]
+        assert [turn[:2] for turn in turns] == [("Speaker 1", 3), ("Speaker 2", 5), ("Speaker 1", 8)]
+        assert all(6 < position <= 12 for *_, position in turns), "half of the work was done before the first"
+        assert stream.position == pytest.approx(10, abs=0.5), "the mean of where the speech of each ends"
+    assert stream.warnings == ()
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_one_channel_is_one_speaker(tmp_path: Path, previous_text: bool) -> None:
+    path = write_channels(tmp_path / "mono.wav", said(2))
+    model = Model(HearingEngine())
+    for source in (path, said(2)):
+        found = model.transcribe(source, channels="split", condition_on_previous_text=previous_text)
+        assert {each.speaker for each in found} == {"Speaker 1"}
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_the_language_told_is_that_of_the_first_who_speaks(tmp_path: Path) -> None:
+    nobody = np.zeros(8 * SAMPLE_RATE, np.float32)
+    path = write_channels(tmp_path / "a.wav", nobody, said(3), nobody)
+    model = Model(HearingEngine())
+    with model.stream(path, channels="split") as stream:
+        before = (stream.language, stream.language_probability)
+        found = stream.transcript()
+    assert {each.speaker for each in found} == {"Speaker 2"}
+    assert before == (found.language, 0.95)
+    silent = model.transcribe(write_channels(tmp_path / "b.wav", nobody, nobody), channels="split")
+    assert (silent.segments, silent.language, silent.language_probability) == ((), "en", 0.0)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_what_one_speaker_lost_is_not_covered_by_the_other(tmp_path: Path) -> None:
+    """Both speak at once, and only one of them is written down."""
+    quiet = said(4) / 20
+
+    def judge(heard: object, temperature: float, hypothesis: object) -> object:
+        return FakeEngine().hypothesis("") if heard.loudest < loudest else hypothesis  # type: ignore[attr-defined]
+
+    engine = HearingEngine()
+    model = Model(engine)
+    path = write_channels(tmp_path / "a.wav", said(4), quiet)
+    assert model.transcribe(path, channels="split").coverage.complete  # type: ignore[union-attr]
+    loudest = max(heard.loudest for heard, _ in engine.generated)
+    engine.judge = judge  # type: ignore[assignment]
+    found = model.transcribe(path, channels="split")
+    assert {each.speaker for each in found} == {"Speaker 1"}
+    assert found.coverage
+    assert found.coverage.speech_without_text == ((pytest.approx(3, abs=0.1), pytest.approx(7, abs=0.1)),)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_what_cannot_be_split_fails_alone(call: Path, previous_text: bool) -> None:
+    before = set(threading.enumerate())
+    sources = [io.BytesIO(call.read_bytes()), "no such file.wav", "-", call]
+    streams = Model(HearingEngine()).stream_all(sources, channels="split", condition_on_previous_text=previous_text)
+    with streams:
+        for stream, reason in zip(streams, ("give the path", "no such file", "standard input"), strict=False):
+            with pytest.raises(InputError, match=reason):
+                stream.transcript()
+        assert {each.speaker for each in streams[3].transcript()} == {"Speaker 1", "Speaker 2"}
+    deadline = time.monotonic() + 2
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_many_recordings_with_channels_are_not_mixed_up(tmp_path: Path) -> None:
+    sources = [
+        write_channels(tmp_path / f"{number}.wav", *(said(1 + number / 4, 1 + i / 2) for i in range(1 + number % 3)))
+        for number in range(6)
+    ]
+    model = Model(HearingEngine(workers=3, batch_size=2))
+    with model.stream_all(sources, channels="split", language="en") as streams:
+        together = [stream.transcript() for stream in streams]
+    assert together == [model.transcribe(source, channels="split", language="en") for source in sources]
+    assert [len({each.speaker for each in found}) for found in together] == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_leaving_between_the_channels_stops_all(call: Path) -> None:
+    before = set(threading.enumerate())
+    with Model(HearingEngine()).stream(call, channels="split") as stream:
+        next(stream)
+    with pytest.raises(ValueError, match="closed before its end"):
+        stream.transcript()
+    deadline = time.monotonic() + 2
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_one_of_several_tracks(tmp_path: Path) -> None:
+    first, second = (write_channels(tmp_path / f"{n}.wav", said(n)) for n in (2, 5))
+    path = tmp_path / "a.mkv"
+    tracks = ["-i", first, "-i", second, "-map", "0", "-map", "1", "-c:a", "copy"]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *tracks, path], check=True)
+    model = Model(HearingEngine())
+    for number, alone in enumerate((first, second)):
+        assert model.transcribe(path, audio_stream=number).segments == model.transcribe(alone).segments
+        assert model.detect_language(path, audio_stream=number) == model.detect_language(alone)
+    for call in (model.transcribe, model.detect_language):
+        with pytest.raises(InputError, match="has no audio track 2: there are 2"):
+            call(path, audio_stream=2)
+        with pytest.raises(UsageError, match="audio_stream is a whole number from 0"):
+            call(path, audio_stream=-1)
+    with pytest.raises(InputError, match="has no audio track 2: there are 2"):
+        model.transcribe(path, audio_stream=2, channels="split")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Word
-from mtasr.writers import WRITERS, cues
+from mtasr.writers import PLAIN, WRITERS, Style, cues, one_line
 
 
 def segment(start: float, end: float, text: str, **fields: object) -> Segment:
@@ -36,14 +37,14 @@ def transcript(*segments: Segment, duration: float = 60.0) -> Transcript:
     return Transcript(language="en", language_probability=0.9, duration=duration, segments=segments)
 
 
-def written(result: Transcript, form: str) -> str:
+def written(result: Transcript, form: str, style: Style = PLAIN) -> str:
     stream = io.StringIO()
-    WRITERS[form](result, stream)
+    WRITERS[form](result, stream, style)
     return stream.getvalue()
 
 
-def parsed(result: Transcript, form: str) -> list[tuple[int, int, str]]:
-    events = pysubs2.SSAFile.from_string(written(result, form), format_=form)
+def parsed(result: Transcript, form: str, style: Style = PLAIN) -> list[tuple[int, int, str]]:
+    events = pysubs2.SSAFile.from_string(written(result, form, style), format_=form)
     unescape = html.unescape if form == "vtt" else str
     return [(event.start, event.end, unescape(event.text).replace("\\N", "\n")) for event in events]
 
@@ -191,3 +192,181 @@ def test_json_round_trip(result: Transcript) -> None:
     found = json.loads(written(result, "json"))
     assert [each["text"] for each in found["segments"]] == [each.text for each in result]
     assert found["duration"] == pytest.approx(result.duration, abs=1e-6)
+
+
+# --- speakers ---
+
+#: As may be given on the command line, marks and times included.
+names = st.sampled_from(["Anna", "Speaker 2", "A & B", "12", "00:01.500", "Ann\na"])
+
+
+@st.composite
+def conversations(draw: st.DrawFn, name: st.SearchStrategy[str] = names) -> Transcript:
+    """Any segments of a few speakers: they may overlap, also those of one, end before they start, or run backwards."""
+    speakers = draw(st.lists(name, min_size=1, max_size=3, unique=True))
+    said = st.tuples(times, times, text_vtt | awkward, st.sampled_from(speakers))
+    segments = [segment(start, end, text, speaker=who) for start, end, text, who in draw(st.lists(said, max_size=15))]
+    return transcript(*segments, duration=draw(st.floats(0.05, 31)))
+
+
+def check_times(found: list[tuple[int, int, str | None]], duration: float) -> None:
+    """All within the file and in the order they start; for each speaker, no overlap."""
+    assert [start for start, _, _ in found] == sorted(start for start, _, _ in found)
+    ends: dict[str | None, int] = {}
+    for start, end, speaker in found:
+        assert ends.get(speaker, 0) <= start < end <= duration * 1000 + 1e-6
+        ends[speaker] = end
+
+
+@given(conversations())
+def test_speakers_may_overlap_and_none_overlaps_with_itself(result: Transcript) -> None:
+    found = list(cues(result))
+    check_times([(cue.start, cue.end, cue.speaker) for cue in found], result.duration)
+    for speaker in {each.speaker for each in result}:
+        alone = transcript(*(each for each in result if each.speaker == speaker), duration=result.duration)
+        assert [cue for cue in found if cue.speaker == speaker] == list(cues(alone)), "as without the others"
+    for form in ("srt", "vtt"):
+        read = parsed(result, form)
+        assert [(start, end) for start, end, _ in read] == [(cue.start, cue.end) for cue in found]
+
+
+@given(conversations())
+def test_speakers_read_back(result: Transcript) -> None:
+    for (_, _, text), cue in zip(parsed(result, "vtt"), cues(result), strict=True):
+        assert words_of(text) == words_of(cue.text)
+    lines = [line.split("\t") for line in written(result, "tsv").splitlines()[1:]]
+    assert [line[2] for line in lines] == [
+        f"{one_line(cue.speaker or '')}: {one_line(cue.text)}" for cue in cues(result)
+    ]
+    assert {len(line) for line in lines} <= {3}
+    found = json.loads(written(result, "json"))["segments"]
+    assert [each["speaker"] for each in found] == [each.speaker for each in result]
+
+
+def test_speakers_in_each_format() -> None:
+    result = transcript(
+        segment(0, 2.5, " Hello.", speaker="Anna & Co"), segment(2, 3, " Hi. "), segment(2, 4, " Yes.", speaker="<Ben>")
+    )
+    assert written(result, "txt") == "Anna & Co: Hello.\nHi.\n<Ben>: Yes.\n"
+    assert (
+        written(result, "tsv")
+        == "start\tend\ttext\n0\t2500\tAnna & Co: Hello.\n2000\t3000\tHi.\n2000\t4000\t<Ben>: Yes.\n"
+    )
+    assert written(result, "srt").splitlines()[:7] == [
+        "1", "00:00:00,000 --> 00:00:02,500", "Anna & Co: Hello.", "", "2", "00:00:02,000 --> 00:00:03,000", "Hi.",
+    ]  # fmt: skip
+    assert "\n<v Anna &amp; Co>Hello.\n" in written(result, "vtt")
+    assert "\n<v &lt;Ben&gt;>Yes.\n" in written(result, "vtt")
+    assert [each.get("speaker") for each in json.loads(written(result, "json"))["segments"]] == [
+        "Anna & Co", None, "<Ben>",
+    ]  # fmt: skip
+
+
+# --- highlighted words ---
+
+HIGHLIGHT = Style(highlight_words=True)
+
+
+@st.composite
+def worded(draw: st.DrawFn, text: st.SearchStrategy[str]) -> Transcript:
+    """Segments with words that make up their text; the words' times are whatever they are, also out of order."""
+    segments = []
+    for _ in range(draw(st.integers(0, 6))):
+        words = [
+            Word(word=f" {draw(text)}", start=draw(times), end=draw(times), probability=0.5)
+            for _ in range(draw(st.integers(0, 6)))
+        ]
+        start, end = draw(times), draw(times)
+        spoken = "".join(word.word for word in words)
+        segments.append(segment(start, end, spoken, words=tuple(words), speaker=draw(st.sampled_from([None, "A: 1"]))))
+    return transcript(*segments, duration=draw(st.floats(0.05, 31)))
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+@given(data=st.data())
+def test_highlighting_changes_neither_text_nor_times(form: str, data: st.DataObject) -> None:
+    result = data.draw(worded((text_srt if form == "srt" else text_vtt) | st.sampled_from(awkward_pieces)))
+    plain, frames = list(cues(result)), list(cues(result, HIGHLIGHT))
+    check_times([(cue.start, cue.end, cue.speaker) for cue in frames], result.duration)
+    # The frames of a cue fill its time without a gap, and nothing else.
+    for cue in plain:
+        own = [each for each in frames if each.speaker == cue.speaker and cue.start <= each.start < cue.end]
+        assert (own[0].start, own[-1].end) == (cue.start, cue.end)
+        assert all(a.end == b.start for a, b in itertools.pairwise(own))
+        assert {each.text for each in own} == {cue.text}
+        marked = [each.underlined for each in own if each.underlined]
+        assert marked == sorted(marked)
+        if len(marked) > 0:  # each word that can be seen has its turn, and together they are the text
+            assert (marked[0][0], marked[-1][1]) == (0, len("".join(cue.text.split())))
+            assert all(a[1] == b[0] for a, b in itertools.pairwise(marked))
+    read = pysubs2.SSAFile.from_string(written(result, form, HIGHLIGHT), format_=form)
+    unescape = html.unescape if form == "vtt" else str
+    assert [(event.start, event.end) for event in read] == [(cue.start, cue.end) for cue in frames]
+    for event, cue in zip(read, frames, strict=True):
+        text = unescape(event.plaintext)
+        assert "".join(text.split()) == "".join(
+            f"{'A: 1: ' if cue.speaker and form == 'srt' else ''}{cue.text}".split()
+        )
+        underlined = [part.split("{\\u0}")[0] for part in event.text.split("{\\u1}")[1:]]
+        first, last = cue.underlined or (0, 0)
+        assert (
+            "".join(unescape("".join(underlined)).replace("\\N", "").split()) == "".join(cue.text.split())[first:last]
+        )
+
+
+def highlighted(*words: Word, text: str | None = None) -> list[tuple[int, int, str]]:
+    spoken = "".join(word.word for word in words) if text is None else text
+    result = transcript(segment(1, 3, spoken, words=words))
+    body = written(result, "srt", HIGHLIGHT).split("\n\n")[:-1]
+    times = [(cue.start, cue.end) for cue in cues(result, HIGHLIGHT)]
+    return [(*time, cue.split("\n", 2)[2]) for time, cue in zip(times, body, strict=True)]
+
+
+def word(text: str, start: float, end: float) -> Word:
+    return Word(word=text, start=start, end=end, probability=0.5)
+
+
+def test_each_word_is_underlined_in_turn_and_none_between() -> None:
+    assert highlighted(word(" Good", 1.2, 1.5), word(" morning,", 1.5, 2), word(" all.", 2.25, 3)) == [
+        (1000, 1200, "Good morning, all."),
+        (1200, 1500, "<u>Good</u> morning, all."),
+        (1500, 2000, "Good <u>morning,</u> all."),
+        (2000, 2250, "Good morning, all."),
+        (2250, 3000, "Good morning, <u>all.</u>"),
+    ]
+
+
+def test_words_without_time_or_outside_of_their_cue_are_given_a_moment_in_it() -> None:
+    assert highlighted(word(" a", 0, 0), word(" b", 2, 2), word(" c", 9, 8)) == [
+        (1000, 1001, "<u>a</u> b c"),
+        (1001, 2000, "a b c"),
+        (2000, 2001, "a <u>b</u> c"),
+        (2001, 2999, "a b c"),
+        (2999, 3000, "a b <u>c</u>"),
+    ]
+
+
+def test_no_space_between_words_and_marks_that_html_knows() -> None:
+    assert [text for *_, text in highlighted(word("你", 1, 2), word("好", 2, 3))] == ["<u>你</u>好", "你<u>好</u>"]
+    result = transcript(segment(0, 1, " a & b", words=(word(" a &", 0, 0.5), word(" b", 0.5, 1))))
+    assert "\n<u>a &amp;</u> b\n" in written(result, "vtt", HIGHLIGHT)
+
+
+@pytest.mark.parametrize(
+    "words", [(), (word(" other", 1, 2),), (word(" the", 1, 2), word(" text", 1, 2), word(".", 2, 3))]
+)
+def test_words_that_are_not_those_of_the_text_leave_it_plain(words: tuple[Word, ...]) -> None:
+    assert highlighted(*words, text=" the text") == [(1000, 3000, "the text")]
+
+
+def test_no_words_and_more_words_than_milliseconds_leave_the_cue_plain() -> None:
+    assert written(transcript(segment(0, 1, " a")), "srt", HIGHLIGHT) == written(transcript(segment(0, 1, " a")), "srt")
+    crowd = tuple(word(f" {number}", 0, 1) for number in range(5))
+    result = transcript(segment(0, 0.004, " 0 1 2 3 4", words=crowd), duration=0.004)
+    assert [(cue.start, cue.end, cue.underlined) for cue in cues(result, HIGHLIGHT)] == [(0, 4, None)]
+
+
+@pytest.mark.parametrize("form", ["txt", "tsv", "json"])
+def test_other_formats_do_not_highlight(form: str) -> None:
+    result = transcript(segment(0, 1, " a b", words=(word(" a", 0, 0.5), word(" b", 0.5, 1))))
+    assert written(result, form, HIGHLIGHT) == written(result, form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mtasr.cli.options import (
     Command,
     Count,
     Option,
+    audio_stream_option,
     debug_option,
     files_argument,
     languages_option,
@@ -22,10 +24,9 @@ from mtasr.cli.options import (
     quiet_option,
 )
 from mtasr.cli.outputs import name_of
-from mtasr.cli.transcribe import note_default_model
+from mtasr.cli.transcribe import english_name, note_default_model
 
 if TYPE_CHECKING:
-    from mtasr.decoding.engine import LanguageGuess
     from mtasr.transcribe import Model
 
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     help="How many languages to show.",
 )
 @languages_option
+@audio_stream_option
 @quiet_option
 @model_options
 @debug_option
@@ -63,23 +65,17 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
         note_default_model(display)
     model = load(params, display)
     for file in ready:
-        batch.attempt(name_of(file), partial(_show, file, model, params["languages"], params["top"]))
+        batch.attempt(name_of(file), partial(_show, file, model, params))
     return batch.code
 
 
-def _show(file: str, model: Model, languages: tuple[str, ...] | None, top: int) -> None:
-    guesses = model.detect_language(file, languages)[:top]
+def _show(file: str, model: Model, params: Mapping[str, Any]) -> None:
+    guesses = model.detect_language(file, params["languages"], audio_stream=params["audio_stream"])[: params["top"]]
     if not sys.stdout.isatty():
         name = failures.printable(file)
         for guess in guesses:
-            print_line(f"{name}\t{guess.code}\t{_english_name(guess)}\t{guess.probability:.6f}")
+            print_line(f"{name}\t{guess.code}\t{english_name(guess.code)}\t{guess.probability:.6f}")
         return
     print_line(failures.printable(name_of(file)))
     for guess in guesses:
-        print_line(f"  {guess.probability:6.1%}  {guess.code:<3}  {_english_name(guess)}")
-
-
-def _english_name(guess: LanguageGuess) -> str:
-    from mtasr.tokenizer.languages import LANGUAGES
-
-    return LANGUAGES.get(guess.code, guess.code).title()
+        print_line(f"  {guess.probability:6.1%}  {guess.code:<3}  {english_name(guess.code)}")

@@ -19,7 +19,7 @@ import click
 from mtasr.cli.failures import printable, silence
 from mtasr.errors import OutputError
 from mtasr.transcript import Segment
-from mtasr.writers import one_line
+from mtasr.writers import labelled
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -50,7 +50,7 @@ class Display:
 
     def segment(self, segment: Segment) -> None:
         """The text of a segment, on stdout at once."""
-        text = one_line(segment.text)
+        text = labelled(segment)
         if not self._text or not text:
             return
         if sys.stdout.isatty():

@@ -16,7 +16,8 @@ import click
 from mtasr.cli import failures
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
-from mtasr.writers import WRITERS
+from mtasr.tracks import Tracks
+from mtasr.writers import WRITERS, Style
 
 if TYPE_CHECKING:
     from mtasr.cli.display import Display
@@ -214,6 +215,15 @@ class Languages(_ParamType):
         return tuple(Language().convert(each.strip(), param, ctx) for each in str(value).split(","))
 
 
+class Names(_ParamType):
+    """Names between commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(str(value).split(","))
+
+
 class Device(_ParamType):
     """auto, cpu, cuda or cuda:N."""
 
@@ -394,12 +404,21 @@ _WORDS = "Word times"
 _SEARCH = "Search"
 _CHECKS = "Checks and fallback"
 _CONTEXT = "Context and tokens"
-_VOICE = "Voice activity"
+_VOICE = "Input and voice activity"
+
+audio_stream_option = _option(
+    _VOICE,
+    "--audio-stream",
+    type=Count(),
+    default=0,
+    help="Which audio track of a file, from 0 on.",
+)
 
 decoding_options = _all(
     languages_option,
     _field_switch("Language", "multilingual", "The language may change: detect it in every window."),
-    _field_switch(_WORDS, "word_timestamps", "Find the times of each word, for JSON."),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of each word."),
+    _switch(_WORDS, "highlight-words", default=False, help="Underline the word spoken, in SRT and VTT."),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
     ),
@@ -434,6 +453,21 @@ decoding_options = _all(
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
     _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
+    audio_stream_option,
+    _option(
+        _VOICE,
+        "--channels",
+        type=OneOf("mix", "split"),
+        default="mix",
+        help="split: who says what, a speaker a channel.",
+    ),
+    _option(
+        _VOICE,
+        "--speakers",
+        type=NoneOr(Names()),
+        metavar="NAME,NAME",
+        help="What they are called, channel by channel.",
+    ),
     _field(
         _VOICE,
         "clip_timestamps",
@@ -479,6 +513,18 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
     if given["task"] == _BOTH:
         given |= {"task": "transcribe", "also_translate": True}
     return DecodingOptions(**given)
+
+
+def to_tracks(params: Mapping[str, Any]) -> Tracks:
+    """The `Tracks` in a command's parameters. Raises `UsageError` for a combination that makes no sense."""
+    return Tracks(audio_stream=params["audio_stream"], channels=params["channels"], speakers=params["speakers"] or ())
+
+
+def to_style(params: Mapping[str, Any]) -> Style:
+    """The look of subtitles in a command's parameters. Raises `UsageError` for one that there are no times for."""
+    if params["highlight_words"] and not params["word_timestamps"]:
+        raise UsageError("--highlight-words needs the times of words: add --word-timestamps")
+    return Style(highlight_words=params["highlight_words"])
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

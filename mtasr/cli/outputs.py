@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtasr.errors import OutputError, UsageError
 from mtasr.transcript import Transcript
-from mtasr.writers import WRITERS
+from mtasr.writers import PLAIN, WRITERS, Style
 
 STDIN = "-"
 
@@ -103,14 +103,14 @@ def prepare(directory: Path) -> None:
         raise OutputError(f"{directory}: cannot write here: {_reason(error)}") from error
 
 
-def write(transcript: Transcript, targets: dict[str, Path]) -> None:
+def write(transcript: Transcript, targets: dict[str, Path], style: Style = PLAIN) -> None:
     """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`."""
     for form, target in targets.items():
         # Not named after the target: a long name would grow past what file systems take.
         passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
         try:
             with passing.open("x", encoding="utf-8", newline="\n") as stream:
-                WRITERS[form](transcript, stream)
+                WRITERS[form](transcript, stream, style)
             passing.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: {_reason(error)}") from error

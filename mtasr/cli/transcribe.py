@@ -24,13 +24,17 @@ from mtasr.cli.options import (
     output_options,
     task_options,
     to_decoding_options,
+    to_style,
+    to_tracks,
 )
 from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
+    from mtasr.tracks import Tracks
     from mtasr.transcribe import Transcription
-    from mtasr.transcript import Coverage
+    from mtasr.transcript import Coverage, Transcript
+    from mtasr.writers import Style
 
 _SETTINGS = {"show_default": True}
 
@@ -70,14 +74,14 @@ def translate(ctx: click.Context, /, **params: Any) -> int:
 
 def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
-    from mtasr.audio import check_input
     from mtasr.models import check_use
 
     options = to_decoding_options(params)
+    tracks, style = to_tracks(params), to_style(params)
     directory = Path(params["directory"])
     jobs = outputs.plan(params["files"], directory, params["formats"], translated=options.also_translate)
     batch = failures.Batch(len(jobs), debug=ctx.meta.get(failures.DEBUG, False))
-    ready = [job for job in jobs if batch.attempt(job.name, partial(check_input, job.source))]
+    ready = [job for job in jobs if batch.attempt(job.name, partial(_check, job.source, tracks))]
     if not ready:
         return batch.code
     outputs.prepare(directory)
@@ -90,9 +94,9 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     model = load(params, display)
     doubt = batch.doubt if params["strict"] else None
     began, spoken = time.monotonic(), 0.0
-    with model.stream_all([job.source for job in ready], options) as streams:
+    with model.stream_all([job.source for job in ready], options, tracks=tracks) as streams:
         for job, stream in zip(ready, streams, strict=True):
-            batch.attempt(job.name, partial(_do, job, stream, options, display, doubt, alone=len(jobs) == 1))
+            batch.attempt(job.name, partial(_do, job, stream, options, style, display, doubt, alone=len(jobs) == 1))
             spoken += stream.position
     if len(jobs) > 1:
         failed = f"; {batch.failed} of {len(jobs)} failed" if batch.failed else ""
@@ -100,6 +104,15 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     if params["timings"]:
         Path(params["timings"]).write_text(json.dumps(model.timings), encoding="utf-8")
     return batch.code
+
+
+def _check(source: str, tracks: Tracks) -> None:
+    """Refuse what cannot be read, as far as that shows without decoding."""
+    from mtasr.audio import check_input, check_reopenable
+
+    check_input(source)
+    if tracks.channels == "split":
+        check_reopenable(source)
 
 
 def note_default_model(display: Display, task: str = "transcribe") -> None:
@@ -114,6 +127,7 @@ def _do(
     job: outputs.Job,
     stream: Transcription,
     options: DecodingOptions,
+    style: Style,
     display: Display,
     doubt: Callable[[], None] | None,
     *,
@@ -134,9 +148,10 @@ def _do(
         for warning in stream.warnings:
             display.note(f"warning: {warning}")
         transcript = stream.transcript()
-    outputs.write(transcript, job.targets)
+    _note_other_languages(job.name, transcript, options, display)
+    outputs.write(transcript, job.targets, style)
     if transcript.translation is not None:
-        outputs.write(transcript.translation, job.translations)
+        outputs.write(transcript.translation, job.translations, style)
     if transcript.coverage is not None and not transcript.coverage.complete:
         display.note(f"warning: {job.name}: {_doubts(transcript.coverage)}")
         if doubt is not None:
@@ -174,7 +189,21 @@ def _speed(seconds: float, took: float) -> str:
 
 def _note_language(name: str, stream: Transcription, options: DecodingOptions, display: Display) -> None:
     if options.language is None and stream.language_probability > 0:
-        from mtasr.tokenizer.languages import LANGUAGES
-
-        language = LANGUAGES.get(stream.language, stream.language).title()
+        language = english_name(stream.language)
         display.note(f"{name}: detected language {language} ({stream.language}, {stream.language_probability:.0%})")
+
+
+def _note_other_languages(name: str, transcript: Transcript, options: DecodingOptions, display: Display) -> None:
+    """Say which channels are in another language than the one that has been told."""
+    if options.multilingual or options.language is not None:
+        return
+    spoken = {each.speaker: each.language for each in transcript if each.speaker is not None and each.language}
+    for speaker, code in spoken.items():
+        if code != transcript.language:
+            display.note(f"{name}: {speaker}: detected language {english_name(code)} ({code})")
+
+
+def english_name(code: str) -> str:
+    from mtasr.tokenizer.languages import LANGUAGES
+
+    return LANGUAGES.get(code, code).title()

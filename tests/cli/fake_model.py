@@ -17,6 +17,7 @@ from click.testing import Result
 
 from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.options import DecodingOptions
+from mtasr.tracks import Tracks
 from mtasr.transcript import Coverage, Segment, Transcript
 
 #: Runs the command line in this process: run("transcribe", "a.wav").
@@ -47,6 +48,9 @@ class FakeModel:
     coverage: Coverage | None = None
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
+    tracks: list[Tracks] = field(default_factory=list)
+    #: In the place of what `texts` become.
+    segments: list[Segment] | None = None
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
 
     def load(self, name: str | None = None, **settings: Any) -> Self:
@@ -54,11 +58,17 @@ class FakeModel:
         return self
 
     @contextlib.contextmanager
-    def stream_all(self, sources: Sequence[str], options: DecodingOptions) -> Iterator[list[FakeTranscription]]:
+    def stream_all(
+        self, sources: Sequence[str], options: DecodingOptions, *, tracks: Tracks
+    ) -> Iterator[list[FakeTranscription]]:
+        self.tracks.append(tracks)
         self.calls += [(source, options) for source in sources]
         yield [FakeTranscription(self, source, options) for source in sources]
 
-    def detect_language(self, source: str, languages: Sequence[str] | None = None) -> list[LanguageGuess]:
+    def detect_language(
+        self, source: str, languages: Sequence[str] | None = None, *, audio_stream: int = 0
+    ) -> list[LanguageGuess]:
+        self.tracks.append(Tracks(audio_stream=audio_stream))
         if source in self.errors:
             raise self.errors[source]
         guesses = [LanguageGuess("fr", 0.75), LanguageGuess("haw", 0.2), LanguageGuess("en", 0.05)]
@@ -77,6 +87,11 @@ class FakeTranscription:
         self.total: float | None = 2.0 * len(model.texts)
         self.warnings = model.warnings
 
+    def _segments(self) -> list[Segment]:
+        if self._model.segments is not None:
+            return self._model.segments
+        return [segment(number, text) for number, text in enumerate(self._model.texts)]
+
     def __enter__(self) -> Self:
         return self
 
@@ -85,10 +100,10 @@ class FakeTranscription:
             sys.stderr.write("closed\n")
 
     def __iter__(self) -> Iterator[Segment]:
-        for number, text in enumerate(self._model.texts):
+        for number, each in enumerate(self._segments()):
             time.sleep(self._model.delay if number else 0)
             self.position = number * 2.0 + 2.0
-            yield segment(number, text)
+            yield each
             if self._source in self._model.errors:
                 raise self._model.errors[self._source]
 
@@ -97,7 +112,7 @@ class FakeTranscription:
             language="fr",
             language_probability=0.75,
             duration=2.0 * len(self._model.texts),
-            segments=tuple(segment(number, text) for number, text in enumerate(self._model.texts)),
+            segments=tuple(self._segments()),
             coverage=self._model.coverage,
         )
         if self._options.also_translate:

@@ -15,11 +15,13 @@ from mtasr.cli.options import Switch, temperatures
 from mtasr.cli.transcribe import transcribe
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
+from mtasr.tracks import Tracks
 
 
 def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
     assert run("transcribe", "a.wav").exit_code == 0
     assert model.calls == [("a.wav", DecodingOptions())]
+    assert model.tracks == [Tracks()]
     [load] = model.loads
     progress = load.pop("progress")
     assert callable(progress)
@@ -73,6 +75,27 @@ def test_values(run: Run, model: FakeModel, args: list[str], changes: dict[str, 
     assert model.calls == [("a.wav", DecodingOptions(**changes))]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("args", "tracks"),
+    [
+        (["--audio_stream", "2"], Tracks(audio_stream=2)),
+        (["--channels", "split"], Tracks(channels="split")),
+        (["--channels=Split", "--speakers", "Anna, Ben"], Tracks(channels="split", speakers=("Anna", "Ben"))),
+        (["--channels", "split", "--speakers=,Ben"], Tracks(channels="split", speakers=("", "Ben"))),
+        (["--channels", "mix", "--speakers", "None"], Tracks()),
+    ],
+)
+def test_tracks(run: Run, model: FakeModel, args: list[str], tracks: Tracks) -> None:
+    for command in ("transcribe", "translate"):
+        result = run(command, *args, "a.wav")
+        assert result.exit_code == 0, result.stderr
+    assert model.tracks == [tracks, tracks]
+
+
+def test_every_field_of_the_tracks_can_be_set() -> None:
+    assert {field.name for field in dataclasses.fields(Tracks)} <= {param.name for param in transcribe.params}
+
+
 def test_a_switch_swallows_no_file(run: Run, model: FakeModel) -> None:
     assert run("transcribe", "--word-timestamps", "a.wav", "--suppress_blank", "b.mp3").exit_code == 0
     assert [source for source, _ in model.calls] == ["a.wav", "b.mp3"]
@@ -105,6 +128,12 @@ def test_after_two_dashes_all_are_files(run: Run, model: FakeModel) -> None:
         ["--threads", "-1"],
         ["--output-format", "doc"],
         ["--nonsense"],
+        ["--audio-stream", "-1"],
+        ["--audio-stream", "10000"],
+        ["--channels", "left"],
+        ["--speakers", "Anna,Ben"],
+        ["--channels", "split", "--speakers", "Anna,Anna"],
+        ["--highlight-words"],
         ["-"],
     ],
     ids=" ".join,

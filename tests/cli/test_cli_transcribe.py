@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
-from fake_model import FakeModel, Run
+from fake_model import FakeModel, Run, segment
 
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
-from mtasr.transcript import Coverage
+from mtasr.tracks import Tracks
+from mtasr.transcript import Coverage, Word
 
 
 def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
@@ -128,7 +131,7 @@ def test_an_output_that_is_a_folder(run: Run, folder: Path, model: FakeModel) ->
 
 
 def test_nothing_partial_is_left(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(transcript: object, stream: object) -> None:
+    def fail(transcript: object, stream: object, style: object) -> None:
         raise OSError(28, "No space left on device")
 
     (folder / "a.srt").write_text("before")
@@ -299,3 +302,59 @@ def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
     assert (options.seed, options.n_best, options.prefix) == (5, 3, "Dear all")
     for wrong in (["--seed", "-1"], ["--n-best", "0"], ["--n-best", "6"], ["--also-translate", "--task", "translate"]):
         assert run("transcribe", "a.wav", *wrong).exit_code == 2
+
+
+def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:
+    said = [("Anna", "fr"), ("Ben", "haw"), ("Anna", "fr")]
+    model.segments = [
+        dataclasses.replace(segment(number, f" Line {number}"), speaker=speaker, language=language)
+        for number, (speaker, language) in enumerate(said)
+    ]
+    result = run("transcribe", "a.wav", "--channels", "split", "--speakers", "Anna,Ben", "-f", "vtt")
+    assert result.exit_code == 0
+    assert result.stdout == "Anna: Line 0\nBen: Line 1\nAnna: Line 2\n"
+    assert "<v Ben>Line 1\n" in (folder / "a.vtt").read_text()
+    assert [line for line in result.stderr.splitlines() if "language" in line] == [
+        "a.wav: detected language French (fr, 75%)", "a.wav: Ben: detected language Hawaiian (haw)",
+    ]  # fmt: skip
+    for told in (["--language", "fr"], ["--multilingual"]):
+        assert "Ben: detected" not in run("transcribe", "a.wav", "--channels", "split", *told).stderr
+
+
+@pytest.mark.parametrize("source", ["-", "fifo"])
+def test_what_can_be_read_once_is_not_split(
+    run: Run, folder: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr("mtasr.audio.check_input", lambda source: None)
+    os.mkfifo(folder / "fifo")
+    result = run("transcribe", source, "--channels", "split")
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"mtasr: error: {'standard input' if source == '-' else source}: ")
+    assert result.stderr.count("\n") == 1
+    assert not model.loads
+    result = run("transcribe", source, "a.wav", "--channels", "split")
+    assert (result.exit_code, [name for name, _ in model.calls]) == (6, ["a.wav"])
+
+
+def test_highlighted_words(run: Run, folder: Path, model: FakeModel) -> None:
+    words = tuple(Word(word=f" {text}", start=at, end=at + 1, probability=1) for at, text in enumerate(("One", "two")))
+    model.segments = [dataclasses.replace(segment(0, " One two"), words=words)]
+    args = ("--word_timestamps", "True", "--highlight_words", "True", "-f", "srt", "-f", "txt")
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    assert (folder / "a.srt").read_text().split("\n\n")[:2] == [
+        "1\n00:00:00,000 --> 00:00:01,000\n<u>One</u> two", "2\n00:00:01,000 --> 00:00:02,000\nOne <u>two</u>",
+    ]  # fmt: skip
+    assert (folder / "a.txt").read_text() == "One two\n"
+    assert run("transcribe", "a.wav", "--word_timestamps", "True").exit_code == 0
+    assert "<u>" not in (folder / "a.srt").read_text()
+    model.loads.clear()
+    result = run("transcribe", "a.wav", "--highlight_words", "True")
+    assert result.exit_code == 2
+    assert "add --word-timestamps" in result.stderr
+    assert not model.loads
+
+
+def test_detect_the_language_of_a_track(run: Run, model: FakeModel) -> None:
+    assert run("detect-language", "a.wav", "--audio-stream", "1").exit_code == 0
+    assert model.tracks == [Tracks(audio_stream=1)]
+    assert run("detect-language", "a.wav", "--audio-stream", "-1").exit_code == 2

@@ -1,0 +1,49 @@
+"""Which audio track of a file is transcribed, and whether its channels are speakers of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mtasr.errors import UsageError
+
+ChannelUse = Literal["mix", "split"]
+
+#: ffmpeg takes greater numbers for others; a transport stream, which can hold the most, has some 8,000 tracks.
+_MOST_TRACKS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracks:
+    """What of a recording is transcribed.
+
+    Raises `UsageError` on construction for a value that makes no sense.
+    """
+
+    #: Which of several audio tracks, counted from 0.
+    audio_stream: int = 0
+    #: "mix" makes one recording of the channels, "split" one of each, as for a call with a speaker on each channel.
+    channels: ChannelUse = "mix"
+    #: With "split": who speaks on each channel. "Speaker 1" and so on for an empty name and for those that lack.
+    speakers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        number = self.audio_stream
+        if not isinstance(number, int) or not 0 <= number < _MOST_TRACKS:
+            raise UsageError(f"audio_stream is a whole number from 0 to {_MOST_TRACKS - 1}, not {number!r}")
+        if self.channels not in get_args(ChannelUse):
+            raise UsageError(f"channels is {' or '.join(get_args(ChannelUse))}, not {self.channels!r}")
+        if isinstance(self.speakers, str) or not all(isinstance(name, str) for name in self.speakers):
+            raise UsageError(f"speakers is a list of names, not {self.speakers!r}")
+        object.__setattr__(self, "speakers", tuple(name.strip() for name in self.speakers))
+        if self.speakers and self.channels != "split":
+            raise UsageError("speakers name the channels: they need channels split")
+        names = [self.speaker(channel) for channel in range(len(self.speakers))]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"two speakers are called {name!r}")
+
+    def speaker(self, channel: int) -> str:
+        """What the speaker on a channel, counted from 0, is called."""
+        given = self.speakers[channel] if channel < len(self.speakers) else ""
+        return given or f"Speaker {channel + 1}"
