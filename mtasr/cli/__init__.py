@@ -28,6 +28,7 @@ _COMMANDS = {
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
+    "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
 }
 
 

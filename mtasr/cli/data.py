@@ -1,0 +1,140 @@
+"""`mtasr data`: recordings with text of unknown quality -> records fit for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mtasr.cli.failures import ExitCode, printable, terminable
+from mtasr.cli.options import Language
+
+if TYPE_CHECKING:
+    from mtasr.training.filters import Filter
+    from mtasr.training.records import Record
+    from mtasr.training.spoken import Heard
+
+_PATH = click.Path(path_type=Path)
+_RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
+
+
+@click.group("data")
+def data() -> None:
+    """Prepare data for training: gather, filter and judge recordings with their text.
+
+    RECORDS are files of JSON lines, a recording and its text each. Needs the extra `train`.
+    """
+
+
+@data.command()
+@click.argument("source", metavar="SRC", type=_PATH)
+@click.argument("records", metavar="RECORDS", type=_PATH)
+@click.option("--language", type=Language(), help="The language spoken, where SRC does not name it.")
+@click.option("--source-name", metavar="NAME", help="What reports call this source.  [default: folder or file name]")
+@click.option(
+    "--time-by-speech",
+    is_flag=True,
+    help="Take text without times to last from the first speech to the last. For short recordings.",
+)
+def ingest(source: Path, records: Path, language: str | None, source_name: str | None, time_by_speech: bool) -> int:
+    """Gather recordings with their text into RECORDS.
+
+    SRC is a folder of recordings with srt, vtt, json or txt files of the same name beside them, or a manifest: CSV or
+    TSV with the columns audio and text (also language, translation), JSON or JSONL with the same fields, or lhotse's
+    cuts. talk.en.srt beside a recording in another language is its translation.
+    """
+    from mtasr.training.ingest import IngestOptions, ingest
+    from mtasr.training.records import write_records
+
+    passed_over = 0
+
+    def problem(text: str) -> None:
+        nonlocal passed_over
+        passed_over += 1
+        click.echo(f"mtasr: passed over: {printable(text)}", err=True)
+
+    options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
+    with terminable():
+        count = write_records(ingest(source, options, problem), records)
+    click.echo(f"{count} records are in {records}", err=True)
+    return ExitCode.PART_FAILED if passed_over else ExitCode.DONE
+
+
+@data.command("filter")
+@_RECORDS
+@click.argument("kept", metavar="KEPT", type=_PATH)
+@click.option("--report", "report_path", type=_PATH, metavar="FILE", help="Write the report as JSON too.")
+@click.option(
+    "--evaluation",
+    type=_PATH,
+    multiple=True,
+    metavar="RECORDS",
+    help="Drop what is in these, by recording or by text. May be given several times.",
+)
+@click.option("--speech/--no-speech", default=True, show_default=True, help="Compare captions with voice activity.")
+@click.option("--model", metavar="NAME", help="Compare language and transcripts with what this model hears. Slow.")
+def filter_command(
+    records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
+) -> None:
+    """Copy the records that are worth learning from to KEPT.
+
+    Drops what machines wrote, other languages than the label, impossible times and speaking rates, boilerplate,
+    duplicates, and captions that are not where somebody speaks. The report tells the reasons, with examples.
+    """
+    import json
+
+    from mtasr.training.filtering import Report, filtered
+    from mtasr.training.records import read_records, write_records, written_whole
+
+    report = Report()
+    with terminable():
+        filters = list(_filters(evaluation, speech=speech, model=model))
+        write_records(filtered(read_records(records), filters, report), kept)
+        if report_path is not None:
+            with written_whole(report_path) as staging:
+                staging.write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+    for line in report.lines():
+        click.echo(printable(line))
+
+
+def _filters(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
+    """The cheap ones first: a record that they drop is not listened to."""
+    from mtasr.training import duplicates, spoken
+    from mtasr.training.filters import TEXT_FILTERS
+    from mtasr.training.records import read_records
+
+    yield from TEXT_FILTERS
+    if evaluation:
+        yield duplicates.EvaluationOverlap(record for path in evaluation for record in read_records(path))
+    if speech:
+        yield spoken.CaptionsBesideSpeech()
+    if model is not None:
+        hear = _hearing(model)
+        yield spoken.SpokenLanguage(hear)
+        yield spoken.ModelDisagrees(hear)
+    # Last, so that it remembers none that another filter drops.
+    yield duplicates.NearDuplicates()
+
+
+def _hearing(name: str) -> Callable[[Record], Heard]:
+    from mtasr.training.hearing import hearing
+    from mtasr.transcribe import load_model
+
+    return hearing(load_model(name))
+
+
+@data.command()
+@_RECORDS
+@click.option("--model", metavar="NAME", default="base", show_default=True, help="The model to compare with.")
+def audit(records: Path, model: str) -> None:
+    """Rank sources by how much a model's transcripts differ from theirs, times their hours.
+
+    Columns separated by tabs: word error rate, hours, source. Look at the first ones by hand.
+    """
+    from mtasr.training.records import read_records
+    from mtasr.training.spoken import audit as audit_sources
+
+    for each in audit_sources(list(read_records(records)), _hearing(model)):
+        click.echo(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")

@@ -1,0 +1,76 @@
+"""Filters over all records, and a report of what they dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtasr.training.filters import Filter, first_reason, without_descriptions
+from mtasr.training.records import Record
+
+#: Examples kept for each reason and source, and characters of each.
+_EXAMPLES, _EXAMPLE_LENGTH = 3, 80
+
+
+@dataclass
+class Tally:
+    """Records of one source with the same fate."""
+
+    records: int = 0
+    seconds: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        self.records += 1
+        self.seconds += record.duration
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{record.id}: {record.text[:_EXAMPLE_LENGTH]}")
+
+
+@dataclass
+class Report:
+    """What was kept, and what was dropped for which reason, by source."""
+
+    kept: dict[str, Tally] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], Tally] = field(default_factory=dict)
+
+    def add(self, record: Record, reason: str | None) -> None:
+        if reason is None:
+            self.kept.setdefault(record.source, Tally()).add(record)
+        else:
+            self.dropped.setdefault((reason, record.source), Tally()).add(record)
+
+    def lines(self) -> Iterator[str]:
+        """The report for people, the reason that dropped most first."""
+        for title, tallies in (("kept", self.kept.values()), ("dropped", self.dropped.values())):
+            count, seconds = sum(each.records for each in tallies), sum(each.seconds for each in tallies)
+            yield f"{title}: {count} records, {seconds / 60:.1f} minutes"
+        for (reason, source), tally in sorted(self.dropped.items(), key=lambda item: -item[1].records):
+            where = f" ({source})" if source else ""
+            yield f"  {reason}{where}: {tally.records} records, {tally.seconds / 60:.1f} minutes"
+            for example in tally.examples:
+                yield f"    {example}"
+
+    def to_json(self) -> dict[str, Any]:
+        def entry(tally: Tally) -> dict[str, Any]:
+            return {"records": tally.records, "seconds": round(tally.seconds, 3), "examples": tally.examples}
+
+        return {
+            "kept": [{"source": source, **entry(tally)} for source, tally in self.kept.items()],
+            "dropped": [
+                {"reason": reason, "source": source, **entry(tally)} for (reason, source), tally in self.dropped.items()
+            ],
+        }
+
+
+def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Report) -> Iterator[Record]:
+    """The records that no filter drops, without what is described and not said. Filters are asked in their order."""
+    for record in records:
+        reason = first_reason(record, filters)
+        cleaned = without_descriptions(record)
+        if reason is None and not cleaned.text:
+            reason = "nothing but descriptions"
+        report.add(record, reason)
+        if reason is None:
+            yield cleaned

@@ -1,0 +1,115 @@
+"""Filters that listen: captions against where somebody speaks, and against what a model hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.training.error_rates import Errors, word_errors
+from mtasr.training.records import Record
+from mtasr.training.speech import speech_in
+
+Stretch = tuple[float, float]
+
+#: Captions may be so many seconds beside the speech.
+_SLACK = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a model makes of a recording."""
+
+    language: str
+    #: Its probability among all languages.
+    probability: float
+    text: str
+
+
+class CaptionsBesideSpeech:
+    """Drops records where much speech has no caption, or many captions have no speech: shifted, cut short, foreign."""
+
+    def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Stretch]] = speech_in) -> None:
+        self._most, self._speech = most, speech
+
+    def __call__(self, record: Record) -> str | None:
+        if not record.timed:
+            return None
+        speech = self._speech(Path(record.audio))
+        # What nobody wrote down is no fault of the captions.
+        cues = [(cue.start - _SLACK, cue.end + _SLACK) for cue in record.cues]
+        if not speech:
+            return "nobody speaks"
+        if 1 - _overlap(speech, cues) / _total(speech) > self._most:
+            return "speech without captions"
+        captions = [(cue.start, cue.end) for cue in record.cues if cue.text.strip()]
+        wide = [(start - _SLACK, end + _SLACK) for start, end in speech]
+        silent = sum(_overlap([caption], wide) < 0.2 * (caption[1] - caption[0]) for caption in captions)
+        return "captions without speech" if silent > self._most * len(captions) else None
+
+
+class SpokenLanguage:
+    """Drops records whose label is not the language that a model hears, if it is sure."""
+
+    def __init__(self, hear: Callable[[Record], Heard], least: float = 0.8) -> None:
+        self._hear, self._least = hear, least
+
+    def __call__(self, record: Record) -> str | None:
+        heard = self._hear(record)
+        wrong = heard.language != record.language and heard.probability >= self._least
+        return f"spoken is {heard.language}" if wrong else None
+
+
+class ModelDisagrees:
+    """Drops transcripts that a model's own differ from in more than `most` errors a word: of something else."""
+
+    def __init__(self, hear: Callable[[Record], Heard], most: float = 0.7) -> None:
+        self._hear, self._most = hear, most
+
+    def __call__(self, record: Record) -> str | None:
+        if record.task != "transcribe":
+            return None
+        errors = word_errors(record.text, self._hear(record).text)
+        return "the model hears something else" if errors.rate > self._most else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAudit:
+    """How well a source agrees with a model. `badness` is what to look at first: error rate times hours."""
+
+    source: str
+    errors: Errors
+    hours: float
+
+    @property
+    def badness(self) -> float:
+        return self.errors.rate * self.hours
+
+
+def audit(records: Sequence[Record], hear: Callable[[Record], Heard]) -> list[SourceAudit]:
+    """Transcripts of each source against a model's, the worst source first (paper, section 2.1)."""
+    totals: dict[str, tuple[Errors, float]] = {}
+    for record in records:
+        if record.task == "transcribe":
+            errors, hours = totals.get(record.source, (Errors(), 0.0))
+            found = word_errors(record.text, hear(record).text)
+            totals[record.source] = errors + found, hours + record.duration / 3600
+    audits = [SourceAudit(source=source, errors=errors, hours=hours) for source, (errors, hours) in totals.items()]
+    return sorted(audits, key=lambda each: -each.badness)
+
+
+def _total(stretches: Sequence[Stretch]) -> float:
+    return sum(end - start for start, end in stretches)
+
+
+def _overlap(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> float:
+    """Seconds of `stretches`, which do not overlap each other, that lie in any of the others."""
+    total = 0.0
+    for start, end in stretches:
+        reached = start
+        for low, high in sorted(others):
+            shared = min(high, end) - max(low, reached)
+            if shared > 0:
+                total += shared
+                reached = min(high, end)
+    return total
