@@ -1,0 +1,101 @@
+"""A window -> the tokens that the model is to write for it (Whisper paper, section 2.3 and figure 1).
+
+    [startofprev, previous text ...] startoftranscript, language, task, [notimestamps], text and times, endoftext
+    startoftranscript, nospeech, endoftext                                  where nobody speaks
+
+`mtasr.decoding.segments` is the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
+from mtasr.tokenizer.languages import UNSPACED
+from mtasr.training.windows import Window
+
+#: Timestamp tokens of a vocabulary, less one: 30 s.
+_LAST_STEP = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """`tokens` is the whole sequence; the model is taught all of it after the first `given` tokens.
+
+    Given are the text before the window, and the start of transcript.
+    """
+
+    tokens: tuple[int, ...]
+    given: int
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """What is to follow each token but the last; `IGNORED` where nothing is taught."""
+        return (*(IGNORED for _ in range(self.given - 1)), *self.tokens[self.given :])
+
+
+#: The label of a place without a lesson, as `torch.nn.functional.cross_entropy` has it.
+IGNORED = -100
+
+
+def target_of(window: Window, tokenizer: Tokenizer, *, timestamps: bool, previous: bool, context: int) -> Target | None:
+    """The tokens for a window, or None where they do not fit a decoder of that context.
+
+    `timestamps` are left out where the window has none, `previous` text where there is none. Half of the context is for
+    what is before the start of transcript, the other half for the text, as in decoding.
+
+    Raises `UsageError` for a language that the vocabulary does not have.
+    """
+    timestamps = timestamps and window.timed
+    if not window.cues:
+        if tokenizer.no_speech < 0:
+            return None
+        return Target(tokens=(tokenizer.sot, tokenizer.no_speech, tokenizer.eot), given=1)
+    before: list[int] = []
+    if previous and window.previous.strip():
+        room = context // 2 - 1
+        before = [tokenizer.sot_prev, *_encoded(window.previous, window, tokenizer)[-room:]]
+    start = tokenizer.sot_sequence(window.language or "", window.task, timestamps=timestamps)
+    text = list(_timed(window, tokenizer) if timestamps else _untimed(window, tokenizer))
+    tokens = (*before, *start, *text, tokenizer.eot)
+    if len(text) > context // 2 or len(tokens) > context:
+        return None
+    return Target(tokens=tokens, given=len(before) + 1)
+
+
+def steps_of(window: Window) -> list[tuple[int, int]]:
+    """Start and end of each caption in steps of 0.02 s, as the decoder's rules want them.
+
+    No time goes back, no caption lasts less than a step, and all lie within the window as far as there is room.
+    """
+    last = min(round(window.seconds / TIMESTAMP_STEP), _LAST_STEP)
+    steps, reached = [], 0
+    for index, cue in enumerate(window.cues):
+        latest = max(reached + 1, last - (len(window.cues) - 1 - index))
+        start = min(max(reached, round(cue.start / TIMESTAMP_STEP)), latest - 1)
+        reached = min(max(start + 1, round(cue.end / TIMESTAMP_STEP)), latest)
+        steps.append((start, reached))
+    return steps
+
+
+def _timed(window: Window, tokenizer: Tokenizer) -> Iterator[int]:
+    steps = steps_of(window)
+    begin = tokenizer.timestamp_begin
+    for cue, (start, end) in zip(window.cues, steps, strict=True):
+        yield begin + start
+        yield from _encoded(cue.text, window, tokenizer)
+        yield begin + end
+    if window.cut is not None:
+        yield begin + min(max(steps[-1][1], round(window.cut / TIMESTAMP_STEP)), _LAST_STEP)
+
+
+def _untimed(window: Window, tokenizer: Tokenizer) -> list[int]:
+    return [token for cue in window.cues for token in _encoded(cue.text, window, tokenizer)]
+
+
+def _encoded(text: str, window: Window, tokenizer: Tokenizer) -> list[int]:
+    """Words follow a blank, also at the start, in languages that have blanks."""
+    language = "en" if window.task == "translate" else window.language
+    line = " ".join(text.split())
+    return tokenizer.encode(line if language in UNSPACED else f" {line}")
