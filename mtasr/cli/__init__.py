@@ -29,6 +29,8 @@ _COMMANDS = {
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
     "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
+    "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
+    "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
 }
 
 

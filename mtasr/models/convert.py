@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mtasr.errors import UsageError
 from mtasr.models import registry
-from mtasr.models.checkpoints import Precision, load_checkpoint, save_checkpoint, torch_required
+from mtasr.models.checkpoints import Checkpoint, Precision, load_checkpoint, save_checkpoint, torch_required
 from mtasr.models.destination import check_destination, staged
 from mtasr.models.names import Format
 from mtasr.models.resolve import resolve
@@ -57,13 +57,24 @@ def convert(
     if precision is None:
         stored = checkpoint.precision
         precision = "float32" if stored.startswith("int8") and kind != "ctranslate2" else stored
+    parity = write_with_parity(checkpoint, destination, kind, precision, force=force)
+    return Conversion(source=path, precision=precision, parity=parity)
+
+
+def write_with_parity(
+    checkpoint: Checkpoint, destination: Path, kind: Format, precision: Precision, *, force: bool = False
+) -> Parity:
+    """Write a checkpoint to a destination that `check_destination` has passed, if the result computes the same.
+
+    Raises `OutputError`, and `ModelError` if it does not.
+    """
     with staged(destination, force=force) as staging:
         save_checkpoint(checkpoint, staging, kind, precision)
         with torch_required():
             from mtasr.models.parity import compare
         parity = compare(checkpoint, staging, kind, precision)
         parity.require()
-    return Conversion(source=path, precision=precision, parity=parity)
+    return parity
 
 
 def locate(source: str) -> Path:

@@ -1,0 +1,163 @@
+"""`mtasr train` and `mtasr finetune`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli.failures import printable, terminable
+from mtasr.cli.options import OneOf
+
+if TYPE_CHECKING:
+    from mtasr.training.config import Method, TrainConfig
+    from mtasr.training.loop import Progress
+
+_PATH = click.Path(path_type=Path)
+_OVERRIDES = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+
+#: Where stderr is no terminal, a line for so many steps.
+_STEPS_A_LINE = 10
+
+
+@click.command("train")
+@click.argument("config", metavar="CONFIG", type=_PATH)
+@_OVERRIDES
+def train(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a model as the YAML file CONFIG says, with KEY=VALUE on top (optimizer.learning_rate=1e-5).
+
+    Goes on from the last checkpoint in the run's folder, if there is one. The result is the folder `model` in it,
+    which `mtasr transcribe --model` takes. Needs the extra `train`.
+    """
+    from mtasr.training.config import read_config
+
+    _run(read_config(config, overrides))
+
+
+@click.command("finetune")
+@click.argument("model", metavar="MODEL")
+@click.argument("records", metavar="RECORDS", type=_PATH)
+@_OVERRIDES
+@click.option("--output", required=True, type=_PATH, metavar="RUN", help="The folder for the run and its result.")
+@click.option(
+    "--method",
+    type=OneOf("full", "decoder", "lora"),
+    default="full",
+    show_default=True,
+    help="Train all weights, those of the decoder, or low-rank changes, which take less memory.",
+)
+@click.option(
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="How often RECORDS are gone through.",
+)
+@click.option(
+    "--rehearsal",
+    type=_PATH,
+    multiple=True,
+    metavar="RECORDS",
+    help="Records of what the model must not forget: other languages, translations.",
+)
+@click.option(
+    "--evaluation",
+    type=_PATH,
+    multiple=True,
+    metavar="RECORDS",
+    help="Records to judge checkpoints by; the best is the result.",
+)
+def finetune(
+    model: str,
+    records: Path,
+    overrides: tuple[str, ...],
+    output: Path,
+    method: Method,
+    epochs: float,
+    rehearsal: tuple[Path, ...],
+    evaluation: tuple[Path, ...],
+) -> None:
+    """Make MODEL better at what is in RECORDS, which `mtasr data` makes.
+
+    The settings suit little data; KEY=VALUE changes them (docs/training.md lists them). Called again, it goes on where
+    it was stopped. The result is the folder `model` in RUN, which `mtasr transcribe --model` takes. Needs the extra
+    `train`.
+    """
+    from mtasr.training.finetune import finetune_config
+
+    _run(
+        finetune_config(
+            model,
+            [records],
+            output,
+            method=method,
+            epochs=epochs,
+            rehearsal=rehearsal,
+            evaluation=evaluation,
+            overrides=overrides,
+        )
+    )
+
+
+def _run(config: TrainConfig) -> None:
+    from mtasr.models.checkpoints import torch_required
+
+    with torch_required():
+        from mtasr.training.export import export
+        from mtasr.training.loop import train as run_training
+    logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))
+    with terminable():
+        with _shown(config.steps) as progress:
+            run = run_training(config, progress)
+        folder, parity = export(run)
+    click.echo(f"logits: difference {parity.logits.rms:.1e} of the values between torch and {config.export}", err=True)
+    click.echo(printable(f"the model is in {folder}"), err=True)
+
+
+@contextlib.contextmanager
+def _shown(steps: int) -> Iterator[Progress]:
+    """A bar on a terminal, else a line now and then; what an evaluation found is a line on both."""
+    if not sys.stderr.isatty():
+        yield lambda entry: _note(entry, steps)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=steps)
+
+        def show(entry: dict[str, Any]) -> None:
+            if "evaluation" in entry:
+                console.print(_line(entry, steps))
+            else:
+                bar.update(task, completed=entry["step"], description=_figures(entry))
+
+        yield show
+
+
+def _note(entry: dict[str, Any], steps: int) -> None:
+    if "evaluation" in entry or entry["step"] % _STEPS_A_LINE == 0 or entry["step"] in {1, steps}:
+        click.echo(_line(entry, steps), err=True)
+
+
+def _line(entry: dict[str, Any], steps: int) -> str:
+    if "evaluation" in entry:
+        found = ", ".join(f"{name} {value:.3f}" for name, value in entry["evaluation"].items())
+        return f"step {entry['step']}/{steps}: evaluation: {found}"
+    return f"step {entry['step']}/{steps}: {_figures(entry)}"
+
+
+def _figures(entry: dict[str, Any]) -> str:
+    speed = entry["audio_seconds"] / max(entry["seconds"], 1e-6)
+    waited = entry["waited"] / max(entry["seconds"], 1e-6)
+    return (
+        f"loss {entry['loss']:.3f}, {speed:.1f} s of audio a second, padding {entry['padding']:.0%}, "
+        f"waited {waited:.0%} for data"
+    )

@@ -1,0 +1,136 @@
+"""Examples -> arrays for the model, prepared beside the training.
+
+Letters in shapes: B examples, M mel bins, F feature frames, T tokens.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.audio import SAMPLE_RATE, Float32Array
+from mtasr.features import HOP_LENGTH, log_mel
+from mtasr.training.config import RegularisationConfig
+from mtasr.training.examples import Example
+from mtasr.training.samples import SampleStore
+from mtasr.training.targets import IGNORED
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """`mel` (B, M, F), `tokens` (B, T) given to the decoder, `labels` (B, T) what it is to answer."""
+
+    mel: Float32Array
+    tokens: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    #: Seconds of windows, and of what the encoder is shown.
+    seconds: float
+    padded_seconds: float
+
+    @property
+    def lessons(self) -> int:
+        """Tokens that the model is taught."""
+        return int((self.labels != IGNORED).sum())
+
+
+def make_batch(
+    examples: Sequence[Example], store: SampleStore, n_mels: int, config: RegularisationConfig, rng: np.random.Generator
+) -> Batch:
+    """Raises `InputError` for a recording that cannot be read."""
+    longest = max(example.context for example in examples)
+    length = round(longest * SAMPLE_RATE)
+    mels = []
+    for example in examples:
+        samples = store.window(example.window)[:length]
+        mels.append(masked(log_mel(np.pad(samples, (0, length - len(samples))), n_mels), len(samples), config, rng))
+    width = max(len(example.target.tokens) for example in examples) - 1
+    tokens = np.zeros((len(examples), width), np.int64)
+    labels = np.full((len(examples), width), IGNORED, np.int64)
+    for row, example in enumerate(examples):
+        # Attention looks back only, so what follows the end does not matter: there is no lesson either.
+        tokens[row, : len(example.target.tokens) - 1] = example.target.tokens[:-1]
+        labels[row, : len(example.target.labels)] = example.target.labels
+    return Batch(
+        mel=np.stack(mels),
+        tokens=tokens,
+        labels=labels,
+        seconds=sum(example.window.seconds for example in examples),
+        padded_seconds=longest * len(examples),
+    )
+
+
+def masked(mel: Float32Array, samples: int, config: RegularisationConfig, rng: np.random.Generator) -> Float32Array:
+    """SpecAugment on features (M, F) of which the first `samples` samples are a window: a new array.
+
+    A mask takes at most a fifth of a window's time, and has the mean of the window as its value.
+    """
+    n_mels, frames = mel.shape[0], max(1, samples // HOP_LENGTH)
+    result = mel.copy()
+    mean = mel[:, :frames].mean()
+    for _ in range(config.frequency_masks):
+        size = int(rng.integers(0, min(config.frequency_mask_bins, n_mels) + 1))
+        first = int(rng.integers(0, n_mels - size + 1))
+        result[first : first + size] = mean
+    for _ in range(config.time_masks):
+        size = int(rng.integers(0, min(config.time_mask_frames, frames // 5) + 1))
+        first = int(rng.integers(0, frames - size + 1))
+        result[:, first : first + size] = mean
+    return result
+
+
+class Ahead(Iterator[_T]):
+    """What an iterator gives, computed by a thread that stays a few items ahead; `close` ends it.
+
+    What the iterator raises is raised here, in its turn.
+    """
+
+    def __init__(self, items: Iterator[_T], most: int = 4) -> None:
+        self._queue: queue.Queue[Callable[[], _T]] = queue.Queue(most)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(items,), daemon=True)
+        self._thread.start()
+
+    def _work(self, items: Iterator[_T]) -> None:
+        while True:
+            try:
+                item = next(items)
+            except BaseException as exc:
+                self._put(_raising(exc))
+                return
+            if not self._put(_giving(item)):
+                return
+
+    def _put(self, item: Callable[[], _T]) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __next__(self) -> _T:
+        return self._queue.get()()
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+def _giving(item: _T) -> Callable[[], _T]:
+    return lambda: item
+
+
+def _raising(error: BaseException) -> Callable[[], NoReturn]:
+    def answer() -> NoReturn:
+        raise error
+
+    return answer

@@ -1,0 +1,264 @@
+"""The one list of training settings: typed, from YAML, with `key=value` overrides on top."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Method = Literal["full", "decoder", "lora"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is learned from, and in which form. Shares and probabilities are between 0 and 1."""
+
+    #: Files of records. A recording is in the data as often as its file is named.
+    train: tuple[str, ...] = ()
+    #: Records of what must not be forgotten: other languages, translations.
+    rehearsal: tuple[str, ...] = ()
+    #: The share of windows that are rehearsal, if there is any.
+    rehearsal_share: float = 0.3
+    #: Records that the model is judged by while it is trained; they must not be among the others.
+    evaluation: tuple[str, ...] = ()
+    #: At most so many windows of them, spread evenly.
+    evaluation_windows: int = 64
+    #: Decoded audio is kept here. By default in the folder of the run.
+    cache: str | None = None
+    #: Seconds of audio in a batch at most, padding included.
+    batch_seconds: float = 60.0
+    #: Windows with times in their targets.
+    timestamps: float = 0.5
+    #: Windows with the text before them, of those that have such.
+    previous: float = 0.5
+    #: Windows without speech that are used, of those found.
+    silence: float = 0.1
+    #: Windows that begin with silence, and the most seconds of it.
+    lead: float = 0.5
+    lead_seconds: float = 1.0
+    #: Windows that are cut shorter than 30 s, to any length from `shortest` on.
+    short: float = 0.5
+    shortest: float = 4.0
+    #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
+    join: float = 0.5
+    join_seconds: float = 20.0
+    #: Windows that are padded to 30 s. The others are padded as in decoding.
+    full_context: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up and a linear decay to 0 at the last step."""
+
+    learning_rate: float = 1e-4
+    #: Steps until the learning rate is reached.
+    warmup: int = 20
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    #: The most that the norm of the gradients may be.
+    clip: float = 1.0
+    #: Batches for one step.
+    accumulation: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegularisationConfig:
+    """What keeps a model from learning its data by heart."""
+
+    #: SpecAugment (Park et al. 2019): masks in time and frequency, and their most frames and mel bins.
+    time_masks: int = 2
+    time_mask_frames: int = 40
+    frequency_masks: int = 2
+    frequency_mask_bins: int = 15
+    #: The probability with which a block of the encoder is passed over (Huang et al. 2016).
+    stochastic_depth: float = 0.0
+    label_smoothing: float = 0.0
+    #: Decay of the exponential moving average of the weights, which then is the result; 0 for none.
+    ema: float = 0.0
+    #: The share of the initial weights in the result (Wortsman et al. 2022, arXiv:2109.01903).
+    initial_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything that a run depends on."""
+
+    #: A model to begin with: a name, a folder or a .pt file.
+    model: str = "base"
+    #: Other sizes than those of `model`, by their names in `ModelDimensions`: the weights are then random.
+    scratch: Mapping[str, int] | None = None
+    #: The folder of the run.
+    output: str
+    steps: int
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "float32"
+    #: Compute the encoder twice instead of keeping what it computed: less memory, a third more time.
+    activation_checkpointing: bool = False
+    #: What is trained: all weights, the decoder alone, or low-rank changes of the attention and feed-forward weights.
+    method: Method = "full"
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    #: auto goes on from the last checkpoint in `output`, if there is one; never begins anew and needs an empty folder.
+    resume: Literal["auto", "never"] = "auto"
+    #: Steps between checkpoints, and between evaluations; 0 for one at the end.
+    save_every: int = 50
+    evaluate_every: int = 0
+    #: Checkpoints that are kept, beside the best.
+    keep: int = 2
+    #: How the result is stored for CTranslate2.
+    export: Literal["int8", "float16", "float32"] = "int8"
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
+
+    def __post_init__(self) -> None:
+        for name, fine in (
+            ("steps", self.steps >= 1),
+            ("keep", self.keep >= 1),
+            ("save_every", self.save_every >= 0),
+            ("evaluate_every", self.evaluate_every >= 0),
+            ("lora_rank", self.lora_rank >= 1),
+            ("data.train", bool(self.data.train)),
+            ("data.batch_seconds", self.data.batch_seconds >= 30),
+            ("data.shortest", 1 <= self.data.shortest <= 30),
+            ("data.join_seconds", 0 < self.data.join_seconds <= 30),
+            ("data.lead_seconds", 0 <= self.data.lead_seconds <= 30),
+            ("optimizer.accumulation", self.optimizer.accumulation >= 1),
+            ("optimizer.learning_rate", self.optimizer.learning_rate > 0),
+            ("optimizer.warmup", self.optimizer.warmup >= 0),
+            ("optimizer.clip", self.optimizer.clip > 0),
+            *((f"data.{name}", 0 <= getattr(self.data, name) <= 1) for name in _SHARES),
+            *(
+                (f"regularisation.{name}", 0 <= getattr(self.regularisation, name) < 1)
+                for name in ("stochastic_depth", "label_smoothing", "ema", "initial_share")
+            ),
+        ):
+            if not fine:
+                raise UsageError(f"{name} has no sensible value: {_get(self, name)!r}")
+
+
+_SHARES = ("rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context")
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The configuration in a YAML file, with `key=value` on top, such as `optimizer.learning_rate=1e-5`.
+
+    Relative paths to records count from the current folder. Raises `InputError` for the file, `UsageError` for what is
+    in it.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise InputNotFoundError(f"{path}: no such file") from exc
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(exc).split())}") from exc
+    return make_config(document or {}, overrides)
+
+
+def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
+    """The same from a mapping, as `to_document` gives it. Raises `UsageError`."""
+    if not isinstance(document, Mapping):
+        raise UsageError("a configuration is a mapping of names to values")
+    merged: dict[str, Any] = _copied(document)
+    for override in overrides:
+        key, mark, value = override.partition("=")
+        if not mark or not key:
+            raise UsageError(f"an override is key=value, not {override!r}")
+        *parents, name = key.strip().split(".")
+        place = merged
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{key}: {parent} has no settings below it")
+        try:
+            place[name] = yaml.safe_load(value)
+        except yaml.YAMLError as exc:
+            raise UsageError(f"{key}: no YAML value: {value!r}") from exc
+    config: TrainConfig = _build(TrainConfig, merged, "")
+    return config
+
+
+def to_document(config: TrainConfig) -> dict[str, Any]:
+    """Plain values that `make_config` turns back into the same configuration."""
+    document: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def _copied(document: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _copied(value) if isinstance(value, Mapping) else value for key, value in document.items()}
+
+
+def _get(config: object, dotted: str) -> object:
+    for name in dotted.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _build(kind: type[Any], document: object, where: str) -> Any:
+    if not isinstance(document, Mapping):
+        raise UsageError(f"{where.rstrip('.')} is a mapping of names to values, not {document!r}")
+    hints = typing.get_type_hints(kind)
+    for name in document:
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            raise UsageError(
+                f"there is no setting {where}{name}" + (f"; did you mean {where}{near[0]}?" if near else "")
+            )
+    values = {name: _value(hints[name], value, where + name) for name, value in document.items()}
+    for each in dataclasses.fields(kind):
+        if each.name not in values and each.default is each.default_factory is dataclasses.MISSING:
+            raise UsageError(f"the setting {where}{each.name} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    """The value as the type has it: 1 is a number with a fraction too, and one text a list of one."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, f"{name}.")
+    origin, options = get_origin(hint), get_args(hint)
+    if origin in {Union, types.UnionType}:
+        return None if value is None else _value(next(each for each in options if each is not type(None)), value, name)
+    if origin is Literal:
+        return _required(value in options, value, name, f"{', '.join(options[:-1])} or {options[-1]}")
+    if origin is not None:
+        return _collection(value, name, listed=origin is tuple)
+    if hint is float and type(value) in {int, str}:
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML takes 1e-4 for a text
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return _required(type(value) is hint, value, name, kinds[hint])
+
+
+def _collection(value: Any, name: str, *, listed: bool) -> Any:
+    if listed:
+        items = [value] if isinstance(value, str) else value
+        fine = isinstance(items, list | tuple) and all(isinstance(each, str) for each in items)
+        return tuple(_required(fine, items, name, "a list of texts"))
+    fine = isinstance(value, Mapping) and all(type(each) is int for each in value.values())
+    return dict(_required(fine, value, name, "a mapping of names to whole numbers"))
+
+
+def _required(fine: bool, value: Any, name: str, kind: str) -> Any:
+    if not fine:
+        raise UsageError(f"{name} is {kind}, not {value!r}")
+    return value

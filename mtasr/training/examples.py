@@ -1,0 +1,137 @@
+"""Which windows an epoch has, in which form, and in which batches: all of it a function of the seed and the epoch.
+
+Nothing is remembered from one epoch to the next, so that a run goes on where it was interrupted by knowing two numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtasr.decoding.independent import context_for
+from mtasr.features import CHUNK_SECONDS
+from mtasr.tokenizer import Tokenizer
+from mtasr.training.config import DataConfig
+from mtasr.training.records import Record
+from mtasr.training.targets import Target, target_of
+from mtasr.training.windows import Window, cut_windows, joined
+
+#: Seconds between recordings that are joined.
+_GAP = (0.2, 1.0)
+#: Windows of like length are sought among so many that follow each other.
+_SORTED_AT_ONCE = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it."""
+
+    window: Window
+    target: Target
+    context: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where examples come from: records, and the vocabulary and the context (in tokens) of the model to train."""
+
+    records: Sequence[Record]
+    rehearsal: Sequence[Record]
+    tokenizer: Tokenizer
+    text_context: int
+
+
+def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
+    """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
+    rng = np.random.default_rng([seed, epoch])
+    windows = _windows(source.records, config, rng)
+    if source.rehearsal and config.rehearsal_share < 1:
+        others = _windows(source.rehearsal, config, rng)
+        wanted = round(len(windows) * config.rehearsal_share / (1 - config.rehearsal_share))
+        windows += [others[index] for index in _drawn(len(others), wanted, rng)]
+    examples = [each for window in windows if (each := _example(window, source, config, rng)) is not None]
+    return batches_of(examples, config.batch_seconds, rng)
+
+
+def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
+    """So many indices below `count`, each as often as any other or once more."""
+    if not count:
+        return []
+    rounds = (rng.permutation(count) for _ in range(-(-wanted // count)))
+    return [int(index) for index in itertools.chain.from_iterable(rounds)][:wanted]
+
+
+def _windows(records: Iterable[Record], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+    def length() -> float:
+        return float(rng.uniform(config.shortest, CHUNK_SECONDS)) if rng.random() < config.short else CHUNK_SECONDS
+
+    windows = [window for record in records for window in cut_windows(record, length)]
+    windows = [window for window in windows if window.cues or rng.random() < config.silence]
+    return _joined_some(windows, config, rng)
+
+
+def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+    """Short recordings of the same kind made into longer windows, in an order that is another one in each epoch."""
+    result: list[Window] = []
+    groups: dict[tuple[object, ...], list[Window]] = {}
+    for window in windows:
+        if window.whole and window.cues and window.seconds < config.join_seconds and rng.random() < config.join:
+            groups.setdefault((window.language, window.task, window.timed), []).append(window)
+        else:
+            result.append(window)
+    for group in groups.values():
+        pending: list[Window] = []
+        gaps: list[float] = []
+        most, total = 0.0, 0.0
+        for index in rng.permutation(len(group)):
+            window, gap = group[index], float(rng.uniform(*_GAP))
+            if pending and total + gap + window.seconds > most:
+                result.append(joined(pending, gaps[1:]))
+                pending, gaps, total = [], [], 0.0
+            if not pending:
+                most, gap = float(rng.uniform(0.3, 1.0)) * config.join_seconds, 0.0
+            pending, gaps, total = [*pending, window], [*gaps, gap], total + gap + window.seconds
+        if pending:
+            result.append(joined(pending, gaps[1:]))
+    return result
+
+
+def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
+    """A form of the window, or None if its text is too long for the model. Draws the same number of times for all."""
+    timestamps, previous, leads, full = rng.random(4) < (
+        config.timestamps, config.previous, config.lead, config.full_context,
+    )  # fmt: skip
+    silence = float(rng.uniform(0, config.lead_seconds))
+    if not timestamps:
+        window = window.before_cut()
+    if leads:
+        window = window.delayed(min(silence, max(0.0, CHUNK_SECONDS - window.seconds)))
+    target = target_of(
+        window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
+    )
+    if target is None:
+        return None
+    context = float(CHUNK_SECONDS) if full else context_for(window.seconds, window.task)
+    return Example(window=window, target=target, context=context)
+
+
+def batches_of(examples: Sequence[Example], most_seconds: float, rng: np.random.Generator) -> list[list[Example]]:
+    """Batches of examples of like length, of at most so many seconds with padding, both in random order."""
+    order = [examples[index] for index in rng.permutation(len(examples))]
+    batches: list[list[Example]] = []
+    for first in range(0, len(order), _SORTED_AT_ONCE):
+        pending: list[Example] = []
+        # Longest first, so that each batch is as long as its first. Of equal length, by tokens.
+        for example in sorted(
+            order[first : first + _SORTED_AT_ONCE], key=lambda each: (-each.context, -len(each.target.tokens))
+        ):
+            if pending and (len(pending) + 1) * pending[0].context > most_seconds:
+                batches.append(pending)
+                pending = []
+            pending.append(example)
+        if pending:
+            batches.append(pending)
+    return [batches[index] for index in rng.permutation(len(batches))]

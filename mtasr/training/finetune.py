@@ -1,0 +1,73 @@
+"""Fine-tuning: a configuration for `train` that suits little data of one language or field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtasr.errors import UsageError
+from mtasr.training.config import Method, TrainConfig, make_config, to_document
+from mtasr.training.records import read_records
+
+#: Small, so that the model changes no more than its new data ask for; low-rank changes begin at nothing and take more.
+_LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
+
+#: Padding takes its share of a batch.
+_FILLED = 0.85
+
+
+def finetune_config(
+    model: str,
+    train: Sequence[Path],
+    output: Path,
+    *,
+    method: Method = "full",
+    epochs: float = 5.0,
+    rehearsal: Sequence[Path] = (),
+    evaluation: Sequence[Path] = (),
+    overrides: Iterable[str] = (),
+) -> TrainConfig:
+    """The recipe, with `key=value` overrides on top.
+
+    A share of the initial weights stays in the result: it costs little of what is learned and keeps other languages.
+    Raises `UsageError`, and `InputError` for records that cannot be read.
+    """
+    document: dict[str, Any] = {
+        "model": model,
+        "output": str(output),
+        "steps": 1,
+        "method": method,
+        "data": {
+            "train": [str(path) for path in train],
+            "rehearsal": [str(path) for path in rehearsal],
+            "evaluation": [str(path) for path in evaluation],
+            "batch_seconds": 60.0,
+            "timestamps": 0.7,
+        },
+        "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01},
+        "regularisation": {"label_smoothing": 0.05, "initial_share": 0.2},
+    }
+    listed = list(overrides)
+    named = {override.partition("=")[0].strip() for override in listed}
+    config = make_config(document, listed)
+    fixed = to_document(config)
+    if "steps" not in named:
+        fixed["steps"] = steps_for(config, epochs)
+    if "optimizer.warmup" not in named:
+        fixed["optimizer"]["warmup"] = max(1, fixed["steps"] // 10)
+    if "save_every" not in named:
+        fixed["save_every"] = max(1, fixed["steps"] // 5)
+    return make_config(fixed)
+
+
+def steps_for(config: TrainConfig, epochs: float) -> int:
+    """So many steps that the data are seen `epochs` times, rehearsal beside them."""
+    seconds = sum(record.duration for path in config.data.train for record in read_records(Path(path)))
+    if seconds <= 0:
+        raise UsageError(f"there is nothing to learn in {', '.join(config.data.train)}")
+    if config.data.rehearsal:
+        seconds /= max(0.01, 1 - config.data.rehearsal_share)
+    batch = config.data.batch_seconds * _FILLED * config.optimizer.accumulation
+    return max(1, math.ceil(epochs * seconds / batch))

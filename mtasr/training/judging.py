@@ -1,0 +1,103 @@
+"""How good a model is while it is trained: windows of the evaluation data, decoded greedily.
+
+Translations are not among them: their errors are not counted in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mtasr.audio import SAMPLE_RATE
+from mtasr.decoding.independent import context_for
+from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.torch_engine import TorchEngine
+from mtasr.features import CHUNK_SECONDS, log_mel
+from mtasr.model import Whisper
+from mtasr.models.settings import GenerationSettings
+from mtasr.tokenizer import Tokenizer
+from mtasr.training.error_rates import Errors, character_errors, word_errors
+from mtasr.training.records import Record
+from mtasr.training.samples import SampleStore
+from mtasr.training.windows import Window, cut_windows
+
+#: From this probability on, the model says that nobody speaks.
+_NO_SPEECH = 0.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Errors in transcripts, and how often language and silence were recognised."""
+
+    words: Errors = field(default_factory=Errors)
+    characters: Errors = field(default_factory=Errors)
+    #: Right and all.
+    language: tuple[int, int] = (0, 0)
+    no_speech: tuple[int, int] = (0, 0)
+
+    def figures(self) -> dict[str, float]:
+        """What there is of them, as rates from 0 on."""
+        found: dict[str, float] = {}
+        if self.words.length:
+            found |= {"wer": self.words.rate, "cer": self.characters.rate}
+        for name, (right, count) in (("language", self.language), ("no_speech", self.no_speech)):
+            if count:
+                found[f"{name}_accuracy"] = right / count
+        return found
+
+
+def windows_to_judge(records: Sequence[Record], most: int) -> list[Window]:
+    """At most so many windows, spread evenly over those of up to 30 s that the records have."""
+    spoken = [record for record in records if record.task == "transcribe"]
+    windows = [window.before_cut() for record in spoken for window in cut_windows(record, lambda: CHUNK_SECONDS)]
+    places = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
+    return [windows[place] for place in places]
+
+
+def judge(
+    model: Whisper, tokenizer: Tokenizer, settings: GenerationSettings, windows: Sequence[Window], store: SampleStore
+) -> Verdict:
+    """Decode the windows with a plain model, at the lengths of decoding, in the language of their label."""
+    device = model.device
+    engine = TorchEngine(
+        model,
+        tokenizer,
+        suppress_ids=settings.suppress_ids,
+        suppress_ids_begin=settings.suppress_ids_begin,
+        device=device.type,
+        device_index=device.index or 0,
+    )
+    verdict = Verdict()
+    for window in windows:
+        options = DecodingOptions(beam_size=1)
+        context = round(context_for(window.seconds, window.task) * SAMPLE_RATE)
+        samples = store.window(window)[:context]
+        encoded = engine.encode(log_mel(np.pad(samples, (0, context - len(samples))), model.dims.n_mels))
+        if not window.cues:
+            hypothesis = engine.generate(encoded, _start(tokenizer, window), options, 0.0)
+            verdict = replace(verdict, no_speech=_plus(verdict.no_speech, hypothesis.no_speech_prob > _NO_SPEECH))
+            continue
+        if tokenizer.is_multilingual:
+            right = engine.detect_language(encoded)[0].code == window.language
+            verdict = replace(verdict, language=_plus(verdict.language, right))
+        text = tokenizer.decode(engine.generate(encoded, _start(tokenizer, window), options, 0.0).tokens)
+        reference = " ".join(cue.text for cue in window.cues)
+        verdict = replace(
+            verdict,
+            words=verdict.words + word_errors(reference, text),
+            characters=verdict.characters + character_errors(reference, text),
+        )
+    return verdict
+
+
+def _start(tokenizer: Tokenizer, window: Window) -> tuple[int, ...]:
+    language = (
+        window.language if window.language in tokenizer.language_tokens else next(iter(tokenizer.language_tokens))
+    )
+    return tokenizer.sot_sequence(language, window.task, timestamps=window.timed)
+
+
+def _plus(count: tuple[int, int], right: bool) -> tuple[int, int]:
+    return count[0] + right, count[1] + 1

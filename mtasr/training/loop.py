@@ -1,0 +1,287 @@
+"""The training loop: one function, from a configuration to a run folder.
+
+    run/config.json        the configuration
+    run/log.jsonl          a line for each step and for each evaluation
+    run/step-*.pt          checkpoints of the run
+    run/audio/             decoded audio (unless data.cache says where)
+    run/model/             the result, for CTranslate2
+
+The same configuration gives the same losses to the last digit on the same machine, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
+from torch import Tensor
+
+from mtasr.decoding.torch_engine import choose_device
+from mtasr.dimensions import ModelDimensions
+from mtasr.errors import OutputError, UsageError
+from mtasr.model import Whisper
+from mtasr.models.checkpoints import Checkpoint, load_checkpoint
+from mtasr.models.convert import locate
+from mtasr.models.settings import default_alignment_heads
+from mtasr.tokenizer import Tokenizer
+from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weights
+from mtasr.training.batches import Ahead, Batch, make_batch
+from mtasr.training.config import TrainConfig, make_config, to_document
+from mtasr.training.examples import Source, epoch_of
+from mtasr.training.judging import judge, windows_to_judge
+from mtasr.training.records import Record, read_records, written_whole
+from mtasr.training.run_log import RunLog
+from mtasr.training.samples import SampleStore
+from mtasr.training.schedule import learning_rate, make_optimizer
+from mtasr.training.state import State, checkpoints, restore, save_state, usable
+from mtasr.training.targets import IGNORED
+from mtasr.training.windows import Window
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+#: Settings that may differ between a run and the one that goes on from it.
+_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export"}
+
+#: Told about each line of the log, as it is written.
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the data a batch is."""
+
+    epoch: int
+    batch: int
+
+
+@dataclass
+class Run:
+    """What a run works with, beside its state."""
+
+    config: TrainConfig
+    initial: Checkpoint
+    dims: ModelDimensions
+    tokenizer: Tokenizer
+    source: Source
+    store: SampleStore
+    device: torch.device
+    judged: list[Window] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.output)
+
+
+def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
+    """Train to the last step of the configuration, going on from the last checkpoint in its folder.
+
+    Raises `UsageError` for a configuration that does not fit the data, the model or the folder, and whatever reading
+    records, recordings and models raises (see `mtasr.errors`).
+    """
+    run, state, log = begin(config)
+    batches = Ahead(_batches(run, state.epoch, state.batch))
+    try:
+        while state.step < config.steps:
+            state.step += 1
+            entry = _step(run, state, batches)
+            log.write(entry)
+            progress(entry)
+            last = state.step == config.steps
+            judged = last or _due(state.step, config.evaluate_every)
+            if judged:
+                _evaluate(run, state, log, progress)
+            if judged or _due(state.step, config.save_every):
+                save_state(state, run.folder, to_document(config), config.keep)
+    finally:
+        batches.close()
+    return run
+
+
+def begin(config: TrainConfig) -> tuple[Run, State, RunLog]:
+    """Load everything, and put the state to where the last checkpoint left it."""
+    run = _load(config)
+    folder = run.folder
+    for unfinished in folder.glob(".*.partial"):  # of a run that was killed while it wrote
+        unfinished.unlink()
+    if config.resume == "never" and checkpoints(folder):
+        raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
+    torch.manual_seed(config.seed)
+    model = _initial_model(run).to(run.device)
+    prepare(model, config)
+    scaler = torch.amp.GradScaler(run.device.type, enabled=config.precision == "float16" and run.device.type == "cuda")
+    state = State(model, make_optimizer(model, config.optimizer), scaler)
+    if config.regularisation.ema:
+        state.average = {name: weight.clone() for name, weight in trained_weights(model).items()}
+    if (document := next(usable(folder), None)) is not None:
+        _require_same(config, make_config(document["config"]), folder)
+        restore(state, document)
+    with written_whole(folder / "config.json") as staging:
+        staging.write_text(json.dumps(to_document(config), indent=1), encoding="utf-8")
+    return run, state, RunLog(folder / "log.jsonl", state.step)
+
+
+def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:
+    ours, theirs = to_document(config), to_document(before)
+    changed = [name for name in ours if ours[name] != theirs[name] and name not in _MAY_CHANGE]
+    if changed:
+        raise UsageError(
+            f"{folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
+        )
+
+
+def _load(config: TrainConfig) -> Run:
+    checkpoint = load_checkpoint(locate(config.model))
+    tokenizer = Tokenizer(checkpoint.tokens)
+    records, rehearsal, evaluation = (
+        _records(paths) for paths in (config.data.train, config.data.rehearsal, config.data.evaluation)
+    )
+    known = tokenizer.language_tokens
+    for record in (*records, *rehearsal):
+        if record.cues and record.language not in known:
+            raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
+    store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
+    dims = _dimensions(checkpoint, config)
+    source = Source(records=records, rehearsal=rehearsal, tokenizer=tokenizer, text_context=dims.n_text_ctx)
+    if not epoch_of(source, config.data, config.seed, 0):
+        raise UsageError("there is nothing to learn: none of the records makes a window")
+    judged = windows_to_judge(evaluation, config.data.evaluation_windows)
+    return Run(config, checkpoint, dims, tokenizer, source, store, choose_device(config.device), judged)
+
+
+def _records(paths: Sequence[str]) -> list[Record]:
+    return [record for path in paths for record in read_records(Path(path))]
+
+
+def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
+    """Those of the model, or what `scratch` makes of them."""
+    try:
+        dims: ModelDimensions = replace(checkpoint.model.dims, **(config.scratch or {}))
+    except TypeError as exc:
+        raise UsageError(f"scratch: {exc}") from exc
+    if dims.n_vocab != checkpoint.model.dims.n_vocab:
+        raise UsageError("scratch: n_vocab is that of the vocabulary, which comes with the model")
+    return dims
+
+
+def _initial_model(run: Run) -> Whisper:
+    return plain_copy(run.initial.model) if run.config.scratch is None else Whisper(run.dims)
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, Batch]]:
+    """Endless, from this batch of this epoch on. Chance depends on the place of a batch alone."""
+    config = run.config
+    while True:
+        groups = epoch_of(run.source, config.data, config.seed, epoch)
+        for index in range(batch, len(groups)):
+            rng = np.random.default_rng([config.seed, epoch, index])
+            yield (
+                Position(epoch, index),
+                make_batch(groups[index], run.store, run.dims.n_mels, config.regularisation, rng),
+            )
+        epoch, batch = epoch + 1, 0
+
+
+def _step(run: Run, state: State, batches: Iterator[tuple[Position, Batch]]) -> dict[str, Any]:
+    """One step of the optimiser; the line about it for the log."""
+    began = time.perf_counter()
+    config, model, optimizer = run.config, state.model, state.optimizer
+    positions, group = zip(*(next(batches) for _ in range(config.optimizer.accumulation)), strict=True)
+    waited = time.perf_counter() - began
+    rate = learning_rate(state.step, config.steps, config.optimizer)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate
+    model.train()
+    lessons = sum(batch.lessons for batch in group)
+    total = 0.0
+    for batch in group:
+        # Each token counts the same, in whichever batch it is.
+        loss = loss_of(model, batch, config) / lessons
+        state.scaler.scale(loss).backward()
+        total += float(loss.detach())
+    state.scaler.unscale_(optimizer)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip))
+    state.scaler.step(optimizer)
+    state.scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    for name, weight in trained_weights(model).items() if state.average else ():
+        state.average[name].lerp_(weight, 1 - config.regularisation.ema)
+    state.epoch, state.batch = positions[-1].epoch, positions[-1].batch + 1
+    seconds = time.perf_counter() - began
+    audio, padded = sum(batch.seconds for batch in group), sum(batch.padded_seconds for batch in group)
+    return {
+        "step": state.step,
+        "epoch": state.epoch,
+        "loss": total,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "audio_seconds": round(audio, 3),
+        "padding": round(1 - audio / padded, 4),
+        "seconds": round(seconds, 4),
+        "waited": round(waited, 4),
+    }
+
+
+def loss_of(model: Whisper, batch: Batch, config: TrainConfig) -> Tensor:
+    """The cross-entropy of a batch, summed over its lessons."""
+    device = model.device
+    tokens, labels = torch.from_numpy(batch.tokens).to(device), torch.from_numpy(batch.labels).to(device)
+    with _precision(config, device):
+        logits = model(torch.from_numpy(batch.mel).to(device), tokens)  # (B, T, V)
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=config.regularisation.label_smoothing if model.training else 0.0,
+        reduction="sum",
+    )
+
+
+def _precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if config.precision == "float32" or (config.precision == "float16" and device.type != "cuda"):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, _DTYPES[config.precision])
+
+
+def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
+    if not run.judged:
+        return
+    began = time.perf_counter()
+    # Evaluating must not change the course of training, so the random numbers of both are kept apart.
+    before = torch.get_rng_state()
+    model = plain_copy(state.model, state.average).to(run.device)
+    figures = judge(model, run.tokenizer, run.initial.settings, run.judged, run.store).figures()
+    torch.set_rng_state(before)
+    if "wer" in figures:
+        state.scores[state.step] = figures["wer"]
+    entry = {"step": state.step, "evaluation": figures, "seconds": round(time.perf_counter() - began, 2)}
+    log.write(entry)
+    progress(entry)
+
+
+def result_of(run: Run, document: dict[str, Any]) -> Checkpoint:
+    """The model of a checkpoint of the run, as it is to be used: merged, averaged, mixed with the initial one."""
+    model = _initial_model(run)
+    prepare(model, run.config)
+    model.load_state_dict(document["model"])
+    plain = plain_copy(model, document["average"])
+    share = run.config.regularisation.initial_share
+    if share and run.config.scratch is None:
+        plain = mixed(plain, run.initial.model.state_dict(), share)
+    settings = run.initial.settings
+    if run.config.scratch is not None:
+        heads = default_alignment_heads(plain.dims.n_text_layer, plain.dims.n_text_head)
+        settings = replace(settings, alignment_heads=heads)
+    return Checkpoint(plain, run.initial.tokens, settings)

@@ -1,0 +1,112 @@
+"""Checkpoints of a run: all that it takes to go on as if nothing had happened.
+
+One file a checkpoint, `step-00000050.pt`, that appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtasr.errors import ModelIntegrityError
+from mtasr.model import Whisper
+from mtasr.training.records import written_whole
+
+_LOG = logging.getLogger(__name__)
+
+_NAME = re.compile(r"step-(\d{8})\.pt")
+
+
+@dataclass
+class State:
+    """A run at some moment: it has taken `step` steps, and batch `batch` of epoch `epoch` comes next."""
+
+    model: Whisper
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    #: Word error rate of each checkpoint that was evaluated, by step.
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def best(self) -> int | None:
+        """The step with the fewest errors, the earliest of equals."""
+        return min(self.scores, key=lambda step: (self.scores[step], step)) if self.scores else None
+
+
+def save_state(state: State, folder: Path, config: dict[str, Any], keep: int) -> Path:
+    """Write a checkpoint, and remove all but the last `keep` and the best. Raises `OutputError`."""
+    document = {
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "average": state.average,
+        "step": state.step,
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "scores": state.scores,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "config": config,
+    }
+    path = folder / f"step-{state.step:08}.pt"
+    with written_whole(path) as staging:
+        torch.save(document, staging)
+    best = state.best()
+    for old in checkpoints(folder)[:-keep]:
+        if step_of(old) != best:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those in a folder, in order of their steps."""
+    return sorted(path for path in folder.glob("step-*.pt") if _NAME.fullmatch(path.name))
+
+
+def step_of(path: Path) -> int:
+    found = _NAME.fullmatch(path.name)
+    return int(found[1]) if found else -1
+
+
+def load_document(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds. Raises `ModelIntegrityError` for a file that is none; no code in it is run."""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as exc:
+        raise ModelIntegrityError(f"{path}: is no checkpoint of a run: {' '.join(str(exc).split())[:200]}") from exc
+    if not isinstance(document, dict) or "optimizer" not in document:
+        raise ModelIntegrityError(f"{path}: is no checkpoint of a run")
+    return document
+
+
+def usable(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the checkpoints in a folder hold, the last first. Damaged ones are passed over with a warning."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            yield load_document(path)
+        except ModelIntegrityError as exc:
+            _LOG.warning("%s; an earlier one is used", exc)
+
+
+def restore(state: State, document: dict[str, Any]) -> None:
+    """Put a run back to where it was when the checkpoint was written."""
+    state.model.load_state_dict(document["model"])
+    state.optimizer.load_state_dict(document["optimizer"])
+    state.scaler.load_state_dict(document["scaler"])
+    state.average = {name: tensor.to(state.model.device) for name, tensor in document["average"].items()}
+    state.step, state.epoch, state.batch = document["step"], document["epoch"], document["batch"]
+    state.scores = dict(document["scores"])
+    torch.set_rng_state(document["random"])
+    if document["random_cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(document["random_cuda"])

@@ -1,0 +1,266 @@
+"""The loop: it learns, and an interrupted run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from training_model import DIMS, checkpoint, write_model, write_tones
+
+from mtasr.cli import program
+from mtasr.errors import ModelIntegrityError, OutputError, UsageError
+from mtasr.models.checkpoints import load_checkpoint
+from mtasr.training.adaptation import mixed, plain_copy, prepare
+from mtasr.training.batches import Batch
+from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
+from mtasr.training.finetune import finetune_config
+from mtasr.training.loop import loss_of, train
+from mtasr.training.run_log import read_log
+from mtasr.training.schedule import learning_rate, make_optimizer
+from mtasr.training.state import checkpoints, load_document, usable
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tones")
+    return {"records": write_tones(folder), "model": write_model(folder / "tiny.pt"), "cache": folder / "cache"}
+
+
+def config(data: dict[str, Path], output: Path, *overrides: str, steps: int = 4) -> TrainConfig:
+    document = {
+        "model": str(data["model"]), "output": str(output), "steps": steps, "device": "cpu",
+        "data": {"train": str(data["records"]), "cache": str(data["cache"]), "silence": 1.0, "batch_seconds": 30.0},
+        "optimizer": {"learning_rate": 1e-3, "warmup": 2},
+        "regularisation": {"stochastic_depth": 0.1, "ema": 0.9},
+    }  # fmt: skip
+    return make_config(document, overrides)
+
+
+def losses(output: Path) -> list[float]:
+    return [entry["loss"] for entry in read_log(output / "log.jsonl") if "loss" in entry]
+
+
+def weights(output: Path) -> dict[str, Any]:
+    return load_document(checkpoints(output)[-1])["model"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_digit(data: dict[str, Path], tmp_path: Path) -> None:
+    steps, every = 24, 3
+    settings = [f"steps={steps}", f"save_every={every}", "optimizer.accumulation=2"]
+    train(config(data, tmp_path / "whole", *settings))
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(to_document(config(data, tmp_path / "killed", *settings))))
+    command = [sys.executable, "-m", "mtasr", "train", str(path)]
+    killed_at = random.SystemRandom().randint(every + 1, steps - 4)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    log = tmp_path / "killed" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count("\n") >= killed_at):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = losses(tmp_path / "killed")
+    assert killed_at <= len(before) < steps
+    train(config(data, tmp_path / "killed", *settings))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "killed")[: len(before)] == before
+    one, other = weights(tmp_path / "killed"), weights(tmp_path / "whole")
+    assert all(one[name].equal(other[name]) for name in other)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_resuming_needs_the_same_settings_and_passes_over_damage(
+    data: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config(data, tmp_path / "a", "save_every=2"))
+    train(config(data, tmp_path / "b", "save_every=2"))
+    with pytest.raises(UsageError, match="holds a run with another seed"):
+        train(config(data, tmp_path / "b", "seed=1"))
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(config(data, tmp_path / "b", "resume=never"))
+    last = checkpoints(tmp_path / "b")[-1]
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ModelIntegrityError, match="is no checkpoint of a run"):
+        load_document(last)
+    assert next(usable(tmp_path / "b"))["step"] == 2
+    train(config(data, tmp_path / "b"))
+    assert "an earlier one is used" in caplog.text
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
+    assert len(losses(tmp_path / "a")) == 4
+
+
+def test_only_so_many_checkpoints_are_kept_and_the_best(data: dict[str, Path], tmp_path: Path) -> None:
+    settings = ["save_every=1", "evaluate_every=1", "keep=1", f"data.evaluation={data['records']}"]
+    run = train(config(data, tmp_path / "run", *settings, steps=5))
+    evaluations = [e["evaluation"] for e in read_log(run.folder / "log.jsonl") if "evaluation" in e]
+    assert len(evaluations) == 5
+    assert all(set(e) == {"wer", "cer", "language_accuracy", "no_speech_accuracy"} for e in evaluations)
+    best = min(range(5), key=lambda place: evaluations[place]["wer"]) + 1
+    kept = [path.name for path in checkpoints(run.folder)]
+    assert kept == [f"step-{step:08}.pt" for step in sorted({best, 5})]
+
+
+@pytest.mark.slow
+def test_it_learns_what_it_is_taught(data: dict[str, Path], tmp_path: Path) -> None:
+    settings = [
+        "regularisation={time_masks: 0, frequency_masks: 0}",
+        "optimizer={learning_rate: 3e-3, warmup: 20, weight_decay: 0}",
+        "data.join=0",
+        "data.short=0",
+        "data.full_context=0",
+        f"data.evaluation={data['records']}",
+    ]
+    run = train(config(data, tmp_path / "run", *settings, steps=300))
+    (last,) = [e["evaluation"] for e in read_log(run.folder / "log.jsonl") if "evaluation" in e]
+    assert (last["wer"], last["cer"], last["no_speech_accuracy"]) == (0.0, 0.0, 1.0)
+    assert last["language_accuracy"] > 0.5
+    found = losses(run.folder)
+    assert sum(found[-10:]) < 0.25 * sum(found[:10])
+
+
+@pytest.mark.slow
+def test_finetune_ends_with_a_model_for_ctranslate2(data: dict[str, Path], tmp_path: Path) -> None:
+    command = ["finetune", str(data["model"]), str(data["records"]), "--output", str(tmp_path / "run"), "steps=3"]
+    for method in ("full", "decoder", "lora"):
+        output = tmp_path / method
+        command[4] = str(output)
+        done = CliRunner().invoke(
+            program, [*command, "--method", method, "export=float32", "device=cpu", f"data.cache={data['cache']}"]
+        )
+        assert done.exit_code == 0, done.output
+        assert "step 3/3: loss" in done.output
+        result = load_checkpoint(output / "model")
+        assert result.model.dims == DIMS
+        before, after = checkpoint().model.state_dict(), result.model.state_dict()
+        changed = {name for name in before if not before[name].allclose(after[name], atol=1e-7)}
+        assert any(name.startswith("encoder.blocks") for name in changed) == (method != "decoder")
+        assert any(name.startswith("decoder.blocks") for name in changed)
+        assert ("decoder.embedding.weight" in changed) == (method != "lora")
+
+
+def batch(seed: int = 0) -> Batch:
+    rng = torch.Generator().manual_seed(seed)
+    mel = torch.randn(2, 80, 200, generator=rng).numpy()
+    tokens = torch.randint(0, DIMS.n_vocab, (2, 6), generator=rng).numpy()
+    return Batch(mel=mel, tokens=tokens, labels=tokens, seconds=4.0, padded_seconds=4.0)
+
+
+def test_a_low_rank_change_is_merged_exactly() -> None:
+    model = checkpoint().model
+    settings = make_config({"output": "x", "steps": 1, "method": "lora", "data": {"train": "x"}})
+    prepare(model, settings)
+    assert all("parametrizations" in name for name, p in model.named_parameters() if p.requires_grad)
+    untouched = plain_copy(model)
+    assert all(tensor.equal(untouched.state_dict()[name]) for name, tensor in checkpoint().model.state_dict().items())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("0.up"):
+                weight.normal_(std=0.5)
+    merged = plain_copy(model)
+    one, other = loss_of(model.eval(), batch(), settings), loss_of(merged, batch(), settings)
+    assert one.item() == pytest.approx(other.item(), rel=1e-5)
+    assert one.item() != pytest.approx(loss_of(untouched, batch(), settings).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_computing_again_changes_no_gradient(method: str) -> None:
+    gradients = []
+    for again in (False, True):
+        model = checkpoint().model.train()
+        settings = make_config(
+            {"output": "x", "steps": 1, "method": method, "activation_checkpointing": again, "data": {"train": "x"},
+             "regularisation": {"stochastic_depth": 0.5}}
+        )  # fmt: skip
+        torch.manual_seed(1)
+        prepare(model, settings)
+        loss_of(model, batch(), settings).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    assert all(a.allclose(b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_accumulation_is_a_larger_batch() -> None:
+    settings = make_config({"output": "x", "steps": 1, "data": {"train": "x"}})
+    model = checkpoint().model.eval()
+    whole = batch()
+    halves = [
+        Batch(mel=whole.mel[i : i + 1], tokens=whole.tokens[i : i + 1], labels=whole.labels[i : i + 1], seconds=2.0,
+              padded_seconds=2.0)
+        for i in range(2)
+    ]  # fmt: skip
+    together = loss_of(model, whole, settings).item()
+    assert sum(loss_of(model, half, settings).item() for half in halves) == pytest.approx(together, rel=1e-5)
+
+
+def test_mixed_lies_between() -> None:
+    one, other = checkpoint(0).model, checkpoint(1).model
+    between = mixed(one, other.state_dict(), 0.25).state_dict()
+    for name, weight in one.named_parameters():
+        assert between[name].allclose(0.75 * weight + 0.25 * other.state_dict()[name], atol=1e-6)
+
+
+def test_learning_rate() -> None:
+    settings = OptimizerConfig(learning_rate=1.0, warmup=4)
+    rates = [learning_rate(step, 10, settings) for step in range(1, 11)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[4] < 1
+    assert rates[-1] == pytest.approx(1 / 7)
+    assert all(learning_rate(step, 3, settings) > 0 for step in range(1, 4))
+
+
+def test_only_matrices_decay() -> None:
+    model = checkpoint().model
+    decaying, others = make_optimizer(model, OptimizerConfig(weight_decay=0.3)).param_groups
+    assert decaying["weight_decay"] == 0.3
+    assert others["weight_decay"] == 0.0
+    assert all(weight.ndim > 1 for weight in decaying["params"])
+    assert any(weight is model.decoder.positions for weight in others["params"])
+    assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
+    # 22 s of records, in batches of 51 s.
+    settings = finetune_config(str(data["model"]), [data["records"]], tmp_path, epochs=20)
+    assert settings.steps == 9
+    assert finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"]).steps == 7
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(UsageError, match="there is nothing to learn"):
+        finetune_config("base", [tmp_path / "empty.jsonl"], tmp_path)
+
+
+def test_a_language_the_model_does_not_know(data: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "yue.jsonl"
+    path.write_text(data["records"].read_text().replace('"language": "fr"', '"language": "yue"'))
+    with pytest.raises(UsageError, match="does not know the language 'yue'"):
+        train(config(data, tmp_path / "run", f"data.train={path}"))
+
+
+def test_training_from_scratch_has_other_sizes(data: dict[str, Path], tmp_path: Path) -> None:
+    run = train(config(data, tmp_path / "run", "scratch={n_audio_layer: 1, n_text_layer: 3}", steps=1))
+    found = load_document(checkpoints(run.folder)[-1])["model"]
+    assert any(name.startswith("decoder.blocks.2.") for name in found)
+    assert not any(name.startswith("encoder.blocks.1.") for name in found)
+    with pytest.raises(UsageError, match="scratch"):
+        train(config(data, tmp_path / "other", "scratch={layers: 1}"))

@@ -1,0 +1,56 @@
+"""A model small enough to train in a test, and something for it to learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from speech import SAMPLE_RATE, write_wav
+from vocabularies import vocabulary
+
+from mtasr.model import ModelDimensions, Whisper
+from mtasr.models.checkpoints import Checkpoint, save_checkpoint
+from mtasr.models.settings import default_settings
+from mtasr.training.records import Cue, Record, write_records
+
+TOKENS = vocabulary(text_size=300)
+DIMS = ModelDimensions(
+    n_mels=80, n_audio_ctx=1500, n_audio_state=32, n_audio_head=2, n_audio_layer=2,
+    n_vocab=len(TOKENS), n_text_ctx=128, n_text_state=32, n_text_head=2, n_text_layer=2,
+)  # fmt: skip
+
+#: Language, frequency in hertz, and what a tone of it is taught to mean.
+TONES = (("en", 400, "the"), ("fr", 1200, "of"), ("it", 2500, "and"))
+
+
+def checkpoint(seed: int = 0, dims: ModelDimensions = DIMS) -> Checkpoint:
+    torch.manual_seed(seed)
+    model = Whisper(dims).eval()
+    return Checkpoint(model, TOKENS, default_settings(TOKENS, DIMS.n_text_layer, DIMS.n_text_head))
+
+
+def write_model(path: Path, dims: ModelDimensions = DIMS) -> Path:
+    save_checkpoint(checkpoint(dims=dims), path, "openai")
+    return path
+
+
+def write_tones(folder: Path, count: int = 6) -> Path:
+    """Records of tones, each of 1 to 2 s in 3 s of silence."""
+    records = []
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        language, hertz, text = TONES[number % len(TONES)]
+        start, seconds = rng.uniform(0.2, 0.8), rng.uniform(1, 2)
+        times = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+        inside = (times >= start) & (times < start + seconds)
+        path = folder / f"{number}.wav"
+        write_wav(path, (0.3 * np.sin(2 * np.pi * hertz * times) * inside).astype(np.float32))
+        cue = Cue(start=float(start), end=float(start + seconds), text=text)
+        records.append(Record(id=path.stem, audio=str(path), duration=3.0, language=language, cues=(cue,)))
+    silence = folder / "silence.wav"
+    write_wav(silence, np.zeros(4 * SAMPLE_RATE, np.float32))
+    records.append(replace(records[0], id="silence", audio=str(silence), duration=4.0, cues=()))
+    write_records(records, folder / "tones.jsonl")
+    return folder / "tones.jsonl"
