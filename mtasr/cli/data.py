@@ -48,18 +48,53 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
     from mtasr.training.ingest import IngestOptions, ingest
     from mtasr.training.records import write_records
 
-    passed_over = 0
+    options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
+    passed_over = _PassedOver()
+    with terminable():
+        count = write_records(ingest(source, options, passed_over), records)
+    click.echo(f"{count} records are in {records}", err=True)
+    return passed_over.code
 
-    def problem(text: str) -> None:
-        nonlocal passed_over
-        passed_over += 1
+
+class _PassedOver:
+    """Tells what cannot be used."""
+
+    code = ExitCode.DONE
+
+    def __call__(self, text: str) -> None:
+        self.code = ExitCode.PART_FAILED
         click.echo(f"mtasr: passed over: {printable(text)}", err=True)
 
-    options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
+
+@data.command()
+@click.argument("recordings", metavar="FILE...", nargs=-1, required=True, type=_PATH)
+@click.argument("records", metavar="RECORDS", type=_PATH)
+@click.option("--language", type=Language(), help="The language spoken; by default the model judges.")
+@click.option("--model", metavar="NAME", default="base", show_default=True, help="The model that writes the text.")
+@click.option(
+    "--least-logprob",
+    type=click.FloatRange(max=0),
+    default=-0.6,
+    show_default=True,
+    help="Segments of which the model is less sure are marked as unknown.",
+)
+def label(recordings: tuple[Path, ...], records: Path, language: str | None, model: str, least_logprob: float) -> int:
+    """Let a model write the text of recordings that have none, as RECORDS.
+
+    For what the model knows already: to rehearse it, or to teach it to a smaller one.
+    """
+    from mtasr.training.label import Trust
+    from mtasr.training.label import label as label_recordings
+    from mtasr.training.records import write_records
+    from mtasr.transcribe import load_model
+
+    passed_over = _PassedOver()
+    trust = Trust(avg_logprob=least_logprob)
     with terminable():
-        count = write_records(ingest(source, options, problem), records)
+        found = label_recordings(recordings, load_model(model), language, trust, passed_over)
+        count = write_records(found, records)
     click.echo(f"{count} records are in {records}", err=True)
-    return ExitCode.PART_FAILED if passed_over else ExitCode.DONE
+    return passed_over.code
 
 
 @data.command("filter")
