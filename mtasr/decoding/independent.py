@@ -354,7 +354,7 @@ class WindowDecoder:
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
         if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
             return False
-        if self._prompts.given and self._echoes(hypothesis) and self._is_silent(task):
+        if self._prompts.given and self._echoes(hypothesis) and (not task.window.speech or self._is_silent(task)):
             decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=(), others=()))
         if passes(decoded, self._options, task.window.seconds, improbable=task.improbable):
             outcome.decoded = decoded

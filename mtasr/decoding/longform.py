@@ -96,9 +96,9 @@ class LongForm:
             self.tokenizer,
             self.options,
         )
-        if is_silence(decoded, self.options):
-            return [], len(samples), ()
         offset, seconds = seek / SAMPLE_RATE, len(samples) / SAMPLE_RATE
+        if is_silence(decoded, self.options) or self._is_echo(decoded.hypothesis, offset, seconds):
+            return [], len(samples), ()
         pieces, advance = split_at_timestamps(decoded.hypothesis.tokens, self.tokenizer, seconds)
         segments = timed_segments(pieces, decoded, self.tokenizer, offset, advance, language)
         if self.options.word_timestamps and segments:
@@ -115,6 +115,12 @@ class LongForm:
         self._remember(segments, decoded)
         alternatives = self._alternatives(decoded.hypothesis, offset, seconds, advance) if segments else ()
         return segments, min(round(advance * SAMPLE_RATE), len(samples)), alternatives
+
+    def _is_echo(self, hypothesis: Hypothesis, offset: float, seconds: float) -> bool:
+        """Whether a window in which nobody speaks says what was given before it, and no more."""
+        if not self._prompts.given or self._track is None or self._track.stretches(offset, offset + seconds):
+            return False
+        return self._prompts.echoed_by(self.tokenizer.decode(hypothesis.tokens))
 
     def _alternatives(
         self, hypothesis: Hypothesis, offset: float, seconds: float, advance: float

@@ -212,10 +212,11 @@ def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
             silence = 0.05 if told or not silent else 0.95
             return Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3 if told else -1.5, no_speech_prob=silence)
 
-    for silent in (True, False):
+    for silent, speech in itertools.product((True, False), ((), ((0.5, 2.5),))):
         work = decoder(Echo(), hotwords="people")
-        (outcome,) = work.run([task(3)])
-        assert [segment.text for segment in finish(work, outcome)] == ([] if silent else [" people"])
+        (outcome,) = work.run([task(3, speech=speech)])
+        said = [segment.text for segment in finish(work, outcome)]
+        assert said == ([" people"] if speech and not silent else []), "with voice activity and a second opinion for it"
 
 
 def early(seconds: float, ends: float, rest: str = " water", **options: object) -> list[str]:

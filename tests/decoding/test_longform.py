@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import FakeEngine
+from fakes import FakeEngine, LoudIsSpeech
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.longform import LongForm, WindowResult
 from mtasr.decoding.options import DecodingOptions
 from mtasr.transcript import Segment
+from mtasr.vad import SpeechTrack
 
 
 def results_of(
@@ -72,6 +73,19 @@ def test_a_prefix_begins_the_first_window_alone() -> None:
     begun = (engine.tokenizer.timestamp_begin, *engine.tokenizer.encode(" the"))
     assert engine.calls[0].prompt == (*start, *begun)
     assert engine.calls[1].prompt[-len(start) :] == start
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+def test_a_prompt_is_not_written_where_nobody_speaks(monkeypatch: pytest.MonkeyPatch, spoken: bool) -> None:
+    monkeypatch.setattr("mtasr.vad.VoiceActivity", LoudIsSpeech)
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> water<|2.00|>")]
+    track = SpeechTrack(0.5)
+    samples = np.full(2 * SAMPLE_RATE, 0.1 if spoken else 0.0, np.float32)
+    options = DecodingOptions(hotwords="water", condition_on_previous_text=True)
+    buffer = SampleBuffer(track.follow([samples]))
+    (result,) = LongForm(engine, buffer, "en", options, track=track).windows()
+    assert [segment.text for segment in result.segments] == ([" water"] if spoken else [])
 
 
 def test_readings_end_where_the_window_does() -> None:
