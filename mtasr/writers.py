@@ -208,3 +208,6 @@ WRITERS: dict[str, Writer] = {
     "tsv": write_tsv,
     "json": write_json,
 }
+
+#: Those that show the text while it is spoken, and so want a layout.
+SUBTITLE_FORMATS = frozenset({"srt", "vtt"})

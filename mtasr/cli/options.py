@@ -16,7 +16,8 @@ import click
 from mtasr.cli import failures
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
-from mtasr.writers import WRITERS
+from mtasr.subtitles import STYLES, Layout
+from mtasr.writers import SUBTITLE_FORMATS, WRITERS
 
 if TYPE_CHECKING:
     from mtasr.cli.display import Display
@@ -390,6 +391,29 @@ output_options = _all(
     quiet_option,
 )
 
+_SUBTITLES = "Subtitles"
+
+subtitle_options = _all(
+    _option(
+        _SUBTITLES,
+        "--subtitle-style",
+        type=OneOf(*STYLES),
+        default="web",
+        metavar="STYLE",
+        help=f"{', '.join(STYLES)} (segments as recognised).",
+    ),
+    _option(_SUBTITLES, "--max-line-width", type=NoneOr(Count(1)), help="Characters.  [default: the style's]"),
+    _option(_SUBTITLES, "--max-line-count", type=NoneOr(Count(1)), help="Lines.  [default: the style's]"),
+    _option(_SUBTITLES, "--max-words-per-line", type=NoneOr(Count(1)), help="Words.  [default: the style's]"),
+    _option(
+        _SUBTITLES,
+        "--max-cps",
+        type=NoneOr(click.FLOAT),
+        metavar="X",
+        help="Characters a second.  [default: the style's]",
+    ),
+)
+
 _WORDS = "Word times"
 _SEARCH = "Search"
 _CHECKS = "Checks and fallback"
@@ -399,7 +423,7 @@ _VOICE = "Voice activity"
 decoding_options = _all(
     languages_option,
     _field_switch("Language", "multilingual", "The language may change: detect it in every window."),
-    _field_switch(_WORDS, "word_timestamps", "Find the times of each word, for JSON."),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of each word; subtitles do."),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
     ),
@@ -479,6 +503,30 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
     if given["task"] == _BOTH:
         given |= {"task": "transcribe", "also_translate": True}
     return DecodingOptions(**given)
+
+
+def to_layout(params: Mapping[str, Any]) -> Layout | None:
+    """The `Layout` in a command's parameters, None for raw segments. Raises `UsageError` for what makes no sense."""
+    layout = STYLES[params["subtitle_style"]]
+    limits = ("max_line_width", "max_line_count", "max_words_per_line", "max_cps")
+    given = {name: params[name] for name in limits if params[name] is not None}
+    if layout is None:
+        if given:
+            raise UsageError(f"--{normalise(next(iter(given)))} needs a --subtitle-style other than raw")
+        return None
+    # A limit that somebody gives holds for every script.
+    given |= {f"{name}_cjk": given[name] for name in ("max_line_width", "max_cps") if name in given}
+    return dataclasses.replace(layout, **given)
+
+
+def needs_word_times(params: Mapping[str, Any], options: DecodingOptions, layout: Layout | None) -> bool:
+    """Whether subtitles are laid out that want word times which nobody has decided about.
+
+    Those of a translation are vague: the model translates sentences, not words. A transcript beside its translation has
+    the same times.
+    """
+    subtitled = SUBTITLE_FORMATS & set(params["formats"]) or "all" in params["formats"]
+    return layout is not None and bool(subtitled) and options.task == "transcribe" and not options.also_translate
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

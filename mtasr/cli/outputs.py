@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtasr.errors import OutputError, UsageError
+from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.transcript import Transcript
-from mtasr.writers import WRITERS
+from mtasr.writers import SUBTITLE_FORMATS, WRITERS
 
 STDIN = "-"
 
@@ -103,19 +104,26 @@ def prepare(directory: Path) -> None:
         raise OutputError(f"{directory}: cannot write here: {_reason(error)}") from error
 
 
-def write(transcript: Transcript, targets: dict[str, Path]) -> None:
-    """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`."""
+def write(transcript: Transcript, targets: dict[str, Path], layout: Layout | None = None) -> tuple[Broken, ...]:
+    """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`.
+
+    Subtitles are laid out first, if there is a layout; returned are the rules that the speech does not allow in them.
+    """
+    subtitled = any(form in SUBTITLE_FORMATS for form in targets)
+    subtitles = lay_out(transcript, layout) if layout is not None and subtitled else None
     for form, target in targets.items():
+        content = subtitles.transcript if subtitles is not None and form in SUBTITLE_FORMATS else transcript
         # Not named after the target: a long name would grow past what file systems take.
         passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
         try:
             with passing.open("x", encoding="utf-8", newline="\n") as stream:
-                WRITERS[form](transcript, stream)
+                WRITERS[form](content, stream)
             passing.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: {_reason(error)}") from error
         finally:
             passing.unlink(missing_ok=True)
+    return subtitles.broken if subtitles is not None else ()
 
 
 def _reason(error: OSError) -> str:

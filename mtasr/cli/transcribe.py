@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.cli import failures, outputs
 from mtasr.cli.display import Display, clock, timestamp
@@ -21,14 +24,18 @@ from mtasr.cli.options import (
     language_option,
     load,
     model_options,
+    needs_word_times,
     output_options,
+    subtitle_options,
     task_options,
     to_decoding_options,
+    to_layout,
 )
 from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
+    from mtasr.subtitles import Broken, Layout
     from mtasr.transcribe import Transcription
     from mtasr.transcript import Coverage
 
@@ -38,6 +45,7 @@ _SETTINGS = {"show_default": True}
 @click.command(cls=Command, context_settings=_SETTINGS)
 @files_argument
 @output_options
+@subtitle_options
 @language_option
 @task_options
 @model_options
@@ -55,6 +63,7 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
 @click.command(cls=Command, context_settings=_SETTINGS)
 @files_argument
 @output_options
+@subtitle_options
 @language_option
 @model_options
 @decoding_options
@@ -73,7 +82,10 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     from mtasr.audio import check_input
     from mtasr.models import check_use
 
-    options = to_decoding_options(params)
+    options, layout = to_decoding_options(params), to_layout(params)
+    undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
+    if undecided and needs_word_times(params, options, layout):
+        options = replace(options, word_timestamps=True)
     directory = Path(params["directory"])
     jobs = outputs.plan(params["files"], directory, params["formats"], translated=options.also_translate)
     batch = failures.Batch(len(jobs), debug=ctx.meta.get(failures.DEBUG, False))
@@ -92,7 +104,7 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     began, spoken = time.monotonic(), 0.0
     with model.stream_all([job.source for job in ready], options) as streams:
         for job, stream in zip(ready, streams, strict=True):
-            batch.attempt(job.name, partial(_do, job, stream, options, display, doubt, alone=len(jobs) == 1))
+            batch.attempt(job.name, partial(_do, job, stream, options, layout, display, doubt, alone=len(jobs) == 1))
             spoken += stream.position
     if len(jobs) > 1:
         failed = f"; {batch.failed} of {len(jobs)} failed" if batch.failed else ""
@@ -114,6 +126,7 @@ def _do(
     job: outputs.Job,
     stream: Transcription,
     options: DecodingOptions,
+    layout: Layout | None,
     display: Display,
     doubt: Callable[[], None] | None,
     *,
@@ -134,9 +147,9 @@ def _do(
         for warning in stream.warnings:
             display.note(f"warning: {warning}")
         transcript = stream.transcript()
-    outputs.write(transcript, job.targets)
+    broken = outputs.write(transcript, job.targets, layout)
     if transcript.translation is not None:
-        outputs.write(transcript.translation, job.translations)
+        broken += outputs.write(transcript.translation, job.translations, layout)
     if transcript.coverage is not None and not transcript.coverage.complete:
         display.note(f"warning: {job.name}: {_doubts(transcript.coverage)}")
         if doubt is not None:
@@ -148,6 +161,15 @@ def _do(
         notes.append(_speed(transcript.duration, time.monotonic() - began))
     notes.append(f"wrote {', '.join(map(str, job.files))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
+    _note_broken(job.name, broken, display)
+
+
+def _note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
+    """Say how many subtitles break which rule of their layout and why, on one line."""
+    counts = Counter((each.rule, each.reason) for each in broken).most_common()
+    if counts:
+        reasons = "; ".join(f"{rule} of {count} ({reason})" for (rule, reason), count in counts)
+        display.note(f"{name}: subtitles off the rules: {reasons}")
 
 
 #: Places that a warning names; the JSON has them all.

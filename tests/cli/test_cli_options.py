@@ -18,7 +18,7 @@ from mtasr.errors import UsageError
 
 
 def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
-    assert run("transcribe", "a.wav").exit_code == 0
+    assert run("transcribe", "a.wav", "-f", "json").exit_code == 0
     assert model.calls == [("a.wav", DecodingOptions())]
     [load] = model.loads
     progress = load.pop("progress")
@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
     ids=" ".join,
 )
 def test_values(run: Run, model: FakeModel, args: list[str], changes: dict[str, object]) -> None:
-    result = run("transcribe", *args, "a.wav")
+    result = run("transcribe", *args, "a.wav", "-f", "json")
     assert result.exit_code == 0, result.stderr
     assert model.calls == [("a.wav", DecodingOptions(**changes))]  # type: ignore[arg-type]
 

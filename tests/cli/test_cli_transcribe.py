@@ -19,7 +19,56 @@ def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
     assert "--model large-v3-turbo" in result.stderr
     assert "a.wav: detected language French (fr, 75%)\n" in result.stderr
     assert "wrote c d.srt\n" in result.stderr
+    assert (folder / "a.srt").read_bytes().startswith(b"1\n00:00:00,000 --> 00:00:04,000\nHello there. How are you?\n")
+
+
+def test_raw_subtitles_are_the_segments(run: Run, folder: Path) -> None:
+    assert run("transcribe", "a.wav", "--subtitle-style", "raw").exit_code == 0
     assert (folder / "a.srt").read_bytes().startswith(b"1\n00:00:00,000 --> 00:00:02,000\nHello there.\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ((), True),
+        (("-f", "vtt", "-f", "json"), True),
+        (("-f", "all"), True),
+        (("-f", "json", "-f", "txt"), False),
+        (("--subtitle-style", "raw"), False),
+        (("--subtitle-style", "social"), True),
+        (("--no-word-timestamps",), False),
+        (("--word_timestamps", "False"), False),
+        (("--task", "translate"), False),
+        (("--also-translate",), False),
+        (("--task", "translate", "--word-timestamps"), True),
+        (("--subtitle-style", "raw", "--word-timestamps"), True),
+    ],
+    ids=str,
+)
+def test_laid_out_subtitles_follow_word_times(
+    run: Run, model: FakeModel, args: tuple[str, ...], expected: bool
+) -> None:
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    [(_, options)] = model.calls
+    assert options.word_timestamps is expected
+
+
+def test_limits_of_lines(run: Run, model: FakeModel, folder: Path) -> None:
+    model.texts = [" one two three four five six."]
+    args = ("--max_line_width", "11", "--max_line_count", "3", "--max_words_per_line", "2", "--max_cps", "50")
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    assert (folder / "a.srt").read_text("utf-8").split("\n")[2:5] == ["one two", "three four", "five six."]
+    bad = run("transcribe", "a.wav", "--subtitle-style", "raw", "--max_line_width", "30")
+    assert (bad.exit_code, bad.stderr) == (
+        2,
+        "mtasr: error: --max-line-width needs a --subtitle-style other than raw\n",
+    )
+
+
+def test_broken_subtitle_rules_are_told_with_reasons(run: Run, model: FakeModel) -> None:
+    model.texts = [" Somebody is speaking much faster than anybody could possibly read along."]
+    result = run("transcribe", "a.wav")
+    assert "a.wav: subtitles off the rules: reading speed of 1 (the speech is faster)\n" in result.stderr
 
 
 def test_one_model_for_all_files(run: Run, model: FakeModel) -> None:
