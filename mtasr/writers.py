@@ -1,17 +1,21 @@
 """Transcript -> text formats. A writer gets a transcript and a text stream, and knows nothing about paths.
 
-Sources: SubRip as ffmpeg and VLC read it, WebVTT (https://www.w3.org/TR/webvtt1/), and for TSV and the names in
-JSON openai-whisper, so that what reads its files reads these.
+Sources: SubRip as ffmpeg and VLC read it, WebVTT (https://www.w3.org/TR/webvtt1/), Advanced SubStation as libass reads
+it (https://github.com/libass/libass/wiki/ASS-File-Format-Guide), TTML (https://www.w3.org/TR/ttml2/), LRC as ffmpeg
+reads it, CommonMark, and for TSV and the names in JSON openai-whisper, so that what reads its files reads these.
 """
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
+from xml.sax.saxutils import escape
 
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
@@ -20,11 +24,15 @@ Writer = Callable[[Transcript, TextIO], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """A subtitle: whole milliseconds, and text of one or more lines without a blank one."""
+    """A subtitle: whole milliseconds, and text of one or more lines without a blank one.
+
+    `words` are those of its segment, with times in seconds; None if they are not known.
+    """
 
     start: int
     end: int
     text: str
+    words: tuple[Word, ...] | None = None
 
 
 def cues(transcript: Transcript) -> Iterator[Cue]:
@@ -38,7 +46,8 @@ def cues(transcript: Transcript) -> Iterator[Cue]:
     limit = max(math.floor(transcript.duration * 1000 + 1e-6), len(spoken))
     starts = _increasing([round(segment.start * 1000) for segment, _ in spoken], limit)
     for (segment, text), start, following in zip(spoken, starts, [*starts, limit][1:], strict=True):
-        yield Cue(start=start, end=min(max(round(segment.end * 1000), start + 1), following), text=text)
+        end = min(max(round(segment.end * 1000), start + 1), following)
+        yield Cue(start=start, end=end, text=text, words=segment.words)
 
 
 def _increasing(times: list[int], limit: int) -> list[int]:
@@ -118,6 +127,122 @@ def write_tsv(transcript: Transcript, stream: TextIO) -> None:
     stream.write("start\tend\ttext\n")
     for cue in cues(transcript):
         stream.write(f"{cue.start}\t{cue.end}\t{one_line(cue.text)}\n")
+
+
+def write_csv(transcript: Transcript, stream: TextIO) -> None:
+    """The columns of the TSV, with quotes where they are needed (RFC 4180)."""
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("start", "end", "text"))
+    table.writerows((cue.start, cue.end, one_line(cue.text)) for cue in cues(transcript))
+
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>&~|#$])")
+
+
+def write_md(transcript: Transcript, stream: TextIO) -> None:
+    """CommonMark: a paragraph for each segment, its times in bold; what the text has of markup is escaped."""
+    for number, cue in enumerate(cues(transcript)):
+        text = _MARKDOWN.sub(r"\\\1", one_line(cue.text))
+        blank = "\n" if number else ""
+        stream.write(f"{blank}**{_timestamp(cue.start, '.')} – {_timestamp(cue.end, '.')}** {text}\n")
+
+
+#: Centred at the bottom. The second colour is that of words not yet spoken.
+_ASS_HEAD = """\
+[Script Info]
+ScriptType: v4.00+
+PlayResX: 1920
+PlayResY: 1080
+WrapStyle: 2
+ScaledBorderAndShadow: yes
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,60,&H00FFFFFF,&H00A0A0A0,&H00000000,&H80000000,0,0,0,0,100,100,0,0,1,3,0,2,80,80,60,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+#: Word joiner: a character without width or meaning that keeps others apart.
+_JOINER = "\u2060"
+#: No reader but libass knows an escape for braces, so these stand in. A backslash is kept from becoming a code.
+_ASS_TEXT = str.maketrans({"{": "\uff5b", "}": "\uff5d", "\\": f"\\{_JOINER}", "\n": r"\N"})
+
+
+def write_ass(transcript: Transcript, stream: TextIO) -> None:
+    """Advanced SubStation Alpha, with karaoke codes where the times of words are known. Times in centiseconds."""
+    stream.write(_ASS_HEAD)
+    for cue in _in_centiseconds(transcript):
+        text = _karaoke(cue) or cue.text.translate(_ASS_TEXT)
+        stream.write(f"Dialogue: 0,{_ass_time(cue.start)},{_ass_time(cue.end)},Default,,0,0,0,,{text}\n")
+
+
+def _in_centiseconds(transcript: Transcript) -> Iterator[Cue]:
+    """Cues with times in centiseconds, still in order and each with some time; lines of their words stay the same."""
+    fine = list(cues(transcript))
+    starts = _increasing([round(cue.start / 10) for cue in fine], max(round(transcript.duration * 100), len(fine)) + 1)
+    for cue, start, following in itertools.zip_longest(fine, starts, starts[1:]):
+        end = max(round(cue.end / 10), start + 1)
+        yield replace(cue, start=start, end=end if following is None else min(end, following))
+
+
+def _ass_time(centiseconds: int) -> str:
+    seconds, rest = divmod(centiseconds, 100)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:02}"
+
+
+def _karaoke(cue: Cue) -> str | None:
+    r"""The text with a code `{\k..}` before each word that tells how long it lasts, None if the words are not its text.
+
+    A word lasts until the next one starts, so pauses belong to the word before them.
+    """
+    words = cue.words or ()
+    if _lines("".join(word.word for word in words)) != cue.text:
+        return None
+    starts = [min(max(round(word.start * 100), cue.start), cue.end) for word in words]
+    starts = [cue.start, *itertools.accumulate(starts[1:], max), cue.end]
+    pieces: list[str] = []
+    for word, (start, following) in zip(words, itertools.pairwise(starts), strict=True):
+        bare = word.word.lstrip()
+        before = word.word[: len(word.word) - len(bare)] if pieces else ""
+        lasts = max(following - start, 0)
+        pieces.append(f"{before.translate(_ASS_TEXT)}{{\\k{lasts}}}{bare.translate(_ASS_TEXT)}")
+    return "".join(pieces).rstrip()
+
+
+def write_lrc(transcript: Transcript, stream: TextIO) -> None:
+    """LRC, for music players: a line lasts until the next, so an empty one follows where nothing is said."""
+    lines = list(_in_centiseconds(transcript))
+    for cue, after in itertools.zip_longest(lines, lines[1:]):
+        text = one_line(cue.text)
+        # A bracket at the start would be read as one more time; the joiner has no width.
+        apart = _JOINER if text.startswith("[") else ""
+        stream.write(f"[{_lrc_time(cue.start)}]{apart}{text}\n")
+        if after is None or after.start > cue.end:
+            stream.write(f"[{_lrc_time(cue.end)}]\n")
+
+
+def _lrc_time(centiseconds: int) -> str:
+    minutes, rest = divmod(centiseconds, 6000)
+    return f"{minutes:02}:{rest // 100:02}.{rest % 100:02}"
+
+
+#: Characters that XML has no place for, not even escaped.
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def write_ttml(transcript: Transcript, stream: TextIO) -> None:
+    """TTML for the web and broadcasting. The language of the text is left open: it may be a translation."""
+    stream.write(
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" ttp:timeBase="media" '
+        'xml:lang="" xml:space="preserve">\n<body>\n<div>\n'
+    )
+    for cue in cues(transcript):
+        text = escape(_NOT_XML.sub("", cue.text)).replace("\n", "<br/>")
+        stream.write(f'<p begin="{_timestamp(cue.start, ".")}" end="{_timestamp(cue.end, ".")}">{text}</p>\n')
+    stream.write("</div>\n</body>\n</tt>\n")
 
 
 def write_json(transcript: Transcript, stream: TextIO) -> None:
@@ -205,9 +330,14 @@ WRITERS: dict[str, Writer] = {
     "txt": write_txt,
     "srt": write_srt,
     "vtt": write_vtt,
+    "ass": write_ass,
+    "lrc": write_lrc,
+    "ttml": write_ttml,
     "tsv": write_tsv,
+    "csv": write_csv,
+    "md": write_md,
     "json": write_json,
 }
 
 #: Those that show the text while it is spoken, and so want a layout.
-SUBTITLE_FORMATS = frozenset({"srt", "vtt"})
+SUBTITLE_FORMATS = frozenset({"srt", "vtt", "ass", "lrc", "ttml"})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from mtasr.errors import OutputError, UsageError
 from mtasr.subtitles import Broken, Layout, lay_out
@@ -113,17 +115,22 @@ def write(transcript: Transcript, targets: dict[str, Path], layout: Layout | Non
     subtitles = lay_out(transcript, layout) if layout is not None and subtitled else None
     for form, target in targets.items():
         content = subtitles.transcript if subtitles is not None and form in SUBTITLE_FORMATS else transcript
-        # Not named after the target: a long name would grow past what file systems take.
-        passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
-        try:
-            with passing.open("x", encoding="utf-8", newline="\n") as stream:
-                WRITERS[form](content, stream)
-            passing.replace(target)
-        except OSError as error:
-            raise OutputError(f"{target}: {_reason(error)}") from error
-        finally:
-            passing.unlink(missing_ok=True)
+        write_text(target, partial(WRITERS[form], content))
     return subtitles.broken if subtitles is not None else ()
+
+
+def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
+    """Write a file under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+    # Not named after the target: a long name would grow past what file systems take.
+    passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
+    try:
+        with passing.open("x", encoding="utf-8", newline="\n") as stream:
+            write_to(stream)
+        passing.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: {_reason(error)}") from error
+    finally:
+        passing.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

@@ -10,6 +10,7 @@ from fake_model import FakeModel, Run
 
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
 from mtasr.transcript import Coverage
+from mtasr.writers import WRITERS
 
 
 def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
@@ -83,7 +84,7 @@ def test_formats(run: Run, folder: Path) -> None:
     assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.json", "a.vtt"]
     assert json.loads((folder / "new/out/a.json").read_text("utf-8"))["language"] == "fr"
     assert run("transcribe", "a.wav", "-f", "all", "-o", "all").exit_code == 0
-    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [".json", ".srt", ".tsv", ".txt", ".vtt"]
+    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [*sorted(f".{form}" for form in WRITERS)]
 
 
 def test_quiet(run: Run, folder: Path) -> None:
