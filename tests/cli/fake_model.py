@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Self
 
 from click.testing import Result
@@ -48,6 +49,7 @@ class FakeModel:
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
+    engine: Any = field(default_factory=lambda: SimpleNamespace(tokenizer=SimpleNamespace(is_multilingual=True)))
 
     def load(self, name: str | None = None, **settings: Any) -> Self:
         self.loads.append({"name": name} | settings)
@@ -93,6 +95,8 @@ class FakeTranscription:
                 raise self._model.errors[self._source]
 
     def transcript(self) -> Transcript:
+        if self._source in self._model.errors:
+            raise self._model.errors[self._source]
         transcript = Transcript(
             language="fr",
             language_probability=0.75,
