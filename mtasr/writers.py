@@ -179,7 +179,7 @@ def write_ass(transcript: Transcript, stream: TextIO) -> None:
 
 
 def _in_centiseconds(transcript: Transcript) -> Iterator[Cue]:
-    """Cues with times in centiseconds, still in order and each with some time; lines of their words stay the same."""
+    """Cues with times in centiseconds, still in order and each with some time."""
     fine = list(cues(transcript))
     starts = _increasing([round(cue.start / 10) for cue in fine], max(round(transcript.duration * 100), len(fine)) + 1)
     for cue, start, following in itertools.zip_longest(fine, starts, starts[1:]):

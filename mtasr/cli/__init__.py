@@ -29,6 +29,7 @@ _COMMANDS = {
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
     "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
+    "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
 }
 
 

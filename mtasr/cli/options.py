@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mtasr.cli import failures
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
@@ -189,6 +190,9 @@ class OneOf(_ParamType):
             self.fail(f"{value!r} is not one of {', '.join(self.words)}.", param, ctx)
         return word
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete.lower())]
+
 
 class Language(_ParamType):
     """A language by code or English name, as its code."""
@@ -297,7 +301,21 @@ def _once_stdin(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
     return value
 
 
-files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin)
+def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of models, or else folders."""
+    from mtasr.models.registry import MODELS
+
+    names = [CompletionItem(name) for name in MODELS if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="dir")]
+
+
+files_argument = click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin, shell_complete=_complete_file
+)
 
 quiet_option = _option("Output", "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 
@@ -332,7 +350,13 @@ task_options = _all(
 )
 
 model_options = _all(
-    _option("Model", "--model", metavar="NAME|FOLDER", help="Model name or folder; see `mtasr models list`."),
+    _option(
+        "Model",
+        "--model",
+        metavar="NAME|FOLDER",
+        shell_complete=_complete_model,
+        help="Model name or folder; see `mtasr models list`.",
+    ),
     _option("Model", "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
     _option("Model", "--device-index", type=Count(), default=0, help="Which GPU."),
     _option(
