@@ -27,7 +27,9 @@ _COMMANDS = {
     "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
+    "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
+    "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
 }
 
 
