@@ -5,7 +5,8 @@
     ├── InputError              a recording cannot be read
     │   ├── InputNotFoundError      there is no such file, or it may not be opened
     │   ├── AudioDecodeError        ffmpeg could not make sense of it; ffmpeg's own words inside
-    │   └── FfmpegNotFoundError     there is no ffmpeg to read it with
+    │   ├── FfmpegNotFoundError     there is no ffmpeg to read it with
+    │   └── ManifestError           a list of recordings is damaged or lacks something
     ├── OutputError             a result cannot be written
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cached copy, package or hub entry has it
@@ -47,6 +48,10 @@ class AudioDecodeError(InputError):
 
 class FfmpegNotFoundError(InputError):
     """No ffmpeg binary was found, or it could not be started."""
+
+
+class ManifestError(InputError):
+    """A list of recordings is missing, damaged, or lacks something."""
 
 
 class OutputError(MtasrError):

@@ -1,17 +1,21 @@
 """Transcript -> text formats. A writer gets a transcript and a text stream, and knows nothing about paths.
 
-Sources: SubRip as ffmpeg and VLC read it, WebVTT (https://www.w3.org/TR/webvtt1/), and for TSV and the names in
-JSON openai-whisper, so that what reads its files reads these.
+Sources: SubRip as ffmpeg and VLC read it, WebVTT (https://www.w3.org/TR/webvtt1/), Advanced SubStation as libass reads
+it (https://github.com/libass/libass/wiki/ASS-File-Format-Guide), TTML (https://www.w3.org/TR/ttml2/), LRC as ffmpeg
+reads it, CommonMark, and for TSV and the names in JSON openai-whisper, so that what reads its files reads these.
 """
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
+from xml.sax.saxutils import escape
 
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
@@ -35,6 +39,7 @@ class Cue:
     """A subtitle: whole milliseconds, and text of one or more lines without a blank one.
 
     `underlined` is a part of the text: from which to before which of its characters, spaces not counted.
+    `words` are those of its segment, with times in seconds; None if they are not known.
     """
 
     start: int
@@ -42,6 +47,7 @@ class Cue:
     text: str
     speaker: str | None = None
     underlined: tuple[int, int] | None = None
+    words: tuple[Word, ...] | None = None
 
 
 def cues(transcript: Transcript, style: Style = PLAIN) -> Iterator[Cue]:
@@ -58,23 +64,23 @@ def cues(transcript: Transcript, style: Style = PLAIN) -> Iterator[Cue]:
     for speaker, said in spoken.items():
         # Floor, not round: a cue must not outlast the file. With more cues than milliseconds, order comes first.
         limit = max(math.floor(transcript.duration * 1000 + 1e-6), len(said))
-        times = _apart([(segment.start, segment.end) for segment, _ in said], 0, limit)
+        times = _apart([(segment.start * 1000, segment.end * 1000) for segment, _ in said], 0, limit)
         for (segment, text), (start, end) in zip(said, times, strict=True):
-            cue = Cue(start=start, end=end, text=text, speaker=speaker)
+            cue = Cue(start=start, end=end, text=text, speaker=speaker, words=segment.words)
             found += _highlighted(cue, segment.words or ()) if style.highlight_words else [cue]
     yield from sorted(found, key=lambda cue: cue.start)
 
 
 def _apart(times: Sequence[tuple[float, float]], least: int, most: int) -> list[tuple[int, int]]:
-    """Starts and ends in seconds as whole milliseconds from `least` to `most`: in order, none empty, no overlap.
+    """Starts and ends as whole numbers of the same unit from `least` to `most`: in order, none empty, no overlap.
 
     Rounding may break any of these, and so may a caller's own segments and words. So starts are pushed apart first,
-    each to a millisecond of its own, and then a stretch ends where the next one starts at the latest. Needs as many
-    milliseconds as there are stretches.
+    each to a number of its own, and then a stretch ends where the next one starts at the latest. Needs as many
+    numbers as there are stretches.
     """
-    starts = _increasing([round(start * 1000) for start, _ in times], least, most)
+    starts = _increasing([round(start) for start, _ in times], least, most)
     return [
-        (start, min(max(round(end * 1000), start + 1), following))
+        (start, min(max(round(end), start + 1), following))
         for (_, end), start, following in zip(times, starts, [*starts, most][1:], strict=True)
     ]
 
@@ -97,7 +103,7 @@ def _highlighted(cue: Cue, words: Sequence[Word]) -> Iterator[Cue]:
     if sum(count for _, count in seen) != _visible(cue.text) or len(seen) > cue.end - cue.start:
         seen = []
     at, place = cue.start, 0
-    times = _apart([(word.start, word.end) for word, _ in seen], cue.start, cue.end)
+    times = _apart([(word.start * 1000, word.end * 1000) for word, _ in seen], cue.start, cue.end)
     for (_, count), (start, end) in zip(seen, times, strict=True):
         if at < start:
             yield replace(cue, start=at, end=start)
@@ -208,6 +214,134 @@ def write_tsv(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> N
         stream.write(f"{cue.start}\t{cue.end}\t{_prefix(cue.speaker)}{one_line(cue.text)}\n")
 
 
+def write_csv(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """Start and end in whole milliseconds, speaker and text, with quotes where they are needed (RFC 4180)."""
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("start", "end", "speaker", "text"))
+    table.writerows((cue.start, cue.end, one_line(cue.speaker or ""), one_line(cue.text)) for cue in cues(transcript))
+
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>&~|#$])")
+
+
+def write_md(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """CommonMark: a paragraph for each segment, times and speaker in bold; what the text has of markup is escaped."""
+    for number, cue in enumerate(cues(transcript)):
+        bold = f"{_timestamp(cue.start, '.')} – {_timestamp(cue.end, '.')} {_prefix(cue.speaker)}".rstrip()
+        blank = "\n" if number else ""
+        stream.write(f"{blank}**{_unmarked(bold)}** {_unmarked(one_line(cue.text))}\n")
+
+
+def _unmarked(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+#: Centred at the bottom. The second colour is that of words not yet spoken.
+_ASS_HEAD = """\
+[Script Info]
+ScriptType: v4.00+
+PlayResX: 1920
+PlayResY: 1080
+WrapStyle: 2
+ScaledBorderAndShadow: yes
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,60,&H00FFFFFF,&H00A0A0A0,&H00000000,&H80000000,0,0,0,0,100,100,0,0,1,3,0,2,80,80,60,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+#: Word joiner: a character without width or meaning that keeps others apart.
+_JOINER = "\u2060"
+#: No reader but libass knows an escape for braces, so these stand in. A backslash is kept from becoming a code.
+_ASS_TEXT = str.maketrans({"{": "\uff5b", "}": "\uff5d", "\\": f"\\{_JOINER}", "\n": r"\N"})
+#: A comma would end the field of the name.
+_ASS_NAME = str.maketrans({",": "\uff0c"})
+
+
+def write_ass(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """Advanced SubStation Alpha, with karaoke codes where the times of words are known and the speaker as the actor."""
+    stream.write(_ASS_HEAD)
+    for cue in _in_centiseconds(transcript):
+        text = _karaoke(cue) or cue.text.translate(_ASS_TEXT)
+        name = one_line(cue.speaker or "").translate(_ASS_NAME)
+        stream.write(f"Dialogue: 0,{_ass_time(cue.start)},{_ass_time(cue.end)},Default,{name},0,0,0,,{text}\n")
+
+
+def _in_centiseconds(transcript: Transcript) -> list[Cue]:
+    """Cues with times in centiseconds, still in order and each with some time."""
+    voices: dict[str | None, list[Cue]] = {}
+    for cue in cues(transcript):
+        voices.setdefault(cue.speaker, []).append(cue)
+    found: list[Cue] = []
+    for own in voices.values():
+        most = max(round(transcript.duration * 100), len(own)) + 1
+        times = _apart([(cue.start / 10, cue.end / 10) for cue in own], 0, most)
+        found += [replace(cue, start=start, end=end) for cue, (start, end) in zip(own, times, strict=True)]
+    return sorted(found, key=lambda cue: cue.start)
+
+
+def _ass_time(centiseconds: int) -> str:
+    seconds, rest = divmod(centiseconds, 100)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:02}"
+
+
+def _karaoke(cue: Cue) -> str | None:
+    r"""The text with a code `{\k..}` before each word that tells how long it lasts, None if the words are not its text.
+
+    A word lasts until the next one starts, so pauses belong to the word before them.
+    """
+    words = cue.words or ()
+    if _lines("".join(word.word for word in words)) != cue.text:
+        return None
+    starts = [min(max(round(word.start * 100), cue.start), cue.end) for word in words]
+    starts = [cue.start, *itertools.accumulate(starts[1:], max), cue.end]
+    pieces: list[str] = []
+    for word, (start, following) in zip(words, itertools.pairwise(starts), strict=True):
+        bare = word.word.lstrip()
+        before = word.word[: len(word.word) - len(bare)] if pieces else ""
+        lasts = max(following - start, 0)
+        pieces.append(f"{before.translate(_ASS_TEXT)}{{\\k{lasts}}}{bare.translate(_ASS_TEXT)}")
+    return "".join(pieces).rstrip()
+
+
+def write_lrc(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """LRC, for music players: a line lasts until the next, so an empty one follows where nobody speaks."""
+    lines = _in_centiseconds(transcript)
+    silent = itertools.accumulate((cue.end for cue in lines), max)
+    for cue, end, after in itertools.zip_longest(lines, silent, lines[1:]):
+        text = f"{_prefix(cue.speaker)}{one_line(cue.text)}"
+        # A bracket at the start would be read as one more time; the joiner has no width.
+        apart = _JOINER if text.startswith("[") else ""
+        stream.write(f"[{_lrc_time(cue.start)}]{apart}{text}\n")
+        if after is None or after.start > end:
+            stream.write(f"[{_lrc_time(end)}]\n")
+
+
+def _lrc_time(centiseconds: int) -> str:
+    minutes, rest = divmod(centiseconds, 6000)
+    return f"{minutes:02}:{rest // 100:02}.{rest % 100:02}"
+
+
+#: Characters that XML has no place for, not even escaped.
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def write_ttml(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """TTML for the web and broadcasting. The language of the text is left open: it may be a translation."""
+    stream.write(
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" ttp:timeBase="media" '
+        'xml:lang="" xml:space="preserve">\n<body>\n<div>\n'
+    )
+    for cue in cues(transcript):
+        text = escape(_NOT_XML.sub("", _prefix(cue.speaker) + cue.text)).replace("\n", "<br/>")
+        stream.write(f'<p begin="{_timestamp(cue.start, ".")}" end="{_timestamp(cue.end, ".")}">{text}</p>\n')
+    stream.write("</div>\n</body>\n</tt>\n")
+
+
 def write_json(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
     """Everything that is known, as JSON with a segment a line; times in seconds. null stands for no finite number."""
     head: dict[str, Any] = {
@@ -296,6 +430,14 @@ WRITERS: dict[str, Writer] = {
     "txt": write_txt,
     "srt": write_srt,
     "vtt": write_vtt,
+    "ass": write_ass,
+    "lrc": write_lrc,
+    "ttml": write_ttml,
     "tsv": write_tsv,
+    "csv": write_csv,
+    "md": write_md,
     "json": write_json,
 }
+
+#: Those that show the text while it is spoken, and so want a layout.
+SUBTITLE_FORMATS = frozenset({"srt", "vtt", "ass", "lrc", "ttml"})

@@ -27,10 +27,12 @@ _COMMANDS = {
     "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
+    "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
     "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
     "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
     "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
+    "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
 }
 
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mtasr.cli import failures
 from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
+from mtasr.subtitles import STYLES, Layout
 from mtasr.tracks import Tracks
-from mtasr.writers import WRITERS, Style
+from mtasr.writers import SUBTITLE_FORMATS, WRITERS, Style
 
 if TYPE_CHECKING:
     from mtasr.cli.display import Display
@@ -189,6 +191,9 @@ class OneOf(_ParamType):
             self.fail(f"{value!r} is not one of {', '.join(self.words)}.", param, ctx)
         return word
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete.lower())]
+
 
 class Language(_ParamType):
     """A language by code or English name, as its code."""
@@ -306,7 +311,21 @@ def _once_stdin(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
     return value
 
 
-files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin)
+def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of models, or else folders."""
+    from mtasr.models.registry import MODELS
+
+    names = [CompletionItem(name) for name in MODELS if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="dir")]
+
+
+files_argument = click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin, shell_complete=_complete_file
+)
 
 quiet_option = _option("Output", "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 
@@ -341,7 +360,13 @@ task_options = _all(
 )
 
 model_options = _all(
-    _option("Model", "--model", metavar="NAME|FOLDER", help="Model name or folder; see `mtasr models list`."),
+    _option(
+        "Model",
+        "--model",
+        metavar="NAME|FOLDER",
+        shell_complete=_complete_model,
+        help="Model name or folder; see `mtasr models list`.",
+    ),
     _option("Model", "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
     _option("Model", "--device-index", type=Count(), default=0, help="Which GPU."),
     _option(
@@ -400,6 +425,30 @@ output_options = _all(
     quiet_option,
 )
 
+_SUBTITLES = "Subtitles"
+
+subtitle_options = _all(
+    _option(
+        _SUBTITLES,
+        "--subtitle-style",
+        type=OneOf(*STYLES),
+        default="web",
+        metavar="STYLE",
+        help=f"{', '.join(STYLES)} (segments as recognised).",
+    ),
+    _option(_SUBTITLES, "--max-line-width", type=NoneOr(Count(1)), help="Characters.  [default: the style's]"),
+    _option(_SUBTITLES, "--max-line-count", type=NoneOr(Count(1)), help="Lines.  [default: the style's]"),
+    _option(_SUBTITLES, "--max-words-per-line", type=NoneOr(Count(1)), help="Words.  [default: the style's]"),
+    _option(
+        _SUBTITLES,
+        "--max-cps",
+        type=NoneOr(click.FLOAT),
+        metavar="X",
+        help="Characters a second.  [default: the style's]",
+    ),
+    _switch(_SUBTITLES, "highlight-words", default=False, help="Underline the word spoken, in SRT and VTT."),
+)
+
 _WORDS = "Word times"
 _SEARCH = "Search"
 _CHECKS = "Checks and fallback"
@@ -414,11 +463,28 @@ audio_stream_option = _option(
     help="Which audio track of a file, from 0 on.",
 )
 
+track_options = _all(
+    audio_stream_option,
+    _option(
+        _VOICE,
+        "--channels",
+        type=OneOf("mix", "split"),
+        default="mix",
+        help="split: who says what, a speaker a channel.",
+    ),
+    _option(
+        _VOICE,
+        "--speakers",
+        type=NoneOr(Names()),
+        metavar="NAME,NAME",
+        help="What they are called, channel by channel.",
+    ),
+)
+
 decoding_options = _all(
     languages_option,
     _field_switch("Language", "multilingual", "The language may change: detect it in every window."),
-    _field_switch(_WORDS, "word_timestamps", "Find the times of each word."),
-    _switch(_WORDS, "highlight-words", default=False, help="Underline the word spoken, in SRT and VTT."),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of each word; subtitles do."),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
     ),
@@ -453,21 +519,6 @@ decoding_options = _all(
     _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
     _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
     _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is silence."),
-    audio_stream_option,
-    _option(
-        _VOICE,
-        "--channels",
-        type=OneOf("mix", "split"),
-        default="mix",
-        help="split: who says what, a speaker a channel.",
-    ),
-    _option(
-        _VOICE,
-        "--speakers",
-        type=NoneOr(Names()),
-        metavar="NAME,NAME",
-        help="What they are called, channel by channel.",
-    ),
     _field(
         _VOICE,
         "clip_timestamps",
@@ -520,11 +571,35 @@ def to_tracks(params: Mapping[str, Any]) -> Tracks:
     return Tracks(audio_stream=params["audio_stream"], channels=params["channels"], speakers=params["speakers"] or ())
 
 
-def to_style(params: Mapping[str, Any]) -> Style:
+def to_style(params: Mapping[str, Any], options: DecodingOptions) -> Style:
     """The look of subtitles in a command's parameters. Raises `UsageError` for one that there are no times for."""
-    if params["highlight_words"] and not params["word_timestamps"]:
+    if params["highlight_words"] and not options.word_timestamps:
         raise UsageError("--highlight-words needs the times of words: add --word-timestamps")
     return Style(highlight_words=params["highlight_words"])
+
+
+def to_layout(params: Mapping[str, Any]) -> Layout | None:
+    """The `Layout` in a command's parameters, None for raw segments. Raises `UsageError` for what makes no sense."""
+    layout = STYLES[params["subtitle_style"]]
+    limits = ("max_line_width", "max_line_count", "max_words_per_line", "max_cps")
+    given = {name: params[name] for name in limits if params[name] is not None}
+    if layout is None:
+        if given:
+            raise UsageError(f"--{normalise(next(iter(given)))} needs a --subtitle-style other than raw")
+        return None
+    # A limit that somebody gives holds for every script.
+    given |= {f"{name}_cjk": given[name] for name in ("max_line_width", "max_cps") if name in given}
+    return dataclasses.replace(layout, **given)
+
+
+def needs_word_times(params: Mapping[str, Any], options: DecodingOptions, layout: Layout | None) -> bool:
+    """Whether subtitles are laid out that want word times which nobody has decided about.
+
+    Those of a translation are vague: the model translates sentences, not words. A transcript beside its translation has
+    the same times.
+    """
+    subtitled = SUBTITLE_FORMATS & set(params["formats"]) or "all" in params["formats"]
+    return layout is not None and bool(subtitled) and options.task == "transcribe" and not options.also_translate
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

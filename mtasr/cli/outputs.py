@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from mtasr.errors import OutputError, UsageError
+from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.transcript import Transcript
-from mtasr.writers import PLAIN, WRITERS, Style
+from mtasr.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 
 STDIN = "-"
 
@@ -103,19 +106,37 @@ def prepare(directory: Path) -> None:
         raise OutputError(f"{directory}: cannot write here: {_reason(error)}") from error
 
 
-def write(transcript: Transcript, targets: dict[str, Path], style: Style = PLAIN) -> None:
-    """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`."""
+def write(
+    transcript: Transcript, targets: dict[str, Path], style: Style = PLAIN, layout: Layout | None = None
+) -> tuple[Broken, ...]:
+    """Write every file, each under a passing name first, so that no reader meets half of one. Raises `OutputError`.
+
+    Subtitles are laid out first, if there is a layout; returned are the rules that the speech does not allow in them.
+    """
+    subtitled = any(form in SUBTITLE_FORMATS for form in targets)
+    subtitles = lay_out(transcript, layout) if layout is not None and subtitled else None
+
+    def write_as(form: str, stream: TextIO) -> None:
+        content = subtitles.transcript if subtitles is not None and form in SUBTITLE_FORMATS else transcript
+        WRITERS[form](content, stream, style)
+
     for form, target in targets.items():
-        # Not named after the target: a long name would grow past what file systems take.
-        passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
-        try:
-            with passing.open("x", encoding="utf-8", newline="\n") as stream:
-                WRITERS[form](transcript, stream, style)
-            passing.replace(target)
-        except OSError as error:
-            raise OutputError(f"{target}: {_reason(error)}") from error
-        finally:
-            passing.unlink(missing_ok=True)
+        write_text(target, partial(write_as, form))
+    return subtitles.broken if subtitles is not None else ()
+
+
+def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
+    """Write a file under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+    # Not named after the target: a long name would grow past what file systems take.
+    passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
+    try:
+        with passing.open("x", encoding="utf-8", newline="\n") as stream:
+            write_to(stream)
+        passing.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: {_reason(error)}") from error
+    finally:
+        passing.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

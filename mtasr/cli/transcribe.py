@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.cli import failures, outputs
 from mtasr.cli.display import Display, clock, timestamp
@@ -21,16 +24,21 @@ from mtasr.cli.options import (
     language_option,
     load,
     model_options,
+    needs_word_times,
     output_options,
+    subtitle_options,
     task_options,
     to_decoding_options,
+    to_layout,
     to_style,
     to_tracks,
+    track_options,
 )
 from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
     from mtasr.decoding.options import DecodingOptions
+    from mtasr.subtitles import Broken, Layout
     from mtasr.tracks import Tracks
     from mtasr.transcribe import Transcription
     from mtasr.transcript import Coverage, Transcript
@@ -42,10 +50,12 @@ _SETTINGS = {"show_default": True}
 @click.command(cls=Command, context_settings=_SETTINGS)
 @files_argument
 @output_options
+@subtitle_options
 @language_option
 @task_options
 @model_options
 @decoding_options
+@track_options
 @debug_option
 @click.pass_context
 def transcribe(ctx: click.Context, /, **params: Any) -> int:
@@ -59,9 +69,11 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
 @click.command(cls=Command, context_settings=_SETTINGS)
 @files_argument
 @output_options
+@subtitle_options
 @language_option
 @model_options
 @decoding_options
+@track_options
 @debug_option
 @click.pass_context
 def translate(ctx: click.Context, /, **params: Any) -> int:
@@ -76,8 +88,11 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
     from mtasr.models import check_use
 
-    options = to_decoding_options(params)
-    tracks, style = to_tracks(params), to_style(params)
+    options, layout = to_decoding_options(params), to_layout(params)
+    undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
+    if undecided and needs_word_times(params, options, layout):
+        options = replace(options, word_timestamps=True)
+    tracks, style = to_tracks(params), to_style(params, options)
     directory = Path(params["directory"])
     jobs = outputs.plan(params["files"], directory, params["formats"], translated=options.also_translate)
     batch = failures.Batch(len(jobs), debug=ctx.meta.get(failures.DEBUG, False))
@@ -96,7 +111,8 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     began, spoken = time.monotonic(), 0.0
     with model.stream_all([job.source for job in ready], options, tracks=tracks) as streams:
         for job, stream in zip(ready, streams, strict=True):
-            batch.attempt(job.name, partial(_do, job, stream, options, style, display, doubt, alone=len(jobs) == 1))
+            work = partial(_do, job, stream, options, style, layout, display, doubt, alone=len(jobs) == 1)
+            batch.attempt(job.name, work)
             spoken += stream.position
     if len(jobs) > 1:
         failed = f"; {batch.failed} of {len(jobs)} failed" if batch.failed else ""
@@ -128,6 +144,7 @@ def _do(
     stream: Transcription,
     options: DecodingOptions,
     style: Style,
+    layout: Layout | None,
     display: Display,
     doubt: Callable[[], None] | None,
     *,
@@ -149,9 +166,9 @@ def _do(
             display.note(f"warning: {warning}")
         transcript = stream.transcript()
     _note_other_languages(job.name, transcript, options, display)
-    outputs.write(transcript, job.targets, style)
+    broken = outputs.write(transcript, job.targets, style, layout)
     if transcript.translation is not None:
-        outputs.write(transcript.translation, job.translations, style)
+        broken += outputs.write(transcript.translation, job.translations, style, layout)
     if transcript.coverage is not None and not transcript.coverage.complete:
         display.note(f"warning: {job.name}: {_doubts(transcript.coverage)}")
         if doubt is not None:
@@ -163,6 +180,15 @@ def _do(
         notes.append(_speed(transcript.duration, time.monotonic() - began))
     notes.append(f"wrote {', '.join(map(str, job.files))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
+    _note_broken(job.name, broken, display)
+
+
+def _note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
+    """Say how many subtitles break which rule of their layout and why, on one line."""
+    counts = Counter((each.rule, each.reason) for each in broken).most_common()
+    if counts:
+        reasons = "; ".join(f"{rule} of {count} ({reason})" for (rule, reason), count in counts)
+        display.note(f"{name}: subtitles off the rules: {reasons}")
 
 
 #: Places that a warning names; the JSON has them all.

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Self
 
 from click.testing import Result
@@ -52,6 +53,7 @@ class FakeModel:
     #: In the place of what `texts` become.
     segments: list[Segment] | None = None
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
+    engine: Any = field(default_factory=lambda: SimpleNamespace(tokenizer=SimpleNamespace(is_multilingual=True)))
 
     def load(self, name: str | None = None, **settings: Any) -> Self:
         self.loads.append({"name": name} | settings)
@@ -59,9 +61,9 @@ class FakeModel:
 
     @contextlib.contextmanager
     def stream_all(
-        self, sources: Sequence[str], options: DecodingOptions, *, tracks: Tracks
+        self, sources: Sequence[str], options: DecodingOptions, *, tracks: Tracks | None = None
     ) -> Iterator[list[FakeTranscription]]:
-        self.tracks.append(tracks)
+        self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
         yield [FakeTranscription(self, source, options) for source in sources]
 
@@ -108,6 +110,8 @@ class FakeTranscription:
                 raise self._model.errors[self._source]
 
     def transcript(self) -> Transcript:
+        if self._source in self._model.errors:
+            raise self._model.errors[self._source]
         transcript = Transcript(
             language="fr",
             language_probability=0.75,

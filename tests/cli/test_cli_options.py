@@ -19,7 +19,7 @@ from mtasr.tracks import Tracks
 
 
 def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
-    assert run("transcribe", "a.wav").exit_code == 0
+    assert run("transcribe", "a.wav", "-f", "json").exit_code == 0
     assert model.calls == [("a.wav", DecodingOptions())]
     assert model.tracks == [Tracks()]
     [load] = model.loads
@@ -70,7 +70,7 @@ def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:
     ids=" ".join,
 )
 def test_values(run: Run, model: FakeModel, args: list[str], changes: dict[str, object]) -> None:
-    result = run("transcribe", *args, "a.wav")
+    result = run("transcribe", *args, "a.wav", "-f", "json")
     assert result.exit_code == 0, result.stderr
     assert model.calls == [("a.wav", DecodingOptions(**changes))]  # type: ignore[arg-type]
 
@@ -133,7 +133,10 @@ def test_after_two_dashes_all_are_files(run: Run, model: FakeModel) -> None:
         ["--channels", "left"],
         ["--speakers", "Anna,Ben"],
         ["--channels", "split", "--speakers", "Anna,Anna"],
-        ["--highlight-words"],
+        ["--highlight-words", "-f", "txt"],
+        ["--highlight-words", "--task", "translate"],
+        ["--highlight-words", "--subtitle-style", "raw"],
+        ["--highlight-words", "--word-timestamps", "False"],
         ["-"],
     ],
     ids=" ".join,

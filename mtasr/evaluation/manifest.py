@@ -1,0 +1,100 @@
+"""Manifests: lists of recordings with what is said in them, as JSON, JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtasr.errors import ManifestError, UsageError
+from mtasr.tokenizer import to_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A recording and what is known of it.
+
+    `text` is what is said in its own language, `translation` the same in English; one of them is there. `language` is
+    a code, None where it is not known.
+    """
+
+    audio: Path
+    text: str | None = None
+    translation: str | None = None
+    language: str | None = None
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """The clips of a manifest, in its order; relative names of recordings are relative to its folder.
+
+    A JSON list, JSON lines, or CSV with a header line, told apart by how they begin. The fields are `audio`, `text` (or
+    `segments`, a list of objects with a `text`), `translation` and `language`; others are ignored.
+    Raises `ManifestError`, which names the line or item.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path}: {os.strerror(error.errno or 0)}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not text in UTF-8") from error
+    clips = [_clip(fields, path, place) for place, fields in _rows(content, path)]
+    if not clips:
+        raise ManifestError(f"{path}: has no recordings")
+    return clips
+
+
+def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each entry stands, and its fields."""
+    start = content.lstrip()[:1]
+    if start == "[":
+        for number, fields in enumerate(_parsed(content, path, "it"), start=1):
+            yield f"item {number}", fields
+    elif start == "{":
+        for number, line in enumerate(content.splitlines(), start=1):
+            if line.strip():
+                yield f"line {number}", _parsed(line, path, f"line {number}")
+    else:
+        table = csv.DictReader(io.StringIO(content, newline=""))
+        if "audio" not in (table.fieldnames or ()):
+            raise ManifestError(f"{path}: is neither JSON nor CSV with a column 'audio'")
+        for fields in table:
+            yield f"line {table.line_num}", {name: value for name, value in fields.items() if name and value}
+
+
+def _parsed(text: str, path: Path, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path}: {what} is not JSON: {error.msg} at column {error.colno}") from error
+
+
+def _clip(fields: object, path: Path, place: str) -> Clip:
+    if not isinstance(fields, Mapping):
+        raise ManifestError(f"{path}: {place} is not an object with the field 'audio'")
+    audio = _text(fields, "audio", path, place)
+    if not audio:
+        raise ManifestError(f"{path}: {place} has no 'audio'")
+    text, translation = _text(fields, "text", path, place), _text(fields, "translation", path, place)
+    if text is None and isinstance(fields.get("segments"), list):
+        parts = [_text(each, "text", path, place) for each in fields["segments"] if isinstance(each, Mapping)]
+        text = " ".join(part for part in parts if part)
+    if text is None and translation is None:
+        raise ManifestError(f"{path}: {place} has neither 'text' nor 'translation'")
+    language = _text(fields, "language", path, place)
+    try:
+        code = to_code(language) if language else None
+    except UsageError as error:
+        raise ManifestError(f"{path}: {place}: {error}") from error
+    return Clip(audio=path.parent / audio, text=text, translation=translation, language=code)
+
+
+def _text(fields: Mapping[str, Any], name: str, path: Path, place: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ManifestError(f"{path}: {place}: {name!r} is not a text")
+    return value

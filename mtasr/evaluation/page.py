@@ -1,0 +1,150 @@
+"""An evaluation as one HTML page that needs nothing else: figures, plots, and the worst clips word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TextIO
+
+from mtasr.evaluation.run import Evaluation, Result
+from mtasr.evaluation.scores import Figure, Scores, Step
+
+_STYLE = """
+:root { color-scheme: light dark; --muted: #777; --bar: #4a7ebb; --line: #8884; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; } th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
+th, td { text-align: right; } th:first-child, td:first-child { text-align: left; } small { color: var(--muted); }
+tfoot td { font-weight: bold; } svg { width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+.bar { fill: var(--bar); } .dot { fill: var(--bar); opacity: .6; } .whisker, .axis { stroke: currentColor; fill: none; }
+.grid { stroke: var(--line); } article { margin: 1rem 0; } article p { margin: .2rem 0; }
+del { background: #c334; text-decoration: line-through; } ins { background: #2a84; text-decoration: none; }
+"""
+#: Columns: heading, field of `Scores`, whether it is a rate (shown in percent).
+_COLUMNS = (
+    ("WER", "wer", True),
+    ("CER", "cer", True),
+    ("BLEU", "bleu", False),
+    ("chrF", "chrf", False),
+    ("Language", "language_accuracy", True),
+)
+
+
+def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int = 20) -> None:
+    """Write the page, with the `worst` clips that have the most errors."""
+    name = escape(title)
+    stream.write(
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n<title>{name}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
+    )
+    stream.write(_table(evaluation))
+    rates = [(code, each.wer) for code, each in evaluation.languages.items() if each.wer is not None]
+    if rates:
+        stream.write("<h2>Word error rate by language</h2>\n" + _bars(rates))
+        stream.write("<h2>Word error rate of each clip by its length</h2>\n" + _dots(evaluation.results))
+    shown = evaluation.worst(worst)
+    if shown:
+        stream.write("<h2>Clips with the most errors</h2>\n<p><small>Texts are normalised: without case and marks. ")
+        stream.write("<del>Not recognised</del>, <ins>recognised in its place</ins>.</small></p>\n")
+    for result in shown:
+        stream.write(_clip(result))
+    failed = [result for result in evaluation.results if result.failures]
+    if failed:
+        stream.write("<h2>Clips that failed</h2>\n<ul>\n")
+        stream.writelines(f"<li>{escape(str(error))}</li>\n" for result in failed for error in result.failures)
+        stream.write("</ul>\n")
+    stream.write("</body>\n</html>\n")
+
+
+def _table(evaluation: Evaluation) -> str:
+    columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
+    heads = "".join(f"<th>{head}</th>" for head, _, _ in columns)
+    rows = "".join(_row(code, each, columns) for code, each in evaluation.languages.items())
+    heads = f"<th>Language</th><th>Clips</th><th>Minutes</th>{heads}<th>Real-time factor</th>"
+    return (
+        f"<table>\n<thead><tr>{heads}</tr></thead>\n"
+        f"<tbody>\n{rows}</tbody>\n<tfoot>\n{_row('all', evaluation.total, columns)}</tfoot>\n</table>\n"
+        "<p><small>In brackets: 95 % confidence intervals by drawing clips. The real-time factor is without "
+        "loading the model.</small></p>\n"
+    )
+
+
+def _row(name: str, scores: Scores, columns: Sequence[tuple[str, str, bool]]) -> str:
+    cells = [escape(name), str(scores.clips), f"{scores.audio / 60:.1f}"]
+    cells += [_cell(getattr(scores, field), rate) for _, field, rate in columns]
+    factor = scores.real_time_factor
+    cells.append("" if factor is None else f"{factor:.3f}")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+
+
+def _cell(figure: Figure | None, rate: bool) -> str:
+    if figure is None:
+        return ""
+    value, low, high = (100 * each if rate else each for each in (figure.value, figure.low, figure.high))
+    return f"{value:.1f}{' %' if rate else ''} <small>({low:.1f}–{high:.1f})</small>"
+
+
+# --- plots ---------------------------------------------------------------------------------------------------------
+
+_WIDTH, _LEFT, _ROW = 800, 60, 28
+
+
+def _bars(rates: Sequence[tuple[str, Figure]]) -> str:
+    """A bar for each language, with its interval as a whisker."""
+    most = max(max(figure.value, figure.high) for _, figure in rates) or 1.0
+    scale = (_WIDTH - _LEFT - 80) / most
+    parts = []
+    for number, (code, figure) in enumerate(rates):
+        top, middle = number * _ROW + 4, number * _ROW + _ROW / 2
+        low, high = _LEFT + figure.low * scale, _LEFT + figure.high * scale
+        parts.append(
+            f'<text x="0" y="{middle + 4}">{escape(code)}</text>'
+            f'<rect class="bar" x="{_LEFT}" y="{top}" width="{figure.value * scale:.1f}" height="{_ROW - 8}"/>'
+            f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}m0 -4v8M{low:.1f} {middle - 4}v8"/>'
+            f'<text x="{high + 8:.1f}" y="{middle + 4}">{figure.value:.1%}</text>\n'
+        )
+    return f'<svg viewBox="0 0 {_WIDTH} {len(rates) * _ROW}" role="img">\n{"".join(parts)}</svg>\n'
+
+
+_HEIGHT, _BOTTOM = 260, 30
+
+
+def _dots(results: Sequence[Result]) -> str:
+    """A dot for each clip: seconds to the right, error rate upwards, all above 100 % at the top."""
+    scored = [(result, result.words) for result in results if result.words is not None]
+    longest = max((result.audio for result, _ in scored), default=0.0) or 1.0
+    wide, high = _WIDTH - _LEFT - 20, _HEIGHT - _BOTTOM - 10
+    lines = [
+        f'<path class="grid" d="M{_LEFT} {10 + high * (1 - part):.1f}h{wide}"/>'
+        f'<text x="0" y="{14 + high * (1 - part):.1f}">{part:.0%}</text>'
+        for part in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    lines += [
+        f'<text x="{_LEFT + wide * part:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{longest * part:.0f} s</text>'
+        for part in (0, 0.5, 1)
+    ]
+    dots = [
+        f'<circle class="dot" r="4" cx="{_LEFT + wide * result.audio / longest:.1f}" '
+        f'cy="{10 + high * (1 - min(errors.rate, 1)):.1f}"><title>{escape(result.clip.audio.name)}: '
+        f"{errors.wrong} of {errors.total} words</title></circle>"
+        for result, errors in scored
+    ]
+    body = "\n".join(lines + dots)
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{body}\n</svg>\n'
+
+
+def _clip(result: Result) -> str:
+    errors = result.words
+    if errors is None:
+        return ""
+    head = f"<b>{escape(str(result.clip.audio))}</b> <small>{errors.wrong} of {errors.total} words wrong</small>"
+    return f"<article>\n<p>{head}</p>\n<p>{' '.join(map(_step, errors.steps))}</p>\n</article>\n"
+
+
+def _step(step: Step) -> str:
+    if step.kind == "equal":
+        return escape(step.reference)
+    gone = f"<del>{escape(step.reference)}</del>" if step.reference else ""
+    new = f"<ins>{escape(step.hypothesis)}</ins>" if step.hypothesis else ""
+    return f"{gone} {new}".strip()

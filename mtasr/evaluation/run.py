@@ -1,0 +1,199 @@
+"""Running a model over clips and collecting what it says beside what it should say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from mtasr.errors import MtasrError
+from mtasr.evaluation import scores
+from mtasr.evaluation.manifest import Clip
+from mtasr.evaluation.scores import Errors, Figure, Scores, normalise
+
+if TYPE_CHECKING:
+    from mtasr.decoding.options import DecodingOptions
+    from mtasr.transcribe import Model
+    from mtasr.transcript import Transcript
+
+#: What may be measured: WER and CER; BLEU and chrF; language accuracy.
+Measure = Literal["transcription", "translation", "language"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What a model made of a clip; None is what was not asked for or failed."""
+
+    clip: Clip
+    #: Seconds.
+    audio: float = 0.0
+    text: str | None = None
+    translation: str | None = None
+    language: str | None = None
+    words: Errors | None = None
+    characters: Errors | None = None
+    failures: list[MtasrError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Figures for each language and in total, and the results they come from."""
+
+    total: Scores
+    languages: dict[str, Scores]
+    results: tuple[Result, ...]
+
+    def worst(self, count: int) -> list[Result]:
+        """The clips with the most wrong words, those first of which more is wrong."""
+        wrong = [result for result in self.results if result.words is not None and result.words.wrong]
+        return sorted(wrong, key=lambda result: (result.words.wrong, result.words.rate) if result.words else (0, 0.0))[
+            : -count - 1 : -1
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as values that JSON knows."""
+        return {
+            "total": _plain(self.total),
+            "languages": {code: _plain(each) for code, each in self.languages.items()},
+            "clips": [_row(result) for result in self.results],
+        }
+
+
+def evaluate(
+    model: Model,
+    clips: Sequence[Clip],
+    options: DecodingOptions,
+    measures: Sequence[Measure] = ("transcription", "translation", "language"),
+    *,
+    done: Callable[[Clip], None] = lambda clip: None,
+) -> Evaluation:
+    """Transcribe, translate and judge the language of the clips, as far as it is known what is right.
+
+    A clip is transcribed in its own language; where the manifest names none, the model judges it. A clip that cannot be
+    read has its error among its `failures` and counts for nothing. `done` is called after each clip of each measure.
+    """
+    scores.require_libraries()
+    results = [Result(clip=clip) for clip in clips]
+    took: dict[str, float] = {}
+    if "transcription" in measures:
+        chosen = [result for result in results if result.clip.text is not None]
+        for result, transcript in _recognised(model, chosen, replace(options, task="transcribe"), took, done):
+            result.text, result.audio = _text(transcript), transcript.duration
+        _align(results)
+    if "translation" in measures:
+        chosen = [result for result in results if result.clip.translation is not None]
+        for result, transcript in _recognised(model, chosen, replace(options, task="translate"), {}, done):
+            result.translation, result.audio = _text(transcript), transcript.duration
+    if "language" in measures and model.engine.tokenizer.is_multilingual:
+        for result in results:
+            if result.clip.language is not None:
+                _judge(model, result, options)
+                done(result.clip)
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.clip.language or "", []).append(result)
+    return Evaluation(
+        total=_scores(results, sum(took.values())),
+        languages={code or "?": _scores(groups[code], took.get(code, 0.0)) for code in sorted(groups)},
+        results=tuple(results),
+    )
+
+
+def _recognised(
+    model: Model,
+    results: Sequence[Result],
+    options: DecodingOptions,
+    took: dict[str, float],
+    done: Callable[[Clip], None],
+) -> Iterator[tuple[Result, Transcript]]:
+    """Clips of one language are decoded together; `took` gets the seconds for each language."""
+    for code in dict.fromkeys(result.clip.language for result in results):
+        own = [result for result in results if result.clip.language == code]
+        began = time.perf_counter()
+        with model.stream_all([result.clip.audio for result in own], replace(options, language=code)) as streams:
+            for result, stream in zip(own, streams, strict=True):
+                try:
+                    with stream:
+                        yield result, stream.transcript()
+                except MtasrError as error:
+                    result.failures.append(error)
+                done(result.clip)
+        took[code or ""] = time.perf_counter() - began
+
+
+def _text(transcript: Transcript) -> str:
+    return " ".join(segment.text.strip() for segment in transcript)
+
+
+def _judge(model: Model, result: Result, options: DecodingOptions) -> None:
+    try:
+        guesses = model.detect_language(result.clip.audio, options.languages)
+    except MtasrError as error:
+        result.failures.append(error)
+        return
+    result.language = guesses[0].code if guesses else "en"
+
+
+def _align(results: Sequence[Result]) -> None:
+    heard = [result for result in results if result.text is not None]
+    languages = [result.clip.language for result in heard]
+    wanted = [normalise(result.clip.text or "", code) for result, code in zip(heard, languages, strict=True)]
+    found = [normalise(result.text or "", code) for result, code in zip(heard, languages, strict=True)]
+    if heard:
+        words = scores.word_errors(wanted, found)
+        characters = scores.character_errors(wanted, found, languages)
+        for result, by_word, by_character in zip(heard, words, characters, strict=True):
+            result.words, result.characters = by_word, by_character
+
+
+def _scores(results: Sequence[Result], took: float) -> Scores:
+    words = [result.words for result in results if result.words is not None]
+    characters = [result.characters for result in results if result.characters is not None]
+    translated = [result for result in results if result.translation is not None]
+    references = [result.clip.translation or "" for result in translated]
+    translations = [result.translation or "" for result in translated]
+    judged = [result.language == result.clip.language for result in results if result.language is not None]
+    timed = sum(result.audio for result in results if result.text is not None)
+    return Scores(
+        clips=len(results),
+        audio=sum(result.audio for result in results),
+        wer=scores.rate(words),
+        cer=scores.rate(characters),
+        bleu=scores.bleu(references, translations),
+        chrf=scores.chrf(references, translations),
+        language_accuracy=scores.share(judged),
+        real_time_factor=took / timed if timed else None,
+    )
+
+
+def _plain(each: Scores) -> dict[str, Any]:
+    """A figure becomes its value, beside a pair `..._interval`."""
+    plain: dict[str, Any] = {"clips": each.clips, "audio": round(each.audio, 3)}
+    for name in ("wer", "cer", "bleu", "chrf", "language_accuracy"):
+        figure: Figure | None = getattr(each, name)
+        if figure is not None:
+            plain[name] = figure.value
+            plain[f"{name}_interval"] = [figure.low, figure.high]
+    if each.real_time_factor is not None:
+        plain["real_time_factor"] = each.real_time_factor
+    return plain
+
+
+def _row(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {"audio": str(result.clip.audio), "language": result.clip.language}
+    given = {
+        "reference": result.clip.text,
+        "text": result.text,
+        "reference_translation": result.clip.translation,
+        "translation": result.translation,
+        "detected_language": result.language,
+    }
+    row |= {name: value for name, value in given.items() if value is not None}
+    if result.words is not None:
+        row |= {"words": result.words.total, "word_errors": result.words.wrong}
+    if result.characters is not None:
+        row |= {"characters": result.characters.total, "character_errors": result.characters.wrong}
+    if result.failures:
+        row["errors"] = [str(error) for error in result.failures]
+    return row

@@ -1,0 +1,176 @@
+"""Subtitles that people can read: a transcript's segments divided anew, into cues that keep the rules of a layout.
+
+A cue is a `Segment` whose text has line breaks, so that whatever writes a transcript writes its subtitles too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from mtasr.subtitles.breaks import Lines, divide
+from mtasr.subtitles.layout import STYLES, Layout, Limits
+from mtasr.subtitles.units import Unit, units_of
+from mtasr.transcript import Segment, Transcript, Word
+
+__all__ = ["STYLES", "Broken", "Layout", "Rule", "Subtitles", "lay_out"]
+
+Rule = Literal["line width", "reading speed", "minimum duration", "minimum gap", "single word"]
+
+_REASONS: dict[Rule, str] = {
+    "line width": "a word is longer than a line",
+    "reading speed": "the speech is faster",
+    "minimum duration": "too soon after it more is said, or the recording ends",
+    "minimum gap": "more is said at once",
+    "single word": "nothing that it can be joined to fits",
+}
+
+#: Silence after which a new cue begins in any case, in milliseconds.
+_LONG_SILENCE = 2000
+#: A gap shorter than this is closed: a screen that is empty for a moment flickers.
+_FLICKER = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule that the speech does not allow for a cue; cues are counted from 0."""
+
+    cue: int
+    rule: Rule
+
+    @property
+    def reason(self) -> str:
+        return _REASONS[self.rule]
+
+
+@dataclass(frozen=True, slots=True)
+class Subtitles:
+    """A transcript whose segments are cues, and the rules that some of them break."""
+
+    transcript: Transcript
+    broken: tuple[Broken, ...]
+
+
+def lay_out(transcript: Transcript, layout: Layout) -> Subtitles:
+    """Divide the text of a transcript into cues.
+
+    Words with times are followed; a segment without them is taken to be spoken evenly. Cues are in the order of their
+    starts, those of one voice do not overlap, and joined they say what the segments say. What describes a segment's
+    decoding is, in a cue, that of the segment it begins in; its tokens are left out.
+    """
+    voices: dict[str | None, list[Segment]] = {}
+    for segment in transcript:
+        voices.setdefault(segment.speaker, []).append(segment)
+    spoken = [units_of(segments, transcript.language) for segments in voices.values()]
+    latest = max(math.floor(transcript.duration * 1000 + 1e-6), *(units[-1].start + 1 for units in spoken if units), 0)
+    drafts: list[_Draft] = []
+    for units in spoken:
+        others = sorted(unit.start for other in spoken if other is not units for unit in other)
+        drafts += _drafts(units, others, layout, latest)
+    drafts.sort(key=lambda draft: draft.cue.start)
+    cues = tuple(replace(draft.cue, id=number) for number, draft in enumerate(drafts))
+    broken = tuple(Broken(number, rule) for number, draft in enumerate(drafts) for rule in draft.broken)
+    return Subtitles(replace(transcript, segments=cues), broken)
+
+
+class _Draft(NamedTuple):
+    cue: Segment
+    broken: tuple[Rule, ...]
+
+
+def _drafts(units: Sequence[Unit], others: Sequence[int], layout: Layout, latest: int) -> Iterator[_Draft]:
+    """The cues of one voice; `others` tells when words of other voices start."""
+    clock = 0
+    for block, following in _blocks(units, others):
+        limits = layout.limits(cjk=block[0].cjk)
+        division = divide(block, limits, following, latest)
+        starts = [block[lines.begin].start for lines in division]
+        for lines, own_next in zip(division, [*starts[1:], following], strict=True):
+            text = _text(block, lines)
+            start, spoken = max(block[lines.begin].start, clock), block[lines.end - 1].end
+            # Somebody else who speaks meanwhile has cues of their own; one who speaks next, takes the place.
+            next_other = bisect_left(others, max(spoken, start + 1))
+            after = _first([own_next, *others[next_other : next_other + 1]])
+            end = _end(start, spoken, len(text), limits, after, latest)
+            broken = tuple(_broken(text, start, end, after, lines, limits))
+            yield _Draft(_cue(start, end, text, block, lines), broken)
+            clock = end
+
+
+def _first(times: Sequence[int | None]) -> int | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _blocks(units: Sequence[Unit], others: Sequence[int]) -> Iterator[tuple[list[Unit], int | None]]:
+    """Units that may share cues, and when the next ones begin."""
+    block: list[Unit] = []
+    for unit in units:
+        if block and _apart(block[-1], unit, others):
+            yield block, unit.start
+            block = []
+        block.append(unit)
+    if block:
+        yield block, None
+
+
+def _apart(before: Unit, after: Unit, others: Sequence[int]) -> bool:
+    """Whether two units are of different kinds, or a long silence or words of somebody else lie between them."""
+    if before.cjk != after.cjk or before.source.language != after.source.language:
+        return True
+    interrupted = bisect_left(others, before.end) < bisect_left(others, after.start)
+    return interrupted or after.start - before.end >= _LONG_SILENCE
+
+
+def _text(units: Sequence[Unit], lines: Lines) -> str:
+    return "\n".join(
+        "".join(" " * (unit.spaced and place > 0) + unit.text for place, unit in enumerate(units[begin:end]))
+        for begin, end in itertools.pairwise((lines.begin, *lines.breaks, lines.end))
+    )
+
+
+def _end(start: int, spoken: int, characters: int, limits: Limits, after: int | None, latest: int) -> int:
+    """When the cue goes: once it can be read, and not long before the next comes."""
+    room = latest if after is None else after - limits.gap
+    longest = start + limits.longest
+    end = min(max(spoken, start + max(limits.shortest, limits.reading_time(characters))), room, longest)
+    if after is not None and room - end < _FLICKER:
+        end = min(room, longest)
+    return max(end, start + 1)
+
+
+def _broken(text: str, start: int, end: int, after: int | None, lines: Lines, limits: Limits) -> Iterator[Rule]:
+    if any(len(line) > limits.width for line in text.split("\n")):
+        yield "line width"
+    if end - start < limits.reading_time(len(text)):
+        yield "reading speed"
+    if end - start < limits.shortest:
+        yield "minimum duration"
+    if after is not None and after - end < limits.gap:
+        yield "minimum gap"
+    if lines.orphan:
+        yield "single word"
+
+
+def _cue(start: int, end: int, text: str, units: Sequence[Unit], lines: Lines) -> Segment:
+    own = units[lines.begin : lines.end]
+    timed = [_words(unit, _before(unit, place, lines)) for place, unit in enumerate(own, lines.begin)]
+    words = None if any(each is None for each in timed) else tuple(word for each in timed for word in each or ())
+    return replace(own[0].source, start=start / 1000, end=end / 1000, text=text, tokens=(), words=words)
+
+
+def _before(unit: Unit, place: int, lines: Lines) -> str:
+    """What parts a unit from the one before it, so that the words of a cue joined are its text."""
+    if place in lines.breaks:
+        return "\n"
+    return " " if unit.spaced and place > lines.begin else ""
+
+
+def _words(unit: Unit, before: str) -> tuple[Word, ...] | None:
+    if not unit.words:
+        return unit.words
+    first, *rest = unit.words
+    return (replace(first, word=before + first.word), *rest)

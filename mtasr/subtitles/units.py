@@ -1,0 +1,291 @@
+"""Segments -> units: the pieces of text between which a line may end, each with its times.
+
+A unit is a word with the marks that belong to it, or, where a script has no spaces, a phrase.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from mtasr.transcript import Segment, Word
+
+if TYPE_CHECKING:
+    from budoux.parser import Parser
+
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA = r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_HANGUL = r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
+_THAI = r"\u0e00-\u0e7f"
+_CJK = re.compile(f"[{_HAN}{_KANA}{_HANGUL}]")
+_UNSPACED = re.compile(rf"[{_HAN}{_KANA}\u3000-\u303f\uff00-\uff65]")
+_OTHER_UNSPACED = re.compile(rf"[{_THAI}]")
+_CJK_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
+
+#: Marks that do not begin a line, and marks that do not end one.
+_CLOSING = frozenset(
+    "!%),.:;?]}»’”…‰、。〉》」』】〕〗〙〛！％），．：；？］｝～ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ々・"
+)
+_OPENING = frozenset("([{«‘“¿¡〈《「『【〔〖〘〚（［｛#$€£")
+_QUOTES = "\"'»’”)]}」』】）］"
+_SENTENCE = frozenset(".!?…。！？．؟।۔")
+_CLAUSE = frozenset(",;:，；：、،؛–—")
+#: Short forms that end with a point and no sentence with them.
+_SHORT_FORMS = frozenset({
+    "ca.", "dott.", "dr.", "dra.", "e.g.", "etc.", "fr.", "hr.", "i.e.", "ing.", "jr.", "m.", "mm.", "mme.", "mr.",
+    "mrs.", "ms.", "prof.", "sig.", "sr.", "sra.", "st.", "vs.",
+})  # fmt: skip
+_TOKEN = re.compile(r"\S+")
+_SPACES = re.compile(r"\s+")
+#: Letters of a word so short that it leans on the next one: articles, prepositions, conjunctions.
+_SHORT_WORD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Text without a place for a line break in it. Times are milliseconds of the file.
+
+    `source` is the segment it comes from and `words` its words, if they have times. `spaced` tells whether a space
+    comes before it on a line.
+    """
+
+    text: str
+    start: int
+    end: int
+    spaced: bool
+    source: Segment
+    words: tuple[Word, ...] | None
+    cjk: bool
+    #: The last of its segment: the model itself made a cut here.
+    last: bool = False
+
+    @property
+    def ends_sentence(self) -> bool:
+        bare = self.text.rstrip(_QUOTES)
+        return bare[-1:] in _SENTENCE and self.text.lower() not in _SHORT_FORMS
+
+    @property
+    def ends_clause(self) -> bool:
+        bare = self.text.rstrip(_QUOTES)
+        return bare[-1:] in _CLAUSE
+
+    @property
+    def leans_on_next(self) -> bool:
+        """Whether it is better not parted from what follows."""
+        return not self.cjk and len(self.text) <= _SHORT_WORD and self.text.isalpha()
+
+
+def units_of(segments: Sequence[Segment], language: str) -> list[Unit]:
+    """The units of all segments in order; their times never run backwards."""
+    units: list[Unit] = []
+    for segment in segments:
+        found = list(_segment_units(segment, segment.language or language))
+        if not found:
+            continue
+        if units and not found[0].spaced and not _without_space(units[-1].text, found[0].text):
+            found[0] = replace(found[0], spaced=True)
+        found[-1] = replace(found[-1], last=True)
+        units += found
+    return _in_order(units)
+
+
+def _in_order(units: list[Unit]) -> list[Unit]:
+    ordered: list[Unit] = []
+    clock = 0
+    for unit in units:
+        clock = max(clock, unit.start)
+        ordered.append(replace(unit, start=clock, end=max(unit.end, clock)))
+    for place, (unit, following) in enumerate(itertools.pairwise(ordered)):
+        ordered[place] = replace(unit, end=min(unit.end, following.start))
+    return ordered
+
+
+def _without_space(before: str, after: str) -> bool:
+    return bool(_UNSPACED.match(before[-1]) and _UNSPACED.match(after[0]))
+
+
+def is_cjk(text: str, language: str) -> bool:
+    """Whether Chinese, Japanese or Korean limits suit the text: it need not be in the language (a translation)."""
+    wide = len(_CJK.findall(text))
+    letters = sum(map(str.isalpha, text))
+    return wide > 0 if language in _CJK_LANGUAGES else 2 * wide > letters
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+
+
+def _segment_units(segment: Segment, language: str) -> Iterator[Unit]:
+    text = segment.text
+    clock = _Clock(segment)
+    cjk = is_cjk(text, language)
+    spans = _join_marks(text, [span for token in _TOKEN.finditer(text) for span in _cut(text, token.span(), language)])
+    for span in spans:
+        yield Unit(
+            text=_SPACES.sub(_one_space, text[span.start : span.end]),
+            start=clock.at(span.start),
+            end=clock.until(span.end),
+            spaced=span.start > 0 and text[span.start - 1].isspace(),
+            source=segment,
+            words=clock.words(span),
+            cjk=cjk,
+        )
+
+
+def _one_space(found: re.Match[str]) -> str:
+    """French puts spaces that do not break before its marks: they stay."""
+    return found[0] if found[0] in ("\u00a0", "\u202f") else " "
+
+
+def _join_marks(text: str, spans: Sequence[_Span]) -> list[_Span]:
+    """Marks that stand alone go with the word they belong to."""
+    joined: list[_Span] = []
+    held: int | None = None
+    for span in spans:
+        piece = text[span.start : span.end]
+        start = span.start if held is None else held
+        held = None
+        if any(map(str.isalnum, piece)):
+            joined.append(_Span(start, span.end))
+        elif joined and start == span.start and not set(piece) <= _OPENING:
+            joined[-1] = _Span(joined[-1].start, span.end)
+        else:
+            held = start
+    if held is not None:
+        end = spans[-1].end
+        joined[-1:] = [_Span(joined[-1].start, end)] if joined else [_Span(held, end)]
+    return joined
+
+
+# --- scripts without spaces ----------------------------------------------------------------------------------------
+
+#: A phrase longer than this is cut: lines would become too uneven.
+_LONGEST_PHRASE = 8
+
+
+def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Span]:
+    """A run of characters without spaces as phrases, if its script has no spaces between words."""
+    start, end = span
+    run = text[start:end]
+    parser = _parser_for(run, language)
+    if parser is None:
+        yield _Span(start, end)
+        return
+    for phrase in parser.parse(run):
+        for piece in _pieces(phrase):
+            yield _Span(start, start + len(piece))
+            start += len(piece)
+
+
+def _parser_for(run: str, language: str) -> Parser | None:
+    if re.search(f"[{_KANA}]", run) or (language == "ja" and _UNSPACED.search(run)):
+        return _parser("japanese")
+    if re.search(f"[{_HAN}]", run):
+        return _parser("traditional_chinese" if language == "yue" else "simplified_chinese")
+    return _parser("thai") if _OTHER_UNSPACED.search(run) else None
+
+
+@cache
+def _parser(name: str) -> Parser:
+    import budoux  # only for the scripts that need it
+
+    load = getattr(budoux, f"load_default_{name}_parser")
+    parser: Parser = load()
+    return parser
+
+
+def _pieces(phrase: str) -> Iterator[str]:
+    """The phrase, or if it is too long pieces of it, none of which begins or ends with the wrong mark."""
+    while len(phrase) > _LONGEST_PHRASE:
+        half = -(-len(phrase) // -(-len(phrase) // _LONGEST_PHRASE))
+        places = sorted(range(1, len(phrase)), key=lambda place: abs(place - half))
+        cut = next((place for place in places if _may_part(phrase[place - 1], phrase[place])), None)
+        if cut is None:
+            break
+        yield phrase[:cut]
+        phrase = phrase[cut:]
+    yield phrase
+
+
+def _may_part(before: str, after: str) -> bool:
+    if before in _OPENING or after in _CLOSING:
+        return False
+    return bool(_UNSPACED.match(before) and _UNSPACED.match(after))
+
+
+# --- times ---------------------------------------------------------------------------------------------------------
+
+
+class _Clock:
+    """When each character of a segment is spoken: from its words, else evenly over the segment."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._text = segment.text
+        self._words = _located(segment)
+        self._timed = bool(self._words)
+        if not self._words:
+            bare = segment.text.strip()
+            first = segment.text.find(bare)
+            whole = Word(word=bare, start=segment.start, end=segment.end, probability=0.0)
+            self._words = [(_Span(first, first + len(bare)), whole)]
+        self._starts = [span.start for span, _ in self._words]
+
+    def at(self, place: int) -> int:
+        """Milliseconds at the start of the character at `place`."""
+        index = max(bisect_right(self._starts, place) - 1, 0)
+        return self._inside(index, place)
+
+    def until(self, place: int) -> int:
+        """Milliseconds at the end of the character before `place`."""
+        index = max(bisect_right(self._starts, place - 1) - 1, 0)
+        return self._inside(index, place)
+
+    def _inside(self, index: int, place: int) -> int:
+        span, word = self._words[index]
+        part = min(max((place - span.start) / (span.end - span.start), 0.0), 1.0) if span.end > span.start else 0.0
+        return round((word.start + part * (word.end - word.start)) * 1000)
+
+    def words(self, span: _Span) -> tuple[Word, ...] | None:
+        """The words of a stretch of the text, joined that text; one that reaches over its edge is cut there."""
+        if not self._timed:
+            return None
+        found = []
+        begin = span.start
+        for index in range(max(bisect_right(self._starts, span.start) - 1, 0), len(self._words)):
+            own, word = self._words[index]
+            if own.start >= span.end:
+                break
+            start, end = max(own.start, span.start), min(own.end, span.end)
+            if start < end:
+                whole = (start, end) == own
+                found.append(
+                    Word(
+                        word=_SPACES.sub(_one_space, self._text[begin:end]),
+                        start=word.start if whole else self._inside(index, start) / 1000,
+                        end=word.end if whole else self._inside(index, end) / 1000,
+                        probability=word.probability,
+                    )
+                )
+                begin = end
+        return tuple(found)
+
+
+def _located(segment: Segment) -> list[tuple[_Span, Word]]:
+    """The words and where in the text they stand, without the space around them; none if they are not its words."""
+    located, place = [], 0
+    for word in segment.words or ():
+        bare = word.word.strip()
+        found = segment.text.find(bare, place)
+        if not bare:
+            continue
+        if found < 0 or segment.text[place:found].strip():
+            return []
+        place = found + len(bare)
+        located.append((_Span(found, place), word))
+    return [] if segment.text[place:].strip() else located

@@ -1,0 +1,37 @@
+"""What the shells ask when somebody presses Tab, answered as a process would."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from mtasr.cli import program
+
+
+def ask(instruction: str, words: str = "", position: int = 0) -> str:
+    environment = {"_MTASR_COMPLETE": instruction, "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    # The program's name decides the variable's.
+    result = CliRunner().invoke(program, [], prog_name="mtasr", env=environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_as_the_readme_loads_them(shell: str) -> None:
+    assert f"_MTASR_COMPLETE={shell}_complete" in ask(f"{shell}_source")
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "expected"),
+    [
+        ("mtasr tr", 1, ["plain,transcribe", "plain,translate"]),
+        ("mtasr transcribe --subtitle-", 2, ["plain,--subtitle-style"]),
+        ("mtasr transcribe --subtitle-style b", 3, ["plain,broadcast"]),
+        ("mtasr transcribe -f t", 3, ["plain,txt", "plain,ttml", "plain,tsv"]),
+        ("mtasr transcribe --model large-v3-", 3, ["plain,large-v3-turbo"]),
+        ("mtasr transcribe --model ./", 3, ["dir,./"]),
+        ("mtasr transcribe inter", 2, ["file,inter"]),
+    ],
+)
+def test_answers(words: str, position: int, expected: list[str]) -> None:
+    assert ask("bash_complete", words, position).split() == expected

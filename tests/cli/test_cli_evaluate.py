@@ -1,0 +1,95 @@
+"""`mtasr evaluate` with a fake model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_model import FakeModel, Run
+
+from mtasr.errors import AudioDecodeError
+
+MANIFEST = [
+    {"audio": "a.wav", "text": "Hello there, how are you?", "language": "fr"},
+    {"audio": "b.mp3", "text": "hello where are you", "language": "de", "translation": "Hello there. How are you?"},
+]
+
+
+@pytest.fixture
+def manifest(folder: Path) -> Path:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(MANIFEST))
+    return path
+
+
+def test_table_alignments_and_files(run: Run, manifest: Path) -> None:
+    result = run("evaluate", "manifest.json", "--json", "out.json", "--html", "out.html")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["clips", "min", "WER", "CER", "BLEU", "chrF", "LID", "RTF"]
+    assert [line[0] for line in lines[1:4]] == ["de", "fr", "all"]
+    # One of nine words is wrong, and one is put in.
+    assert lines[3][3].startswith("22.2±")
+    assert lines[3][7].startswith("50.0±")
+    assert "[-where-]" in result.stdout
+    assert "{+" in result.stdout
+    figures = json.loads((manifest.parent / "out.json").read_text("utf-8"))
+    assert figures["total"]["wer"] == pytest.approx(2 / 9)
+    assert figures["languages"]["fr"]["wer"] == 0
+    assert (manifest.parent / "out.html").read_text("utf-8").startswith("<!doctype html>")
+    assert sorted(path.suffix for path in manifest.parent.iterdir()) == [
+        ".html",
+        ".json",
+        ".json",
+        ".mp3",
+        ".wav",
+        ".wav",
+    ]
+
+
+def test_decoding_options_reach_the_model(run: Run, model: FakeModel, manifest: Path) -> None:
+    run("evaluate", "manifest.json", "--measure", "transcription", "--beam-size", "1", "--limit", "1")
+    assert [(source, options.language, options.beam_size) for source, options in model.calls] == [
+        (manifest.parent.name and Path("a.wav"), "fr", 1),
+        (Path("b.mp3"), "de", 1),
+    ]
+
+
+@pytest.mark.parametrize("option", ["--channels=split", "--speakers=A,B", "--audio-stream=1", "--highlight-words"])
+def test_options_that_nothing_would_come_of_are_refused(
+    run: Run, model: FakeModel, manifest: Path, option: str
+) -> None:
+    result = run("evaluate", "manifest.json", option)
+    assert (result.exit_code, model.loads) == (2, [])
+    assert option.partition("=")[0] in result.stderr
+
+
+def test_a_clip_that_fails_is_told_and_the_rest_counts(run: Run, model: FakeModel, manifest: Path) -> None:
+    model.errors[Path("b.mp3")] = AudioDecodeError("b.mp3: noise")  # type: ignore[index]
+    result = run("evaluate", "manifest.json", "--measure", "transcription")
+    assert (result.exit_code, result.stderr) == (6, "mtasr: error: b.mp3: noise\n")
+    assert result.stdout.splitlines()[-1].split()[3].startswith("0.0")
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "code", "message"),
+    [
+        ("[]", (), 3, "manifest.json: has no recordings"),
+        ('[{"audio": "no.wav", "text": "a"}]', (), 3, "no.wav: no such file"),
+        ('[{"audio": "a.wav", "text": "a"}]', ("--measure", "language"), 2, "the manifest has nothing to measure"),
+        ('[{"audio": "a.wav", "text": "a"}]', ("--json", "none/a.json"), 4, "none/a.json: No such file"),
+    ],
+)
+def test_errors(run: Run, folder: Path, content: str, args: tuple[str, ...], code: int, message: str) -> None:
+    (folder / "manifest.json").write_text(content)
+    result = run("evaluate", "manifest.json", *args)
+    assert result.exit_code == code
+    assert result.stderr.startswith(f"mtasr: error: {message}")
+
+
+def test_without_the_extra(run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jiwer", None)
+    result = run("evaluate", "manifest.json")
+    assert result.exit_code == 2
+    assert "pip install 'mtasr[evaluate]'" in result.stderr

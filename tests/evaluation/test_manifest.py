@@ -1,0 +1,98 @@
+"""Manifests in each format, and what is wrong with bad ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtasr.errors import ManifestError
+from mtasr.evaluation import Clip, read_manifest
+
+CLIPS = [
+    {"audio": "a.wav", "text": "Guten Tag, sagte sie.", "language": "de", "translation": "Good day, she said."},
+    {"audio": "b/c.flac", "text": 'he said "no"', "language": "English"},
+]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "manifest"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def as_csv(rows: list[dict[str, str]]) -> str:
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, ["language", "audio", "text", "translation"])
+    table.writeheader()
+    table.writerows(rows)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [json.dumps(CLIPS), "\n".join(map(json.dumps, CLIPS)) + "\n\n", as_csv(CLIPS), "\ufeff" + as_csv(CLIPS)],
+    ids=["list", "lines", "csv", "csv with a mark"],
+)
+def test_formats(tmp_path: Path, text: str) -> None:
+    first, second = read_manifest(written(tmp_path, text))
+    assert first == Clip(
+        audio=tmp_path / "a.wav", text="Guten Tag, sagte sie.", translation="Good day, she said.", language="de"
+    )
+    assert second == Clip(audio=tmp_path / "b" / "c.flac", text='he said "no"', language="en")
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1))
+def test_all_formats_tell_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("manifest")
+    clips = [{"audio": audio, "text": text} for audio, text in rows]
+    found = [
+        read_manifest(written(folder, text))
+        for text in (json.dumps(clips), "\n".join(map(json.dumps, clips)), as_csv(clips))
+    ]
+    assert found[0] == found[1] == found[2] == [Clip(audio=folder / audio, text=text) for audio, text in rows]
+
+
+def test_segments_stand_for_a_text(tmp_path: Path) -> None:
+    rows = [{"audio": "a", "text": None, "segments": [{"text": "one", "start": 0}, {"text": "two"}]}]
+    assert read_manifest(written(tmp_path, json.dumps(rows)))[0].text == "one two"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is neither JSON nor CSV with a column 'audio'"),
+        ("name,text\na,b\n", "is neither JSON nor CSV with a column 'audio'"),
+        ("audio,text\n", "has no recordings"),
+        ("[]", "has no recordings"),
+        ('[{"audio": "a", "text": "b"}', "it is not JSON: "),
+        ('{"audio": "a", "text": "b"}\n{"audio"', "line 2 is not JSON: "),
+        ("[1]", "item 1 is not an object with the field 'audio'"),
+        ('{"text": "b"}', "line 1 has no 'audio'"),
+        ("audio,text\na,b\n,c\n", "line 3 has no 'audio'"),
+        ('{"audio": "a"}', "line 1 has neither 'text' nor 'translation'"),
+        ('{"audio": "a", "text": 5}', "line 1: 'text' is not a text"),
+        ('{"audio": "a", "text": "b", "language": "klingonese"}', "line 1: unknown language 'klingonese'"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="No such file"):
+        read_manifest(tmp_path / "no.json")
+    (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="UTF-8"):
+        read_manifest(tmp_path / "b")
