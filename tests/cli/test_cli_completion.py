@@ -24,7 +24,7 @@ def test_scripts_as_the_readme_loads_them(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "position", "expected"),
     [
-        ("mtasr tr", 1, ["plain,transcribe", "plain,translate"]),
+        ("mtasr tran", 1, ["plain,transcribe", "plain,translate"]),
         ("mtasr transcribe --subtitle-", 2, ["plain,--subtitle-style"]),
         ("mtasr transcribe --subtitle-style b", 3, ["plain,broadcast"]),
         ("mtasr transcribe -f t", 3, ["plain,txt", "plain,ttml", "plain,tsv"]),
