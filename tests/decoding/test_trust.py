@@ -18,7 +18,7 @@ from mtasr.transcribe import Model
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 #: The prompt's tokens are counted; of its room (223) some are less, as many, more, and far more.
-PROMPT_TOKENS = [0, 1, 30, 222, 223, 224, 448, 1000]
+PROMPT_TOKENS = [0, 30, 223, 1000]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ SENTENCES = ["Please bring the blue chairs into the office.", "The library opens
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-@pytest.mark.parametrize("pause", [0.2, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("pause", [0.2, 0.5, 1.0])
 def test_a_sentence_said_ten_times_is_written_ten_times(model: Model, sentence: str, pause: float) -> None:
     said = speak(sentence)
     transcript = model.transcribe(np.concatenate([said, silence(pause)] * 10), language="en")
@@ -76,7 +76,7 @@ def test_a_sentence_said_ten_times_is_written_ten_times(model: Model, sentence: 
     assert words(transcript.text).count(last) == 10, transcript.text
 
 
-@pytest.mark.parametrize("kind", ["white", "pink", "brown", "hum"])
+@pytest.mark.parametrize("kind", ["white", "brown", "hum"])
 @pytest.mark.parametrize("level", [0.003, 0.03])
 def test_noise_and_speech_in_turns_give_no_loop(model: Model, kind: str, level: float) -> None:
     spoken = [
@@ -106,6 +106,6 @@ def test_a_prompt_is_never_written_where_nobody_speaks(
     model: Model, tokens: int, option: str, way: dict[str, bool]
 ) -> None:
     prompt, invented = unusual(model, tokens)
-    for kind, level in (("white", 0.05), ("pink", 0.002), ("hum", 0.1)):
+    for kind, level in (("white", 0.05), ("hum", 0.1)):
         text = model.transcribe(noise(kind, 6.0, level), language="en", **{option: prompt}, **way).text
         assert not invented & set(words(text)), (kind, text)
