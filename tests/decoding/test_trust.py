@@ -17,7 +17,7 @@ from mtasr.transcribe import Model
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
-#: The prompt's tokens are counted; of its room (223) some are less, as many, more, and far more.
+#: The prompt's tokens are counted; of its room (223) some are none, less, as many, and far more.
 PROMPT_TOKENS = [0, 30, 223, 1000]
 
 
