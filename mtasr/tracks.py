@@ -11,6 +11,8 @@ ChannelUse = Literal["mix", "split"]
 
 #: ffmpeg takes greater numbers for others; a transport stream, which can hold the most, has some 8,000 tracks.
 _MOST_TRACKS = 10_000
+#: Channels beyond those that are named, for which names are compared.
+_MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,10 @@ class Tracks:
         object.__setattr__(self, "speakers", tuple(name.strip() for name in self.speakers))
         if self.speakers and self.channels != "split":
             raise UsageError("speakers name the channels: they need channels split")
-        names = [self.speaker(channel) for channel in range(len(self.speakers))]
+        # Of more channels than are named: a name may be what another channel is called without one.
+        names = (
+            [self.speaker(channel) for channel in range(len(self.speakers) + _MOST_CHANNELS)] if self.speakers else []
+        )
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"two speakers are called {name!r}")

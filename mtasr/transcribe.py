@@ -179,6 +179,8 @@ class Model:
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
+        if merged.prefix and tracks.channels == "split":
+            raise UsageError("a prefix is what one speaker begins with: it does not go with channels split")
         language = _language(self.engine.tokenizer, merged)
         openers = [_openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:

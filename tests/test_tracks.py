@@ -20,6 +20,7 @@ def test_speakers_are_numbered_where_they_have_no_name() -> None:
         ({"audio_stream": 2**32}, "audio_stream is a whole number from 0"),
         ({"channels": "left"}, "channels is mix or split, not 'left'"),
         ({"speakers": ("Anna",)}, "they need channels split"),
+        ({"speakers": ("Speaker 2",), "channels": "split"}, "two speakers are called 'Speaker 2'"),
         ({"speakers": "Anna", "channels": "split"}, "speakers is a list of names, not 'Anna'"),
         ({"speakers": (1,), "channels": "split"}, "speakers is a list of names"),
         ({"speakers": ("Anna", "Anna "), "channels": "split"}, "two speakers are called 'Anna'"),

@@ -595,11 +595,10 @@ def to_layout(params: Mapping[str, Any]) -> Layout | None:
 def needs_word_times(params: Mapping[str, Any], options: DecodingOptions, layout: Layout | None) -> bool:
     """Whether subtitles are laid out that want word times which nobody has decided about.
 
-    Those of a translation are vague: the model translates sentences, not words. A transcript beside its translation has
-    the same times.
+    Those of a translation are vague: the model translates sentences, not words.
     """
     subtitled = SUBTITLE_FORMATS & set(params["formats"]) or "all" in params["formats"]
-    return layout is not None and bool(subtitled) and options.task == "transcribe" and not options.also_translate
+    return layout is not None and bool(subtitled) and options.task == "transcribe"
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

@@ -246,6 +246,8 @@ class CTranslate2Engine:
             else:
                 sampler = self._sampler = self._sampler or self._with_one_worker()
             if sampler._has_drawn and self.device == "cpu":
+                if sampler is not self:
+                    del sampler._model  # nobody else uses it: not both at a time
                 sampler._read(self.folder, self._device_index)
             sampler._seed = seed
             return sampler

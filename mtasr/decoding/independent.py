@@ -165,9 +165,10 @@ class WindowDecoder:
             return
         for outcome, hypothesis in zip(outcomes, self._search([each.task for each in outcomes]), strict=True):
             taken = self._accept(outcome, hypothesis)
-            if self._repeats(outcome) and self._in_halves(outcome):
+            repeats = self._repeats(outcome)
+            if repeats and self._in_halves(outcome):
                 continue
-            if not taken and self._again_at_full_length(outcome) and self._repeats(outcome):
+            if not taken and self._again_at_full_length(outcome) and not repeats and self._repeats(outcome):
                 self._in_halves(outcome)
 
     def _repeats(self, outcome: Outcome) -> bool:
@@ -266,15 +267,16 @@ class WindowDecoder:
 
     def _draw(self, outcome: Outcome, sampler: Callable[[], Engine]) -> None:
         if outcome.is_open:
-            task, prompt, drawer = outcome.task, self._prompt(outcome.task), sampler()
-            outcome.decoded = decode_with_fallback(
-                lambda temperature: drawer.generate(task.encoded, prompt, self._options, temperature),
+            task, prompt = outcome.task, self._prompt(outcome.task)
+            decoded = decode_with_fallback(
+                lambda temperature: sampler().generate(task.encoded, prompt, self._options, temperature),
                 self._engine.tokenizer,
                 self._options,
                 seconds=task.window.seconds,
                 improbable=task.improbable,
                 tried=outcome.failed,
             )
+            outcome.decoded = self._without_echo(decoded, task)
             self._write(outcome)
 
     def _finish_early_ended(self, outcome: Outcome) -> None:
@@ -284,14 +286,16 @@ class WindowDecoder:
         """
         for part in outcome.parts:
             self._finish_early_ended(part)
-        rest = self._rest(outcome)
-        if rest is None:
+        rest, decoded = self._rest(outcome), outcome.decoded
+        if rest is None or decoded is None:
             return
         before, after = rest
         found = Outcome(self.task(after, outcome.task.language))
         self.encode([found.task])
         if self._accept(found, self._search([found.task])[0]):
-            outcome.parts = [Outcome(replace(outcome.task, window=before), outcome.decoded), found]
+            # Other readings are of the whole window.
+            decoded = replace(decoded, hypothesis=replace(decoded.hypothesis, others=()))
+            outcome.parts = [Outcome(replace(outcome.task, window=before), decoded), found]
 
     def _rest(self, outcome: Outcome) -> tuple[Window, Window] | None:
         """The window cut where its text ends, if a good deal of speech follows.
@@ -354,16 +358,21 @@ class WindowDecoder:
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
         if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
             return False
-        if self._prompts.given and self._echoes(hypothesis) and (not task.window.speech or self._is_silent(task)):
-            decoded = replace(decoded, hypothesis=replace(hypothesis, tokens=(), others=()))
+        decoded = self._without_echo(decoded, task)
         if passes(decoded, self._options, task.window.seconds, improbable=task.improbable):
             outcome.decoded = decoded
             return True
         outcome.failed.append(decoded)
         return False
 
-    def _echoes(self, hypothesis: Hypothesis) -> bool:
-        return self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens))
+    def _without_echo(self, decoded: Decoded, task: Task) -> Decoded:
+        """No text, if it is what was given before the window and nobody speaks in it."""
+        hypothesis = decoded.hypothesis
+        if not self._prompts.given or not self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens)):
+            return decoded
+        if task.window.speech and not self._is_silent(task):
+            return decoded
+        return replace(decoded, hypothesis=replace(hypothesis, tokens=(), others=()))
 
     def _is_silent(self, task: Task) -> bool:
         """Whether the window is silent to a model that is told nothing."""
@@ -389,7 +398,9 @@ class WindowDecoder:
             pieces = [_beside_speech(piece, window) for piece in pieces]
             language, options = task.language(), replace(self._options, task=task.task, also_translate=False)
             segments = timed_segments(pieces, decoded, tokenizer, window.offset, window.seconds, language)
-            if self._options.word_timestamps and segments:
+            # Those of a translation beside a transcript are vague, and it has the transcript's times.
+            beside = self._options.also_translate and task.task == "translate"
+            if self._options.word_timestamps and segments and not beside:
                 with self._stopwatch.measure("align"):
                     segments = with_words(
                         segments,

@@ -43,11 +43,13 @@ def weighed_by_text(guesses: Sequence[LanguageGuess], texts: Sequence[Sequence[H
     """What the first of the guesses are worth once the speech was written down in them, the most probable first.
 
     `texts` holds the hypotheses of each, one for each window. The probability of a language is then that of language
-    and text together; those that were not tried keep theirs, and all add up to what they did before.
+    and text together, each text taken to be as long as that of the first: else short ones, which lack something, would
+    win. Those that were not tried keep theirs, and all add up to what they did before.
     """
     tried = guesses[: len(texts)]
+    length = sum(len(each.tokens) + 1 for each in texts[0]) if texts else 0
     scores = [
-        math.log(max(guess.probability, 1e-9)) + sum(map(_log_probability, those))
+        math.log(max(guess.probability, 1e-9)) + length * _mean(those)
         for guess, those in zip(tried, texts, strict=True)
     ]
     best = max(scores, default=-math.inf)
@@ -59,6 +61,7 @@ def weighed_by_text(guesses: Sequence[LanguageGuess], texts: Sequence[Sequence[H
     return sorted([*found, *guesses[len(texts) :]], key=lambda guess: -guess.probability)
 
 
-def _log_probability(hypothesis: Hypothesis) -> float:
-    """Of all of its tokens, the end of text included."""
-    return hypothesis.avg_logprob * (len(hypothesis.tokens) + 1)
+def _mean(hypotheses: Sequence[Hypothesis]) -> float:
+    """The mean log-probability of all tokens, the ends of text included."""
+    counts = [len(each.tokens) + 1 for each in hypotheses]
+    return sum(each.avg_logprob * count for each, count in zip(hypotheses, counts, strict=True)) / max(1, sum(counts))

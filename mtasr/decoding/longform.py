@@ -72,6 +72,7 @@ class LongForm:
         self._most_previous = engine.max_length // 2 - 1
         self._prompts = Prompt(self.tokenizer, options, engine.max_length)
         self._previous = self._prompts.initial
+        self._has_spoken = False
 
     def windows(self) -> Iterator[WindowResult]:
         """The results of all windows, in file order, each as soon as it is known."""
@@ -87,7 +88,7 @@ class LongForm:
         self._first = None
         language = self._language_of(encoded)
         start = self.tokenizer.sot_sequence(language, self.options.task, timestamps=not self.options.without_timestamps)
-        if seek == 0 and self._prompts.prefix:
+        if not self._has_spoken and self._prompts.prefix:
             begin = () if self.options.without_timestamps else (self.tokenizer.timestamp_begin,)
             start = (*start, *begin, *self._prompts.prefix)
         prompt = (*self._prompts.before(self._previous), *start)
@@ -112,6 +113,7 @@ class LongForm:
                 reach=advance,
                 speech=self._track.stretches(offset, offset + advance) if self._track else (),
             )
+        self._has_spoken = self._has_spoken or bool(segments)
         self._remember(segments, decoded)
         alternatives = self._alternatives(decoded.hypothesis, offset, seconds, advance) if segments else ()
         return segments, min(round(advance * SAMPLE_RATE), len(samples)), alternatives

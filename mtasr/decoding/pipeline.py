@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from mtasr.audio import SAMPLE_RATE
@@ -322,7 +322,9 @@ class Pipeline:
         guesses = entry.recording.guesses
         if entry.detects and not guesses.done():
             try:
-                guesses.set_result(self._decoder.judge_language(entry.detects))
+                # Another worker may be at work on the later windows: copies of them are judged.
+                mine, *others = entry.detects
+                guesses.set_result(self._decoder.judge_language([mine, *map(replace, others)]))
             except Exception as exc:
                 guesses.set_exception(exc)
                 raise

@@ -60,10 +60,13 @@ def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield f"line {number}", _parsed(line, path, f"line {number}")
     else:
         table = csv.DictReader(io.StringIO(content, newline=""))
-        if "audio" not in (table.fieldnames or ()):
-            raise ManifestError(f"{path}: is neither JSON nor CSV with a column 'audio'")
-        for fields in table:
-            yield f"line {table.line_num}", {name: value for name, value in fields.items() if name and value}
+        try:
+            if "audio" not in (table.fieldnames or ()):
+                raise ManifestError(f"{path}: is neither JSON nor CSV with a column 'audio'")
+            for fields in table:
+                yield f"line {table.line_num}", {name: value for name, value in fields.items() if name and value}
+        except csv.Error as error:
+            raise ManifestError(f"{path}: line {table.line_num}: {error}") from error
 
 
 def _parsed(text: str, path: Path, what: str) -> Any:

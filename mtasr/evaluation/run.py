@@ -100,6 +100,10 @@ def evaluate(
     )
 
 
+def _in(options: DecodingOptions, code: str | None) -> DecodingOptions:
+    return replace(options, language=code, multilingual=options.multilingual and code is None)
+
+
 def _recognised(
     model: Model,
     results: Sequence[Result],
@@ -111,7 +115,7 @@ def _recognised(
     for code in dict.fromkeys(result.clip.language for result in results):
         own = [result for result in results if result.clip.language == code]
         began = time.perf_counter()
-        with model.stream_all([result.clip.audio for result in own], replace(options, language=code)) as streams:
+        with model.stream_all([result.clip.audio for result in own], _in(options, code)) as streams:
             for result, stream in zip(own, streams, strict=True):
                 try:
                     with stream:

@@ -43,7 +43,7 @@ def test_raw_subtitles_are_the_segments(run: Run, folder: Path) -> None:
         (("--no-word-timestamps",), False),
         (("--word_timestamps", "False"), False),
         (("--task", "translate"), False),
-        (("--also-translate",), False),
+        (("--also-translate",), True),
         (("--task", "translate", "--word-timestamps"), True),
         (("--subtitle-style", "raw", "--word-timestamps"), True),
     ],

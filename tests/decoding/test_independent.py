@@ -428,3 +428,25 @@ def test_without_a_pause_halves_meet_where_it_is_most_quiet() -> None:
     assert 5.0 <= halves[1].offset <= 5.15
     assert Window(0, samples[: SAMPLE_RATE // 2], (Span(0, SAMPLE_RATE // 2),)).halves() is None
     assert Window(0, samples[:100], ()).halves() is None
+
+
+def test_a_window_that_never_stops_looping_is_halved_once() -> None:
+    engine = HearingEngine(
+        judge=lambda heard, temperature, found: replace(found, tokens=tuple(engine.tokenizer.encode(" the day" * 60)))
+    )
+    work = decoder(engine, temperature=(0.0,))
+    work.run([work.task(loud(14.0, (6.9, 7.1)), lambda: "en")])
+    assert len(engine.encoded) <= 12, "of each part its own length and the full one, and no part twice"
+
+
+@pytest.mark.parametrize("first", [0.0, 0.4])
+def test_a_sample_that_echoes_the_prompt_is_not_written_either(first: float) -> None:
+    engine = FakeEngine()
+
+    def says(temperature: float) -> Hypothesis:
+        return engine.hypothesis("<|0.00|> water<|2.00|>", avg_logprob=-0.3 if temperature else -3.0)
+
+    engine.script = [says] * 2
+    work = decoder(engine, hotwords="water", temperature=(first, 0.6))
+    (outcome,) = work.run([work.task(window(3), lambda: "en")])
+    assert finish(work, outcome) == []

@@ -340,3 +340,12 @@ def test_a_recording_is_opened_once_however_many_want_it() -> None:
     assert segments(work, one)
     assert segments(work, two)
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_windows_are_decoded_by_others_while_their_language_is_judged(attempt: int) -> None:
+    """Where the language is not clear in the first window, the windows after it are judged, too."""
+    engine = HearingEngine(workers=4, batch_size=4)
+    engine.detect_language = lambda heard: [LanguageGuess("en", 0.6), LanguageGuess("fr", 0.4)]  # type: ignore[method-assign]
+    transcript = Model(engine).transcribe(said(4, 4, 4, seed=attempt), multilingual=True)
+    assert len(transcript.segments) == 3
