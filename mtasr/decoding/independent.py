@@ -236,7 +236,10 @@ class WindowDecoder:
                     some = sequences[begin : begin + self._engine.batch_size]
                     found = self._engine.generate_batch([task.encoded] * len(some), some, self._options, 0.0)
                     for text, hypothesis in zip(texts[begin:], found, strict=False):
-                        text.append(hypothesis)
+                        decoded = check(hypothesis, 0.0, self._engine.tokenizer)
+                        # A model is sure of its loops.
+                        looped = loops(decoded, self._options, task.window.seconds)
+                        text.append(replace(hypothesis, avg_logprob=-math.inf) if looped else hypothesis)
         return weighed_by_text(guesses, texts)
 
     def _guesses(self, task: Task) -> list[LanguageGuess]:
