@@ -48,7 +48,8 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     #: Tried in turn until a window passes its checks; a single number is taken as a tuple of one.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
-    #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text.
+    #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text. On CUDA
+    #: they begin once for all recordings.
     seed: int = 0
     #: So many of the most probable readings of each window are told (`Transcript.alternatives`); 1: the text alone.
     n_best: int = 1
