@@ -101,7 +101,7 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
         return batch.code
     outputs.prepare(directory)
     display = Display(quiet=params["quiet"], text=params["verbose"])
-    task = "translate" if options.also_translate else options.task
+    task = "translate" if options.translates else "transcribe"
     if params["model"] is None:
         note_default_model(display, task)
     else:

@@ -101,8 +101,8 @@ class Outcome:
 def context_for(seconds: float, task: TaskName = "transcribe") -> float:
     """How many seconds the encoder is shown for a window of so many.
 
-    Translation, which the models do less surely, is shown what they were trained on. What that gains is not settled:
-    single runs differ by as much (benchmarks/README.md).
+    Translation, which the models do less surely, is shown what they were trained on: without, it is worse in most
+    languages (benchmarks/README.md).
     """
     if task == "translate":
         return float(CHUNK_SECONDS)
@@ -121,7 +121,7 @@ class WindowDecoder:
     def task(self, window: Window, language: Callable[[], str], *, first: bool = False) -> Task:
         """A window as a task, with the length that is right for these options; `first` in its recording."""
         options = self._options
-        context = context_for(window.seconds, "translate" if options.also_translate else options.task)
+        context = context_for(window.seconds, "translate" if options.translates else "transcribe")
         return Task(window, language, options.task, first, context)
 
     def encode(self, tasks: Sequence[Task]) -> None:
@@ -180,7 +180,7 @@ class WindowDecoder:
             return True
         if task.task == "translate" or is_silence(decoded, self._options):
             return False
-        speech = sum(end - start for start, end in _stretches(task.window))
+        speech = task.window.speech_seconds
         return speech >= _THIN_FROM and self._count(decoded.hypothesis.tokens) < _THIN * speech
 
     def _count(self, tokens: Iterable[int]) -> int:
@@ -218,7 +218,7 @@ class WindowDecoder:
             guesses = self._guesses(task)
             if not judgements and guesses[0].probability >= CLEAR:
                 return guesses
-            judgements.append((sum(end - start for start, end in _stretches(task.window)) or SHORTEST, guesses))
+            judgements.append((task.window.speech_seconds or SHORTEST, guesses))
         together = combined(judgements)
         return together if together[0].probability >= CLEAR else self._by_text(tasks, together)
 
@@ -322,11 +322,7 @@ class WindowDecoder:
         return window.split(window.start + round(end * SAMPLE_RATE))
 
     def _prompt(self, task: Task) -> tuple[int, ...]:
-        start = self._start(task)
-        if task.first and self._prompts.prefix:
-            begin = () if self._options.without_timestamps else (self._engine.tokenizer.timestamp_begin,)
-            start = (*start, *begin, *self._prompts.prefix)
-        return (*self._before, *start)
+        return (*self._before, *self._start(task), *(self._prompts.beginning if task.first else ()))
 
     def _start(self, task: Task) -> tuple[int, ...]:
         return self._engine.tokenizer.sot_sequence(
@@ -399,11 +395,10 @@ class WindowDecoder:
             window, tokenizer = task.window, self._engine.tokenizer
             pieces = all_pieces(decoded.hypothesis.tokens, tokenizer, window.seconds)
             pieces = [_beside_speech(piece, window) for piece in pieces]
-            language, options = task.language(), replace(self._options, task=task.task, also_translate=False)
+            language, options = task.language(), self._options
             segments = timed_segments(pieces, decoded, tokenizer, window.offset, window.seconds, language)
             # Those of a translation beside a transcript are vague, and it has the transcript's times.
-            beside = self._options.also_translate and task.task == "translate"
-            if self._options.word_timestamps and segments and not beside:
+            if options.word_timestamps and segments and task.task == options.task:
                 with self._stopwatch.measure("align"):
                     segments = with_words(
                         segments,

@@ -88,10 +88,8 @@ class LongForm:
         self._first = None
         language = self._language_of(encoded)
         start = self.tokenizer.sot_sequence(language, self.options.task, timestamps=not self.options.without_timestamps)
-        if not self._has_spoken and self._prompts.prefix:
-            begin = () if self.options.without_timestamps else (self.tokenizer.timestamp_begin,)
-            start = (*start, *begin, *self._prompts.prefix)
-        prompt = (*self._prompts.before(self._previous), *start)
+        beginning = () if self._has_spoken else self._prompts.beginning
+        prompt = (*self._prompts.before(self._previous), *start, *beginning)
         decoded = decode_with_fallback(
             lambda temperature: self.engine.generate(encoded, prompt, self.options, temperature),
             self.tokenizer,

@@ -96,6 +96,11 @@ class DecodingOptions:
     #: With word times, marks that belong to the word before them.
     append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
 
+    @property
+    def translates(self) -> bool:
+        """Whether a translation is made, alone or beside the transcript."""
+        return self.task == "translate" or self.also_translate
+
     def __post_init__(self) -> None:
         heat = self.temperature
         object.__setattr__(self, "temperature", (heat,) if isinstance(heat, int | float) else tuple(heat))

@@ -31,6 +31,9 @@ class Prompt:
         self.given = bool(self._words)
         #: What the text of the first window begins with.
         self.prefix = tuple(all_prefix[: room // 2])
+        stamp = () if options.without_timestamps else (tokenizer.timestamp_begin,)
+        #: The same as it stands after the start of transcript, at the time 0; empty without a prefix.
+        self.beginning = (*stamp, *self.prefix) if self.prefix else ()
         self._room = room - len(self.prefix)
         self._hotwords = all_hotwords[: self._room // 2 if initial else self._room]
         #: The initial prompt, as far as there is room for it.

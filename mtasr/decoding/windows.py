@@ -49,8 +49,7 @@ def longest_for(options: DecodingOptions) -> float:
     """Seconds before which a window should end."""
     if options.multilingual:
         return _LONGEST_IN_ONE_LANGUAGE
-    translates = options.also_translate or options.task == "translate"
-    return _LONGEST_TO_TRANSLATE if translates else LONGEST
+    return _LONGEST_TO_TRANSLATE if options.translates else LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,11 @@ class Window:
         """Seconds from the start of the file."""
         return self.start / SAMPLE_RATE
 
+    @property
+    def speech_seconds(self) -> float:
+        """How much speech is in it."""
+        return sum(span.end - span.start for span in self.speech) / SAMPLE_RATE
+
     def split(self, sample: int) -> tuple[Window, Window]:
         """What lies before and after a sample of the file."""
         place = sample - self.start
@@ -86,8 +90,7 @@ class Window:
         pauses = [(before.end + after.start) // 2 for before, after in itertools.pairwise(self.speech)]
         places = sorted(pauses, key=lambda place: abs(place - middle)) or [self._most_quiet()]
         parts = self.split(places[0])
-        spoken = [sum(span.end - span.start for span in part.speech) for part in parts]
-        return parts if min(spoken) >= _LEAST_SPEECH * SAMPLE_RATE else None
+        return parts if min(part.speech_seconds for part in parts) >= _LEAST_SPEECH else None
 
     def _most_quiet(self) -> int:
         """In the middle half of the window, to a frame."""
