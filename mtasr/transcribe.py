@@ -185,14 +185,14 @@ class Model:
         openers = [_openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:
             sequential = ([_Sequential(self.engine, each, language, merged) for each in group] for group in openers)
-            return Transcriptions(Transcription(_whole(works, tracks), merged) for works in sequential)
+            return Transcriptions(_transcription(works, tracks, merged) for works in sequential)
         recordings = [
             [Recording(each, quick=_opens_at_once(source), language=language) for each in channels]
             for source, channels in zip(sources, openers, strict=True)
         ]
         pipeline = Pipeline(self.engine, merged, list(itertools.chain(*recordings)), self._stopwatch)
         parallel = ([_Parallel(pipeline, each) for each in channels] for channels in recordings)
-        return Transcriptions((Transcription(_whole(works, tracks), merged) for works in parallel), pipeline.close)
+        return Transcriptions((_transcription(works, tracks, merged) for works in parallel), pipeline.close)
 
     def detect_language(
         self, source: Source, languages: Sequence[str] | None = None, *, audio_stream: int = 0
@@ -416,9 +416,13 @@ class _Channels:
             work.close()
 
 
-def _whole(works: Sequence[_Work], tracks: Tracks) -> _Work:
-    """The work on a recording, of that on its channels."""
-    return works[0] if tracks.channels == "mix" else _Channels(works, tracks)
+def _transcription(works: Sequence[_Work], tracks: Tracks, options: DecodingOptions) -> Transcription:
+    """What is made of a recording, of that on its channels."""
+    if tracks.channels == "mix":
+        return Transcription(works[0], options)
+    idle = ", ".join(map(repr, filter(None, tracks.speakers[len(works) :])))
+    notes = [f"no channel for {idle}: there are {len(works)}"] if idle else []
+    return Transcription(_Channels(works, tracks), options, notes)
 
 
 class Transcription:
@@ -427,8 +431,9 @@ class Transcription:
     `position` is how far the file is decoded, in seconds.
     """
 
-    def __init__(self, work: _Work, options: DecodingOptions) -> None:
+    def __init__(self, work: _Work, options: DecodingOptions, notes: Sequence[str] = ()) -> None:
         self.position = 0.0
+        self._notes = tuple(notes)
         self._work, self._options = work, options
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
@@ -469,8 +474,12 @@ class Transcription:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Once the end is reached: what was wrong with a recording that could be read only in part."""
-        return self._work.audio.warnings if self._work.audio is not None else ()
+        """Once the end is reached: what was wrong with a recording, or is not in it though it was asked for."""
+        of_audio = self._work.audio.warnings if self._work.audio is not None else ()
+        end = self._work.samples / SAMPLE_RATE
+        beyond = [start for start in self._options.clip_timestamps[::2] if start >= end]
+        clips = [f"clips from {beyond[0]:g} s on begin after the end at {end:.1f} s"] if beyond else []
+        return (*of_audio, *clips, *self._notes)
 
     def __iter__(self) -> Self:
         return self
