@@ -1,7 +1,7 @@
 """Any recording -> blocks of float32 mono samples at 16 kHz, decoded by an ffmpeg process that runs beside us.
 
 Hours-long recordings pass through in constant memory: ffmpeg waits on its pipe until the next block is asked for.
-This is the only file that starts a subprocess.
+Only this file and `media.py` start a subprocess.
 
 What ffmpeg may do is fenced in, since recordings come from strangers. It opens one file through one protocol, and
 only as one of the formats in `_FORMATS`: playlists, which name other files and addresses, are not among them.
@@ -187,7 +187,7 @@ def open_audio(source: Source, *, track: int = 0, channel: int | None = None) ->
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env=_environment(),
+                env=environment(),
                 # Out of the terminal's group: Ctrl-C is ours to handle, and must not look like the end of the audio.
                 process_group=0,
             )
@@ -250,8 +250,8 @@ def _command(program: str, url: str, track: int, channel: int | None) -> list[st
     return command
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without what changes the form of ffmpeg's messages."""
+def environment() -> dict[str, str]:
+    """What ffmpeg gets: ours, without what changes the form of ffmpeg's messages."""
     dropped = ("FFREPORT", "AV_LOG_FORCE_COLOR")
     return {key: value for key, value in os.environ.items() if key not in dropped} | {"AV_LOG_FORCE_NOCOLOR": "1"}
 

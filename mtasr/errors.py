@@ -8,6 +8,7 @@
     │   ├── FfmpegNotFoundError     there is no ffmpeg to read it with
     │   └── ManifestError           a list of recordings is damaged or lacks something
     ├── OutputError             a result cannot be written
+    │   └── FfmpegError             ffmpeg could not write it; ffmpeg's own words inside
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cached copy, package or hub entry has it
         ├── ModelDownloadError      the hub did not deliver it whole
@@ -56,6 +57,17 @@ class ManifestError(InputError):
 
 class OutputError(MtasrError):
     """A result cannot be written."""
+
+
+class FfmpegError(OutputError):
+    """ffmpeg could not write a result.
+
+    `details` holds what ffmpeg wrote, line by line.
+    """
+
+    def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class ModelError(MtasrError):

@@ -1,0 +1,58 @@
+"""What ffmpeg writes for us: the sound of a recording, compressed; `audio.py` has what it reads."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
+
+from mtasr.audio import SAMPLE_RATE, Float32Array, environment, find_ffmpeg
+from mtasr.errors import FfmpegError, FfmpegNotFoundError
+
+#: Bits a second of compressed speech: 14 MB an hour.
+MP3_BITRATE = 32_000
+
+
+class Mp3Writer:
+    """Samples at 16 kHz, mono -> an MP3 file, which every browser plays; its times are those of the samples.
+
+    Use it as a context manager. Raises `FfmpegError` when ffmpeg cannot do it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        program = find_ffmpeg()
+        command = [program, "-hide_banner", "-nostats", "-loglevel", "error", "-y"]
+        command += ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0", "-map_metadata", "-1"]
+        # A constant rate, so that a browser finds any second without reading all before it.
+        command += ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-f", "mp3", f"file:{target.absolute()}"]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                process_group=0,
+            )
+        except OSError as exc:
+            raise FfmpegNotFoundError(f"{program}: cannot be started ({exc.strerror or exc})") from exc
+
+    def write(self, samples: Float32Array) -> None:
+        # ffmpeg has given up where the pipe is broken: what it says comes at the end.
+        with contextlib.suppress(BrokenPipeError):
+            cast(IO[bytes], self._process.stdin).write(samples.tobytes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._process.kill()
+        _, said = self._process.communicate()
+        if error is None and self._process.returncode:
+            lines = said.decode("utf-8", "replace").splitlines()
+            raise FfmpegError(f"ffmpeg cannot write MP3: {lines[0] if lines else 'it gave no reason'}", tuple(lines))
