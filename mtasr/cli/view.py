@@ -76,7 +76,10 @@ def view(**params: Any) -> None:
     source: str = params["file"]
     if source == "-":
         raise UsageError("a page needs the recording twice, so standard input will not do: give the path of a file")
-    options, tracks = replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True), to_tracks(params)
+    options, tracks = (
+        replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True),
+        to_tracks(params),
+    )
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
     beside = page.with_suffix(".mp3")
@@ -108,7 +111,7 @@ def _transcribe(source: str, params: dict[str, Any], options: DecodingOptions, d
         streams[0] as stream,
         display.working(source, lambda: stream.position, lambda: stream.total),
     ):
-        transcript = stream.transcript()
+        transcript: Transcript = stream.transcript()
     for warning in stream.warnings:
         display.note(f"warning: {warning}")
     return transcript

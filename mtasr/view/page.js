@@ -24,7 +24,7 @@
 
   // --- time ---------------------------------------------------------------------------------------------------------
 
-  let now = 0, current = -1, view = { start: 0, length: Math.min(duration, 15) };
+  let now = 0, current = -1, view = { start: 0, length: Math.min(duration, 10) };
 
   function clock(seconds) {
     const whole = Math.floor(seconds), two = (number) => String(number).padStart(2, "0");
@@ -172,7 +172,7 @@
     const { start, length } = view, x = (time) => ((time - start) / length) * width;
     const lane = 24, axis = 16, tall = height - lane - axis;
     drawWave(paint, width, tall, start, length);
-    paint.font = "12px system-ui, sans-serif";
+    paint.font = "11px system-ui, sans-serif";
     paint.textBaseline = "middle";
     for (let place = Math.max(placeAt(start - 30), 0); place < inTime.length; place++) {
       const word = words[inTime[place]];

@@ -48,7 +48,7 @@ def write_page(transcript: Transcript, recording: Recording, sound: Sound, title
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{name}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<header>\n<div class=\"bar\"><h1>{name}</h1><p>{' · '.join(_facts(transcript, recording))}</p></div>\n"
+        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, recording))}</p></div>\n'
     )
     source = "" if sound.embedded else f' src="{escape(quote(sound.path.name))}"'
     stream.write(f'<audio id="audio" preload="auto"{source}></audio>\n')
@@ -81,7 +81,7 @@ def _hash(text: str) -> str:
 def _facts(transcript: Transcript, recording: Recording) -> Iterator[str]:
     yield _clock(recording.duration)
     if transcript.language:
-        yield escape(LANGUAGES.get(transcript.language, _clean(transcript.language)).title())
+        yield _shown(LANGUAGES.get(transcript.language, transcript.language).title())
     words = [word for segment in transcript for word in segment.words or ()]
     if words:
         yield f"{len(words)} words"
@@ -135,7 +135,9 @@ def _shown(text: str) -> str:
 
 def _clean(text: str) -> str:
     """Without what no page can hold: control characters and halves of characters."""
-    return "".join("\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char for char in text)
+    return "".join(
+        "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char for char in text
+    )
 
 
 def _clock(seconds: float) -> str:
