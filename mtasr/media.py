@@ -1,9 +1,11 @@
-"""What ffmpeg writes for us: the sound of a recording, compressed; `audio.py` has what it reads."""
+"""What ffmpeg writes for us: compressed sound here, videos in `muxing.py`; `audio.py` has what it reads."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
@@ -15,6 +17,56 @@ from mtasr.errors import FfmpegError, FfmpegNotFoundError
 MP3_BITRATE = 32_000
 
 
+def _start(arguments: Sequence[str], *, stdin: int, stdout: int, folder: Path | None = None) -> subprocess.Popen[bytes]:
+    program = find_ffmpeg()
+    try:
+        return subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
+            [program, "-hide_banner", "-nostats", *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment(),
+            # Out of the terminal's group: Ctrl-C is ours to handle.
+            process_group=0,
+        )
+    except OSError as exc:
+        raise FfmpegNotFoundError(f"{program}: cannot be started ({exc.strerror or exc})") from exc
+
+
+def run_ffmpeg(
+    arguments: Sequence[str], folder: Path | None = None, line: Callable[[str], None] | None = None
+) -> list[str]:
+    """Run ffmpeg in `folder` and return what it says on standard error; `line` gets each line of standard output.
+
+    Raises `FfmpegError` with ffmpeg's last error.
+    """
+    process = _start(["-nostdin", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, folder=folder)
+    said: list[str] = []
+    listener = threading.Thread(target=_collect, args=(process.stderr, said), daemon=True)
+    listener.start()
+    try:
+        for each in cast(IO[bytes], process.stdout):
+            if line is not None:
+                line(each.decode("utf-8", "replace").rstrip())
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()
+        cast(IO[bytes], process.stdout).close()
+    if code:
+        errors = [each for each in said if "[error]" in each or "[fatal]" in each]
+        reason = errors[0].rpartition("] ")[2] if errors else f"it ended with {code} and gave no reason"
+        raise FfmpegError(f"ffmpeg: {reason}", tuple(said))
+    return said
+
+
+def _collect(pipe: IO[bytes], said: list[str]) -> None:
+    with pipe:
+        said += (each.decode("utf-8", "replace").rstrip() for each in pipe)
+
+
 class Mp3Writer:
     """Samples at 16 kHz, mono -> an MP3 file, which every browser plays; its times are those of the samples.
 
@@ -22,22 +74,10 @@ class Mp3Writer:
     """
 
     def __init__(self, target: Path) -> None:
-        program = find_ffmpeg()
-        command = [program, "-hide_banner", "-nostats", "-loglevel", "error", "-y"]
-        command += ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0", "-map_metadata", "-1"]
+        arguments = ["-loglevel", "error", "-y", "-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"]
         # A constant rate, so that a browser finds any second without reading all before it.
-        command += ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-f", "mp3", f"file:{target.absolute()}"]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=environment(),
-                process_group=0,
-            )
-        except OSError as exc:
-            raise FfmpegNotFoundError(f"{program}: cannot be started ({exc.strerror or exc})") from exc
+        arguments += ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-f", "mp3", f"file:{target.absolute()}"]
+        self._process = _start(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def write(self, samples: Float32Array) -> None:
         # ffmpeg has given up where the pipe is broken: what it says comes at the end.

@@ -27,6 +27,7 @@ _COMMANDS = {
     "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
+    "subtitle": _Lazy("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video."),
     "view": _Lazy("mtasr.cli.view", "view", "Write a page to listen to a recording and read its text."),
     "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
