@@ -2,6 +2,7 @@
 
     MtasrError
     ├── UsageError              an option or a combination of options makes no sense
+    │   └── MissingExtraError       it needs an extra that is not installed
     ├── InputError              a recording cannot be read
     │   ├── InputNotFoundError      there is no such file, or it may not be opened
     │   ├── AudioDecodeError        ffmpeg could not make sense of it; ffmpeg's own words inside
@@ -26,6 +27,10 @@ class MtasrError(Exception):
 
 class UsageError(MtasrError):
     """An option, or a combination of options, makes no sense."""
+
+
+class MissingExtraError(UsageError):
+    """What is asked for needs an extra that is not installed."""
 
 
 class InputError(MtasrError):
