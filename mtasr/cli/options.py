@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -193,6 +193,24 @@ class OneOf(_ParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete.lower())]
+
+
+class SomeOf(OneOf):
+    """Some words between commas, as a tuple; an option of it that may be repeated needs `flat` as its callback."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(super(SomeOf, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + item.value) for item in super().shell_complete(ctx, param, last)]
+
+
+def flat(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The values of all repetitions one after the other."""
+    return tuple(word for words in value for word in words)
 
 
 class Language(_ParamType):
@@ -404,10 +422,11 @@ output_options = _all(
         "--output-format",
         "-f",
         "formats",
-        type=OneOf(*WRITERS, "all"),
+        type=SomeOf(*WRITERS, "all"),
         multiple=True,
         default=("srt",),
-        help="File to write; repeat it for several.",
+        callback=flat,
+        help="Files to write, such as srt,json.",
     ),
     _option(
         "Output",
