@@ -34,12 +34,16 @@ _COMMANDS = {
     "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
     "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
     "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
+    "config": _Lazy("mtasr.cli.config", "config", "Show settings and where they come from."),
     "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
 }
 
 
 class Program(click.Group):
     """Loads a command when it runs, and turns whatever escapes it into an exit code."""
+
+    #: Commands with settings that a configuration file may hold.
+    configured = ("transcribe", "translate", "detect-language", "subtitle", "view", "evaluate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -118,8 +122,13 @@ def _is_file(name: str) -> bool:
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
-def program() -> None:
+@click.pass_context
+def program(ctx: click.Context) -> None:
     """Speech to text: transcripts, subtitles, language and English translation."""
+    if ctx.invoked_subcommand in Program.configured:
+        from mtasr.cli import config
+
+        config.apply(ctx)
 
 
 def main(args: Sequence[str] | None = None) -> None:

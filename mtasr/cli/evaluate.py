@@ -52,7 +52,10 @@ _MEASURES = ("transcription", "translation", "language")
     show_default=False,
     help="Only these, between commas.  [default: all]",
 )
-@click.option("--limit", cls=Option, group="Evaluation", type=Count(1), help="Only the first N clips of each language.")
+@click.option(
+    "--limit", cls=Option, group="Evaluation", type=Count(1), configurable=False,
+    help="Only the first N clips of each language.",
+)  # fmt: skip
 @click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
 @click.option("--json", "json_file", cls=Option, group="Evaluation", type=click.Path(), help="Write all figures there.")
 @click.option("--html", "html_file", cls=Option, group="Evaluation", type=click.Path(), help="Write a report there.")

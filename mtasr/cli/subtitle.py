@@ -15,7 +15,6 @@ from mtasr.cli.display import Display
 from mtasr.cli.options import (
     Command,
     Option,
-    Switch,
     debug_option,
     decoding_options,
     language_option,
@@ -44,8 +43,14 @@ _GROUP = "Video"
 
 @click.command("subtitle", cls=Command, context_settings={"show_default": True})
 @click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
-@click.option("--embed", cls=Switch, group=_GROUP, is_flag=True, help="A track that players can show or hide.")
-@click.option("--burn", cls=Switch, group=_GROUP, is_flag=True, help="Part of the picture, which is encoded anew.")
+@click.option(
+    "--embed", cls=Option, group=_GROUP, is_flag=True, configurable=False,
+    help="A track that players can show or hide.",
+)  # fmt: skip
+@click.option(
+    "--burn", cls=Option, group=_GROUP, is_flag=True, configurable=False,
+    help="Part of the picture, which is encoded anew.",
+)  # fmt: skip
 @click.option(
     "--subtitles", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
     help="Take these: srt, vtt, ass or json.",
