@@ -418,7 +418,7 @@ task_options = _all(
         metavar="TASK",
         help="Or translate, which is into English, or both: transcribe,translate.",
     ),
-    _field_switch("Language", "also_translate", "Write FILE.en.srt in English as well."),
+    _field_switch("Language", "also_translate", "Write it in English as well."),
 )
 
 model_options = _all(
