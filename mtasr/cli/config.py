@@ -210,7 +210,7 @@ def show(ctx: click.Context, command: str | None) -> None:
         if loaded is None:
             continue
         for key, option in commands[name].items():
-            rows.setdefault((key, *_origin(loaded, option, files)), []).append(name)
+            rows.setdefault((key, *_origin(ctx, loaded, option, files)), []).append(name)
     having = {key: [name for name, options in commands.items() if key in options] for key, _, _ in rows}
     shown = [
         (key if command is not None or names == having[key] else f"{name}.{key}", value, origin)
@@ -224,12 +224,12 @@ def show(ctx: click.Context, command: str | None) -> None:
         click.echo(printable(f"# {variable} in the environment sets nothing{hint}"))
 
 
-def _origin(command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
+def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
     """The value of an option without a flag, and where it comes from."""
     name, own = str(option.name), str(command.name)
     merged = {key: value for settings in files for key, value in settings.by_command[own].items()}
     # Resilient parsing leaves the files that a command needs aside, and None for a variable that is wrong.
-    ctx = command.make_context(own, [], default_map=merged, resilient_parsing=True)
+    ctx = command.make_context(own, [], parent=parent, default_map=merged, resilient_parsing=True)
     value = ctx.params.get(name)
     if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
         variable = str(option.envvar)
