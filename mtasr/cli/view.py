@@ -55,7 +55,7 @@ _OTHER_LENGTH = 2.0, 0.02
 )  # fmt: skip
 @click.option(
     "--sound", cls=Option, group="Page", type=OneOf("auto", "embed", "beside"), default="auto", metavar="WHERE",
-    help="embed: in the page; beside: FILE.mp3; auto: by its size.",
+    help="embed: in the page; beside: FILE.sound.mp3; auto: by its size.",
 )  # fmt: skip
 @language_option
 @quiet_option
@@ -82,7 +82,8 @@ def view(**params: Any) -> None:
     )
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
-    beside = page.with_suffix(".mp3")
+    # Not FILE.mp3, which many recordings are called themselves.
+    beside = page.with_name(f"{page.stem}.sound.mp3")
     outputs.check_target(page, [source, str(params["transcript"] or source)])
     if params["sound"] != "embed":
         outputs.check_target(beside, [source])

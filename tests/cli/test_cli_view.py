@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Run
 from speech import speak, write_wav
+
+from mtasr.audio import find_ffmpeg
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def test_a_page_of_a_recording(run: Run, model: FakeModel, spoken: Path) -> None
     page = (spoken / "talk.html").read_text("utf-8")
     assert "Hello there." in page
     assert 'id="sound"' in page
-    assert not (spoken / "talk.mp3").exists()
+    assert not (spoken / "talk.sound.mp3").exists()
     assert not list(spoken.glob(".mtasr*"))
 
 
@@ -34,7 +37,7 @@ def test_a_transcript_that_is_there_needs_no_model(run: Run, model: FakeModel, s
     result = run("view", "talk.wav", "--transcript", "talk.json", "--sound", "beside", "-o", "pages/it.html", "-q")
     assert (result.exit_code, result.output, model.loads) == (0, "", [])
     assert "Written before" in (spoken / "pages" / "it.html").read_text("utf-8")
-    assert (spoken / "pages" / "it.mp3").stat().st_size > 1000
+    assert (spoken / "pages" / "it.sound.mp3").stat().st_size > 1000
 
 
 def test_a_transcript_of_something_longer(run: Run, spoken: Path) -> None:
@@ -64,7 +67,10 @@ def test_errors(run: Run, model: FakeModel, spoken: Path, args: tuple[str, ...],
     assert not list(spoken.glob("*.html"))
 
 
-def test_an_mp3_is_not_replaced_by_its_own_sound(run: Run, folder: Path) -> None:
-    result = run("view", "b.mp3")
-    assert result.exit_code == 2
-    assert "b.mp3: would be overwritten" in result.stderr
+@pytest.mark.parametrize("sound", ["embed", "beside"])
+def test_an_mp3_is_not_replaced_by_its_own_sound(run: Run, spoken: Path, sound: str) -> None:
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", "-i", "talk.wav", "talk.mp3"], cwd=spoken, check=True)
+    before = (spoken / "talk.mp3").read_bytes()
+    assert run("view", "talk.mp3", "--sound", sound).exit_code == 0
+    assert (spoken / "talk.mp3").read_bytes() == before
+    assert (spoken / "talk.sound.mp3").exists() == (sound == "beside")
