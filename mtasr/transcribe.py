@@ -27,7 +27,8 @@ from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_windo
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
 from mtasr.decoding.windows import Window, cut_windows
-from mtasr.errors import InputError, ModelError, UsageError
+from mtasr.errors import InputError, UsageError
+from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
@@ -100,12 +101,8 @@ def load_model(
 
 
 def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress | None) -> Engine:
-    try:
+    with extras():
         from mtasr.decoding.torch_engine import TorchEngine
-    except ModuleNotFoundError as exc:
-        if exc.name != "torch":
-            raise
-        raise ModelError("the torch engine needs PyTorch: `pip install 'mtasr[train]'` brings it") from exc
     from mtasr.models.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress))

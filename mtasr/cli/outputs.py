@@ -125,13 +125,28 @@ def write(
     return subtitles.broken if subtitles is not None else ()
 
 
+def check_target(target: Path, sources: Sequence[str] = ()) -> None:
+    """See that a file can be written there and is none of the `sources`. Raises `OutputError` or `UsageError`."""
+    _refuse_overwriting_input(target, sources)
+    prepare(target.parent)
+
+
 def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
-    """Write a file under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+    """Write a text under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+
+    def write_into(passing: Path) -> None:
+        with passing.open("x", encoding="utf-8", newline="\n") as stream:
+            write_to(stream)
+
+    write_file(target, write_into)
+
+
+def write_file(target: Path, write_into: Callable[[Path], object]) -> None:
+    """The same for what writes a file by its name."""
     # Not named after the target: a long name would grow past what file systems take.
     passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
     try:
-        with passing.open("x", encoding="utf-8", newline="\n") as stream:
-            write_to(stream)
+        write_into(passing)
         passing.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: {_reason(error)}") from error

@@ -180,10 +180,10 @@ def _do(
         notes.append(_speed(transcript.duration, time.monotonic() - began))
     notes.append(f"wrote {', '.join(map(str, job.files))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
-    _note_broken(job.name, broken, display)
+    note_broken(job.name, broken, display)
 
 
-def _note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
+def note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
     """Say how many subtitles break which rule of their layout and why, on one line."""
     counts = Counter((each.rule, each.reason) for each in broken).most_common()
     if counts:
