@@ -62,6 +62,7 @@ PROTOCOLS = [
 def traced(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """A run of the program, and what it and its children asked the kernel for."""
     trace = folder / "trace.txt"
+    what = "trace=connect,sendto,sendmsg,bind,openat,open,creat"
     command = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", what, "-o", trace]  # fmt: skip
     environment = {**os.environ, "MTASR_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
     done = subprocess.run(
