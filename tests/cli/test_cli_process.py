@@ -45,13 +45,15 @@ def test_start_up_loads_little(args: list[str]) -> None:
     assert done.stderr.endswith("loaded:"), done.stderr
 
 
-def test_help_is_fast() -> None:
-    def wall() -> float:
+def test_help_takes_little_more_than_its_parser() -> None:
+    def seconds(*arguments: str) -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "mtasr", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
         return time.perf_counter() - began
 
-    assert min(wall() for _ in range(3)) < 0.3
+    pairs = [(seconds("-m", "mtasr", "--help"), seconds("-c", "import click")) for _ in range(5)]
+    ours, theirs = map(min, zip(*pairs, strict=True))
+    assert ours < 3 * theirs
 
 
 def test_segments_come_as_they_are_recognised(folder: Path) -> None:
