@@ -73,7 +73,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
-    batch = failures.Batch(len(clips), debug=ctx.meta.get(failures.DEBUG, False))
+    batch = failures.Batch(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
     ready = [clip for clip in clips if batch.attempt(str(clip.audio), partial(check_input, str(clip.audio)))]
     if not ready:
         return batch.code

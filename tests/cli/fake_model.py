@@ -61,11 +61,19 @@ class FakeModel:
 
     @contextlib.contextmanager
     def stream_all(
-        self, sources: Sequence[str], options: DecodingOptions, *, tracks: Tracks | None = None
+        self,
+        sources: Sequence[str],
+        options: DecodingOptions,
+        *,
+        tracks: Tracks | None = None,
+        memories: Sequence[object] = (),
     ) -> Iterator[list[FakeTranscription]]:
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
         yield [FakeTranscription(self, source, options) for source in sources]
+
+    def fingerprint(self) -> str:
+        return "fake"
 
     def detect_language(
         self, source: str, languages: Sequence[str] | None = None, *, audio_stream: int = 0
