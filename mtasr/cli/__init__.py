@@ -26,6 +26,7 @@ class _Lazy(NamedTuple):
 _COMMANDS = {
     "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
+    "watch": _Lazy("mtasr.cli.watch", "watch", "Transcribe what comes into a folder."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
     "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),

@@ -56,8 +56,11 @@ class Work:
         formats = self._params["formats"]
         return outputs.plan(inputs, self.directory, formats, translated=self._options.also_translate)
 
-    def run(self, jobs: Sequence[outputs.Job], existing: Existing) -> failures.ExitCode:
-        """Do what is left of the work, report what goes wrong, and tell how it went."""
+    def run(self, jobs: Sequence[outputs.Job], existing: Existing, *, keeps_done: bool = True) -> failures.ExitCode:
+        """Do what is left of the work, report what goes wrong, and tell how it went.
+
+        If something does go wrong, what is done is noted for the next run, unless that will see it by the files.
+        """
         course = _Course(self.display, jobs, debug=self._debug)
         ready = []
         for job in jobs:
@@ -67,7 +70,7 @@ class Work:
                 ready.append(job)
         if ready:
             outputs.prepare(self.directory, *(file.parent for job in ready for file in job.files))
-            self._transcribe(ready, course, resume=existing == "resume")
+            self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
             if self._params["timings"]:
                 Path(self._params["timings"]).write_text(json.dumps(self._model.timings), encoding="utf-8")
         course.close()
@@ -79,11 +82,11 @@ class Work:
             note_default_model(self.display, self._task)
         return load(self._params, self.display)
 
-    def _transcribe(self, jobs: Sequence[outputs.Job], course: _Course, *, resume: bool) -> None:
+    def _transcribe(self, jobs: Sequence[outputs.Job], course: _Course, *, resume: bool, keeps_done: bool) -> None:
         from mtasr.cli.journal import Journal, memory_of
 
         settings = (self._model.fingerprint(), self._options, self._tracks, self._layout, self._style)
-        journal = Journal(self.directory, settings, resume=resume)
+        journal = Journal(self.directory, settings, resume=resume, keeps_done=keeps_done)
         left: list[tuple[outputs.Job, Notes | None]] = []
         for job in jobs:
             notes = journal.notes(job)
@@ -100,7 +103,7 @@ class Work:
                 for (job, notes), stream in zip(left, streams, strict=True):
                     course.attempt(job, partial(self._one, job, stream, notes, course))
         except (KeyboardInterrupt, SystemExit):
-            if journal.exists:
+            if keeps_done and journal.exists:
                 self.display.note("what is done is kept: the same command with --resume goes on from here")
             raise
         journal.close(ended_well=course.is_complete)

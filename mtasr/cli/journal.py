@@ -40,13 +40,19 @@ FOLDER = ".mtasr-journal"
 
 
 class Journal:
-    """The notes on all recordings of a batch. `settings` is all that results depend on, but the recordings."""
+    """The notes on all recordings of a batch.
 
-    def __init__(self, directory: Path, settings: Sequence[object], *, resume: bool) -> None:
+    `settings` is all that results depend on, but the recordings. With `resume` notes from before are used, and with
+    `keeps_done` there are notes on recordings that are done.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
+    ) -> None:
         self._directory, self._folder = directory, directory / FOLDER
         self._places = {directory}
         self._settings = repr((__version__, *settings))
-        self._resume = resume
+        self._resume, self._keeps_done = resume, keeps_done
         self._paths: list[Path] = []
         #: How many recordings have notes of an earlier run that are not used.
         self.discarded = 0
@@ -65,7 +71,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 path.unlink()
                 self.discarded += 1
-        return Notes(path, Path(job.source), files)
+        return Notes(path, Path(job.source), files, keeps_done=self._keeps_done)
 
     @property
     def exists(self) -> bool:
@@ -86,8 +92,8 @@ class Journal:
 class Notes:
     """Those on one recording."""
 
-    def __init__(self, path: Path, source: Path, files: Mapping[str, Path]) -> None:
-        self._path, self._source, self._files = path, source, files
+    def __init__(self, path: Path, source: Path, files: Mapping[str, Path], *, keeps_done: bool = True) -> None:
+        self._path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
         self._lock = threading.Lock()
         self._stream: io.FileIO | None = None
         self._closed = self._is_of_use = False
@@ -111,6 +117,10 @@ class Notes:
         if self._hashing is not None:
             self._hashing.join()
         self.close()
+        if not self._keeps_done:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            return
         line = json.dumps({"content": self._content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError):
             self._path.parent.mkdir(exist_ok=True)
