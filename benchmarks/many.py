@@ -3,7 +3,7 @@
     python benchmarks/many.py [--files 200] [--rounds 3] [--model base]
 
 Files of one to three spoken sentences are synthesised. Recognition alone is `Model.stream_all` over the same samples in
-memory; the batch is `mtasr transcribe FOLDER`, from the moment the model is loaded, as `--progress json` tells. They take
+memory; the batch is `mtasr transcribe FOLDER`, once the model is loaded, as `--progress json` tells. They take
 turns. Memory is the resident set when a third and when all of the files are done; the growth is scaled to 100 files.
 """
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import threading
@@ -95,8 +94,7 @@ class Notes:
     def __init__(self, path: Path, source: Path, files: Mapping[str, Path], *, keeps_done: bool = True) -> None:
         self._path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
         self._lock = threading.Lock()
-        self._stream: io.FileIO | None = None
-        self._closed = self._is_of_use = False
+        self._closed = self._has_written = self._is_of_use = False
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
         self._content: str | None = None
@@ -121,7 +119,9 @@ class Notes:
             with contextlib.suppress(OSError):
                 self._path.unlink()
             return
-        line = json.dumps({"content": self._content, "files": self._hashes()}) + "\n"
+        # Nobody has asked for the memory of what was decoded in the sequential way.
+        content = self._content or _hash_of(self._source)
+        line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError):
             self._path.parent.mkdir(exist_ok=True)
             write_text(self._path, lambda stream: stream.write(line))
@@ -130,14 +130,10 @@ class Notes:
         return {name: _hash_of(file) for name, file in self._files.items()}
 
     def close(self) -> None:
-        """Let go of the file and of what is known. What comes later is not noted."""
+        """Let go of what is known. What comes later is not noted."""
         with self._lock:
             self._closed, self._known = True, {}
-            if self._stream is None:
-                return
-            self._stream.close()
-            self._stream = None
-            if not self._is_of_use:
+            if self._has_written and not self._is_of_use:
                 with contextlib.suppress(OSError):
                     self._path.unlink()
 
@@ -145,9 +141,10 @@ class Notes:
         """Results by channel and place, languages by channel. Asked for the first time when the recording is read."""
         if self._known is None:
             self._known = self._read()
-            # Beside the work: it takes seconds with a long video, and nobody waits for it.
-            self._hashing = threading.Thread(target=self._note_content, daemon=True)
-            self._hashing.start()
+            if self._content is None:
+                # Beside the work: it takes seconds with a long video, and nobody waits for it.
+                self._hashing = threading.Thread(target=self._note_content, daemon=True)
+                self._hashing.start()
         return self._known
 
     def _read(self) -> dict[Any, Any]:
@@ -160,7 +157,7 @@ class Notes:
             elif "result" in record:
                 known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
         if known and content is not None and content == _hash_of(self._source):
-            self._is_of_use = True
+            self._content, self._is_of_use = content, True
             return known
         with contextlib.suppress(OSError):  # of another content, or stopped before it was known of which
             self._path.unlink()
@@ -178,11 +175,10 @@ class Notes:
         with self._lock, contextlib.suppress(OSError):
             if self._closed:
                 return
-            if self._stream is None:
-                self._path.parent.mkdir(exist_ok=True)
-                self._stream = self._path.open("ab", buffering=0)
-                line = b"\n" + line  # a line before it may be torn
-            self._stream.write(line)
+            self._path.parent.mkdir(exist_ok=True)
+            with self._path.open("ab", buffering=0) as stream:
+                stream.write(line if self._has_written else b"\n" + line)  # a line from before may be torn
+            self._has_written = True
             self._is_of_use = self._is_of_use or "result" in record
 
     def _note_content(self) -> None:
