@@ -124,6 +124,7 @@ def main() -> None:
             if contents(out) != whole or hidden:
                 raise SystemExit(f"DIFFERENT after {kills} kills: {sorted(contents(out))}, {hidden}")
             shutil.rmtree(out)
+            print(f"batch {rounds}: the same bytes after {len(killed)} kills", flush=True)
         print(
             f"{kills} kills in {rounds} batches, all with the same bytes as an undisturbed one; windows repeated: "
             f"{sum(repeated) / kills:.2f} for each kill, {max(repeated)} at most"
