@@ -66,7 +66,9 @@ class Bars:
         rows.add_column(ratio=1, min_width=8)
         rows.add_column(no_wrap=True)
         bar = ProgressBar(total=total, completed=min(position, total or 0), pulse=total is None)
-        rows.add_row(Text(printable(Path(self._name).name)), bar, Text(_figures(position, total, speed)))
+        # In a batch, where the recordings to come are decoded already, the speed of one tells nothing.
+        figures = _figures(position, total, speed if self._tally is None else None)
+        rows.add_row(Text(printable(Path(self._name).name)), bar, Text(figures))
         if self._tally is not None:
             self._add_batch(rows, self._tally, position, total)
         lines: list[RenderableType] = [rows]
@@ -87,11 +89,11 @@ class Bars:
         rows.add_row(Text(title), ProgressBar(total=1.0, completed=fraction), Text("  ".join(figures)))
 
 
-def _figures(position: float, total: float | None, speed: float) -> str:
+def _figures(position: float, total: float | None, speed: float | None) -> str:
     parts = [clock(position)]
     if total:
         parts = [f"{min(position / total, 1):4.0%}", f"{clock(position)}/{clock(total)}"]
-    if position > 0:
+    if position > 0 and speed is not None:
         parts.append(f"{speed:.1f}x")
         if total:
             parts.append(f"{clock(max(total - position, 0) / speed)} left")

@@ -182,6 +182,11 @@ def test_what_is_left_is_told_by_size() -> None:
     assert tally.fraction("b", 5.0, None) == 0.25
     tally.end("b", 60.0)
     assert (tally.fraction(), tally.left(), tally.files) == (1.0, 0.0, 2)
+    tally = Tally({"a": 100, "b": 300, "c": 300})
+    tally.end("a", 0.0)
+    assert (tally.fraction(), tally.left(), tally.files) == (0.0, None, 1), "what failed tells nothing"
+    tally.end("b", 60.0)
+    assert tally.fraction() == 0.5
     assert Tally({"-": 0}).fraction() == 0.0, "standard input has no size"
 
 
