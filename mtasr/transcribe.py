@@ -206,7 +206,7 @@ class Model:
                 for channel, each in enumerate(channels)
             ]
             for source, channels, memory in zip(
-                sources, openers, memories or [lambda _: Oblivious()] * len(sources), strict=True
+                sources, openers, memories or [_nothing_known] * len(sources), strict=True
             )
         ]
         pipeline = Pipeline(self.engine, merged, list(itertools.chain(*recordings)), self._stopwatch)
@@ -238,6 +238,10 @@ class Model:
             return []
         tasks = [Task(each, lambda: "en") for each in windows]
         return WindowDecoder(self.engine, options, self._stopwatch).judge_language(tasks)
+
+
+def _nothing_known(channel: int) -> Memory:
+    return Oblivious()
 
 
 def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
@@ -576,6 +580,11 @@ class Transcriptions(Sequence[Transcription]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def drain(self) -> Iterator[Transcription]:
+        """Each in turn, to be closed by whoever takes it, and let go of: thousands would take much memory together."""
+        while self._items:
+            yield self._items.pop(0)
 
     def close(self) -> None:
         for item in self._items:

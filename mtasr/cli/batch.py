@@ -100,7 +100,7 @@ class Work:
         sources, memories = [job.source for job, _ in left], [memory_of(notes) for _, notes in left]
         try:
             with self._model.stream_all(sources, self._options, tracks=self._tracks, memories=memories) as streams:
-                for (job, notes), stream in zip(left, streams, strict=True):
+                for (job, notes), stream in zip(left, streams.drain(), strict=True):
                     course.attempt(job, partial(self._one, job, stream, notes, course))
         except (KeyboardInterrupt, SystemExit):
             if keeps_done and journal.exists:

@@ -132,7 +132,7 @@ class Notes:
     def close(self) -> None:
         """Let go of what is known. What comes later is not noted."""
         with self._lock:
-            self._closed, self._known = True, {}
+            self._closed, self._known, self._hashing = True, {}, None
             if self._has_written and not self._is_of_use:
                 with contextlib.suppress(OSError):
                     self._path.unlink()

@@ -8,6 +8,7 @@ stays so many windows ahead and no more: that bounds memory, whatever the length
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,10 @@ class Pipeline:
     def __init__(
         self, engine: Engine, options: DecodingOptions, recordings: Sequence[Recording], stopwatch: Stopwatch
     ) -> None:
-        self._engine, self._options, self._recordings = engine, options, recordings
+        self._engine, self._options = engine, options
+        #: Those whose results are to come. What is done is let go of, so that thousands take no more memory than a few.
+        self._recordings = list(recordings)
+        self._unread = deque(recordings)
         self._stopwatch = stopwatch
         self._clips = Clips(options.clip_timestamps)
         self._decoder = WindowDecoder(engine, options, stopwatch)
@@ -161,14 +165,16 @@ class Pipeline:
         Raises what went wrong with it, when its other results are out, and `ValueError` once it is abandoned or the
         pipeline closed.
         """
-        for earlier in self._recordings[: self._recordings.index(recording)]:
-            earlier.abandon()
+        if recording in self._recordings:
+            while self._recordings[0] is not recording:
+                self._recordings.pop(0).abandon()
         self.start()
         # Of its own, so that what is drawn for it does not depend on the recordings before.
         sampler = functools.cache(lambda: self._engine.sampler(self._options.seed))
         while (entry := self._next(recording)).recording is not recording or not entry.is_end:
             if entry.recording is recording:
                 yield entry.known or self._decoder.finish(entry.outcome.result(), sampler)
+        self._recordings.remove(recording)
         if recording.error is not None:
             raise recording.error
 
@@ -188,9 +194,10 @@ class Pipeline:
     # --- the reader -------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        for index, recording in enumerate(self._recordings):
+        while self._unread:
+            recording = self._unread.popleft()
             recording.open()
-            for coming in self._recordings[index + 1 : index + 1 + _OPEN_AHEAD]:
+            for coming in itertools.islice(self._unread, _OPEN_AHEAD):
                 if coming.quick:
                     coming.open()
             try:

@@ -67,10 +67,10 @@ class FakeModel:
         *,
         tracks: Tracks | None = None,
         memories: Sequence[object] = (),
-    ) -> Iterator[list[FakeTranscription]]:
+    ) -> Iterator[FakeTranscriptions]:
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
-        yield [FakeTranscription(self, source, options) for source in sources]
+        yield FakeTranscriptions(FakeTranscription(self, source, options) for source in sources)
 
     def fingerprint(self) -> str:
         return "fake"
@@ -131,6 +131,11 @@ class FakeTranscription:
             english = tuple(replace(each, text=f" English:{each.text}") for each in transcript)
             transcript = replace(transcript, translation=replace(transcript, segments=english))
         return transcript
+
+
+class FakeTranscriptions(list[FakeTranscription]):
+    def drain(self) -> Iterator[FakeTranscription]:
+        yield from self
 
 
 if __name__ == "__main__":
