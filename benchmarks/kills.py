@@ -4,8 +4,8 @@
 
 Files are synthesised, of 5 to 60 s, in English and Spanish. Each run of `mtasr transcribe --resume` is killed (SIGKILL)
 after a random time; one that comes to its end before is compared with an undisturbed batch and begins anew, until there
-were as many kills as asked for; the last run is left alone. All the time every file that can be seen must be whole. Counted are windows whose
-decoding began in a run that was killed and began again in a later one.
+were as many kills as asked for; the last run is left alone. All the time every file that can be seen must be whole.
+Counted are windows whose decoding began in a run that was killed and began again in a later one.
 """
 
 from __future__ import annotations
