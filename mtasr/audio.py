@@ -1,10 +1,10 @@
 """Any recording -> blocks of float32 mono samples at 16 kHz, decoded by an ffmpeg process that runs beside us.
 
 Hours-long recordings pass through in constant memory: ffmpeg waits on its pipe until the next block is asked for.
-This is the only file that starts a subprocess.
+Only this file and `media.py` start a subprocess.
 
 What ffmpeg may do is fenced in, since recordings come from strangers. It opens one file through one protocol, and
-only as one of the formats in `_FORMATS`: playlists, which name other files and addresses, are not among them.
+only as one of the formats in `FORMATS`: playlists, which name other files and addresses, are not among them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Source = str | os.PathLike[str] | BinaryIO
 
 # Demuxers for what people record, by ffmpeg's names. Absent on purpose: playlists and manifests (hls, dash, concat,
 # imf, sdp), devices and generators (lavfi, x11grab), pictures, subtitles and text, console-game formats.
-_FORMATS = (
+FORMATS = (
     "aa aac ac3 ac4 act aea aiff alaw amr amrnb amrwb ape asf asf_o au avi avr bonk caf codec2 dhav dsf dss dts "
     "dtshd dv eac3 epaf flac flv g722 g723_1 g726 g726le g729 gsm gxf hcom iamf iff ilbc ircam kux lc3 live_flv "
     "loas lvf lxf matroska mlp mmf mov mp3 mpc mpc8 mpeg mpegts mulaw mxf nistsphere nsp nsv nut nuv ogg oma osq "
@@ -187,7 +187,7 @@ def open_audio(source: Source, *, track: int = 0, channel: int | None = None) ->
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                env=_environment(),
+                env=environment(),
                 # Out of the terminal's group: Ctrl-C is ours to handle, and must not look like the end of the audio.
                 process_group=0,
             )
@@ -241,7 +241,7 @@ def _command(program: str, url: str, track: int, channel: int | None) -> list[st
     import ffmpeg  # here, so that --help need not wait for it
 
     filters = _FILTERS.format(channel="" if channel is None else f"pan=mono|c0=c{channel},")
-    stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=_FORMATS)
+    stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=FORMATS)
     output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
     head = [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
     command = cast(list[str], ffmpeg.compile(output, cmd=head))
@@ -250,8 +250,8 @@ def _command(program: str, url: str, track: int, channel: int | None) -> list[st
     return command
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without what changes the form of ffmpeg's messages."""
+def environment() -> dict[str, str]:
+    """What ffmpeg gets: ours, without what changes the form of ffmpeg's messages."""
     dropped = ("FFREPORT", "AV_LOG_FORCE_COLOR")
     return {key: value for key, value in os.environ.items() if key not in dropped} | {"AV_LOG_FORCE_NOCOLOR": "1"}
 

@@ -2,12 +2,14 @@
 
     MtasrError
     ├── UsageError              an option or a combination of options makes no sense
+    │   └── MissingExtraError       it needs an extra that is not installed
     ├── InputError              a recording cannot be read
     │   ├── InputNotFoundError      there is no such file, or it may not be opened
     │   ├── AudioDecodeError        ffmpeg could not make sense of it; ffmpeg's own words inside
     │   ├── FfmpegNotFoundError     there is no ffmpeg to read it with
     │   └── ManifestError           a list of recordings is damaged or lacks something
     ├── OutputError             a result cannot be written
+    │   └── FfmpegError             ffmpeg could not write it; ffmpeg's own words inside
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cached copy, package or hub entry has it
         ├── ModelDownloadError      the hub did not deliver it whole
@@ -25,6 +27,10 @@ class MtasrError(Exception):
 
 class UsageError(MtasrError):
     """An option, or a combination of options, makes no sense."""
+
+
+class MissingExtraError(UsageError):
+    """What is asked for needs an extra that is not installed."""
 
 
 class InputError(MtasrError):
@@ -56,6 +62,17 @@ class ManifestError(InputError):
 
 class OutputError(MtasrError):
     """A result cannot be written."""
+
+
+class FfmpegError(OutputError):
+    """ffmpeg could not write a result.
+
+    `details` holds what ffmpeg wrote, line by line.
+    """
+
+    def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class ModelError(MtasrError):

@@ -51,7 +51,7 @@ class FfmpegLog:
         level, text = match.groups()
         if level in ("error", "fatal", "panic"):
             if len(self.errors) < _MAX_ERROR_LINES:
-                # This one goes on to quote the whole of _FORMATS.
+                # This one goes on to quote the whole of FORMATS.
                 self.errors.append("Format not on whitelist" if text.startswith("Format not on whitelist") else text)
         elif not self.header_seen.is_set():
             self._take_header(text)

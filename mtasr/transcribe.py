@@ -29,7 +29,8 @@ from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
 from mtasr.decoding.windows import Window, cut_windows
-from mtasr.errors import InputError, ModelError, UsageError
+from mtasr.errors import InputError, UsageError
+from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
 from mtasr.stopwatch import Stopwatch
@@ -106,12 +107,8 @@ def load_model(
 def _torch_engine(
     name: str | Path, settings: dict[str, Any], progress: Progress | None
 ) -> tuple[Engine, Callable[[], str]]:
-    try:
+    with extras():
         from mtasr.decoding.torch_engine import TorchEngine
-    except ModuleNotFoundError as exc:
-        if exc.name != "torch":
-            raise
-        raise ModelError("the torch engine needs PyTorch: `pip install 'mtasr[train]'` brings it") from exc
     from mtasr.models.checkpoints import load_checkpoint
 
     source = Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress)
@@ -199,7 +196,7 @@ class Model:
         openers = [_openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:
             sequential = ([_Sequential(self.engine, each, language, merged) for each in group] for group in openers)
-            return Transcriptions(Transcription(_whole(works, tracks), merged) for works in sequential)
+            return Transcriptions(_transcription(works, tracks, merged) for works in sequential)
         recordings = [
             [
                 Recording(each, quick=_opens_at_once(source), language=language, memory=memory(channel))
@@ -211,7 +208,7 @@ class Model:
         ]
         pipeline = Pipeline(self.engine, merged, list(itertools.chain(*recordings)), self._stopwatch)
         parallel = ([_Parallel(pipeline, each) for each in channels] for channels in recordings)
-        return Transcriptions((Transcription(_whole(works, tracks), merged) for works in parallel), pipeline.close)
+        return Transcriptions((_transcription(works, tracks, merged) for works in parallel), pipeline.close)
 
     def detect_language(
         self, source: Source, languages: Sequence[str] | None = None, *, audio_stream: int = 0
@@ -439,9 +436,13 @@ class _Channels:
             work.close()
 
 
-def _whole(works: Sequence[_Work], tracks: Tracks) -> _Work:
-    """The work on a recording, of that on its channels."""
-    return works[0] if tracks.channels == "mix" else _Channels(works, tracks)
+def _transcription(works: Sequence[_Work], tracks: Tracks, options: DecodingOptions) -> Transcription:
+    """What is made of a recording, of that on its channels."""
+    if tracks.channels == "mix":
+        return Transcription(works[0], options)
+    idle = ", ".join(map(repr, filter(None, tracks.speakers[len(works) :])))
+    notes = [f"no channel for {idle}: there are {len(works)}"] if idle else []
+    return Transcription(_Channels(works, tracks), options, notes)
 
 
 class Transcription:
@@ -450,8 +451,9 @@ class Transcription:
     `position` is how far the file is decoded, in seconds.
     """
 
-    def __init__(self, work: _Work, options: DecodingOptions) -> None:
+    def __init__(self, work: _Work, options: DecodingOptions, notes: Sequence[str] = ()) -> None:
         self.position = 0.0
+        self._notes = tuple(notes)
         self._work, self._options = work, options
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
@@ -492,8 +494,12 @@ class Transcription:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Once the end is reached: what was wrong with a recording that could be read only in part."""
-        return self._work.audio.warnings if self._work.audio is not None else ()
+        """Once the end is reached: what was wrong with a recording, or is not in it though it was asked for."""
+        of_audio = self._work.audio.warnings if self._work.audio is not None else ()
+        end = self._work.samples / SAMPLE_RATE
+        beyond = [start for start in self._options.clip_timestamps[::2] if start >= end]
+        clips = [f"clips from {beyond[0]:g} s on begin after the end at {end:.1f} s"] if beyond else []
+        return (*of_audio, *clips, *self._notes)
 
     def __iter__(self) -> Self:
         return self

@@ -236,13 +236,13 @@ def _unmarked(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
-#: Centred at the bottom. The second colour is that of words not yet spoken.
+#: Centred at the bottom. The second colour is that of words not yet spoken. A line is as long as it was laid out.
 _ASS_HEAD = """\
 [Script Info]
 ScriptType: v4.00+
-PlayResX: 1920
-PlayResY: 1080
-WrapStyle: 2
+PlayResX: {width}
+PlayResY: {height}
+WrapStyle: {wrap}
 ScaledBorderAndShadow: yes
 
 [V4+ Styles]
@@ -261,9 +261,14 @@ _ASS_TEXT = str.maketrans({"{": "\uff5b", "}": "\uff5d", "\\": f"\\{_JOINER}", "
 _ASS_NAME = str.maketrans({",": "\uff0c"})
 
 
+def ass_head(width: int = 1920, height: int = 1080, *, wrap: bool = False) -> str:
+    """All before the subtitles, for a picture of these proportions; with `wrap` too long a line is broken."""
+    return _ASS_HEAD.format(width=width, height=height, wrap=0 if wrap else 2)
+
+
 def write_ass(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
     """Advanced SubStation Alpha, with karaoke codes where the times of words are known and the speaker as the actor."""
-    stream.write(_ASS_HEAD)
+    stream.write(ass_head())
     for cue in _in_centiseconds(transcript):
         text = _karaoke(cue) or cue.text.translate(_ASS_TEXT)
         name = one_line(cue.speaker or "").translate(_ASS_NAME)

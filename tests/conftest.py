@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from tiny_model import make_tiny_model
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, which the programs they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Whoever runs the tests may have settings of their own.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+for name in [name for name in os.environ if name.startswith("MTASR_") and name not in {"MTASR_CACHE", "MTASR_FFMPEG"}]:
+    del os.environ[name]
 
 # The same examples in every run, so that a red run always speaks of the change that it tests. To look for new
 # failures: `pytest --hypothesis-profile explore`, and pin what it finds with @example.

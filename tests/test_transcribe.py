@@ -281,6 +281,21 @@ def test_clips_alone_are_transcribed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert transcript.coverage.complete
 
 
+def test_clips_after_the_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+    with Model(HearingEngine()).stream(said(2, 2, 2), clip_timestamps=(7, 10.5, 15, 20, 30)) as stream:
+        stream.transcript()
+        assert stream.warnings == ("clips from 15 s on begin after the end at 15.0 s",)
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_speakers_without_a_channel_are_told(call: Path) -> None:
+    speakers = ["Ann", "Ben", "", "Cid"]
+    with Model(HearingEngine()).stream(call, channels="split", speakers=speakers) as stream:
+        stream.transcript()
+        assert stream.warnings == ("no channel for 'Cid': there are 2",)
+
+
 def test_a_translation_is_a_transcript_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
     model = Model(HearingEngine(workers=2))

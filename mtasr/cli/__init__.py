@@ -28,17 +28,23 @@ _COMMANDS = {
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
     "watch": _Lazy("mtasr.cli.watch", "watch", "Transcribe what comes into a folder."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
+    "subtitle": _Lazy("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video."),
+    "view": _Lazy("mtasr.cli.view", "view", "Write a page to listen to a recording and read its text."),
     "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
     "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
     "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
     "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
+    "config": _Lazy("mtasr.cli.config", "config", "Show settings and where they come from."),
     "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
 }
 
 
 class Program(click.Group):
     """Loads a command when it runs, and turns whatever escapes it into an exit code."""
+
+    #: Commands with settings that a configuration file may hold.
+    configured = ("transcribe", "translate", "watch", "detect-language", "subtitle", "view", "evaluate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -117,8 +123,13 @@ def _is_file(name: str) -> bool:
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
-def program() -> None:
+@click.pass_context
+def program(ctx: click.Context) -> None:
     """Speech to text: transcripts, subtitles, language and English translation."""
+    if ctx.invoked_subcommand in Program.configured:
+        from mtasr.cli import config
+
+        config.apply(ctx)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -15,17 +15,19 @@ from mtasr.cli.display import Display
 from mtasr.cli.options import (
     Command,
     Count,
-    OneOf,
     Option,
+    SomeOf,
     debug_option,
     decoding_options,
+    flat,
     load,
     model_options,
     quiet_option,
     to_decoding_options,
 )
-from mtasr.cli.outputs import write_text
+from mtasr.cli.outputs import check_target, write_text
 from mtasr.errors import UsageError
+from mtasr.tokenizer.languages import LANGUAGES
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,13 +45,17 @@ _MEASURES = ("transcription", "translation", "language")
     "measures",
     cls=Option,
     group="Evaluation",
-    type=OneOf(*_MEASURES),
+    type=SomeOf(*_MEASURES),
     multiple=True,
     default=_MEASURES,
+    callback=flat,
     show_default=False,
-    help="Only this; repeat it for several.  [default: all]",
+    help="Only these, between commas.  [default: all]",
 )
-@click.option("--limit", cls=Option, group="Evaluation", type=Count(1), help="Only the first N clips of each language.")
+@click.option(
+    "--limit", cls=Option, group="Evaluation", type=Count(1), configurable=False,
+    help="Only the first N clips of each language.",
+)  # fmt: skip
 @click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
 @click.option("--json", "json_file", cls=Option, group="Evaluation", type=click.Path(), help="Write all figures there.")
 @click.option("--html", "html_file", cls=Option, group="Evaluation", type=click.Path(), help="Write a report there.")
@@ -68,17 +74,25 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.audio import check_input
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
+    from mtasr.models import english_only
 
     require_libraries()
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
     batch = failures.Batch(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
+    files = [Path(params[name]) for name in ("json_file", "html_file") if params[name]]
+    for file in files:
+        check_target(file, [str(params["manifest"]), *(str(clip.audio) for clip in clips)])
     ready = [clip for clip in clips if batch.attempt(str(clip.audio), partial(check_input, str(clip.audio)))]
     if not ready:
         return batch.code
     display = Display(quiet=params["quiet"])
+    if english_only(params["model"]):
+        _refuse_other_languages(ready, params["model"])
     model = load(params, display)
+    if not model.engine.tokenizer.is_multilingual:  # a folder, which only tells when it is loaded
+        _refuse_other_languages(ready, params["model"])
     finished = 0
 
     def done(clip: Clip) -> None:
@@ -92,11 +106,23 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
             batch.attempt(str(result.clip.audio), partial(_raise, error))
     _print(evaluation, params["worst"])
     _write(evaluation, params)
+    if files:
+        display.note(f"wrote {' and '.join(map(str, files))}")
     return batch.code
 
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def _refuse_other_languages(clips: Sequence[Clip], model: str | None) -> None:
+    """Raises `UsageError` for recordings that an English-only model cannot be measured on."""
+    codes = sorted({clip.language for clip in clips if clip.language is not None} - {"en"})
+    if codes:
+        names = ", ".join(f"{LANGUAGES.get(code, code).title()} ({code})" for code in codes)
+        raise UsageError(
+            f"{model} is English-only, and the manifest has recordings in {names}: use a multilingual model"
+        )
 
 
 def _limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:

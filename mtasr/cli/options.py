@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from mtasr.cli import failures
@@ -54,11 +55,34 @@ _OTHER = "Other"
 
 
 class Option(click.Option):
-    """An option that knows its heading in the help."""
+    """An option that knows its heading in the help, and may be set by a configuration file and the environment.
 
-    def __init__(self, *args: Any, group: str = _OTHER, **kwargs: Any) -> None:
+    It may unless it names a file or is told that it may not, being about one recording alone.
+    """
+
+    def __init__(self, *args: Any, group: str = _OTHER, configurable: bool | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+        if configurable is None:
+            configurable = not self.hidden and not isinstance(self.type, click.Path)
+        if configurable:
+            self.envvar = f"MTASR_{self.key.upper()}"
+        self.configurable = configurable
+
+    @property
+    def key(self) -> str:
+        """Its name in configuration files."""
+        return next(name for name in self.opts if name.startswith("--"))[2:].replace("-", "_")
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(str(self.name)) is ParameterSource.ENVIRONMENT:
+                error.param_hint = str(self.envvar)
+            raise
 
 
 class Switch(Option):
@@ -71,8 +95,28 @@ class Switch(Option):
         return f"--[no-]{self.opts[0].removeprefix('--')}", text or ""
 
 
+#: Where the settings that a project's file makes are noted in click's context, and the file's name.
+PROJECT = "mtasr.project"
+
+
 class Command(click.Command):
-    """A command with grouped help, whose switches may have the values True and False."""
+    """A command with grouped help, whose switches may have the values True and False.
+
+    Settings that come from the file of a project are told, since it may be somebody else's.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        file, names = ctx.meta.get(PROJECT, ("", frozenset()))
+        used = [
+            param.key
+            for param in self.params
+            if isinstance(param, Option)
+            and param.name in names
+            and ctx.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT_MAP
+        ]
+        if used and not ctx.params.get("quiet"):
+            click.echo(failures.printable(f"{file} sets {', '.join(used)}"), err=True)
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _fold_switches(self, ctx, args))
@@ -193,6 +237,24 @@ class OneOf(_ParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete.lower())]
+
+
+class SomeOf(OneOf):
+    """Some words between commas, as a tuple; an option of it that may be repeated needs `flat` as its callback."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(super(SomeOf, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + item.value) for item in super().shell_complete(ctx, param, last)]
+
+
+def flat(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The values of all repetitions one after the other."""
+    return tuple(word for words in value for word in words)
 
 
 class Language(_ParamType):
@@ -360,7 +422,7 @@ task_options = _all(
         metavar="TASK",
         help="Or translate, which is into English, or both: transcribe,translate.",
     ),
-    _field_switch("Language", "also_translate", "Write FILE.en.srt in English as well."),
+    _field_switch("Language", "also_translate", "Write it in English as well."),
 )
 
 model_options = _all(
@@ -408,10 +470,11 @@ output_options = _all(
         "--output-format",
         "-f",
         "formats",
-        type=OneOf(*WRITERS, "all"),
+        type=SomeOf(*WRITERS, "all"),
         multiple=True,
         default=("srt",),
-        help="File to write; repeat it for several.",
+        callback=flat,
+        help="Files to write, such as srt,json.",
     ),
     _option(
         "Output",
@@ -420,6 +483,7 @@ output_options = _all(
         "directory",
         type=click.Path(),
         default=".",
+        configurable=True,
         metavar="FOLDER",
         help="Where to write.",
     ),
@@ -450,9 +514,13 @@ batch_options = _all(
         help="Names in a file, a line each; - for standard input.",
     ),
     recursive_option,
-    _option(_BATCHES, "--overwrite", is_flag=True, help="Replace files that are there; the default."),
-    _option(_BATCHES, "--skip-existing", is_flag=True, help="Skip recordings whose files are there."),
-    _option(_BATCHES, "--resume", is_flag=True, help="Go on where the same command was stopped."),
+    _option(
+        _BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace files that are there; the default."
+    ),
+    _option(
+        _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose files are there."
+    ),
+    _option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Go on where the same command was stopped."),
     progress_option,
 )
 
@@ -556,13 +624,14 @@ decoding_options = _all(
         SECONDS,
         "Only from START to END seconds, ...",
         metavar="START,END,...",
+        configurable=False,
         default="",
         show_default=False,
     ),
     _field_switch(_VOICE, "vad_filter", "Decode only where somebody speaks."),
     _field(_VOICE, "vad_threshold", click.FLOAT, "Speech is what is this probable to be it."),
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling, style to expect."),
-    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "What the first window begins with."),
+    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "What the first window begins with.", configurable=False),
     _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
     _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's own long form: slower, one window at a time."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "But not after a try that was more random than this."),

@@ -9,7 +9,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,22 +76,33 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 
 
 def _refuse_overwriting_inputs(jobs: Sequence[Job]) -> None:
-    sources: dict[tuple[int, int], str] = {}
+    inputs = _files(job.source for job in jobs)
     for job in jobs:
-        with contextlib.suppress(OSError):  # What is not there is told later, of this one alone.
-            status = Path(job.source).stat()
-            sources[status.st_dev, status.st_ino] = job.source
-    for target in (target for job in jobs for target in job.files):
-        try:
-            status = target.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise OutputError(f"{target}: cannot be written: {_reason(error)}") from error
-        if stat.S_ISDIR(status.st_mode):
-            raise OutputError(f"{target}: is a folder")
-        if (source := sources.get((status.st_dev, status.st_ino))) is not None:
-            raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
+        for target in job.files:
+            _refuse_overwriting(target, inputs)
+
+
+def _files(sources: Iterable[str]) -> dict[tuple[int, int], str]:
+    """Each by what it is, whatever its name. What is not there is told later, of that one alone."""
+    found = {}
+    for source in sources:
+        with contextlib.suppress(OSError):
+            status = Path(source).stat()
+            found[status.st_dev, status.st_ino] = source
+    return found
+
+
+def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> None:
+    try:
+        status = target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {_reason(error)}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise OutputError(f"{target}: is a folder")
+    if (source := inputs.get((status.st_dev, status.st_ino))) is not None:
+        raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
 
 
 def prepare(*directories: Path) -> None:
@@ -131,15 +142,31 @@ def write(
     return subtitles.broken if subtitles is not None else ()
 
 
+def check_target(target: Path, sources: Sequence[str] = ()) -> None:
+    """See that a file can be written there and is none of the `sources`. Raises `OutputError` or `UsageError`."""
+    _refuse_overwriting(target, _files(sources))
+    prepare(target.parent)
+
+
 def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
-    """Write a file under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+    """Write a text under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
+
+    def write_into(passing: Path) -> None:
+        with passing.open("w", encoding="utf-8", newline="\n") as stream:
+            write_to(stream)
+
+    write_file(target, write_into)
+
+
+def write_file(target: Path, write_into: Callable[[Path], object]) -> None:
+    """The same for what writes a file by its name; an empty one is there already."""
     # Not named after the target: a long name would grow past what file systems take.
     passing = target.with_name(f"{_PASSING}{secrets.token_hex(6)}.part")
     try:
-        with passing.open("x", encoding="utf-8", newline="\n") as stream:
+        with passing.open("xb") as lock:
             with contextlib.suppress(OSError):  # Some network file systems have no locks.
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            write_to(stream)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            write_into(passing)
         passing.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: {_reason(error)}") from error

@@ -64,7 +64,7 @@ def transcribe_one(
         notes.append(speed(transcript.duration, time.monotonic() - began))
     notes.append(f"wrote {', '.join(map(str, job.files))}")
     display.note(f"{job.name}: {'; '.join(notes)}")
-    _note_broken(job.name, broken, display)
+    note_broken(job.name, broken, display)
     return Ending(
         job.name,
         "in doubt" if doubts else "done",
@@ -83,7 +83,7 @@ def note_default_model(display: Display, task: str = "transcribe") -> None:
     display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
 
 
-def _note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
+def note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
     """Say how many subtitles break which rule of their layout and why, on one line."""
     counts = Counter((each.rule, each.reason) for each in broken).most_common()
     if counts:

@@ -13,6 +13,7 @@ import click
 
 from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options import OneOf
+from mtasr.extras import extras
 
 if TYPE_CHECKING:
     from mtasr.training.config import Method, TrainConfig
@@ -34,7 +35,8 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
     Goes on from the last checkpoint in the run's folder, if there is one. The result is the folder `model` in it,
     which `mtasr transcribe --model` takes. Needs the extra `train`.
     """
-    from mtasr.training.config import read_config
+    with extras():
+        from mtasr.training.config import read_config
 
     _run(read_config(config, overrides))
 
@@ -88,7 +90,8 @@ def finetune(
     it was stopped. The result is the folder `model` in RUN, which `mtasr transcribe --model` takes. Needs the extra
     `train`.
     """
-    from mtasr.training.finetune import finetune_config
+    with extras():
+        from mtasr.training.finetune import finetune_config
 
     _run(
         finetune_config(
@@ -105,9 +108,7 @@ def finetune(
 
 
 def _run(config: TrainConfig) -> None:
-    from mtasr.models.checkpoints import torch_required
-
-    with torch_required():
+    with extras():
         from mtasr.training.export import export
         from mtasr.training.loop import train as run_training
     logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import logging
 import math
@@ -124,6 +125,12 @@ def fit_memory(model_bytes: int, workers: int, batch_size: int, free: int) -> tu
     return workers, batch_size
 
 
+def _return_freed() -> None:
+    """Give memory that was freed back to the system. glibc keeps what lies below the last block in use."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextlib.contextmanager
 def _explained(what: str, device: str) -> Iterator[None]:
     """Turn what CTranslate2 throws into one line: the device's fault, or else the model's."""
@@ -233,6 +240,7 @@ class CTranslate2Engine:
                 intra_threads=max(1, self._threads // self.workers),
             )
         self.folder, self._has_drawn = folder, False
+        _return_freed()  # what the file was read into
 
     def sampler(self, seed: int) -> CTranslate2Engine:
         """Itself with one worker, else the model loaded once more.
@@ -333,6 +341,8 @@ class CTranslate2Engine:
                 suppress_blank=options.suppress_blank,
                 suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
             )
+        if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
+            _return_freed()
         begun = len(self.tokenizer.text_in(prompts[0]))
         return [_hypothesis(result, options, begun) for result in results]
 

@@ -8,17 +8,27 @@ from typing import TextIO
 
 from mtasr.evaluation.run import Evaluation, Result
 from mtasr.evaluation.scores import Figure, Scores, Step
+from mtasr.tokenizer.languages import LANGUAGES
 
 _STYLE = """
-:root { color-scheme: light dark; --muted: #777; --bar: #4a7ebb; --line: #8884; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; } th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
-th, td { text-align: right; } th:first-child, td:first-child { text-align: left; } small { color: var(--muted); }
-tfoot td { font-weight: bold; } svg { width: 100%; height: auto; }
+:root { color-scheme: light dark; --page: #fff; --text: #1a1a1a; --muted: #595959; --bar: #2f67ad; --line: #8886;
+  --gone: #fbdcb9; --new: #d3e3fb; }
+@media (prefers-color-scheme: dark) { :root { --page: #14161a; --text: #ececec; --muted: #a8adb5; --bar: #7fb0ff;
+  --gone: #5c3408; --new: #1f3a63; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
+  background: var(--page); color: var(--text); overflow-wrap: anywhere; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; } td small { display: block; line-height: 1.2; }
+small { color: var(--muted); font-size: .8rem; font-weight: normal; } tfoot td { font-weight: bold; border-bottom: 0; }
+svg { display: block; width: 100%; min-width: 36rem; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
-.bar { fill: var(--bar); } .dot { fill: var(--bar); opacity: .6; } .whisker, .axis { stroke: currentColor; fill: none; }
+.bar { fill: var(--bar); opacity: .75; } .dot { fill: var(--bar); opacity: .6; }
+.whisker { stroke: currentColor; fill: none; }
 .grid { stroke: var(--line); } article { margin: 1rem 0; } article p { margin: .2rem 0; }
-del { background: #c334; text-decoration: line-through; } ins { background: #2a84; text-decoration: none; }
+del { background: var(--gone); text-decoration: line-through; } ins { background: var(--new); font-weight: 600;
+  text-decoration: none; } del, ins { padding: 0 .15em; border-radius: 2px; }
 """
 #: Columns: heading, field of `Scores`, whether it is a rate (shown in percent).
 _COLUMNS = (
@@ -26,7 +36,7 @@ _COLUMNS = (
     ("CER", "cer", True),
     ("BLEU", "bleu", False),
     ("chrF", "chrf", False),
-    ("Language", "language_accuracy", True),
+    ("Language right", "language_accuracy", True),
 )
 
 
@@ -60,14 +70,18 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
 def _table(evaluation: Evaluation) -> str:
     columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
     heads = "".join(f"<th>{head}</th>" for head, _, _ in columns)
-    rows = "".join(_row(code, each, columns) for code, each in evaluation.languages.items())
-    heads = f"<th>Language</th><th>Clips</th><th>Minutes</th>{heads}<th>Real-time factor</th>"
+    rows = "".join(_row(_language(code), each, columns) for code, each in evaluation.languages.items())
+    heads = f"<th>Spoken</th><th>Clips</th><th>Minutes</th>{heads}<th>Real-time factor</th>"
     return (
-        f"<table>\n<thead><tr>{heads}</tr></thead>\n"
-        f"<tbody>\n{rows}</tbody>\n<tfoot>\n{_row('all', evaluation.total, columns)}</tfoot>\n</table>\n"
-        "<p><small>In brackets: 95 % confidence intervals by drawing clips. The real-time factor is without "
+        f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody>\n<tfoot>\n{_row('all', evaluation.total, columns)}</tfoot>\n</table></div>\n"
+        "<p><small>Below each figure: 95 % confidence intervals by drawing clips. The real-time factor is without "
         "loading the model.</small></p>\n"
     )
+
+
+def _language(code: str) -> str:
+    return f"{LANGUAGES[code].title()} ({code})" if code in LANGUAGES else code
 
 
 def _row(name: str, scores: Scores, columns: Sequence[tuple[str, str, bool]]) -> str:
@@ -82,12 +96,18 @@ def _cell(figure: Figure | None, rate: bool) -> str:
     if figure is None:
         return ""
     value, low, high = (100 * each if rate else each for each in (figure.value, figure.low, figure.high))
-    return f"{value:.1f}{' %' if rate else ''} <small>({low:.1f}–{high:.1f})</small>"
+    return f"{value:.1f}{' %' if rate else ''} <small>{low:.1f} – {high:.1f}</small>"
 
 
 # --- plots ---------------------------------------------------------------------------------------------------------
 
 _WIDTH, _LEFT, _ROW = 800, 60, 28
+
+
+def _svg(height: int, body: str, label: str) -> str:
+    return (
+        f'<div class="wide"><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">\n{body}</svg></div>\n'
+    )
 
 
 def _bars(rates: Sequence[tuple[str, Figure]]) -> str:
@@ -104,7 +124,7 @@ def _bars(rates: Sequence[tuple[str, Figure]]) -> str:
             f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}m0 -4v8M{low:.1f} {middle - 4}v8"/>'
             f'<text x="{high + 8:.1f}" y="{middle + 4}">{figure.value:.1%}</text>\n'
         )
-    return f'<svg viewBox="0 0 {_WIDTH} {len(rates) * _ROW}" role="img">\n{"".join(parts)}</svg>\n'
+    return _svg(len(rates) * _ROW, "".join(parts), "Word error rate by language")
 
 
 _HEIGHT, _BOTTOM = 260, 30
@@ -114,15 +134,17 @@ def _dots(results: Sequence[Result]) -> str:
     """A dot for each clip: seconds to the right, error rate upwards, all above 100 % at the top."""
     scored = [(result, result.words) for result in results if result.words is not None]
     longest = max((result.audio for result, _ in scored), default=0.0) or 1.0
-    wide, high = _WIDTH - _LEFT - 20, _HEIGHT - _BOTTOM - 10
+    digits = 0 if longest >= 100 else 1
+    wide, high = _WIDTH - _LEFT - 30, _HEIGHT - _BOTTOM - 10
     lines = [
         f'<path class="grid" d="M{_LEFT} {10 + high * (1 - part):.1f}h{wide}"/>'
         f'<text x="0" y="{14 + high * (1 - part):.1f}">{part:.0%}</text>'
         for part in (0, 0.25, 0.5, 0.75, 1)
     ]
     lines += [
-        f'<text x="{_LEFT + wide * part:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{longest * part:.0f} s</text>'
-        for part in (0, 0.5, 1)
+        f'<text x="{_LEFT + wide * part:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">'
+        f"{longest * part:.{digits}f} s</text>"
+        for part in (0, 0.25, 0.5, 0.75, 1)
     ]
     dots = [
         f'<circle class="dot" r="4" cx="{_LEFT + wide * result.audio / longest:.1f}" '
@@ -131,7 +153,7 @@ def _dots(results: Sequence[Result]) -> str:
         for result, errors in scored
     ]
     body = "\n".join(lines + dots)
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{body}\n</svg>\n'
+    return _svg(_HEIGHT, body, "Word error rate of each clip by its length")
 
 
 def _clip(result: Result) -> str:

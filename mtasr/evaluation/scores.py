@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mtasr.errors import UsageError
+from mtasr.extras import extras
 from mtasr.tokenizer.languages import UNSPACED
 
 if TYPE_CHECKING:
@@ -75,13 +75,11 @@ class Scores:
 
 
 def require_libraries() -> None:
-    """Raises `UsageError` if the extra is not installed."""
-    try:
+    """Raises `MissingExtraError` if the extra is not installed."""
+    with extras():
         import jiwer  # noqa: F401
         import sacrebleu  # noqa: F401
         import whisper_normalizer  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"`mtasr evaluate` needs {error.name}: `pip install 'mtasr[evaluate]'` brings it") from error
 
 
 def normalise(text: str, language: str | None) -> str:

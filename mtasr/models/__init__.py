@@ -5,7 +5,7 @@ Importing this loads neither CTranslate2 nor torch, and the network code only wh
 
 from mtasr.models.hub import Progress
 from mtasr.models.manage import ModelStatus, Verification, list_models, pull, remove, verify
-from mtasr.models.registry import DEFAULT_MODEL, check_use
+from mtasr.models.registry import DEFAULT_MODEL, check_use, english_only
 from mtasr.models.resolve import resolve
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Progress",
     "Verification",
     "check_use",
+    "english_only",
     "list_models",
     "pull",
     "remove",

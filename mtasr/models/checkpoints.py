@@ -10,13 +10,13 @@ before the first byte is written, and told in one error.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mtasr.errors import ModelError, ModelIntegrityError, ModelNotFoundError
+from mtasr.extras import extras
 from mtasr.models.names import Format
 from mtasr.models.settings import GenerationSettings
 
@@ -89,10 +89,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of any format. No code that a file may contain is run.
 
     Raises `ModelNotFoundError` if there is none, `ModelIntegrityError` for all that may be wrong with it, and
-    `ModelError` without torch.
+    `MissingExtraError` without torch.
     """
     kind = detect_format(path)
-    with torch_required():
+    with extras():
         if kind == "openai":
             from mtasr.models.openai_format import load
         elif kind == "huggingface":
@@ -113,7 +113,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, kind: Format, precision:
     if precision.startswith("int8") and kind != "ctranslate2":
         raise ModelError(f"the {kind} format does not store {precision}; use float32, float16 or bfloat16")
     require(checkpoint.problems(), path)
-    with torch_required():
+    with extras():
         if kind == "openai":
             from mtasr.models.openai_format import save
         elif kind == "huggingface":
@@ -121,14 +121,3 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, kind: Format, precision:
         else:
             from mtasr.models.ctranslate2_format import save
         save(checkpoint, path, precision)
-
-
-@contextlib.contextmanager
-def torch_required() -> Iterator[None]:
-    """Say in one line how to get torch, where it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as exc:
-        if exc.name not in {"torch", "safetensors"}:
-            raise
-        raise ModelError(f"this needs {exc.name}: `pip install 'mtasr[train]'` brings it") from exc

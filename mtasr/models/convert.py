@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtasr.errors import UsageError
+from mtasr.extras import extras
 from mtasr.models import registry
-from mtasr.models.checkpoints import Checkpoint, Precision, load_checkpoint, save_checkpoint, torch_required
+from mtasr.models.checkpoints import Checkpoint, Precision, load_checkpoint, save_checkpoint
 from mtasr.models.destination import check_destination, staged
 from mtasr.models.names import Format
 from mtasr.models.resolve import resolve
@@ -70,7 +71,7 @@ def write_with_parity(
     """
     with staged(destination, force=force) as staging:
         save_checkpoint(checkpoint, staging, kind, precision)
-        with torch_required():
+        with extras():
             from mtasr.models.parity import compare
         parity = compare(checkpoint, staging, kind, precision)
         parity.require()

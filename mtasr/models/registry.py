@@ -255,6 +255,12 @@ def unknown(name: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"there is no model {name!r}; {hint}`mtasr models list` shows the names")
 
 
+def english_only(name: str | None) -> bool:
+    """Whether this is a named model that was trained for English alone."""
+    spec = find(name) if name is not None else None
+    return spec is not None and spec.english_only
+
+
 def check_use(name: str, language: str | None, task: str) -> None:
     """Raise `UsageError` if this is a named model that was not trained for the task or the language.
 

@@ -21,7 +21,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from mtasr.errors import ModelError, UsageError
+from mtasr.errors import UsageError
+from mtasr.extras import extras
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 #: A token stays if it occurs once in so many words: ten million.
@@ -145,12 +146,8 @@ def _alphabet(character: str) -> str:
 
 
 def _word_lists(languages: Sequence[str], *, required: bool) -> dict[str, dict[str, float]]:
-    try:
+    with extras():
         import wordfreq
-    except ModuleNotFoundError as exc:
-        if exc.name != "wordfreq":
-            raise
-        raise ModelError("this needs wordfreq: `pip install 'mtasr[optimize]'` brings it") from exc
     large, small = (wordfreq.available_languages(size) for size in ("large", "small"))
     listed = {code for code in LANGUAGES if _LIST_NAMES.get(code, code) in small}
     if required and (missing := [LANGUAGES[code] for code in languages if code not in listed]):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from mtasr.extras import extras
 from mtasr.tokenizer.languages import UNSPACED
 from mtasr.training.records import Cue, Record
 
@@ -134,7 +135,8 @@ def wrong_text_language(record: Record) -> str | None:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    with extras():
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 

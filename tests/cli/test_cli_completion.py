@@ -28,6 +28,7 @@ def test_scripts_as_the_readme_loads_them(shell: str) -> None:
         ("mtasr transcribe --subtitle-", 2, ["plain,--subtitle-style"]),
         ("mtasr transcribe --subtitle-style b", 3, ["plain,broadcast"]),
         ("mtasr transcribe -f t", 3, ["plain,txt", "plain,ttml", "plain,tsv"]),
+        ("mtasr transcribe -f srt,j", 3, ["plain,srt,json"]),
         ("mtasr transcribe --model large-v3-", 3, ["plain,large-v3-turbo"]),
         ("mtasr transcribe --model ./", 3, ["dir,./"]),
         ("mtasr transcribe inter", 2, ["file,inter"]),

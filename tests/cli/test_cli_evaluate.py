@@ -25,7 +25,7 @@ def manifest(folder: Path) -> Path:
 
 def test_table_alignments_and_files(run: Run, manifest: Path) -> None:
     result = run("evaluate", "manifest.json", "--json", "out.json", "--html", "out.html")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "wrote out.json and out.html\n")
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0] == ["clips", "min", "WER", "CER", "BLEU", "chrF", "LID", "RTF"]
     assert [line[0] for line in lines[1:4]] == ["de", "fr", "all"]
@@ -78,7 +78,7 @@ def test_a_clip_that_fails_is_told_and_the_rest_counts(run: Run, model: FakeMode
         ("[]", (), 3, "manifest.json: has no recordings"),
         ('[{"audio": "no.wav", "text": "a"}]', (), 3, "no.wav: no such file"),
         ('[{"audio": "a.wav", "text": "a"}]', ("--measure", "language"), 2, "the manifest has nothing to measure"),
-        ('[{"audio": "a.wav", "text": "a"}]', ("--json", "none/a.json"), 4, "none/a.json: No such file"),
+        ('[{"audio": "a.wav", "text": "a"}]', ("--json", "/proc/none/a.json"), 4, "/proc/none: cannot write here"),
     ],
 )
 def test_errors(run: Run, folder: Path, content: str, args: tuple[str, ...], code: int, message: str) -> None:
@@ -88,8 +88,32 @@ def test_errors(run: Run, folder: Path, content: str, args: tuple[str, ...], cod
     assert result.stderr.startswith(f"mtasr: error: {message}")
 
 
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    run: Run, model: FakeModel, manifest: Path, option: str
+) -> None:
+    for name, code in (("manifest.json", 2), ("a.wav", 2), ("/proc/none/a", 4)):
+        assert (run("evaluate", "manifest.json", option, name).exit_code, model.loads) == (code, [])
+
+
+def test_an_english_only_model_on_other_languages(run: Run, model: FakeModel, manifest: Path) -> None:
+    told = "is English-only, and the manifest has recordings in German (de), French (fr): use a multilingual model\n"
+    result = run("evaluate", "manifest.json", "--model", "base.en")
+    assert (result.exit_code, model.loads) == (2, [])
+    assert result.stderr == f"mtasr: error: base.en {told}"
+    model.engine.tokenizer.is_multilingual = False  # what the folder of such a model tells when it is loaded
+    result = run("evaluate", "manifest.json", "--model", "./folder")
+    assert (result.exit_code, model.calls) == (2, [])
+    assert "./folder is English-only" in result.stderr
+
+
+def test_several_measures_between_commas(run: Run, model: FakeModel, manifest: Path) -> None:
+    result = run("evaluate", "manifest.json", "--measure", "language,transcription", "-q")
+    assert result.stdout.split()[:5] == ["clips", "min", "WER", "CER", "LID"]
+
+
 def test_without_the_extra(run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jiwer", None)
     result = run("evaluate", "manifest.json")
     assert result.exit_code == 2
-    assert "pip install 'mtasr[evaluate]'" in result.stderr
+    assert result.stderr == "mtasr: error: this needs jiwer: `pip install 'mtasr[evaluate]'` brings it\n"

@@ -127,6 +127,7 @@ def test_after_two_dashes_all_are_files(run: Run, model: FakeModel) -> None:
         ["--engine", "jax"],
         ["--threads", "-1"],
         ["--output-format", "doc"],
+        ["--output-format", "srt,"],
         ["--nonsense"],
         ["--audio-stream", "-1"],
         ["--audio-stream", "10000"],

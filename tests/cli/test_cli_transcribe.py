@@ -37,6 +37,8 @@ def test_raw_subtitles_are_the_segments(run: Run, folder: Path) -> None:
         ((), True),
         (("-f", "vtt", "-f", "json"), True),
         (("-f", "all"), True),
+        (("-f", "json,srt"), True),
+        (("-f", "json, txt"), False),
         (("-f", "json", "-f", "txt"), False),
         (("--subtitle-style", "raw"), False),
         (("--subtitle-style", "social"), True),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -313,3 +315,28 @@ def test_sampling_in_file_order_is_the_same_for_any_number_of_workers(tiny_model
         said.append(model.transcribe(np.tile(samples, 2), language="en", **options))
     assert said[0].segments
     assert said[0] == said[1]
+
+
+@pytest.mark.weights
+def test_memory_for_samples_is_given_back() -> None:
+    code = """
+import re
+from pathlib import Path
+import numpy as np
+from mtasr.decoding.options import DecodingOptions
+from mtasr.transcribe import load_model
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+engine = load_model("base", device="cpu", workers=1, threads=1).engine
+encoded = engine.encode(np.random.default_rng(1).normal(size=(80, 3000)).astype(np.float32))
+start = engine.tokenizer.sot_sequence("en", "transcribe")
+engine.generate(encoded, start, DecodingOptions(), 0.0)
+before = resident()
+for seed in range(3):
+    engine.sampler(seed).generate(encoded, start, DecodingOptions(), 1.0)
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 60

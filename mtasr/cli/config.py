@@ -1,0 +1,260 @@
+"""Settings from files: `mtasr.toml` in the current folder, `config.toml` in the user's configuration folder.
+
+A flag has the last word, then the environment (MTASR_LANGUAGE), the project's file, the user's, and the defaults.
+Keys are the names of options. Those at the top are for every command that has the option; a table of a command's name
+is for that command.
+
+The project's file may come with a folder that somebody else has made. So it is looked for in the current folder alone,
+may set nothing but how recordings are decoded and text is laid out, and commands say what it sets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from mtasr.cli.failures import printable
+from mtasr.cli.options import PROJECT, Command, Option, Switch, debug_option
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtasr.cli import Program
+
+#: The project's file.
+PROJECT_FILE = "mtasr.toml"
+
+#: What a project's file may set: these headings of the help, and these besides. Not where results are written, what may
+#: be overwritten, what a machine is asked for, or a model that is not one of those whose files are checked.
+_PROJECT_GROUPS = frozenset({
+    "Language", "Subtitles", "Word times", "Search", "Checks and fallback", "Context and tokens",
+    "Input and voice activity", "Evaluation",
+})  # fmt: skip
+_PROJECT_KEYS = frozenset({"model", "output_format", "strict", "verbose"})
+
+#: More is no configuration.
+_MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A file's settings by command, by the names of parameters; values as in the file."""
+
+    file: Path
+    by_command: dict[str, dict[str, Any]]
+
+
+def user_file() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path("mtasr", appauthor=False) / "config.toml"
+
+
+def apply(ctx: click.Context) -> None:
+    """Make the files' settings the defaults of the commands. Raises `UsageError` for a file that is wrong."""
+    program: Program = ctx.command  # type: ignore[assignment]
+    files = _settings(program)
+    merged: dict[str, dict[str, Any]] = {}
+    for settings in files:
+        for command, values in settings.by_command.items():
+            merged.setdefault(command, {}).update(values)
+    ctx.default_map = merged
+    own = files[-1] if files and files[-1].file == Path(PROJECT_FILE) else None
+    if own is not None and ctx.invoked_subcommand is not None:
+        ctx.meta[PROJECT] = (PROJECT_FILE, frozenset(own.by_command.get(ctx.invoked_subcommand, {})))
+
+
+def _settings(program: Program) -> list[Settings]:
+    """Of the files that are there, the least important first."""
+    found = []
+    for file, project in ((user_file(), False), (Path(PROJECT_FILE), True)):
+        document = _read(file)
+        if document is not None:
+            found.append(Settings(file, _checked(file, document, _commands(program), project=project)))
+    return found
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    import tomllib
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"{file}: is no configuration: it has more than {_MOST_BYTES:,} bytes")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML
+        raise UsageError(f"{file}: is not TOML: {error}") from error
+
+
+_Commands = Mapping[str, Mapping[str, Option]]
+
+
+def _commands(program: Program) -> _Commands:
+    """Command -> key -> option, of all that can be set."""
+    found = {}
+    for name in program.configured:
+        command = program.get_command(click.Context(program), name)
+        params = command.params if command is not None else []
+        found[name] = {param.key: param for param in params if isinstance(param, Option) and param.configurable}
+    return found
+
+
+def _checked(
+    file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool
+) -> dict[str, dict[str, Any]]:
+    """The settings of a file by command. Raises `UsageError` for an unknown name, or a value that an option refuses."""
+    common = {key: option for options in commands.values() for key, option in options.items()}
+    settings: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    tables = {name.replace("_", "-"): table for name, table in document.items() if isinstance(table, dict)}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            continue
+        key = _known(file, name, [*common], "setting")
+        for command, options in commands.items():
+            if key in options:
+                settings[command][str(options[key].name)] = _value(file, key, value, options[key], project=project)
+    for name, table in tables.items():
+        command = _known(file, name, [*commands], "command")
+        for inner, value in table.items():
+            key = _known(file, inner, [*commands[command]], f"setting of {command}")
+            option = commands[command][key]
+            settings[command][str(option.name)] = _value(file, f"{command}.{key}", value, option, project=project)
+    return settings
+
+
+def _known(file: Path, name: str, names: list[str], what: str) -> str:
+    wanted = name.replace("-", "_")
+    same = next((each for each in names if each.replace("-", "_") == wanted), None)
+    if same is not None:
+        return same
+    near = difflib.get_close_matches(wanted, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; `mtasr config show` lists them"
+    raise UsageError(f"{file}: {name!r} is no {what}{hint}")
+
+
+def _value(file: Path, key: str, value: Any, option: Option, *, project: bool) -> Any:
+    """A value as the command line would have it, after the option's own type has accepted it."""
+    if project and option.group not in _PROJECT_GROUPS and option.key not in _PROJECT_KEYS:
+        raise UsageError(f"{file}: {key} cannot be set for a folder, but in {user_file()}, the environment or a flag")
+    if project and option.key == "model":
+        _refuse_unpublished(file, value)
+    is_switch = isinstance(option, Switch) or option.is_flag
+    if is_switch != isinstance(value, bool):
+        raise UsageError(
+            f"{file}: {key} is true or false, not {value!r}" if is_switch else f"{file}: {key} is not {value}"
+        )
+    if not isinstance(value, bool | int | float | str | list) or (
+        isinstance(value, list) and not all(isinstance(each, str | int | float) for each in value)
+    ):
+        raise UsageError(f"{file}: {key} is not {value!r}")
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    given: Any = value if is_switch else [text] if option.multiple else text
+    try:
+        option.type_cast_value(click.Context(click.Command(key)), given)
+    except click.BadParameter as error:
+        raise UsageError(f"{file}: {key}: {error.message.rstrip('.')}") from error
+    return given
+
+
+def _refuse_unpublished(file: Path, value: object) -> None:
+    """A folder or a repository of somebody's choice is for the user to name."""
+    from mtasr.models.registry import MODELS
+
+    if value not in {name for spec in MODELS.values() for name in (spec.name, *spec.aliases)}:
+        raise UsageError(f"{file}: model names one of `mtasr models list` here, not {value!r}; use --model for others")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@click.group("config")
+def config() -> None:
+    """Settings from files and the environment."""
+
+
+@config.command("show", cls=Command)
+@click.argument("command", required=False)
+@debug_option
+@click.pass_context
+def show(ctx: click.Context, command: str | None) -> None:
+    """Show each setting, its value and where it comes from; of COMMAND alone if one is named.
+
+    A setting has the name of an option. It comes from config.toml in your configuration folder, from mtasr.toml in the
+    current folder (which may set nothing that could do harm), from the environment, as MTASR_LANGUAGE, or from the
+    flag; what is later in this list counts. The files are TOML; a table [evaluate] is for that command alone.
+    """
+    program: Program = ctx.find_root().command  # type: ignore[assignment]
+    commands = _commands(program)
+    if command is not None and command not in commands:
+        raise UsageError(f"{command!r} has no settings; those that have are {', '.join(commands)}")
+    files = _settings(program)
+    for file, what in ((user_file(), "of the user"), (Path(PROJECT_FILE), "of this folder")):
+        state = "" if any(settings.file == file for settings in files) else ", not there"
+        click.echo(printable(f"# {file} ({what}{state})"))
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for name in commands if command is None else [command]:
+        loaded = program.get_command(ctx, name)
+        if loaded is None:
+            continue
+        for key, option in commands[name].items():
+            rows.setdefault((key, *_origin(ctx, loaded, option, files)), []).append(name)
+    having = {key: [name for name, options in commands.items() if key in options] for key, _, _ in rows}
+    shown = [
+        (key if command is not None or names == having[key] else f"{name}.{key}", value, origin)
+        for (key, value, origin), names in rows.items()
+        for name in (names if command is None and names != having[key] else names[:1])
+    ]
+    width = max(len(key) for key, _, _ in shown)
+    for key, value, origin in sorted(shown):
+        click.echo(printable(f"{key:<{width}} = {value}  ({origin})"))
+    for variable, hint in _unknown_variables(commands):
+        click.echo(printable(f"# {variable} in the environment sets nothing{hint}"))
+
+
+def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
+    """The value of an option without a flag, and where it comes from."""
+    name, own = str(option.name), str(command.name)
+    merged = {key: value for settings in files for key, value in settings.by_command[own].items()}
+    # Resilient parsing leaves the files that a command needs aside, and None for a variable that is wrong.
+    ctx = command.make_context(own, [], parent=parent, default_map=merged, resilient_parsing=True)
+    value = ctx.params.get(name)
+    if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+        variable = str(option.envvar)
+        return _shown(os.environ[variable] if value is None else value), variable
+    setting = next((each for each in reversed(files) if name in each.by_command[own]), None)
+    return _shown(value), "default" if setting is None else str(setting.file)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
+#: Variables that are no options.
+_OTHER_VARIABLES = frozenset({"MTASR_CACHE", "MTASR_FFMPEG"})
+
+
+def _unknown_variables(commands: _Commands) -> Iterator[tuple[str, str]]:
+    known = {str(option.envvar) for options in commands.values() for option in options.values()} | _OTHER_VARIABLES
+    for variable in sorted(os.environ):
+        if variable.startswith("MTASR_") and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            yield variable, f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,186 @@
+"""`mtasr subtitle`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli import outputs
+from mtasr.cli.display import Display
+from mtasr.cli.options import (
+    Command,
+    Option,
+    debug_option,
+    decoding_options,
+    language_option,
+    load,
+    model_options,
+    needs_word_times,
+    quiet_option,
+    subtitle_options,
+    task_options,
+    to_decoding_options,
+    to_layout,
+    to_style,
+    to_tracks,
+    track_options,
+)
+from mtasr.cli.recording import note_broken, note_default_model
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtasr.decoding.options import DecodingOptions
+    from mtasr.muxing import SubtitleTrack
+    from mtasr.transcript import Transcript
+
+_GROUP = "Video"
+
+
+@click.command("subtitle", cls=Command, context_settings={"show_default": True})
+@click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
+@click.option(
+    "--embed", cls=Option, group=_GROUP, is_flag=True, configurable=False,
+    help="A track that players can show or hide.",
+)  # fmt: skip
+@click.option(
+    "--burn", cls=Option, group=_GROUP, is_flag=True, configurable=False,
+    help="Part of the picture, which is encoded anew.",
+)  # fmt: skip
+@click.option(
+    "--subtitles", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
+    help="Take these: srt, vtt, ass or json.",
+)  # fmt: skip
+@click.option(
+    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
+    help="Where to write it.  [default: VIDEO.subtitled.mp4]",
+)  # fmt: skip
+@subtitle_options
+@language_option
+@task_options
+@quiet_option
+@model_options
+@decoding_options
+@track_options
+@debug_option
+def subtitle(**params: Any) -> None:
+    """Put subtitles into VIDEO: --embed or --burn.
+
+    The subtitles are those of what is said in it, or --subtitles. The result has VIDEO's container, if that is mp4,
+    mov, mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
+    """
+    from mtasr.audio import check_input
+    from mtasr.muxing import check_can_burn, check_subtitles, container_of
+
+    video: Path = params["video"]
+    if params["embed"] == params["burn"]:
+        raise UsageError("say how the subtitles should go into the video: --embed, or --burn")
+    if params["burn"] and params["also_translate"]:
+        raise UsageError("--burn draws one text into the picture: transcribe or translate, not both")
+    given: Path | None = params["subtitles"]
+    options = to_decoding_options(params)
+    check_input(str(video))
+    if given is not None and given.suffix.lower() != ".json":
+        check_input(given)
+        check_subtitles(given)
+    result = params["output"] or _default_name(video, burn=params["burn"])
+    outputs.check_target(result, [str(video), *([] if given is None else [str(given)])])
+    container_of(result)
+    if params["burn"]:
+        check_can_burn(result)
+    display = Display(quiet=params["quiet"], text=False)
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        tracks = _tracks(video, result, params, options, display, Path(folder))
+        outputs.write_file(result, partial(_put_in, video, tracks, result, display, burn=params["burn"]))
+    display.note(f"{video}: wrote {result}")
+
+
+def _default_name(video: Path, *, burn: bool) -> Path:
+    from mtasr.muxing import CONTAINERS
+
+    ending = video.suffix.lower()
+    if ending not in CONTAINERS:
+        ending = ".mp4" if burn else ".mkv"
+    return Path(f"{video.stem}.subtitled{ending}")
+
+
+def _tracks(
+    video: Path, result: Path, params: dict[str, Any], options: DecodingOptions, display: Display, folder: Path
+) -> list[SubtitleTrack]:
+    """The subtitles as files that ffmpeg can take."""
+    from mtasr.muxing import SubtitleTrack
+    from mtasr.readers import read_json
+    from mtasr.tokenizer.iso639 import three_letters
+
+    given: Path | None = params["subtitles"]
+    language = "en" if options.task == "translate" else options.language
+    if given is not None and given.suffix.lower() != ".json":
+        return [SubtitleTrack(file=given, language=three_letters(language))]
+    transcript = read_json(given) if given is not None else _transcribe(video, params, options, display)
+    # Drawn, they look as laid out; as a track, the player decides, and vtt keeps the most of what srt and mov can hold.
+    form = "ass" if params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
+    tracks: list[SubtitleTrack] = []
+    for text, code in [(transcript, language or transcript.language), (transcript.translation, "en")]:
+        if text is not None:
+            file = folder / f"{len(tracks)}.{form}"
+            _write_subtitles(text, file, params, options, video, display)
+            tracks.append(SubtitleTrack(file=file, language=three_letters(code)))
+    return tracks
+
+
+def _transcribe(video: Path, params: dict[str, Any], options: DecodingOptions, display: Display) -> Transcript:
+    if needs_word_times({"formats": ("srt",)} | params, options, to_layout(params)):
+        options = replace(options, word_timestamps=True)
+    if params["model"] is None:
+        note_default_model(display, "translate" if options.translates else "transcribe")
+    model = load(params, display)
+    with (
+        model.stream_all([str(video)], options, tracks=to_tracks(params)) as streams,
+        streams[0] as stream,
+        display.working(str(video), lambda: stream.position, lambda: stream.total),
+    ):
+        transcript: Transcript = stream.transcript()
+    for warning in stream.warnings:
+        display.note(f"warning: {warning}")
+    return transcript
+
+
+def _write_subtitles(
+    transcript: Transcript, file: Path, params: dict[str, Any], options: DecodingOptions, video: Path, display: Display
+) -> None:
+    from mtasr.subtitles import lay_out
+
+    layout = to_layout(params)
+    if layout is not None:
+        laid = lay_out(transcript, layout)
+        note_broken(str(video), laid.broken, display)
+        transcript = laid.transcript
+    if file.suffix == ".ass" and not params["highlight_words"]:
+        # Without its words a cue has no karaoke, which shows each in grey until it is spoken.
+        transcript = replace(transcript, segments=tuple(replace(each, words=None) for each in transcript))
+    outputs.write(transcript, {file.suffix[1:]: file}, to_style(params, replace(options, word_timestamps=True)))
+
+
+def _put_in(
+    video: Path, tracks: list[SubtitleTrack], result: Path, display: Display, passing: Path, *, burn: bool
+) -> None:
+    from mtasr import muxing
+
+    done = 0.0
+
+    def position(seconds: float) -> None:
+        nonlocal done
+        done = seconds
+
+    with display.working(str(result), lambda: done, lambda: None):
+        if not burn:
+            muxing.embed(video, tracks, passing, result, position)
+            return
+        missing = muxing.burn(video, tracks[0].file, passing, result, position)
+    if missing:
+        letters = " ".join(missing[:10])
+        display.note(f"warning: {video}: no font on this machine has the letters {letters}; they are drawn as boxes")

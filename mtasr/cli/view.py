@@ -1,0 +1,148 @@
+"""`mtasr view`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.cli import failures, outputs
+from mtasr.cli.display import Display
+from mtasr.cli.options import (
+    Command,
+    OneOf,
+    Option,
+    debug_option,
+    decoding_options,
+    language_option,
+    load,
+    model_options,
+    quiet_option,
+    to_decoding_options,
+    to_tracks,
+    track_options,
+)
+from mtasr.cli.recording import note_default_model
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtasr.decoding.options import DecodingOptions
+    from mtasr.transcript import Transcript
+    from mtasr.view import Recording
+
+#: A sound of more bytes than this, which is an hour and three quarters of speech, is put beside the page: browsers
+#: take long to open pages much larger.
+_EMBEDDED = 25_000_000
+
+#: Seconds by which a recording may be longer or shorter than its transcript says, and the same as a share.
+_OTHER_LENGTH = 2.0, 0.02
+
+
+@click.command("view", cls=Command, context_settings={"show_default": True})
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option(
+    "--transcript", cls=Option, group="Page", type=click.Path(path_type=Path), metavar="JSON",
+    help="Show this one, do not transcribe.",
+)  # fmt: skip
+@click.option(
+    "--output", "-o", cls=Option, group="Page", type=click.Path(path_type=Path), metavar="HTML",
+    help="Where to write it.  [default: FILE.html]",
+)  # fmt: skip
+@click.option(
+    "--sound", cls=Option, group="Page", type=OneOf("auto", "embed", "beside"), default="auto", metavar="WHERE",
+    help="embed: in the page; beside: FILE.sound.mp3; auto: by its size.",
+)  # fmt: skip
+@language_option
+@quiet_option
+@model_options
+@decoding_options
+@track_options
+@debug_option
+def view(**params: Any) -> None:
+    """Write a page to listen to FILE and read what is said in it, in a browser.
+
+    The page shows the waveform, where somebody speaks, and the text, with colours where the model was not sure of a
+    word. A click on a word plays it. It is one file and needs no network; a sound of more than 25 MB, which is some 100
+    minutes, stays beside it.
+    """
+    from mtasr.audio import check_input
+    from mtasr.readers import read_json
+
+    source: str = params["file"]
+    if source == "-":
+        raise UsageError("a page needs the recording twice, so standard input will not do: give the path of a file")
+    options, tracks = (
+        replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True),
+        to_tracks(params),
+    )
+    check_input(source)
+    page = params["output"] or Path(f"{Path(source).stem}.html")
+    # Not FILE.mp3, which many recordings are called themselves.
+    beside = page.with_name(f"{page.stem}.sound.mp3")
+    outputs.check_target(page, [source, str(params["transcript"] or source)])
+    if params["sound"] != "embed":
+        outputs.check_target(beside, [source])
+    display = Display(quiet=params["quiet"], text=False)
+    if params["transcript"] is not None:
+        transcript = read_json(params["transcript"])
+    else:
+        transcript = _transcribe(source, params, options, display)
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        heard = Path(folder, beside.name)
+        recording = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
+        _note_other_length(source, transcript, recording, display)
+        embedded = params["sound"] == "embed" or (params["sound"] == "auto" and heard.stat().st_size <= _EMBEDDED)
+        _write(page, beside, heard, transcript, recording, source, embedded=embedded)
+    megabytes = f"{page.stat().st_size / 1e6:.1f} MB"
+    where = f"wrote {page} ({megabytes})" if embedded else f"wrote {page} ({megabytes}) and {beside}, which it plays"
+    display.note(f"{source}: {where}")
+
+
+def _transcribe(source: str, params: dict[str, Any], options: DecodingOptions, display: Display) -> Transcript:
+    if params["model"] is None:
+        note_default_model(display)
+    model = load(params, display)
+    with (
+        model.stream_all([source], options, tracks=to_tracks(params)) as streams,
+        streams[0] as stream,
+        display.working(source, lambda: stream.position, lambda: stream.total),
+    ):
+        transcript: Transcript = stream.transcript()
+    for warning in stream.warnings:
+        display.note(f"warning: {warning}")
+    return transcript
+
+
+def _listen(source: str, heard: Path, track: int, threshold: float, display: Display) -> Recording:
+    from mtasr.view import listen
+
+    with display.working(source, lambda: 0.0, lambda: None):
+        return listen(source, heard, track=track, threshold=threshold)
+
+
+def _note_other_length(source: str, transcript: Transcript, recording: Recording, display: Display) -> None:
+    """Say that a transcript seems to be that of something else."""
+    allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * recording.duration)
+    latest = max((segment.end for segment in transcript), default=0.0)
+    if latest > recording.duration + allowed:
+        display.note(
+            f"warning: {source}: lasts {recording.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
+            "it may be that of another recording"
+        )
+
+
+def _write(
+    page: Path, beside: Path, heard: Path, transcript: Transcript, recording: Recording, source: str, *, embedded: bool
+) -> None:
+    from mtasr.view import Sound, write_page
+
+    if not embedded:
+        outputs.write_file(beside, partial(shutil.copyfile, heard))
+    title = failures.printable(Path(source).name)
+    sound = Sound(heard, embedded)
+    outputs.write_text(page, lambda stream: write_page(transcript, recording, sound, title, stream))

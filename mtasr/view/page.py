@@ -1,0 +1,146 @@
+"""The page itself. The text is in the HTML, so that it can be read and searched where nothing else works.
+
+A transcript comes from anywhere, so all of it is escaped, and the page's own policy lets only our script run and lets
+nothing be fetched from a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Iterator
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple, TextIO
+from urllib.parse import quote
+
+from mtasr.tokenizer.languages import LANGUAGES
+from mtasr.transcript import Segment, Transcript
+from mtasr.view.recording import PEAKS, Recording
+
+#: Below each of these probabilities a word gets a stronger colour: class c2, c1, c0.
+LEVELS = (0.9, 0.7, 0.5)
+
+#: A multiple of 3, so that what base64 makes of the parts can be joined.
+_CHUNK = 3 << 18
+
+
+class Sound(NamedTuple):
+    """An MP3 file, and whether it goes into the page or stays beside it."""
+
+    path: Path
+    embedded: bool
+
+
+def write_page(transcript: Transcript, recording: Recording, sound: Sound, title: str, stream: TextIO) -> None:
+    """Write the page. A sound that is not embedded is looked for under its name in the page's folder."""
+    style, script = _ours("page.css"), _ours("page.js")
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob: file: 'self'"
+    )
+    name = _shown(title)
+    stream.write(
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, recording))}</p></div>\n'
+    )
+    source = "" if sound.embedded else f' src="{escape(quote(sound.path.name))}"'
+    stream.write(f'<audio id="audio" preload="auto"{source}></audio>\n')
+    stream.write(_ours("controls.html"))
+    stream.write("</header>\n<main>\n")
+    # A segment without words is a word of its own.
+    for number, segment in enumerate(transcript):
+        stream.writelines(_segment(number, segment))
+    if not transcript.segments:
+        stream.write("<p>No speech was found.</p>\n")
+    stream.write("</main>\n")
+    _write_data(transcript, recording, stream)
+    if sound.embedded:
+        stream.write('<script type="text/plain" id="sound">')
+        with sound.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                stream.write(base64.b64encode(chunk).decode())
+        stream.write("</script>\n")
+    stream.write(f"<script>{script}</script>\n</body>\n</html>\n")
+
+
+def _ours(name: str) -> str:
+    return resources.files("mtasr.view").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _facts(transcript: Transcript, recording: Recording) -> Iterator[str]:
+    yield _clock(recording.duration)
+    if transcript.language:
+        yield _shown(LANGUAGES.get(transcript.language, transcript.language).title())
+    words = [word for segment in transcript for word in segment.words or ()]
+    if words:
+        yield f"{len(words)} words"
+        yield f"{sum(word.probability < LEVELS[-1] for word in words)} unsure"
+    if transcript.coverage is not None and not transcript.coverage.complete:
+        yield "speech and text do not agree everywhere"
+
+
+def _segment(number: int, segment: Segment) -> Iterator[str]:
+    language = f' lang="{escape(_clean(segment.language))}"' if segment.language else ""
+    yield (
+        f'<section id="s{number}" data-s="{segment.start:.3f}" data-e="{segment.end:.3f}"{language}>'
+        f'<button type="button" class="time">{_clock(segment.start)}</button><p dir="auto">'
+    )
+    if segment.speaker is not None:
+        yield f"<b>{_shown(segment.speaker)}</b> "
+    if segment.words:
+        for word in segment.words:
+            # The space before a word is no part of what is underlined.
+            bare = word.word.lstrip()
+            yield " " * (len(bare) < len(word.word)) + _word(bare, word.start, word.end, word.probability)
+    else:
+        yield _word(segment.text.strip(), segment.start, segment.end, math.exp(min(segment.avg_logprob, 0.0)))
+    yield "</p></section>\n"
+
+
+def _word(text: str, start: float, end: float, probability: float) -> str:
+    level = sum(probability < limit for limit in LEVELS)
+    # Not known is a number that is less than no limit.
+    kind = f' class="c{len(LEVELS) - level}"' if level else ""
+    known = "" if math.isnan(probability) else f' data-p="{probability:.2f}"'
+    return f'<span data-s="{start:.3f}" data-e="{end:.3f}"{known}{kind}>{_shown(text)}</span>'
+
+
+def _write_data(transcript: Transcript, recording: Recording, stream: TextIO) -> None:
+    coverage = transcript.coverage
+    data = {
+        "duration": recording.duration,
+        "rate": PEAKS,
+        "peaks": base64.b64encode(recording.peaks).decode(),
+        "speech": [[round(start, 3), round(end, 3)] for start, end in recording.speech],
+        "speechWithoutText": coverage.speech_without_text if coverage else [],
+        "textWithoutSpeech": coverage.text_without_speech if coverage else [],
+    }
+    stream.write(f'<script type="application/json" id="data">{json.dumps(data)}</script>\n')
+
+
+def _shown(text: str) -> str:
+    return escape(_clean(text))
+
+
+def _clean(text: str) -> str:
+    """Without what no page can hold: control characters and halves of characters."""
+    return "".join(
+        "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char for char in text
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,50 @@
+"""What a page shows of a recording beside its text: how loud it is, where somebody speaks, and the sound itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mtasr.audio import SAMPLE_RATE, open_audio
+from mtasr.media import Mp3Writer
+from mtasr.vad import SpeechTrack
+
+#: Peaks in a second, each of so many samples.
+PEAKS = 100
+_BIN = SAMPLE_RATE // PEAKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """`peaks` is a byte for each 10 ms, 255 where it is loudest; `speech` and `duration` are in seconds."""
+
+    duration: float
+    peaks: bytes
+    speech: list[tuple[float, float]]
+
+
+def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float = 0.5) -> Recording:
+    """Go through a recording once and write what is heard to `sound`, as MP3.
+
+    The sound is encoded from the samples that the transcript's times count, so both agree whatever the file's own clock
+    says. Raises what `open_audio` raises, and `FfmpegError`.
+    """
+    speech = SpeechTrack(threshold)
+    peaks, held, samples = [], np.zeros(0, np.float32), 0
+    with open_audio(source, track=track) as audio, Mp3Writer(sound) as writer:
+        for block in speech.follow(audio):
+            writer.write(block)
+            samples += len(block)
+            held = np.concatenate([held, block])
+            whole = len(held) // _BIN * _BIN
+            peaks.append(np.abs(held[:whole]).reshape(-1, _BIN).max(axis=1))
+            held = held[whole:]
+    loudness = np.concatenate([np.zeros(0, np.float32), *peaks, [np.abs(held).max()] if len(held) else []])
+    scaled = loudness * (255 / max(float(loudness.max(initial=0.0)), 1e-6))
+    return Recording(
+        duration=samples / SAMPLE_RATE,
+        peaks=scaled.round().astype(np.uint8).tobytes(),
+        speech=speech.stretches(),
+    )

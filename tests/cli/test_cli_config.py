@@ -1,0 +1,227 @@
+"""Settings from files, the environment and flags, in that order, and `mtasr config show`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from fake_model import FakeModel, Run
+
+from mtasr.cli import Program, program
+from mtasr.cli.config import user_file
+from mtasr.cli.options import Option
+
+
+@pytest.fixture
+def settings(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's file, which is not there yet; the project's is mtasr.toml in the current folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    user_file().parent.mkdir()
+    return user_file()
+
+
+def project(text: str) -> None:
+    Path("mtasr.toml").write_text(text, "utf-8")
+
+
+def beam(model: FakeModel) -> int | None:
+    return model.calls[-1][1].beam_size
+
+
+def test_what_is_nearer_counts(run: Run, model: FakeModel, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("transcribe", "a.wav")
+    assert beam(model) == 5
+    settings.write_text("beam_size = 2\n")
+    run("transcribe", "a.wav")
+    assert beam(model) == 2
+    project("beam-size = 3\n")
+    run("transcribe", "a.wav")
+    assert beam(model) == 3
+    monkeypatch.setenv("MTASR_BEAM_SIZE", "4")
+    run("transcribe", "a.wav")
+    assert beam(model) == 4
+    run("transcribe", "a.wav", "--beam-size", "6")
+    assert beam(model) == 6
+
+
+def test_a_table_is_for_its_command(run: Run, model: FakeModel, settings: Path) -> None:
+    settings.write_text("beam_size = 2\nthreads = 3\n[translate]\nbeam_size = 3\n[detect-language]\ntop = 1\n")
+    run("transcribe", "a.wav")
+    assert (beam(model), model.loads[-1]["threads"]) == (2, 3)
+    run("translate", "a.wav")
+    assert (beam(model), model.loads[-1]["threads"]) == (3, 3)
+    assert run("detect-language", "a.wav").stdout.count("\n") == 1
+
+
+def test_values_of_every_kind(run: Run, model: FakeModel, settings: Path) -> None:
+    settings.write_text(
+        'output_format = ["srt", "json"]\nlanguages = ["German", "fr"]\nword_timestamps = true\nverbose = false\n'
+        'temperature = 0\nvad_threshold = 0.25\nsuppress_tokens = "None"\ninitial_prompt = "Zürich"\n'
+        'output_dir = "out"\n'
+    )
+    result = run("transcribe", "a.wav")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.json", "a.srt"]
+    options = model.calls[-1][1]
+    assert (options.languages, options.word_timestamps, options.suppress_tokens) == (("de", "fr"), True, ())
+    assert (options.temperature[0], options.vad_threshold, options.initial_prompt) == (0, 0.25, "Zürich")
+
+
+def test_a_project_says_what_it_sets(run: Run, settings: Path) -> None:
+    settings.write_text("beam_size = 2\n")
+    project('language = "fr"\nbest_of = 2\nmeasure = "language"\n')
+    told = "mtasr.toml sets language, best_of\n"
+    assert run("transcribe", "a.wav").stderr.startswith(told)
+    assert run("transcribe", "a.wav", "--best-of", "1").stderr.startswith("mtasr.toml sets language\n")
+    assert run("transcribe", "a.wav", "-q").stderr == ""
+    assert "sets" not in run("detect-language", "a.wav").stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('output_dir = "/home"', "output_dir"),
+        ("threads = 64", "threads"),
+        ('device = "cuda"', "device"),
+        ('[transcribe]\nengine = "torch"', "transcribe.engine"),
+        ("quiet = true", "quiet"),
+    ],
+)
+def test_a_project_may_not_set_what_is_the_users(
+    run: Run, model: FakeModel, settings: Path, line: str, key: str
+) -> None:
+    project(line)
+    result = run("transcribe", "a.wav")
+    assert (result.exit_code, model.loads) == (2, [])
+    assert result.stderr.startswith(f"mtasr: error: mtasr.toml: {key} cannot be set for a folder, but in {settings}")
+    settings.write_text(line)
+    Path("mtasr.toml").unlink()
+    assert run("transcribe", "a.wav").exit_code == 0
+
+
+def test_a_projects_model_is_a_published_one(run: Run, model: FakeModel, settings: Path) -> None:
+    for name in ("./model", "somebody/model", "openai/whisper-base"):
+        project(f'model = "{name}"\n')
+        result = run("transcribe", "a.wav")
+        assert (result.exit_code, model.loads) == (2, []), name
+        assert "mtasr.toml: model names one of" in result.stderr
+    project('model = "small"\n')
+    assert run("transcribe", "a.wav").exit_code == 0
+    assert model.loads[-1]["name"] == "small"
+
+
+def test_everything_a_project_may_set_is_harmless() -> None:
+    """A new option is the user's until somebody decides otherwise: whatever is not listed here, no project can set."""
+    from mtasr.cli.config import _PROJECT_GROUPS, _PROJECT_KEYS, _commands
+
+    assert isinstance(program, Program)
+    options = {key: option for each in _commands(program).values() for key, option in each.items()}
+    open_to_projects = {
+        key for key, option in options.items() if option.group in _PROJECT_GROUPS or key in _PROJECT_KEYS
+    }
+    assert not open_to_projects & {"output_dir", "device", "threads", "workers", "engine", "overwrite", "jobs", "quiet"}
+    assert {"language", "beam_size", "subtitle_style", "model", "hotwords"} <= open_to_projects
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("beam_siez = 1", "'beam_siez' is no setting; did you mean beam_size?"),
+        ("[transcrbe]\nbeam_size = 1", "'transcrbe' is no command; did you mean transcribe?"),
+        ("[evaluate]\noutput_format = 'srt'", "'output_format' is no setting of evaluate"),
+        ("zzz = 1", "'zzz' is no setting; `mtasr config show` lists them"),
+        ("output = 'a.html'", "'output' is no setting"),
+        ("beam_size = 'five'", "beam_size: 'five' is not a valid integer"),
+        ("beam_size = true", "beam_size is not True"),
+        ("beam_size = 2024-01-01", "beam_size is not"),
+        ("vad_filter = 1", "vad_filter is true or false, not 1"),
+        ("language = 'klingon'", "language: unknown language 'klingon'"),
+        ("output_format = ['srt', 'doc']", "output_format: 'doc' is not one of"),
+        ("hotwords = [[1]]", "hotwords is not [[1]]"),
+        ("beam_size = ", "is not TOML"),
+        ("beam_size = '\udcff'", "is not TOML"),
+        ("#" * 1_000_001, "is no configuration"),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_file(
+    run: Run, model: FakeModel, settings: Path, text: str, message: str
+) -> None:
+    for file in (settings, Path("mtasr.toml")):
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        result = run("transcribe", "a.wav")
+        assert (result.exit_code, model.loads) == (2, [])
+        assert result.stderr.startswith(f"mtasr: error: {file}: {message}"), result.stderr
+        assert run("doctor").exit_code == 0
+        file.unlink()
+
+
+def test_a_file_that_may_not_be_read(run: Run, settings: Path) -> None:
+    settings.mkdir()
+    assert run("transcribe", "a.wav").stderr == f"mtasr: error: {settings}: cannot be read: Is a directory\n"
+
+
+def test_a_wrong_variable_is_named(run: Run, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTASR_BEAM_SIZE", "five")
+    result = run("transcribe", "a.wav")
+    assert (result.exit_code, model.loads) == (2, [])
+    assert "Invalid value for MTASR_BEAM_SIZE: 'five' is not a valid integer" in result.stderr
+
+
+def test_switches_in_the_environment(run: Run, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTASR_VAD_FILTER", "False")
+    monkeypatch.setenv("MTASR_OUTPUT_FORMAT", "vtt,txt")
+    assert run("transcribe", "a.wav").exit_code == 0
+    assert model.calls[-1][1].vad_filter is False
+    assert Path("a.vtt").exists()
+    run("transcribe", "a.wav", "--vad-filter")
+    assert model.calls[-1][1].vad_filter is True
+
+
+def test_names_of_variables_are_nobody_elses() -> None:
+    assert isinstance(program, Program)
+    commands = [program.get_command(program.make_context("mtasr", ["doctor"]), name) for name in Program.configured]
+    options = [param for command in commands if command for param in command.params if isinstance(param, Option)]
+    variables = {option.envvar for option in options if option.configurable}
+    assert not variables & {"MTASR_CACHE", "MTASR_FFMPEG"}
+    # One variable sets one thing: options of one name are of one kind in every command.
+    for one, other in itertools.combinations(options, 2):
+        if one.configurable and one.key == other.key:
+            assert (type(one.type), one.multiple, one.is_flag) == (type(other.type), other.multiple, other.is_flag)
+
+
+def test_show(run: Run, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.write_text("threads = 2\nbest_of = 3\n[evaluate]\nbeam_size = 1\n")
+    project('language = "French"\nbest_of = 4\n')
+    monkeypatch.setenv("MTASR_LANGUAGES", "de,it")
+    monkeypatch.setenv("MTASR_LANGUGE", "de")
+    result = run("config", "show")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[:2] == [f"# {settings} (of the user)", "# mtasr.toml (of this folder)"]
+    for line in (
+        f"threads = 2 ({settings})",
+        "best_of = 4 (mtasr.toml)",
+        f"evaluate.beam_size = 1 ({settings})",
+        "transcribe.beam_size = 5 (default)",
+        'language = "fr" (mtasr.toml)',
+        'languages = "de,it" (MTASR_LANGUAGES)',
+        "model = none (default)",
+        "vad_filter = true (default)",
+    ):
+        assert line in lines
+    assert lines[-1] == "# MTASR_LANGUGE in the environment sets nothing; did you mean MTASR_LANGUAGE?"
+
+
+def test_show_one_command(run: Run, settings: Path) -> None:
+    settings.write_text("[evaluate]\nbeam_size = 1\n")
+    shown = run("config", "show", "evaluate").stdout
+    assert "\nbeam_size " in shown
+    assert "\noutput_format" not in shown
+    result = run("config", "show", "doctor")
+    assert (result.exit_code, "'doctor' has no settings" in result.stderr) == (2, True)
+
+
+def test_show_says_what_is_wrong(run: Run, settings: Path) -> None:
+    settings.write_text("beam_siez = 2\n")
+    assert run("config", "show").stderr.startswith(f"mtasr: error: {settings}: 'beam_siez' is no setting")

@@ -1,0 +1,52 @@
+"""A module that an extra brings: named with its extra where it is missing, at each command that needs one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtasr.errors import MissingExtraError
+from mtasr.extras import _EXTRAS, extras
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_what_we_do_not_bring_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError), extras():
+        raise ModuleNotFoundError("No module named 'click'", name="click")
+
+
+def test_a_part_of_a_package_counts_for_it() -> None:
+    with (
+        pytest.raises(MissingExtraError, match=r"this needs torch.cuda: `pip install 'mtasr\[train\]'` brings it"),
+        extras(),
+    ):
+        raise ModuleNotFoundError("No module named 'torch.cuda'", name="torch.cuda")
+
+
+def test_extras_are_those_of_the_project() -> None:
+    text = (ROOT / "pyproject.toml").read_text().replace('"pyyaml', '"yaml').replace("whisper-", "whisper_")
+    for module, extra in _EXTRAS.items():
+        brought = re.search(rf"^{extra} = \[(.*)\]$", text, re.MULTILINE)
+        assert brought is not None
+        assert f'"{module}' in brought[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "args"),
+    [
+        ("yaml", ["train", "config.yaml"]),
+        ("yaml", ["finetune", "base", "records.jsonl", "--output", "run"]),
+        ("jiwer", ["evaluate", "manifest.json"]),
+        ("torch", ["models", "info", "README.md"]),
+    ],
+)
+def test_every_command_says_it_alike(module: str, args: list[str]) -> None:
+    script = f"import sys; sys.modules[{module!r}] = None; from mtasr.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stderr == f"mtasr: error: this needs {module}: `pip install 'mtasr[{_EXTRAS[module]}]'` brings it\n"
+    assert done.returncode == 2
