@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mtasr import processor
 from mtasr.audio import SAMPLE_RATE, AudioStream, check_input, check_reopenable, count_channels, open_audio
 from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.channels import in_order_of_time, spoken_by, together
@@ -24,12 +25,14 @@ from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Task, WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS, among
 from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_window
+from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
 from mtasr.decoding.windows import Window, cut_windows
 from mtasr.errors import InputError, UsageError
 from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
+from mtasr.models.fingerprint import fingerprint
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.tracks import Tracks
@@ -80,7 +83,7 @@ def load_model(
         "device": device, "device_index": device_index, "compute_type": compute_type, "threads": threads,
     }  # fmt: skip
     if engine == "torch":
-        return Model(_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
+        return Model(*_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
     from mtasr.models import int8_copy
@@ -97,16 +100,20 @@ def load_model(
     )
     if loaded.folder == folder and (loaded.device, loaded.compute_type) == ("cpu", "int8"):
         int8_copy.make_later(folder)
-    return Model(loaded)
+    computes = (loaded.device, loaded.compute_type, str(processor.largest_weight()))
+    return Model(loaded, partial(fingerprint, folder, *computes))
 
 
-def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress | None) -> Engine:
+def _torch_engine(
+    name: str | Path, settings: dict[str, Any], progress: Progress | None
+) -> tuple[Engine, Callable[[], str]]:
     with extras():
         from mtasr.decoding.torch_engine import TorchEngine
     from mtasr.models.checkpoints import load_checkpoint
 
-    checkpoint = load_checkpoint(Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress))
-    return TorchEngine(
+    source = Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress)
+    checkpoint = load_checkpoint(source)
+    engine = TorchEngine(
         checkpoint.model,
         Tokenizer(checkpoint.tokens),
         suppress_ids=checkpoint.settings.suppress_ids,
@@ -114,6 +121,7 @@ def _torch_engine(name: str | Path, settings: dict[str, Any], progress: Progress
         alignment_heads=checkpoint.settings.alignment_heads,
         **settings,
     )
+    return engine, partial(fingerprint, source, "torch", str(engine.model.device), settings["compute_type"])
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -124,8 +132,10 @@ def _is_checkpoint(path: Path) -> bool:
 class Model:
     """A loaded model. Use it for as many recordings as you like, one call at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fingerprint: Callable[[], str] = str) -> None:
+        """`fingerprint` gives what tells this model, as it computes here, from others."""
         self.engine = engine
+        self.fingerprint = fingerprint
         self._stopwatch = Stopwatch()
 
     @property
@@ -163,6 +173,7 @@ class Model:
         options: DecodingOptions | None = None,
         *,
         tracks: Tracks | None = None,
+        memories: Sequence[Callable[[int], Memory]] = (),
         **changes: Any,
     ) -> Transcriptions:
         """Several recordings, to be iterated in their order: one is decoded while the next is read.
@@ -172,6 +183,9 @@ class Model:
 
         With `channels="split"` each channel is a recording of its own, and so is its language. The segments, which then
         name their speaker, come in order of time as soon as the last channel is being decoded.
+
+        `memories`, one for each source, give what is known of its channels: what they know is not decoded again. That
+        is of no use with `condition_on_previous_text`.
         """
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
@@ -184,8 +198,13 @@ class Model:
             sequential = ([_Sequential(self.engine, each, language, merged) for each in group] for group in openers)
             return Transcriptions(_transcription(works, tracks, merged) for works in sequential)
         recordings = [
-            [Recording(each, quick=_opens_at_once(source), language=language) for each in channels]
-            for source, channels in zip(sources, openers, strict=True)
+            [
+                Recording(each, quick=_opens_at_once(source), language=language, memory=memory(channel))
+                for channel, each in enumerate(channels)
+            ]
+            for source, channels, memory in zip(
+                sources, openers, memories or [_nothing_known] * len(sources), strict=True
+            )
         ]
         pipeline = Pipeline(self.engine, merged, list(itertools.chain(*recordings)), self._stopwatch)
         parallel = ([_Parallel(pipeline, each) for each in channels] for channels in recordings)
@@ -216,6 +235,10 @@ class Model:
             return []
         tasks = [Task(each, lambda: "en") for each in windows]
         return WindowDecoder(self.engine, options, self._stopwatch).judge_language(tasks)
+
+
+def _nothing_known(channel: int) -> Memory:
+    return Oblivious()
 
 
 def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
@@ -563,6 +586,11 @@ class Transcriptions(Sequence[Transcription]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def drain(self) -> Iterator[Transcription]:
+        """Each in turn, to be closed by whoever takes it, and let go of: thousands would take much memory together."""
+        while self._items:
+            yield self._items.pop(0)
 
     def close(self) -> None:
         for item in self._items:

@@ -26,6 +26,7 @@ class _Lazy(NamedTuple):
 _COMMANDS = {
     "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
     "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
+    "watch": _Lazy("mtasr.cli.watch", "watch", "Transcribe what comes into a folder."),
     "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
     "subtitle": _Lazy("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video."),
     "view": _Lazy("mtasr.cli.view", "view", "Write a page to listen to a recording and read its text."),
@@ -43,7 +44,7 @@ class Program(click.Group):
     """Loads a command when it runs, and turns whatever escapes it into an exit code."""
 
     #: Commands with settings that a configuration file may hold.
-    configured = ("transcribe", "translate", "detect-language", "subtitle", "view", "evaluate")
+    configured = ("transcribe", "translate", "watch", "detect-language", "subtitle", "view", "evaluate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

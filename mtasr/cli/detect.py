@@ -11,6 +11,7 @@ import click
 
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
+from mtasr.cli.inputs import name_of
 from mtasr.cli.options import (
     Command,
     Count,
@@ -23,8 +24,7 @@ from mtasr.cli.options import (
     model_options,
     quiet_option,
 )
-from mtasr.cli.outputs import name_of
-from mtasr.cli.transcribe import english_name, note_default_model
+from mtasr.cli.recording import english_name, note_default_model
 
 if TYPE_CHECKING:
     from mtasr.transcribe import Model
@@ -55,7 +55,7 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.audio import check_input
 
     files: tuple[str, ...] = params["files"]
-    batch = failures.Batch(len(files), debug=ctx.meta.get(failures.DEBUG, False))
+    batch = failures.Batch(len(files), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
     ready = [file for file in files if batch.attempt(name_of(file), partial(check_input, file))]
     if not ready:
         return batch.code

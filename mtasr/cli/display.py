@@ -1,4 +1,4 @@
-"""What a person sees: the text on stdout, and on stderr notes and a bar in audio time.
+"""What a person sees: the text on stdout, and on stderr notes and bars in audio time; or events for a program there.
 
 Where stdout is no terminal it gets the text alone, a segment a line. rich is loaded only for a terminal.
 """
@@ -9,77 +9,148 @@ import contextlib
 import os
 import stat
 import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from mtasr.cli import events
 from mtasr.cli.failures import printable, silence
+from mtasr.cli.summary import RESULTS, Ending, show
+from mtasr.cli.tally import Tally
+from mtasr.cli.times import timestamp
 from mtasr.errors import OutputError
 from mtasr.transcript import Segment
 from mtasr.writers import labelled
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.live import Live
+    from rich.console import Console
 
-#: (file, bytes done, bytes in total or None) while a model is downloaded.
-DownloadProgress = Callable[[str, int, int | None], None]
-
+    from mtasr.cli.bars import Bars, DownloadProgress
 
 #: Bytes; the small files of a model come in no time.
 _WORTH_A_NOTE = 1_000_000
 
 
 class Display:
-    """The screen for one run of a command."""
+    """The screen for one run of a command; `progress` is bar, json or none."""
 
-    def __init__(self, *, quiet: bool = False, text: bool = True) -> None:
+    def __init__(self, *, quiet: bool = False, text: bool = True, progress: str = "bar") -> None:
         self._quiet = quiet
         self._text = text and not quiet
-        self._bar: _Bar | None = None
+        self._progress = progress
+        self._tally = Tally({})
+        #: The recording at work: its name, its position and its duration.
+        self._working: tuple[str, Callable[[], float], Callable[[], float | None]] | None = None
+        self._bars: Bars | None = None
         self._console: Console | None = None
+
+    @property
+    def is_for_programs(self) -> bool:
+        """Whether stderr gets events and nothing else."""
+        return self._progress == "json"
 
     def note(self, text: str) -> None:
         """One line about the work, on stderr."""
-        if not self._quiet:
-            with self._bar_away():
+        if self.is_for_programs:
+            events.write("note", text=text)
+        elif not self._quiet:
+            with self._bars_away():
                 click.echo(printable(text), err=True)
 
     def segment(self, segment: Segment) -> None:
         """The text of a segment, on stdout at once."""
         text = labelled(segment)
-        if not self._text or not text:
+        if self.is_for_programs and self._working is not None:
+            self._tell(segment, text, *self._working)
+        if not text:
             return
-        if sys.stdout.isatty():
-            with self._bar_away():
+        if not self._text:
+            if self._bars is not None:
+                self._bars.text = text
+        elif sys.stdout.isatty():
+            with self._bars_away():
                 self._print_timed(segment, text)
         else:
             print_line(text)
+            if self._bars is not None:
+                self._bars.text = text
+
+    def begin(self, sizes: Mapping[str, int]) -> None:
+        """Recordings of so many bytes are worked on from now on."""
+        self._tally = Tally(sizes)
+        if self.is_for_programs:
+            events.write("batch", files=len(sizes))
 
     @contextlib.contextmanager
     def working(self, name: str, position: Callable[[], float], total: Callable[[], float | None]) -> Iterator[None]:
-        """A bar while the recording `name` is worked on; `position` and `total` tell seconds of audio."""
-        if self._quiet or not sys.stderr.isatty() or _into_pipe():
+        """Bars while the recording `name` is worked on; `position` and `total` tell seconds of audio."""
+        self._working = (name, position, total)
+        if self.is_for_programs:
+            events.write("file", file=name, place=self._tally.files + 1)
+        if self._quiet or self._progress != "bar" or not sys.stderr.isatty() or _into_pipe():
             yield
             return
-        self._bar = _Bar(name, position, total)
+        from mtasr.cli.bars import Bars
+
+        self._bars = Bars(name, position, total, self._tally)
         try:
-            self._bar.show()
+            self._bars.show()
             yield
         finally:
-            self._bar.hide()
-            self._bar = None
+            self._bars.hide()
+            self._bars = None
+
+    def ended(self, ending: Ending) -> None:
+        """A recording is at its end."""
+        if ending.name in self._tally.sizes:
+            self._tally.end(ending.name, ending.seconds or 0.0)
+        if self.is_for_programs:
+            events.write(
+                "end",
+                file=ending.name,
+                result=ending.result,
+                reason=ending.reason,
+                seconds=ending.seconds,
+                language=ending.language,
+                files=ending.files,
+            )
+
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """All are at their ends."""
+        if self.is_for_programs:
+            counts = Counter(each.result for each in endings)
+            figures = {"seconds": self._tally.seconds, "took": self._tally.took()}
+            events.write("finish", **{result: counts[result] for result in RESULTS}, **figures)
+        elif not self._quiet and len(endings) > 1:
+            show(endings)
+
+    def _tell(
+        self, segment: Segment, text: str, name: str, position: Callable[[], float], total: Callable[[], float | None]
+    ) -> None:
+        at, duration = position(), total()
+        events.write(
+            "progress",
+            file=name,
+            position=at,
+            duration=duration,
+            start=segment.start,
+            end=segment.end,
+            text=text,
+            speed=self._tally.speed(at),
+            left=self._tally.left(name, at, duration),
+        )
 
     @contextlib.contextmanager
     def downloads(self) -> Iterator[DownloadProgress | None]:
         """Bars in bytes on a terminal, else a line for each file."""
-        if self._quiet:
+        if self._quiet or self._progress == "none":
             yield None
-        elif sys.stderr.isatty():
-            with _download_bars() as progress:
+        elif sys.stderr.isatty() and not self.is_for_programs:
+            from mtasr.cli.bars import download_bars
+
+            with download_bars() as progress:
                 yield progress
         else:
             yield self._note_downloads()
@@ -105,14 +176,14 @@ class Display:
         self._console.print(line, soft_wrap=True)
 
     @contextlib.contextmanager
-    def _bar_away(self) -> Iterator[None]:
-        """On a terminal both streams are one screen: whatever is printed would land in the middle of the bar."""
-        if self._bar is None:
+    def _bars_away(self) -> Iterator[None]:
+        """On a terminal both streams are one screen: whatever is printed would land in the middle of the bars."""
+        if self._bars is None:
             yield
             return
-        self._bar.hide()
+        self._bars.hide()
         yield
-        self._bar.show()
+        self._bars.show()
 
 
 def _into_pipe() -> bool:
@@ -132,98 +203,3 @@ def print_line(text: str) -> None:
     except OSError as error:
         silence(sys.stdout)
         raise OutputError(f"standard output: {error.strerror}") from error
-
-
-def timestamp(seconds: float) -> str:
-    """MM:SS.mmm, after an hour H:MM:SS.mmm."""
-    milliseconds = round(seconds * 1000)
-    rest, milliseconds = divmod(milliseconds, 1000)
-    return f"{clock(rest, minute_digits=2)}.{milliseconds:03}"
-
-
-def clock(seconds: float, *, minute_digits: int = 1) -> str:
-    """M:SS, after an hour H:MM:SS."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:0{minute_digits}}:{second:02}"
-
-
-class _Bar:
-    """One line: name, bar, time in the recording, speed against real time, time left.
-
-    It asks for the position whenever it draws, so it also moves through minutes without a segment.
-    """
-
-    def __init__(self, name: str, position: Callable[[], float], total: Callable[[], float | None]) -> None:
-        from rich.console import Console
-
-        self._name = printable(Path(name).name)
-        self._position = position
-        self._total = total
-        self._began = time.monotonic()
-        self._console = Console(file=sys.stderr, highlight=False)
-        self._live: Live | None = None
-
-    def show(self) -> None:
-        from rich.live import Live
-
-        self._live = Live(get_renderable=self._render, console=self._console, transient=True, redirect_stdout=False)
-        self._live.start(refresh=True)
-
-    def hide(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _render(self) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        position, total = self._position(), self._total()
-        speed = position / max(time.monotonic() - self._began, 1e-3)
-        bar = ProgressBar(total=total, completed=min(position, total or 0), pulse=total is None)
-        row = Table.grid(padding=(0, 1), expand=True)
-        row.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
-        row.add_column(ratio=1, min_width=8)
-        row.add_column(no_wrap=True)
-        row.add_row(Text(self._name), bar, Text(_figures(position, total, speed)))
-        return row
-
-
-def _figures(position: float, total: float | None, speed: float) -> str:
-    parts = [clock(position)]
-    if total:
-        parts = [f"{min(position / total, 1):4.0%}", f"{clock(position)}/{clock(total)}"]
-    if position > 0:
-        parts.append(f"{speed:.1f}x")
-        if total:
-            parts.append(f"{clock(max(total - position, 0) / speed)} left")
-    return "  ".join(parts)
-
-
-@contextlib.contextmanager
-def _download_bars() -> Iterator[DownloadProgress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
-
-    def progress(file: str, done: int, total: int | None) -> None:
-        if file not in tasks:
-            bars.start()  # Not before: most models are on the machine already.
-            tasks[file] = bars.add_task(file, total=total)
-        bars.update(tasks[file], completed=done, total=total)
-
-    try:
-        yield progress
-    finally:
-        if tasks:
-            bars.stop()

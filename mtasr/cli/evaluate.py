@@ -80,7 +80,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
-    batch = failures.Batch(len(clips), debug=ctx.meta.get(failures.DEBUG, False))
+    batch = failures.Batch(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
     files = [Path(params[name]) for name in ("json_file", "html_file") if params[name]]
     for file in files:
         check_target(file, [str(params["manifest"]), *(str(clip.audio) for clip in clips)])

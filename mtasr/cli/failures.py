@@ -56,8 +56,7 @@ def exit_code(error: BaseException) -> ExitCode:
 def report(error: Exception, source: str | None = None, *, debug: bool = False) -> ExitCode:
     """Write one line about `error` to stderr, after its traceback if `debug`; returns the exit code.
 
-    `source` is the name of the recording being worked on. The messages of input and output errors name their file;
-    others get the name in front.
+    `source` is the name of the recording being worked on.
     """
     if debug:
         import traceback
@@ -65,6 +64,12 @@ def report(error: Exception, source: str | None = None, *, debug: bool = False) 
         traceback.print_exception(error, file=sys.stderr)
         for line in getattr(error, "details", ()):  # what ffmpeg wrote
             click.echo(printable(line), err=True)
+    click.echo(f"mtasr: error: {printable(message_of(error, source, debug=debug))}", err=True)
+    return exit_code(error)
+
+
+def message_of(error: Exception, source: str | None = None, *, debug: bool = False) -> str:
+    """What is wrong. The messages of input and output errors name their file; others get the name in front."""
     if isinstance(error, MtasrError):
         message = str(error)
     else:
@@ -72,8 +77,7 @@ def report(error: Exception, source: str | None = None, *, debug: bool = False) 
         message = f"this is a bug in mtasr: {type(error).__name__}: {error}{hint}"
     if source is not None and not isinstance(error, InputError | OutputError):
         message = f"{source}: {message}"
-    click.echo(f"mtasr: error: {printable(message)}", err=True)
-    return exit_code(error)
+    return message
 
 
 def report_usage(error: click.ClickException) -> None:
@@ -96,14 +100,19 @@ def printable(text: str) -> str:
     )
 
 
+def keep_quiet(error: Exception, source: str | None = None) -> ExitCode:
+    """In the place of `report`, where failures are told in another way."""
+    return exit_code(error)
+
+
 class Batch:
     """Work on several inputs, where one that fails does not stop the others."""
 
-    def __init__(self, size: int, *, debug: bool) -> None:
+    def __init__(self, size: int, tell: Callable[[Exception, str], ExitCode] = report) -> None:
         self._left = size
-        #: How many have failed.
-        self.failed = 0
-        self._debug = debug
+        #: Those that have failed, and why.
+        self.failed: dict[str, str] = {}
+        self._tell = tell
         self._codes: set[ExitCode] = set()
 
     @property
@@ -124,9 +133,9 @@ class Batch:
         except (BrokenPipeError, click.ClickException, click.Abort):
             raise
         except Exception as error:
-            self._codes.add(report(error, source, debug=self._debug))
+            self._codes.add(self._tell(error, source))
             self._left -= 1
-            self.failed += 1
+            self.failed[source] = message_of(error, debug=True)
             return False
         return True
 

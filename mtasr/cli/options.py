@@ -389,6 +389,10 @@ files_argument = click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin, shell_complete=_complete_file
 )
 
+inputs_argument = click.argument(
+    "files", metavar="[FILE]...", nargs=-1, callback=_once_stdin, shell_complete=_complete_file
+)
+
 quiet_option = _option("Output", "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 
 language_option = _option(
@@ -487,6 +491,37 @@ output_options = _all(
     _option("Output", "--timings", type=click.Path(dir_okay=False), hidden=True, help="Seconds by stage, as JSON."),
     _switch("Output", "strict", default=False, help="Exit with 6 if speech has no text, or text no speech."),
     quiet_option,
+)
+
+_BATCHES = "Batches"
+
+recursive_option = _option(_BATCHES, "--recursive", "-r", is_flag=True, help="Look into subfolders of folders too.")
+
+progress_option = _option(
+    "Output",
+    "--progress",
+    type=OneOf("bar", "json", "none"),
+    default="bar",
+    help="json: for programs, on standard error.",
+)
+
+batch_options = _all(
+    _option(
+        _BATCHES,
+        "--files-from",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        metavar="LIST",
+        help="Names in a file, a line each; - for standard input.",
+    ),
+    recursive_option,
+    _option(
+        _BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace files that are there; the default."
+    ),
+    _option(
+        _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose files are there."
+    ),
+    _option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Go on where the same command was stopped."),
+    progress_option,
 )
 
 _SUBTITLES = "Subtitles"

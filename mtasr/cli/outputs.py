@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
+import stat
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from mtasr.cli.inputs import Input, name_of
 from mtasr.errors import OutputError, UsageError
 from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.transcript import Transcript
 from mtasr.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 
-STDIN = "-"
+#: How the names of files begin that are being written.
+_PASSING = ".mtasr-"
+#: Seconds after which a file is locked by its writer, if that is alive.
+_MOMENT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,7 @@ class Job:
         return [*self.targets.values(), *self.translations.values()]
 
 
-def name_of(source: str) -> str:
-    """What messages call an input."""
-    return "standard input" if source == STDIN else source
-
-
-def plan(sources: Sequence[str], directory: Path, formats: Iterable[str], *, translated: bool = False) -> list[Job]:
+def plan(inputs: Sequence[Input], directory: Path, formats: Iterable[str], *, translated: bool = False) -> list[Job]:
     """The work to do, nothing written yet. `a.wav` becomes `a.srt`, and with `translated` also `a.en.srt`.
 
     Raises `UsageError` when two inputs would become the same file, or an output would replace an input.
@@ -53,25 +56,17 @@ def plan(sources: Sequence[str], directory: Path, formats: Iterable[str], *, tra
         return {form: directory / f"{name}.{form}" for form in chosen}
 
     jobs = [
-        Job(source, targets(_stem(source)), targets(f"{_stem(source)}.en") if translated else {}) for source in sources
+        Job(each.source, targets(str(each.stem)), targets(f"{each.stem}.en") if translated else {}) for each in inputs
     ]
     _refuse_collisions(jobs)
-    for job in jobs:
-        for target in job.files:
-            _refuse_overwriting_input(target, sources)
+    _refuse_overwriting_inputs(jobs)
     return jobs
-
-
-def _stem(source: str) -> str:
-    return "stdin" if source == STDIN else Path(source).stem
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     owners: dict[Path, str] = {}
     for job in jobs:
         for target in job.files:
-            if owners.get(target) == job.name:
-                raise UsageError(f"{job.name} is given twice")
             if target in owners:
                 raise UsageError(
                     f"{owners[target]} and {job.name} would both be written to {target}; "
@@ -80,21 +75,43 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
             owners[target] = job.name
 
 
-def _refuse_overwriting_input(target: Path, sources: Sequence[str]) -> None:
+def _refuse_overwriting_inputs(jobs: Sequence[Job]) -> None:
+    inputs = _files(job.source for job in jobs)
+    for job in jobs:
+        for target in job.files:
+            _refuse_overwriting(target, inputs)
+
+
+def _files(sources: Iterable[str]) -> dict[tuple[int, int], str]:
+    """Each by what it is, whatever its name. What is not there is told later, of that one alone."""
+    found = {}
+    for source in sources:
+        with contextlib.suppress(OSError):
+            status = Path(source).stat()
+            found[status.st_dev, status.st_ino] = source
+    return found
+
+
+def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> None:
     try:
-        if not target.exists():
-            return
-        if target.is_dir():
-            raise OutputError(f"{target}: is a folder")
-        same = [source for source in sources if source != STDIN and Path(source).exists() and target.samefile(source)]
+        status = target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {_reason(error)}") from error
-    for source in same:
+    if stat.S_ISDIR(status.st_mode):
+        raise OutputError(f"{target}: is a folder")
+    if (source := inputs.get((status.st_dev, status.st_ino))) is not None:
         raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
 
 
-def prepare(directory: Path) -> None:
-    """Make the folder and see that files can be made in it. Raises `OutputError`."""
+def prepare(*directories: Path) -> None:
+    """Make the folders and see that files can be made in them. Raises `OutputError`."""
+    for directory in dict.fromkeys(directories):
+        _prepare(directory)
+
+
+def _prepare(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Permission bits do not tell about read-only file systems, quotas and the superuser.
@@ -127,7 +144,7 @@ def write(
 
 def check_target(target: Path, sources: Sequence[str] = ()) -> None:
     """See that a file can be written there and is none of the `sources`. Raises `OutputError` or `UsageError`."""
-    _refuse_overwriting_input(target, sources)
+    _refuse_overwriting(target, _files(sources))
     prepare(target.parent)
 
 
@@ -135,23 +152,38 @@ def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
     """Write a text under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
 
     def write_into(passing: Path) -> None:
-        with passing.open("x", encoding="utf-8", newline="\n") as stream:
+        with passing.open("w", encoding="utf-8", newline="\n") as stream:
             write_to(stream)
 
     write_file(target, write_into)
 
 
 def write_file(target: Path, write_into: Callable[[Path], object]) -> None:
-    """The same for what writes a file by its name."""
+    """The same for what writes a file by its name; an empty one is there already."""
     # Not named after the target: a long name would grow past what file systems take.
-    passing = target.with_name(f".mtasr-{secrets.token_hex(6)}.part")
+    passing = target.with_name(f"{_PASSING}{secrets.token_hex(6)}.part")
     try:
-        write_into(passing)
+        with passing.open("xb") as lock:
+            with contextlib.suppress(OSError):  # Some network file systems have no locks.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            write_into(passing)
         passing.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: {_reason(error)}") from error
     finally:
         passing.unlink(missing_ok=True)
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove the files under passing names whose writers were killed. Raises `OSError`."""
+    for passing in folder.glob(f"{_PASSING}*.part"):
+        with contextlib.suppress(FileNotFoundError), passing.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # somebody is writing it
+                continue
+            if time.time() - passing.stat().st_mtime > _MOMENT:
+                passing.unlink()
 
 
 def _reason(error: OSError) -> str:

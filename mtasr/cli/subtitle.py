@@ -30,7 +30,7 @@ from mtasr.cli.options import (
     to_tracks,
     track_options,
 )
-from mtasr.cli.transcribe import note_broken, note_default_model
+from mtasr.cli.recording import note_broken, note_default_model
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:

@@ -90,6 +90,11 @@ class Outcome:
         return self.decoded is None and not self.parts
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to be drawn for it."""
+        return not self.is_open and not (self.segments and self.translated is not None and self.translated.is_open)
+
+    @property
     def tokens(self) -> Iterator[int]:
         """All that is written."""
         for part in self.parts:
@@ -257,12 +262,17 @@ class WindowDecoder:
     def finish(self, outcome: Outcome, sampler: Callable[[], Engine]) -> WindowResult:
         """What has become of a window, after trying the temperatures if they are still to be tried."""
         self._draw(outcome, sampler)
+        if outcome.translated is not None and outcome.segments:  # What is silent to one is to the other.
+            self._draw(outcome.translated, sampler)
+        return self.result(outcome)
+
+    def result(self, outcome: Outcome) -> WindowResult:
+        """What has become of a window for which nothing is left to be drawn."""
         segments, window = outcome.segments, outcome.task.window
         translation: Sequence[Segment] = ()
-        if self._options.also_translate and segments:  # What is silent to one is to the other.
+        if self._options.also_translate and segments:
             translation = segments
             if outcome.translated is not None:
-                self._draw(outcome.translated, sampler)
                 translation = in_cues_of(segments, outcome.translated.segments)
         return WindowResult(
             tuple(segments), window.offset + window.seconds, tuple(outcome.alternatives), tuple(translation)

@@ -8,6 +8,7 @@ stays so many windows ahead and no more: that bounds memory, whatever the length
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from mtasr.decoding.engine import Engine, Float32Array, LanguageGuess
 from mtasr.decoding.independent import Outcome, Task, WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.windows import cut_windows, longest_for
@@ -72,6 +74,7 @@ class Recording:
     #: What the language is detected as; nothing for a recording in which nobody speaks.
     guesses: Future[list[LanguageGuess]] = field(default_factory=Future)
     opening: threading.Lock = field(default_factory=threading.Lock)
+    memory: Memory = field(default_factory=Oblivious)
 
     def spoken(self) -> str:
         """The language, as soon as it is known."""
@@ -102,9 +105,15 @@ class _Entry:
 
     recording: Recording
     task: Task | None = None
+    #: What is known to have become of the window, in the place of a task.
+    known: WindowResult | None = None
     #: The windows in which the language is detected, if that is done together with this one.
     detects: tuple[Task, ...] = ()
     outcome: Future[Outcome] = field(default_factory=Future)
+
+    @property
+    def is_end(self) -> bool:
+        return self.task is None and self.known is None
 
 
 class Pipeline:
@@ -113,7 +122,10 @@ class Pipeline:
     def __init__(
         self, engine: Engine, options: DecodingOptions, recordings: Sequence[Recording], stopwatch: Stopwatch
     ) -> None:
-        self._engine, self._options, self._recordings = engine, options, recordings
+        self._engine, self._options = engine, options
+        #: Those whose results are to come. What is done is let go of, so that thousands take no more memory than a few.
+        self._recordings = list(recordings)
+        self._unread = deque(recordings)
         self._stopwatch = stopwatch
         self._clips = Clips(options.clip_timestamps)
         self._decoder = WindowDecoder(engine, options, stopwatch)
@@ -153,14 +165,16 @@ class Pipeline:
         Raises what went wrong with it, when its other results are out, and `ValueError` once it is abandoned or the
         pipeline closed.
         """
-        for earlier in self._recordings[: self._recordings.index(recording)]:
-            earlier.abandon()
+        if recording in self._recordings:
+            while self._recordings[0] is not recording:
+                self._recordings.pop(0).abandon()
         self.start()
         # Of its own, so that what is drawn for it does not depend on the recordings before.
         sampler = functools.cache(lambda: self._engine.sampler(self._options.seed))
-        while (entry := self._next(recording)).recording is not recording or entry.task is not None:
-            if entry.task is not None and entry.recording is recording:
-                yield self._decoder.finish(entry.outcome.result(), sampler)
+        while (entry := self._next(recording)).recording is not recording or not entry.is_end:
+            if entry.recording is recording:
+                yield entry.known or self._decoder.finish(entry.outcome.result(), sampler)
+        self._recordings.remove(recording)
         if recording.error is not None:
             raise recording.error
 
@@ -180,9 +194,10 @@ class Pipeline:
     # --- the reader -------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        for index, recording in enumerate(self._recordings):
+        while self._unread:
+            recording = self._unread.popleft()
             recording.open()
-            for coming in self._recordings[index + 1 : index + 1 + _OPEN_AHEAD]:
+            for coming in itertools.islice(self._unread, _OPEN_AHEAD):
                 if coming.quick:
                     coming.open()
             try:
@@ -211,6 +226,7 @@ class Pipeline:
             stopwatch=self._stopwatch,
         )
         first: list[Task] = []
+        self._remember_language(recording)
         for window in windows:
             if recording.abandoned:
                 return
@@ -218,13 +234,20 @@ class Pipeline:
             task = self._decoder.task(window, recording.spoken, first=recording.windows == 0)
             recording.windows += 1
             if recording.spoke or recording.language is not None:
-                self._put(_Entry(recording, task))
+                known = recording.memory.result(window)
+                self._put(_Entry(recording, known=known) if known is not None else _Entry(recording, task))
                 continue
             first.append(task)
             if len(first) == MOST_WINDOWS:
                 self._put_first(recording, first)
         if not recording.spoke and first:
             self._put_first(recording, first)
+
+    def _remember_language(self, recording: Recording) -> None:
+        """Take the language from memory, where it is to be detected and was before."""
+        if recording.language is None and (guesses := recording.memory.guesses()):
+            recording.guesses.set_result(guesses)
+            recording.spoke = True
 
     def _put_first(self, recording: Recording, tasks: Sequence[Task]) -> None:
         """The windows that the language is detected in: with the first of them, before the others are decoded."""
@@ -272,6 +295,9 @@ class Pipeline:
                     self._decode([entry])
             return
         for entry, outcome in zip(batch, outcomes, strict=True):
+            # What is still to be drawn is not: samples come in a sequence, and whoever goes on begins it anew.
+            if outcome.is_settled:
+                entry.recording.memory.decoded(outcome.task.window, self._decoder.result(outcome))
             entry.outcome.set_result(outcome)
 
     def _take(self) -> list[_Entry]:
@@ -324,7 +350,9 @@ class Pipeline:
             try:
                 # Another worker may be at work on the later windows: copies of them are judged.
                 mine, *others = entry.detects
-                guesses.set_result(self._decoder.judge_language([mine, *map(replace, others)]))
+                judged = self._decoder.judge_language([mine, *map(replace, others)])
+                entry.recording.memory.judged(judged)  # before any window can be noted, which is of no use without
+                guesses.set_result(judged)
             except Exception as exc:
                 guesses.set_exception(exc)
                 raise

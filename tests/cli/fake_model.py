@@ -61,11 +61,19 @@ class FakeModel:
 
     @contextlib.contextmanager
     def stream_all(
-        self, sources: Sequence[str], options: DecodingOptions, *, tracks: Tracks | None = None
-    ) -> Iterator[list[FakeTranscription]]:
+        self,
+        sources: Sequence[str],
+        options: DecodingOptions,
+        *,
+        tracks: Tracks | None = None,
+        memories: Sequence[object] = (),
+    ) -> Iterator[FakeTranscriptions]:
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
-        yield [FakeTranscription(self, source, options) for source in sources]
+        yield FakeTranscriptions(FakeTranscription(self, source, options) for source in sources)
+
+    def fingerprint(self) -> str:
+        return "fake"
 
     def detect_language(
         self, source: str, languages: Sequence[str] | None = None, *, audio_stream: int = 0
@@ -123,6 +131,11 @@ class FakeTranscription:
             english = tuple(replace(each, text=f" English:{each.text}") for each in transcript)
             transcript = replace(transcript, translation=replace(transcript, segments=english))
         return transcript
+
+
+class FakeTranscriptions(list[FakeTranscription]):
+    def drain(self) -> Iterator[FakeTranscription]:
+        yield from self
 
 
 if __name__ == "__main__":

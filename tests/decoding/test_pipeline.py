@@ -14,8 +14,10 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE, AudioStream, open_audio
 from mtasr.decoding.engine import Float32Array, Hypothesis, LanguageGuess
+from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Pipeline, Recording
+from mtasr.decoding.windows import Window
 from mtasr.errors import InputNotFoundError
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcribe import Model
@@ -349,3 +351,67 @@ def test_windows_are_decoded_by_others_while_their_language_is_judged(attempt: i
     engine.detect_language = lambda heard: [LanguageGuess("en", 0.6), LanguageGuess("fr", 0.4)]  # type: ignore[method-assign]
     transcript = Model(engine).transcribe(said(4, 4, 4, seed=attempt), multilingual=True)
     assert len(transcript.segments) == 3
+
+
+class Notebook:
+    """A memory that keeps what it is told, and forgets what a test wants it to."""
+
+    def __init__(self) -> None:
+        self.judgement: list[LanguageGuess] | None = None
+        self.results: dict[tuple[int, int], WindowResult] = {}
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self.judgement
+
+    def result(self, window: Window) -> WindowResult | None:
+        return self.results.get((window.start, len(window.samples)))
+
+    def judged(self, guesses: Sequence[LanguageGuess]) -> None:
+        assert not self.results
+        self.judgement = list(guesses)
+
+    def decoded(self, window: Window, result: WindowResult) -> None:
+        assert self.judgement is not None
+        self.results[window.start, len(window.samples)] = result
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 6])
+def test_what_is_remembered_is_not_decoded_again_and_changes_nothing(kept: int) -> None:
+    def fails_in_part(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        """Half of the windows fail at temperature 0 at any length, so that they come to samples."""
+        if heard.frames < 3000 or heard.number % 2 == 0:
+            return replace(hypothesis, avg_logprob=-3.0) if temperature == 0 else hypothesis
+        return hypothesis
+
+    def run(notebook: Notebook) -> tuple[list[Segment], HearingEngine, Recording]:
+        engine = HearingEngine(workers=2, batch_size=2, judge=fails_in_part)
+        each = replace(recording(SOURCES[0], language=None), memory=notebook)
+        return segments(pipeline(engine, [each]), each), engine, each
+
+    first = Notebook()
+    whole, engine, each = run(first)
+    drawn = {heard.number for heard, temperature in engine.generated if temperature > 0}
+    assert 0 < len(drawn) < each.windows
+    assert len(first.results) == each.windows - len(drawn), "those that samples were drawn for are drawn again"
+
+    second = Notebook()
+    second.judgement = first.judgement
+    second.results = dict(sorted(first.results.items())[:kept])
+    known = len(second.results)
+    again, engine, each = run(second)
+    assert again == whole
+    assert not engine.detected
+    assert len({heard.number for heard in engine.encoded if heard.frames < 3000}) <= each.windows - known
+    assert second.results == first.results
+
+
+def test_results_without_a_language_are_not_relied_on() -> None:
+    first = Notebook()
+    each = replace(recording(SOURCES[0], language=None), memory=first)
+    whole = segments(pipeline(HearingEngine(), [each]), each)
+    first.judgement = None
+    results, first.results = first.results, {}
+    torn = Notebook()
+    torn.result = lambda window: results.get((window.start, len(window.samples)))  # type: ignore[method-assign]
+    each = replace(recording(SOURCES[0], language=None), memory=torn)
+    assert segments(pipeline(HearingEngine(), [each]), each) == whole

@@ -1,0 +1,126 @@
+"""What is to be transcribed: files, folders, patterns that no shell has expanded, and lists."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+
+#: The files in a folder that are taken for recordings. One that is named itself may be called anything.
+EXTENSIONS = frozenset(
+    {
+        "3ga", "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "caf", "dts", "eac3", "flac", "m4a", "m4b",
+        "mka", "mp1", "mp2", "mp3", "mpga", "oga", "ogg", "opus", "ra", "snd", "spx", "tta", "voc", "w64", "wav",
+        "weba", "wma", "wv",
+        "3g2", "3gp", "asf", "avi", "divx", "f4v", "flv", "m2t", "m2ts", "m4v", "mkv", "mov", "mp4", "mpe", "mpeg",
+        "mpg", "mts", "mxf", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv",
+    }
+)  # fmt: skip
+
+STDIN = "-"
+
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A recording, and the folder below the output folder where its files go."""
+
+    source: str
+    below: Path = Path()
+
+    @property
+    def stem(self) -> Path:
+        """Its files, below the output folder and without their endings."""
+        return self.below / ("stdin" if self.source == STDIN else Path(self.source).stem)
+
+
+def name_of(source: str) -> str:
+    """What messages call an input."""
+    return "standard input" if source == STDIN else source
+
+
+def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bool = False) -> list[Input]:
+    """The recordings that the command line and a list name, in their order, each once.
+
+    Those of a folder come by name; what is found in its subfolders goes to subfolders of the output folder that are
+    called the same. Raises `UsageError` when nothing is named, `InputError` for a folder or list without recordings.
+    """
+    if not named and files_from is None:
+        raise UsageError("nothing to transcribe: name a FILE or a folder, or a list with --files-from")
+    if files_from == STDIN and STDIN in named:
+        raise UsageError("standard input (-) can be read only once")
+    found: dict[str, Input] = {}
+    for name in named:
+        _add(found, _expanded(name, recursive=recursive))
+    if files_from is not None:
+        listed = _listed(files_from)
+        for name in listed:
+            _add(found, _of_folder(name, recursive=recursive) if _is_folder(name) else [Input(name)])
+        if not found:
+            raise InputError(f"{name_of(files_from)}: no recording is named in it")
+    return list(found.values())
+
+
+def _add(found: dict[str, Input], inputs: Iterable[Input]) -> None:
+    for each in inputs:
+        # Links stay what they are: the same recording under two names may be wanted under both.
+        found.setdefault(STDIN if each.source == STDIN else os.path.abspath(each.source), each)  # noqa: PTH100
+
+
+def _expanded(name: str, *, recursive: bool) -> Iterable[Input]:
+    if name == STDIN:
+        return [Input(name)]
+    if _is_folder(name):
+        return _of_folder(name, recursive=recursive)
+    if _PATTERN & set(name) and not os.path.lexists(name):
+        # Sorted like a shell does it. Without a match the pattern stays, and is reported as a file that is not there.
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+        return [Input(match) for match in matches if not _is_folder(match)] or [Input(name)]
+    return [Input(name)]
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # a name longer than names can be, a folder that may not be entered
+        return False
+
+
+def _of_folder(name: str, *, recursive: bool) -> list[Input]:
+    found = list(recordings(name, recursive=recursive))
+    if not found:
+        advice = "" if recursive else "; --recursive looks into its subfolders too"
+        raise InputNotFoundError(f"{name}: no recording is in this folder{advice}")
+    return found
+
+
+def recordings(folder: str, *, recursive: bool) -> Iterator[Input]:
+    """Those in a folder, by name, before those in its subfolders. Hidden files and folders are left alone.
+
+    Raises `InputError` for a folder that cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(each for each in folders if recursive and not each.startswith("."))
+        for file in sorted(files):
+            if not file.startswith(".") and Path(file).suffix[1:].lower() in EXTENSIONS:
+                yield Input(str(Path(place, file)), Path(place).relative_to(folder))
+
+
+def _listed(source: str) -> list[str]:
+    """The names in a list: a line each, or between NULs as `find -print0` writes them."""
+    try:
+        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
+    except OSError as error:
+        raise InputNotFoundError(f"{name_of(source)}: cannot be read: {error.strerror}") from error
+    names = content.split(b"\0") if b"\0" in content else content.splitlines()
+    return [os.fsdecode(name) for name in names if name.strip()]

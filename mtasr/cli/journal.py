@@ -1,0 +1,248 @@
+"""Notes on a batch while it runs, so that one that was stopped at any moment can go on (`--resume`).
+
+    <output folder>/.mtasr-journal/
+        3f0c5a1d2b7e4c96.jsonl      of one recording: named after a hash of its files' names, the model and the options
+            {"content": "..."}                                      hash of the recording
+            {"channel": 0, "guesses": [["en", 0.98], ...]}          its language
+            {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a window that is decoded, in any order
+        and once its files are written, in place of all that:
+            {"content": "...", "files": {"a.srt": "..."}}           hashes of the recording and of the files
+
+Each recording has a file of its own, so several programs can write to the same folder at once. A line is written in
+one go; a torn one, which can only be the last, is skipped. Results of a recording that has another content than
+its notes say are not used. What cannot be noted costs no more than doing it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mtasr import __version__
+from mtasr.cli.inputs import STDIN
+from mtasr.cli.outputs import Job, remove_torn, write_text
+from mtasr.decoding.engine import LanguageGuess
+from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.memory import Memory, Oblivious
+from mtasr.decoding.windows import Window
+from mtasr.errors import OutputError
+from mtasr.transcript import Alternatives, Reading, Segment, Word
+
+FOLDER = ".mtasr-journal"
+
+
+class Journal:
+    """The notes on all recordings of a batch.
+
+    `settings` is all that results depend on, but the recordings. With `resume` notes from before are used, and with
+    `keeps_done` there are notes on recordings that are done.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
+    ) -> None:
+        self._directory, self._folder = directory, directory / FOLDER
+        self._places = {directory}
+        self._settings = repr((__version__, *settings))
+        self._resume, self._keeps_done = resume, keeps_done
+        self._paths: list[Path] = []
+        #: How many recordings have notes of an earlier run that are not used.
+        self.discarded = 0
+
+    def notes(self, job: Job) -> Notes | None:
+        """The notes on a recording; None for one that can be read only once."""
+        if job.source == STDIN or not Path(job.source).is_file():
+            return None
+        # Not after the recording, so that it may be somewhere else, as a folder mounted elsewhere: its hash is noted.
+        files = {os.fspath(file.relative_to(self._directory)): file for file in job.files}
+        name = hashlib.sha256(repr((self._settings, *files)).encode()).hexdigest()[:16]
+        path = self._folder / f"{name}.jsonl"
+        self._paths.append(path)
+        self._places |= {file.parent for file in job.files}
+        if not self._resume:
+            with contextlib.suppress(OSError):
+                path.unlink()
+                self.discarded += 1
+        return Notes(path, Path(job.source), files, keeps_done=self._keeps_done)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is noted of any recording."""
+        return self._folder.is_dir()
+
+    def close(self, *, ended_well: bool) -> None:
+        """At the end of the batch: there is nothing to go on with if it ended well."""
+        with contextlib.suppress(OSError):
+            if ended_well:
+                for path in self._paths:
+                    path.unlink(missing_ok=True)
+            for place in (*self._places, self._folder):
+                remove_torn(place)
+            self._folder.rmdir()  # which fails while anybody's notes are in it
+
+
+class Notes:
+    """Those on one recording."""
+
+    def __init__(self, path: Path, source: Path, files: Mapping[str, Path], *, keeps_done: bool = True) -> None:
+        self._path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
+        self._lock = threading.Lock()
+        self._closed = self._has_written = self._is_of_use = False
+        self._known: dict[Any, Any] | None = None
+        self._hashing: threading.Thread | None = None
+        self._content: str | None = None
+
+    def is_done(self) -> bool:
+        """Whether all its files are written already, as they would be now."""
+        files, content = next(
+            ((record["files"], record["content"]) for record in self._records() if "files" in record), (None, None)
+        )
+        return files is not None and files == self._hashes() and content == _hash_of(self._source)
+
+    def memory(self, channel: int) -> Memory:
+        """What is known of a channel of the recording, and takes note of more."""
+        return _Channel(self, channel)
+
+    def done(self) -> None:
+        """Its files are written."""
+        if self._hashing is not None:
+            self._hashing.join()
+        self.close()
+        if not self._keeps_done:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            return
+        # Nobody has asked for the memory of what was decoded in the sequential way.
+        content = self._content or _hash_of(self._source)
+        line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
+        with contextlib.suppress(OutputError, OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            write_text(self._path, lambda stream: stream.write(line))
+
+    def _hashes(self) -> dict[str, str | None]:
+        return {name: _hash_of(file) for name, file in self._files.items()}
+
+    def close(self) -> None:
+        """Let go of what is known. What comes later is not noted."""
+        with self._lock:
+            self._closed, self._known, self._hashing = True, {}, None
+            if self._has_written and not self._is_of_use:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+
+    def known(self) -> dict[Any, Any]:
+        """Results by channel and place, languages by channel. Asked for the first time when the recording is read."""
+        if self._known is None:
+            self._known = self._read()
+            if self._content is None:
+                # Beside the work: it takes seconds with a long video, and nobody waits for it.
+                self._hashing = threading.Thread(target=self._note_content, daemon=True)
+                self._hashing.start()
+        return self._known
+
+    def _read(self) -> dict[Any, Any]:
+        known: dict[Any, Any] = {}
+        content = None
+        for record in self._records():
+            content = record.get("content", content)
+            if "guesses" in record:
+                known[record["channel"]] = [LanguageGuess(*guess) for guess in record["guesses"]]
+            elif "result" in record:
+                known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
+        if known and content is not None and content == _hash_of(self._source):
+            self._content, self._is_of_use = content, True
+            return known
+        with contextlib.suppress(OSError):  # of another content, or stopped before it was known of which
+            self._path.unlink()
+        return {}
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        with contextlib.suppress(OSError), self._path.open("rb") as stream:
+            for line in stream:
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a line."""
+        line = json.dumps(record).encode() + b"\n"
+        with self._lock, contextlib.suppress(OSError):
+            if self._closed:
+                return
+            self._path.parent.mkdir(exist_ok=True)
+            with self._path.open("ab", buffering=0) as stream:
+                stream.write(line if self._has_written else b"\n" + line)  # a line from before may be torn
+            self._has_written = True
+            self._is_of_use = self._is_of_use or "result" in record
+
+    def _note_content(self) -> None:
+        self._content = _hash_of(self._source)
+        self.add({"content": self._content})
+
+
+class _Channel:
+    """The memory of one channel."""
+
+    def __init__(self, notes: Notes, channel: int) -> None:
+        self._notes, self._channel = notes, channel
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        found: list[LanguageGuess] | None = self._notes.known().get(self._channel)
+        return found
+
+    def result(self, window: Window) -> WindowResult | None:
+        found: WindowResult | None = self._notes.known().get((self._channel, window.start, len(window.samples)))
+        return found
+
+    def judged(self, guesses: Sequence[LanguageGuess]) -> None:
+        pairs = [[guess.code, guess.probability] for guess in guesses]
+        self._notes.add({"channel": self._channel, "guesses": pairs})
+
+    def decoded(self, window: Window, result: WindowResult) -> None:
+        place = {"channel": self._channel, "start": window.start, "samples": len(window.samples)}
+        self._notes.add({**place, "result": asdict(result)})
+
+
+def memory_of(notes: Notes | None) -> Callable[[int], Memory]:
+    """What `Model.stream_all` takes."""
+    return notes.memory if notes is not None else lambda _: Oblivious()
+
+
+def _hash_of(path: Path) -> str | None:
+    """The SHA-256 of a file, None if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _result(record: dict[str, Any]) -> WindowResult:
+    return WindowResult(
+        segments=_segments(record["segments"]),
+        position=record["position"],
+        alternatives=tuple(
+            Alternatives(**each | {"readings": tuple(Reading(**reading) for reading in each["readings"])})
+            for each in record["alternatives"]
+        ),
+        translation=_segments(record["translation"]),
+    )
+
+
+def _segments(records: Sequence[dict[str, Any]]) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(
+            **each
+            | {
+                "tokens": tuple(each["tokens"]),
+                "words": None if each["words"] is None else tuple(Word(**word) for word in each["words"]),
+            }
+        )
+        for each in records
+    )

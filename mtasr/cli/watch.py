@@ -1,0 +1,141 @@
+"""`mtasr watch`: recordings are transcribed as they come into a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from mtasr.cli.batch import Work
+from mtasr.cli.failures import ExitCode
+from mtasr.cli.inputs import Input, recordings
+from mtasr.cli.options import (
+    Command,
+    Option,
+    debug_option,
+    decoding_options,
+    language_option,
+    model_options,
+    output_options,
+    progress_option,
+    recursive_option,
+    subtitle_options,
+    task_options,
+    track_options,
+)
+from mtasr.cli.outputs import Job
+from mtasr.errors import MtasrError, UsageError
+
+
+class State(NamedTuple):
+    """What changes while a file is written."""
+
+    size: int
+    modified: int
+
+
+class Watch:
+    """Tells what has come into a folder and is complete."""
+
+    def __init__(self, folder: str, *, recursive: bool, settled: float) -> None:
+        self._folder, self._recursive, self._settled = folder, recursive, settled
+        #: When each file was first seen as it is.
+        self._seen: dict[str, tuple[State, float]] = {}
+        self._given: dict[str, State] = {}
+
+    def ready(self, now: float) -> list[Input]:
+        """Those that have not changed for a while, each once for each state it is in. Raises `InputError`."""
+        ready, seen = [], {}
+        for each in recordings(self._folder, recursive=self._recursive):
+            try:
+                status = Path(each.source).stat()
+            except OSError:  # gone already
+                continue
+            state = State(status.st_size, status.st_mtime_ns)
+            before, since = self._seen.get(each.source, (None, now))
+            since = since if before == state else now
+            seen[each.source] = state, since
+            if state.size and now - since >= self._settled and self._given.get(each.source) != state:
+                self._given[each.source] = state
+                ready.append(each)
+        self._seen = seen
+        return ready
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@recursive_option
+@click.option(
+    "--interval",
+    cls=Option,
+    group="Batches",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    metavar="SECONDS",
+    help="Time between looks at the folder.",
+)
+@click.option(
+    "--settled",
+    cls=Option,
+    group="Batches",
+    type=click.FloatRange(min=0.0),
+    default=5.0,
+    metavar="SECONDS",
+    help="A file is complete once it has not changed for so long.",
+)
+@output_options
+@progress_option
+@subtitle_options
+@language_option
+@task_options
+@model_options
+@decoding_options
+@track_options
+@debug_option
+@click.pass_context
+def watch(ctx: click.Context, /, **params: Any) -> int:
+    """Transcribe the recordings in FOLDER, and those that come into it, until Ctrl-C.
+
+    Recordings whose files are there already are left alone, unless they change. What goes wrong with one is told, and
+    the rest goes on. The files are written to --output-dir, those of subfolders to subfolders.
+    """
+    work = Work(ctx, params)
+    folder = params["folder"]
+    looks = Watch(folder, recursive=params["recursive"], settled=params["settled"])
+    owners: dict[Path, str] = {}
+    code = ExitCode.DONE
+    work.display.note(f"watching {folder}; Ctrl-C ends it")
+    while True:
+        try:
+            jobs = [job for each in looks.ready(time.monotonic()) for job in _planned(work, each, owners)]
+            if not jobs:
+                time.sleep(params["interval"])
+                continue
+        except KeyboardInterrupt:  # While nothing is worked on that is how it is meant to end.
+            work.display.note(f"no longer watching {folder}")
+            return code
+        if work.run(jobs, "resume", keeps_done=False) != ExitCode.DONE:
+            code = ExitCode.PART_FAILED
+
+
+def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
+    """The work on a recording; none if it was done before, or, which is told, if its files are those of another one."""
+    try:
+        (job,) = work.plan([new])
+        known = owners.get(job.files[0]) == new.source
+        for file in job.files:
+            if owners.setdefault(file, new.source) != new.source:
+                raise UsageError(f"{new.source} would be written to {file}, like {owners[file]}; rename one of them")
+    except MtasrError as error:
+        work.display.note(f"error: {error}")
+        return []
+    return [] if not known and _is_older(new.source, job.files) else [job]
+
+
+def _is_older(source: str, files: Sequence[Path]) -> bool:
+    """Whether all the files are there, and newer than the recording."""
+    modified = Path(source).stat().st_mtime
+    return all(file.exists() and file.stat().st_mtime >= modified for file in files)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import segment
+
+from mtasr.cli.journal import FOLDER, Journal, Notes
+from mtasr.cli.outputs import Job, remove_torn
+from mtasr.decoding.engine import LanguageGuess
+from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.windows import Window
+from mtasr.transcript import Alternatives, Reading, Segment, Word
+
+Keep = Callable[..., Notes]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    return Job(str(tmp_path / "a.wav"), {"srt": tmp_path / "a.srt"})
+
+
+def notes(job: Job, *, resume: bool = True, settings: object = "options") -> Notes:
+    found = Journal(job.targets["srt"].parent, [settings], resume=resume).notes(job)
+    assert found is not None
+    return found
+
+
+def window(start: int, seconds: float = 1.0) -> Window:
+    return Window(start, np.zeros(round(seconds * 16_000), np.float32), ())
+
+
+def full_result() -> WindowResult:
+    """With all that a result may hold, and numbers that have no short form."""
+    words = (Word(word=" naïve", start=0.1 + 0.2, end=2 / 3, probability=1 / 7),)
+    first = segment(0, ' He said "naïve" \ud800')
+    said = Segment(
+        **{name: getattr(first, name) for name in Segment.__dataclass_fields__}
+        | {"words": words, "language": "fr", "speaker": "Anna", "avg_logprob": -1 / 3}
+    )
+    readings = Alternatives(start=0.0, end=1.0, readings=(Reading(text="one", avg_logprob=-0.1),), speaker="Anna")
+    return WindowResult((said,), 1.1, (readings,), (segment(0, " English"),))
+
+
+def stopped(job: Job, *results: tuple[int, WindowResult]) -> Notes:
+    """Notes of a run that ends here."""
+    run = notes(job, resume=False)
+    memory = run.memory(0)
+    assert memory.guesses() is None
+    memory.judged([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
+    for start, result in results:
+        memory.decoded(window(start), result)
+    assert run._hashing is not None
+    run._hashing.join()
+    return run
+
+
+def path_of(job: Job) -> Path:
+    (path,) = (job.targets["srt"].parent / FOLDER).iterdir()
+    return path
+
+
+def test_everything_comes_back_as_it_was(job: Job) -> None:
+    stopped(job, (16_000, full_result()), (0, WindowResult((), 0.5)))
+    memory = notes(job).memory(0)
+    assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
+    assert memory.result(window(16_000)) == full_result()
+    assert memory.result(window(0)) == WindowResult((), 0.5)
+    assert memory.result(window(0, 2.0)) is None
+    assert notes(job).memory(1).guesses() is None
+
+
+@pytest.mark.parametrize("cut", range(2, 60, 7))
+def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
+    stopped(job, (0, full_result()), (16_000, full_result()))
+    lines = [line for line in path_of(job).read_bytes().splitlines(keepends=True) if line.strip()]
+    lines.sort(key=lambda line: b"16000," in line)  # the hash may come at any time
+    path_of(job).write_bytes(b"".join(lines)[:-cut])
+    run = notes(job)
+    memory = run.memory(0)
+    assert memory.result(window(0)) == full_result()
+    assert memory.result(window(16_000)) is None
+    memory.decoded(window(16_000), full_result())
+    run.close()
+    assert notes(job).memory(0).result(window(16_000)) == full_result()
+
+
+def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
+    stopped(job, (0, full_result()))
+    assert notes(job, settings="others").memory(0).result(window(0)) is None
+    Path(job.source).write_bytes(b"another")
+    assert notes(job).memory(0).result(window(0)) is None
+    Path(job.source).write_bytes(b"sound")
+    assert notes(job).memory(0).result(window(0)) is None, "what is of no use is gone"
+
+
+def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    kept = [line for line in path_of(job).read_text().splitlines() if '"content"' not in line]
+    path_of(job).write_text("\n".join(kept))
+    assert notes(job).memory(0).result(window(0)) is None
+
+
+def test_done_is_what_is_written_as_it_would_be_now(job: Job) -> None:
+    target = job.targets["srt"]
+    run = stopped(job, (0, full_result()))
+    assert not notes(job).is_done()
+    target.write_text("1")
+    run.done()
+    assert len(path_of(job).read_bytes()) < 300, "no results are kept of what is done"
+    assert notes(job).is_done()
+    assert not notes(job, settings="others").is_done()
+    target.write_text("2")
+    assert not notes(job).is_done()
+    target.write_text("1")
+    Path(job.source).write_bytes(b"another")
+    assert not notes(job).is_done()
+    target.unlink()
+    assert not notes(job).is_done()
+
+
+def test_without_resume_all_begins_anew(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    journal = Journal(job.targets["srt"].parent, ["options"])
+    assert journal.notes(job) is not None
+    assert journal.discarded == 1
+    assert notes(job).memory(0).result(window(0)) is None
+
+
+def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, ["options"])
+    run = journal.notes(job)
+    assert run is not None
+    run.memory(0).guesses()
+    run.memory(0).decoded(window(0), full_result())
+    job.targets["srt"].write_text("1")
+    run.done()
+    journal.close(ended_well=False)
+    assert (tmp_path / FOLDER).exists()
+    journal.close(ended_well=True)
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
+    stopped(job, (0, full_result()))
+    other = Journal(tmp_path, ["others"])
+    other.notes(job)
+    other.close(ended_well=True)
+    assert notes(job).memory(0).result(window(0)) == full_result()
+
+
+def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
+    run = stopped(job)
+    run.close()
+    run.memory(0).decoded(window(0), full_result())  # too late
+    assert not list((job.targets["srt"].parent / FOLDER).iterdir())
+
+
+def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("in the way")
+    run = notes(job)
+    run.memory(0).guesses()
+    run.memory(0).decoded(window(0), full_result())
+    job.targets["srt"].write_text("1")
+    run.done()
+    assert not run.is_done()
+
+
+def test_what_can_be_read_once_has_no_notes(tmp_path: Path) -> None:
+    assert Journal(tmp_path, []).notes(Job("-", {"srt": tmp_path / "stdin.srt"})) is None
+
+
+def test_files_of_killed_writers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torn, other = tmp_path / ".mtasr-0123.part", tmp_path / ".mtasr.part"
+    for path in (torn, other):
+        path.write_text(json.dumps("half"))
+    remove_torn(tmp_path)
+    assert torn.exists(), "it may be locked in a moment"
+    monkeypatch.setattr(time, "time", lambda: torn.stat().st_mtime + 2)
+    remove_torn(tmp_path)
+    assert not torn.exists()
+    assert other.exists()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_cli_process import FAKE
+
+from mtasr.cli.watch import Watch
+
+
+def ready(looks: Watch, now: float) -> list[str]:
+    return [Path(each.source).name for each in looks.ready(now)]
+
+
+def test_a_recording_is_ready_once_it_has_stopped_growing(tmp_path: Path) -> None:
+    looks = Watch(str(tmp_path), recursive=False, settled=5.0)
+    (tmp_path / "a.wav").write_bytes(b"1")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    assert ready(looks, 0.0) == []
+    assert ready(looks, 4.0) == []
+    (tmp_path / "a.wav").write_bytes(b"12")
+    assert ready(looks, 6.0) == [], "it has grown"
+    assert ready(looks, 10.0) == []
+    assert ready(looks, 11.0) == ["a.wav"]
+    assert ready(looks, 20.0) == [], "once"
+    (tmp_path / "a.wav").write_bytes(b"123")
+    assert ready(looks, 21.0) == []
+    assert ready(looks, 26.0) == ["a.wav"], "and again when it has changed"
+    (tmp_path / "a.wav").unlink()
+    assert ready(looks, 40.0) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, FAKE, "watch", "in", "-o", "out", "--settled", "0.2", "--interval", "0.1", *args]
+    return subprocess.Popen(
+        command, cwd=folder, env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.05)
+
+
+def test_what_comes_is_transcribed_until_ctrl_c(folder: Path) -> None:
+    (folder / "in" / "before.wav").write_bytes(b"sound")
+    (folder / "in" / "done.wav").write_bytes(b"sound")
+    (folder / "out").mkdir()
+    (folder / "out" / "done.srt").write_text("mine")
+    process = start(folder, "--recursive")
+    wait_for(folder / "out" / "before.srt")
+    (folder / "in" / "notes.txt").write_text("no recording")
+    (folder / "in" / "before.mp3").write_bytes(b"sound")
+    (folder / "in" / "sub").mkdir()
+    (folder / "in" / "sub" / "new.ogg").write_bytes(b"sound")
+    wait_for(folder / "out" / "sub" / "new.srt")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert errors.count("Using the model") == 1
+    assert "before.mp3 would be written to out/before.srt, like in/before.wav; rename one of them" in errors
+    assert errors.endswith("no longer watching in\n")
+    assert (folder / "out" / "done.srt").read_text() == "mine"
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["before.srt", "done.srt", "sub"]
+
+
+def test_ctrl_c_in_the_middle_of_a_recording(folder: Path) -> None:
+    (folder / "in" / "a.wav").write_bytes(b"sound")
+    process = start(folder, FAKE_DELAY="20")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "detected language" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "stopped" in errors
+    assert not list((folder / "out").iterdir())
