@@ -54,7 +54,7 @@ class DataConfig:
     #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
     join: float = 0.5
     join_seconds: float = 20.0
-    #: Windows that are padded to 30 s, and of the others those padded as in decoding. The rest is shown as long as it is.
+    #: Windows that are padded to 30 s, and of the others those padded as in decoding. The rest is not padded.
     full_context: float = 0.1
     margin: float = 0.5
     #: The most of what the encoder is shown that may be padding. Half of it is for the above: windows beyond that are

@@ -141,10 +141,9 @@ def padded(examples: Sequence[Example], most: float) -> list[Example]:
     result = []
     for example in examples:
         cost = example.wanted - example.context
-        if cost <= room:
-            room -= cost
-            example = replace(example, context=example.wanted)
-        result.append(example)
+        fits = cost <= room
+        room -= cost if fits else 0.0
+        result.append(replace(example, context=example.wanted) if fits else example)
     return result
 
 
