@@ -228,7 +228,7 @@ def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]
         torch.manual_seed(seed)  # so that a batch has the same chances whichever process computes it
         # Each token counts the same, in whichever batch it is.
         loss = loss_of(model, batch, config) / lessons
-        state.scaler.scale(loss).backward()
+        torch.autograd.backward(state.scaler.scale(loss))
         loss_here += float(loss.detach())
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     run.crew.add_gradients(trained)
