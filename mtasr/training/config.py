@@ -124,6 +124,8 @@ class TrainConfig:
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
+    #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
+    tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
     data: DataConfig = field(default_factory=DataConfig)

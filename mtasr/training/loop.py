@@ -3,6 +3,8 @@
     run/config.json        the configuration
     run/log.jsonl          a line for each step and for each evaluation
     run/step-*.pt          checkpoints of the run
+    run/curves.svg         losses and word error rates, at the end
+    run/tensorboard/       the log for TensorBoard, if it is wanted
     run/audio/             decoded audio (unless data.cache says where)
     run/model/             the result, for CTranslate2
 
@@ -35,11 +37,12 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weights
 from mtasr.training.batches import Ahead, Batch, make_batch
 from mtasr.training.config import TrainConfig, make_config, to_document
+from mtasr.training.curves import write_curves
 from mtasr.training.examples import Example, Source, epoch_of
 from mtasr.training.judging import judge, windows_to_judge
 from mtasr.training.parallel import Crew, crew
 from mtasr.training.records import Record, read_records, written_whole
-from mtasr.training.run_log import RunLog
+from mtasr.training.run_log import RunLog, read_log
 from mtasr.training.samples import SampleStore
 from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import State, checkpoints, restore, save_state, usable
@@ -49,7 +52,7 @@ from mtasr.training.windows import Window
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
-_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export"}
+_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "tensorboard"}
 
 #: Told about each line of the log, as it is written.
 Progress = Callable[[dict[str, Any]], None]
@@ -106,6 +109,10 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
                     save_state(state, run.folder, to_document(config), config.keep)
         finally:
             batches.close()
+            if log is not None:
+                log.close()
+        if log is not None:
+            write_curves(read_log(run.folder / "log.jsonl"), run.folder / "curves.svg")
         ours.wait()
     return run
 
@@ -133,7 +140,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, State, RunLog | None]:
         return run, state, None
     with written_whole(folder / "config.json") as staging:
         staging.write_text(json.dumps(to_document(config), indent=1), encoding="utf-8")
-    return run, state, RunLog(folder / "log.jsonl", state.step)
+    return run, state, RunLog(folder / "log.jsonl", state.step, tensorboard=config.tensorboard)
 
 
 def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:
