@@ -36,8 +36,9 @@ class DataConfig:
     evaluation_windows: int = 64
     #: Decoded audio is kept here. By default in the folder of the run.
     cache: str | None = None
-    #: Seconds of audio in a batch at most, padding included.
+    #: Seconds of audio and tokens in a batch at most, padding included.
     batch_seconds: float = 60.0
+    batch_tokens: int = 2000
     #: Windows with times in their targets.
     timestamps: float = 0.5
     #: Windows with the text before them, of those that have such.
@@ -53,8 +54,12 @@ class DataConfig:
     #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
     join: float = 0.5
     join_seconds: float = 20.0
-    #: Windows that are padded to 30 s. The others are padded as in decoding.
-    full_context: float = 0.2
+    #: Windows that are padded to 30 s, and of the others those padded as in decoding. The rest is not padded.
+    full_context: float = 0.1
+    margin: float = 0.5
+    #: The most of what the encoder is shown that may be padding. Half of it is for the above: windows beyond that are
+    #: shown as long as they are. The rest is for windows that share a batch with a longer one.
+    padding: float = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,8 @@ class TrainConfig:
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
+    #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
+    tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
     data: DataConfig = field(default_factory=DataConfig)
@@ -134,6 +141,7 @@ class TrainConfig:
             ("lora_rank", self.lora_rank >= 1),
             ("data.train", bool(self.data.train)),
             ("data.batch_seconds", self.data.batch_seconds >= 30),
+            ("data.batch_tokens", self.data.batch_tokens >= 448),
             ("data.shortest", 1 <= self.data.shortest <= 30),
             ("data.join_seconds", 0 < self.data.join_seconds <= 30),
             ("data.lead_seconds", 0 <= self.data.lead_seconds <= 30),

@@ -6,8 +6,9 @@ Nothing is remembered from one epoch to the next, so that a run goes on where it
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,15 +24,23 @@ from mtasr.training.windows import Window, cut_windows, joined
 _GAP = (0.2, 1.0)
 #: Windows of like length are sought among so many that follow each other.
 _SORTED_AT_ONCE = 512
+#: The encoder makes one of two feature frames, of 10 ms each.
+_FRAME = 0.02
+#: Seconds of padding that are better than one batch more: the first with which there is little of it in all.
+_BATCH_COSTS = (60.0, 30.0, 15.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it."""
+    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it.
+
+    `wanted` is how many chance wants it to be shown.
+    """
 
     window: Window
     target: Target
     context: float
+    wanted: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +62,13 @@ def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[
         wanted = round(len(windows) * config.rehearsal_share / (1 - config.rehearsal_share))
         windows += [others[index] for index in _drawn(len(others), wanted, rng)]
     examples = [each for window in windows if (each := _example(window, source, config, rng)) is not None]
-    return batches_of(examples, config.batch_seconds, rng)
+    examples = [examples[index] for index in rng.permutation(len(examples))]
+    batches = [
+        batch
+        for first in range(0, len(examples), _SORTED_AT_ONCE)
+        for batch in batches_of(padded(examples[first : first + _SORTED_AT_ONCE], config.padding), config)
+    ]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
@@ -101,8 +116,8 @@ def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Gener
 
 def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
     """A form of the window, or None if its text is too long for the model. Draws the same number of times for all."""
-    timestamps, previous, leads, full = rng.random(4) < (
-        config.timestamps, config.previous, config.lead, config.full_context,
+    timestamps, previous, leads, full, margin = rng.random(5) < (
+        config.timestamps, config.previous, config.lead, config.full_context, config.margin,
     )  # fmt: skip
     silence = float(rng.uniform(0, config.lead_seconds))
     if not timestamps:
@@ -114,24 +129,52 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
     )
     if target is None:
         return None
-    context = float(CHUNK_SECONDS) if full else context_for(window.seconds, window.task)
-    return Example(window=window, target=target, context=context)
+    context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, float(CHUNK_SECONDS))
+    wanted = float(CHUNK_SECONDS) if full else context_for(window.seconds, window.task) if margin else context
+    return Example(window=window, target=target, context=context, wanted=wanted)
 
 
-def batches_of(examples: Sequence[Example], most_seconds: float, rng: np.random.Generator) -> list[list[Example]]:
-    """Batches of examples of like length, of at most so many seconds with padding, both in random order."""
-    order = [examples[index] for index in rng.permutation(len(examples))]
+def padded(examples: Sequence[Example], most: float) -> list[Example]:
+    """The examples shown for as long as is wanted, the first first, as far as half of what may be padding allows."""
+    audio = sum(example.window.seconds for example in examples)
+    room = audio * most / (2 - most) if most < 1 else math.inf
+    result = []
+    for example in examples:
+        cost = example.wanted - example.context
+        fits = cost <= room
+        room -= cost if fits else 0.0
+        result.append(replace(example, context=example.wanted) if fits else example)
+    return result
+
+
+def batches_of(examples: Iterable[Example], config: DataConfig) -> list[list[Example]]:
+    """Batches of examples of like length, each of at most so many seconds and tokens: few, but with little padding."""
+    order = sorted(examples, key=lambda each: (-each.context, -len(each.target.tokens)))
+    audio = sum(example.window.seconds for example in order)
     batches: list[list[Example]] = []
-    for first in range(0, len(order), _SORTED_AT_ONCE):
-        pending: list[Example] = []
-        # Longest first, so that each batch is as long as its first. Of equal length, by tokens.
-        for example in sorted(
-            order[first : first + _SORTED_AT_ONCE], key=lambda each: (-each.context, -len(each.target.tokens))
-        ):
-            if pending and (len(pending) + 1) * pending[0].context > most_seconds:
-                batches.append(pending)
-                pending = []
-            pending.append(example)
-        if pending:
-            batches.append(pending)
-    return [batches[index] for index in rng.permutation(len(batches))]
+    for cost in _BATCH_COSTS:
+        batches = _cut(order, config, cost)
+        if audio >= (1 - config.padding) * sum(batch[0].context * len(batch) for batch in batches):
+            break
+    return batches
+
+
+def _cut(order: Sequence[Example], config: DataConfig, cost: float) -> list[list[Example]]:
+    """The cheapest way to cut examples, the longest first, into batches that cost their seconds and so many more."""
+    costs, starts = [0.0], [0]  # of the first n examples, and where the last batch of them begins
+    for end in range(1, len(order) + 1):
+        best, start, tokens = math.inf, end - 1, 0
+        for first in range(end - 1, -1, -1):
+            tokens, count = max(tokens, len(order[first].target.tokens)), end - first
+            seconds = count * order[first].context
+            if count > 1 and (seconds > config.batch_seconds or count * tokens > config.batch_tokens):
+                break
+            if (total := costs[first] + seconds + cost) < best:
+                best, start = total, first
+        costs.append(best)
+        starts.append(start)
+    batches, end = [], len(order)
+    while end:
+        batches.append(list(order[starts[end] : end]))
+        end = starts[end]
+    return batches
