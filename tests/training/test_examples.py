@@ -31,7 +31,7 @@ PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)
 
 
 def source(records: list[Record], rehearsal: list[Record] | None = None) -> Source:
-    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448)
+    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
 
 
 def clips(count: int, language: str = "en") -> list[Record]:
