@@ -90,7 +90,15 @@ def prepare(folder: Path, size: Size) -> None:
                 spoken = ["--language", kind] if kind in LANGUAGES else []
                 mtasr("data", "ingest", folder / "speech" / part / kind, records, *spoken)
     if not (folder / "vocabulary").exists():
-        mtasr("tokenizer", "train", *_records(folder, "train", LANGUAGES), "--output", folder / "vocabulary", "--size", 420)
+        mtasr(
+            "tokenizer",
+            "train",
+            *_records(folder, "train", LANGUAGES),
+            "--output",
+            folder / "vocabulary",
+            "--size",
+            420,
+        )
 
 
 def _records(folder: Path, part: str, kinds: Sequence[str] = _KINDS) -> list[Path]:

@@ -27,6 +27,9 @@ VOICES = (
 )  # fmt: skip
 UNSEEN_VOICES = ("m6", "f4")
 
+#: Of a recording in which nobody speaks.
+NOTHING_SECONDS = 30
+
 _ACCENTS = {"en": "en-us", "es": "es", "de": "de"}
 #: Of the loudest: what is softer at the ends of a sentence is silence.
 _SILENT = 0.02
@@ -101,8 +104,8 @@ def coloured_noise(size: int, rng: np.random.Generator) -> Samples:
 
 
 def _nothing(rng: np.random.Generator, number: int) -> Samples:
-    """30 s of silence, noise, hum of the mains, or tones; in turns."""
-    size, kind = 30 * SAMPLE_RATE, number % 4
+    """Silence, noise, hum of the mains, or tones; in turns."""
+    size, kind = NOTHING_SECONDS * SAMPLE_RATE, number % 4
     times, level = np.arange(size) / SAMPLE_RATE, 10 ** rng.uniform(-3.0, -0.7)
     noise = coloured_noise(size, rng)
     if kind == 0:
@@ -113,7 +116,7 @@ def _nothing(rng: np.random.Generator, number: int) -> Samples:
         hum = sum(rng.uniform(0.1, 1) * np.sin(2 * np.pi * 50 * n * times) for n in range(1, 8))
         return (level * (hum / 4 + 0.1 * noise)).astype(np.float32)
     tones = np.zeros(size)
-    for start in np.arange(0, 30, 1.5):
+    for start in np.arange(0, NOTHING_SECONDS, 1.5):
         inside = (times >= start) & (times < start + rng.uniform(0.3, 1.4))
         tones += inside * np.sin(2 * np.pi * rng.uniform(200, 3000) * times)
     return (level * (0.5 * tones + 0.05 * noise)).astype(np.float32)

@@ -125,8 +125,8 @@ def cut_windows(
     """Windows of a stream of samples, each as soon as its end is known; holds some `audio_seconds` of it.
 
     With `skip_silence` the windows are around speech, else they leave nothing out. `threshold` is the probability from
-    which a frame counts as speech; a window ends at a pause before `longest` seconds, if there is one, and anyhow before the `audio_seconds` that an
-    encoder takes.
+    which a frame counts as speech; a window ends at a pause before `longest` seconds, if there is one, and in any
+    case before the `audio_seconds` that an encoder takes.
     """
     activity = VoiceActivity()
     cutter = Cutter(threshold, skip_silence=skip_silence, longest=longest, audio_seconds=audio_seconds)

@@ -35,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where examples come from: records, and the vocabulary and the contexts (tokens, seconds) of the model to train."""
+    """Where examples come from: records, and the vocabulary and contexts (tokens, seconds) of the model to train."""
 
     records: Sequence[Record]
     rehearsal: Sequence[Record]

@@ -34,7 +34,7 @@ def texts_of(records: Iterable[Record]) -> Iterator[str]:
 
 
 def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) -> list[str]:
-    """All tokens by id: at most `size` of text (bytes, merges, the empty one), specials, timestamps.
+    """All tokens by id: at most `size` of text (bytes and merges), the empty one, specials, timestamps.
 
     Raises `UsageError` for languages or a size that cannot be, `ModelError` without `tokenizers`.
     """
@@ -44,7 +44,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) 
         raise UsageError(f"a vocabulary has more than {BYTES} text tokens, one for each byte, not {size}")
     return [
         *byte_of_character(),
-        *_merged(texts, size - 1),
+        *_merged(texts, size),
         "",  # what tells a multilingual vocabulary from an English one
         "<|endoftext|>",
         "<|startoftranscript|>",

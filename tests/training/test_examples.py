@@ -57,6 +57,18 @@ def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
 
 
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> None:
+    talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
+    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
+    kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
+    batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
+    assert {example.context for batch in batches for example in batch} == {6.0}
+    assert all(0 < window.seconds <= 6 for window in windows_in(batches))
+    assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
+    assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
+
+
 def test_epochs_differ() -> None:
     one, other = (epoch_of(source(clips(30)), DataConfig(), 1, epoch) for epoch in (0, 1))
     assert windows_in(one) != windows_in(other)
