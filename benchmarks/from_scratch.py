@@ -8,7 +8,7 @@ CTranslate2, in int8, and by the same weights in torch, in float32. `--control` 
 to other sentences first; such a model must fail. `--small` is a minute of it, and learns nothing.
 
 Called again, it goes on where it was stopped, so `timeout 480 python benchmarks/from_scratch.py ...` may be called several
-times; the seconds of all steps are added up from the run's log. `--score` only scores the last checkpoint.
+times; the seconds of all steps are added up from the log. `--score` only scores the last checkpoint.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _KINDS = (*LANGUAGES, "nothing")
 
 @dataclass(frozen=True)
 class Size:
-    """How much speech is made: voices, recordings of each in each language, sentences in each; recordings of nothing."""
+    """How much is made: voices, recordings of each in each language, sentences in each; recordings of nothing."""
 
     voices: tuple[str, ...] = VOICES
     recordings: int = 10

@@ -31,12 +31,14 @@ class CtcHead(nn.Module):
         """The loss of `encoded` (B, S, D), summed over the examples whose labels (B, T) are what is said in it.
 
         Those of translations are not, nor those that end where a caption is cut off, which have an odd number of times.
+        Silence is left to the decoder: as many frames to the few tokens of its lesson would outweigh everything else.
         """
-        said = (labels != self._translate).all(dim=1) & ((labels >= self._times).sum(dim=1) % 2 == 0)
+        text = (labels >= 0) & (labels < self._none)
+        whole = (labels != self._translate).all(dim=1) & ((labels >= self._times).sum(dim=1) % 2 == 0)
+        said = whole & text.any(dim=1)
         if not said.any():
             return encoded.new_zeros(())
-        labels = labels[said]
-        text = (labels >= 0) & (labels < self._none)
+        labels, text = labels[said], text[said]
         scores = F.log_softmax(self.spelling(encoded[said]).float(), dim=2)  # (B, S, text tokens + 1)
         return F.ctc_loss(
             scores.transpose(0, 1),
