@@ -7,8 +7,8 @@ tokenizer train` and `mtasr train`. Then sentences and voices that are in none o
 CTranslate2, in int8, and by the same weights in torch, in float32. `--control` gives the captions of each language
 to other sentences first; such a model must fail. `--small` is a minute of it, and learns nothing.
 
-Called again, it goes on where it was stopped, so `timeout 480 python benchmarks/from_scratch.py ...` may be called several
-times; the seconds of all steps are added up from the log. `--score` only scores the last checkpoint.
+Called again, it goes on where it was stopped, so `timeout 480 python benchmarks/from_scratch.py ...` may be called
+several times; the seconds of all steps are added up from the log. `--score` only scores the last checkpoint.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def score(model: Model, folder: Path) -> Scores:
 def _score_windows(model: Model, record: Record, samples: Float32Array, found: Scores) -> None:
     """No speech and times, in windows cut as in training."""
     tokenizer, options = model.engine.tokenizer, DecodingOptions(beam_size=1)
-    for window in cut_windows(record, lambda: model.engine.audio_seconds - 1):
-        window, part = window.before_cut(), window.parts[0]
+    for cut in cut_windows(record, lambda: model.engine.audio_seconds - 1):
+        window, part = cut.before_cut(), cut.parts[0]
         heard = samples[round(part.start * SAMPLE_RATE) : round((part.start + window.seconds) * SAMPLE_RATE)]
         prompt = tokenizer.sot_sequence(record.language or "en", "transcribe")
         hypothesis = model.engine.generate(_encoded(model, heard), prompt, options, 0.0)
