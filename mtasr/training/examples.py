@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mtasr.decoding.independent import context_for
-from mtasr.features import CHUNK_SECONDS
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import DataConfig
 from mtasr.training.records import Record
@@ -45,20 +44,22 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where examples come from: records, and the vocabulary and the context (in tokens) of the model to train."""
+    """Where examples come from: records, and the vocabulary and contexts (tokens, seconds) of the model to train."""
 
     records: Sequence[Record]
     rehearsal: Sequence[Record]
     tokenizer: Tokenizer
     text_context: int
+    audio_seconds: float
 
 
 def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
     """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
     rng = np.random.default_rng([seed, epoch])
-    windows = _windows(source.records, config, rng)
+    longest = min(config.longest, source.audio_seconds)
+    windows = _windows(source.records, config, longest, rng)
     if source.rehearsal and config.rehearsal_share < 1:
-        others = _windows(source.rehearsal, config, rng)
+        others = _windows(source.rehearsal, config, longest, rng)
         wanted = round(len(windows) * config.rehearsal_share / (1 - config.rehearsal_share))
         windows += [others[index] for index in _drawn(len(others), wanted, rng)]
     examples = [each for window in windows if (each := _example(window, source, config, rng)) is not None]
@@ -79,21 +80,21 @@ def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
     return [int(index) for index in itertools.chain.from_iterable(rounds)][:wanted]
 
 
-def _windows(records: Iterable[Record], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+def _windows(records: Iterable[Record], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
     def length() -> float:
-        return float(rng.uniform(config.shortest, CHUNK_SECONDS)) if rng.random() < config.short else CHUNK_SECONDS
+        return float(rng.uniform(min(config.shortest, longest), longest)) if rng.random() < config.short else longest
 
     windows = [window for record in records for window in cut_windows(record, length)]
     windows = [window for window in windows if window.cues or rng.random() < config.silence]
-    return _joined_some(windows, config, rng)
+    return _joined_some(windows, config, min(config.join_seconds, longest), rng)
 
 
-def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+def _joined_some(windows: list[Window], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
     """Short recordings of the same kind made into longer windows, in an order that is another one in each epoch."""
     result: list[Window] = []
     groups: dict[tuple[object, ...], list[Window]] = {}
     for window in windows:
-        if window.whole and window.cues and window.seconds < config.join_seconds and rng.random() < config.join:
+        if window.whole and window.cues and window.seconds < longest and rng.random() < config.join:
             groups.setdefault((window.language, window.task, window.timed), []).append(window)
         else:
             result.append(window)
@@ -107,7 +108,7 @@ def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Gener
                 result.append(joined(pending, gaps[1:]))
                 pending, gaps, total = [], [], 0.0
             if not pending:
-                most, gap = float(rng.uniform(0.3, 1.0)) * config.join_seconds, 0.0
+                most, gap = float(rng.uniform(0.3, 1.0)) * longest, 0.0
             pending, gaps, total = [*pending, window], [*gaps, gap], total + gap + window.seconds
         if pending:
             result.append(joined(pending, gaps[1:]))
@@ -115,22 +116,23 @@ def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Gener
 
 
 def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
-    """A form of the window, or None if its text is too long for the model. Draws the same number of times for all."""
+    """A form of the window, or None if it is too long for the model. Draws the same number of times for all."""
     timestamps, previous, leads, full, margin = rng.random(5) < (
         config.timestamps, config.previous, config.lead, config.full_context, config.margin,
     )  # fmt: skip
     silence = float(rng.uniform(0, config.lead_seconds))
+    most = source.audio_seconds
     if not timestamps:
         window = window.before_cut()
     if leads:
-        window = window.delayed(min(silence, max(0.0, CHUNK_SECONDS - window.seconds)))
+        window = window.delayed(min(silence, max(0.0, most - window.seconds)))
     target = target_of(
         window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
     )
-    if target is None:
+    if target is None or window.seconds > most:
         return None
-    context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, float(CHUNK_SECONDS))
-    wanted = float(CHUNK_SECONDS) if full else context_for(window.seconds, window.task) if margin else context
+    context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)
+    wanted = most if full else context_for(window.seconds, window.task, most) if margin else context
     return Example(window=window, target=target, context=context, wanted=wanted)
 
 

@@ -27,13 +27,15 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor
 
 from mtasr.decoding.torch_engine import choose_device
-from mtasr.dimensions import ModelDimensions
+from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import OutputError, UsageError
 from mtasr.model import Whisper
 from mtasr.models.checkpoints import Checkpoint, load_checkpoint
 from mtasr.models.convert import locate
-from mtasr.models.settings import default_alignment_heads
+from mtasr.models.settings import default_alignment_heads, default_settings
 from mtasr.tokenizer import Tokenizer
+from mtasr.tokenizer.vocabulary import read_vocabulary
+from mtasr.training import ctc
 from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weights
 from mtasr.training.batches import Ahead, Batch, make_batch
 from mtasr.training.config import TrainConfig, make_config, to_document
@@ -153,7 +155,7 @@ def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> Non
 
 
 def _load(config: TrainConfig, ours: Crew) -> Run:
-    checkpoint = load_checkpoint(locate(config.model))
+    checkpoint = _checkpoint(config)
     tokenizer = Tokenizer(checkpoint.tokens)
     records, rehearsal, evaluation = (
         _records(paths) for paths in (config.data.train, config.data.rehearsal, config.data.evaluation)
@@ -164,12 +166,31 @@ def _load(config: TrainConfig, ours: Crew) -> Run:
             raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
     store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
     dims = _dimensions(checkpoint, config)
-    source = Source(records=records, rehearsal=rehearsal, tokenizer=tokenizer, text_context=dims.n_text_ctx)
+    source = Source(
+        records=records,
+        rehearsal=rehearsal,
+        tokenizer=tokenizer,
+        text_context=dims.n_text_ctx,
+        audio_seconds=dims.audio_seconds,
+    )
     if not epoch_of(source, config.data, config.seed, 0):
         raise UsageError("there is nothing to learn: none of the records makes a window")
-    judged = windows_to_judge(evaluation, config.data.evaluation_windows)
+    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
     device = ours.device(choose_device(config.device))
     return Run(config, checkpoint, dims, tokenizer, source, store, device, judged, ours)
+
+
+def _checkpoint(config: TrainConfig) -> Checkpoint:
+    """What the run begins with; where that is a vocabulary alone, a model of the sizes of `model` that is not used."""
+    if config.vocabulary is None:
+        return load_checkpoint(locate(config.model))
+    if config.model not in DIMENSIONS:
+        raise UsageError(f"with a vocabulary, model is one of {', '.join(DIMENSIONS)}, not {config.model!r}")
+    tokens = read_vocabulary(Path(config.vocabulary))
+    dims = replace(DIMENSIONS[config.model], n_vocab=len(tokens))
+    with torch.device("meta"):
+        model = Whisper(dims)
+    return Checkpoint(model, tokens, default_settings(tokens, dims.n_text_layer, dims.n_text_head))
 
 
 def _records(paths: Sequence[str]) -> list[Record]:
@@ -188,7 +209,10 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
 
 
 def _initial_model(run: Run) -> Whisper:
-    return plain_copy(run.initial.model) if run.config.scratch is None else Whisper(run.dims)
+    model = plain_copy(run.initial.model) if run.config.scratch is None else Whisper(run.dims)
+    if run.config.regularisation.ctc:
+        model.add_module(ctc.NAME, ctc.CtcHead(run.dims.n_audio_state, run.tokenizer))
+    return model
 
 
 def _due(step: int, every: int) -> bool:
@@ -265,18 +289,21 @@ def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]
 
 
 def loss_of(model: Whisper, batch: Batch, config: TrainConfig) -> Tensor:
-    """The cross-entropy of a batch, summed over its lessons."""
+    """The cross-entropy of a batch, summed over its lessons, and what the encoder is taught beside that."""
     device = model.device
     tokens, labels = torch.from_numpy(batch.tokens).to(device), torch.from_numpy(batch.labels).to(device)
     with _precision(config, device):
-        logits = model(torch.from_numpy(batch.mel).to(device), tokens)  # (B, T, V)
-    return F.cross_entropy(
+        encoded = model.encode(torch.from_numpy(batch.mel).to(device))  # (B, S, D)
+        logits = model.decode(tokens, encoded).logits  # (B, T, V)
+    loss = F.cross_entropy(
         logits.float().flatten(0, 1),
         labels.flatten(),
         ignore_index=IGNORED,
         label_smoothing=config.regularisation.label_smoothing if model.training else 0.0,
         reduction="sum",
     )
+    weight = config.regularisation.ctc
+    return loss + weight * model.get_submodule(ctc.NAME)(encoded, labels) if weight else loss
 
 
 def _precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -32,7 +32,7 @@ PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)
 
 
 def source(records: list[Record], rehearsal: list[Record] | None = None) -> Source:
-    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448)
+    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
 
 
 def clips(count: int, language: str = "en") -> list[Record]:
@@ -57,6 +57,18 @@ def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -
         assert max(len(example.target.tokens) for example in batch) * len(batch) <= 448
         assert all(example.window.seconds <= example.context for example in batch)
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
+
+
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> None:
+    talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
+    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
+    kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
+    batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
+    assert {example.context for batch in batches for example in batch} == {6.0}
+    assert all(0 < window.seconds <= 6 for window in windows_in(batches))
+    assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
+    assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
 
 
 def test_epochs_differ() -> None:
