@@ -65,7 +65,7 @@ def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> N
     config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
     kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
     batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
-    assert {example.context for batch in batches for example in batch} == {6.0}
+    assert all(example.context <= 6 for batch in batches for example in batch)
     assert all(0 < window.seconds <= 6 for window in windows_in(batches))
     assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
     assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
