@@ -31,11 +31,11 @@ from mtasr.transcript import Alternatives, Segment
 
 #: Silence that the encoder is shown after a window: with less the models, trained on 30 s, start to loop. Figures in
 #: benchmarks/README.md.
-_MARGIN = 1.0
+_MARGIN = 2.0
 #: The shortest length encoded.
-_SHORTEST = 9.0
-#: Longer ones go up in steps, so that windows of about the same length can be decoded together.
-_STEP = 2.0
+_SHORTEST = 8.0
+#: Lengths are rounded up to this, so that windows of about the same length can be decoded together.
+_STEP = 3.0
 
 #: A text of fewer tokens than this for a second of speech may lack some, as where a sentence is said again and written
 #: once; looked into from so many seconds on, and taken in two halves if these have so many times the tokens. Of 108
@@ -111,8 +111,8 @@ def context_for(seconds: float, task: TaskName = "transcribe", most: float = CHU
     """
     if task == "translate":
         return float(most)
-    beyond = max(0.0, seconds + _MARGIN - _SHORTEST)
-    return min(_SHORTEST + math.ceil(beyond / _STEP) * _STEP, float(most))
+    longer = max(_SHORTEST, seconds + _MARGIN)
+    return min(math.ceil(longer / _STEP) * _STEP, float(most))
 
 
 class WindowDecoder:
