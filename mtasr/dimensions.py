@@ -20,6 +20,11 @@ class ModelDimensions:
     n_text_head: int
     n_text_layer: int
 
+    @property
+    def audio_seconds(self) -> float:
+        """How much audio the encoder can be shown: a position for 20 ms."""
+        return self.n_audio_ctx / 50
+
     def problems(self) -> list[str]:
         """What makes these numbers impossible; nothing for those of a real model."""
         found = [f"{name} is {getattr(self, name)}" for name in self.__slots__ if getattr(self, name) < 1]

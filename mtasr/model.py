@@ -171,6 +171,9 @@ class Encoder(nn.Module):
         width = dims.n_audio_state
         self.conv1 = nn.Conv1d(dims.n_mels, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
+        # Positions are added to what is heard; torch's own first weights would leave that too faint beside them.
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         # Never trained, yet stored in every checkpoint format, rounded to its precision: so it is state here too.
         self.register_buffer("positions", sinusoids(dims.n_audio_ctx, width))
         self.blocks = nn.ModuleList(EncoderBlock(width, dims.n_audio_head) for _ in range(dims.n_audio_layer))

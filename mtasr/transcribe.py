@@ -22,13 +22,13 @@ from mtasr.decoding.channels import in_order_of_time, spoken_by, together
 from mtasr.decoding.clips import Clips
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
-from mtasr.decoding.independent import Task, WindowDecoder
+from mtasr.decoding.independent import WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS, among
-from mtasr.decoding.longform import WINDOW, LongForm, WindowResult, encode_window
+from mtasr.decoding.longform import LongForm, WindowResult, encode_window, full_window
 from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
-from mtasr.decoding.windows import Window, cut_windows
+from mtasr.decoding.windows import Window, cut_windows, longest_for
 from mtasr.errors import InputError, UsageError
 from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
@@ -89,11 +89,12 @@ def load_model(
     from mtasr.models import int8_copy
     from mtasr.models.ctranslate2_info import checked_folder
 
-    tokens = checked_folder(folder)[2]
+    dims, _, tokens = checked_folder(folder)
     loaded = CTranslate2Engine(
         folder,
         workers=workers,
         batch_size=batch_size,
+        dims=dims,
         tokens=tokens,
         int8_copy=partial(int8_copy.provide, folder),
         **settings,
@@ -222,19 +223,23 @@ class Model:
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
         options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
-        head = [np.zeros(0, np.float32)]
+        head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         with contextlib.closing(_open(source, tracks.audio_stream)) as audio:
             blocks = iter(audio)
-            while sum(map(len, head)) < WINDOW and (block := next(blocks, None)) is not None:
+            while sum(map(len, head)) < most and (block := next(blocks, None)) is not None:
                 head.append(block)
             found = cut_windows(
-                itertools.chain(head, blocks), threshold=options.vad_threshold, stopwatch=self._stopwatch
+                itertools.chain(head, blocks),
+                threshold=options.vad_threshold,
+                stopwatch=self._stopwatch,
+                longest=longest_for(options, self.engine.audio_seconds),
+                audio_seconds=self.engine.audio_seconds,
             )
-            windows = list(itertools.islice(found, MOST_WINDOWS)) or [Window(0, np.concatenate(head)[:WINDOW], ())]
+            windows = list(itertools.islice(found, MOST_WINDOWS)) or [Window(0, np.concatenate(head)[:most], ())]
         if not len(windows[0].samples):
             return []
-        tasks = [Task(each, lambda: "en") for each in windows]
-        return WindowDecoder(self.engine, options, self._stopwatch).judge_language(tasks)
+        decoder = WindowDecoder(self.engine, options, self._stopwatch)
+        return decoder.judge_language([decoder.task(each, lambda: "en") for each in windows])
 
 
 def _nothing_known(channel: int) -> Memory:
@@ -366,7 +371,7 @@ class _Sequential:
 
     def guesses(self) -> list[LanguageGuess] | None:
         if self._language is None and self._guesses is None:
-            samples = self._buffer.window(0, WINDOW)
+            samples = self._buffer.window(0, full_window(self._engine))
             self._guesses = []
             if len(samples):
                 self._first = encode_window(self._engine, samples)

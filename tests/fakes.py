@@ -35,6 +35,7 @@ class FakeEngine:
     kind: str = "multilingual"
     n_mels: int = 80
     max_length: int = 448
+    audio_seconds: float = 30.0
     calls: list[Call] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
 
@@ -126,6 +127,7 @@ class HearingEngine:
     batches: list[int] = field(default_factory=list)
     n_mels: int = 80
     max_length: int = 448
+    audio_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         self.tokenizer = FakeEngine().tokenizer

@@ -33,6 +33,7 @@ _COMMANDS = {
     "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
     "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
     "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
+    "tokenizer": _Lazy("mtasr.cli.tokenizer", "tokenizer", "Make a vocabulary, for training from scratch."),
     "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
     "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
     "config": _Lazy("mtasr.cli.config", "config", "Show settings and where they come from."),

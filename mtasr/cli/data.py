@@ -125,7 +125,7 @@ def filter_command(
 
     report = Report()
     with terminable():
-        filters = list(_filters(evaluation, speech=speech, model=model))
+        filters = list(filters_for(evaluation, speech=speech, model=model))
         write_records(filtered(read_records(records), filters, report), kept)
         if report_path is not None:
             with written_whole(report_path) as staging:
@@ -134,7 +134,7 @@ def filter_command(
         click.echo(printable(line))
 
 
-def _filters(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
+def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
     """The cheap ones first: a record that they drop is not listened to."""
     from mtasr.training import duplicates, spoken
     from mtasr.training.filters import TEXT_FILTERS

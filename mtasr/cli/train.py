@@ -115,6 +115,8 @@ def _run(config: TrainConfig) -> None:
     with terminable():
         with _shown(config.steps) as progress:
             run = run_training(config, progress)
+        if not run.crew.leads:
+            return
         folder, parity = export(run)
     click.echo(f"logits: difference {parity.logits.rms:.1e} of the values between torch and {config.export}", err=True)
     click.echo(printable(f"the model is in {folder}"), err=True)

@@ -18,6 +18,7 @@ import numpy as np
 from mtasr import processor
 from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess
 from mtasr.decoding.options import DecodingOptions
+from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 
@@ -165,7 +166,8 @@ class CTranslate2Engine:
     fastest: one thread does more work than half of two.
 
     `int8_copy` gives a folder with the same model in int8, if there is one; on the CPU, in int8, that is loaded in its
-    place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again.
+    place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again. Of `dims`
+    the contexts count, which CTranslate2 does not tell; all published models have the same.
 
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
@@ -183,6 +185,7 @@ class CTranslate2Engine:
         threads: int = 0,
         workers: int = 0,
         batch_size: int = 0,
+        dims: ModelDimensions = DIMENSIONS["base"],
         tokens: Sequence[str] | None = None,
         int8_copy: Callable[[], Path | None] = lambda: None,
     ) -> None:
@@ -191,8 +194,8 @@ class CTranslate2Engine:
                 raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
         self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
-        self.max_length = 448
-        self._tokens, self._int8_copy = tokens, int8_copy
+        self.max_length, self.audio_seconds = dims.n_text_ctx, dims.audio_seconds
+        self._dims, self._tokens, self._int8_copy = dims, tokens, int8_copy
         self._asked = (threads, workers, batch_size)
         self._sampler: CTranslate2Engine | None = None
         self._sampler_lock = threading.Lock()
@@ -268,6 +271,7 @@ class CTranslate2Engine:
             compute_type=self.compute_type,
             threads=min(self._threads, _MOST_THREADS_ALONE),
             workers=1,
+            dims=self._dims,
             tokens=self._tokens,
         )
 

@@ -71,6 +71,10 @@ class Engine(Protocol):
         """Tokens of prompt and text together that fit the decoder, 448 for the published models."""
 
     @property
+    def audio_seconds(self) -> float:
+        """How much audio the encoder can be shown, 30 s for the published models."""
+
+    @property
     def workers(self) -> int:
         """How many calls run side by side."""
 
@@ -85,7 +89,7 @@ class Engine(Protocol):
         """
 
     def encode(self, features: Float32Array) -> Encoded:
-        """Encode log-mel features of shape (n_mels, frames), frames <= 3000 and even."""
+        """Encode log-mel features of shape (n_mels, frames), at most 100 for each of `audio_seconds`, and even."""
 
     def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
         """Encode several of the same shape."""

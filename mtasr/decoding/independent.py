@@ -103,16 +103,16 @@ class Outcome:
             yield from self.decoded.hypothesis.tokens
 
 
-def context_for(seconds: float, task: TaskName = "transcribe") -> float:
-    """How many seconds the encoder is shown for a window of so many.
+def context_for(seconds: float, task: TaskName = "transcribe", most: float = CHUNK_SECONDS) -> float:
+    """How many seconds the encoder is shown for a window of so many; `most` is what it takes.
 
     Translation, which the models do less surely, is shown what they were trained on: without, it is worse in most
     languages (benchmarks/README.md).
     """
     if task == "translate":
-        return float(CHUNK_SECONDS)
+        return float(most)
     longer = max(_SHORTEST, seconds + _MARGIN)
-    return min(math.ceil(longer / _STEP) * _STEP, float(CHUNK_SECONDS))
+    return min(math.ceil(longer / _STEP) * _STEP, float(most))
 
 
 class WindowDecoder:
@@ -120,13 +120,15 @@ class WindowDecoder:
 
     def __init__(self, engine: Engine, options: DecodingOptions, stopwatch: Stopwatch) -> None:
         self._engine, self._options, self._stopwatch = engine, options, stopwatch
+        #: What the encoder takes at most.
+        self.audio_seconds = engine.audio_seconds
         self._prompts = Prompt(engine.tokenizer, options, engine.max_length)
         self._before = self._prompts.before(self._prompts.initial)
 
     def task(self, window: Window, language: Callable[[], str], *, first: bool = False) -> Task:
         """A window as a task, with the length that is right for these options; `first` in its recording."""
         options = self._options
-        context = context_for(window.seconds, "translate" if options.translates else "transcribe")
+        context = context_for(window.seconds, "translate" if options.translates else "transcribe", self.audio_seconds)
         return Task(window, language, options.task, first, context)
 
     def encode(self, tasks: Sequence[Task]) -> None:
@@ -199,7 +201,15 @@ class WindowDecoder:
             return False
         task = outcome.task
         parts = [
-            Outcome(replace(task, window=half, first=task.first and not place, context=0.0, encoded=None))
+            Outcome(
+                replace(
+                    task,
+                    window=half,
+                    first=task.first and not place,
+                    context=context_for(half.seconds, task.task, self.audio_seconds),
+                    encoded=None,
+                )
+            )
             for place, half in enumerate(halves)
         ]
         for part in parts:
@@ -355,9 +365,9 @@ class WindowDecoder:
     def _again_at_full_length(self, outcome: Outcome) -> bool:
         """Whether that was still to be tried."""
         task = outcome.task
-        if task.context >= CHUNK_SECONDS:
+        if task.context >= self.audio_seconds:
             return False
-        task.context, task.encoded = float(CHUNK_SECONDS), None
+        task.context, task.encoded = self.audio_seconds, None
         self.encode([task])
         self._accept(outcome, self._search([task])[0])
         return True
@@ -365,7 +375,7 @@ class WindowDecoder:
     def _accept(self, outcome: Outcome, hypothesis: Hypothesis) -> bool:
         decoded, task = check(hypothesis, 0.0, self._engine.tokenizer), outcome.task
         # Voice activity says that somebody speaks: that nobody does is believed of the full length alone.
-        if is_silence(decoded, self._options) and task.context < CHUNK_SECONDS:
+        if is_silence(decoded, self._options) and task.context < self.audio_seconds:
             return False
         decoded = self._without_echo(decoded, task)
         if passes(decoded, self._options, task.window.seconds, improbable=task.improbable):

@@ -16,12 +16,9 @@ from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.segments import readings_of, split_at_timestamps, timed_segments
 from mtasr.decoding.word_times import with_words
-from mtasr.features import CHUNK_SECONDS, log_mel
+from mtasr.features import log_mel
 from mtasr.transcript import Alternatives, Segment
 from mtasr.vad import SpeechTrack
-
-#: Samples of a full window.
-WINDOW = CHUNK_SECONDS * SAMPLE_RATE
 
 #: No word fits into less than this; the remainder of a file below it is left alone.
 _SHORTEST_WINDOW = SAMPLE_RATE // 10
@@ -40,9 +37,14 @@ class WindowResult:
     translation: tuple[Segment, ...] = ()
 
 
+def full_window(engine: Engine) -> int:
+    """Samples of a window as long as the encoder takes: 30 s."""
+    return round(engine.audio_seconds * SAMPLE_RATE)
+
+
 def encode_window(engine: Engine, samples: Float32Array) -> Encoded:
-    """Encode up to 30 s of samples, padded with silence to 30 s, as the models were trained."""
-    padded = np.pad(samples, (0, WINDOW - len(samples)))
+    """Encode up to a full window of samples, padded with silence to that, as the models were trained."""
+    padded = np.pad(samples, (0, full_window(engine) - len(samples)))
     return engine.encode(log_mel(padded, engine.n_mels))
 
 
@@ -77,7 +79,7 @@ class LongForm:
     def windows(self) -> Iterator[WindowResult]:
         """The results of all windows, in file order, each as soon as it is known."""
         seek = 0
-        while len(samples := self.buffer.window(seek, WINDOW)) >= _SHORTEST_WINDOW:
+        while len(samples := self.buffer.window(seek, full_window(self.engine))) >= _SHORTEST_WINDOW:
             segments, advance, alternatives = self._window(samples, seek)
             seek += advance
             yield WindowResult(tuple(segments), seek / SAMPLE_RATE, alternatives)

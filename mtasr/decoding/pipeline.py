@@ -222,7 +222,8 @@ class Pipeline:
             self._blocks(recording, recording.audio),
             threshold=self._options.vad_threshold,
             skip_silence=self._options.vad_filter,
-            longest=longest_for(self._options),
+            longest=longest_for(self._options, self._decoder.audio_seconds),
+            audio_seconds=self._decoder.audio_seconds,
             stopwatch=self._stopwatch,
         )
         first: list[Task] = []

@@ -104,6 +104,10 @@ class TorchEngine:
     def max_length(self) -> int:
         return self.model.dims.n_text_ctx
 
+    @property
+    def audio_seconds(self) -> float:
+        return self.model.dims.audio_seconds
+
     workers = 1
     batch_size = 1
 

@@ -14,6 +14,7 @@ import numpy as np
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Float32Array
 from mtasr.decoding.options import DecodingOptions
+from mtasr.features import CHUNK_SECONDS
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import FRAME, Span, VoiceActivity, speech_spans
 
@@ -26,8 +27,8 @@ LONGEST = 14.0
 _LONGEST_IN_ONE_LANGUAGE = 7.0
 #: ... and for translation, which needs to see more at once, and is given the full length of 30 s anyway.
 _LONGEST_TO_TRANSLATE = 26.0
-#: Speech without any pause is cut where it is least like speech, once it is this long.
-_LONGEST_WITHOUT_PAUSE = 28.0
+#: Speech without any pause is cut where it is least like speech, once the encoder takes only so much more.
+_SPARE = 2.0
 #: A window always ends at a pause as long as this, so that long silence is not decoded.
 _LONG_PAUSE = 2.0
 #: Choosing a pause: one of this length or more is as good as any, ...
@@ -45,11 +46,11 @@ _LEAST_SPEECH, _SMOOTH = 0.5, 3
 _SHORTEST = 0.1
 
 
-def longest_for(options: DecodingOptions) -> float:
-    """Seconds before which a window should end."""
-    if options.multilingual:
-        return _LONGEST_IN_ONE_LANGUAGE
-    return _LONGEST_TO_TRANSLATE if options.translates else LONGEST
+def longest_for(options: DecodingOptions, audio_seconds: float) -> float:
+    """Seconds before which a window should end, for an encoder that takes `audio_seconds`."""
+    longest = _LONGEST_TO_TRANSLATE if options.translates else LONGEST
+    longest = _LONGEST_IN_ONE_LANGUAGE if options.multilingual else longest
+    return min(longest, audio_seconds - _SPARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +120,16 @@ def cut_windows(
     stopwatch: Stopwatch,
     skip_silence: bool = True,
     longest: float = LONGEST,
+    audio_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[Window]:
-    """Windows of a stream of samples, each as soon as its end is known; holds some 30 s of it.
+    """Windows of a stream of samples, each as soon as its end is known; holds some `audio_seconds` of it.
 
     With `skip_silence` the windows are around speech, else they leave nothing out. `threshold` is the probability from
-    which a frame counts as speech; a window ends at a pause before `longest` seconds, if there is one.
+    which a frame counts as speech; a window ends at a pause before `longest` seconds, if there is one, and in any
+    case before the `audio_seconds` that an encoder takes.
     """
-    activity, cutter = VoiceActivity(), Cutter(threshold, skip_silence=skip_silence, longest=longest)
+    activity = VoiceActivity()
+    cutter = Cutter(threshold, skip_silence=skip_silence, longest=longest, audio_seconds=audio_seconds)
     held, first = np.zeros(0, np.float32), 0
 
     def window(cut: Cut) -> Window:
@@ -150,8 +154,16 @@ def cut_windows(
 class Cutter:
     """Decides from speech probabilities where windows begin and end; counts in frames."""
 
-    def __init__(self, threshold: float, *, skip_silence: bool = True, longest: float = LONGEST) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        *,
+        skip_silence: bool = True,
+        longest: float = LONGEST,
+        audio_seconds: float = CHUNK_SECONDS,
+    ) -> None:
         self._longest = longest
+        self._without_pause = audio_seconds - _SPARE
         self._threshold = threshold
         self._skip_silence = skip_silence
         #: Whether the last window ended in the middle of speech.
@@ -208,7 +220,7 @@ class Cutter:
         begin, known = spans[0].start, len(self._open)
         chosen = _choose_pause(spans, known, self._longest, final=final)
         if chosen is None:
-            if final or known - begin < _frames(_LONGEST_WITHOUT_PAUSE):
+            if final or known - begin < _frames(self._without_pause):
                 if not final:
                     return None
                 chosen = len(spans) - 1
@@ -229,7 +241,7 @@ class Cutter:
     def _tile(self, *, final: bool) -> Cut | None:
         """Without leaving anything out: as long as a model hears at once, up to where it is most silent."""
         known = len(self._open)
-        if known < _frames(_LONGEST_WITHOUT_PAUSE):
+        if known < _frames(self._without_pause):
             end = known
             if not final or not known:
                 return None
@@ -244,7 +256,7 @@ class Cutter:
 
     def _least_like_speech(self, begin: int) -> int:
         """The quietest frame between half and all of the longest stretch from `begin` on."""
-        first, last = begin + _frames(_LONGEST_WITHOUT_PAUSE / 2), begin + _frames(_LONGEST_WITHOUT_PAUSE)
+        first, last = begin + _frames(self._without_pause / 2), begin + _frames(self._without_pause)
         return first + int(np.argmin(self._open[first:last]))
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from mtasr.model import EncoderBlock, Whisper
+from mtasr.training import ctc
 from mtasr.training.config import TrainConfig
 
 
@@ -80,7 +81,11 @@ def plain_copy(model: Whisper, average: Mapping[str, Tensor] | None = None) -> W
     """A model of the same weights, or of their average where there is one, without what was added for training."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     state |= {name: tensor.detach().cpu().clone() for name, tensor in (average or {}).items()}
-    merged = {name: tensor for name, tensor in state.items() if ".parametrizations." not in name}
+    merged = {
+        name: tensor
+        for name, tensor in state.items()
+        if ".parametrizations." not in name and not name.startswith(f"{ctc.NAME}.")
+    }
     for name in [name for name in state if name.endswith("parametrizations.weight.original")]:
         stem = name.removesuffix("original")
         module = stem.removesuffix("parametrizations.weight.")

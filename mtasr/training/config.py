@@ -36,8 +36,9 @@ class DataConfig:
     evaluation_windows: int = 64
     #: Decoded audio is kept here. By default in the folder of the run.
     cache: str | None = None
-    #: Seconds of audio in a batch at most, padding included.
+    #: Seconds of audio and tokens in a batch at most, padding included.
     batch_seconds: float = 60.0
+    batch_tokens: int = 2000
     #: Windows with times in their targets.
     timestamps: float = 0.5
     #: Windows with the text before them, of those that have such.
@@ -47,14 +48,21 @@ class DataConfig:
     #: Windows that begin with silence, and the most seconds of it.
     lead: float = 0.5
     lead_seconds: float = 1.0
-    #: Windows that are cut shorter than 30 s, to any length from `shortest` on.
+    #: The most seconds of a window, or what the model's encoder takes if that is less.
+    longest: float = 30.0
+    #: Windows that are cut shorter than that, to any length from `shortest` on.
     short: float = 0.5
     shortest: float = 4.0
     #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
     join: float = 0.5
     join_seconds: float = 20.0
-    #: Windows that are padded to 30 s. The others are padded as in decoding.
-    full_context: float = 0.2
+    #: Windows that are padded to all that the encoder takes, and of the others those padded as in decoding. The rest is
+    #: not padded.
+    full_context: float = 0.1
+    margin: float = 0.5
+    #: The most of what the encoder is shown that may be padding. Half of it is for the above: windows beyond that are
+    #: shown as long as they are. The rest is for windows that share a batch with a longer one.
+    padding: float = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +94,9 @@ class RegularisationConfig:
     #: The probability with which a block of the encoder is passed over (Huang et al. 2016).
     stochastic_depth: float = 0.0
     label_smoothing: float = 0.0
+    #: The weight of a second loss, which has the encoder spell what is said (`mtasr.training.ctc`). It makes a model
+    #: from scratch find out early where in the audio to look.
+    ctc: float = 0.0
     #: Decay of the exponential moving average of the weights, which then is the result; 0 for none.
     ema: float = 0.0
     #: The share of the initial weights in the result (Wortsman et al. 2022, arXiv:2109.01903).
@@ -100,6 +111,9 @@ class TrainConfig:
     model: str = "base"
     #: Other sizes than those of `model`, by their names in `ModelDimensions`: the weights are then random.
     scratch: Mapping[str, int] | None = None
+    #: A folder that `mtasr tokenizer train` made, for the vocabulary; `scratch` then changes the sizes of `model`, of
+    #: which nothing else is taken.
+    vocabulary: str | None = None
     #: The folder of the run.
     output: str
     steps: int
@@ -119,6 +133,8 @@ class TrainConfig:
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
+    #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
+    tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
     data: DataConfig = field(default_factory=DataConfig)
@@ -131,10 +147,14 @@ class TrainConfig:
             ("keep", self.keep >= 1),
             ("save_every", self.save_every >= 0),
             ("evaluate_every", self.evaluate_every >= 0),
+            ("vocabulary", self.vocabulary is None or self.scratch is not None),
+            ("regularisation.ctc", self.regularisation.ctc >= 0),
             ("lora_rank", self.lora_rank >= 1),
             ("data.train", bool(self.data.train)),
             ("data.batch_seconds", self.data.batch_seconds >= 30),
-            ("data.shortest", 1 <= self.data.shortest <= 30),
+            ("data.batch_tokens", self.data.batch_tokens >= 448),
+            ("data.longest", 1 <= self.data.longest <= 30),
+            ("data.shortest", 1 <= self.data.shortest <= self.data.longest),
             ("data.join_seconds", 0 < self.data.join_seconds <= 30),
             ("data.lead_seconds", 0 <= self.data.lead_seconds <= 30),
             ("optimizer.accumulation", self.optimizer.accumulation >= 1),

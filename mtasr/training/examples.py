@@ -6,13 +6,13 @@ Nothing is remembered from one epoch to the next, so that a run goes on where it
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mtasr.decoding.independent import context_for
-from mtasr.features import CHUNK_SECONDS
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import DataConfig
 from mtasr.training.records import Record
@@ -23,37 +23,53 @@ from mtasr.training.windows import Window, cut_windows, joined
 _GAP = (0.2, 1.0)
 #: Windows of like length are sought among so many that follow each other.
 _SORTED_AT_ONCE = 512
+#: The encoder makes one of two feature frames, of 10 ms each.
+_FRAME = 0.02
+#: Seconds of padding that are better than one batch more: the first with which there is little of it in all.
+_BATCH_COSTS = (60.0, 30.0, 15.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it."""
+    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it.
+
+    `wanted` is how many chance wants it to be shown.
+    """
 
     window: Window
     target: Target
     context: float
+    wanted: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where examples come from: records, and the vocabulary and the context (in tokens) of the model to train."""
+    """Where examples come from: records, and the vocabulary and contexts (tokens, seconds) of the model to train."""
 
     records: Sequence[Record]
     rehearsal: Sequence[Record]
     tokenizer: Tokenizer
     text_context: int
+    audio_seconds: float
 
 
 def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
     """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
     rng = np.random.default_rng([seed, epoch])
-    windows = _windows(source.records, config, rng)
+    longest = min(config.longest, source.audio_seconds)
+    windows = _windows(source.records, config, longest, rng)
     if source.rehearsal and config.rehearsal_share < 1:
-        others = _windows(source.rehearsal, config, rng)
+        others = _windows(source.rehearsal, config, longest, rng)
         wanted = round(len(windows) * config.rehearsal_share / (1 - config.rehearsal_share))
         windows += [others[index] for index in _drawn(len(others), wanted, rng)]
     examples = [each for window in windows if (each := _example(window, source, config, rng)) is not None]
-    return batches_of(examples, config.batch_seconds, rng)
+    examples = [examples[index] for index in rng.permutation(len(examples))]
+    batches = [
+        batch
+        for first in range(0, len(examples), _SORTED_AT_ONCE)
+        for batch in batches_of(padded(examples[first : first + _SORTED_AT_ONCE], config.padding), config)
+    ]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
@@ -64,21 +80,21 @@ def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
     return [int(index) for index in itertools.chain.from_iterable(rounds)][:wanted]
 
 
-def _windows(records: Iterable[Record], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+def _windows(records: Iterable[Record], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
     def length() -> float:
-        return float(rng.uniform(config.shortest, CHUNK_SECONDS)) if rng.random() < config.short else CHUNK_SECONDS
+        return float(rng.uniform(min(config.shortest, longest), longest)) if rng.random() < config.short else longest
 
     windows = [window for record in records for window in cut_windows(record, length)]
     windows = [window for window in windows if window.cues or rng.random() < config.silence]
-    return _joined_some(windows, config, rng)
+    return _joined_some(windows, config, min(config.join_seconds, longest), rng)
 
 
-def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Generator) -> list[Window]:
+def _joined_some(windows: list[Window], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
     """Short recordings of the same kind made into longer windows, in an order that is another one in each epoch."""
     result: list[Window] = []
     groups: dict[tuple[object, ...], list[Window]] = {}
     for window in windows:
-        if window.whole and window.cues and window.seconds < config.join_seconds and rng.random() < config.join:
+        if window.whole and window.cues and window.seconds < longest and rng.random() < config.join:
             groups.setdefault((window.language, window.task, window.timed), []).append(window)
         else:
             result.append(window)
@@ -92,7 +108,7 @@ def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Gener
                 result.append(joined(pending, gaps[1:]))
                 pending, gaps, total = [], [], 0.0
             if not pending:
-                most, gap = float(rng.uniform(0.3, 1.0)) * config.join_seconds, 0.0
+                most, gap = float(rng.uniform(0.3, 1.0)) * longest, 0.0
             pending, gaps, total = [*pending, window], [*gaps, gap], total + gap + window.seconds
         if pending:
             result.append(joined(pending, gaps[1:]))
@@ -100,38 +116,67 @@ def _joined_some(windows: list[Window], config: DataConfig, rng: np.random.Gener
 
 
 def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
-    """A form of the window, or None if its text is too long for the model. Draws the same number of times for all."""
-    timestamps, previous, leads, full = rng.random(4) < (
-        config.timestamps, config.previous, config.lead, config.full_context,
+    """A form of the window, or None if it is too long for the model. Draws the same number of times for all."""
+    timestamps, previous, leads, full, margin = rng.random(5) < (
+        config.timestamps, config.previous, config.lead, config.full_context, config.margin,
     )  # fmt: skip
     silence = float(rng.uniform(0, config.lead_seconds))
+    most = source.audio_seconds
     if not timestamps:
         window = window.before_cut()
     if leads:
-        window = window.delayed(min(silence, max(0.0, CHUNK_SECONDS - window.seconds)))
+        window = window.delayed(min(silence, max(0.0, most - window.seconds)))
     target = target_of(
         window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
     )
-    if target is None:
+    if target is None or window.seconds > most:
         return None
-    context = float(CHUNK_SECONDS) if full else context_for(window.seconds, window.task)
-    return Example(window=window, target=target, context=context)
+    context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)
+    wanted = most if full else context_for(window.seconds, window.task, most) if margin else context
+    return Example(window=window, target=target, context=context, wanted=wanted)
 
 
-def batches_of(examples: Sequence[Example], most_seconds: float, rng: np.random.Generator) -> list[list[Example]]:
-    """Batches of examples of like length, of at most so many seconds with padding, both in random order."""
-    order = [examples[index] for index in rng.permutation(len(examples))]
+def padded(examples: Sequence[Example], most: float) -> list[Example]:
+    """The examples shown for as long as is wanted, the first first, as far as half of what may be padding allows."""
+    audio = sum(example.window.seconds for example in examples)
+    room = audio * most / (2 - most) if most < 1 else math.inf
+    result = []
+    for example in examples:
+        cost = example.wanted - example.context
+        fits = cost <= room
+        room -= cost if fits else 0.0
+        result.append(replace(example, context=example.wanted) if fits else example)
+    return result
+
+
+def batches_of(examples: Iterable[Example], config: DataConfig) -> list[list[Example]]:
+    """Batches of examples of like length, each of at most so many seconds and tokens: few, but with little padding."""
+    order = sorted(examples, key=lambda each: (-each.context, -len(each.target.tokens)))
+    audio = sum(example.window.seconds for example in order)
     batches: list[list[Example]] = []
-    for first in range(0, len(order), _SORTED_AT_ONCE):
-        pending: list[Example] = []
-        # Longest first, so that each batch is as long as its first. Of equal length, by tokens.
-        for example in sorted(
-            order[first : first + _SORTED_AT_ONCE], key=lambda each: (-each.context, -len(each.target.tokens))
-        ):
-            if pending and (len(pending) + 1) * pending[0].context > most_seconds:
-                batches.append(pending)
-                pending = []
-            pending.append(example)
-        if pending:
-            batches.append(pending)
-    return [batches[index] for index in rng.permutation(len(batches))]
+    for cost in _BATCH_COSTS:
+        batches = _cut(order, config, cost)
+        if audio >= (1 - config.padding) * sum(batch[0].context * len(batch) for batch in batches):
+            break
+    return batches
+
+
+def _cut(order: Sequence[Example], config: DataConfig, cost: float) -> list[list[Example]]:
+    """The cheapest way to cut examples, the longest first, into batches that cost their seconds and so many more."""
+    costs, starts = [0.0], [0]  # of the first n examples, and where the last batch of them begins
+    for end in range(1, len(order) + 1):
+        best, start, tokens = math.inf, end - 1, 0
+        for first in range(end - 1, -1, -1):
+            tokens, count = max(tokens, len(order[first].target.tokens)), end - first
+            seconds = count * order[first].context
+            if count > 1 and (seconds > config.batch_seconds or count * tokens > config.batch_tokens):
+                break
+            if (total := costs[first] + seconds + cost) < best:
+                best, start = total, first
+        costs.append(best)
+        starts.append(start)
+    batches, end = [], len(order)
+    while end:
+        batches.append(list(order[starts[end] : end]))
+        end = starts[end]
+    return batches

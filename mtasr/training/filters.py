@@ -187,10 +187,17 @@ def looping_text(record: Record) -> str | None:
     return "looping text" if re.search(r"(?<!\w)(\w[^\n]{3,60}?)(?:\W+\1){3}(?!\w)", _bare(record.text)) else None
 
 
+def written_twice(record: Record) -> str | None:
+    """All of the text, of more than a few words, twice in a row."""
+    words = _bare(record.text).split()
+    half = len(words) // 2
+    return "written twice" if half >= 4 and words == words[:half] * 2 else None
+
+
 #: Those that look at nothing but the record's text and times, in the order they are asked in.
 TEXT_FILTERS: tuple[Filter, ...] = (
     no_text, no_language, bad_times, boilerplate, one_case, no_punctuation, wrong_script, wrong_text_language,
-    speaking_rate, repeated_lines, looping_text,
+    speaking_rate, repeated_lines, looping_text, written_twice,
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from mtasr.training.records import read_records
 #: Small, so that the model changes no more than its new data ask for; low-rank changes begin at nothing and take more.
 _LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
 
-#: Padding takes its share of a batch.
-_FILLED = 0.85
+#: So much of a batch is audio: windows of other lengths do not fit into it without much padding.
+_FILLED = 0.6
 
 
 def finetune_config(
@@ -46,9 +46,9 @@ def finetune_config(
             "batch_seconds": 60.0,
             "timestamps": 0.7,
             "join": 0.8,
-            "full_context": 0.1,
         },
-        "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01},
+        # Two batches, so that windows of different lengths are in a step.
+        "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01, "accumulation": 2},
         # No label smoothing: the published models were trained without, and all of their weights would have to change.
         "regularisation": {"initial_share": 0.2},
     }

@@ -48,10 +48,11 @@ class Verdict:
         return found
 
 
-def windows_to_judge(records: Sequence[Record], most: int) -> list[Window]:
-    """At most so many windows, spread evenly over those of up to 30 s that the records have."""
+def windows_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Window]:
+    """At most so many windows, spread evenly over those of up to so many seconds that the records have."""
     spoken = [record for record in records if record.task == "transcribe"]
-    windows = [window.before_cut() for record in spoken for window in cut_windows(record, lambda: CHUNK_SECONDS)]
+    windows = [window.before_cut() for record in spoken for window in cut_windows(record, lambda: seconds)]
+    windows = [window for window in windows if window.seconds <= seconds]
     places = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
     return [windows[place] for place in places]
 
@@ -72,7 +73,7 @@ def judge(
     verdict = Verdict()
     for window in windows:
         options = DecodingOptions(beam_size=1)
-        context = round(context_for(window.seconds, window.task) * SAMPLE_RATE)
+        context = round(context_for(window.seconds, window.task, model.dims.audio_seconds) * SAMPLE_RATE)
         samples = store.window(window)[:context]
         encoded = engine.encode(log_mel(np.pad(samples, (0, context - len(samples))), model.dims.n_mels))
         if not window.cues:

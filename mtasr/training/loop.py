@@ -3,6 +3,8 @@
     run/config.json        the configuration
     run/log.jsonl          a line for each step and for each evaluation
     run/step-*.pt          checkpoints of the run
+    run/curves.svg         losses and word error rates, at the end
+    run/tensorboard/       the log for TensorBoard, if it is wanted
     run/audio/             decoded audio (unless data.cache says where)
     run/model/             the result, for CTranslate2
 
@@ -25,20 +27,24 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor
 
 from mtasr.decoding.torch_engine import choose_device
-from mtasr.dimensions import ModelDimensions
+from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import OutputError, UsageError
 from mtasr.model import Whisper
 from mtasr.models.checkpoints import Checkpoint, load_checkpoint
 from mtasr.models.convert import locate
-from mtasr.models.settings import default_alignment_heads
+from mtasr.models.settings import default_alignment_heads, default_settings
 from mtasr.tokenizer import Tokenizer
+from mtasr.tokenizer.vocabulary import read_vocabulary
+from mtasr.training import ctc
 from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weights
 from mtasr.training.batches import Ahead, Batch, make_batch
 from mtasr.training.config import TrainConfig, make_config, to_document
-from mtasr.training.examples import Source, epoch_of
+from mtasr.training.curves import write_curves
+from mtasr.training.examples import Example, Source, epoch_of
 from mtasr.training.judging import judge, windows_to_judge
+from mtasr.training.parallel import Crew, crew
 from mtasr.training.records import Record, read_records, written_whole
-from mtasr.training.run_log import RunLog
+from mtasr.training.run_log import RunLog, read_log
 from mtasr.training.samples import SampleStore
 from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import State, checkpoints, restore, save_state, usable
@@ -48,7 +54,7 @@ from mtasr.training.windows import Window
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
-_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export"}
+_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "tensorboard"}
 
 #: Told about each line of the log, as it is written.
 Progress = Callable[[dict[str, Any]], None]
@@ -74,6 +80,7 @@ class Run:
     store: SampleStore
     device: torch.device
     judged: list[Window] = field(default_factory=list)
+    crew: Crew = field(default_factory=Crew)
 
     @property
     def folder(self) -> Path:
@@ -86,30 +93,37 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
     Raises `UsageError` for a configuration that does not fit the data, the model or the folder, and whatever reading
     records, recordings and models raises (see `mtasr.errors`).
     """
-    run, state, log = begin(config)
-    batches = Ahead(_batches(run, state.epoch, state.batch))
-    try:
-        while state.step < config.steps:
-            state.step += 1
-            entry = _step(run, state, batches)
-            log.write(entry)
-            progress(entry)
-            last = state.step == config.steps
-            judged = last or _due(state.step, config.evaluate_every)
-            if judged:
-                _evaluate(run, state, log, progress)
-            if judged or _due(state.step, config.save_every):
-                save_state(state, run.folder, to_document(config), config.keep)
-    finally:
-        batches.close()
+    with crew() as ours:
+        run, state, log = begin(config, ours)
+        batches = Ahead(_batches(run, state.epoch, state.batch))
+        try:
+            while state.step < config.steps:
+                state.step += 1
+                entry = _step(run, state, batches)
+                judged = state.step == config.steps or _due(state.step, config.evaluate_every)
+                if log is None:
+                    continue
+                log.write(entry)
+                progress(entry)
+                if judged:
+                    _evaluate(run, state, log, progress)
+                if judged or _due(state.step, config.save_every):
+                    save_state(state, run.folder, to_document(config), config.keep)
+        finally:
+            batches.close()
+            if log is not None:
+                log.close()
+        if log is not None:
+            write_curves(read_log(run.folder / "log.jsonl"), run.folder / "curves.svg")
+        ours.wait()
     return run
 
 
-def begin(config: TrainConfig) -> tuple[Run, State, RunLog]:
-    """Load everything, and put the state to where the last checkpoint left it."""
-    run = _load(config)
+def begin(config: TrainConfig, ours: Crew) -> tuple[Run, State, RunLog | None]:
+    """Load everything, and put the state to where the last checkpoint left it. The first process alone has a log."""
+    run = _load(config, ours)
     folder = run.folder
-    for unfinished in folder.glob(".*.partial"):  # of a run that was killed while it wrote
+    for unfinished in folder.glob(".*.partial") if ours.leads else ():  # of a run that was killed while it wrote
         unfinished.unlink()
     if config.resume == "never" and checkpoints(folder):
         raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
@@ -123,9 +137,12 @@ def begin(config: TrainConfig) -> tuple[Run, State, RunLog]:
     if (document := next(usable(folder), None)) is not None:
         _require_same(config, make_config(document["config"]), folder)
         restore(state, document)
+    ours.wait()  # before the first writes anything that another may be reading
+    if not ours.leads:
+        return run, state, None
     with written_whole(folder / "config.json") as staging:
         staging.write_text(json.dumps(to_document(config), indent=1), encoding="utf-8")
-    return run, state, RunLog(folder / "log.jsonl", state.step)
+    return run, state, RunLog(folder / "log.jsonl", state.step, tensorboard=config.tensorboard)
 
 
 def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:
@@ -137,8 +154,8 @@ def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> Non
         )
 
 
-def _load(config: TrainConfig) -> Run:
-    checkpoint = load_checkpoint(locate(config.model))
+def _load(config: TrainConfig, ours: Crew) -> Run:
+    checkpoint = _checkpoint(config)
     tokenizer = Tokenizer(checkpoint.tokens)
     records, rehearsal, evaluation = (
         _records(paths) for paths in (config.data.train, config.data.rehearsal, config.data.evaluation)
@@ -149,11 +166,31 @@ def _load(config: TrainConfig) -> Run:
             raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
     store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
     dims = _dimensions(checkpoint, config)
-    source = Source(records=records, rehearsal=rehearsal, tokenizer=tokenizer, text_context=dims.n_text_ctx)
+    source = Source(
+        records=records,
+        rehearsal=rehearsal,
+        tokenizer=tokenizer,
+        text_context=dims.n_text_ctx,
+        audio_seconds=dims.audio_seconds,
+    )
     if not epoch_of(source, config.data, config.seed, 0):
         raise UsageError("there is nothing to learn: none of the records makes a window")
-    judged = windows_to_judge(evaluation, config.data.evaluation_windows)
-    return Run(config, checkpoint, dims, tokenizer, source, store, choose_device(config.device), judged)
+    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
+    device = ours.device(choose_device(config.device))
+    return Run(config, checkpoint, dims, tokenizer, source, store, device, judged, ours)
+
+
+def _checkpoint(config: TrainConfig) -> Checkpoint:
+    """What the run begins with; where that is a vocabulary alone, a model of the sizes of `model` that is not used."""
+    if config.vocabulary is None:
+        return load_checkpoint(locate(config.model))
+    if config.model not in DIMENSIONS:
+        raise UsageError(f"with a vocabulary, model is one of {', '.join(DIMENSIONS)}, not {config.model!r}")
+    tokens = read_vocabulary(Path(config.vocabulary))
+    dims = replace(DIMENSIONS[config.model], n_vocab=len(tokens))
+    with torch.device("meta"):
+        model = Whisper(dims)
+    return Checkpoint(model, tokens, default_settings(tokens, dims.n_text_layer, dims.n_text_head))
 
 
 def _records(paths: Sequence[str]) -> list[Record]:
@@ -172,55 +209,72 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
 
 
 def _initial_model(run: Run) -> Whisper:
-    return plain_copy(run.initial.model) if run.config.scratch is None else Whisper(run.dims)
+    model = plain_copy(run.initial.model) if run.config.scratch is None else Whisper(run.dims)
+    if run.config.regularisation.ctc:
+        model.add_module(ctc.NAME, ctc.CtcHead(run.dims.n_audio_state, run.tokenizer))
+    return model
 
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
 
 
-def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, Batch]]:
-    """Endless, from this batch of this epoch on. Chance depends on the place of a batch alone."""
-    config = run.config
+def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, int, Batch]]:
+    """Endless, from this batch of this epoch on: where the data go on after it, its seed, and the batch.
+
+    Of as many batches in a row as there are processes, each takes one. Chance depends on the place of a batch alone.
+    """
+    places = _places(run, epoch, batch)
     while True:
-        groups = epoch_of(run.source, config.data, config.seed, epoch)
+        row = [next(places) for _ in range(run.crew.size)]
+        place, examples = row[run.crew.rank]
+        sequence = np.random.SeedSequence([run.config.seed, place.epoch, place.batch])
+        made = make_batch(
+            examples, run.store, run.dims.n_mels, run.config.regularisation, np.random.default_rng(sequence)
+        )
+        yield Position(row[-1][0].epoch, row[-1][0].batch + 1), int(sequence.generate_state(1)[0]), made
+
+
+def _places(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, list[Example]]]:
+    while True:
+        groups = epoch_of(run.source, run.config.data, run.config.seed, epoch)
         for index in range(batch, len(groups)):
-            rng = np.random.default_rng([config.seed, epoch, index])
-            yield (
-                Position(epoch, index),
-                make_batch(groups[index], run.store, run.dims.n_mels, config.regularisation, rng),
-            )
+            yield Position(epoch, index), groups[index]
         epoch, batch = epoch + 1, 0
 
 
-def _step(run: Run, state: State, batches: Iterator[tuple[Position, Batch]]) -> dict[str, Any]:
+def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]) -> dict[str, Any]:
     """One step of the optimiser; the line about it for the log."""
     began = time.perf_counter()
     config, model, optimizer = run.config, state.model, state.optimizer
-    positions, group = zip(*(next(batches) for _ in range(config.optimizer.accumulation)), strict=True)
+    positions, seeds, group = zip(*(next(batches) for _ in range(config.optimizer.accumulation)), strict=True)
     waited = time.perf_counter() - began
     rate = learning_rate(state.step, config.steps, config.optimizer)
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
     model.train()
-    lessons = sum(batch.lessons for batch in group)
-    total = 0.0
-    for batch in group:
+    (lessons,) = run.crew.total([sum(batch.lessons for batch in group)])
+    loss_here = 0.0
+    for seed, batch in zip(seeds, group, strict=True):
+        torch.manual_seed(seed)  # so that a batch has the same chances whichever process computes it
         # Each token counts the same, in whichever batch it is.
         loss = loss_of(model, batch, config) / lessons
-        state.scaler.scale(loss).backward()
-        total += float(loss.detach())
-    state.scaler.unscale_(optimizer)
+        torch.autograd.backward(state.scaler.scale(loss))
+        loss_here += float(loss.detach())
     trained = [weight for weight in model.parameters() if weight.requires_grad]
+    run.crew.add_gradients(trained)
+    state.scaler.unscale_(optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip))
     state.scaler.step(optimizer)
     state.scaler.update()
     optimizer.zero_grad(set_to_none=True)
     for name, weight in trained_weights(model).items() if state.average else ():
         state.average[name].lerp_(weight, 1 - config.regularisation.ema)
-    state.epoch, state.batch = positions[-1].epoch, positions[-1].batch + 1
+    state.epoch, state.batch = positions[-1].epoch, positions[-1].batch
+    total, audio, padded = run.crew.total(
+        [loss_here, sum(batch.seconds for batch in group), sum(batch.padded_seconds for batch in group)]
+    )
     seconds = time.perf_counter() - began
-    audio, padded = sum(batch.seconds for batch in group), sum(batch.padded_seconds for batch in group)
     return {
         "step": state.step,
         "epoch": state.epoch,
@@ -235,18 +289,21 @@ def _step(run: Run, state: State, batches: Iterator[tuple[Position, Batch]]) -> 
 
 
 def loss_of(model: Whisper, batch: Batch, config: TrainConfig) -> Tensor:
-    """The cross-entropy of a batch, summed over its lessons."""
+    """The cross-entropy of a batch, summed over its lessons, and what the encoder is taught beside that."""
     device = model.device
     tokens, labels = torch.from_numpy(batch.tokens).to(device), torch.from_numpy(batch.labels).to(device)
     with _precision(config, device):
-        logits = model(torch.from_numpy(batch.mel).to(device), tokens)  # (B, T, V)
-    return F.cross_entropy(
+        encoded = model.encode(torch.from_numpy(batch.mel).to(device))  # (B, S, D)
+        logits = model.decode(tokens, encoded).logits  # (B, T, V)
+    loss = F.cross_entropy(
         logits.float().flatten(0, 1),
         labels.flatten(),
         ignore_index=IGNORED,
         label_smoothing=config.regularisation.label_smoothing if model.training else 0.0,
         reduction="sum",
     )
+    weight = config.regularisation.ctc
+    return loss + weight * model.get_submodule(ctc.NAME)(encoded, labels) if weight else loss
 
 
 def _precision(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""What a run writes down of itself: `log.jsonl`, one object a line."""
+"""What a run writes down of itself: `log.jsonl`, one object a line, and the same for TensorBoard if that is wanted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtasr.errors import UsageError
 from mtasr.training.records import read_jsonl, written_whole
 
 
 class RunLog:
     """Appends to the log of a run. One that goes on from `step` forgets what an interrupted run did after it."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, *, tensorboard: bool = False) -> None:
         self._path = path
+        self._board = _board(path.parent / "tensorboard", step) if tensorboard else None
         lines: list[Any] = []
         if path.exists():
             text = path.read_text(encoding="utf-8")
@@ -28,6 +30,25 @@ class RunLog:
     def write(self, entry: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
+        if self._board is not None:
+            figures = {"evaluation": entry["evaluation"]} if "evaluation" in entry else {"train": entry}
+            for group, values in figures.items():
+                for name, value in values.items():
+                    if name != "step":
+                        self._board.add_scalar(f"{group}/{name}", value, entry["step"])
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: Path, step: int) -> Any:
+    """A writer that hides what an interrupted run wrote after `step`. Raises `UsageError` without TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as exc:
+        raise UsageError("tensorboard=true needs the package tensorboard: pip install tensorboard") from exc
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -95,7 +95,10 @@ def _untimed(window: Window, tokenizer: Tokenizer) -> list[int]:
 
 
 def _encoded(text: str, window: Window, tokenizer: Tokenizer) -> list[int]:
-    """Words follow a blank, also at the start, in languages that have blanks."""
-    language = "en" if window.task == "translate" else window.language
+    return tokenizer.encode(spaced(text, "en" if window.task == "translate" else window.language))
+
+
+def spaced(text: str, language: str | None) -> str:
+    """On one line, with a blank before the first word in languages that have blanks."""
     line = " ".join(text.split())
-    return tokenizer.encode(line if language in UNSPACED else f" {line}")
+    return line if language in UNSPACED else f" {line}"

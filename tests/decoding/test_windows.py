@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Float32Array
-from mtasr.decoding.windows import Cut, Cutter, Window, cut_windows
+from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.windows import Cut, Cutter, Window, cut_windows, longest_for
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import FRAME, speech_spans
 
@@ -31,29 +32,32 @@ def scattered(stretches: list[tuple[int, float, float]], seed: int = 0) -> Float
     return np.clip(np.concatenate([np.zeros(0), *parts]), 0, 1).astype(np.float32)
 
 
-def cut(probabilities: Float32Array, *, skip_silence: bool = True, step: int | None = None) -> list[Cut]:
-    cutter = Cutter(THRESHOLD, skip_silence=skip_silence)
+def cut(
+    probabilities: Float32Array, *, skip_silence: bool = True, step: int | None = None, audio_seconds: float = 30
+) -> list[Cut]:
+    longest = longest_for(DecodingOptions(), audio_seconds)
+    cutter = Cutter(THRESHOLD, skip_silence=skip_silence, longest=longest, audio_seconds=audio_seconds)
     cuts = []
     for start in range(0, len(probabilities), step or max(1, len(probabilities))):
         cuts += cutter.add(probabilities[start : start + (step or len(probabilities))])
     return cuts + cutter.finish()
 
 
-@given(STRETCHES, st.integers(0, 9))
+@given(STRETCHES, st.integers(0, 9), st.sampled_from([30, 6]))
 # A span longer than any window, then a pause: all known at once.
-@example([(3000, 0.97, 0.0), (200, 0.02, 0.0)], 0)
+@example([(3000, 0.97, 0.0), (200, 0.02, 0.0)], 0, 30)
 # Doubtful frames for seconds after a cut without a pause: speech by what came before.
-@example([(400, 0.97, 0.0), (700, 0.4, 0.0), (100, 0.97, 0.0)], 0)
+@example([(400, 0.97, 0.0), (700, 0.4, 0.0), (100, 0.97, 0.0)], 0, 30)
 def test_windows_hold_all_speech_once_and_are_not_too_long(
-    stretches: list[tuple[int, float, float]], seed: int
+    stretches: list[tuple[int, float, float]], seed: int, audio_seconds: float
 ) -> None:
     probabilities = scattered(stretches, seed)
-    cuts = cut(probabilities)
+    cuts = cut(probabilities, audio_seconds=audio_seconds)
     held = np.zeros(len(probabilities), int)
     end = 0
     for each in cuts:
         assert end <= each.start < each.end <= len(probabilities)
-        assert each.end - each.start <= 30 * PER_SECOND
+        assert each.end - each.start <= audio_seconds * PER_SECOND
         held[each.start : each.end] += 1
         end = each.end
         within = each.start
@@ -78,13 +82,13 @@ def test_what_a_call_brings_does_not_change_the_windows(
     assert cut(probabilities, skip_silence=skip_silence, step=step) == whole
 
 
-@given(STRETCHES)
-def test_without_skipping_nothing_is_left_out(stretches: list[tuple[int, float, float]]) -> None:
+@given(STRETCHES, st.sampled_from([30, 6]))
+def test_without_skipping_nothing_is_left_out(stretches: list[tuple[int, float, float]], audio_seconds: float) -> None:
     probabilities = scattered(stretches)
     end = 0
-    for each in cut(probabilities, skip_silence=False):
+    for each in cut(probabilities, skip_silence=False, audio_seconds=audio_seconds):
         assert each.start == end
-        assert each.end - each.start <= 30 * PER_SECOND
+        assert each.end - each.start <= audio_seconds * PER_SECOND
         end = each.end
     assert end == len(probabilities)
 

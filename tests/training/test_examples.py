@@ -15,6 +15,7 @@ from speech import SAMPLE_RATE, write_wav
 from training_data import record
 from vocabularies import vocabulary
 
+from mtasr.decoding.independent import context_for
 from mtasr.errors import InputError
 from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer
@@ -31,7 +32,7 @@ PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)
 
 
 def source(records: list[Record], rehearsal: list[Record] | None = None) -> Source:
-    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448)
+    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
 
 
 def clips(count: int, language: str = "en") -> list[Record]:
@@ -47,14 +48,27 @@ def windows_in(batches: list[list[Example]]) -> list[Window]:
 
 @given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 5))
 def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -> None:
-    config = DataConfig(join=join, batch_seconds=45.0)
+    config = DataConfig(join=join, batch_seconds=45.0, batch_tokens=448)
     batches = epoch_of(source(clips(count)), config, 1, epoch)
     heard = [part.audio for window in windows_in(batches) for part in window.parts]
     assert sorted(heard) == sorted(each.audio for each in clips(count))
     for batch in batches:
         assert max(example.context for example in batch) * len(batch) <= 45
+        assert max(len(example.target.tokens) for example in batch) * len(batch) <= 448
         assert all(example.window.seconds <= example.context for example in batch)
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
+
+
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> None:
+    talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
+    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
+    kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
+    batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
+    assert all(example.context <= 6 for batch in batches for example in batch)
+    assert all(0 < window.seconds <= 6 for window in windows_in(batches))
+    assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
+    assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
 
 
 def test_epochs_differ() -> None:
@@ -71,18 +85,37 @@ def test_rehearsal_has_its_share() -> None:
     assert set(often.values()) == {2, 3}
 
 
-@pytest.mark.parametrize("name", ["timestamps", "previous", "lead", "full_context", "short"])
+def share_of_padding(batches: list[list[Example]]) -> float:
+    shown = sum(max(example.context for example in batch) * len(batch) for batch in batches)
+    return 1 - sum(window.seconds for window in windows_in(batches)) / shown
+
+
+@pytest.mark.parametrize(("count", "join"), [(30, 0.0), (30, 0.8), (300, 0.5)])
+def test_little_of_an_epoch_is_padding(count: int, join: float) -> None:
+    short = [replace(each, duration=each.duration + n / 97) for n, each in enumerate(clips(count))]
+    config = DataConfig(join=join, margin=1.0, silence=1.0)
+    for most in (0.05, 0.08, 0.2):
+        batches = epoch_of(source(short), replace(config, padding=most), 1, 0)
+        assert 0.25 * most < share_of_padding(batches) <= most
+    free = epoch_of(source(short), replace(config, padding=1.0), 1, 0)
+    assert share_of_padding(free) > 0.2
+    shown = {context_for(example.window.seconds) for batch in free for example in batch} | {30}
+    assert all(example.context in shown for batch in free for example in batch)
+
+
+@pytest.mark.parametrize("name", ["timestamps", "previous", "lead", "full_context", "margin", "short"])
 def test_probabilities(name: str) -> None:
     long = [record(*[f"word {n}." for n in range(40)], audio=f"/{n}.wav") for n in range(20)]
 
     def share(probability: float) -> float:
-        config = replace(DataConfig(silence=0.0, join=0.0, short=1.0), **{name: probability})
+        config = replace(DataConfig(silence=0.0, join=0.0, short=1.0, padding=1.0), **{name: probability})
         examples = [e for batch in epoch_of(source(long), config, 3, 0) for e in batch]
         shown = {
             "timestamps": lambda e: TOKENIZER.no_timestamps not in e.target.tokens,
             "previous": lambda e: e.target.tokens[0] == TOKENIZER.sot_prev or not e.window.previous,
             "lead": lambda e: e.window.parts[0].before > 0,
             "full_context": lambda e: e.context == 30,
+            "margin": lambda e: e.context == int(e.context),
             "short": lambda e: e.window.seconds < 23,
         }[name]
         return sum(map(shown, examples)) / len(examples)
@@ -130,7 +163,7 @@ def test_batches(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
         record("the hot word.", seconds=1.0, audio=str(path)),
         record("it.", seconds=0.5, audio=str(path), language="fr"),
     ]
-    (examples,) = epoch_of(source(records), DataConfig(join=0.0, lead=0.0, full_context=0.0), 0, 0)
+    (examples,) = epoch_of(source(records), DataConfig(join=0.0, lead=0.0, full_context=0.0, padding=1.0), 0, 0)
     batch = make_batch(examples, store, 80, PLAIN, np.random.default_rng(0))
     assert batch.mel.shape == (2, 80, round(max(e.context for e in examples) * 100))
     for row, example in enumerate(examples):

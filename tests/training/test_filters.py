@@ -56,6 +56,7 @@ def test_short_texts_stay(text: str) -> None:
         (record("Visit www.example.org now!"), "boilerplate"),
         (record(*["It is what it is."] * 3, "Bread is warm.", "Letters come."), "repeated lines"),
         (record("And then I said, and then I said, and then I said, and then I said so."), "looping text"),
+        (record("Press three to hear it. Press three to hear it."), "written twice"),
     ],
 )  # fmt: skip
 def test_bad_records_go(bad: Record, reason: str) -> None:

@@ -82,6 +82,35 @@ def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_digit(data: dict[
     assert all(one[name].equal(other[name]) for name in other)
 
 
+def train_with_two(path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mtasr"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "train", str(path)], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the model is in") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_accumulation(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config(data, tmp_path / "one", "optimizer.accumulation=4", steps=8))
+    settings = ["optimizer.accumulation=2", "save_every=4", "export=float32"]
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(to_document(config(data, tmp_path / "two", *settings, steps=8))))
+    train_with_two(path)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    one, other = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(one[name].allclose(other[name], atol=1e-5) for name in one)
+    assert not all(one[name].equal(checkpoint().model.state_dict()[name]) for name in one)
+    # Killed after step 4, they go on to the same losses.
+    whole = losses(tmp_path / "two")
+    checkpoints(tmp_path / "two")[-1].unlink()
+    train_with_two(path)
+    assert losses(tmp_path / "two") == whole
+    assert all(tensor.equal(weights(tmp_path / "two")[name]) for name, tensor in other.items())
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Any:
     threads = torch.get_num_threads()
@@ -241,9 +270,9 @@ def test_only_matrices_decay() -> None:
 
 
 def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
-    # 22 s of records, in batches of 51 s.
+    # 22 s of records, in two batches a step of 36 s each.
     settings = finetune_config(str(data["model"]), [data["records"]], tmp_path, epochs=20)
-    assert settings.steps == 9
+    assert settings.steps == 7
     assert finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"]).steps == 7
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):

@@ -1,0 +1,138 @@
+"""How many seconds of audio a second training takes in, against Seq2SeqTrainer of Hugging Face's transformers.
+
+    mtasr models convert base FOLDER --format huggingface
+    python benchmarks/trainer.py --model base --huggingface FOLDER --train RECORDS --work EMPTY-FOLDER
+
+Needs transformers and accelerate beside the extra `train`. Both train the same weights with AdamW in float32 on the
+same batches of windows padded to 30 s, the only length that transformers knows; its features are computed beforehand.
+The loop is then measured once more on the windows as it forms them by itself. Rounds alternate, and the first step of
+each is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, WhisperForConditionalGeneration
+
+from mtasr.training.batches import Batch, make_batch
+from mtasr.training.config import TrainConfig, make_config
+from mtasr.training.examples import epoch_of
+from mtasr.training.loop import begin, train
+from mtasr.training.parallel import Crew
+from mtasr.training.run_log import read_log
+
+
+class Timer(TrainerCallback):
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._last = time.perf_counter()
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        # The data loader has given the batch by now; it is in memory, so that costs nothing.
+        self._last = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._last)
+
+
+class Sequential(Seq2SeqTrainer):  # type: ignore[misc]
+    def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler[int]:
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def theirs(folder: Path, batches: Sequence[Batch], work: Path) -> tuple[list[float], float]:
+    """Seconds of each step, and the mean loss."""
+    torch.manual_seed(0)
+    items = [
+        {
+            "input_features": torch.from_numpy(batch.mel),
+            "decoder_input_ids": torch.from_numpy(batch.tokens),
+            "labels": torch.from_numpy(batch.labels),
+        }
+        for batch in batches
+    ]
+    timer = Timer()
+    trainer = Sequential(
+        model=WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
+        args=Seq2SeqTrainingArguments(
+            str(work),
+            max_steps=len(items),
+            per_device_train_batch_size=1,
+            learning_rate=1e-5,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+        ),
+        train_dataset=items,
+        data_collator=lambda given: given[0],  # an item is a whole batch
+        callbacks=[timer],
+    )
+    loss = trainer.train().training_loss
+    return timer.seconds, loss
+
+
+def ours(config: TrainConfig) -> list[dict[str, Any]]:
+    run = train(config)
+    return [entry for entry in read_log(run.folder / "log.jsonl") if "loss" in entry]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--huggingface", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--windows", type=int, default=2, help="in a batch")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(args)
+
+    def config(name: str, **data: float) -> TrainConfig:
+        return make_config(
+            {
+                "model": options.model, "output": str(options.work / name), "steps": options.steps, "device": "cpu",
+                "save_every": 0, "regularisation": {"time_masks": 0, "frequency_masks": 0},
+                "optimizer": {"learning_rate": 1e-5, "warmup": 0, "weight_decay": 0.0},
+                "data": {"train": str(options.train), "cache": str(options.work / "audio"), "join": 0.8,
+                         "batch_seconds": 30.0 * options.windows, **data},
+            }
+        )  # fmt: skip
+
+    padded = {"full_context": 1.0, "padding": 1.0}
+    run, _, _ = begin(config("data", **padded), Crew())
+    groups = epoch_of(run.source, run.config.data, run.config.seed, 0)[: options.steps]
+    masks, rng = run.config.regularisation, np.random.default_rng(0)
+    batches = [make_batch(group, run.store, run.dims.n_mels, masks, rng) for group in groups]
+    shares: dict[str, list[float]] = {"transformers, 30 s": [], "mtasr, 30 s": [], "mtasr": []}
+    for number in range(options.rounds):
+        seconds, loss = theirs(options.huggingface, batches, options.work / "transformers")
+        shares["transformers, 30 s"].append(sum(b.seconds for b in batches[1:]) / sum(seconds[1:]))
+        for name, entries in (
+            ("mtasr, 30 s", ours(config(f"padded{number}", **padded))),
+            ("mtasr", ours(config(f"own{number}"))),
+        ):
+            shares[name].append(sum(e["audio_seconds"] for e in entries[1:]) / sum(e["seconds"] for e in entries[1:]))
+            mean = statistics.mean(entry["loss"] for entry in entries)
+            padding = statistics.mean(entry["padding"] for entry in entries)
+            print(f"{name}: loss {mean:.4f} (transformers {loss:.4f}), padding {padding:.0%}", flush=True)
+        print({name: round(found[-1], 2) for name, found in shares.items()}, flush=True)
+    for name, found in shares.items():
+        ratio = statistics.median(found) / statistics.median(shares["transformers, 30 s"])
+        print(f"{name}: median {statistics.median(found):.2f} s of audio a second, {ratio:.2f} times", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""`mtasr tokenizer train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mtasr.cli.failures import printable, terminable
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group("tokenizer")
+def tokenizer() -> None:
+    """Make a vocabulary for a model that is trained from scratch. Needs the extra `train`."""
+
+
+@tokenizer.command()
+@click.argument("records", metavar="RECORDS...", nargs=-1, required=True, type=_PATH)
+@click.option("--output", required=True, type=_PATH, metavar="FOLDER", help="The folder for the vocabulary.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=257),
+    default=8000,
+    show_default=True,
+    help="Text tokens at most; fewer where the texts give no more.",
+)
+def train(records: tuple[Path, ...], output: Path, size: int) -> None:
+    """Learn a vocabulary from the texts of RECORDS, which `mtasr data` makes, and for their languages.
+
+    `vocabulary: FOLDER` in the configuration of `mtasr train`, together with `scratch`, trains a model of it.
+    """
+    from mtasr.training.records import read_records
+    from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary
+
+    with terminable():
+        found = [record for path in records for record in read_records(path)]
+        languages = {record.language for record in found if record.language}
+        tokens = learn_vocabulary(texts_of(found), size, sorted(languages))
+        write_vocabulary(tokens, output)
+    texts = tokens.index("")
+    click.echo(printable(f"{texts} text tokens, {len(languages)} languages: the vocabulary is in {output}"), err=True)

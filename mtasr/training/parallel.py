@@ -1,0 +1,67 @@
+"""Several processes that train together, started by `torchrun`: each takes other batches, all take the same steps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from mtasr.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The processes of a run, and which of them this one is. The first leads: it alone writes and evaluates."""
+
+    rank: int = 0
+    size: int = 1
+    #: The number of this process on its machine, and so of its GPU.
+    local: int = 0
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def device(self, chosen: torch.device) -> torch.device:
+        return torch.device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
+
+    def total(self, values: Iterable[float]) -> list[float]:
+        """The sums over all processes."""
+        summed = torch.tensor(list(values), dtype=torch.float64)
+        if self.size > 1:
+            dist.all_reduce(summed)
+        return [float(value) for value in summed]
+
+    def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
+        """Give each process the sum of all gradients."""
+        if self.size == 1:
+            return
+        for weight in weights:
+            if weight.grad is None:  # another process may have one
+                weight.grad = torch.zeros_like(weight)
+            dist.all_reduce(weight.grad)
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def crew() -> Iterator[Crew]:
+    """That of the environment which `torchrun` made, or this process alone. Raises `UsageError`."""
+    if not dist.is_torchelastic_launched():
+        yield Crew()
+        return
+    if dist.is_initialized():
+        raise UsageError("this process trains another model already")
+    # Numbers of the CPU, such as losses, are added up by gloo; gradients on a GPU by nccl.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Crew(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
+    finally:
+        dist.destroy_process_group()

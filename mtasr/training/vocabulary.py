@@ -1,0 +1,94 @@
+"""A vocabulary learned from texts, for a model that is trained from scratch.
+
+vocabulary.json       every token in the order of ids, as CTranslate2 has it; this is what `mtasr train` reads
+tokenizer.json        the same for Hugging Face's `tokenizers`
+vocabulary.tiktoken   the text tokens for tiktoken: their bytes in base64 and their rank, a line each
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from mtasr.errors import ModelError, UsageError
+from mtasr.features import CHUNK_SECONDS
+from mtasr.models.huggingface_files import tokenizer_json
+from mtasr.tokenizer import LANGUAGES, TIMESTAMP_STEP
+from mtasr.tokenizer.tokenizer import GPT2_PATTERN
+from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
+from mtasr.training.records import Record, written_whole
+from mtasr.training.targets import spaced
+
+#: Every text can be written with these alone.
+BYTES = 256
+
+
+def texts_of(records: Iterable[Record]) -> Iterator[str]:
+    """What a model of these records is to write, as targets spell it."""
+    for record in records:
+        for cue in record.cues:
+            if cue.text.strip():
+                yield spaced(cue.text, record.text_language)
+
+
+def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) -> list[str]:
+    """All tokens by id: at most `size` of text (bytes and merges), the empty one, specials, timestamps.
+
+    Raises `UsageError` for languages or a size that cannot be, `ModelError` without `tokenizers`.
+    """
+    if unknown := [code for code in languages if code not in LANGUAGES]:
+        raise UsageError(f"there is no language {unknown[0]!r}")
+    if size <= BYTES:
+        raise UsageError(f"a vocabulary has more than {BYTES} text tokens, one for each byte, not {size}")
+    return [
+        *byte_of_character(),
+        *_merged(texts, size),
+        "",  # what tells a multilingual vocabulary from an English one
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        *(f"<|{code}|>" for code in LANGUAGES if code in set(languages)),
+        "<|translate|>",
+        "<|transcribe|>",
+        "<|startoflm|>",
+        "<|startofprev|>",
+        "<|nospeech|>",
+        "<|notimestamps|>",
+        *(f"<|{step * TIMESTAMP_STEP:.2f}|>" for step in range(round(CHUNK_SECONDS / TIMESTAMP_STEP) + 1)),
+    ]
+
+
+def _merged(texts: Iterable[str], size: int) -> list[str]:
+    """The tokens beyond bytes, in the order in which they were merged."""
+    try:
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+    except ModuleNotFoundError as exc:
+        raise ModelError("this needs tokenizers: `pip install 'mtasr[train]'` brings it") from exc
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(GPT2_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    alphabet = list(byte_of_character())
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=[], show_progress=False)
+    learner.train_from_iterator(texts, trainer)
+    ids = learner.get_vocab()
+    return sorted(ids.keys() - set(alphabet), key=ids.__getitem__)
+
+
+def write_vocabulary(tokens: Sequence[str], folder: Path) -> None:
+    """The three files. Raises `OutputError`."""
+    ranks = (token_bytes(token) for token in tokens[: tokens.index("")])
+    for name, text in (
+        ("vocabulary.json", json.dumps(tokens, indent=2, ensure_ascii=False) + "\n"),
+        ("tokenizer.json", json.dumps(tokenizer_json(tokens), indent=2, ensure_ascii=False) + "\n"),
+        (
+            "vocabulary.tiktoken",
+            "".join(f"{base64.b64encode(piece).decode()} {rank}\n" for rank, piece in enumerate(ranks)),
+        ),
+    ):
+        with written_whole(folder / name) as staging:
+            staging.write_text(text, encoding="utf-8")

@@ -1,0 +1,76 @@
+"""A model whose encoder takes 6 s and whose decoder takes 128 tokens is used as any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from speech import SAMPLE_RATE, speak, write_wav
+from training_model import DIMS, checkpoint, write_model
+
+from mtasr.models.checkpoints import save_checkpoint
+from mtasr.transcribe import Model, load_model
+
+SHORT = replace(DIMS, n_audio_ctx=300)
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 s in which somebody speaks nearly all the time."""
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    sentences = ["The old boat on the river has a new name, and nobody knows who wrote it there, or when."] * 4
+    pause = np.zeros(SAMPLE_RATE // 5, np.float32)
+    write_wav(path, np.concatenate([part for text in sentences for part in (speak(text), pause)]))
+    return path
+
+
+@pytest.fixture(scope="module", params=["ctranslate2", "torch"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("short")
+    if request.param == "torch":
+        return load_model(write_model(folder / "short.pt", SHORT), engine="torch")
+    save_checkpoint(checkpoint(dims=SHORT), folder / "model", "ctranslate2")
+    return load_model(folder / "model", device="cpu", compute_type="float32", workers=1)
+
+
+def test_its_sizes_are_known(model: Model) -> None:
+    assert (model.engine.audio_seconds, model.engine.max_length) == (6.0, 128)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"task": "translate"},
+        {"also_translate": True},
+        {"vad_filter": False},
+        {"condition_on_previous_text": True},
+        {"language": None},
+    ],
+    ids=str,
+)
+def test_a_long_recording_is_decoded_in_windows_that_fit(
+    model: Model, talk: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    # The sequential way encodes by itself, the other many at a time.
+    for name in ("encode", "encode_batch"):
+        real = getattr(model.engine, name)
+
+        def encode(features, real=real):
+            found = [features] if isinstance(features, np.ndarray) else features
+            lengths.extend(each.shape[1] for each in found)
+            return real(features)
+
+        monkeypatch.setattr(model.engine, name, encode)
+    settings = {"language": "es", "beam_size": 1, "temperature": (0.0,)} | changes
+    transcript = model.transcribe(talk, **settings)
+    assert transcript.duration == pytest.approx(20, abs=4)
+    assert len(lengths) >= 4
+    assert set(lengths) == {600}
+
+
+def test_its_language_is_judged(model: Model, talk: Path) -> None:
+    assert len(model.detect_language(talk)) > 90

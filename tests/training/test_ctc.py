@@ -1,0 +1,72 @@
+"""The encoder's own lesson: only what is said counts, and nothing of it is left in the result."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from training_data import record
+from training_model import TOKENS, checkpoint
+
+from mtasr.tokenizer import Tokenizer
+from mtasr.training.adaptation import plain_copy
+from mtasr.training.ctc import NAME, CtcHead
+from mtasr.training.targets import IGNORED, target_of
+from mtasr.training.windows import Window, cut_windows
+
+TOKENIZER = Tokenizer(TOKENS)
+FRAMES = 60
+
+
+def labels_of(*windows: Window, timestamps: bool = True) -> torch.Tensor:
+    found = [
+        target_of(window, TOKENIZER, timestamps=timestamps, previous=False, context=128).labels for window in windows
+    ]
+    return torch.tensor([[*row, *[IGNORED] * (40 - len(row))] for row in found])
+
+
+def window(*texts: str, seconds: float = 30, **fields: object) -> Window:
+    return next(cut_windows(record(*texts, **fields), lambda: seconds))
+
+
+@pytest.fixture
+def head() -> CtcHead:
+    torch.manual_seed(0)
+    return CtcHead(8, TOKENIZER)
+
+
+def encoded(count: int) -> torch.Tensor:
+    return torch.randn(count, FRAMES, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_text_is_spelled_with_times_or_without(head: CtcHead) -> None:
+    text = TOKENIZER.encode(" The boat. The river.")
+    scores = head.spelling(encoded(1)).log_softmax(dim=2).transpose(0, 1)
+    lengths = torch.tensor([FRAMES]), torch.tensor([len(text)])
+    expected = F.ctc_loss(scores, torch.tensor(text), *lengths, blank=TOKENIZER.eot, reduction="sum")
+    for timestamps in (True, False):
+        labels = labels_of(window("The boat.", "The river."), timestamps=timestamps)
+        assert head(encoded(1), labels).item() == pytest.approx(expected.item())
+
+
+def test_translations_and_captions_cut_off_teach_it_nothing(head: CtcHead) -> None:
+    whole = window("The boat.", "The river.")
+    translated = window("The boat.", language="es", task="translate")
+    cut = window("The boat.", "The river.", seconds=5)
+    assert cut.cut is not None
+    assert head(encoded(2), labels_of(translated, cut)).item() == 0
+    # encoded(3)[:1] is encoded(1): random numbers come in order.
+    together = head(encoded(3), labels_of(whole, translated, cut))
+    assert together.item() == pytest.approx(head(encoded(3)[:1], labels_of(whole)).item())
+
+
+def test_silence_is_left_to_the_decoder(head: CtcHead) -> None:
+    silent = window(duration=20.0)
+    assert not silent.cues
+    assert head(encoded(1), labels_of(silent)).item() == 0
+
+
+def test_nothing_of_it_is_left_in_the_result() -> None:
+    model = checkpoint().model
+    model.add_module(NAME, CtcHead(model.dims.n_audio_state, TOKENIZER))
+    assert plain_copy(model).state_dict().keys() == checkpoint().model.state_dict().keys()
