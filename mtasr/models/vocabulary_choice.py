@@ -94,15 +94,11 @@ def token_frequencies(
 ) -> dict[int, float]:
     """How often each token occurs for each word of running text, without spellings that are rarer than `negligible`."""
     found: dict[int, float] = defaultdict(float)
-    spelled, weights = [], []
     for word, frequency in words.items():
         for text, share in spellings(word, capitals=capitals):
             if share * frequency >= negligible:
-                spelled.append(text)
-                weights.append(share * frequency)
-    for tokens, weight in zip(tokenizer.encoding.encode_ordinary_batch(spelled), weights, strict=True):
-        for token in tokens:
-            found[token] += weight
+                for token in tokenizer.encode(text):
+                    found[token] += share * frequency
     return dict(found)
 
 
