@@ -21,6 +21,7 @@ from mtasr.cli.inputs import Input
 from mtasr.cli.options import load, needs_word_times, to_decoding_options, to_layout, to_style, to_tracks
 from mtasr.cli.recording import note_default_model, speed, transcribe_one
 from mtasr.cli.summary import RESULTS, Ending
+from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.cli.journal import Notes
@@ -42,6 +43,8 @@ class Work:
         self._debug: bool = ctx.meta.get(failures.DEBUG, False)
         self.directory = Path(params["directory"])
         self._options, self._layout = to_decoding_options(params), to_layout(params)
+        if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
+            raise UsageError("--n-best is told in JSON: add --output-format json")
         undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
         if undecided and needs_word_times(params, self._options, self._layout):
             self._options = replace(self._options, word_timestamps=True)

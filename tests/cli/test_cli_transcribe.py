@@ -348,11 +348,14 @@ def test_a_translation_does_not_take_the_name_of_another_result(run: Run, folder
 
 
 def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
-    assert run("transcribe", "a.wav", "--seed", "5", "--n-best", "3", "--prefix", "Dear all").exit_code == 0
+    assert run("transcribe", "a.wav", "--seed", "5", "--n-best", "3", "--prefix", "Dear all", "-f", "json").exit_code == 0
     options = model.calls[0][1]
     assert (options.seed, options.n_best, options.prefix) == (5, 3, "Dear all")
     for wrong in (["--seed", "-1"], ["--n-best", "0"], ["--n-best", "6"], ["--also-translate", "--task", "translate"]):
         assert run("transcribe", "a.wav", *wrong).exit_code == 2
+    untold = run("transcribe", "a.wav", "--n-best", "3", "-f", "srt,txt")
+    assert (untold.exit_code, untold.stderr.count("\n")) == (2, 1)
+    assert "--n-best is told in JSON: add --output-format json" in untold.stderr
 
 
 def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:
