@@ -17,7 +17,8 @@ from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.models import convert as convert_module
 from mtasr.models.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from mtasr.models.convert import convert
-from mtasr.models.parity import compare
+from mtasr.models.parity import Parity, compare
+from mtasr.models.parity_clip import Difference, tolerance_of
 
 
 @pytest.fixture
@@ -169,3 +170,20 @@ def test_parity_sees_a_vocabulary_or_settings_that_changed(tmp_path: Path, lost:
     save_checkpoint(replace(right, **{lost: changed[lost]}), tmp_path / "wrong", "ctranslate2")
     with pytest.raises(ModelError, match=f"{lost} did not arrive as they were"):
         compare(right, tmp_path / "wrong", "ctranslate2", "float32").require()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_a_near_tie_is_no_other_text(precision: str) -> None:
+    tolerance = tolerance_of(precision)
+    near = Parity(
+        encoder=Difference(tolerance / 2, tolerance / 2),
+        logits=Difference(tolerance / 2, tolerance / 2),
+        tolerance=tolerance,
+        source_text=" some letters",
+        result_text=" some ledgers",
+        lost=(),
+        margin=3 * tolerance,
+    )
+    near.require()
+    with pytest.raises(ModelError, match="the text was ' some letters' and is now ' some ledgers'"):
+        replace(near, margin=6 * tolerance).require()
