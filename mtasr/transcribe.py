@@ -529,6 +529,9 @@ class Transcription:
             yield from self._segments[len(self._segments) - len(result.segments) :]
             self._require_open()
         self._require_open()
+        end = self._work.samples / SAMPLE_RATE
+        if self._options.clip_timestamps and min(self._options.clip_timestamps[::2]) >= end:
+            raise UsageError(f"no clip begins before the end of the recording, at {end:.1f} s")
 
     def _require_open(self) -> None:
         if self._closed:

@@ -288,6 +288,12 @@ def test_clips_after_the_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert stream.warnings == ("clips from 15 s on begin after the end at 15.0 s",)
 
 
+def test_clips_that_are_all_after_the_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+    with pytest.raises(UsageError, match=r"no clip begins before the end of the recording, at 15\.0 s"):
+        Model(HearingEngine()).transcribe(said(2, 2, 2), clip_timestamps=(15, 20, 30))
+
+
 @pytest.mark.usefixtures("loud_is_speech")
 def test_speakers_without_a_channel_are_told(call: Path) -> None:
     speakers = ["Ann", "Ben", "", "Cid"]

@@ -198,9 +198,11 @@ def _cells(scores: Scores, columns: Sequence[tuple[str, str, int]]) -> list[str]
 
 
 def _figure(figure: Figure | None, scale: int) -> str:
-    """A value and half the width of its interval."""
+    """A value and half the width of its interval; drawing from recordings that are all alike tells nothing of it."""
     if figure is None:
         return ""
+    if figure.low == figure.high:
+        return f"{figure.value * scale:.1f}"
     return f"{figure.value * scale:.1f}±{(figure.high - figure.low) / 2 * scale:.1f}"
 
 

@@ -41,8 +41,8 @@ from mtasr.tokenizer import Tokenizer
 Float32Array = npt.NDArray[np.float32]
 
 
-#: How far two logits may stray towards each other, in tolerances. Single ones stray further than all in the mean: `base`,
-#: fine-tuned, wrote another word in int8 where the source's was ahead by 2.8 of them.
+#: How far two logits may stray towards each other, in tolerances. Single ones stray further than all in the mean:
+#: `base`, fine-tuned, wrote another word in int8 where the source's was ahead by 2.8 of them.
 _STRAY = 5.0
 
 
