@@ -1,0 +1,60 @@
+"""`mtasr` as it is, but for a stand-in where the network would be: it writes words wherever somebody speaks.
+
+Run as a program it is the command line, for tests that need a process of their own. HEARING_PAUSE is how many seconds a
+batch takes then, and HEARING_FAILS what becomes of recordings as loud as a shout: "memory", "bug" or "crash".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fakes import Heard, HearingEngine
+
+from mtasr.decoding.engine import Float32Array
+from mtasr.transcribe import Model
+
+
+@dataclass
+class Suffering(HearingEngine):
+    """Takes its time, and cannot stand shouting."""
+
+    fails_with: str = ""
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Heard]:
+        if self.fails_with and max(float(each.max()) for each in features) > SHOUT:
+            self._fail()
+        return super().encode_batch(features)
+
+    def _fail(self) -> None:
+        if self.fails_with == "memory":
+            raise MemoryError
+        if self.fails_with == "crash":
+            os.abort()
+        raise RuntimeError(self.fails_with)
+
+    def _wait(self) -> None:
+        time.sleep(self.pause)
+
+
+SHOUT = 10.0
+
+
+def hearing_model(*_: object, **__: object) -> Model:
+    """In the place of `mtasr.transcribe.load_model`."""
+    return Model(HearingEngine(), lambda: "hearing")
+
+
+if __name__ == "__main__":
+    import mtasr.transcribe
+    from mtasr.cli import main
+
+    mtasr.transcribe.load_model = hearing_model  # type: ignore[assignment]
+    main()
