@@ -50,10 +50,11 @@ FORMATS = (
     "wve xwma"
 ).replace(" ", ",")
 
-# What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one, and
-# how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that times stay true to the file. (first_pts=0 would pad the
-# beginning as well, but again at every change of sample rate or channels, so `_next_block` does that instead.)
-# rematrix_maxval=1 makes the mean of two channels; by itself, float output sums them at -3 dB and overshoots.
+# What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one,
+# and how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that
+# times stay true to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or
+# channels, so `_next_block` does that instead.) rematrix_maxval=1 makes the mean of two channels; by itself, float
+# output sums them at -3 dB and overshoots.
 _FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
 _RESAMPLED = f"aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
 _MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
@@ -62,8 +63,7 @@ _ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESA
 #: Samples a second below which nothing of speech is left. A forged rate of 1 would make a minute a week.
 _LEAST_RATE = 1000
 
-#: How many times less power the mix may have than the channels. Of eight channels on which one is heard it has a 64th of
-#: that one's, an 8th of their mean.
+#: How many times less power the mix may have than the channels have on average: 8 times where one of eight is heard.
 _CANCELLED = 100.0
 
 

@@ -40,16 +40,17 @@ class ExitCode(IntEnum):
 #: The codes of a process that was stopped while it worked.
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.TERMINATED)
 
-_CODES: tuple[tuple[type[MtasrError], ExitCode], ...] = (
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (UsageError, ExitCode.USAGE),
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
+    (MemoryError, ExitCode.MODEL),
 )
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code of an error; whatever is not in the tree of `mtasr.errors` is a bug."""
+    """The exit code of an error; but for want of memory, whatever is not in the tree of `mtasr.errors` is a bug."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
 
 
@@ -72,6 +73,8 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     """What is wrong. The messages of input and output errors name their file; others get the name in front."""
     if isinstance(error, MtasrError):
         message = str(error)
+    elif isinstance(error, MemoryError):
+        message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
         message = f"this is a bug in mtasr: {type(error).__name__}: {error}{hint}"
@@ -144,21 +147,32 @@ class Batch:
 def terminable() -> Iterator[None]:
     """Within it SIGTERM unwinds the stack like Ctrl-C does, so that ffmpeg and half-written files are cleaned up.
 
-    A second SIGTERM ends the process on the spot.
+    After either of them, a second one ends the process on the spot.
     """
+    stopped = False
 
     def unwind(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        nonlocal stopped
+        stopped = True
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(ExitCode.TERMINATED)
 
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread alone.
         return
-    before = signal.signal(signal.SIGTERM, unwind)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # as a shell has it that starts us in the background
+            signal.signal(each, unwind)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if not stopped:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def silence(stream: TextIO) -> None:

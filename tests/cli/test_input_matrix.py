@@ -6,6 +6,7 @@ Nothing is left behind in any case: no process, thread or descriptor, and no fil
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -216,11 +217,8 @@ def fifo(make_it: Make) -> Make:
 
 
 def _pour(name: str, into: int | str) -> None:
-    with open(into, "wb") as pipe:
-        try:
-            pipe.write(Path(name).read_bytes())
-        except BrokenPipeError:
-            pass  # nobody wants more of it
+    with open(into, "wb") as pipe, contextlib.suppress(BrokenPipeError):  # noqa: PTH123 - a descriptor, or a name
+        pipe.write(Path(name).read_bytes())
 
 
 def no_stdin() -> str:
