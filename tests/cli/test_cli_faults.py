@@ -97,12 +97,12 @@ def test_a_disk_that_is_full_for_one_of_two(place: Path) -> None:
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
-    done = run("transcribe", "-f", "json", "-o", "out", "b.wav", "a.wav", preexec=limit)
+    done = run("transcribe", "-f", "txt", "-o", "out", "b.wav", "a.wav", preexec=limit)
     assert done.returncode == 6, done.stderr
-    assert "mtasr: error: out/b.json: File too large\n" in done.stderr
-    assert left(place) == {"a.wav", "b.wav", "out/a.json"}
+    assert "mtasr: error: out/b.txt: File too large\n" in done.stderr
+    assert left(place) == {"a.wav", "b.wav", "out/a.txt"}
 
 
 def test_a_folder_that_may_not_be_written(place: Path) -> None:
@@ -205,7 +205,7 @@ def in_a_terminal(place: Path, *presses: float, **env: str) -> tuple[int, float,
     screen, pressed, waiting = b"", 0.0, list(presses)
     while True:
         if waiting and b"-->" in screen:
-            assert decoders(place), "else there is no child that could be left"
+            assert pressed or decoders(place), "else there is no child that could be left"
             time.sleep(waiting.pop(0))
             pressed = pressed or time.monotonic()
             os.write(terminal, b"\x03")
@@ -262,7 +262,7 @@ def test_a_second_signal_while_the_first_is_obeyed(place: Path, after: float) ->
         time.sleep(after)
         process.send_signal(second)
         _, errors = process.communicate(timeout=20)
-        assert process.returncode in (128 + first, -second)
+        assert process.returncode in (128 + first, 128 + second, -second)
         assert "Traceback" not in errors
         assert has_none_left(place)
         assert left(place) == {"a.wav"}

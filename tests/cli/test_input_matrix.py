@@ -443,3 +443,28 @@ def test_no_permission(place: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 3
         assert re.fullmatch(f"mtasr: error: {name}: .*ermission denied.*\n", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_twenty_hours(place: Path) -> None:
+    """Silence but for the last seconds, 8 kHz; most of the file takes no room on the disk."""
+    seconds, rate = 20 * 3600, 8000
+    run_ffmpeg("-i", "kept/spoken.wav", "-ar", rate, "-f", "s16le", "end")
+    with Path("a.wav").open("wb") as file:
+        file.write(
+            struct.pack("<4sI8sIHHIIHH", b"RIFF", 36 + 2 * seconds * rate, b"WAVEfmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
+        )
+        file.write(struct.pack("<4sI", b"data", 2 * seconds * rate))
+        end = Path("end").read_bytes()
+        file.seek(44 + 2 * seconds * rate - len(end))
+        file.write(end)
+    command = [sys.executable, HEARING, "transcribe", "-q", "-f", "json", "--language", "en", "a.wav"]
+    with subprocess.Popen(command) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    transcript = json.loads(Path("a.json").read_text("utf-8"))
+    assert transcript["duration"] == seconds
+    assert transcript["segments"][0]["start"] > seconds - 10
+    assert usage.ru_maxrss < 400_000  # KiB
