@@ -348,7 +348,9 @@ def test_a_translation_does_not_take_the_name_of_another_result(run: Run, folder
 
 
 def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
-    assert run("transcribe", "a.wav", "--seed", "5", "--n-best", "3", "--prefix", "Dear all", "-f", "json").exit_code == 0
+    assert (
+        run("transcribe", "a.wav", "--seed", "5", "--n-best", "3", "--prefix", "Dear all", "-f", "json").exit_code == 0
+    )
     options = model.calls[0][1]
     assert (options.seed, options.n_best, options.prefix) == (5, 3, "Dear all")
     for wrong in (["--seed", "-1"], ["--n-best", "0"], ["--n-best", "6"], ["--also-translate", "--task", "translate"]):
