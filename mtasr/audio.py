@@ -423,7 +423,10 @@ class AudioStream:
         if log.channels > 1 and log.power is not None and self._samples_decoded:
             quieter = log.power / max(self._power / self._samples_decoded, 1e-10)
             if quieter > _CANCELLED:
-                yield f"{self._name}: its channels cancel each other when they are mixed; split channels are heard each"
+                yield (
+                    f"{self._name}: its channels cancel each other when they are mixed; "
+                    "with channels split, each is heard"
+                )
 
 
 class _Feeder:

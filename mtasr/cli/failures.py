@@ -149,16 +149,14 @@ def terminable() -> Iterator[None]:
 
     After either of them, a second one ends the process on the spot.
     """
-    stopped = False
+    stopped: BaseException | None = None
 
     def unwind(signum: int, frame: FrameType | None) -> None:
         nonlocal stopped
-        stopped = True
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(ExitCode.TERMINATED)
+        stopped = KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED)
+        raise stopped
 
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread alone.
@@ -169,8 +167,12 @@ def terminable() -> Iterator[None]:
             signal.signal(each, unwind)
     try:
         yield
+    except Exception as error:
+        if stopped is not None:  # Native modules, where they are loaded, make an ImportError of it.
+            raise stopped from error
+        raise
     finally:
-        if not stopped:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
+        if stopped is None:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
             for each, handler in before.items():
                 signal.signal(each, handler)
 

@@ -21,6 +21,7 @@ from hearing import hearing_model
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
+from mtasr.cli.failures import terminable
 
 SENTENCE = speak("The train leaves at noon from the second platform.")
 #: About 10 s of speech and silence, which make one window.
@@ -266,6 +267,22 @@ def test_a_second_signal_while_the_first_is_obeyed(place: Path, after: float) ->
         assert "Traceback" not in errors
         assert has_none_left(place)
         assert left(place) == {"a.wav"}
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_an_import_makes_an_error_of(number: int, kind: type[BaseException]) -> None:
+    """As NumPy's does."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(kind), terminable():
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except BaseException as error:
+                raise ImportError("initialization failed") from error
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_ctrl_c_that_a_background_job_ignores(place: Path) -> None:
