@@ -154,7 +154,8 @@ def terminable() -> Iterator[None]:
     def unwind(signum: int, frame: FrameType | None) -> None:
         nonlocal stopped
         for each in before:
-            signal.signal(each, signal.SIG_DFL)
+            # Not SIG_DFL: Python complains where the second has come already.
+            signal.signal(each, lambda signum, frame: os._exit(128 + signum))
         stopped = KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED)
         raise stopped
 
