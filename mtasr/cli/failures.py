@@ -136,11 +136,22 @@ class Batch:
         except (BrokenPipeError, click.ClickException, click.Abort):
             raise
         except Exception as error:
+            _let_through(error)
             self._codes.add(self._tell(error, source))
             self._left -= 1
             self.failed[source] = message_of(error, debug=True)
             return False
         return True
+
+
+#: What a signal has raised.
+_stopped: list[BaseException] = []
+
+
+def _let_through(error: Exception) -> None:
+    """Raise what a signal has raised, if `error` came of that: native modules that are being loaded make one of it."""
+    if _stopped:
+        raise _stopped[0] from error
 
 
 @contextlib.contextmanager
@@ -149,15 +160,14 @@ def terminable() -> Iterator[None]:
 
     After either of them, a second one ends the process on the spot.
     """
-    stopped: BaseException | None = None
+    _stopped.clear()
 
     def unwind(signum: int, frame: FrameType | None) -> None:
-        nonlocal stopped
         for each in before:
             # Not SIG_DFL: Python complains where the second has come already.
             signal.signal(each, lambda signum, frame: os._exit(128 + signum))
-        stopped = KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED)
-        raise stopped
+        _stopped.append(KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED))
+        raise _stopped[0]
 
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread alone.
@@ -169,11 +179,10 @@ def terminable() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if stopped is not None:  # Native modules, where they are loaded, make an ImportError of it.
-            raise stopped from error
+        _let_through(error)
         raise
     finally:
-        if stopped is None:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
+        if not _stopped:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
             for each, handler in before.items():
                 signal.signal(each, handler)
 
