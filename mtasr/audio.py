@@ -27,6 +27,7 @@ from typing import IO, Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from mtasr.endings import is_cut_short
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
 from mtasr.ffmpeg_log import FfmpegLog
 
@@ -49,14 +50,21 @@ FORMATS = (
     "wve xwma"
 ).replace(" ", ",")
 
-# What happens to the samples. The side branch prints the time stamp and the channels of the first one, for `FfmpegLog`;
-# async=1 fills holes of more than 0.1 s with silence, so that times stay true to the file. (first_pts=0 would pad the
-# beginning as well, but again at every change of sample rate or channels, so `_next_block` does that instead.)
-# rematrix_maxval=1 makes the mean of two channels; by itself, float output sums them at -3 dB and overshoots.
-_FILTERS = (
-    "asplit[first][all];[first]atrim=end_sample=1,ashowinfo,anullsink;"
-    f"[all]{{channel}}aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
-)
+# What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one,
+# and how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that
+# times stay true to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or
+# channels, so `_next_block` does that instead.) rematrix_maxval=1 makes the mean of two channels; by itself, float
+# output sums them at -3 dB and overshoots.
+_FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
+_RESAMPLED = f"aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
+_MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
+_ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESAMPLED}"
+
+#: Samples a second below which nothing of speech is left. A forged rate of 1 would make a minute a week.
+_LEAST_RATE = 1000
+
+#: How many times less power the mix may have than the channels have on average: 8 times where one of eight is heard.
+_CANCELLED = 100.0
 
 
 def find_ffmpeg() -> str:
@@ -193,7 +201,8 @@ def open_audio(source: Source, *, track: int = 0, channel: int | None = None) ->
             )
         except OSError as exc:
             raise FfmpegNotFoundError(f"{_printable(program)}: cannot be started ({exc.strerror or exc})") from exc
-    return AudioStream(name, process, feed, track=track, piped=url.startswith("pipe:"))
+    file = url.removeprefix("file:") if url.startswith("file:") and source != "-" else None
+    return AudioStream(name, process, feed, track=track, piped=url.startswith("pipe:"), file=file)
 
 
 def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[bytes], BinaryIO | None]:
@@ -240,7 +249,7 @@ def _spool_if_mp4(source: BinaryIO, opened: contextlib.ExitStack) -> IO[bytes] |
 def _command(program: str, url: str, track: int, channel: int | None) -> list[str]:
     import ffmpeg  # here, so that --help need not wait for it
 
-    filters = _FILTERS.format(channel="" if channel is None else f"pan=mono|c0=c{channel},")
+    filters = _MIXED if channel is None else _ONE_CHANNEL.format(channel=channel)
     stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=FORMATS)
     output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
     head = [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
@@ -266,12 +275,21 @@ class AudioStream:
     """
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], feed: BinaryIO | None, *, track: int, piped: bool
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        feed: BinaryIO | None,
+        *,
+        track: int,
+        piped: bool,
+        file: str | None = None,
     ) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
         self._name = name
         self._piped = piped
+        #: Its path, where it can be looked at again.
+        self._file = file
         self._process = process
         self._log = FfmpegLog(track)
         self._listener = threading.Thread(target=self._log.listen, args=(process.stderr,), daemon=True)
@@ -281,6 +299,7 @@ class AudioStream:
         self._first: Float32Array | None = None
         self._silence = 0
         self._samples_decoded = 0
+        self._power = 0.0
 
     @property
     def duration(self) -> float | None:
@@ -343,6 +362,8 @@ class AudioStream:
             self._first = self._read_block()
             # The line with the first time stamp is written before the samples, yet another thread reads it.
             self._log.lead_seen.wait(timeout=2.0)
+            if self._first.size and 0 < (rate := self._log.rate()) < _LEAST_RATE:
+                raise AudioDecodeError(f"{self._name}: states {rate} samples a second, which cannot hold speech")
             self._silence = round(self._log.lead() * SAMPLE_RATE) if self._first.size else 0
         if self._silence:
             count = min(BLOCK_SAMPLES, self._silence)
@@ -350,6 +371,7 @@ class AudioStream:
             return np.zeros(count, np.float32)
         block = self._first if self._samples_decoded == 0 else self._read_block()
         self._samples_decoded += block.size
+        self._power += float(np.dot(block, block))
         if not block.size:
             self._finish()
         return block
@@ -383,9 +405,12 @@ class AudioStream:
             raise AudioDecodeError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
         if not self._samples_decoded and (code != 0 or details):
             raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
-        self.warnings = tuple(self._complaints(failed=code != 0))
+        is_cut = self._file is not None and is_cut_short(self._file)
+        if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
+            raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound behind its header")
+        self.warnings = tuple(self._complaints(failed=code != 0, is_cut=is_cut))
 
-    def _complaints(self, *, failed: bool) -> Iterator[str]:
+    def _complaints(self, *, failed: bool, is_cut: bool) -> Iterator[str]:
         log, seconds = self._log, self.samples_read / SAMPLE_RATE
         if log.errors or failed:
             more = f" (and {len(log.errors) - 1} more)" if len(log.errors) > 1 else ""
@@ -393,6 +418,15 @@ class AudioStream:
         stated = log.stated_audio_seconds()
         if stated is not None and seconds < stated - max(1.0, 0.01 * stated):
             yield f"{self._name}: ends after {seconds:.1f} s although it should last {stated:.1f} s"
+        elif is_cut and not log.errors:
+            yield f"{self._name}: is cut short: its end is missing"
+        if log.channels > 1 and log.power is not None and self._samples_decoded:
+            quieter = log.power / max(self._power / self._samples_decoded, 1e-10)
+            if quieter > _CANCELLED:
+                yield (
+                    f"{self._name}: its channels cancel each other when they are mixed; "
+                    "with channels split, each is heard"
+                )
 
 
 class _Feeder:

@@ -30,9 +30,13 @@ class FfmpegLog:
         self.interrupted = ""
         #: Channels of the first samples, 0 until `lead_seen` and where there are no samples.
         self.channels = 0
+        #: Mean square of the samples of all channels, at the end; None where that was not measured, or is 0.
+        self.power: float | None = None
         self._start = 0.0
         #: Number among all streams -> start in seconds.
         self._audio_starts: dict[int, float] = {}
+        #: The same for samples a second.
+        self._rates: dict[int, int] = {}
         self._first_time: float | None = None
         self._streams = 0
         self._estimated = False
@@ -60,6 +64,8 @@ class FfmpegLog:
             if channels := re.search(r" channels:(\d+) ", text):
                 self.channels = int(channels[1])
             self.lead_seen.set()
+        elif found := re.match(r"mean_volume: (-[\d.]+) dB", text):
+            self.power = 10 ** (float(found[1]) / 10)
         elif found := re.match(r"Exiting normally, received (signal \d+)", text):
             self.interrupted = found[1]
 
@@ -75,10 +81,17 @@ class FfmpegLog:
                 started = re.search(r", start (-?[\d.]+)", text)
                 start = _number(started[1]) if started else None
                 self._audio_starts[int(found[1])] = self._start if start is None else start
+                rate = re.search(r", (\d+) Hz", text)
+                self._rates[int(found[1])] = int(rate[1]) if rate else 0
         elif text.startswith("Estimating duration from bitrate"):
             self._estimated = True
         elif text.startswith(("Stream mapping:", "Output #0")):
             self.header_seen.set()
+
+    def rate(self) -> int:
+        """Samples a second of the track, as the header states them; 0 if it does not."""
+        rates = [rate for _, rate in sorted(self._rates.items())]
+        return rates[self.track] if self.track < len(rates) else 0
 
     def lead(self) -> float:
         """Seconds from the beginning of the file to the first sample of its audio.
@@ -108,6 +121,8 @@ class FfmpegLog:
             return f"is damaged: {self.errors[0]}" if self.errors else "is damaged"
         if "not on whitelist" in said or "Invalid data found when processing input" in said:
             return "is not a media file that ffmpeg can read"
+        if "End of file" in said:
+            return "is incomplete"
         return f"ffmpeg: {self.errors[-1]}" if self.errors else "ffmpeg failed and gave no reason"
 
 

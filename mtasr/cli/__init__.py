@@ -156,6 +156,9 @@ def leave_at_once(code: int) -> None:
     Its threads are in the middle of a window when somebody stops the program, and crash when Python takes down around
     them what they work on.
     """
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h")  # the cursor, which a bar hides that was stopped while it was drawn
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -40,16 +40,17 @@ class ExitCode(IntEnum):
 #: The codes of a process that was stopped while it worked.
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.TERMINATED)
 
-_CODES: tuple[tuple[type[MtasrError], ExitCode], ...] = (
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (UsageError, ExitCode.USAGE),
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
+    (MemoryError, ExitCode.MODEL),
 )
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code of an error; whatever is not in the tree of `mtasr.errors` is a bug."""
+    """The exit code of an error; but for want of memory, whatever is not in the tree of `mtasr.errors` is a bug."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
 
 
@@ -72,6 +73,8 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     """What is wrong. The messages of input and output errors name their file; others get the name in front."""
     if isinstance(error, MtasrError):
         message = str(error)
+    elif isinstance(error, MemoryError):
+        message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
         message = f"this is a bug in mtasr: {type(error).__name__}: {error}{hint}"
@@ -133,6 +136,7 @@ class Batch:
         except (BrokenPipeError, click.ClickException, click.Abort):
             raise
         except Exception as error:
+            _let_through(error)
             self._codes.add(self._tell(error, source))
             self._left -= 1
             self.failed[source] = message_of(error, debug=True)
@@ -140,25 +144,47 @@ class Batch:
         return True
 
 
+#: What a signal has raised.
+_stopped: list[BaseException] = []
+
+
+def _let_through(error: Exception) -> None:
+    """Raise what a signal has raised, if `error` came of that: native modules that are being loaded make one of it."""
+    if _stopped:
+        raise _stopped[0] from error
+
+
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """Within it SIGTERM unwinds the stack like Ctrl-C does, so that ffmpeg and half-written files are cleaned up.
 
-    A second SIGTERM ends the process on the spot.
+    After either of them, a second one ends the process on the spot.
     """
+    _stopped.clear()
 
     def unwind(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise SystemExit(ExitCode.TERMINATED)
+        for each in before:
+            # Not SIG_DFL: Python complains where the second has come already.
+            signal.signal(each, lambda signum, frame: os._exit(128 + signum))
+        _stopped.append(KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED))
+        raise _stopped[0]
 
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread alone.
         return
-    before = signal.signal(signal.SIGTERM, unwind)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # as a shell has it that starts us in the background
+            signal.signal(each, unwind)
     try:
         yield
+    except Exception as error:
+        _let_through(error)
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if not _stopped:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def silence(stream: TextIO) -> None:

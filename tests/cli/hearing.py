@@ -1,0 +1,59 @@
+"""`mtasr` as it is, but for a stand-in where the network would be: it writes words wherever somebody speaks.
+
+Run as a program it is the command line, for tests that need a process of their own. HEARING_PAUSE is how many seconds a
+step takes then, and HEARING_FAILS what becomes of recordings that are too loud: "memory", or the text of an error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fakes import Heard, HearingEngine
+
+from mtasr.decoding.engine import Float32Array
+from mtasr.transcribe import Model
+
+#: How loud features are of speech that is clipped; else it comes to 1.2.
+SHOUT = 1.4
+
+
+@dataclass
+class Suffering(HearingEngine):
+    """Takes its time, and cannot stand shouting."""
+
+    fails_with: str = ""
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Heard]:
+        if self.fails_with and max(float(each.max()) for each in features) > SHOUT:
+            if self.fails_with == "memory":
+                raise MemoryError
+            raise RuntimeError(self.fails_with)
+        return super().encode_batch(features)
+
+    def _wait(self) -> None:
+        time.sleep(self.pause)
+
+
+def hearing_model(*_: object, **__: object) -> Model:
+    """In the place of `mtasr.transcribe.load_model`."""
+    pause, fails_with = float(os.environ.get("HEARING_PAUSE", "0")), os.environ.get("HEARING_FAILS", "")
+    return Model(Suffering(workers=2, batch_size=2, pause=pause, fails_with=fails_with), lambda: "hearing")
+
+
+if __name__ == "__main__":
+    import mtasr.decoding.independent
+    import mtasr.transcribe
+    from mtasr.cli import main
+
+    mtasr.decoding.independent._THIN = 0.0  # the stand-in writes a few words for any time
+
+    mtasr.transcribe.load_model = hearing_model  # type: ignore[assignment]
+    main()
