@@ -229,7 +229,9 @@ def main() -> None:
     sources = {each: (ROOT / each).read_text() for each in COVERED if short(each) in args.modules}
     known = [Mutant(m, n) for m, text in sources.items() for n in range(len(list(edits(ast.parse(text)))))]
     chosen = [each for each in known if each.name in args.only] if args.only else known
-    chosen = sorted(random.Random(args.seed).sample(chosen, min(args.count, len(chosen))), key=known.index)
+    # By a number that each has for itself, so that a changed module changes nothing in the draw from the others.
+    drawn = sorted(chosen, key=lambda each: random.Random(f"{args.seed} {each.name}").random())[: args.count]
+    chosen = sorted(drawn, key=known.index)
     for name in PRELOADED:
         __import__(name)
     began = time.monotonic()
