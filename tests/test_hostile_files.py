@@ -162,6 +162,37 @@ def test_whole_ones_are_read(folder: Path, name: str, read: Reader, wholes: Sequ
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.jsonl", b'{"audio": "a", "text": ' + b"9" * 5000 + b"}"),
+        ("c.json", b"[" * 100_000),
+        ("e.jsonl", b'{"audio": "a", "duration": 1, "cues": [], "language": []}'),
+        ("e.jsonl", b'{"audio": "a", "duration": 1' + b"0" * 400 + b', "cues": []}'),
+        ("f.tsv", b"audio\ttext\n" + b"a" * 5000 + b"\tHello\n"),
+        ("f.json", json.dumps([CUT | {"duration": 10**400}]).encode()),
+        ("f.json", json.dumps([CLIP | {"duration": [1]}]).encode()),
+        ("a.vtt", b"9" * 5000 + b":00:00.000 --> 00:01.000\nHello\n"),
+        ("a.vtt", b"00:00.000 --> 00:01.000\n" + b"<" * 300_000),
+        ("a.vtt", b"00:00.000 --> 00:01.000\n" + b"{\\" * 200_000),
+        ("a.json", json.dumps({"segments": [SEGMENT | {"start": 10**400}]}).encode()),
+        ("mtasr/config.toml", b"beam_size = 0x" + b"f" * 5000),
+        ("mtasr.json", CACHED.replace(b'"size": 1', b'"size": 1e999')),
+        ("mtasr.json", b"[" * 100_000),
+        ("g.yaml", b"model: 2001-99-99"),
+        ("g.yaml", b"data: &a {train: *a}"),
+        ("h.jsonl", b"null\n" + b"[" * 100_000),
+        ("h.jsonl", b'{"guesses": []}\n{"channel": [], "guesses": []}\n{"channel": 0, "guesses": [5]}'),
+        ("h.jsonl", b'{"channel": 0, "start": 0, "samples": 5, "result": {"segments": [5]}}'),
+        ("h.jsonl", b'{"files": {}}'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else ascii(value)[:30],
+)
+def test_what_was_found(folder: Path, name: str, content: bytes) -> None:
+    [read] = [read for _, own, read, _ in READERS if own == name]
+    survives(read, folder / name, content)
+
+
 @given(st.binary(max_size=60), st.integers(0, 60), st.integers(0, 255))
 def test_damaged_archives(folder: Path, more: bytes, place: int, value: int) -> None:
     data = bytearray(gzip.compress(RECORD + b"\n" + more, mtime=0))
