@@ -90,6 +90,20 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     assert notes(job).memory(0).result(window(16_000)) == full_result()
 
 
+def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    senseless = (
+        b'null\n5\n{"guesses": 1}\n{"channel": 0, "guesses": [1]}\n{"channel": [], "guesses": []}\n'
+        + b"[" * 100_000
+        + b"\n"
+        b'{"channel": 0, "start": 0, "samples": 16000, "result": {"segments": 5}}\n\xff\n'
+    )
+    path_of(job).write_bytes(senseless + path_of(job).read_bytes() + b"\n" + senseless)
+    memory = notes(job).memory(0)
+    assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
+    assert memory.result(window(0)) == full_result()
+
+
 def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
     assert notes(job, settings="others").memory(0).result(window(0)) is None
