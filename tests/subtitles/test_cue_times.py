@@ -141,6 +141,9 @@ def test_a_word_is_alone_unless_it_is_all_that_is_said() -> None:
     narrow = dataclasses.replace(PLAIN, max_line_width=16)
     assert alone(("Yes.", 1, 2), ("No.", 5, 6)) == []
     assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=narrow) == [0]
+    one_line = dataclasses.replace(narrow, max_line_count=1)
+    assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=one_line) == [0, 1]
+    assert alone(("Yes.", 1, 2), ("Internationally", 2, 3), ("notwithstanding.", 3, 4), layout=one_line) == [1, 2]
     assert alone(("a", 1, 2), ("notwithstanding.", 2, 3), layout=narrow) == [0]
     assert alone(("a", 1, 2), ("b", 2, 3), layout=narrow) == []
     assert (

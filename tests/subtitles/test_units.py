@@ -137,6 +137,7 @@ def test_segments_are_joined_by_a_space_where_their_script_has_one() -> None:
     ]
     wide = [segment(0, 1, "公園"), segment(1, 2, "友達")]
     assert [unit.spaced for unit in units_of(wide, "ja")] == [False, False]
+    assert [unit.spaced for unit in units_of([segment(0, 1, "公園 "), segment(1, 2, "友達 ")], "ja")] == [False, False]
     mixed = [segment(0, 1, "公園"), segment(1, 2, "one"), segment(2, 3, "友達")]
     assert [unit.spaced for unit in units_of(mixed, "ja")] == [False, True, True]
 
