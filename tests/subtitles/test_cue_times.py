@@ -139,7 +139,8 @@ def test_a_word_is_alone_unless_it_is_all_that_is_said() -> None:
         return [each.cue for each in laid.broken if each.rule == "single word"]
 
     narrow = dataclasses.replace(PLAIN, max_line_width=16)
-    assert alone(("Yes.", 1, 2), ("No.", 5, 6)) == []
+    assert alone(("Yes.", 1, 2), ("No.", 3.5, 4.5)) == []
+    assert len(laid_out(timed(("Yes.", 1, 2), ("No.", 3.5, 4.5)))) == 2
     assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=narrow) == [0]
     one_line = dataclasses.replace(narrow, max_line_count=1)
     assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=one_line) == [0, 1]
