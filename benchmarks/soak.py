@@ -4,10 +4,11 @@
 
 Files are synthesised, of 1 to 4 s, in several languages, formats, rates and numbers of channels; one in eight is
 silent, and one in five cannot be read or is cut short. `api` gives them to one `Model` of this process, some eight at a
-time, and the others alone as English, with and without word times, and writes every format. `command` is one `mtasr transcribe`.
-After every 25 files resident memory, descriptors, threads and children are read from /proc; the slope is that of a
-straight line through the second half (least squares), in MiB for 100 files. The exit status is 1 if it is 1 or more, or
-if with `api`, where nothing is under way when they are counted, descriptors, threads or children become more.
+time, and the others alone as English, with and without word times, and writes every format. `command` is one `mtasr
+transcribe`. After every 25 files resident memory, descriptors, threads and children are read from /proc; the slope is
+that of a straight line through the second half (least squares), in MiB for 100 files. The exit status is 1 if it is 1
+or more, or if with `api`, where nothing is under way when they are counted, descriptors, threads or children become
+more.
 """
 
 from __future__ import annotations
