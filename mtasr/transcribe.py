@@ -559,10 +559,8 @@ class Transcription:
         if not self._closed:
             self._closed = True
             self._work.close()
-            on_close, self._on_close = (
-                self._on_close,
-                None,
-            )  # It leads back here, and a circle stays until Python looks.
+            # It leads back here, and a circle stays until Python looks for circles.
+            on_close, self._on_close = self._on_close, None
             if on_close is not None:
                 on_close()
 
