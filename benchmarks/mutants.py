@@ -262,9 +262,9 @@ def main() -> None:
             if what == "passed":
                 lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1)
                 print(f"\n{mutant.name} survives:\n" + "\n".join(list(lines)[2:]), flush=True)
-            elif args.only:
+            else:
                 because = [line for line in log.read_text().splitlines() if line.startswith(("FAILED", "ERROR"))]
-                print(f"{mutant.name} {what} {because}", flush=True)
+                print(f"{mutant.name} {what} {' '.join(because)}", flush=True)
     report(found, len(known), args.seed, time.monotonic() - began)
 
 
