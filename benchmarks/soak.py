@@ -1,6 +1,6 @@
 """Hundreds of mixed files in one process: does memory grow, are handles left open?
 
-    PYTHONPATH=tests python benchmarks/soak.py [--files 500] [--way api|command] [--model base] [--seed 0]
+    PYTHONPATH=tests python benchmarks/soak.py [--files 500] [--way api|command] [--model base] [--seed 0] [--trim]
 
 Files are synthesised, of 1 to 4 s, in several languages, formats, rates and numbers of channels; one in eight is
 silent, and one in five cannot be read or is cut short. `api` gives them to one `Model` of this process, some eight at a
@@ -14,6 +14,7 @@ more.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import io
 import json
 import os
@@ -90,7 +91,7 @@ def make(folder: Path, count: int, chooser: random.Random) -> list[Path]:
     return found
 
 
-def through_api(files: list[Path], model_name: str) -> tuple[list[Sample], Counter[str]]:
+def through_api(files: list[Path], model_name: str, *, trim: bool) -> tuple[list[Sample], Counter[str]]:
     from mtasr import MtasrError, load_model
     from mtasr.transcript import Transcript
     from mtasr.writers import WRITERS
@@ -119,6 +120,8 @@ def through_api(files: list[Path], model_name: str) -> tuple[list[Sample], Count
                 written(model.transcribe(file, language="en", word_timestamps=number % 2 == 1, **tries))
             except MtasrError as error:
                 ended[type(error).__name__] += 1
+        if trim:
+            ctypes.CDLL(None).malloc_trim(0)
         samples.append(sample(start + len(group), os.getpid()))
         print(*samples[-1], sep="\t", flush=True)
     return samples, ended
@@ -150,6 +153,7 @@ def main() -> None:
     parser.add_argument("--way", choices=["api", "command"], default="api")
     parser.add_argument("--model", default="base")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trim", action="store_true", help="with api: give freed memory back before each sample")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "in")
@@ -161,7 +165,7 @@ def main() -> None:
             f"{len(files)} files made in {made - began:.0f} s\nfiles\tMiB\tdescriptors\tthreads\tchildren", flush=True
         )
         if args.way == "api":
-            samples, ended = through_api(files, args.model)
+            samples, ended = through_api(files, args.model, trim=args.trim)
         else:
             samples, ended = through_command(files, args.model, Path(name, "out"))
     print(f"{time.monotonic() - made:.0f} s; " + ", ".join(f"{count} {what}" for what, count in ended.most_common()))
