@@ -145,7 +145,7 @@ def survives(read: Reader, path: Path, content: bytes) -> None:
     ("name", "read", "wholes"), [each[1:] for each in READERS], ids=[f"{what}: {name}" for what, name, *_ in READERS]
 )
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_any_file_gives_a_result_or_an_error_of_ours(
     folder: Path, name: str, read: Reader, wholes: Sequence[bytes], data: st.DataObject
 ) -> None:
