@@ -17,6 +17,7 @@ from typing import Any
 from mtasr.audio import FORMATS
 from mtasr.errors import FfmpegError, InputError, UsageError
 from mtasr.media import run_ffmpeg
+from mtasr.text_files import read_text
 from mtasr.writers import ass_head
 
 
@@ -129,12 +130,7 @@ def check_subtitles(file: Path) -> None:
     """Raise `InputError` for a file that has no subtitles in it, and `UsageError` for one of another kind."""
     if file.suffix.lower() not in SUBTITLE_DEMUXERS:
         raise UsageError(f"{file}: subtitles are {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise InputError(f"{file}: is not UTF-8 (byte {exc.start})") from exc
-    except OSError as exc:
-        raise InputError(f"{file}: cannot be read: {exc.strerror or exc}") from exc
+    text = read_text(file)
     # ffmpeg passes over what it does not understand, and would write a track without a word.
     if ("Dialogue:" if file.suffix.lower() == ".ass" else "-->") not in text:
         raise InputError(f"{file}: has no subtitles in it")

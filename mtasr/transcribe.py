@@ -562,8 +562,10 @@ class Transcription:
         if not self._closed:
             self._closed = True
             self._work.close()
-            if self._on_close is not None:
-                self._on_close()
+            # It leads back here, and a circle stays until Python looks for circles.
+            on_close, self._on_close = self._on_close, None
+            if on_close is not None:
+                on_close()
 
     def __enter__(self) -> Self:
         return self

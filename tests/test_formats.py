@@ -22,7 +22,7 @@ from test_writers import awkward, conversations, names, segment, transcript, tra
 
 from mtasr.subtitles import Layout, lay_out
 from mtasr.transcript import Transcript, Word
-from mtasr.writers import SUBTITLE_FORMATS, WRITERS, cues, one_line
+from mtasr.writers import SUBTITLE_FORMATS, WRITERS, ass_head, cues, one_line
 
 JOINER = "\u2060"
 #: What means something to one format or another.
@@ -252,3 +252,8 @@ def test_words_that_are_not_the_text_make_no_karaoke() -> None:
     result = with_words(((" one", 0, 1), (" two", 1, 2)))
     other = replace(result, segments=(replace(result.segments[0], text=" three"),))
     assert "\\k" not in written(other, "ass")
+
+
+def test_the_head_of_ass_has_the_size_of_the_picture_and_whether_lines_are_broken() -> None:
+    assert "\nPlayResX: 1920\nPlayResY: 1080\nWrapStyle: 2\n" in ass_head()
+    assert "\nPlayResX: 1080\nPlayResY: 1440\nWrapStyle: 0\n" in ass_head(1080, 1440, wrap=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -503,3 +505,19 @@ def test_one_of_several_tracks(tmp_path: Path) -> None:
             call(path, audio_stream=-1)
     with pytest.raises(InputError, match="has no audio track 2: there are 2"):
         model.transcribe(path, audio_stream=2, channels="split")
+
+
+def test_what_is_done_is_let_go_of_at_once() -> None:
+    """Not when Python happens to look for circles: it does not know how much memory hangs on them."""
+    engine = FakeEngine()
+    engine.script = [engine.says("<|0.00|> the<|30.00|>")]
+    gc.collect()
+    gc.disable()
+    try:
+        with Model(engine).stream(noise(2), language="fr") as transcription:
+            transcription.transcript()
+        gone = weakref.ref(transcription)
+        del transcription
+        assert gone() is None
+    finally:
+        gc.enable()

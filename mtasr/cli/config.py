@@ -94,7 +94,9 @@ def _read(file: Path) -> dict[str, Any] | None:
     if len(data) > _MOST_BYTES:
         raise UsageError(f"{file}: is no configuration: it has more than {_MOST_BYTES:,} bytes")
     try:
-        return tomllib.loads(data.decode())
+        document = tomllib.loads(data.decode())
+        repr(document)  # a number in hexadecimal may be too long to be written, as messages do
+        return document
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML
         raise UsageError(f"{file}: is not TOML: {error}") from error
 

@@ -101,10 +101,9 @@ class Notes:
 
     def is_done(self) -> bool:
         """Whether all its files are written already, as they would be now."""
-        files, content = next(
-            ((record["files"], record["content"]) for record in self._records() if "files" in record), (None, None)
-        )
-        return files is not None and files == self._hashes() and content == _hash_of(self._source)
+        done = next((record for record in self._records() if "files" in record), {})
+        content = done.get("content")
+        return content is not None and done["files"] == self._hashes() and content == _hash_of(self._source)
 
     def memory(self, channel: int) -> Memory:
         """What is known of a channel of the recording, and takes note of more."""
@@ -152,10 +151,11 @@ class Notes:
         content = None
         for record in self._records():
             content = record.get("content", content)
-            if "guesses" in record:
-                known[record["channel"]] = [LanguageGuess(*guess) for guess in record["guesses"]]
-            elif "result" in record:
-                known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
+            with contextlib.suppress(AttributeError, KeyError, TypeError):  # a line that no mtasr has written
+                if "guesses" in record:
+                    known[record["channel"]] = [LanguageGuess(*guess) for guess in record["guesses"]]
+                elif "result" in record:
+                    known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
         if known and content is not None and content == _hash_of(self._source):
             self._content, self._is_of_use = content, True
             return known
@@ -166,8 +166,11 @@ class Notes:
     def _records(self) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(OSError), self._path.open("rb") as stream:
             for line in stream:
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
+                record = None
+                with contextlib.suppress(ValueError, RecursionError):
+                    record = json.loads(line)
+                if isinstance(record, dict):
+                    yield record
 
     def add(self, record: dict[str, Any]) -> None:
         """Write a line."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtasr.errors import ManifestError, UsageError
+from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 
 
@@ -36,12 +36,7 @@ def read_manifest(path: Path) -> list[Clip]:
     `segments`, a list of objects with a `text`), `translation` and `language`; others are ignored.
     Raises `ManifestError`, which names the line or item.
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{path}: {os.strerror(error.errno or 0)}") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: is not text in UTF-8") from error
+    content = read_text(path, ManifestError)
     clips = [_clip(fields, path, place) for place, fields in _rows(content, path)]
     if not clips:
         raise ManifestError(f"{path}: has no recordings")
@@ -74,6 +69,8 @@ def _parsed(text: str, path: Path, what: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{path}: {what} is not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+        raise ManifestError(f"{path}: {what} is not JSON: {error}") from error
 
 
 def _clip(fields: object, path: Path, place: str) -> Clip:

@@ -51,7 +51,7 @@ class Manifest:
                 name: FileRecord(int(each["size"]), str(each["sha256"])) for name, each in document["files"].items()
             }
             manifest = cls(str(document["repo"]), str(document["revision"]), records)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
             raise ModelIntegrityError(f"{folder / MANIFEST} is missing or damaged") from exc
         if not set(records) <= ALLOWED:
             raise ModelIntegrityError(f"{folder / MANIFEST} names a file that no model has")

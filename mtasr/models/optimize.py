@@ -17,7 +17,7 @@ import numpy as np
 
 from mtasr import processor
 from mtasr.dimensions import ModelDimensions
-from mtasr.errors import InputNotFoundError, ModelError, UsageError
+from mtasr.errors import ModelError, UsageError
 from mtasr.models import ctranslate2_binary as binary
 from mtasr.models import int8_copy, stored_weights
 from mtasr.models.checkpoints import Precision, detect_format, require
@@ -40,6 +40,7 @@ from mtasr.models.parity_clip import (
 from mtasr.models.settings import GenerationSettings, default_alignment_heads
 from mtasr.models.vocabulary_choice import LEAST_FREQUENCY, tokens_to_keep
 from mtasr.processor import WHOLE_RANGE
+from mtasr.text_files import read_text
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 _EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
@@ -83,12 +84,12 @@ def optimize(
     `text` is a file of UTF-8 whose words and tokens are kept too; `least` is how often a token has to occur for each
     word to be kept. Everything else is as `mtasr.models.convert.convert` does it.
 
-    Raises `UsageError` for languages that the model does not know or nothing is known of, `InputNotFoundError` for
+    Raises `UsageError` for languages that the model does not know or nothing is known of, `InputError` for
     the text, `OutputError` for the destination, and `ModelError` for the source.
     """
     destination = destination.expanduser().absolute()
     check_destination(destination, "ctranslate2", force=force)
-    lines = _lines(text) if text else ()
+    lines = read_text(text).splitlines() if text else ()
     path = locate(source)
     if path.resolve() == destination.resolve():
         raise UsageError(f"{destination} is the source itself")
@@ -111,15 +112,6 @@ def optimize(
         size=size,
         logits=logits,
     )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as exc:
-        raise InputNotFoundError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"{path} is not text in UTF-8") from exc
 
 
 def _read(folder: Path) -> _Source:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtasr.errors import InputError
+from mtasr.errors import InputError, UsageError
+from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 from mtasr.training.records import Cue
 
@@ -17,9 +18,10 @@ from mtasr.training.records import Cue
 CAPTION_ENDINGS = (".srt", ".vtt", ".json", ".txt")
 
 # Hours may be missing (WebVTT) and the mark before the milliseconds is a comma or a point.
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIME = r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
-_MARKUP = re.compile(r"<[^>\n]*>|\{\\[^}\n]*\}")
+# None holds the sign that begins it: else each of many that nothing ends would be looked for to the end of the line.
+_MARKUP = re.compile(r"<[^<>\n]*>|\{\\[^{}\n]*\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,7 @@ class Captions:
 
 def read_captions(path: Path) -> Captions:
     """Raises `InputError` for a file that cannot be read or is not what its name says."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise InputError(f"{path}: is not UTF-8 (byte {exc.start})") from exc
-    except OSError as exc:
-        raise InputError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    text = read_text(path)
     ending = path.suffix.lower()
     if ending in {".srt", ".vtt"}:
         return Captions(cues=parse_subtitles(text), timed=True)
@@ -90,12 +87,15 @@ def _from_json(text: str, path: Path) -> Captions:
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a JSON object")
     language = document.get("language")
-    code = to_code(language) if isinstance(language, str) and language else None
+    try:
+        code = to_code(language) if isinstance(language, str) and language else None
+    except UsageError as exc:
+        raise InputError(f"{path}: {exc}") from exc
     segments: Any = document.get("segments")
     if segments is None and isinstance(document.get("text"), str):
         return untimed(document["text"], code)
     try:
         cues = tuple(Cue(start=float(s["start"]), end=float(s["end"]), text=s["text"].strip()) for s in segments)
-    except (TypeError, KeyError, ValueError, AttributeError) as exc:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
         raise InputError(f"{path}: its segments do not have start, end and text") from exc
     return Captions(cues=cues, timed=True, language=code)

@@ -14,7 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.errors import InputError, UsageError
+from mtasr.text_files import read_text
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Method = Literal["full", "decoder", "lora"]
@@ -180,13 +181,11 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     Relative paths to records count from the current folder. Raises `InputError` for the file, `UsageError` for what is
     in it.
     """
+    text = read_text(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise InputNotFoundError(f"{path}: no such file") from exc
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        return make_config(yaml.safe_load(text) or {}, overrides)
+    except (ValueError, RecursionError, yaml.YAMLError) as exc:  # a 99th month, a mapping that is in itself
         raise InputError(f"{path}: cannot be read: {' '.join(str(exc).split())}") from exc
-    return make_config(document or {}, overrides)
 
 
 def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:

@@ -13,6 +13,7 @@ import csv
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,7 +88,11 @@ def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
 
 def _finished(record: Record, options: IngestOptions) -> Record:
     """With what only the recording itself tells: that it is there, its duration, when somebody speaks in it."""
-    if not Path(record.audio).is_file():
+    try:
+        there = Path(record.audio).is_file()
+    except OSError as exc:  # a name longer than names can be, a folder that may not be entered
+        raise InputNotFoundError(f"{record.audio}: cannot be read: {exc.strerror}") from exc
+    if not there:
         raise InputNotFoundError(f"{record.audio}: no such file")
     if record.duration <= 0:
         record = replace(record, duration=duration_of(Path(record.audio)))
@@ -201,7 +206,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             else:
                 found = json.load(stream)
                 yield from enumerate(found if isinstance(found, list) else [found], start=1)
-    except (OSError, ValueError, RecursionError, EOFError) as exc:
+    except (OSError, ValueError, RecursionError, EOFError, zlib.error) as exc:
         raise InputError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
@@ -254,7 +259,7 @@ def _of_row(row: object, path: Path, where: str, options: IngestOptions) -> Iter
         try:
             language = to_code(str(fields["language"])) if "language" in fields else options.language
             duration = float(fields.get("duration", 0))
-        except (UsageError, ValueError) as exc:
+        except (UsageError, ValueError, TypeError, OverflowError) as exc:
             raise InputError(f"{where}: {exc}") from exc
         media = path.absolute().parent / fields["audio"]
         identity = str(fields.get("id") or media.stem) + (".en" if task == "translate" else "")
@@ -293,7 +298,7 @@ def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: Ing
         duration = float(recording["duration"])
         languages = [s.get("language") for cut in cuts for s in cut["supervisions"] if s.get("language")]
         language = to_code(languages[0]) if languages else options.language
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, UsageError) as exc:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as exc:
         raise InputError(f"{where}: is not a cut as lhotse writes it: {exc!r}") from exc
     unknown = [Cue(start=start, end=end, text="") for start, end in _holes(covered, duration)]
     return Record(

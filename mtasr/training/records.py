@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,9 @@ from mtasr.errors import InputError, InputNotFoundError, OutputError
 from mtasr.tokenizer import LANGUAGES
 
 Task = Literal["transcribe", "translate"]
+
+#: In seconds: 30 million years.
+_FOREVER = 1e15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def from_json(document: object) -> Record:
     audio, language, task = document["audio"], document.get("language"), document.get("task", "transcribe")
     if not isinstance(audio, str) or not audio:
         raise ValueError("audio is not a path")
-    if language is not None and language not in LANGUAGES:
+    if language is not None and not (isinstance(language, str) and language in LANGUAGES):
         raise ValueError(f"language is not the code of one: {language!r}")
     if task not in get_args(Task):
         raise ValueError(f"task is transcribe or translate, not {task!r}")
@@ -105,7 +107,8 @@ def _cue(document: object) -> Cue:
 
 def _seconds(document: Mapping[str, Any], name: str) -> float:
     value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    # As a comparison, which whole numbers that are too large for a float can take.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _FOREVER:
         raise ValueError(f"{name} is not a time in seconds: {value!r}")
     return float(value)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from fake_model import segment
 
-from mtasr.cli.journal import FOLDER, Journal, Notes
+from mtasr.cli.journal import FOLDER, Journal, Notes, memory_of
 from mtasr.cli.outputs import Job, remove_torn
 from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.longform import WindowResult
@@ -90,6 +91,20 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     assert notes(job).memory(0).result(window(16_000)) == full_result()
 
 
+def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    senseless = (
+        b'null\n5\n{"guesses": 1}\n{"channel": 0, "guesses": [1]}\n{"channel": [], "guesses": []}\n'
+        + b"[" * 100_000
+        + b"\n"
+        b'{"channel": 0, "start": 0, "samples": 16000, "result": {"segments": 5}}\n\xff\n'
+    )
+    path_of(job).write_bytes(senseless + path_of(job).read_bytes() + b"\n" + senseless)
+    memory = notes(job).memory(0)
+    assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
+    assert memory.result(window(0)) == full_result()
+
+
 def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
     assert notes(job, settings="others").memory(0).result(window(0)) is None
@@ -144,6 +159,62 @@ def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -
     assert (tmp_path / FOLDER).exists()
     journal.close(ended_well=True)
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_whether_anything_is_noted(job: Job, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, ["options"])
+    assert not journal.exists
+    stopped(job, (0, full_result()))
+    assert journal.exists
+
+
+def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    journal = Journal(tmp_path, ["options"])
+    run = journal.notes(Job(job.source, {"srt": inner / "a.srt"}))
+    assert run is not None
+    memory = run.memory(0)
+    memory.guesses()
+    memory.decoded(window(0), full_result())
+    torn = [place / ".mtasr-0123.part" for place in (tmp_path, inner, tmp_path / FOLDER)]
+    for path in torn:
+        path.write_text("half")
+        os.utime(path, (0, 0))
+    journal.close(ended_well=False)
+    assert not any(path.exists() for path in torn)
+    assert path_of(job).exists()
+
+
+def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    assert memory_of(notes(job))(0).result(window(0)) == full_result()
+    memory = memory_of(None)(0)
+    memory.decoded(window(0), full_result())
+    assert memory.result(window(0)) is None
+
+
+def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) -> None:
+    run = Journal(tmp_path, ["options"], keeps_done=False).notes(job)
+    assert run is not None
+    run.memory(0).guesses()
+    run.memory(0).decoded(window(0), full_result())
+    job.targets["srt"].write_text("1")
+    run.done()
+    assert not list((tmp_path / FOLDER).iterdir())
+
+
+def test_notes_have_the_recordings_files_in_their_name_and_not_its_place(tmp_path: Path) -> None:
+    def name(folder: str, target: str, settings: str = "options") -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "a.wav").write_bytes(b"sound")
+        found = Journal(tmp_path, [settings]).notes(Job(str(tmp_path / folder / "a.wav"), {"srt": tmp_path / target}))
+        assert found is not None
+        return found._path.name
+
+    assert name("one", "a.srt") == name("other", "a.srt")
+    assert len({name("one", "a.srt"), name("one", "b.srt"), name("one", "a.srt", "others")}) == 3
+    assert len(name("one", "a.srt")) == 16 + len(".jsonl")
 
 
 def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.fallback import Decoded
-from mtasr.decoding.segments import Piece, all_pieces, fit_times, split_at_timestamps, timed_segments
+from mtasr.decoding.segments import (
+    Piece,
+    all_pieces,
+    fit_times,
+    merge_pieces,
+    milliseconds_between,
+    readings_of,
+    split_at_timestamps,
+    timed_segments,
+)
+from mtasr.transcript import Reading
 
 TOKENIZER = FakeEngine().tokenizer
 
@@ -112,6 +122,9 @@ def test_pieces_are_values() -> None:
         ("<|1.00|> the day", [(1.0, 12.0, " the day")]),
         (" the day", [(0.0, 12.0, " the day")]),
         (" the<|2.00|><|2.00|> day<|3.00|>", [(0.0, 2.0, " the"), (2.0, 3.0, " day")]),
+        ("<|0.00|><|1.00|> the day<|2.00|>", [(0.0, 12.0, ""), (1.0, 2.0, " the day")]),
+        ("<|1.00|>", [(1.0, 12.0, "")]),
+        (" the<|2.00|><|3.00|>", [(0.0, 2.0, " the"), (3.0, 12.0, "")]),
         ("", []),
     ],
 )
@@ -142,3 +155,60 @@ def test_all_tokens_become_segments_in_their_window(tokens: list[int], seconds: 
         assert end - 1e-6 <= segment.start < segment.end <= offset + seconds + 1e-6
         assert (segment.avg_logprob, segment.compression_ratio, segment.temperature) == (-0.3, 1.5, 0.2)
         end = segment.end
+
+
+@pytest.mark.parametrize(
+    ("spans", "fitted"),
+    [
+        ([(1.0, 1.0)], [(1.0, 1.02)]),
+        ([(1.0, 1.019)], [(1.0, 1.02)]),
+        ([(5.0, 4.0), (4.0, 6.0)], [(5.0, 5.02), (5.02, 6.0)]),
+        ([(-3.0, -2.0)], [(0.0, 0.02)]),
+        ([(12.0, 13.0), (14.0, 15.0)], [(9.96, 9.98), (9.98, 10.0)]),
+        ([(1.00049, 2.0006)], [(1.0, 2.001)]),
+        ([], []),
+    ],
+)
+def test_times_that_fit_nowhere(spans: list[tuple[float, float]], fitted: list[tuple[float, float]]) -> None:
+    assert fit_times(spans, 0.0, 10.0) == fitted
+
+
+def test_more_text_than_time_shares_what_there_is() -> None:
+    assert fit_times([(0, 0)] * 4, 1.0, 1.01) == [(1.0, 1.002), (1.002, 1.004), (1.004, 1.006), (1.006, 1.008)]
+    assert fit_times([(5, 6)] * 3, 1.0004, 1.0046) == [(1.001, 1.002), (1.002, 1.003), (1.003, 1.004)]
+
+
+@pytest.mark.parametrize(
+    ("earliest", "latest", "count"),
+    [
+        (0.0, 1.0, 1000),
+        (1.0004, 1.0096, 8),
+        (0.001, 0.002, 1),
+        (0.1 + 0.2, 0.3, 0),
+        (1.0, 0.5, -500),
+        (2.001, 2.003, 2),
+    ],
+)
+def test_whole_milliseconds_between_two_times(earliest: float, latest: float, count: int) -> None:
+    assert milliseconds_between(earliest, latest) == count
+
+
+def test_pieces_without_room_become_one() -> None:
+    pieces = [Piece(start=0.0, end=2.0, tokens=(5,)), Piece(start=1.0, end=1.5, tokens=(6, 7))]
+    assert merge_pieces(pieces) == Piece(start=0.0, end=2.0, tokens=(5, 6, 7))
+    hypothesis = Hypothesis(tokens=(5, 6, 7), avg_logprob=-0.3, no_speech_prob=0.02)
+    decoded = Decoded(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
+    for reach, count in ((0.002, 2), (0.0019, 1)):
+        segments = timed_segments(pieces, decoded, TOKENIZER, 3.0, reach, "fr")
+        assert len(segments) == count
+        assert {(each.no_speech_prob, each.language) for each in segments} == {(0.02, "fr")}
+        assert (segments[0].start, segments[-1].end) == (3.0, 3.002 if count == 2 else 3.001)
+        assert [each.tokens for each in segments] == ([(5,), (6, 7)] if count == 2 else [(5, 6, 7)])
+
+
+def test_readings_are_different_texts_with_their_best_probability() -> None:
+    hypothesis = Hypothesis(
+        tokens=(1, 2), avg_logprob=-0.5, no_speech_prob=0.0, others=(((1,), -0.6), ((3,), -0.7), ((3, 3), -0.8))
+    )
+    found = readings_of(hypothesis, lambda tokens: f" {min(tokens)} ")
+    assert found == (Reading(text="1", avg_logprob=-0.5), Reading(text="3", avg_logprob=-0.7))

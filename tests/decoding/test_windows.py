@@ -14,7 +14,7 @@ from mtasr.decoding.engine import Float32Array
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.windows import Cut, Cutter, Window, cut_windows, longest_for
 from mtasr.stopwatch import Stopwatch
-from mtasr.vad import FRAME, speech_spans
+from mtasr.vad import FRAME, Span, speech_spans
 
 THRESHOLD = 0.5
 PER_SECOND = SAMPLE_RATE / FRAME
@@ -204,3 +204,107 @@ def test_samples_are_let_go(loud: bool) -> None:
     for window in cut_windows(blocks(), threshold=THRESHOLD, stopwatch=Stopwatch(), skip_silence=loud):
         assert read - window.start <= 30 * SAMPLE_RATE
     assert read == 600 * SAMPLE_RATE
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+def test_voice_activity_has_a_time_of_its_own() -> None:
+    stopwatch = Stopwatch()
+    list(cut_windows([noise(1)], threshold=THRESHOLD, stopwatch=stopwatch))
+    assert list(stopwatch.seconds) == ["voice activity"]
+
+
+@pytest.mark.parametrize(("pause", "count"), [(1.9, 1), (2.05, 2), (3.9, 2)])
+def test_two_seconds_of_silence_always_end_a_window(pause: float, count: int) -> None:
+    assert len(cut(frames((2, 1.0), (pause, 0.0), (2, 1.0)))) == count
+
+
+def test_of_pauses_alike_a_full_window_has_the_last() -> None:
+    found = cut(frames((4, 1.0), (0.5, 0.0), (4, 1.0), (0.5, 0.0), (4, 1.0), (0.5, 0.0), (9, 1.0)))
+    assert seconds(found)[0] == pytest.approx((0, 13.25), abs=0.05)
+
+
+@pytest.mark.parametrize(("early", "end"), [(0.4, 12.15), (0.8, 3.4)])
+def test_a_longer_pause_counts_for_so_much_length(early: float, end: float) -> None:
+    """9 s of 14 are worth 0.32 s of a pause."""
+    found = cut(frames((3, 1.0), (early, 0.0), (9 - early, 1.0), (0.3, 0.0), (12, 1.0)))
+    assert found[0].end / PER_SECOND == pytest.approx(end, abs=0.05)
+
+
+def test_pauses_of_a_second_and_more_are_as_good_as_each_other() -> None:
+    found = cut(frames((3, 1.0), (1.9, 0.0), (5, 1.0), (1.1, 0.0), (9, 1.0)))
+    assert found[0].end / PER_SECOND == pytest.approx(10.4, abs=0.05)
+
+
+def test_speech_without_a_pause_is_cut_between_half_and_all_of_what_the_encoder_takes() -> None:
+    early, late = frames((70, 1.0)), frames((70, 1.0))
+    early[round(13.9 * PER_SECOND)] = late[round(28.1 * PER_SECOND)] = 0.6
+    for probabilities in (early, late):
+        assert cut(probabilities)[0].end == round(14 * PER_SECOND), "the first of those that are all alike"
+    inside = frames((70, 1.0))
+    inside[round(14.1 * PER_SECOND)] = 0.7
+    inside[round(27.9 * PER_SECOND)] = 0.6
+    assert cut(inside)[0].end == round(27.9 * PER_SECOND)
+
+
+@pytest.mark.parametrize(
+    ("options", "audio_seconds", "longest"),
+    [
+        (DecodingOptions(), 30, 14.0),
+        (DecodingOptions(multilingual=True), 30, 7.0),
+        (DecodingOptions(task="translate"), 30, 26.0),
+        (DecodingOptions(task="translate"), 20, 18.0),
+        (DecodingOptions(), 6, 4.0),
+    ],
+)
+def test_the_longest_window(options: DecodingOptions, audio_seconds: float, longest: float) -> None:
+    assert longest_for(options, audio_seconds) == longest
+
+
+def window(length: int, *speech: tuple[int, int], start: int = 1000) -> Window:
+    samples = np.arange(length, dtype=np.float32)
+    return Window(start, samples, tuple(Span(start + begin, start + end) for begin, end in speech))
+
+
+def test_a_window_tells_where_it_is_and_how_much_is_spoken() -> None:
+    found = window(16_000, (0, 4000), (8000, 12_000), start=32_000)
+    assert (found.seconds, found.offset, found.speech_seconds) == (1.0, 2.0, 0.5)
+
+
+def test_parts_of_a_window_hold_it_all_and_only_speech_of_some_length() -> None:
+    whole = window(100, (10, 40), (50, 60), (60, 90))
+    for place, before, after in (
+        (1030, [(1010, 1030)], [(1030, 1040), (1050, 1060), (1060, 1090)]),
+        (1040, [(1010, 1040)], [(1050, 1060), (1060, 1090)]),
+        (1050, [(1010, 1040)], [(1050, 1060), (1060, 1090)]),
+        (1060, [(1010, 1040), (1050, 1060)], [(1060, 1090)]),
+    ):
+        first, second = whole.split(place)
+        assert (first.start, second.start) == (1000, place)
+        assert np.array_equal(np.concatenate([first.samples, second.samples]), whole.samples)
+        assert len(first.samples) == place - 1000
+        assert [tuple(span) for span in first.speech] == before
+        assert [tuple(span) for span in second.speech] == after
+
+
+def test_halves_have_half_a_second_of_speech_each() -> None:
+    for spoken, parts in ((8000, 2), (7999, 0)):
+        halves = window(40_000, (0, 20_000), (21_000, 21_000 + spoken)).halves()
+        assert (halves is not None) == bool(parts)
+        if halves is not None:
+            assert halves[1].start == 1000 + 20_500
+
+
+def test_halves_meet_in_the_middle_of_the_most_quiet_of_frames() -> None:
+    loudness = np.full(80 * FRAME, 0.5, np.float32)
+    for quiet in (20, 24, 40, 59):
+        samples = loudness.copy()
+        samples[(quiet - 1) * FRAME : (quiet + 2) * FRAME] = 0.1
+        halves = Window(1000, samples, (Span(1000, 1000 + len(samples)),)).halves()
+        assert halves is not None
+        assert halves[1].start == 1000 + quiet * FRAME + FRAME // 2
+    outside = loudness.copy()
+    outside[: 16 * FRAME] = outside[64 * FRAME :] = 0.0
+    halves = Window(0, outside, (Span(0, len(outside)),)).halves()
+    assert halves is not None
+    assert halves[1].start == 20 * FRAME + FRAME // 2, "the first in the middle half"
+    assert Window(0, outside[: FRAME - 1], (Span(0, FRAME - 1),)).halves() is None

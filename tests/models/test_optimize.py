@@ -344,7 +344,7 @@ def test_what_the_command_says(source: Path, tmp_path: Path) -> None:
         (["--languages", ","], 2, "no language to optimize for"),
         (["--languages", "yue"], 2, "does not know cantonese"),
         (["--languages", "cy,en"], 2, "no word list for welsh: give a text with --text, or languages out of en, fr"),
-        (["--languages", "en", "--text", "nowhere.txt"], 3, "cannot read nowhere.txt: No such file"),
+        (["--languages", "en", "--text", "nowhere.txt"], 3, "nowhere.txt: cannot be read: No such file"),
         (["--languages", "en", "--least-frequency", "2"], 2, "2"),
         ([], 2, "--languages"),
     ],
@@ -365,8 +365,8 @@ def test_a_text_stands_in_for_a_word_list(source: Path, tmp_path: Path) -> None:
     assert "Ġmost" not in tokens
     (tmp_path / "words.txt").write_bytes(b"\xff\xfe\x00")
     result = run("optimize", source, tmp_path / "other", "--languages", "en", "--text", tmp_path / "words.txt")
-    assert result.exit_code == 2
-    assert "is not text in UTF-8" in result.stderr
+    assert result.exit_code == 3
+    assert "words.txt: is not UTF-8 (byte 0)" in result.stderr
 
 
 def test_other_sources(tmp_path: Path) -> None:

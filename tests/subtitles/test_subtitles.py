@@ -10,83 +10,11 @@ import re
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from timed_text import LAYOUTS, WEB, awkward, layouts, milliseconds, ordinary, segment, spoken, texts, timed, transcript
 
 from mtasr.errors import UsageError
-from mtasr.subtitles import STYLES, Layout, Subtitles, lay_out
-from mtasr.transcript import Segment, Transcript, Word
-
-LAYOUTS = {name: layout for name, layout in STYLES.items() if layout is not None}
-WEB = LAYOUTS["web"]
-
-
-def segment(start: float, end: float, text: str, words: tuple[Word, ...] | None = None) -> Segment:
-    return Segment(
-        id=0,
-        start=start,
-        end=end,
-        text=text,
-        tokens=(1, 2),
-        avg_logprob=-0.5,
-        compression_ratio=1.5,
-        no_speech_prob=0.1,
-        temperature=0.0,
-        words=words,
-    )
-
-
-def transcript(*segments: Segment, duration: float = 600.0, language: str = "en") -> Transcript:
-    return Transcript(language=language, language_probability=1.0, duration=duration, segments=segments)
-
-
-def timed(*words: tuple[str, float, float]) -> Segment:
-    made = tuple(Word(word=f" {text}", start=start, end=end, probability=0.5) for text, start, end in words)
-    return segment(made[0].start, made[-1].end, "".join(word.word for word in made), made)
-
-
-def texts(subtitles: Subtitles) -> list[str]:
-    return [cue.text for cue in subtitles.transcript]
-
-
-def milliseconds(cue: Segment) -> tuple[int, int]:
-    return round(cue.start * 1000), round(cue.end * 1000)
-
-
-ordinary = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
-marks = st.sampled_from(["", "", "", "", ".", ",", "?", "...", ":", '."', " ?", " -"])
-words_of_text = st.tuples(ordinary, marks).map("".join)
-awkward = st.one_of(
-    words_of_text, st.text(min_size=1, max_size=60), st.sampled_from(["-->", "<b>", "«", "12", "x" * 60])
-)
-
-
-@st.composite
-def spoken(draw: st.DrawFn, text: st.SearchStrategy[str] = words_of_text, most: int = 40) -> Transcript:
-    """Segments of words, some of them with word times, at every speed and with pauses of every length."""
-    clock, segments = draw(st.floats(0, 5)), []
-    for _ in range(draw(st.integers(0, 4))):
-        words = []
-        for _ in range(draw(st.integers(1, max(most // 4, 1)))):
-            start = clock + draw(st.sampled_from([0, 0, 0, 0, 0.02, 0.3, 0.7, 1.5, 3.0]))
-            clock = start + draw(st.floats(0.01, 0.9))
-            words.append((draw(text), start, clock))
-        made = timed(*words)
-        segments.append(made if draw(st.booleans()) else dataclasses.replace(made, words=None))
-    return transcript(*segments, duration=clock + draw(st.sampled_from([0, 0.1, 5.0])))
-
-
-layouts = st.one_of(
-    st.sampled_from(list(LAYOUTS.values())),
-    st.builds(
-        Layout,
-        max_line_width=st.integers(5, 60),
-        max_line_count=st.integers(1, 4),
-        max_words_per_line=st.none() | st.integers(1, 6),
-        max_cps=st.floats(5, 40),
-        min_duration=st.floats(0, 2),
-        max_duration=st.floats(2, 8),
-        min_gap=st.floats(0, 0.3),
-    ),
-)
+from mtasr.subtitles import Layout, Subtitles, lay_out
+from mtasr.transcript import Transcript, Word
 
 
 @given(spoken(awkward), layouts)

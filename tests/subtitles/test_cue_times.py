@@ -1,0 +1,158 @@
+"""When a cue comes and goes, and which rules the report says are broken: these and no others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from timed_text import WEB, layouts, milliseconds, segment, spoken, timed, transcript
+
+from mtasr.subtitles import Layout, Subtitles, lay_out
+from mtasr.transcript import Segment, Transcript
+
+PLAIN = Layout(max_cps=10.0, min_duration=1.0, max_duration=5.0, min_gap=0.1)
+
+
+def cues(laid: Subtitles) -> list[tuple[str, int, int]]:
+    return [(cue.text, *milliseconds(cue)) for cue in laid.transcript]
+
+
+def laid_out(*segments: Segment, duration: float = 600.0, layout: Layout = PLAIN) -> list[tuple[str, int, int]]:
+    return cues(lay_out(transcript(*segments, duration=duration), layout))
+
+
+def test_a_cue_stays_until_it_can_be_read_or_its_speech_ends() -> None:
+    assert laid_out(timed(("Yes.", 1, 1.2))) == [("Yes.", 1000, 2000)]
+    assert laid_out(timed(("Certainly,", 1, 1.2), ("Madam.", 1.2, 1.4))) == [("Certainly, Madam.", 1000, 2700)]
+    assert laid_out(timed(("Yes.", 1, 4.2))) == [("Yes.", 1000, 4200)]
+
+
+def test_a_cue_goes_at_the_latest_time_allowed_with_the_recording_and_before_the_next() -> None:
+    assert laid_out(timed(("Slowly.", 1, 9))) == [("Slowly.", 1000, 6000)]
+    assert laid_out(timed(("Yes.", 1, 1.2)), duration=1.5) == [("Yes.", 1000, 1500)]
+    assert laid_out(timed(("Yes.", 1, 1.2), ("No.", 3.6, 4))) == [("Yes.", 1000, 2000), ("No.", 3600, 4600)]
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(2.59, 2490), (2.6, 2000), (2.2, 2100)])
+def test_a_gap_below_half_a_second_is_closed(begins: float, ends: int) -> None:
+    lone = dataclasses.replace(timed(("No.", begins, begins + 0.3)), language="fr")
+    assert laid_out(timed(("Yes.", 1, 1.2)), lone)[0] == ("Yes.", 1000, ends)
+
+
+def test_a_gap_is_not_closed_by_a_cue_that_would_stay_too_long() -> None:
+    lone = dataclasses.replace(timed(("No.", 6.3, 7)), language="fr")
+    assert laid_out(timed(("Slowly.", 1, 5.9)), lone)[0] == ("Slowly.", 1000, 6000)
+
+
+def test_words_at_one_moment_have_a_millisecond_each() -> None:
+    words = [dataclasses.replace(timed((f"w{n}", 2, 2)), language=["en", "fr"][n % 2]) for n in range(3)]
+    found = laid_out(*words)
+    assert [(start, end) for _, start, end in found] == [(2000, 2001), (2001, 2002), (2002, 3002)]
+    assert laid_out(timed(("late", 2, 3)), duration=1.0) == [("late", 2000, 2001)]
+
+
+def test_a_change_of_language_or_script_parts_cues() -> None:
+    french = dataclasses.replace(timed(("oui", 1.5, 2)), language="fr")
+    assert [text for text, *_ in laid_out(timed(("yes", 1, 1.5)), french)] == ["yes", "oui"]
+    assert [text for text, *_ in laid_out(timed(("yes", 1, 1.5)), timed(("公園", 1.5, 2)))] == ["yes", "公園"]
+    assert [text for text, *_ in laid_out(timed(("yes", 1, 1.5)), timed(("yes", 1.5, 2)))] == ["yes yes"]
+
+
+@pytest.mark.parametrize(("pause", "parts"), [(1.999, 1), (2.0, 2)])
+def test_two_seconds_part_cues(pause: float, parts: int) -> None:
+    layout = dataclasses.replace(PLAIN, min_duration=0.1)
+    said = timed(("one", 1, 1.5), ("two", 1.5 + pause, 2.5 + pause))
+    assert len(laid_out(said, layout=layout)) == parts
+
+
+def by(speaker: str, *words: tuple[str, float, float]) -> Segment:
+    return dataclasses.replace(timed(*words), speaker=speaker)
+
+
+def test_somebody_else_parts_cues_and_takes_the_place() -> None:
+    anna = by("Anna", ("We", 1, 1.2), ("saw", 1.2, 1.4), ("a", 1.9, 2), ("boat.", 2, 2.5))
+    assert laid_out(anna) == [("We saw a boat.", 1000, 2500)]
+    assert laid_out(anna, by("Ben", ("Yes.", 1.5, 1.8))) == [
+        ("We saw", 1000, 1400),
+        ("Yes.", 1500, 1800),
+        ("a boat.", 1900, 2900),
+    ]
+    assert laid_out(anna, by("Ben", ("Yes.", 1.3, 1.8)))[0] == ("We saw a boat.", 1000, 2500)
+
+
+def test_who_speaks_meanwhile_does_not_cut_a_cue_short() -> None:
+    anna = by("Anna", ("All", 1, 2), ("this", 2, 3), ("here.", 3, 4))
+    ben = by("Ben", ("Yes.", 2.2, 2.6), ("No.", 4.05, 4.4))
+    assert laid_out(anna, ben)[0] == ("All this here.", 1000, 3950)
+
+
+def test_one_voice_is_as_with_nobody_else() -> None:
+    said = timed(("One", 0, 1), ("two.", 1, 2), ("Three.", 2.5, 3))
+    assert laid_out(said) == laid_out(dataclasses.replace(said, speaker="Anna"))
+
+
+@given(spoken(), layouts)
+def test_the_report_tells_nothing_else(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    told = {(broken.cue, broken.rule) for broken in laid.broken}
+    found = cues(laid)
+    for number, (text, start, end) in enumerate(found):
+        limits = layout.limits(cjk=False)
+        wide = any(len(line) > layout.max_line_width for line in text.split("\n"))
+        assert ((number, "line width") in told) == wide
+        assert ((number, "reading speed") in told) == (end - start < limits.reading_time(len(text)))
+        assert ((number, "minimum duration") in told) == (end - start < limits.shortest)
+        if number + 1 == len(found):
+            assert (number, "minimum gap") not in told
+        elif (number, "minimum gap") in told:
+            assert found[number + 1][1] - end <= limits.gap
+
+
+def test_the_report_counts_from_the_first_cue() -> None:
+    said = timed(("Fine", 1, 1.5), ("so", 1.5, 1.7), ("far.", 1.7, 2.5), ("Internationalization!", 6, 6.1))
+    laid = lay_out(transcript(said, duration=6.5), dataclasses.replace(PLAIN, max_line_width=12))
+    assert [(each.cue, each.rule, each.reason) for each in laid.broken] == [
+        (1, "line width", "a word is longer than a line"),
+        (1, "reading speed", "the speech is faster"),
+        (1, "minimum duration", "too soon after it more is said, or the recording ends"),
+    ]
+
+
+def test_the_report_tells_of_words_alone_and_of_no_gap() -> None:
+    french = dataclasses.replace(timed(("oui", 1.5, 2), ("et", 2, 2.4)), language="fr")
+    laid = lay_out(transcript(timed(("yes", 1, 1.5), ("and", 1.5, 1.5)), french, duration=9.0), WEB)
+    assert ("minimum gap", "more is said at once") not in {(each.rule, each.reason) for each in laid.broken}
+    many = timed(("some", 0, 0.5), ("Incomprehensibilities", 0.5, 1.5), ("notwithstanding", 1.5, 2.5), ("so", 2.5, 3))
+    laid = lay_out(transcript(many), dataclasses.replace(PLAIN, max_line_width=16, max_line_count=1))
+    assert {(each.rule, each.reason) for each in laid.broken} >= {
+        ("single word", "nothing that it can be joined to fits")
+    }
+    together = [dataclasses.replace(timed((f"w{n}", 2, 2)), language=["en", "fr"][n % 2]) for n in range(2)]
+    laid = lay_out(transcript(*together), PLAIN)
+    assert (0, "minimum gap", "more is said at once") in {(each.cue, each.rule, each.reason) for each in laid.broken}
+
+
+def test_a_word_is_alone_unless_it_is_all_that_is_said() -> None:
+    def alone(*words: tuple[str, float, float], layout: Layout = PLAIN) -> list[int]:
+        laid = lay_out(transcript(timed(*words)), layout)
+        return [each.cue for each in laid.broken if each.rule == "single word"]
+
+    narrow = dataclasses.replace(PLAIN, max_line_width=16)
+    assert alone(("Yes.", 1, 2), ("No.", 3.5, 4.5)) == []
+    assert len(laid_out(timed(("Yes.", 1, 2), ("No.", 3.5, 4.5)))) == 2
+    assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=narrow) == [0]
+    one_line = dataclasses.replace(narrow, max_line_count=1)
+    assert alone(("Incomprehensibly", 1, 2), ("notwithstanding.", 2, 3), layout=one_line) == [0, 1]
+    assert alone(("Yes.", 1, 2), ("Internationally", 2, 3), ("notwithstanding.", 3, 4), layout=one_line) == [1, 2]
+    assert alone(("a", 1, 2), ("notwithstanding.", 2, 3), layout=narrow) == [0]
+    assert alone(("a", 1, 2), ("b", 2, 3), layout=narrow) == []
+    assert (
+        alone(("a", 1, 2), ("notwithstanding.", 2, 3), layout=dataclasses.replace(narrow, max_words_per_line=2)) == []
+    )
+
+
+def test_cues_have_what_their_segment_has_but_tokens() -> None:
+    said = dataclasses.replace(segment(0, 2, "One two."), avg_logprob=-0.75, id=7)
+    [cue] = lay_out(transcript(said), PLAIN).transcript
+    assert (cue.id, cue.avg_logprob, cue.tokens, cue.words) == (0, -0.75, (), None)
