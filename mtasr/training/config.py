@@ -147,7 +147,6 @@ class TrainConfig:
             ("keep", self.keep >= 1),
             ("save_every", self.save_every >= 0),
             ("evaluate_every", self.evaluate_every >= 0),
-            ("vocabulary", self.vocabulary is None or self.scratch is not None),
             ("regularisation.ctc", self.regularisation.ctc >= 0),
             ("lora_rank", self.lora_rank >= 1),
             ("data.train", bool(self.data.train)),
@@ -169,6 +168,10 @@ class TrainConfig:
         ):
             if not fine:
                 raise UsageError(f"{name} has no sensible value: {_get(self, name)!r}")
+        if self.vocabulary is not None and self.scratch is None:
+            raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another one")
+        if self.regularisation.ctc and self.method == "decoder":
+            raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
 
 
 _SHARES = ("rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context")
