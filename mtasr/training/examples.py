@@ -129,7 +129,7 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
     target = target_of(
         window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
     )
-    if target is None or window.seconds > most:
+    if target is None or not window.fits(most):
         return None
     context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)
     wanted = most if full else context_for(window.seconds, window.task, most) if margin else context
