@@ -48,7 +48,8 @@ class DataConfig:
     #: Windows that begin with silence, and the most seconds of it.
     lead: float = 0.5
     lead_seconds: float = 1.0
-    #: The most seconds of a window, or what the model's encoder takes if that is less.
+    #: The most seconds of a window, or what the model's encoder takes if that is less. Longer captions, and longer
+    #: recordings without times, are left out.
     longest: float = 30.0
     #: Windows that are cut shorter than that, to any length from `shortest` on.
     short: float = 0.5

@@ -60,13 +60,21 @@ def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
 
 
+@pytest.mark.parametrize(("longest", "audio_seconds"), [(30.0, 6.0), (6.0, 30.0)])
 @given(st.floats(0, 1), st.integers(0, 5))
-def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> None:
+def test_no_window_exceeds_what_it_may_have(longest: float, audio_seconds: float, short: float, epoch: int) -> None:
     talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
-    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
-    kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
-    batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
-    assert all(example.context <= 6 for batch in batches for example in batch)
+    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0, longest=longest)
+    untimed = record("A long one.", seconds=9.0, timed=False)
+    kinds = [
+        *clips(5),
+        talk,
+        record("A long one.", seconds=9.0),
+        untimed,
+        replace(talk, task="translate", language="es"),
+    ]
+    batches = epoch_of(replace(source(kinds), audio_seconds=audio_seconds), config, 1, epoch)
+    assert all(example.context <= audio_seconds for batch in batches for example in batch)
     assert all(window.seconds > 0 and window.fits(6.0) for window in windows_in(batches))
     assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
     assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
