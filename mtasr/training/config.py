@@ -151,6 +151,7 @@ class TrainConfig:
             ("regularisation.ctc", self.regularisation.ctc >= 0),
             ("lora_rank", self.lora_rank >= 1),
             ("data.train", bool(self.data.train)),
+            ("data.evaluation_windows", self.data.evaluation_windows >= 0),
             ("data.batch_seconds", self.data.batch_seconds >= 30),
             ("data.batch_tokens", self.data.batch_tokens >= 448),
             ("data.longest", 1 <= self.data.longest <= 30),
@@ -175,7 +176,10 @@ class TrainConfig:
             raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
 
 
-_SHARES = ("rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context")
+_SHARES = (
+    "rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context", "margin",
+    "padding",
+)  # fmt: skip
 
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
