@@ -51,6 +51,9 @@ from mtasr.training.state import State, checkpoints, restore, save_state, usable
 from mtasr.training.targets import IGNORED
 from mtasr.training.windows import Window
 
+#: To know how long an epoch is, so many are looked at, or fewer that have so many batches.
+_EPOCHS_COUNTED, _BATCHES_COUNTED = 20, 200
+
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
@@ -156,28 +159,40 @@ def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> Non
 
 def _load(config: TrainConfig, ours: Crew) -> Run:
     checkpoint = _checkpoint(config)
+    dims = _dimensions(checkpoint, config)
+    source = _source(config, checkpoint, dims)
+    store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
+    if not epoch_of(source, config.data, config.seed, 0):
+        raise UsageError("there is nothing to learn: none of the records makes a window")
+    judged = windows_to_judge(_records(config.data.evaluation), config.data.evaluation_windows, dims.audio_seconds)
+    device = ours.device(choose_device(config.device))
+    return Run(config, checkpoint, dims, source.tokenizer, source, store, device, judged, ours)
+
+
+def batches_in_an_epoch(config: TrainConfig) -> float:
+    """How many batches an epoch has in the mean; those of little data differ most. Raises what `train` does."""
+    checkpoint = _checkpoint(config)
+    source = _source(config, checkpoint, _dimensions(checkpoint, config))
+    counts: list[int] = []
+    while len(counts) < _EPOCHS_COUNTED and sum(counts) < _BATCHES_COUNTED:
+        counts.append(len(epoch_of(source, config.data, config.seed, len(counts))))
+    return sum(counts) / len(counts)
+
+
+def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) -> Source:
     tokenizer = Tokenizer(checkpoint.tokens)
-    records, rehearsal, evaluation = (
-        _records(paths) for paths in (config.data.train, config.data.rehearsal, config.data.evaluation)
-    )
+    records, rehearsal = _records(config.data.train), _records(config.data.rehearsal)
     known = tokenizer.language_tokens
     for record in (*records, *rehearsal):
         if record.cues and record.language not in known:
             raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
-    store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
-    dims = _dimensions(checkpoint, config)
-    source = Source(
+    return Source(
         records=records,
         rehearsal=rehearsal,
         tokenizer=tokenizer,
         text_context=dims.n_text_ctx,
         audio_seconds=dims.audio_seconds,
     )
-    if not epoch_of(source, config.data, config.seed, 0):
-        raise UsageError("there is nothing to learn: none of the records makes a window")
-    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
-    device = ours.device(choose_device(config.device))
-    return Run(config, checkpoint, dims, tokenizer, source, store, device, judged, ours)
 
 
 def _checkpoint(config: TrainConfig) -> Checkpoint:

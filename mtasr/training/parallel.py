@@ -59,6 +59,11 @@ class Crew:
             dist.barrier()
 
 
+def processes() -> int:
+    """How many train together: as many as `torchrun` started, or this one alone."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
 @contextlib.contextmanager
 def crew() -> Iterator[Crew]:
     """That of the environment which `torchrun` made, or this process alone. Raises `UsageError`."""
