@@ -41,6 +41,12 @@ def test_the_picture_falls_as_the_loss_does(count: int, tmp_path: Path) -> None:
     assert f"step {count}" in shown
 
 
+def test_losses_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    write_curves([*steps(4), {"step": 5, "loss": float("nan")}, {"step": 6, "loss": float("inf")}], tmp_path / "c.svg")
+    write_curves(steps(4), tmp_path / "without.svg")
+    assert points(tmp_path / "c.svg") == points(tmp_path / "without.svg")
+
+
 def test_a_log_without_steps_is_an_empty_picture(tmp_path: Path) -> None:
     write_curves([], tmp_path / "curves.svg")
     assert points(tmp_path / "curves.svg") == []
