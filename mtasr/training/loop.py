@@ -271,7 +271,7 @@ def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]
     (lessons,) = run.crew.total([sum(batch.lessons for batch in group)])
     loss_here = 0.0
     for seed, batch in zip(seeds, group, strict=True):
-        torch.manual_seed(seed)  # so that a batch has the same chances whichever process computes it
+        torch.manual_seed(seed)  # so that a batch has the same chances in any process, and whatever was drawn before
         # Each token counts the same, in whichever batch it is.
         loss = loss_of(model, batch, config) / lessons
         torch.autograd.backward(state.scaler.scale(loss))
@@ -331,11 +331,8 @@ def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
     if not run.judged:
         return
     began = time.perf_counter()
-    # Evaluating must not change the course of training, so the random numbers of both are kept apart.
-    before = torch.get_rng_state()
     model = plain_copy(state.model, state.average).to(run.device)
     figures = judge(model, run.tokenizer, run.initial.settings, run.judged, run.store).figures()
-    torch.set_rng_state(before)
     if "wer" in figures:
         state.scores[state.step] = figures["wer"]
     entry = {"step": state.step, "evaluation": figures, "seconds": round(time.perf_counter() - began, 2)}

@@ -145,6 +145,16 @@ def test_resuming_needs_the_same_settings_and_passes_over_damage(
     assert len(losses(tmp_path / "a")) == 4
 
 
+def test_random_numbers_drawn_in_between_change_nothing(data: dict[str, Path], tmp_path: Path) -> None:
+    settings = ["regularisation.stochastic_depth=0.5", "save_every=2"]
+    train(config(data, tmp_path / "a", *settings))
+    train(config(data, tmp_path / "b", *settings), lambda _: torch.manual_seed(random.randrange(1000)))
+    checkpoints(tmp_path / "b")[-1].unlink()
+    torch.manual_seed(5)
+    train(config(data, tmp_path / "b", *settings), lambda _: torch.manual_seed(random.randrange(1000)))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
 def test_only_so_many_checkpoints_are_kept_and_the_best(data: dict[str, Path], tmp_path: Path) -> None:
     settings = ["save_every=1", "evaluate_every=1", "keep=1", f"data.evaluation={data['records']}"]
     run = train(config(data, tmp_path / "run", *settings, steps=5))
