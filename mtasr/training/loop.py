@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor
 
 from mtasr.decoding.torch_engine import choose_device
+from mtasr.decoding.windows import LEAST_SECONDS
 from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import OutputError, UsageError
 from mtasr.model import Whisper
@@ -220,6 +221,9 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
         raise UsageError(f"scratch: {exc}") from exc
     if dims.n_vocab != checkpoint.model.dims.n_vocab:
         raise UsageError("scratch: n_vocab is that of the vocabulary, which comes with the model")
+    if dims.audio_seconds < LEAST_SECONDS:
+        least = round(50 * LEAST_SECONDS)
+        raise UsageError(f"scratch: decoding needs an n_audio_ctx of at least {least}, not {dims.n_audio_ctx}")
     return dims
 
 

@@ -325,3 +325,5 @@ def test_training_from_scratch_has_other_sizes(data: dict[str, Path], tmp_path: 
     assert not any(name.startswith("encoder.blocks.1.") for name in found)
     with pytest.raises(UsageError, match="scratch"):
         train(config(data, tmp_path / "other", "scratch={layers: 1}"))
+    with pytest.raises(UsageError, match="at least 150, not 100"):
+        train(config(data, tmp_path / "other", "scratch={n_audio_ctx: 100}"))
