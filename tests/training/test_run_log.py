@@ -62,6 +62,9 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def add_scalar(self, name: str, value: float, step: int) -> None:
             written.append((name, value, step))
 
+        def flush(self) -> None:
+            written.append("flushed")
+
         def close(self) -> None:
             written.append("closed")
 
@@ -74,5 +77,6 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log.write({"step": 5, "loss": 2.0})
     log.write({"step": 5, "evaluation": {"wer": 0.5}, "seconds": 1.0})
     log.close()
-    assert written == [("tensorboard", 5), ("train/loss", 2.0, 5), ("evaluation/wer", 0.5, 5), "closed"]
+    figures = [("train/loss", 2.0, 5), "flushed", ("evaluation/wer", 0.5, 5), "flushed"]
+    assert written == [("tensorboard", 5), *figures, "closed"]
     assert len(read_log(tmp_path / "log.jsonl")) == 2
