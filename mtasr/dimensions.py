@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mtasr.features import CHUNK_SECONDS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
@@ -22,8 +24,8 @@ class ModelDimensions:
 
     @property
     def audio_seconds(self) -> float:
-        """How much audio the encoder can be shown: a position for 20 ms."""
-        return self.n_audio_ctx / 50
+        """How much audio the encoder can be shown: a position for 20 ms, but no more than there are timestamps for."""
+        return min(self.n_audio_ctx / 50, float(CHUNK_SECONDS))
 
     def problems(self) -> list[str]:
         """What makes these numbers impossible; nothing for those of a real model."""

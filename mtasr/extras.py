@@ -15,6 +15,7 @@ _EXTRAS = {
     "wordfreq": "optimize",
     "py3langid": "train",
     "safetensors": "train",
+    "tokenizers": "train",
     "torch": "train",
     "yaml": "train",
 }

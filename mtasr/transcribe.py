@@ -28,8 +28,8 @@ from mtasr.decoding.longform import LongForm, WindowResult, encode_window, full_
 from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pipeline import Audio, Pipeline, Recording
-from mtasr.decoding.windows import Window, cut_windows, longest_for
-from mtasr.errors import InputError, UsageError
+from mtasr.decoding.windows import LEAST_SECONDS, Window, cut_windows, longest_for
+from mtasr.errors import InputError, ModelError, UsageError
 from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
@@ -134,7 +134,14 @@ class Model:
     """A loaded model. Use it for as many recordings as you like, one call at a time."""
 
     def __init__(self, engine: Engine, fingerprint: Callable[[], str] = str) -> None:
-        """`fingerprint` gives what tells this model, as it computes here, from others."""
+        """`fingerprint` gives what tells this model, as it computes here, from others.
+
+        Raises `ModelError` for an encoder that takes too little.
+        """
+        if engine.audio_seconds < LEAST_SECONDS:
+            raise ModelError(
+                f"the model's encoder takes {engine.audio_seconds:g} s of audio; at least {LEAST_SECONDS:g} are needed"
+            )
         self.engine = engine
         self.fingerprint = fingerprint
         self._stopwatch = Stopwatch()

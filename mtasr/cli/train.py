@@ -133,10 +133,13 @@ def _shown(steps: int) -> Iterator[Progress]:
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=steps)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("", total=steps)
+    with contextlib.ExitStack() as shown:
 
         def show(entry: dict[str, Any]) -> None:
+            if not bar.live.is_started:  # only where there is something to show: of several processes one tells
+                shown.enter_context(bar)
             if "evaluation" in entry:
                 console.print(_line(entry, steps))
             else:

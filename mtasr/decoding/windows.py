@@ -29,6 +29,8 @@ _LONGEST_IN_ONE_LANGUAGE = 7.0
 _LONGEST_TO_TRANSLATE = 26.0
 #: Speech without any pause is cut where it is least like speech, once the encoder takes only so much more.
 _SPARE = 2.0
+#: Decoding needs an encoder that takes so many seconds, so that windows are not shorter than words.
+LEAST_SECONDS = _SPARE + 1.0
 #: A window always ends at a pause as long as this, so that long silence is not decoded.
 _LONG_PAUSE = 2.0
 #: Choosing a pause: one of this length or more is as good as any, ...

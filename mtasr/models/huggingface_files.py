@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mtasr.audio import SAMPLE_RATE
 from mtasr.dimensions import ModelDimensions
 from mtasr.errors import ModelIntegrityError
-from mtasr.features import CHUNK_SECONDS, HOP_LENGTH, N_FFT, N_FRAMES
+from mtasr.features import HOP_LENGTH, N_FFT, N_FRAMES
 from mtasr.models.settings import GenerationSettings, head_pairs, read_json, token_ids
 from mtasr.tokenizer import Tokenizer
 
@@ -112,19 +113,20 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
 
 def preprocessor_config(dims: ModelDimensions) -> dict[str, Any]:
     """preprocessor_config.json: how features are computed."""
+    frames = 2 * dims.n_audio_ctx
     return {
-        "chunk_length": CHUNK_SECONDS,
+        "chunk_length": frames * HOP_LENGTH // SAMPLE_RATE,
         "feature_extractor_type": "WhisperFeatureExtractor",
         "feature_size": dims.n_mels,
         "hop_length": HOP_LENGTH,
         "n_fft": N_FFT,
-        "n_samples": N_FRAMES * HOP_LENGTH,
-        "nb_max_frames": N_FRAMES,
+        "n_samples": frames * HOP_LENGTH,
+        "nb_max_frames": frames,
         "padding_side": "right",
         "padding_value": 0.0,
         "processor_class": "WhisperProcessor",
         "return_attention_mask": False,
-        "sampling_rate": N_FRAMES * HOP_LENGTH // CHUNK_SECONDS,
+        "sampling_rate": SAMPLE_RATE,
     }
 
 

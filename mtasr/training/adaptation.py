@@ -35,8 +35,11 @@ def prepare(model: Whisper, config: TrainConfig) -> None:
     model.requires_grad_(config.method == "full")
     if config.method == "decoder":
         model.decoder.requires_grad_(True)
+    if config.regularisation.ctc:  # whose weights are random, so a small change to them would not do
+        model.get_submodule(ctc.NAME).requires_grad_(True)
     if config.method == "lora":
-        for module in [each for each in model.modules() if isinstance(each, nn.Linear)]:
+        parts = (model.encoder, model.decoder)
+        for module in [each for part in parts for each in part.modules() if isinstance(each, nn.Linear)]:
             change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
             parametrize.register_parametrization(module, "weight", change)
     for block in model.encoder.blocks:

@@ -49,7 +49,8 @@ class DataConfig:
     #: Windows that begin with silence, and the most seconds of it.
     lead: float = 0.5
     lead_seconds: float = 1.0
-    #: The most seconds of a window, or what the model's encoder takes if that is less.
+    #: The most seconds of a window, or what the model's encoder takes if that is less. Longer captions, and longer
+    #: recordings without times, are left out.
     longest: float = 30.0
     #: Windows that are cut shorter than that, to any length from `shortest` on.
     short: float = 0.5
@@ -148,10 +149,10 @@ class TrainConfig:
             ("keep", self.keep >= 1),
             ("save_every", self.save_every >= 0),
             ("evaluate_every", self.evaluate_every >= 0),
-            ("vocabulary", self.vocabulary is None or self.scratch is not None),
             ("regularisation.ctc", self.regularisation.ctc >= 0),
             ("lora_rank", self.lora_rank >= 1),
             ("data.train", bool(self.data.train)),
+            ("data.evaluation_windows", self.data.evaluation_windows >= 0),
             ("data.batch_seconds", self.data.batch_seconds >= 30),
             ("data.batch_tokens", self.data.batch_tokens >= 448),
             ("data.longest", 1 <= self.data.longest <= 30),
@@ -170,9 +171,16 @@ class TrainConfig:
         ):
             if not fine:
                 raise UsageError(f"{name} has no sensible value: {_get(self, name)!r}")
+        if self.vocabulary is not None and self.scratch is None:
+            raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another one")
+        if self.regularisation.ctc and self.method == "decoder":
+            raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
 
 
-_SHARES = ("rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context")
+_SHARES = (
+    "rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context", "margin",
+    "padding",
+)  # fmt: skip
 
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ Curve = Sequence[tuple[int, float]]
 
 
 def write_curves(log: Sequence[dict[str, Any]], path: Path) -> None:
-    """A panel for each curve that the log of a run has. Raises `OutputError`."""
-    losses = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+    """A panel for each curve that the log of a run has, without what is no number. Raises `OutputError`."""
+    losses = [(entry["step"], entry["loss"]) for entry in log if math.isfinite(entry.get("loss", math.nan))]
     rates = [(entry["step"], 100 * entry["evaluation"]["wer"]) for entry in log if "wer" in entry.get("evaluation", {})]
     panels = [(title, curve) for title, curve in (("Loss", _thinned(losses)), ("WER %", rates)) if curve]
     last = max((curve[-1][0] for _, curve in panels), default=1)

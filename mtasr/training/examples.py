@@ -56,7 +56,7 @@ class Source:
 def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
     """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
     rng = np.random.default_rng([seed, epoch])
-    longest = min(config.longest, source.audio_seconds)
+    longest = _longest(source, config)
     windows = _windows(source.records, config, longest, rng)
     if source.rehearsal and config.rehearsal_share < 1:
         others = _windows(source.rehearsal, config, longest, rng)
@@ -70,6 +70,10 @@ def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[
         for batch in batches_of(padded(examples[first : first + _SORTED_AT_ONCE], config.padding), config)
     ]
     return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _longest(source: Source, config: DataConfig) -> float:
+    return min(config.longest, source.audio_seconds)
 
 
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
@@ -116,20 +120,20 @@ def _joined_some(windows: list[Window], config: DataConfig, longest: float, rng:
 
 
 def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
-    """A form of the window, or None if it is too long for the model. Draws the same number of times for all."""
+    """A form of the window, or None if it is too long. Draws the same number of times for all."""
     timestamps, previous, leads, full, margin = rng.random(5) < (
         config.timestamps, config.previous, config.lead, config.full_context, config.margin,
     )  # fmt: skip
     silence = float(rng.uniform(0, config.lead_seconds))
-    most = source.audio_seconds
+    longest, most = _longest(source, config), source.audio_seconds
     if not timestamps:
         window = window.before_cut()
     if leads:
-        window = window.delayed(min(silence, max(0.0, most - window.seconds)))
+        window = window.delayed(min(silence, max(0.0, longest - window.seconds)))
     target = target_of(
         window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
     )
-    if target is None or window.seconds > most:
+    if target is None or not window.fits(longest):
         return None
     context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)
     wanted = most if full else context_for(window.seconds, window.task, most) if margin else context

@@ -9,13 +9,11 @@ from typing import Any
 
 from mtasr.errors import UsageError
 from mtasr.training.config import Method, TrainConfig, make_config, to_document
-from mtasr.training.records import read_records
+from mtasr.training.loop import batches_in_an_epoch
+from mtasr.training.parallel import processes
 
 #: Small, so that the model changes no more than its new data ask for; low-rank changes begin at nothing and take more.
 _LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
-
-#: So much of a batch is audio: windows of other lengths do not fit into it without much padding.
-_FILLED = 0.6
 
 
 def finetune_config(
@@ -32,7 +30,7 @@ def finetune_config(
     """The recipe, with `key=value` overrides on top.
 
     A share of the initial weights stays in the result: it costs little of what is learned and keeps other languages.
-    Raises `UsageError`, and `InputError` for records that cannot be read.
+    Raises `UsageError`, `InputError` for records that cannot be read, and `ModelError` for the model.
     """
     document: dict[str, Any] = {
         "model": model,
@@ -66,11 +64,8 @@ def finetune_config(
 
 
 def steps_for(config: TrainConfig, epochs: float) -> int:
-    """So many steps that the data are seen `epochs` times, rehearsal beside them."""
-    seconds = sum(record.duration for path in config.data.train for record in read_records(Path(path)))
-    if seconds <= 0:
+    """So many steps that the data are seen `epochs` times, rehearsal beside them, by all processes together."""
+    batches = batches_in_an_epoch(config)
+    if not batches:
         raise UsageError(f"there is nothing to learn in {', '.join(config.data.train)}")
-    if config.data.rehearsal:
-        seconds /= max(0.01, 1 - config.data.rehearsal_share)
-    batch = config.data.batch_seconds * _FILLED * config.optimizer.accumulation
-    return max(1, math.ceil(epochs * seconds / batch))
+    return max(1, math.ceil(epochs * batches / (config.optimizer.accumulation * processes())))

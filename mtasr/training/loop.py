@@ -27,6 +27,7 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor
 
 from mtasr.decoding.torch_engine import choose_device
+from mtasr.decoding.windows import LEAST_SECONDS
 from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import OutputError, UsageError
 from mtasr.model import Whisper
@@ -50,6 +51,9 @@ from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import State, checkpoints, restore, save_state, usable
 from mtasr.training.targets import IGNORED
 from mtasr.training.windows import Window
+
+#: To know how long an epoch is, so many are looked at, or fewer that have so many batches.
+_EPOCHS_COUNTED, _BATCHES_COUNTED = 20, 200
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -156,28 +160,40 @@ def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> Non
 
 def _load(config: TrainConfig, ours: Crew) -> Run:
     checkpoint = _checkpoint(config)
+    dims = _dimensions(checkpoint, config)
+    source = _source(config, checkpoint, dims)
+    store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
+    if not epoch_of(source, config.data, config.seed, 0):
+        raise UsageError("there is nothing to learn: none of the records makes a window")
+    judged = windows_to_judge(_records(config.data.evaluation), config.data.evaluation_windows, dims.audio_seconds)
+    device = ours.device(choose_device(config.device))
+    return Run(config, checkpoint, dims, source.tokenizer, source, store, device, judged, ours)
+
+
+def batches_in_an_epoch(config: TrainConfig) -> float:
+    """How many batches an epoch has in the mean; those of little data differ most. Raises what `train` does."""
+    checkpoint = _checkpoint(config)
+    source = _source(config, checkpoint, _dimensions(checkpoint, config))
+    counts: list[int] = []
+    while len(counts) < _EPOCHS_COUNTED and sum(counts) < _BATCHES_COUNTED:
+        counts.append(len(epoch_of(source, config.data, config.seed, len(counts))))
+    return sum(counts) / len(counts)
+
+
+def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) -> Source:
     tokenizer = Tokenizer(checkpoint.tokens)
-    records, rehearsal, evaluation = (
-        _records(paths) for paths in (config.data.train, config.data.rehearsal, config.data.evaluation)
-    )
+    records, rehearsal = _records(config.data.train), _records(config.data.rehearsal)
     known = tokenizer.language_tokens
     for record in (*records, *rehearsal):
         if record.cues and record.language not in known:
             raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
-    store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
-    dims = _dimensions(checkpoint, config)
-    source = Source(
+    return Source(
         records=records,
         rehearsal=rehearsal,
         tokenizer=tokenizer,
         text_context=dims.n_text_ctx,
         audio_seconds=dims.audio_seconds,
     )
-    if not epoch_of(source, config.data, config.seed, 0):
-        raise UsageError("there is nothing to learn: none of the records makes a window")
-    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
-    device = ours.device(choose_device(config.device))
-    return Run(config, checkpoint, dims, tokenizer, source, store, device, judged, ours)
 
 
 def _checkpoint(config: TrainConfig) -> Checkpoint:
@@ -205,6 +221,9 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
         raise UsageError(f"scratch: {exc}") from exc
     if dims.n_vocab != checkpoint.model.dims.n_vocab:
         raise UsageError("scratch: n_vocab is that of the vocabulary, which comes with the model")
+    if dims.audio_seconds < LEAST_SECONDS:
+        least = round(50 * LEAST_SECONDS)
+        raise UsageError(f"scratch: decoding needs an n_audio_ctx of at least {least}, not {dims.n_audio_ctx}")
     return dims
 
 
@@ -256,7 +275,7 @@ def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]
     (lessons,) = run.crew.total([sum(batch.lessons for batch in group)])
     loss_here = 0.0
     for seed, batch in zip(seeds, group, strict=True):
-        torch.manual_seed(seed)  # so that a batch has the same chances whichever process computes it
+        torch.manual_seed(seed)  # so that a batch has the same chances in any process, and whatever was drawn before
         # Each token counts the same, in whichever batch it is.
         loss = loss_of(model, batch, config) / lessons
         torch.autograd.backward(state.scaler.scale(loss))
@@ -316,11 +335,8 @@ def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
     if not run.judged:
         return
     began = time.perf_counter()
-    # Evaluating must not change the course of training, so the random numbers of both are kept apart.
-    before = torch.get_rng_state()
     model = plain_copy(state.model, state.average).to(run.device)
     figures = judge(model, run.tokenizer, run.initial.settings, run.judged, run.store).figures()
-    torch.set_rng_state(before)
     if "wer" in figures:
         state.scores[state.step] = figures["wer"]
     entry = {"step": state.step, "evaluation": figures, "seconds": round(time.perf_counter() - began, 2)}

@@ -6,11 +6,16 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from mtasr.decoding.torch_engine import choose_device
 from mtasr.errors import UsageError
+
+#: The others wait while the first evaluates. Of a process that has died they are told by `torchrun`.
+_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Crew:
         return self.rank == 0
 
     def device(self, chosen: torch.device) -> torch.device:
-        return torch.device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
+        """The GPU of this process, if GPUs are chosen. Raises `DeviceError` where there are fewer than processes."""
+        return choose_device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
 
     def total(self, values: Iterable[float]) -> list[float]:
         """The sums over all processes."""
@@ -37,18 +43,25 @@ class Crew:
         return [float(value) for value in summed]
 
     def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
-        """Give each process the sum of all gradients."""
-        if self.size == 1:
-            return
+        """Give each process the sum of all gradients.
+
+        A weight without one gets zeros, for another process may have one, and steps do not depend on their number.
+        """
         for weight in weights:
-            if weight.grad is None:  # another process may have one
+            if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-            dist.all_reduce(weight.grad)
+            if self.size > 1:
+                dist.all_reduce(weight.grad)
 
     def wait(self) -> None:
         """Until all have come here."""
         if self.size > 1:
             dist.barrier()
+
+
+def processes() -> int:
+    """How many train together: as many as `torchrun` started, or this one alone."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
 
 
 @contextlib.contextmanager
@@ -60,7 +73,8 @@ def crew() -> Iterator[Crew]:
     if dist.is_initialized():
         raise UsageError("this process trains another model already")
     # Numbers of the CPU, such as losses, are added up by gloo; gradients on a GPU by nccl.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield Crew(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
     finally:

@@ -36,6 +36,7 @@ class RunLog:
                 for name, value in values.items():
                     if name != "step":
                         self._board.add_scalar(f"{group}/{name}", value, entry["step"])
+            self._board.flush()  # so that a run that is killed leaves no gap
 
     def close(self) -> None:
         if self._board is not None:

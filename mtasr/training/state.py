@@ -55,8 +55,6 @@ def save_state(state: State, folder: Path, config: dict[str, Any], keep: int) ->
         "epoch": state.epoch,
         "batch": state.batch,
         "scores": state.scores,
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "config": config,
     }
     path = folder / f"step-{state.step:08}.pt"
@@ -107,6 +105,3 @@ def restore(state: State, document: dict[str, Any]) -> None:
     state.average = {name: tensor.to(state.model.device) for name, tensor in document["average"].items()}
     state.step, state.epoch, state.batch = document["step"], document["epoch"], document["batch"]
     state.scores = dict(document["scores"])
-    torch.set_rng_state(document["random"])
-    if document["random_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(document["random_cuda"])

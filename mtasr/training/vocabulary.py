@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mtasr.errors import ModelError, UsageError
+from mtasr.errors import UsageError
+from mtasr.extras import extras
 from mtasr.features import CHUNK_SECONDS
 from mtasr.models.huggingface_files import tokenizer_json
 from mtasr.tokenizer import LANGUAGES, TIMESTAMP_STEP
@@ -36,8 +37,10 @@ def texts_of(records: Iterable[Record]) -> Iterator[str]:
 def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) -> list[str]:
     """All tokens by id: at most `size` of text (bytes and merges), the empty one, specials, timestamps.
 
-    Raises `UsageError` for languages or a size that cannot be, `ModelError` without `tokenizers`.
+    Raises `UsageError` for languages or a size that cannot be, `MissingExtraError` without `tokenizers`.
     """
+    if not languages:
+        raise UsageError("none of the records tells its language, so a model could not be told what to write")
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise UsageError(f"there is no language {unknown[0]!r}")
     if size <= BYTES:
@@ -61,10 +64,8 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) 
 
 def _merged(texts: Iterable[str], size: int) -> list[str]:
     """The tokens beyond bytes, in the order in which they were merged."""
-    try:
+    with extras():
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-    except ModuleNotFoundError as exc:
-        raise ModelError("this needs tokenizers: `pip install 'mtasr[train]'` brings it") from exc
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [

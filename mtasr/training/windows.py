@@ -52,6 +52,10 @@ class Window:
     def seconds(self) -> float:
         return sum(part.seconds for part in self.parts)
 
+    def fits(self, seconds: float) -> bool:
+        """Whether it is no longer than that, but for what sums of times are off."""
+        return self.seconds <= seconds + 1e-6
+
     def delayed(self, seconds: float) -> Window:
         """With so much more silence in front."""
         first, *rest = self.parts

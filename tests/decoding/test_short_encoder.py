@@ -10,6 +10,7 @@ import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 from training_model import DIMS, checkpoint, write_model
 
+from mtasr.errors import ModelError
 from mtasr.models.checkpoints import save_checkpoint
 from mtasr.transcribe import Model, load_model
 
@@ -74,3 +75,21 @@ def test_a_long_recording_is_decoded_in_windows_that_fit(
 
 def test_its_language_is_judged(model: Model, talk: Path) -> None:
     assert len(model.detect_language(talk)) > 90
+
+
+def test_the_shortest_encoder(tmp_path: Path) -> None:
+    """3 s are enough, 2 s are refused."""
+    short, too_short = (
+        write_model(tmp_path / f"{context}.pt", replace(DIMS, n_audio_ctx=context)) for context in (150, 100)
+    )
+    samples = speak("The old boat on the river has a new name.")
+    transcript = load_model(short, engine="torch").transcribe(
+        samples, language="es", beam_size=1, temperature=(0.0,), vad_filter=False
+    )
+    assert transcript.duration == pytest.approx(len(samples) / SAMPLE_RATE, abs=0.01)
+    with pytest.raises(ModelError, match="takes 2 s of audio; at least 3"):
+        load_model(too_short, engine="torch")
+
+
+def test_an_encoder_is_shown_no_more_than_there_are_timestamps_for() -> None:
+    assert replace(DIMS, n_audio_ctx=3000).audio_seconds == 30

@@ -43,7 +43,7 @@ def cut(
     return cuts + cutter.finish()
 
 
-@given(STRETCHES, st.integers(0, 9), st.sampled_from([30, 6]))
+@given(STRETCHES, st.integers(0, 9), st.sampled_from([30, 6, 3]))
 # A span longer than any window, then a pause: all known at once.
 @example([(3000, 0.97, 0.0), (200, 0.02, 0.0)], 0, 30)
 # Doubtful frames for seconds after a cut without a pause: speech by what came before.
@@ -82,7 +82,7 @@ def test_what_a_call_brings_does_not_change_the_windows(
     assert cut(probabilities, skip_silence=skip_silence, step=step) == whole
 
 
-@given(STRETCHES, st.sampled_from([30, 6]))
+@given(STRETCHES, st.sampled_from([30, 6, 3]))
 def test_without_skipping_nothing_is_left_out(stretches: list[tuple[int, float, float]], audio_seconds: float) -> None:
     probabilities = scattered(stretches)
     end = 0

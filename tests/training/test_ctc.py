@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from training_data import record
 from training_model import TOKENS, checkpoint
 
+from mtasr.errors import UsageError
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.adaptation import plain_copy
+from mtasr.training.adaptation import plain_copy, prepare, trained_weights
+from mtasr.training.config import make_config
 from mtasr.training.ctc import NAME, CtcHead
 from mtasr.training.targets import IGNORED, target_of
 from mtasr.training.windows import Window, cut_windows
@@ -70,3 +72,15 @@ def test_nothing_of_it_is_left_in_the_result() -> None:
     model = checkpoint().model
     model.add_module(NAME, CtcHead(model.dims.n_audio_state, TOKENIZER))
     assert plain_copy(model).state_dict().keys() == checkpoint().model.state_dict().keys()
+
+
+def test_low_rank_changes_leave_it_whole() -> None:
+    settings = {"output": "x", "steps": 1, "data": {"train": "x"}, "regularisation": {"ctc": 1.0}}
+    model = checkpoint().model
+    model.add_module(NAME, CtcHead(model.dims.n_audio_state, TOKENIZER))
+    prepare(model, make_config(settings, ["method=lora"]))
+    trained = {name for name in trained_weights(model) if "parametrizations" not in name}
+    assert trained == {"ctc.spelling.weight", "ctc.spelling.bias"}
+    assert plain_copy(model).state_dict().keys() == checkpoint().model.state_dict().keys()
+    with pytest.raises(UsageError, match="teaches the encoder"):
+        make_config(settings, ["method=decoder"])

@@ -22,10 +22,11 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.training.batches import Ahead, make_batch, masked
 from mtasr.training.config import DataConfig, RegularisationConfig
 from mtasr.training.examples import Example, Source, epoch_of
+from mtasr.training.judging import windows_to_judge
 from mtasr.training.records import Record
 from mtasr.training.samples import SampleStore
 from mtasr.training.targets import IGNORED
-from mtasr.training.windows import Part, Window
+from mtasr.training.windows import Part, Window, cut_windows
 
 TOKENIZER = Tokenizer(vocabulary())
 PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)
@@ -59,16 +60,34 @@ def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
 
 
+@pytest.mark.parametrize(("longest", "audio_seconds"), [(30.0, 6.0), (6.0, 30.0)])
 @given(st.floats(0, 1), st.integers(0, 5))
-def test_no_window_exceeds_what_the_encoder_takes(short: float, epoch: int) -> None:
+def test_no_window_exceeds_what_it_may_have(longest: float, audio_seconds: float, short: float, epoch: int) -> None:
     talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
-    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0)
-    kinds = [*clips(5), talk, record("A long one.", seconds=9.0), replace(talk, task="translate", language="es")]
-    batches = epoch_of(replace(source(kinds), audio_seconds=6.0), config, 1, epoch)
-    assert all(example.context <= 6 for batch in batches for example in batch)
-    assert all(0 < window.seconds <= 6 for window in windows_in(batches))
+    config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0, longest=longest)
+    untimed = record("A long one.", seconds=9.0, timed=False)
+    kinds = [
+        *clips(5),
+        talk,
+        record("A long one.", seconds=9.0),
+        untimed,
+        replace(talk, task="translate", language="es"),
+    ]
+    batches = epoch_of(replace(source(kinds), audio_seconds=audio_seconds), config, 1, epoch)
+    assert all(example.context <= audio_seconds for batch in batches for example in batch)
+    assert all(window.seconds > 0 and window.fits(6.0) for window in windows_in(batches))
     assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
     assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
+
+
+def test_no_full_window_is_lost_to_rounding() -> None:
+    """A window from 0.1 to 6.1 s is longer than 6 s in floating point."""
+    talks = [record(*["so."] * 90, seconds=0.7, gap=0.1 + n / 97, audio=f"/{n}.wav") for n in range(20)]
+    cut = [window for talk in talks for window in cut_windows(talk, lambda: 6.0)]
+    assert any(window.seconds > 6 for window in cut)
+    config = DataConfig(short=0.0, join=0.0, silence=1.0, timestamps=1.0)
+    assert len(windows_in(epoch_of(replace(source(talks), audio_seconds=6.0), config, 1, 0))) == len(cut)
+    assert len(windows_to_judge(talks, len(cut), 6.0)) == len(cut)
 
 
 def test_epochs_differ() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,11 +23,14 @@ from training_model import DIMS, checkpoint, write_model, write_tones
 from mtasr.cli import program
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.models.checkpoints import load_checkpoint
+from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import mixed, plain_copy, prepare
 from mtasr.training.batches import Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
+from mtasr.training.examples import Source, epoch_of
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import loss_of, train
+from mtasr.training.records import Cue, Record, write_records
 from mtasr.training.run_log import read_log
 from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import checkpoints, load_document, usable
@@ -137,6 +143,16 @@ def test_resuming_needs_the_same_settings_and_passes_over_damage(
     assert "an earlier one is used" in caplog.text
     assert losses(tmp_path / "b") == losses(tmp_path / "a")
     assert len(losses(tmp_path / "a")) == 4
+
+
+def test_random_numbers_drawn_in_between_change_nothing(data: dict[str, Path], tmp_path: Path) -> None:
+    settings = ["regularisation.stochastic_depth=0.5", "save_every=2"]
+    train(config(data, tmp_path / "a", *settings))
+    train(config(data, tmp_path / "b", *settings), lambda _: torch.manual_seed(random.randrange(1000)))
+    checkpoints(tmp_path / "b")[-1].unlink()
+    torch.manual_seed(5)
+    train(config(data, tmp_path / "b", *settings), lambda _: torch.manual_seed(random.randrange(1000)))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
 def test_only_so_many_checkpoints_are_kept_and_the_best(data: dict[str, Path], tmp_path: Path) -> None:
@@ -269,14 +285,30 @@ def test_only_matrices_decay() -> None:
     assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("seconds", [2.0, 9.0, 600.0])
+def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
+    seconds: float, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cues = [Cue(start=start, end=start + 1.5, text="the of") for start in np.arange(0.2, seconds - 1.6, 1.7)]
+    clip = Record(id="", audio="", duration=seconds, language="en", cues=tuple(cues))
+    records = [replace(clip, id=str(n), audio=f"/{n}.wav") for n in range(40 if seconds < 30 else 3)]
+    write_records(records, tmp_path / "records.jsonl")
+    arguments = (str(data["model"]), [tmp_path / "records.jsonl"], tmp_path)
+    settings = finetune_config(*arguments, epochs=20)
+    tokenizer = Tokenizer(checkpoint().tokens)
+    source = Source(records=records, rehearsal=[], tokenizer=tokenizer, text_context=128, audio_seconds=30.0)
+    batches = sum(len(epoch_of(source, settings.data, settings.seed, epoch)) for epoch in range(20))
+    assert settings.steps * settings.optimizer.accumulation == pytest.approx(batches, rel=0.1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert finetune_config(*arguments, epochs=20).steps == math.ceil(settings.steps / 2)
+
+
 def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
-    # 22 s of records, in two batches a step of 36 s each.
-    settings = finetune_config(str(data["model"]), [data["records"]], tmp_path, epochs=20)
-    assert settings.steps == 7
     assert finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"]).steps == 7
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
-        finetune_config("base", [tmp_path / "empty.jsonl"], tmp_path)
+        finetune_config(str(data["model"]), [tmp_path / "empty.jsonl"], tmp_path)
 
 
 def test_a_language_the_model_does_not_know(data: dict[str, Path], tmp_path: Path) -> None:
@@ -293,3 +325,5 @@ def test_training_from_scratch_has_other_sizes(data: dict[str, Path], tmp_path: 
     assert not any(name.startswith("encoder.blocks.1.") for name in found)
     with pytest.raises(UsageError, match="scratch"):
         train(config(data, tmp_path / "other", "scratch={layers: 1}"))
+    with pytest.raises(UsageError, match="at least 150, not 100"):
+        train(config(data, tmp_path / "other", "scratch={n_audio_ctx: 100}"))

@@ -41,6 +41,12 @@ def test_the_picture_falls_as_the_loss_does(count: int, tmp_path: Path) -> None:
     assert f"step {count}" in shown
 
 
+def test_losses_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    write_curves([*steps(4), {"step": 5, "loss": float("nan")}, {"step": 6, "loss": float("inf")}], tmp_path / "c.svg")
+    write_curves(steps(4), tmp_path / "without.svg")
+    assert points(tmp_path / "c.svg") == points(tmp_path / "without.svg")
+
+
 def test_a_log_without_steps_is_an_empty_picture(tmp_path: Path) -> None:
     write_curves([], tmp_path / "curves.svg")
     assert points(tmp_path / "curves.svg") == []
@@ -56,6 +62,9 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def add_scalar(self, name: str, value: float, step: int) -> None:
             written.append((name, value, step))
 
+        def flush(self) -> None:
+            written.append("flushed")
+
         def close(self) -> None:
             written.append("closed")
 
@@ -68,5 +77,6 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log.write({"step": 5, "loss": 2.0})
     log.write({"step": 5, "evaluation": {"wer": 0.5}, "seconds": 1.0})
     log.close()
-    assert written == [("tensorboard", 5), ("train/loss", 2.0, 5), ("evaluation/wer", 0.5, 5), "closed"]
+    figures = [("train/loss", 2.0, 5), "flushed", ("evaluation/wer", 0.5, 5), "flushed"]
+    assert written == [("tensorboard", 5), *figures, "closed"]
     assert len(read_log(tmp_path / "log.jsonl")) == 2

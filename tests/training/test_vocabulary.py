@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from training_data import record
 
 from mtasr.cli import program
-from mtasr.errors import ModelError, UsageError
+from mtasr.errors import MissingExtraError, UsageError
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
 from mtasr.training import vocabulary as module
@@ -96,10 +96,12 @@ def test_translations_are_learned_as_english() -> None:
 def test_impossible_vocabularies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no language 'xx'"):
         learn_vocabulary(TEXTS, SIZE, ["xx"])
+    with pytest.raises(UsageError, match="tells its language"):
+        learn_vocabulary(TEXTS, SIZE, [])
     with pytest.raises(UsageError, match="256"):
         learn_vocabulary(TEXTS, 256, ["en"])
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
-    with pytest.raises(ModelError, match=r"mtasr\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"mtasr\[train\]"):
         module.learn_vocabulary(TEXTS, SIZE, ["en"])
 
 

@@ -1,0 +1,49 @@
+"""Several processes that train together; `test_loop.py` runs two."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mtasr.errors import DeviceError, UsageError
+from mtasr.training.parallel import Crew, crew
+
+
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen = torch.device("cuda", 0)
+    assert [Crew(rank, 2, rank).device(chosen).index for rank in range(2)] == [0, 1]
+    assert Crew(1, 2, 1).device(torch.device("cpu")).type == "cpu"
+    with pytest.raises(DeviceError, match="no CUDA device 2"):
+        Crew(2, 3, 2).device(chosen)
+
+
+def test_a_weight_that_was_not_used_steps_as_if_another_process_had_used_it() -> None:
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    used.sum().backward()
+    Crew().add_gradients([used, unused])
+    assert used.grad is not None
+    assert used.grad.tolist() == [1, 1]
+    assert unused.grad is not None
+    assert unused.grad.tolist() == [0, 0]
+
+
+def test_nobody_gives_up_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}
+    for name, value in {**environment, "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with crew() as ours:
+        assert ours == Crew()
+        assert dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout > timedelta(hours=12)
+        with pytest.raises(UsageError, match="another model already"), crew():
+            pass
+    assert not dist.is_initialized()
