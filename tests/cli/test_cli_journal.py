@@ -244,6 +244,8 @@ def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Pat
 
 def test_what_can_be_read_once_has_no_notes(tmp_path: Path) -> None:
     assert Journal(tmp_path, []).notes(Job("-", {"srt": tmp_path / "stdin.srt"})) is None
+    os.mkfifo(tmp_path / "pipe")
+    assert Journal(tmp_path, []).notes(Job(str(tmp_path / "pipe"), {"srt": tmp_path / "pipe.srt"})) is None
 
 
 def test_files_of_killed_writers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

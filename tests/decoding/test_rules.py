@@ -166,3 +166,9 @@ def test_rules_follow_the_options() -> None:
 def test_a_token_that_does_not_exist_cannot_be_suppressed() -> None:
     with pytest.raises(UsageError, match="suppress_tokens: the model has tokens 0 to"):
         rules_for(TOKENIZER, DecodingOptions(suppress_tokens=(99_999,)), timestamps=True)
+
+
+def test_after_a_text_that_is_given_anything_may_come_but_the_token_without_timestamps() -> None:
+    rules = TimestampRules(eot=5, no_timestamps=6, timestamp_begin=7, max_initial=1, begun=2)
+    allowed = rules.apply(torch.zeros(1, 10), torch.tensor([[1, 2]])) > FORBIDDEN
+    assert allowed.tolist() == [[True] * 6 + [False] + [True] * 3]

@@ -95,3 +95,13 @@ def test_a_cue_takes_no_more_than_its_time() -> None:
     own = limits(40)
     for lines in divide(units, own, None, units[-1].end + 5000):
         assert units[lines.end - 1].end - units[lines.begin].start <= own.longest
+
+
+def test_time_that_is_just_enough_costs_nothing() -> None:
+    units = units_of([timed(("thirty", 0, 0.5), ("letters", 0.5, 1), ("in", 1, 1.2), ("two", 1.2, 1.5))], "en")
+    own = limits(42)
+    needed = own.reading_time(len("thirty letters in two"))
+    assert needed > own.shortest
+    assert _Division(units, own, None, needed)._timing(0, 0, 4) == 0
+    assert _Division(units, own, None, needed - 1)._timing(0, 0, 4) > 10_000
+    assert _Division(units, own, None, needed - 1)._timing(0, 0, 4) < 10_001
