@@ -272,7 +272,7 @@ ROWS = [
     works("mp4 called txt", renamed(MP4, "a.txt")),
     works("no ending", renamed(FLAC, "a")),
     # Cut short.
-    warns("wav cut short", cut(WAV, 0.5), "is cut short"),
+    warns("wav cut short", cut(WAV, 0.5), "cut short"),
     warns("mp3 cut short", cut(MP3, 0.5), r"ends after 1\.\d s although it should last 3\.0 s"),
     warns("mp4 cut short", cut(encoded("a.mp4", "-movflags faststart"), 0.5), "partial file"),
     warns("mp4 of fragments cut short", cut(FRAGMENTS, 0.5), "partial file"),
@@ -475,4 +475,4 @@ def test_twenty_hours(place: Path) -> None:
     transcript = json.loads(Path("a.json").read_text("utf-8"))
     assert transcript["duration"] == seconds
     assert transcript["segments"][0]["start"] > seconds - 10
-    assert usage.ru_maxrss < 400_000  # KiB
+    assert usage.ru_maxrss < 500_000  # KiB

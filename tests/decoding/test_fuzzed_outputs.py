@@ -168,7 +168,7 @@ def any_options(chooser: random.Random, **given: Any) -> DecodingOptions:
         logprob_threshold=chooser.choice([-1.0, None]),
         compression_ratio_threshold=chooser.choice([2.4, None]),
         hotwords=chooser.choice([None, "water"]),
-        clip_timestamps=chooser.choice([(), (2.0, 9.5), (1.0, 3.0, 7.0)]),
+        clip_timestamps=chooser.choice([(), (0.0, 0.9, 2.0, 9.5), (0.01, 3.0, 7.0)]),
         **given,
     )
 
