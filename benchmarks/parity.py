@@ -37,11 +37,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtasr.audio import open_audio
+from mtasr.audio import SAMPLE_RATE, open_audio
 from mtasr.decoding.buffer import SampleBuffer
 from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
 from mtasr.decoding.engine import Encoded, Engine, Hypothesis
-from mtasr.decoding.longform import WINDOW, encode_window
+from mtasr.decoding.longform import encode_window
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.rules import TimestampRules, rules_for
 from mtasr.decoding.search import Found, log_probabilities
@@ -105,7 +105,7 @@ def _expand(path: Path) -> list[Clip]:
 
 def window_of(path: Path) -> np.ndarray:
     with open_audio(path) as audio:
-        return SampleBuffer(iter(audio)).window(0, WINDOW)
+        return SampleBuffer(iter(audio)).window(0, 30 * SAMPLE_RATE)
 
 
 class Judge:
