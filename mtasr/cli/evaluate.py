@@ -102,10 +102,10 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     with display.working(str(params["manifest"]), lambda: finished, lambda: None):
         evaluation = run(model, ready, options, measures, done=done)
     for result in evaluation.results:
-        for error in result.failures:
-            batch.attempt(str(result.clip.audio), partial(_raise, error))
+        if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
+            batch.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
+    _write(evaluation, params)  # first: whoever reads the rest may be gone
     _print(evaluation, params["worst"])
-    _write(evaluation, params)
     if files:
         display.note(f"wrote {' and '.join(map(str, files))}")
     return batch.code

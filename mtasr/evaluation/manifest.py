@@ -50,7 +50,7 @@ def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, fields in enumerate(_parsed(content, path, "it"), start=1):
             yield f"item {number}", fields
     elif start == "{":
-        for number, line in enumerate(content.splitlines(), start=1):
+        for number, line in enumerate(content.split("\n"), start=1):
             if line.strip():
                 yield f"line {number}", _parsed(line, path, f"line {number}")
     else:

@@ -70,6 +70,8 @@ def test_a_clip_that_fails_is_told_and_the_rest_counts(run: Run, model: FakeMode
     result = run("evaluate", "manifest.json", "--measure", "transcription")
     assert (result.exit_code, result.stderr) == (6, "mtasr: error: b.mp3: noise\n")
     assert result.stdout.splitlines()[-1].split()[3].startswith("0.0")
+    every = run("evaluate", "manifest.json")
+    assert (every.exit_code, every.stderr.count("b.mp3: noise")) == (6, 1)
 
 
 @pytest.mark.parametrize(

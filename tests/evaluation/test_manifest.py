@@ -96,3 +96,9 @@ def test_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="UTF-8"):
         read_manifest(tmp_path / "b")
+
+
+def test_separators_of_unicode_end_no_line(tmp_path: Path) -> None:
+    rows = [{"audio": "a.wav", "text": "one\u2028two\u0085three"}, {"audio": "b.wav", "text": "four"}]
+    clips = read_manifest(written(tmp_path, "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)))
+    assert [clip.text for clip in clips] == [row["text"] for row in rows]
