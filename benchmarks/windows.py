@@ -1,6 +1,6 @@
 """What the settings of independent windows cost and give: seconds and word errors of one setting after the other.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] SETTING...
+    OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] [--batch-size 0] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
 `mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is
@@ -54,9 +54,10 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", default=["default"])
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--model", default="base")
+    parser.add_argument("--batch-size", type=int, default=0)
     args = parser.parse_args()
     rows = json.loads(args.clips.read_text(encoding="utf-8"))
-    model = load_model(args.model)
+    model = load_model(args.model, batch_size=args.batch_size)
     for setting in args.settings:
         constants, options = parse(setting)
         before = {}
