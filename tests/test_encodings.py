@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import pytest
-from speech import SAMPLE_RATE, speak, write_wav
+from speech import speak, write_wav
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from mtasr.audio import find_ffmpeg
@@ -37,27 +38,32 @@ ENCODINGS = {
     "big-endian.aiff": "-c:a pcm_s16be -ar 44100",
 }
 
+#: Such as `base` hears without an error in this voice, also with white noise 40, 30 and 25 dB below it: what it is not
+#: sure of in the original, the slightest change turns.
 SENTENCES = [
     "The old bridge was closed in March.",
-    "Two boats went down the river this morning.",
     "Please bring the letters to the office.",
-    "My sister lives in a house by the sea.",
-    "We had bread and cheese for lunch.",
     "The teacher asked a simple question.",
-    "It will rain in the north tomorrow.",
-    "He bought a ticket for the last train.",
     "The children played football in the park.",
-    "She wrote a long letter to her mother.",
-    "The museum opens at ten on Sunday.",
     "Nobody knew where the keys were.",
-    "They found water under the ground.",
     "The doctor came late in the evening.",
-    "Our neighbor has a very small garden.",
     "The music stopped and people went home.",
     "I would like a cup of coffee with milk.",
     "The village has one shop and a school.",
-    "Their plane leaves from the second gate.",
-    "The winter was cold and the roads were white.",
+    "We will have dinner at seven o'clock.",
+    "There are many people in the street.",
+    "Thank you for coming to the meeting.",
+    "I have lived in this town for ten years.",
+    "She is the best player on the team.",
+    "The government made a new law this year.",
+    "You can buy fresh fruit at the market.",
+    "We need more time to finish the work.",
+    "The company has two hundred people.",
+    "My father was born in a small village.",
+    "I do not know what happened yesterday.",
+    "The river is two hundred miles long.",
+    "He told me that he would come back soon.",
+    "The students are waiting for the results.",
 ]
 
 
@@ -66,24 +72,15 @@ def model() -> Model:
     return load_model("base", device="cpu")
 
 
-@pytest.fixture(scope="module")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sentences, with pauses."""
-    path = tmp_path_factory.mktemp("spoken") / "spoken.wav"
-    pause = np.zeros(SAMPLE_RATE // 2, np.float32)
-    write_wav(path, np.concatenate([part for each in SENTENCES for part in (speak(each), pause)]))
-    return path
-
-
 def encoded(source: Path, name: str, folder: Path) -> Path:
     command = [find_ffmpeg(), "-loglevel", "error", "-i", str(source), *ENCODINGS[name].split(), str(folder / name)]
     subprocess.run(command, check=True)
     return folder / name
 
 
-def errors(text: str) -> float:
+def errors(texts: Sequence[str]) -> float:
     plain = EnglishTextNormalizer()
-    return jiwer.wer(plain(" ".join(SENTENCES)), plain(text))
+    return jiwer.wer([plain(sentence) for sentence in SENTENCES], [plain(text) for text in texts])
 
 
 def test_one_sentence_is_written_alike_from_every_encoding(model: Model, tmp_path: Path) -> None:
@@ -98,12 +95,19 @@ def test_one_sentence_is_written_alike_from_every_encoding(model: Model, tmp_pat
         } == dict.fromkeys(ENCODINGS, text)
 
 
-def test_no_encoding_costs_words(model: Model, spoken: Path, tmp_path: Path) -> None:
-    expected = errors(model.transcribe(spoken, language="en").text)
-    assert expected < 0.2
-    files = [encoded(spoken, name, tmp_path) for name in ENCODINGS]
-    with model.stream_all(files, language="en") as streams:
-        found = [errors(stream.transcript().text) for stream in streams]
-    # 147 words: an odd one more or less is chance.
-    assert np.mean(found) <= expected + 0.03
-    assert max(found) <= expected + 0.05, dict(zip(ENCODINGS, found, strict=True))
+def test_no_encoding_costs_words(model: Model, tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(len(SENTENCES))]
+    for folder, sentence in zip(folders, SENTENCES, strict=True):
+        folder.mkdir()
+        write_wav(folder / "original.wav", speak(sentence))
+    found = {}
+    for name in (None, *ENCODINGS):
+        originals = [folder / "original.wav" for folder in folders]
+        files = [encoded(each, name, each.parent) for each in originals] if name else originals
+        with model.stream_all(files, language="en") as streams:
+            found[name] = errors([stream.transcript().text for stream in streams])
+    expected = found.pop(None)
+    assert expected < 0.02
+    # One word of 171 is 0.6 points; which are lost depends on the processor too.
+    assert np.mean([*found.values()]) <= expected + 0.01, found
+    assert max(found.values()) <= expected + 0.02, found
