@@ -179,8 +179,8 @@ def _entities(text: str) -> str:
 _JOINER = "\u2060"
 #: What SubRip has no escape for: a joiner keeps `<` from beginning a tag and a backslash a code. Readers that go by way
 #: of ASS drop whatever is in braces, so full-width ones stand in, and the joiner after them tells them from others.
-_SRT_TEXT = {"<": f"<{_JOINER}", "\\": f"\\{_JOINER}", "{": f"\uff5b{_JOINER}", "}": f"\uff5d{_JOINER}"}
-_SRT_ORIGINALS = {written: char for char, written in _SRT_TEXT.items()} | {f"&{_JOINER}": "&"}
+_SRT_TEXT = str.maketrans({"<": f"<{_JOINER}", "\\": f"\\{_JOINER}", "{": f"\uff5b{_JOINER}", "}": f"\uff5d{_JOINER}"})
+_SRT_ORIGINALS = {written: chr(code) for code, written in _SRT_TEXT.items()} | {f"&{_JOINER}": "&"}
 _SRT_WRITTEN = re.compile(f"[<&\\\\\uff5b\uff5d]{_JOINER}")
 
 
@@ -188,7 +188,7 @@ def to_srt_text(text: str) -> str:
     """Text as it is in SubRip, where nothing that looks like a tag, a code or an entity shall be taken for one."""
     if html.unescape(text) != text:
         text = text.replace("&", f"&{_JOINER}")
-    return text.translate(str.maketrans(_SRT_TEXT))
+    return text.translate(_SRT_TEXT)
 
 
 def from_srt_text(text: str) -> str:
