@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def child(log: str, args: list[str]) -> None:
     run = WindowDecoder.run
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def logged(self: WindowDecoder, tasks: list[Task]) -> list[Outcome]:
+    def logged(self: WindowDecoder, tasks: Sequence[Task]) -> Iterator[Outcome]:
         names = (f"{zlib.crc32(task.window.samples.tobytes()):08x}-{task.window.start}" for task in tasks)
         os.write(stream, (" ".join(names) + "\n").encode())
         return run(self, tasks)

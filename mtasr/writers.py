@@ -8,6 +8,7 @@ reads it, CommonMark, and for TSV and the names in JSON openai-whisper, so that 
 from __future__ import annotations
 
 import csv
+import html
 import itertools
 import json
 import math
@@ -138,7 +139,7 @@ _LAST_NUMBER = re.compile(r"\n(?=\d+\Z)")
 
 
 def _harmless(text: str) -> str:
-    """Cue text that no reader takes for the frame around it; SubRip has no way to escape.
+    """Cue text that no reader takes for the frame around it, which SubRip has no way to escape.
 
     Readers find a cue by two times on one line, and by a line that is only a number, which is the next cue's.
     So a spoken second time goes on a line of its own, and a number on the last line joins the line before.
@@ -174,6 +175,27 @@ def _entities(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+#: Word joiner: a character without width or meaning that keeps others apart.
+_JOINER = "\u2060"
+#: What SubRip has no escape for: a joiner keeps `<` from beginning a tag and a backslash a code. Readers that go by way
+#: of ASS drop whatever is in braces, so full-width ones stand in, and the joiner after them tells them from others.
+_SRT_TEXT = str.maketrans({"<": f"<{_JOINER}", "\\": f"\\{_JOINER}", "{": f"\uff5b{_JOINER}", "}": f"\uff5d{_JOINER}"})
+_SRT_ORIGINALS = {written: chr(code) for code, written in _SRT_TEXT.items()} | {f"&{_JOINER}": "&"}
+_SRT_WRITTEN = re.compile(f"[<&\\\\\uff5b\uff5d]{_JOINER}")
+
+
+def to_srt_text(text: str) -> str:
+    """Text as it is in SubRip, where nothing that looks like a tag, a code or an entity shall be taken for one."""
+    if html.unescape(text) != text:
+        text = text.replace("&", f"&{_JOINER}")
+    return text.translate(_SRT_TEXT)
+
+
+def from_srt_text(text: str) -> str:
+    """The inverse of `to_srt_text`; what somebody else has written stays as it is."""
+    return _SRT_WRITTEN.sub(lambda found: _SRT_ORIGINALS[found[0]], text)
+
+
 def _timestamp(milliseconds: int, mark: str) -> str:
     seconds, milliseconds = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
@@ -189,10 +211,10 @@ def write_txt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> N
 
 
 def write_srt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
-    """SubRip, the speaker before the text."""
+    """SubRip, the speaker before the text, which holds no markup; see `to_srt_text`."""
     for number, cue in enumerate(cues(transcript, style), start=1):
         times = f"{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}"
-        stream.write(f"{number}\n{times}\n{_marked(cue, _prefix(cue.speaker), str)}\n\n")
+        stream.write(f"{number}\n{times}\n{_marked(cue, _prefix(cue.speaker), to_srt_text)}\n\n")
 
 
 def write_vtt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
@@ -253,8 +275,6 @@ Style: Default,Arial,60,&H00FFFFFF,&H00A0A0A0,&H00000000,&H80000000,0,0,0,0,100,
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
-#: Word joiner: a character without width or meaning that keeps others apart.
-_JOINER = "\u2060"
 #: No reader but libass knows an escape for braces, so these stand in. A backslash is kept from becoming a code.
 _ASS_TEXT = str.maketrans({"{": "\uff5b", "}": "\uff5d", "\\": f"\\{_JOINER}", "\n": r"\N"})
 #: A comma would end the field of the name.

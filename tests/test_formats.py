@@ -18,7 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from pysubs2.time import TIMESTAMP, timestamp_to_ms
-from test_writers import awkward, conversations, names, segment, transcript, transcripts, words_of, written
+from test_writers import (
+    awkward,
+    conversations,
+    names,
+    segment,
+    transcript,
+    transcripts,
+    without_stand_ins,
+    words_of,
+    written,
+)
 
 from mtasr.subtitles import Layout, lay_out
 from mtasr.transcript import Transcript, Word
@@ -46,15 +56,25 @@ def precise(result: Transcript) -> list[tuple[int, int]]:
     return [(cue.start, cue.end) for cue in cues(result)]
 
 
-def read_ass(text: str) -> list[tuple[int, int, str]]:
-    stand_ins = str.maketrans({"\uff5b": "{", "\uff5d": "}", JOINER: None})
-    events = pysubs2.SSAFile.from_string(text, format_="ass")
-    return [(event.start, event.end, event.plaintext.translate(stand_ins)) for event in events]
+def read_events(text: str, form: str) -> list[tuple[int, int, str]]:
+    events = pysubs2.SSAFile.from_string(text, format_=form)
+    return [(event.start, event.end, without_stand_ins(event.plaintext)) for event in events]
 
 
-@given(transcripts(wild.map(lambda text: text.translate({0xFF5B: None, 0xFF5D: None}))))
+braced = wild.map(lambda text: text.translate({0xFF5B: None, 0xFF5D: None}))
+
+
+@given(transcripts(braced))
+def test_srt(result: Transcript) -> None:
+    found = read_events(written(result, "srt"), "srt")
+    # Of two times on a line the second has a line of its own.
+    assert ["".join(text.split()) for _, _, text in found] == ["".join(text.split()) for text in spoken(result)]
+    assert [(start, end) for start, end, _ in found] == precise(result)
+
+
+@given(transcripts(braced))
 def test_ass(result: Transcript) -> None:
-    found = read_ass(written(result, "ass"))
+    found = read_events(written(result, "ass"), "ass")
     assert [words_of(text) for _, _, text in found] == spoken(result)
     clock = 0
     for (start, end, _), (exact_start, exact_end) in zip(found, precise(result), strict=True):
@@ -210,27 +230,32 @@ AWKWARD = transcript(
     segment(1, 2, " a --> b <b>c</b> & d"),
     segment(2.5, 4, " [music] plays"),
     segment(4, 5.25, " 12"),
+    segment(5.5, 6, " e <f and g> h"),
     segment(3661, 3662.5, " he said: «no»,\nshe said: yes"),
     duration=4000,
 )
 
 
-@pytest.mark.parametrize("form", ["srt", "vtt", "ass", "lrc"])
-def test_ffmpeg_reads_the_same(form: str, tmp_path: Path) -> None:
+#: From WebVTT and LRC ffmpeg makes such text with marks of its own.
+CODES = replace(AWKWARD, segments=(segment(1, 2, " {\\an8}x {y:i}"), segment(2.5, 4, " C:\\New \\h")))
+
+
+@pytest.mark.parametrize(
+    ("form", "result"),
+    [*((form, AWKWARD) for form in ("srt", "vtt", "ass", "lrc")), ("srt", CODES), ("ass", CODES)],
+    ids=["srt", "vtt", "ass", "lrc", "codes in srt", "codes in ass"],
+)
+def test_ffmpeg_reads_the_same(form: str, result: Transcript, tmp_path: Path) -> None:
     file = tmp_path / f"a.{form}"
-    file.write_text(written(AWKWARD, form), encoding="utf-8")
+    file.write_text(written(result, form), encoding="utf-8")
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", file, "-c:s", "text", "-f", "srt", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     blocks = re.findall(r"^\d+\n(.+ --> .+)\n((?:.*\n)*?)(?=\n*\d+\n.+ --> |\n*\Z)", done.stdout, re.MULTILINE)
-    spoken_blocks = [(times, words_of(text.replace(JOINER, ""))) for times, text in blocks if text.strip()]
-    expected = spoken(AWKWARD)
-    # SubRip has no way to write angle brackets that are not tags, so ffmpeg takes them for such.
-    if form == "srt":
-        expected = [text.replace("<b>", "").replace("</b>", "") for text in expected]
-    assert [text for _, text in spoken_blocks] == expected
+    spoken_blocks = [(times, words_of(without_stand_ins(text))) for times, text in blocks if text.strip()]
+    assert [text for _, text in spoken_blocks] == spoken(result)
     times = [tuple(map(timestamp_to_ms, TIMESTAMP.findall(times))) for times, _ in spoken_blocks]
-    assert times == precise(AWKWARD)
+    assert times == precise(result)
 
 
 def test_every_format_is_written_by_a_name_and_read_above() -> None:

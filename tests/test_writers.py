@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pysubs2
@@ -43,23 +44,35 @@ def written(result: Transcript, form: str, style: Style = PLAIN) -> str:
     return stream.getvalue()
 
 
+def without_stand_ins(text: str) -> str:
+    """What SubRip shows, where a word joiner cannot be seen and full-width braces look like others."""
+    return text.translate(str.maketrans({"\uff5b": "{", "\uff5d": "}", "\u2060": None}))
+
+
+#: What a reader makes of the text that pysubs2 finds.
+READ: dict[str, Callable[[str], str]] = {"srt": without_stand_ins, "vtt": html.unescape}
+
+
 def parsed(result: Transcript, form: str, style: Style = PLAIN) -> list[tuple[int, int, str]]:
     events = pysubs2.SSAFile.from_string(written(result, form, style), format_=form)
-    unescape = html.unescape if form == "vtt" else str
-    return [(event.start, event.end, unescape(event.text).replace("\\N", "\n")) for event in events]
+    return [(event.start, event.end, READ[form](event.text.replace("\\N", "\n"))) for event in events]
 
 
 def words_of(text: str) -> str:
     return " ".join(text.split())
 
 
-# SubRip can neither escape tags nor braces; WebVTT escapes tags.
-text_srt = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<>{}\\"))
+text_srt = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\uff5b\uff5d\u2060"))
+# WebVTT has no braces, but pysubs2 does.
 text_vtt = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="{}\\"))
 awkward_pieces = (
     *("-->", "a --> b", "\n\n", "\n", "\r\n", "\u2028", " ", "\t", "7", "12", "word"),
     *("WEBVTT", "NOTE", "&", "&amp;", "00:00:01,000", "01:02.500", "00:00:01,000 --> 00:00:02,000"),
-    "he was 1:05.32 behind 01:04.11",
+    *("he was 1:05.32 behind 01:04.11", "<b>", "</b>", "<i", ">"),
+)
+#: What readers of SubRip take for tags, codes and entities.
+marked_up = st.lists(
+    st.sampled_from(["a <b and c> d", "{\\an8}", "{y:i}", "{", "}", "\\N", "\\h", "&lt;b>", "&#60;", "<"])
 )
 awkward = st.lists(st.sampled_from(awkward_pieces)).map(" ".join)
 times = st.floats(0, 30, allow_nan=False)
@@ -85,7 +98,7 @@ def check_cues(result: Transcript, form: str) -> None:
         clock = end
 
 
-@given(transcripts(text_srt | awkward))
+@given(transcripts(text_srt | awkward | marked_up.map(" ".join)))
 def test_srt_parses_back(result: Transcript) -> None:
     check_cues(result, "srt")
 
@@ -120,6 +133,13 @@ def test_srt() -> None:
     assert written(result, "srt") == (
         "1\n00:00:00,000 --> 00:00:01,500\nHello.\nagain\n\n2\n01:01:01,250 --> 01:01:02,000\nBye.\n\n"
     )
+
+
+def test_srt_has_no_markup_in_its_text() -> None:
+    result = transcript(segment(0, 1.5, " a <b and c> d, {\\an8}x & y &lt;"), segment(2, 3, " R&D"))
+    shown = [text.replace("\u2060", "·") for text in written(result, "srt").split("\n")]
+    assert shown[2] == "a <·b and c> d, \uff5b·\\·an8\uff5d·x &· y &·lt;"
+    assert shown[6] == "R&D", "what no reader takes for markup is as it was said"
 
 
 def test_vtt_has_no_markup_in_its_text() -> None:
@@ -300,17 +320,16 @@ def test_highlighting_changes_neither_text_nor_times(form: str, data: st.DataObj
             assert (marked[0][0], marked[-1][1]) == (0, len("".join(cue.text.split())))
             assert all(a[1] == b[0] for a, b in itertools.pairwise(marked))
     read = pysubs2.SSAFile.from_string(written(result, form, HIGHLIGHT), format_=form)
-    unescape = html.unescape if form == "vtt" else str
     assert [(event.start, event.end) for event in read] == [(cue.start, cue.end) for cue in frames]
     for event, cue in zip(read, frames, strict=True):
-        text = unescape(event.plaintext)
+        text = READ[form](event.plaintext)
         assert "".join(text.split()) == "".join(
             f"{'A: 1: ' if cue.speaker and form == 'srt' else ''}{cue.text}".split()
         )
         underlined = [part.split("{\\u0}")[0] for part in event.text.split("{\\u1}")[1:]]
         first, last = cue.underlined or (0, 0)
         assert (
-            "".join(unescape("".join(underlined)).replace("\\N", "").split()) == "".join(cue.text.split())[first:last]
+            "".join(READ[form]("".join(underlined).replace("\\N", "")).split()) == "".join(cue.text.split())[first:last]
         )
 
 

@@ -24,7 +24,7 @@ from mtasr.cli.summary import RESULTS, Ending
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtasr.cli.journal import Notes
+    from mtasr.cli.journal import Journal, Notes
     from mtasr.tracks import Tracks
     from mtasr.transcribe import Model, Transcription
 
@@ -71,12 +71,15 @@ class Work:
                 course.end(Ending(job.name, "skipped", "its files are there already"))
             elif course.attempt(job, partial(_check, job, self._tracks)):
                 ready.append(job)
+        journal: Journal | None = None
         if ready:
             outputs.prepare(self.directory, *(file.parent for job in ready for file in job.files))
-            self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
+            journal = self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
             if self._params["timings"]:
                 Path(self._params["timings"]).write_text(json.dumps(self._model.timings), encoding="utf-8")
         course.close()
+        if journal is not None:  # Last of all: whatever stops the program before, --resume has nothing to do again.
+            journal.close(ended_well=course.is_complete)
         return course.code
 
     @cached_property
@@ -85,7 +88,7 @@ class Work:
             note_default_model(self.display, self._task)
         return load(self._params, self.display)
 
-    def _transcribe(self, jobs: Sequence[outputs.Job], course: _Course, *, resume: bool, keeps_done: bool) -> None:
+    def _transcribe(self, jobs: Sequence[outputs.Job], course: _Course, *, resume: bool, keeps_done: bool) -> Journal:
         from mtasr.cli.journal import Journal, memory_of
 
         settings = (self._model.fingerprint(), self._options, self._tracks, self._layout, self._style)
@@ -109,7 +112,7 @@ class Work:
             if keeps_done and journal.exists:
                 self.display.note("what is done is kept: the same command with --resume goes on from here")
             raise
-        journal.close(ended_well=course.is_complete)
+        return journal
 
     def _one(self, job: outputs.Job, stream: Transcription, notes: Notes | None, course: _Course) -> Ending:
         try:

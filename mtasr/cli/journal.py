@@ -2,7 +2,8 @@
 
     <output folder>/.mtasr-journal/
         3f0c5a1d2b7e4c96.jsonl      of one recording: named after a hash of its files' names, the model and the options
-            {"content": "..."}                                      hash of the recording
+            {"state": [96044, 1760000000000000000, ...]}            the recording's file, as it was when the batch began
+            {"content": "..."}                                      its hash, which is known some time later
             {"channel": 0, "guesses": [["en", 0.98], ...]}          its language
             {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a window that is decoded, in any order
         and once its files are written, in place of all that:
@@ -10,7 +11,8 @@
 
 Each recording has a file of its own, so several programs can write to the same folder at once. A line is written in
 one go; a torn one, which can only be the last, is skipped. Results of a recording that has another content than
-its notes say are not used. What cannot be noted costs no more than doing it again.
+its notes say are not used; nor are, where the notes end before its hash, those of one whose file is not as it was. What
+cannot be noted costs no more than doing it again.
 """
 
 from __future__ import annotations
@@ -80,11 +82,11 @@ class Journal:
     def close(self, *, ended_well: bool) -> None:
         """At the end of the batch: there is nothing to go on with if it ended well."""
         with contextlib.suppress(OSError):
+            for place in (*self._places, self._folder):
+                remove_torn(place)
             if ended_well:
                 for path in self._paths:
                     path.unlink(missing_ok=True)
-            for place in (*self._places, self._folder):
-                remove_torn(place)
             self._folder.rmdir()  # which fails while anybody's notes are in it
 
 
@@ -97,6 +99,8 @@ class Notes:
         self._closed = self._has_written = self._is_of_use = False
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
+        #: Now, since its file may be opened long before anybody asks what is known of it.
+        self._state = _state_of(source)
         self._content: str | None = None
 
     def is_done(self) -> bool:
@@ -119,7 +123,7 @@ class Notes:
                 self._path.unlink()
             return
         # Nobody has asked for the memory of what was decoded in the sequential way.
-        content = self._content or _hash_of(self._source)
+        content = self._content or self._hash()
         line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError):
             self._path.parent.mkdir(exist_ok=True)
@@ -140,6 +144,8 @@ class Notes:
         """Results by channel and place, languages by channel. Asked for the first time when the recording is read."""
         if self._known is None:
             self._known = self._read()
+            if not self._known:
+                self.add({"state": self._state})
             if self._content is None:
                 # Beside the work: it takes seconds with a long video, and nobody waits for it.
                 self._hashing = threading.Thread(target=self._note_content, daemon=True)
@@ -148,20 +154,26 @@ class Notes:
 
     def _read(self) -> dict[Any, Any]:
         known: dict[Any, Any] = {}
-        content = None
+        content = state = None
         for record in self._records():
-            content = record.get("content", content)
+            content, state = record.get("content", content), record.get("state", state)
             with contextlib.suppress(AttributeError, KeyError, TypeError):  # a line that no mtasr has written
                 if "guesses" in record:
                     known[record["channel"]] = [LanguageGuess(*guess) for guess in record["guesses"]]
                 elif "result" in record:
                     known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
-        if known and content is not None and content == _hash_of(self._source):
+        if known and self._is_of_this(content, state):
             self._content, self._is_of_use = content, True
             return known
-        with contextlib.suppress(OSError):  # of another content, or stopped before it was known of which
+        with contextlib.suppress(OSError):
             self._path.unlink()
         return {}
+
+    def _is_of_this(self, content: object, state: object) -> bool:
+        """Whether notes are of the recording as it is now; what they do not say of it is None."""
+        if content is not None:
+            return content == _hash_of(self._source)
+        return state is not None and state == self._state
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(OSError), self._path.open("rb") as stream:
@@ -185,8 +197,14 @@ class Notes:
             self._is_of_use = self._is_of_use or "result" in record
 
     def _note_content(self) -> None:
-        self._content = _hash_of(self._source)
-        self.add({"content": self._content})
+        self._content = self._hash()
+        if self._content is not None:
+            self.add({"content": self._content})
+
+    def _hash(self) -> str | None:
+        """The hash of the recording, None if it has changed and may not be that of what was decoded."""
+        content = _hash_of(self._source)
+        return content if self._state is not None and self._state == _state_of(self._source) else None
 
 
 class _Channel:
@@ -224,6 +242,17 @@ def _hash_of(path: Path) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def _state_of(path: Path) -> list[int] | None:
+    """What changes with a file and is known at once, None if it cannot be looked at.
+
+    Whoever replaces a file by one of the same size may set the time it was modified, but not the time of that.
+    """
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return None
 
 
 def _result(record: dict[str, Any]) -> WindowResult:

@@ -146,8 +146,11 @@ class WindowDecoder:
                 for task, encoded in zip(missing, self._engine.encode_batch(features), strict=True):
                     task.encoded = encoded
 
-    def run(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """Decode tasks of the same context by all means that involve no chance."""
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Decode tasks of the same context by all means that involve no chance; each comes as soon as it is done.
+
+        So those that pass the checks at once come before those that are tried again.
+        """
         self.encode(tasks)
         if self._options.multilingual:
             for task in tasks:
@@ -158,25 +161,37 @@ class WindowDecoder:
             for outcome in outcomes:
                 if outcome.task.language() != "en":
                     outcome.translated = Outcome(replace(outcome.task, task="translate", first=False))
-            self._try([outcome.translated for outcome in outcomes if outcome.translated is not None])
-        for outcome in outcomes:
+        self._try([outcome.translated for outcome in outcomes if outcome.translated is not None])
+        for outcome in sorted(outcomes, key=self._is_doubtful):
+            self._try_again(outcome)
+            if outcome.translated is not None:
+                self._try_again(outcome.translated)
             self._finish_early_ended(outcome)
             self._write(outcome)
             if outcome.translated is not None:
                 self._write(outcome.translated)
-        return outcomes
+            yield outcome
 
     def _try(self, outcomes: Sequence[Outcome]) -> None:
-        """What the beam search finds; if that fails the checks, what it finds in two halves or at the full length."""
+        """Take what the beam search finds, if that passes the checks."""
+        if outcomes and self._options.temperature[0] == 0:
+            for outcome, hypothesis in zip(outcomes, self._search([each.task for each in outcomes]), strict=True):
+                self._accept(outcome, hypothesis)
+
+    def _is_doubtful(self, outcome: Outcome) -> bool:
+        """Whether it is to be tried again, or its translation."""
+        tries = [outcome] if outcome.translated is None else [outcome, outcome.translated]
+        return any(each.is_open or self._repeats(each) for each in tries)
+
+    def _try_again(self, outcome: Outcome) -> None:
+        """What the beam search finds in two halves or at the full length, where it has been tried in vain."""
         if self._options.temperature[0] > 0:
             return
-        for outcome, hypothesis in zip(outcomes, self._search([each.task for each in outcomes]), strict=True):
-            taken = self._accept(outcome, hypothesis)
-            repeats = self._repeats(outcome)
-            if repeats and self._in_halves(outcome):
-                continue
-            if not taken and self._again_at_full_length(outcome) and not repeats and self._repeats(outcome):
-                self._in_halves(outcome)
+        taken, repeats = not outcome.is_open, self._repeats(outcome)
+        if repeats and self._in_halves(outcome):
+            return
+        if not taken and self._again_at_full_length(outcome) and not repeats and self._repeats(outcome):
+            self._in_halves(outcome)
 
     def _repeats(self, outcome: Outcome) -> bool:
         """Whether the text is a loop, or so thin that something said again may have been left out."""
@@ -215,6 +230,7 @@ class WindowDecoder:
         for part in parts:
             self.encode([part.task])
             self._try([part])
+            self._try_again(part)
             if part.is_open:
                 return False
         found = sum(self._count(part.tokens) for part in parts)

@@ -287,19 +287,19 @@ class Pipeline:
     def _decode(self, batch: Sequence[_Entry]) -> None:
         try:
             tasks = [self._detected(entry) for entry in batch]
-            outcomes = self._decoder.run(tasks)
+            for outcome in self._decoder.run(tasks):
+                entry = next(entry for entry in batch if entry.task is outcome.task)
+                # What is still to be drawn is not: samples come in a sequence, and whoever goes on begins it anew.
+                if outcome.is_settled:
+                    entry.recording.memory.decoded(outcome.task.window, self._decoder.result(outcome))
+                entry.outcome.set_result(outcome)
         except Exception as exc:
             if len(batch) == 1:
                 batch[0].outcome.set_exception(exc)
             else:  # What is wrong with one recording does not touch the others.
                 for entry in batch:
-                    self._decode([entry])
-            return
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            # What is still to be drawn is not: samples come in a sequence, and whoever goes on begins it anew.
-            if outcome.is_settled:
-                entry.recording.memory.decoded(outcome.task.window, self._decoder.result(outcome))
-            entry.outcome.set_result(outcome)
+                    if not entry.outcome.done():
+                        self._decode([entry])
 
     def _take(self) -> list[_Entry]:
         """The first window that waits, with others of its context; nothing when all are done."""

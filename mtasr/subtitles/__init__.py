@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -67,10 +67,11 @@ def lay_out(transcript: Transcript, layout: Layout) -> Subtitles:
         voices.setdefault(segment.speaker, []).append(segment)
     spoken = [units_of(segments, transcript.language) for segments in voices.values()]
     latest = max(math.floor(transcript.duration * 1000 + 1e-6), *(units[-1].start + 1 for units in spoken if units), 0)
+    blocks = [_blocks(units, _starts(other for other in spoken if other is not units)) for units in spoken]
     drafts: list[_Draft] = []
-    for units in spoken:
-        others = sorted(unit.start for other in spoken if other is not units for unit in other)
-        drafts += _drafts(units, others, layout, latest)
+    for own in blocks:
+        others = _starts([block[0] for block in other] for other in blocks if other is not own)
+        drafts += _drafts(own, others, layout, latest)
     drafts.sort(key=lambda draft: draft.cue.start)
     cues = tuple(replace(draft.cue, id=number) for number, draft in enumerate(drafts))
     broken = tuple(Broken(number, rule) for number, draft in enumerate(drafts) for rule in draft.broken)
@@ -82,20 +83,26 @@ class _Draft(NamedTuple):
     broken: tuple[Rule, ...]
 
 
-def _drafts(units: Sequence[Unit], others: Sequence[int], layout: Layout, latest: int) -> Iterator[_Draft]:
-    """The cues of one voice; `others` tells when words of other voices start."""
+def _starts(voices: Iterable[Sequence[Unit]]) -> list[int]:
+    return sorted(unit.start for units in voices for unit in units)
+
+
+def _drafts(blocks: Sequence[Sequence[Unit]], others: Sequence[int], layout: Layout, latest: int) -> Iterator[_Draft]:
+    """The cues of one voice; `others` tells when blocks of other voices begin."""
     clock = 0
-    for block, following in _blocks(units, others):
-        limits = layout.limits(cjk=block[0].cjk)
+    starts = [block[0].start for block in blocks]
+    for block, own_next in itertools.zip_longest(blocks, starts[1:]):
+        limits, last = layout.limits(cjk=block[0].cjk), block[-1]
+        # Somebody else who speaks meanwhile has cues of their own; one who speaks next, takes the place. Within the
+        # block nobody speaks next, or it would end there.
+        next_other = bisect_left(others, max(last.end, last.start + 1))
+        following = _first([own_next, *others[next_other : next_other + 1]])
         division = divide(block, limits, following, latest)
-        starts = [block[lines.begin].start for lines in division]
-        for lines, own_next in zip(division, [*starts[1:], following], strict=True):
+        nexts = [*(block[lines.begin].start for lines in division[1:]), following]
+        for lines, after in zip(division, nexts, strict=True):
             text = _text(block, lines)
             start, spoken = max(block[lines.begin].start, clock), block[lines.end - 1].end
-            # Somebody else who speaks meanwhile has cues of their own; one who speaks next, takes the place.
-            next_other = bisect_left(others, max(spoken, start + 1))
-            after = _first([own_next, *others[next_other : next_other + 1]])
-            end = _end(start, spoken, len(text), limits, after, latest)
+            end = _end(start, spoken, lines.characters, limits, after, latest)
             broken = tuple(_broken(text, start, end, after, lines, limits))
             yield _Draft(_cue(start, end, text, block, lines), broken)
             clock = end
@@ -105,16 +112,14 @@ def _first(times: Sequence[int | None]) -> int | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _blocks(units: Sequence[Unit], others: Sequence[int]) -> Iterator[tuple[list[Unit], int | None]]:
-    """Units that may share cues, and when the next ones begin."""
-    block: list[Unit] = []
+def _blocks(units: Sequence[Unit], others: Sequence[int]) -> list[list[Unit]]:
+    """Units that may share cues; `others` tells when words of other voices start."""
+    blocks: list[list[Unit]] = []
     for unit in units:
-        if block and _apart(block[-1], unit, others):
-            yield block, unit.start
-            block = []
-        block.append(unit)
-    if block:
-        yield block, None
+        if not blocks or _apart(blocks[-1][-1], unit, others):
+            blocks.append([])
+        blocks[-1].append(unit)
+    return blocks
 
 
 def _apart(before: Unit, after: Unit, others: Sequence[int]) -> bool:
@@ -145,7 +150,7 @@ def _end(start: int, spoken: int, characters: int, limits: Limits, after: int | 
 def _broken(text: str, start: int, end: int, after: int | None, lines: Lines, limits: Limits) -> Iterator[Rule]:
     if any(len(line) > limits.width for line in text.split("\n")):
         yield "line width"
-    if end - start < limits.reading_time(len(text)):
+    if end - start < limits.reading_time(lines.characters):
         yield "reading speed"
     if end - start < limits.shortest:
         yield "minimum duration"

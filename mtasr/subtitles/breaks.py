@@ -37,6 +37,8 @@ class Lines:
     begin: int
     end: int
     breaks: tuple[int, ...]
+    #: How many there are to read: those of one line, since a line break is read as the space there was, or as nothing.
+    characters: int
     #: Whether it holds a word alone, as a cue or as a line, that is no sentence of its own.
     orphan: bool
 
@@ -44,8 +46,8 @@ class Lines:
 def divide(units: Sequence[Unit], limits: Limits, following: int | None, latest: int) -> list[Lines]:
     """Divide units of one voice and script into cues.
 
-    `following` is when the next cue after them starts (milliseconds), None if there is none; `latest` the end of the
-    recording.
+    `following` is when the next cue after them starts (milliseconds), of this voice or of another that takes its place,
+    None if there is none; `latest` the end of the recording.
     """
     return _Division(units, limits, following, latest).best()
 
@@ -106,7 +108,7 @@ class _Division:
         edges = (begin, *breaks, end)
         alone = any(after - before == 1 for before, after in itertools.pairwise(edges))
         orphan = self._is_orphan(begin) if end - begin == 1 else alone and self.counts_orphans
-        return Lines(begin, end, breaks, orphan)
+        return Lines(begin, end, breaks, self._length(begin, end), orphan)
 
     def _cues_from(self, begin: int) -> Iterator[tuple[int, float, tuple[int, ...]]]:
         """Every cue that may begin there: its end, cost and line breaks."""

@@ -13,6 +13,7 @@ from mtasr.errors import InputError, UsageError
 from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 from mtasr.training.records import Cue
+from mtasr.writers import from_srt_text
 
 #: By the ending of the name; the first that is there counts.
 CAPTION_ENDINGS = (".srt", ".vtt", ".json", ".txt")
@@ -21,7 +22,8 @@ CAPTION_ENDINGS = (".srt", ".vtt", ".json", ".txt")
 _TIME = r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
 # None holds the sign that begins it: else each of many that nothing ends would be looked for to the end of the line.
-_MARKUP = re.compile(r"<[^<>\n]*>|\{\\[^{}\n]*\}")
+# A word joiner after that sign says that it is text.
+_MARKUP = re.compile(r"<(?!\u2060)[^<>\n]*>|\{\\[^{}\n]*\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> fl
 
 
 def _plain(text: str) -> str:
-    return html.unescape(_MARKUP.sub("", text)).strip()
+    return from_srt_text(html.unescape(_MARKUP.sub("", text))).strip()
 
 
 def _from_json(text: str, path: Path) -> Captions:

@@ -9,6 +9,7 @@ import pytest
 from fake_model import FakeModel, Run
 from test_cli_process import on_a_terminal
 
+from mtasr.cli.display import Display
 from mtasr.cli.journal import FOLDER
 from mtasr.cli.tally import Tally
 from mtasr.errors import AudioDecodeError
@@ -89,6 +90,20 @@ def test_resume_does_what_is_left(run: Run, folder: Path, model: FakeModel) -> N
     assert "2 of 3 done; 1 of 3 skipped" in result.stderr
     assert written(folder) == ["a.srt", "b.srt", "c d.srt"]
     assert (folder / "c d.srt").read_text() == (folder / "b.srt").read_text()
+    assert not (folder / FOLDER).exists()
+
+
+def test_the_journal_goes_last(run: Run, model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Display, "finish", killed)
+        run("transcribe", ".")
+    assert written(folder) == ["a.srt", "b.srt", "c d.srt"]
+    worked_on(model)
+    assert run("transcribe", ".", "--resume").exit_code == 0
+    assert worked_on(model) == []
     assert not (folder / FOLDER).exists()
 
 

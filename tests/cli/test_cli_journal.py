@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from fake_model import segment
 
-from mtasr.cli.journal import FOLDER, Journal, Notes, memory_of
+from mtasr.cli.journal import FOLDER, Journal, Notes, _hash_of, memory_of
 from mtasr.cli.outputs import Job, remove_torn
 from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.longform import WindowResult
@@ -114,11 +115,73 @@ def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp
     assert notes(job).memory(0).result(window(0)) is None, "what is of no use is gone"
 
 
+def without(job: Job, *kinds: str) -> None:
+    """Take lines out of the notes."""
+    kept = [line for line in path_of(job).read_text().splitlines() if not any(f'"{kind}"' in line for kind in kinds)]
+    path_of(job).write_text("\n".join(kept))
+
+
 def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
     stopped(job, (0, full_result()))
-    kept = [line for line in path_of(job).read_text().splitlines() if '"content"' not in line]
-    path_of(job).write_text("\n".join(kept))
+    without(job, "content", "state")
     assert notes(job).memory(0).result(window(0)) is None
+
+
+def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = threading.Event()
+    monkeypatch.setattr("mtasr.cli.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
+    run = notes(job, resume=False)
+    memory = run.memory(0)
+    assert memory.result(window(0)) is None
+    memory.decoded(window(0), full_result())
+    again = notes(job)  # as if the first run had been killed
+    assert again.memory(0).result(window(0)) == full_result()
+    again.memory(0).decoded(window(16_000), full_result())
+    assert '"content"' not in path_of(job).read_text()
+    third = notes(job)
+    assert third.memory(0).result(window(16_000)) == full_result()
+    hashes.set()
+    for each in (run, again, third):
+        assert each._hashing is not None
+        each._hashing.join()
+    assert '"content"' in path_of(job).read_text()
+
+
+@pytest.mark.parametrize("change", ["longer", "touched", "of the same size and time"])
+def test_notes_without_a_hash_are_of_no_use_once_the_file_has_changed(job: Job, change: str) -> None:
+    stopped(job, (0, full_result()))
+    without(job, "content")
+    source = Path(job.source)
+    before = source.stat()
+    time.sleep(0.05)  # the clock of a file system ticks some hundred times a second
+    if change == "touched":
+        os.utime(source)
+    else:
+        source.write_bytes(b"other" if change != "longer" else b"much longer")
+    if change == "of the same size and time":
+        os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert (source.stat().st_size, source.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert notes(job).memory(0).result(window(0)) is None
+
+
+def test_the_hash_goes_before_what_else_is_known_of_the_file(job: Job) -> None:
+    stopped(job, (0, full_result()))
+    os.utime(job.source, (1, 1))
+    assert notes(job).memory(0).result(window(0)) == full_result()
+
+
+def test_a_recording_that_changes_while_it_is_decoded_has_no_hash(job: Job) -> None:
+    run = notes(job, resume=False)
+    Path(job.source).write_bytes(b"another")
+    memory = run.memory(0)
+    assert memory.result(window(0)) is None
+    memory.decoded(window(0), full_result())
+    assert run._hashing is not None
+    run._hashing.join()
+    assert notes(job).memory(0).result(window(0)) is None
+    job.targets["srt"].write_text("1")
+    run.done()
+    assert not notes(job).is_done()
 
 
 def test_done_is_what_is_written_as_it_would_be_now(job: Job) -> None:

@@ -81,7 +81,7 @@ def test_the_prompt_is_given_to_every_window() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> water<|1.00|>")] * 2
     work = decoder(engine, initial_prompt=" the people ", without_timestamps=True)
-    work.run([task(2), task(2)])
+    list(work.run([task(2), task(2)]))
     tokenizer = engine.tokenizer
     start = tokenizer.sot_sequence("en", "transcribe", timestamps=False)
     expected = (tokenizer.sot_prev, *tokenizer.encode(" the people"), *start)
@@ -91,7 +91,7 @@ def test_the_prompt_is_given_to_every_window() -> None:
 def test_a_long_prompt_keeps_its_end() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the<|1.00|>")]
-    decoder(engine, initial_prompt="day " * 300 + "water").run([task(2)])
+    list(decoder(engine, initial_prompt="day " * 300 + "water").run([task(2)]))
     (call,) = engine.calls
     assert len(call.prompt) == 1 + 223 + 3
     assert engine.tokenizer.decode(call.prompt).endswith(" day water")
@@ -157,14 +157,14 @@ def test_a_window_in_which_nothing_was_written_is_no_segment() -> None:
 
 def test_what_was_encoded_is_let_go_once_written() -> None:
     engine = HearingEngine()
-    outcomes: list[Outcome] = decoder(engine, word_timestamps=True).run([task(3)])
+    outcomes: list[Outcome] = list(decoder(engine, word_timestamps=True).run([task(3)]))
     assert outcomes[0].task.encoded is None
     assert outcomes[0].segments[0].words
 
 
 def test_a_language_the_model_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match="cantonese"):
-        decoder(HearingEngine()).run([Task(window(3), lambda: "yue")])
+        list(decoder(HearingEngine()).run([Task(window(3), lambda: "yue")]))
 
 
 # Times that both floats and samples hold exactly.
@@ -282,7 +282,7 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
 def test_translation_is_shown_the_full_length() -> None:
     engine = HearingEngine()
     work = decoder(engine, task="translate")
-    work.run([work.task(window(3), lambda: "fr")])
+    list(work.run([work.task(window(3), lambda: "fr")]))
     assert [heard.frames for heard in engine.encoded] == [3000]
     assert longest_for(DecodingOptions(task="translate"), 30) > longest_for(DecodingOptions(), 30)
 
@@ -292,7 +292,7 @@ def test_a_prefix_begins_the_first_window_of_a_recording_alone() -> None:
     engine.script = [engine.says("<|0.00|> the day<|2.00|>")] * 2
     work = decoder(engine, prefix="the", initial_prompt="water")
     tasks = [work.task(window(3), lambda: "en", first=first) for first in (True, False)]
-    work.run(tasks)
+    list(work.run(tasks))
     tokenizer = engine.tokenizer
     start = (tokenizer.sot_prev, *tokenizer.encode(" water"), *tokenizer.sot_sequence("en", "transcribe"))
     begun = (*start, tokenizer.timestamp_begin, *tokenizer.encode(" the"))
@@ -435,7 +435,7 @@ def test_a_window_that_never_stops_looping_is_halved_once() -> None:
         judge=lambda heard, temperature, found: replace(found, tokens=tuple(engine.tokenizer.encode(" the day" * 60)))
     )
     work = decoder(engine, temperature=(0.0,))
-    work.run([work.task(loud(14.0, (6.9, 7.1)), lambda: "en")])
+    list(work.run([work.task(loud(14.0, (6.9, 7.1)), lambda: "en")]))
     assert len(engine.encoded) <= 12, "of each part its own length and the full one, and no part twice"
 
 

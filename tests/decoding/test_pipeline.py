@@ -415,3 +415,25 @@ def test_results_without_a_language_are_not_relied_on() -> None:
     torn.result = lambda window: results.get((window.start, len(window.samples)))  # type: ignore[method-assign]
     each = replace(recording(SOURCES[0], language=None), memory=torn)
     assert segments(pipeline(HearingEngine(), [each]), each) == whole
+
+
+def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
+    """What is noted when a window is decoded at the full length, because it failed at its own."""
+    noted: list[int] = []
+
+    def fails_for_some(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        if heard.frames == 3000:
+            noted.append(len(notebook.results))
+            return hypothesis
+        # The first of the batch does.
+        return replace(hypothesis, avg_logprob=-3.0) if heard == engine.encoded[0] else hypothesis
+
+    notebook = Notebook()
+    notebook.judgement = [LanguageGuess("en", 1.0)]
+    engine = HearingEngine(batch_size=4, judge=fails_for_some)
+    each = replace(recording(said(4, 4, 4, 4)), memory=notebook)
+    work = pipeline(engine, [each])
+    work._read()  # all that is read waits, so that it becomes one batch
+    (batch,) = [work._take()]
+    work._decode(batch)
+    assert (len(batch), noted, len(notebook.results)) == (4, [3], 4)

@@ -80,13 +80,13 @@ def chosen(*words: tuple[str, float, float], width: int = 30, count: int = 2) ->
 
 
 def test_where_cues_and_lines_end_is_told_in_units() -> None:
-    assert chosen(("Good", 0, 0.5), ("morning.", 0.5, 1)) == [Lines(0, 2, (), orphan=False)]
+    assert chosen(("Good", 0, 0.5), ("morning.", 0.5, 1)) == [Lines(0, 2, (), 13, orphan=False)]
     assert chosen(("Good", 0, 0.5), ("morning.", 0.5, 1), ("All", 3, 4), ("day.", 4, 4.5)) == [
-        Lines(0, 2, (), orphan=False),
-        Lines(2, 4, (), orphan=False),
+        Lines(0, 2, (), 13, orphan=False),
+        Lines(2, 4, (), 8, orphan=False),
     ]
     four = (("Good", 0, 0.5), ("morning,", 0.5, 1), ("good", 1, 1.5), ("friends.", 1.5, 2))
-    assert chosen(*four, width=15) == [Lines(0, 4, (2,), orphan=False)]
+    assert chosen(*four, width=15) == [Lines(0, 4, (2,), 27, orphan=False)]
 
 
 def test_a_cue_takes_no_more_than_its_time() -> None:

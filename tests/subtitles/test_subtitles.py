@@ -10,10 +10,26 @@ import re
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from timed_text import LAYOUTS, WEB, awkward, layouts, milliseconds, ordinary, segment, spoken, texts, timed, transcript
+from timed_text import (
+    LAYOUTS,
+    WEB,
+    awkward,
+    conversations,
+    layouts,
+    limits_of,
+    milliseconds,
+    ordinary,
+    segment,
+    spoken,
+    texts,
+    timed,
+    to_read,
+    transcript,
+)
 
 from mtasr.errors import UsageError
 from mtasr.subtitles import Layout, Subtitles, lay_out
+from mtasr.subtitles.layout import Limits
 from mtasr.transcript import Transcript, Word
 
 
@@ -21,6 +37,27 @@ from mtasr.transcript import Transcript, Word
 def test_the_text_stays(said: Transcript, layout: Layout) -> None:
     expected = "".join(each.text for each in said).split()
     assert " ".join(texts(lay_out(said, layout))).split() == expected
+
+
+@given(conversations(), layouts)
+def test_the_text_stays_in_conversations(said: Transcript, layout: Layout) -> None:
+    cues = list(lay_out(said, layout).transcript)
+    for who in {each.speaker for each in said}:
+        own, expected = ([each for each in some if each.speaker == who] for some in (cues, said))
+        # Between segments of scripts without spaces there is none.
+        assert "".join("".join(map(to_read, own)).split()) == "".join("".join(each.text for each in expected).split())
+
+
+@given(conversations(), layouts)
+def test_no_line_is_longer_or_wider_than_its_language_allows(said: Transcript, layout: Layout) -> None:
+    for cue in lay_out(said, layout).transcript:
+        limits, lines = limits_of(cue, layout), cue.text.split("\n")
+        assert len(lines) <= limits.lines
+        if cue.language != "ja":  # where a word is several phrases
+            # A mark that stands alone belongs to the word beside it.
+            counts = [len(re.findall(r"\w\S*", line)) for line in lines]
+            assert all(len(line) <= limits.width or count == 1 for line, count in zip(lines, counts, strict=True))
+            assert limits.words is None or max(counts) <= limits.words
 
 
 @given(spoken(awkward), layouts)
@@ -76,6 +113,20 @@ def test_cues_are_in_order_and_apart(said: Transcript, layout: Layout) -> None:
         assert number in told or (start - end) / 1000 >= layout.min_gap - 1e-9
 
 
+@given(conversations(), layouts)
+def test_cues_of_each_voice_are_in_order_and_apart(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    cues = list(laid.transcript)
+    assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
+    told = {broken.cue for broken in laid.broken if broken.rule == "minimum gap"}
+    for who in {each.speaker for each in said}:
+        own = [(number, *milliseconds(cue)) for number, cue in enumerate(cues) if cue.speaker == who]
+        assert all(start < end for _, start, end in own)
+        for (number, _, end), (_, start, _) in itertools.pairwise(own):
+            assert end <= start
+            assert number in told or (start - end) / 1000 >= layout.min_gap - 1e-9
+
+
 @given(spoken(ordinary), layouts)
 def test_a_cue_comes_with_its_first_word(said: Transcript, layout: Layout) -> None:
     starts = {round(word.start * 1000) for each in said for word in each.words or ()}
@@ -112,26 +163,29 @@ def test_sentences_between_pauses_are_cues(spoken_sentences: list[str]) -> None:
 
 
 @st.composite
-def a_few_words(draw: st.DrawFn) -> list[tuple[str, float, float]]:
+def a_few_words(draw: st.DrawFn, letters: str) -> list[tuple[str, float, float]]:
     clock, words = 0.0, []
     for _ in range(draw(st.integers(1, 7))):
         start = clock + draw(st.sampled_from([0, 0, 0.1, 0.5]))
         clock = start + draw(st.floats(0.05, 1.2))
-        words.append((draw(st.text("abc", min_size=4, max_size=9)), round(start, 3), round(clock, 3)))
+        words.append((draw(st.text(letters, min_size=4, max_size=9)), round(start, 3), round(clock, 3)))
     return words
 
 
-def broken_rules(words: list[tuple[str, float, float]], edges: tuple[int, ...], layout: Layout, end: float) -> float:
-    """How many rules a division breaks, infinitely many where no lines fit; counted without what is tested."""
+def broken_rules(words: list[tuple[str, float, float]], edges: tuple[int, ...], limits: Limits, room: int) -> float:
+    """How many rules a division breaks, infinitely many where no lines fit; counted without what is tested.
+
+    The last cue may stay until `room`, in milliseconds.
+    """
     count = 0.0
     for first, last in itertools.pairwise(edges):
         own = words[first:last]
         rows = [
             [" ".join(word for word, _, _ in own[a:b]) for a, b in itertools.pairwise((0, *cuts, len(own)))]
-            for lines in range(1, layout.max_line_count + 1)
+            for lines in range(1, limits.lines + 1)
             for cuts in itertools.combinations(range(1, len(own)), lines - 1)
         ]
-        fitting = [lines for lines in rows if all(len(line) <= layout.max_line_width for line in lines)]
+        fitting = [lines for lines in rows if all(len(line) <= limits.width for line in lines)]
         if not fitting:
             return math.inf
         fewest = min(map(len, fitting))
@@ -141,27 +195,48 @@ def broken_rules(words: list[tuple[str, float, float]], edges: tuple[int, ...], 
             if len(lines) == fewest
         )
         start = round(own[0][1] * 1000)
-        room = round(words[last][1] * 1000) - math.ceil(layout.min_gap * 1000) if last < len(words) else end * 1000
-        if len(own) > 1 and min(round(own[-1][2] * 1000), room) - start > layout.max_duration * 1000:
+        until = round(words[last][1] * 1000) - limits.gap if last < len(words) else room
+        if len(own) > 1 and min(round(own[-1][2] * 1000), until) - start > limits.longest:
             return math.inf
-        shown = min(room - start, layout.max_duration * 1000)
+        shown = min(until - start, limits.longest)
         characters = sum(len(word) + 1 for word, _, _ in own) - 1
-        count += lonely + (shown < layout.min_duration * 1000) + (shown < characters / layout.max_cps * 1000)
+        count += lonely + (shown < limits.shortest) + (shown < characters / limits.cps * 1000)
     return count
 
 
-@given(a_few_words(), st.integers(10, 20), st.floats(8, 25), st.floats(0.2, 2))
+@pytest.mark.parametrize("letters", ["abc", "오늘날"])
+@given(
+    data=st.data(),
+    width=st.integers(10, 20),
+    speed=st.floats(8, 25),
+    shortest=st.floats(0.2, 2),
+    pause=st.none() | st.floats(0, 2),
+)
 def test_no_other_division_breaks_fewer_rules(
-    words: list[tuple[str, float, float]], width: int, speed: float, shortest: float
+    letters: str, data: st.DataObject, width: int, speed: float, shortest: float, pause: float | None
 ) -> None:
-    layout = Layout(max_line_width=width, max_cps=speed, min_duration=shortest, max_duration=4.0)
-    said = transcript(timed(*words), duration=round(words[-1][2] + 0.5, 3))
-    counts = [len(text.split()) for text in texts(lay_out(said, layout))]
-    chosen = (0, *itertools.accumulate(counts))
+    words = data.draw(a_few_words(letters))
+    layout = Layout(
+        max_line_width=width,
+        max_line_width_cjk=width,
+        max_cps=speed,
+        max_cps_cjk=speed / 2,
+        min_duration=shortest,
+        max_duration=4.0,
+    )
+    limits = layout.limits(cjk=not letters.isascii())
+    said, end = [dataclasses.replace(timed(*words), speaker="Anna")], round(words[-1][2] + 0.5, 3)
+    room = math.floor(end * 1000 + 1e-6)
+    if pause is not None:  # Somebody else speaks after it, at length.
+        begins = words[-1][2] + pause
+        said.append(dataclasses.replace(timed(("So?", begins, begins + 3)), speaker="Ben"))
+        room, end = round(begins * 1000) - limits.gap, begins + 3
+    laid = lay_out(transcript(*said, duration=end), layout)
+    chosen = (0, *itertools.accumulate(len(cue.text.split()) for cue in laid.transcript if cue.speaker == "Anna"))
     inner = range(1, len(words))
     others = ((0, *cuts, len(words)) for size in range(len(words)) for cuts in itertools.combinations(inner, size))
-    fewest = min(broken_rules(words, edges, layout, said.duration) for edges in others)
-    assert broken_rules(words, chosen, layout, said.duration) == fewest
+    fewest = min(broken_rules(words, edges, limits, room) for edges in others)
+    assert broken_rules(words, chosen, limits, room) == fewest
 
 
 def evenly(text: str, end: float, language: str = "en", layout: Layout = WEB) -> list[str]:

@@ -15,12 +15,21 @@ from mtasr.training.records import Cue
 from mtasr.transcript import Segment, Transcript
 from mtasr.writers import WRITERS
 
-words = st.text("abcdé <&>'1", min_size=1, max_size=12).filter(str.strip).map(lambda text: " ".join(text.split()))
+
+def said(letters: str | st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.text(letters, min_size=1, max_size=12).filter(str.strip).map(lambda text: " ".join(text.split()))
+
+
+words = said("abcdé <&>'1")
+#: What SubRip and those who read it take for markup.
+markup = st.lists(
+    st.sampled_from(["<b>", "</", ">", "{\\an8}", "{", "}", "\\", "&lt;", "&", "#39;", "\uff5b", "a"]), min_size=1
+)
 
 
 @st.composite
-def transcripts(draw: st.DrawFn) -> Transcript:
-    texts = draw(st.lists(words, max_size=5))
+def transcripts(draw: st.DrawFn, text: st.SearchStrategy[str] = words) -> Transcript:
+    texts = draw(st.lists(text, max_size=5))
     steps = draw(st.lists(st.integers(1, 5_000_000), min_size=2 * len(texts), max_size=2 * len(texts)))
     segments, now = [], 0
     for index, text in enumerate(texts):
@@ -44,6 +53,17 @@ def test_what_mtasr_writes_is_read(session_folder: Path, transcript: Transcript,
     assert captions.timed
     assert captions.cues == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
     assert captions.language == ("fr" if ending == "json" else None)
+
+
+@given(
+    transcripts(
+        words | markup.map("".join) | said(st.characters(exclude_characters="\u2060", exclude_categories=["C"]))
+    )
+)
+def test_what_mtasr_writes_as_srt_is_read_to_the_letter(transcript: Transcript) -> None:
+    stream = io.StringIO()
+    WRITERS["srt"](transcript, stream)
+    assert parse_subtitles(stream.getvalue()) == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
 
 
 def test_what_people_write_is_read() -> None:
