@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from mtasr.cli.display import print_line
 from mtasr.cli.failures import printable
 from mtasr.cli.options import PROJECT, Command, Option, Switch, debug_option
 from mtasr.errors import UsageError
@@ -205,7 +206,7 @@ def show(ctx: click.Context, command: str | None) -> None:
     files = _settings(program)
     for file, what in ((user_file(), "of the user"), (Path(PROJECT_FILE), "of this folder")):
         state = "" if any(settings.file == file for settings in files) else ", not there"
-        click.echo(printable(f"# {file} ({what}{state})"))
+        print_line(printable(f"# {file} ({what}{state})"))
     rows: dict[tuple[str, str, str], list[str]] = {}
     for name in commands if command is None else [command]:
         loaded = program.get_command(ctx, name)
@@ -221,9 +222,9 @@ def show(ctx: click.Context, command: str | None) -> None:
     ]
     width = max(len(key) for key, _, _ in shown)
     for key, value, origin in sorted(shown):
-        click.echo(printable(f"{key:<{width}} = {value}  ({origin})"))
+        print_line(printable(f"{key:<{width}} = {value}  ({origin})"))
     for variable, hint in _unknown_variables(commands):
-        click.echo(printable(f"# {variable} in the environment sets nothing{hint}"))
+        print_line(printable(f"# {variable} in the environment sets nothing{hint}"))
 
 
 def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
