@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mtasr.evaluation import Clip, Evaluation, Figure, Scores
     from mtasr.evaluation.run import Result
 
+_FILE = click.Path(dir_okay=False)
 _MEASURES = ("transcription", "translation", "language")
 
 
@@ -59,8 +60,8 @@ _MEASURES = ("transcription", "translation", "language")
     help="Only the first N clips of each language.",
 )  # fmt: skip
 @click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
-@click.option("--json", "json_file", cls=Option, group="Evaluation", type=click.Path(), help="Write all figures there.")
-@click.option("--html", "html_file", cls=Option, group="Evaluation", type=click.Path(), help="Write a report there.")
+@click.option("--json", "json_file", cls=Option, group="Evaluation", type=_FILE, help="Write all figures there.")
+@click.option("--html", "html_file", cls=Option, group="Evaluation", type=_FILE, help="Write a report there.")
 @quiet_option
 @model_options
 @decoding_options

@@ -56,7 +56,7 @@ _GROUP = "Video"
     help="Take these: srt, vtt, ass or json.",
 )  # fmt: skip
 @click.option(
-    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
+    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Where to write it.  [default: VIDEO.subtitled.mp4]",
 )  # fmt: skip
 @subtitle_options
