@@ -73,9 +73,12 @@ class Work:
                 ready.append(job)
         if ready:
             outputs.prepare(self.directory, *(file.parent for job in ready for file in job.files))
+            timings = Path(self._params["timings"]) if self._params["timings"] else None
+            if timings is not None:
+                outputs.check_target(timings, [job.source for job in ready])
             self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
-            if self._params["timings"]:
-                Path(self._params["timings"]).write_text(json.dumps(self._model.timings), encoding="utf-8")
+            if timings is not None:
+                outputs.write_text(timings, lambda stream: stream.write(json.dumps(self._model.timings)))
         course.close()
         return course.code
 
