@@ -234,10 +234,20 @@ def test_a_file_name_stays_on_its_line(run: Run, folder: Path, name: str) -> Non
     assert len(list(folder.glob("*.srt"))) == 1
 
 
-def test_a_file_in_place_of_the_command(run: Run) -> None:
-    result = run("a.wav")
-    assert result.exit_code == 2
-    assert "did you mean: mtasr transcribe a.wav" in result.stderr
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("a.wav", "No such command 'a.wav'; did you mean: mtasr transcribe a.wav"),
+        ("c d.wav", "No such command 'c d.wav'; did you mean: mtasr transcribe 'c d.wav'"),
+        ("trancribe", "No such command 'trancribe'; did you mean: mtasr transcribe"),
+        ("Detect_langauge", "No such command 'Detect_langauge'; did you mean: mtasr detect-language"),
+        ("zzz", "No such command 'zzz'"),
+        ("--modles", "No such option '--modles'"),
+    ],
+)
+def test_what_is_no_command(run: Run, word: str, told: str) -> None:
+    result = run(word, "a.wav")
+    assert (result.exit_code, result.stderr) == (2, f"mtasr: error: {told} (see `mtasr --help`)\n")
 
 
 def test_detect_language(run: Run, model: FakeModel) -> None:
