@@ -97,15 +97,23 @@ class Switch(Option):
 
 #: Where the settings that a project's file makes are noted in click's context, and the file's name.
 PROJECT = "mtasr.project"
+#: Where lines about variables are noted whose names are nearly those of settings.
+MISSPELT = "mtasr.misspelt"
 
 
 class Command(click.Command):
     """A command with grouped help, whose switches may have the values True and False.
 
-    Settings that come from the file of a project are told, since it may be somebody else's.
+    Settings that come from the file of a project are told, since it may be somebody else's; so are variables that were
+    meant to set something.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        from mtasr.cli.display import Display
+
+        display = Display(quiet=ctx.params.get("quiet", False), progress=ctx.params.get("progress", "bar"))
+        for line in ctx.meta.get(MISSPELT, ()):
+            display.note(f"warning: {line}")
         file, names = ctx.meta.get(PROJECT, ("", frozenset()))
         used = [
             param.key
@@ -114,8 +122,8 @@ class Command(click.Command):
             and param.name in names
             and ctx.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT_MAP
         ]
-        if used and not ctx.params.get("quiet"):
-            click.echo(failures.printable(f"{file} sets {', '.join(used)}"), err=True)
+        if used:
+            display.note(f"{file} sets {', '.join(used)}")
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -126,10 +126,8 @@ def _listen(source: str, heard: Path, track: int, threshold: float, display: Dis
         return listen(source, heard, track=track, threshold=threshold)
 
 
-def _note_other_length(
-    source: str, transcript: Transcript, recording: Recording, page: Path, display: Display
-) -> None:
-    """Say that a transcript seems to be that of something else. Raises `UsageError` rather than replace a page by it."""
+def _note_other_length(source: str, transcript: Transcript, recording: Recording, page: Path, display: Display) -> None:
+    """Say that a transcript seems to be that of something else. Raises `UsageError` where that would replace a page."""
     allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * recording.duration)
     latest = max((segment.end for segment in transcript), default=0.0)
     if latest <= recording.duration + allowed:

@@ -28,7 +28,7 @@ from mtasr.cli.options import (
 from mtasr.cli.outputs import Job
 from mtasr.errors import MtasrError, UsageError
 
-
+#: When what is not there was modified.
 _NEVER = float("-inf")
 
 

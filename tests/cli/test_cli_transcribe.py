@@ -179,7 +179,10 @@ def test_seconds_by_stage(run: Run, folder: Path, model: FakeModel) -> None:
     assert run("transcribe", "a.wav", "--timings", "new/t.json").exit_code == 0
     assert json.loads((folder / "new" / "t.json").read_text()) == {"decode": 0.5}
     model.loads.clear()
-    for name, code, told in (("/proc/none/t.json", 4, "/proc/none: cannot write here"), ("a.wav", 2, "a.wav: would be")):
+    for name, code, told in (
+        ("/proc/none/t.json", 4, "/proc/none: cannot write here"),
+        ("a.wav", 2, "a.wav: would be"),
+    ):
         result = run("transcribe", "a.wav", "--timings", name)
         assert (result.exit_code, model.loads) == (code, [])
         assert result.stderr.startswith(f"mtasr: error: {told}")
