@@ -472,6 +472,24 @@ model_options = _all(
     _switch("Model", "fp16", default=True, hidden=True, expose_value=False),
 )
 
+
+def _output_dir(*short: str) -> Callable[[_F], _F]:
+    return _option(
+        "Output",
+        "--output-dir",
+        *short,
+        "directory",
+        type=click.Path(),
+        default=".",
+        configurable=True,
+        metavar="FOLDER",
+        help="Where to write.",
+    )
+
+
+#: For commands whose -o is something else.
+output_dir_option = _output_dir()
+
 output_options = _all(
     _option(
         "Output",
@@ -484,17 +502,7 @@ output_options = _all(
         callback=flat,
         help="Files to write, such as srt,json.",
     ),
-    _option(
-        "Output",
-        "--output-dir",
-        "-o",
-        "directory",
-        type=click.Path(),
-        default=".",
-        configurable=True,
-        metavar="FOLDER",
-        help="Where to write.",
-    ),
+    _output_dir("-o"),
     _switch("Output", "verbose", default=True, help="Print the text as it comes."),
     _option("Output", "--timings", type=click.Path(dir_okay=False), hidden=True, help="Seconds by stage, as JSON."),
     _switch("Output", "strict", default=False, help="Exit with 6 if speech has no text, or text no speech."),
