@@ -62,7 +62,7 @@ def batch(folder: Path, out: Path, count: int, options: list[str]) -> tuple[floa
                     memory.append(resident(process.pid))
             elif event["event"] == "finish":
                 took = event["took"]
-                assert event["done"] + event["in doubt"] == count, event
+                assert event["done"] + event["in_doubt"] == count, event
     return took, 100 * float(np.polyfit(range(len(memory)), memory, 1)[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,11 +65,10 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            # Other programs of the trade take the file as the first argument.
-            if _is_file(args[0]):
-                name = failures.printable(args[0])
-                raise click.UsageError(f"No such command; did you mean: mtasr transcribe {name}", ctx) from error
-            raise
+            meant = _meant(args[0])
+            if meant is None:
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}; did you mean: mtasr {meant}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -108,6 +108,16 @@ class Program(click.Group):
 
 # NumPy, which is loaded after this, would start a thread for each core that would never be used (`mtasr.blas`).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _meant(word: str) -> str | None:
+    """What somebody may have meant who gave `word` as the command."""
+    if _is_file(word):  # other programs of the trade take the file as the first argument
+        return f"transcribe {shlex.quote(word)}"
+    import difflib
+
+    near = [] if word.startswith("-") else difflib.get_close_matches(normalise(word.lower()), _COMMANDS, n=1)
+    return near[0] if near else None
 
 
 def _is_file(name: str) -> bool:

@@ -74,9 +74,12 @@ class Work:
         journal: Journal | None = None
         if ready:
             outputs.prepare(self.directory, *(file.parent for job in ready for file in job.files))
+            timings = Path(self._params["timings"]) if self._params["timings"] else None
+            if timings is not None:
+                outputs.check_target(timings, [job.source for job in ready])
             journal = self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
-            if self._params["timings"]:
-                Path(self._params["timings"]).write_text(json.dumps(self._model.timings), encoding="utf-8")
+            if timings is not None:
+                outputs.write_text(timings, lambda stream: stream.write(json.dumps(self._model.timings)))
         course.close()
         if journal is not None:  # Last of all: whatever stops the program before, --resume has nothing to do again.
             journal.close(ended_well=course.is_complete)

@@ -10,10 +10,11 @@ may set nothing but how recordings are decoded and text is laid out, and command
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mtasr.cli.failures import printable
-from mtasr.cli.options import PROJECT, Command, Option, Switch, debug_option
+from mtasr.cli.display import print_line
+from mtasr.cli.failures import DEBUG, ExitCode, printable, report
+from mtasr.cli.options import MISSPELT, PROJECT, Command, Option, Switch, debug_option
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +47,19 @@ _MOST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A file's settings by command, by the names of parameters; values as in the file."""
+    """A file's settings by command, by the names of parameters; values as in the file. Beside them what is wrong."""
 
     file: Path
     by_command: dict[str, dict[str, Any]]
+    errors: list[UsageError]
+
+    @contextlib.contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """What is raised within is noted, and no more."""
+        try:
+            yield
+        except UsageError as error:
+            self.errors.append(error)
 
 
 def user_file() -> Path:
@@ -58,9 +69,15 @@ def user_file() -> Path:
 
 
 def apply(ctx: click.Context) -> None:
-    """Make the files' settings the defaults of the commands. Raises `UsageError` for a file that is wrong."""
+    """Make the files' settings the defaults of the commands. Raises `UsageError` for a file that is wrong.
+
+    Variables whose names are nearly those of settings are noted, so that the command can tell.
+    """
     program: Program = ctx.command  # type: ignore[assignment]
+    ctx.meta[MISSPELT] = [_of_no_use(*each) for each in _unknown_variables(program).items() if each[1] is not None]
     files = _settings(program)
+    for error in _errors(files):
+        raise error
     merged: dict[str, dict[str, Any]] = {}
     for settings in files:
         for command, values in settings.by_command.items():
@@ -75,10 +92,18 @@ def _settings(program: Program) -> list[Settings]:
     """Of the files that are there, the least important first."""
     found = []
     for file, project in ((user_file(), False), (Path(PROJECT_FILE), True)):
-        document = _read(file)
-        if document is not None:
-            found.append(Settings(file, _checked(file, document, _commands(program), project=project)))
+        try:
+            document = _read(file)
+        except UsageError as error:
+            found.append(Settings(file, {name: {} for name in program.configured}, [error]))
+        else:
+            if document is not None:
+                found.append(_checked(file, document, _commands(program), project=project))
     return found
+
+
+def _errors(files: Sequence[Settings]) -> list[UsageError]:
+    return [error for settings in files for error in settings.errors]
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -101,6 +126,30 @@ def _read(file: Path) -> dict[str, Any] | None:
         raise UsageError(f"{file}: is not TOML: {error}") from error
 
 
+#: How variables of ours begin, and those that are no options.
+_PREFIX, _OTHER_VARIABLES = "MTASR_", frozenset({"MTASR_CACHE", "MTASR_FFMPEG"})
+
+
+def _unknown_variables(program: Program) -> dict[str, str | None]:
+    """Variables of ours in the environment that nothing looks at, and the nearest name that is looked at, if any."""
+    found = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES)
+    if not found:
+        return {}  # for which no other command need be loaded
+    known = {str(option.envvar) for options in _commands(program).values() for option in options.values()}
+    # Without their beginning, which makes any two names alike.
+    endings = sorted(name.removeprefix(_PREFIX) for name in known | _OTHER_VARIABLES)
+    unknown = {}
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1)
+            unknown[name] = _PREFIX + near[0] if near else None
+    return unknown
+
+
+def _of_no_use(variable: str, near: str | None) -> str:
+    return f"{variable} in the environment sets nothing" + ("" if near is None else f"; did you mean {near}?")
+
+
 _Commands = Mapping[str, Mapping[str, Option]]
 
 
@@ -114,26 +163,29 @@ def _commands(program: Program) -> _Commands:
     return found
 
 
-def _checked(
-    file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool
-) -> dict[str, dict[str, Any]]:
-    """The settings of a file by command. Raises `UsageError` for an unknown name, or a value that an option refuses."""
+def _checked(file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool) -> Settings:
+    """The settings of a file; what is wrong in it is an unknown name, or a value that an option refuses."""
+    settings = Settings(file, {name: {} for name in commands}, [])
     common = {key: option for options in commands.values() for key, option in options.items()}
-    settings: dict[str, dict[str, Any]] = {name: {} for name in commands}
     tables = {name.replace("_", "-"): table for name, table in document.items() if isinstance(table, dict)}
     for name, value in document.items():
         if isinstance(value, dict):
             continue
-        key = _known(file, name, [*common], "setting")
-        for command, options in commands.items():
-            if key in options:
-                settings[command][str(options[key].name)] = _value(file, key, value, options[key], project=project)
+        with settings.noting_errors():
+            key = _known(file, name, [*common], "setting")
+            for command, options in commands.items():
+                if key in options:
+                    taken = _value(file, key, value, options[key], project=project)
+                    settings.by_command[command][str(options[key].name)] = taken
     for name, table in tables.items():
-        command = _known(file, name, [*commands], "command")
-        for inner, value in table.items():
-            key = _known(file, inner, [*commands[command]], f"setting of {command}")
-            option = commands[command][key]
-            settings[command][str(option.name)] = _value(file, f"{command}.{key}", value, option, project=project)
+        with settings.noting_errors():
+            command = _known(file, name, [*commands], "command")
+            for inner, value in table.items():
+                with settings.noting_errors():
+                    key = _known(file, inner, [*commands[command]], f"setting of {command}")
+                    option = commands[command][key]
+                    taken = _value(file, f"{command}.{key}", value, option, project=project)
+                    settings.by_command[command][str(option.name)] = taken
     return settings
 
 
@@ -191,12 +243,13 @@ def config() -> None:
 @click.argument("command", required=False)
 @debug_option
 @click.pass_context
-def show(ctx: click.Context, command: str | None) -> None:
+def show(ctx: click.Context, command: str | None) -> int:
     """Show each setting, its value and where it comes from; of COMMAND alone if one is named.
 
     A setting has the name of an option. It comes from config.toml in your configuration folder, from mtasr.toml in the
     current folder (which may set nothing that could do harm), from the environment, as MTASR_LANGUAGE, or from the
-    flag; what is later in this list counts. The files are TOML; a table [evaluate] is for that command alone.
+    flag; what is later in this list counts. The files are TOML; a table [evaluate] is for that command alone. What is
+    wrong in a file is told at the end.
     """
     program: Program = ctx.find_root().command  # type: ignore[assignment]
     commands = _commands(program)
@@ -205,7 +258,7 @@ def show(ctx: click.Context, command: str | None) -> None:
     files = _settings(program)
     for file, what in ((user_file(), "of the user"), (Path(PROJECT_FILE), "of this folder")):
         state = "" if any(settings.file == file for settings in files) else ", not there"
-        click.echo(printable(f"# {file} ({what}{state})"))
+        print_line(printable(f"# {file} ({what}{state})"))
     rows: dict[tuple[str, str, str], list[str]] = {}
     for name in commands if command is None else [command]:
         loaded = program.get_command(ctx, name)
@@ -221,9 +274,11 @@ def show(ctx: click.Context, command: str | None) -> None:
     ]
     width = max(len(key) for key, _, _ in shown)
     for key, value, origin in sorted(shown):
-        click.echo(printable(f"{key:<{width}} = {value}  ({origin})"))
-    for variable, hint in _unknown_variables(commands):
-        click.echo(printable(f"# {variable} in the environment sets nothing{hint}"))
+        print_line(printable(f"{key:<{width}} = {value}  ({origin})"))
+    for variable, near in _unknown_variables(program).items():
+        print_line(printable(f"# {_of_no_use(variable, near)}"))
+    codes = [report(error, debug=ctx.meta.get(DEBUG, False)) for error in _errors(files)]
+    return codes[0] if codes else ExitCode.DONE
 
 
 def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
@@ -248,15 +303,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-
-
-#: Variables that are no options.
-_OTHER_VARIABLES = frozenset({"MTASR_CACHE", "MTASR_FFMPEG"})
-
-
-def _unknown_variables(commands: _Commands) -> Iterator[tuple[str, str]]:
-    known = {str(option.envvar) for options in commands.values() for option in options.values()} | _OTHER_VARIABLES
-    for variable in sorted(os.environ):
-        if variable.startswith("MTASR_") and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            yield variable, f"; did you mean {near[0]}?" if near else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
 from mtasr.cli.options import Language
 
@@ -129,9 +130,10 @@ def filter_command(
         write_records(filtered(read_records(records), filters, report), kept)
         if report_path is not None:
             with written_whole(report_path) as staging:
-                staging.write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+                text = json.dumps(report.to_json(), ensure_ascii=False, indent=1)
+                staging.write_text(text, encoding="utf-8", errors="backslashreplace")
     for line in report.lines():
-        click.echo(printable(line))
+        print_line(printable(line))
 
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
@@ -172,4 +174,4 @@ def audit(records: Path, model: str) -> None:
     from mtasr.training.spoken import audit as audit_sources
 
     for each in audit_sources(list(read_records(records)), _hearing(model)):
-        click.echo(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")
+        print_line(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")

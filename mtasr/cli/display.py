@@ -17,7 +17,7 @@ import click
 
 from mtasr.cli import events
 from mtasr.cli.failures import printable, silence
-from mtasr.cli.summary import RESULTS, Ending, show
+from mtasr.cli.summary import RESULTS, Ending, Result, show
 from mtasr.cli.tally import Tally
 from mtasr.cli.times import timestamp
 from mtasr.errors import OutputError
@@ -110,7 +110,7 @@ class Display:
             events.write(
                 "end",
                 file=ending.name,
-                result=ending.result,
+                result=_for_programs(ending.result),
                 reason=ending.reason,
                 seconds=ending.seconds,
                 language=ending.language,
@@ -122,7 +122,7 @@ class Display:
         if self.is_for_programs:
             counts = Counter(each.result for each in endings)
             figures = {"seconds": self._tally.seconds, "took": self._tally.took()}
-            events.write("finish", **{result: counts[result] for result in RESULTS}, **figures)
+            events.write("finish", **{_for_programs(result): counts[result] for result in RESULTS}, **figures)
         elif not self._quiet and len(endings) > 1:
             show(endings)
 
@@ -184,6 +184,10 @@ class Display:
         self._bars.hide()
         yield
         self._bars.show()
+
+
+def _for_programs(result: Result) -> str:
+    return result.replace(" ", "_")
 
 
 def _into_pipe() -> bool:

@@ -13,6 +13,7 @@ import click
 
 from mtasr import __version__
 from mtasr.cli import failures
+from mtasr.cli.display import print_line
 from mtasr.cli.options import debug_option
 from mtasr.errors import MtasrError
 
@@ -37,9 +38,9 @@ def doctor() -> int:
     code = failures.ExitCode.DONE
     for finding in _findings():
         mark = "!" if finding.error is not None else "*" if finding.advice else " "
-        click.echo(f"{mark} {finding.subject:<14} {failures.printable(finding.found)}")
+        print_line(f"{mark} {finding.subject:<14} {failures.printable(finding.found)}")
         if finding.advice:
-            click.echo(f"  {'':<14} -> {failures.printable(finding.advice)}")
+            print_line(f"  {'':<14} -> {failures.printable(finding.advice)}")
         if finding.error is not None and code is failures.ExitCode.DONE:
             code = failures.exit_code(finding.error)
     return code

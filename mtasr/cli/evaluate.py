@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mtasr.cli import failures
-from mtasr.cli.display import Display
+from mtasr.cli.display import Display, print_line
 from mtasr.cli.options import (
     Command,
     Count,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mtasr.evaluation import Clip, Evaluation, Figure, Scores
     from mtasr.evaluation.run import Result
 
+_FILE = click.Path(dir_okay=False)
 _MEASURES = ("transcription", "translation", "language")
 
 
@@ -57,8 +60,8 @@ _MEASURES = ("transcription", "translation", "language")
     help="Only the first N clips of each language.",
 )  # fmt: skip
 @click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
-@click.option("--json", "json_file", cls=Option, group="Evaluation", type=click.Path(), help="Write all figures there.")
-@click.option("--html", "html_file", cls=Option, group="Evaluation", type=click.Path(), help="Write a report there.")
+@click.option("--json", "json_file", cls=Option, group="Evaluation", type=_FILE, help="Write all figures there.")
+@click.option("--html", "html_file", cls=Option, group="Evaluation", type=_FILE, help="Write a report there.")
 @quiet_option
 @model_options
 @decoding_options
@@ -175,7 +178,9 @@ def _print(evaluation: Evaluation, worst: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # Not to stdout itself: where nobody reads it rich would end the process, with a code of its own.
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False)
     table = Table(box=None, pad_edge=False)
     columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
     table.add_column("")
@@ -189,6 +194,7 @@ def _print(evaluation: Evaluation, worst: int) -> None:
         console.print()
         console.print(_headline(result))
         console.print(_alignment(result))
+    print_line(screen.getvalue().rstrip("\n"))
 
 
 def _cells(scores: Scores, columns: Sequence[tuple[str, str, int]]) -> list[str]:

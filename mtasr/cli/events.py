@@ -6,12 +6,12 @@
      "text": "...", "speed": 21.0, "left": 140.2}         a segment is recognised
     {"event": "end", "file": "a.wav", "result": "done", "reason": "", "seconds": 60.0, "language": "en",
      "files": ["a.srt"]}                                  also of what is skipped or fails
-    {"event": "finish", "done": 18, "in doubt": 1, "failed": 1, "skipped": 0, "seconds": 1180.5, "took": 55.1}
+    {"event": "finish", "done": 18, "in_doubt": 1, "failed": 1, "skipped": 0, "seconds": 1180.5, "took": 55.1}
     {"event": "note", "text": "..."}                      what a person would read
 
 All times are in seconds. `position` and `duration` are of the recording, the latter null where its file does not tell.
 `speed` is seconds of audio in a second and `left` the seconds until the end of the batch, null where they are not
-known yet. `result` is done, in doubt, failed or skipped. A line that is no JSON tells why the command as a whole was
+known yet. `result` is done, in_doubt, failed or skipped. A line that is no JSON tells why the command as a whole was
 refused or stopped.
 """
 

@@ -103,10 +103,12 @@ def _of_folder(name: str, *, recursive: bool) -> list[Input]:
 def recordings(folder: str, *, recursive: bool) -> Iterator[Input]:
     """Those in a folder, by name, before those in its subfolders. Hidden files and folders are left alone.
 
-    Raises `InputError` for a folder that cannot be read.
+    Raises `InputError` for a folder that cannot be read. A subfolder that goes away meanwhile holds nothing.
     """
 
     def fail(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError) and error.filename != folder:
+            return
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
     for place, folders, files in os.walk(folder, onerror=fail):

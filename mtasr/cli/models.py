@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mtasr.cli.display import Display
+from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import terminable
 from mtasr.cli.options import OneOf
 from mtasr.models.checkpoints import FORMATS, PRECISIONS
@@ -45,7 +45,7 @@ def list_command() -> None:
         _print_table(statuses)
         return
     for each in statuses:
-        click.echo("\t".join([each.name, _languages(each), str(each.size), each.where, str(each.path or "")]))
+        print_line("\t".join([each.name, _languages(each), str(each.size), each.where, str(each.path or "")]))
 
 
 @models.command()
@@ -66,7 +66,7 @@ def path(name: str) -> None:
     """Print the folder of a model that is on this machine."""
     from mtasr.models import resolve
 
-    click.echo(str(resolve(name, local_only=True)))
+    print_line(str(resolve(name, local_only=True)))
 
 
 @models.command()
@@ -78,9 +78,9 @@ def verify(name: str) -> None:
 
     results = verify_model(name)
     for result in results:
-        click.echo(f"{result.path}: {'damaged' if result.problems else 'ok'}")
+        print_line(f"{result.path}: {'damaged' if result.problems else 'ok'}")
         for problem in result.problems:
-            click.echo(f"  {problem}")
+            print_line(f"  {problem}")
     damaged = [str(result.path) for result in results if result.problems]
     if damaged:
         raise ModelIntegrityError(f"the model {name} is damaged in {', '.join(damaged)}")
@@ -227,7 +227,7 @@ def info(model: str) -> None:
     if found.optimized_for:
         rows["optimized for"] = " ".join(found.optimized_for)
     for name, value in rows.items():
-        click.echo(f"{name}\t{value}")
+        print_line(f"{name}\t{value}")
 
 
 def _languages(status: ModelStatus) -> str:

@@ -97,15 +97,23 @@ class Switch(Option):
 
 #: Where the settings that a project's file makes are noted in click's context, and the file's name.
 PROJECT = "mtasr.project"
+#: Where lines about variables are noted whose names are nearly those of settings.
+MISSPELT = "mtasr.misspelt"
 
 
 class Command(click.Command):
     """A command with grouped help, whose switches may have the values True and False.
 
-    Settings that come from the file of a project are told, since it may be somebody else's.
+    Settings that come from the file of a project are told, since it may be somebody else's; so are variables that were
+    meant to set something.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        from mtasr.cli.display import Display
+
+        display = Display(quiet=ctx.params.get("quiet", False), progress=ctx.params.get("progress", "bar"))
+        for line in ctx.meta.get(MISSPELT, ()):
+            display.note(f"warning: {line}")
         file, names = ctx.meta.get(PROJECT, ("", frozenset()))
         used = [
             param.key
@@ -114,8 +122,8 @@ class Command(click.Command):
             and param.name in names
             and ctx.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT_MAP
         ]
-        if used and not ctx.params.get("quiet"):
-            click.echo(failures.printable(f"{file} sets {', '.join(used)}"), err=True)
+        if used:
+            display.note(f"{file} sets {', '.join(used)}")
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -464,6 +472,24 @@ model_options = _all(
     _switch("Model", "fp16", default=True, hidden=True, expose_value=False),
 )
 
+
+def _output_dir(*short: str) -> Callable[[_F], _F]:
+    return _option(
+        "Output",
+        "--output-dir",
+        *short,
+        "directory",
+        type=click.Path(),
+        default=".",
+        configurable=True,
+        metavar="FOLDER",
+        help="Where to write.",
+    )
+
+
+#: For commands whose -o is something else.
+output_dir_option = _output_dir()
+
 output_options = _all(
     _option(
         "Output",
@@ -476,17 +502,7 @@ output_options = _all(
         callback=flat,
         help="Files to write, such as srt,json.",
     ),
-    _option(
-        "Output",
-        "--output-dir",
-        "-o",
-        "directory",
-        type=click.Path(),
-        default=".",
-        configurable=True,
-        metavar="FOLDER",
-        help="Where to write.",
-    ),
+    _output_dir("-o"),
     _switch("Output", "verbose", default=True, help="Print the text as it comes."),
     _option("Output", "--timings", type=click.Path(dir_okay=False), hidden=True, help="Seconds by stage, as JSON."),
     _switch("Output", "strict", default=False, help="Exit with 6 if speech has no text, or text no speech."),

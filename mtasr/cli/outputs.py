@@ -152,7 +152,8 @@ def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
     """Write a text under a passing name and rename it. Raises `OutputError`, and leaves nothing behind then."""
 
     def write_into(passing: Path) -> None:
-        with passing.open("w", encoding="utf-8", newline="\n") as stream:
+        # Bytes of a file's name that are not UTF-8 are written as Python and JSON write them: \udcff.
+        with passing.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
             write_to(stream)
 
     write_file(target, write_into)

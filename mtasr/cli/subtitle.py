@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.cli import outputs
 from mtasr.cli.display import Display
@@ -21,6 +22,7 @@ from mtasr.cli.options import (
     load,
     model_options,
     needs_word_times,
+    output_dir_option,
     quiet_option,
     subtitle_options,
     task_options,
@@ -56,9 +58,10 @@ _GROUP = "Video"
     help="Take these: srt, vtt, ass or json.",
 )  # fmt: skip
 @click.option(
-    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
+    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Where to write it.  [default: VIDEO.subtitled.mp4]",
 )  # fmt: skip
+@output_dir_option
 @subtitle_options
 @language_option
 @task_options
@@ -67,7 +70,8 @@ _GROUP = "Video"
 @decoding_options
 @track_options
 @debug_option
-def subtitle(**params: Any) -> None:
+@click.pass_context
+def subtitle(ctx: click.Context, /, **params: Any) -> None:
     """Put subtitles into VIDEO: --embed or --burn.
 
     The subtitles are those of what is said in it, or --subtitles. The result has VIDEO's container, if that is mp4,
@@ -81,13 +85,15 @@ def subtitle(**params: Any) -> None:
         raise UsageError("say how the subtitles should go into the video: --embed, or --burn")
     if params["burn"] and params["also_translate"]:
         raise UsageError("--burn draws one text into the picture: transcribe or translate, not both")
+    if params["output"] is not None and ctx.get_parameter_source("directory") is ParameterSource.COMMANDLINE:
+        raise UsageError("--output and --output-dir do not go together")
     given: Path | None = params["subtitles"]
     options = to_decoding_options(params)
     check_input(str(video))
     if given is not None and given.suffix.lower() != ".json":
         check_input(given)
         check_subtitles(given)
-    result = params["output"] or _default_name(video, burn=params["burn"])
+    result = params["output"] or Path(params["directory"], _default_name(video, burn=params["burn"]))
     outputs.check_target(result, [str(video), *([] if given is None else [str(given)])])
     container_of(result)
     if params["burn"]:
@@ -99,13 +105,13 @@ def subtitle(**params: Any) -> None:
     display.note(f"{video}: wrote {result}")
 
 
-def _default_name(video: Path, *, burn: bool) -> Path:
+def _default_name(video: Path, *, burn: bool) -> str:
     from mtasr.muxing import CONTAINERS
 
     ending = video.suffix.lower()
     if ending not in CONTAINERS:
         ending = ".mp4" if burn else ".mkv"
-    return Path(f"{video.stem}.subtitled{ending}")
+    return f"{video.stem}.subtitled{ending}"
 
 
 def _tracks(

@@ -50,7 +50,7 @@ _OTHER_LENGTH = 2.0, 0.02
     help="Show this one, do not transcribe.",
 )  # fmt: skip
 @click.option(
-    "--output", "-o", cls=Option, group="Page", type=click.Path(path_type=Path), metavar="HTML",
+    "--output", "-o", cls=Option, group="Page", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML",
     help="Where to write it.  [default: FILE.html]",
 )  # fmt: skip
 @click.option(
@@ -82,9 +82,9 @@ def view(**params: Any) -> None:
     )
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
+    outputs.check_target(page, [source, str(params["transcript"] or source)])
     # Not FILE.mp3, which many recordings are called themselves.
     beside = page.with_name(f"{page.stem}.sound.mp3")
-    outputs.check_target(page, [source, str(params["transcript"] or source)])
     if params["sound"] != "embed":
         outputs.check_target(beside, [source])
     display = Display(quiet=params["quiet"], text=False)
@@ -95,7 +95,8 @@ def view(**params: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         heard = Path(folder, beside.name)
         recording = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
-        _note_other_length(source, transcript, recording, display)
+        if params["transcript"] is not None:
+            _note_other_length(source, transcript, recording, page, display)
         embedded = params["sound"] == "embed" or (params["sound"] == "auto" and heard.stat().st_size <= _EMBEDDED)
         _write(page, beside, heard, transcript, recording, source, embedded=embedded)
     megabytes = f"{page.stat().st_size / 1e6:.1f} MB"
@@ -125,15 +126,19 @@ def _listen(source: str, heard: Path, track: int, threshold: float, display: Dis
         return listen(source, heard, track=track, threshold=threshold)
 
 
-def _note_other_length(source: str, transcript: Transcript, recording: Recording, display: Display) -> None:
-    """Say that a transcript seems to be that of something else."""
+def _note_other_length(source: str, transcript: Transcript, recording: Recording, page: Path, display: Display) -> None:
+    """Say that a transcript seems to be that of something else. Raises `UsageError` where that would replace a page."""
     allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * recording.duration)
     latest = max((segment.end for segment in transcript), default=0.0)
-    if latest > recording.duration + allowed:
-        display.note(
-            f"warning: {source}: lasts {recording.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
-            "it may be that of another recording"
-        )
+    if latest <= recording.duration + allowed:
+        return
+    doubt = (
+        f"{source}: lasts {recording.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
+        "it may be that of another recording"
+    )
+    if page.exists():
+        raise UsageError(f"{doubt}, so {page} is not replaced")
+    display.note(f"warning: {doubt}")
 
 
 def _write(

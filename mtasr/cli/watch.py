@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,9 @@ from mtasr.cli.options import (
 )
 from mtasr.cli.outputs import Job
 from mtasr.errors import MtasrError, UsageError
+
+#: When what is not there was modified.
+_NEVER = float("-inf")
 
 
 class State(NamedTuple):
@@ -122,7 +124,10 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
 
 
 def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
-    """The work on a recording; none if it was done before, or, which is told, if its files are those of another one."""
+    """The work on a recording.
+
+    None if it was done before or the recording is gone; nor, which is told, if its files are those of another one.
+    """
     try:
         (job,) = work.plan([new])
         known = owners.get(job.files[0]) == new.source
@@ -132,10 +137,14 @@ def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
     except MtasrError as error:
         work.display.note(f"error: {error}")
         return []
-    return [] if not known and _is_older(new.source, job.files) else [job]
+    recorded = _modified(Path(new.source))
+    is_done = not known and all(_modified(file) >= recorded for file in job.files)
+    return [] if is_done or recorded == _NEVER else [job]
 
 
-def _is_older(source: str, files: Sequence[Path]) -> bool:
-    """Whether all the files are there, and newer than the recording."""
-    modified = Path(source).stat().st_mtime
-    return all(file.exists() and file.stat().st_mtime >= modified for file in files)
+def _modified(file: Path) -> float:
+    """Seconds since the epoch, `_NEVER` if it is not there."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return _NEVER

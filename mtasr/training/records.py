@@ -149,7 +149,8 @@ def write_records(records: Iterable[Record], path: Path) -> int:
     Raises `OutputError`; whatever the records raise leaves no file.
     """
     count = 0
-    with written_whole(path) as staging, staging.open("w", encoding="utf-8") as stream:
+    # Names that are not UTF-8 have bytes in them that JSON writes as \udcff, and reads again.
+    with written_whole(path) as staging, staging.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         for record in records:
             stream.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
             count += 1

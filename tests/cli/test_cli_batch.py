@@ -167,7 +167,7 @@ def test_progress_for_programs(run: Run, model: FakeModel) -> None:
     assert kinds == ["end", "batch", "file", "progress", "progress", "end", "file", "progress", "end", "finish"]
     by_kind = {event["event"]: event for event in events}
     assert by_kind["batch"] == {"event": "batch", "files": 2}
-    assert by_kind["finish"].items() >= {"done": 1, "in doubt": 0, "failed": 2, "skipped": 0, "seconds": 4.0}.items()
+    assert by_kind["finish"].items() >= {"done": 1, "in_doubt": 0, "failed": 2, "skipped": 0, "seconds": 4.0}.items()
     first = next(event for event in events if event["event"] == "progress")
     assert first.items() >= {"file": "a.wav", "position": 2.0, "duration": 4.0, "text": "Hello there."}.items()
     ends = [event for event in events if event["event"] == "end"]
@@ -176,6 +176,13 @@ def test_progress_for_programs(run: Run, model: FakeModel) -> None:
         ("a.wav", "done", "", ["a.srt"]),
         ("b.mp3", "failed", "b.mp3: it is noise", []),
     ]
+
+
+def test_doubts_for_programs(run: Run, model: FakeModel) -> None:
+    model.coverage = Coverage(speech=3.0, speech_without_text=((1.0, 2.0),))
+    result = run("transcribe", "a.wav", "--progress", "json")
+    events = {event["event"]: event for event in map(json.loads, result.stderr.splitlines())}
+    assert (events["end"]["result"], events["finish"]["in_doubt"], events["finish"]["done"]) == ("in_doubt", 1, 0)
 
 
 def test_no_progress_is_no_bar(folder: Path) -> None:

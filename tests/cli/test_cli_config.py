@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Run
 
+import mtasr
 from mtasr.cli import Program, program
 from mtasr.cli.config import user_file
 from mtasr.cli.options import Option
@@ -75,6 +78,8 @@ def test_a_project_says_what_it_sets(run: Run, settings: Path) -> None:
     assert run("transcribe", "a.wav").stderr.startswith(told)
     assert run("transcribe", "a.wav", "--best-of", "1").stderr.startswith("mtasr.toml sets language\n")
     assert run("transcribe", "a.wav", "-q").stderr == ""
+    event = json.loads(run("transcribe", "a.wav", "--progress", "json").stderr.splitlines()[0])
+    assert event == {"event": "note", "text": told.rstrip()}
     assert "sets" not in run("detect-language", "a.wav").stderr
 
 
@@ -168,6 +173,36 @@ def test_a_wrong_variable_is_named(run: Run, model: FakeModel, monkeypatch: pyte
     assert "Invalid value for MTASR_BEAM_SIZE: 'five' is not a valid integer" in result.stderr
 
 
+def test_a_variable_that_is_nearly_a_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("MTASR_MODLE", "small"),  # nearest to one
+        ("MTASR_CAHCE", "/nonexistent"),
+        ("MTASR_CACHE", "/nonexistent"),
+        ("MTASR_TOP", "1"),  # of another command
+        ("MTASR_HOME", "/srv"),  # somebody else's
+    ):
+        monkeypatch.setenv(name, value)
+    told = [
+        "MTASR_CAHCE in the environment sets nothing; did you mean MTASR_CACHE?",
+        "MTASR_MODLE in the environment sets nothing; did you mean MTASR_MODEL?",
+    ]
+    result = run("transcribe", "a.wav")
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if "MTASR" in line] == [f"warning: {line}" for line in told]
+    events = run("transcribe", "a.wav", "--progress", "json").stderr.splitlines()
+    assert [json.loads(line)["text"] for line in events[:2]] == [f"warning: {line}" for line in told]
+    assert run("transcribe", "a.wav", "-q").stderr == ""
+
+
+def test_every_variable_that_is_looked_at_is_known(run: Run, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(mtasr.__file__).parent
+    named = {name for file in source.rglob("*.py") for name in re.findall(r"\bMTASR_[A-Z]+\b", file.read_text("utf-8"))}
+    for name in named:
+        monkeypatch.setenv(name, "de")
+    assert "in the environment" not in run("transcribe", "a.wav").stderr
+    assert "in the environment" not in run("config", "show").stdout
+
+
 def test_switches_in_the_environment(run: Run, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTASR_VAD_FILTER", "False")
     monkeypatch.setenv("MTASR_OUTPUT_FORMAT", "vtt,txt")
@@ -222,6 +257,27 @@ def test_show_one_command(run: Run, settings: Path) -> None:
     assert (result.exit_code, "'doctor' has no settings" in result.stderr) == (2, True)
 
 
-def test_show_says_what_is_wrong(run: Run, settings: Path) -> None:
-    settings.write_text("beam_siez = 2\n")
-    assert run("config", "show").stderr.startswith(f"mtasr: error: {settings}: 'beam_siez' is no setting")
+def test_show_says_what_is_wrong_beside_what_is_good(run: Run, settings: Path) -> None:
+    settings.write_text('beam_siez = 2\nthreads = 2\n[evaluate]\nworst = "many"\nbeam_size = 1\n[transcrbe]\n')
+    result = run("config", "show")
+    assert result.exit_code == 2
+    for line, told in zip(
+        result.stderr.splitlines(),
+        ("'beam_siez' is no setting", "evaluate.worst: 'many' is not a valid", "'transcrbe' is no command"),
+        strict=True,
+    ):
+        assert line.startswith(f"mtasr: error: {settings}: {told}")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert f"threads = 2 ({settings})" in lines
+    assert f"evaluate.beam_size = 1 ({settings})" in lines
+    assert "worst = 5 (default)" in lines
+
+
+def test_show_of_a_file_that_is_not_toml(run: Run, settings: Path) -> None:
+    settings.write_text("threads = \n")
+    project("best_of = 2\n")
+    result = run("config", "show")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"mtasr: error: {settings}: is not TOML")
+    assert f"# {settings} (of the user)\n" in result.stdout
+    assert "= 2  (mtasr.toml)" in result.stdout

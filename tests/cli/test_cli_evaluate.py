@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,20 @@ def test_an_english_only_model_on_other_languages(run: Run, model: FakeModel, ma
 def test_several_measures_between_commas(run: Run, model: FakeModel, manifest: Path) -> None:
     result = run("evaluate", "manifest.json", "--measure", "language,transcription", "-q")
     assert result.stdout.split()[:5] == ["clips", "min", "WER", "CER", "LID"]
+
+
+def test_names_that_are_not_utf_8(run: Run, manifest: Path) -> None:
+    place = manifest.parent / os.fsdecode(b"f\xff")
+    place.mkdir()
+    for name in ("a.wav", "b.mp3"):
+        (place / name).write_bytes(b"sound")
+    manifest.rename(place / os.fsdecode(b"m\xff.json"))
+    result = run("evaluate", str(place / os.fsdecode(b"m\xff.json")), "--json", "out.json", "--html", "out.html")
+    assert result.exit_code == 0
+    assert r"f\udcff/b.mp3" in result.stdout
+    clips = json.loads(Path("out.json").read_text("utf-8"))["clips"]
+    assert [clip["audio"] for clip in clips] == [str(place / "a.wav"), str(place / "b.mp3")]
+    assert r"<h1>m\udcff.json: base</h1>" in Path("out.html").read_text("utf-8")
 
 
 def test_without_the_extra(run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

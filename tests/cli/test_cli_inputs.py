@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtasr.cli.inputs import Input, gather
+from mtasr.cli.inputs import Input, gather, recordings
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
 
@@ -74,6 +74,17 @@ def test_a_list_is_taken_literally(tree: Path, content: bytes) -> None:
 def test_a_list_on_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"b\xff.wav\n")))
     assert [os.fsencode(each) for each in sources(files_from="-")] == [b"b\xff.wav"]
+
+
+def test_a_subfolder_that_goes_away_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "sub").mkdir()
+    found = recordings(str(tmp_path), recursive=True)
+    assert next(found).source == str(tmp_path / "a.wav")
+    (tmp_path / "sub").rmdir()
+    assert not list(found)
+    with pytest.raises(InputError, match="gone: cannot be read: No such file"):
+        list(recordings(str(tmp_path / "gone"), recursive=True))
 
 
 def test_what_makes_no_sense(tree: Path) -> None:

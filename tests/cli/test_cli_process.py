@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -102,6 +103,25 @@ def test_a_full_disk_behind_stdout(folder: Path) -> None:
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1] == "mtasr: error: standard output: No space left on device"
     assert (folder / "a.srt").exists()
+
+
+@pytest.mark.parametrize("args", ["evaluate manifest.json", "models list", "doctor", "config show"])
+def test_every_command_prints_alike(folder: Path, args: str) -> None:
+    """A full disk behind stdout is one line, and whoever does not read it ends it quietly."""
+    (folder / "manifest.json").write_text('[{"audio": "a.wav", "text": "a", "language": "fr"}]')
+
+    def run(target: IO[bytes]) -> tuple[int, str]:
+        command = [sys.executable, FAKE, *args.split()]
+        done = subprocess.run(command, cwd=folder, stdout=target, stderr=subprocess.PIPE, text=True, check=False)
+        return done.returncode, "".join(line for line in done.stderr.splitlines() if "Using the model" not in line)
+
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            assert run(full) == (4, "mtasr: error: standard output: No space left on device")
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    with os.fdopen(pipe, "wb") as closed:
+        assert run(closed) == (141, "")
 
 
 def test_an_encoding_without_the_letters(folder: Path) -> None:

@@ -61,6 +61,20 @@ def test_subtitles_that_are_there_need_no_model(run: Run, model: FakeModel, vide
     assert model.loads == []
 
 
+def test_a_folder_for_the_video(run: Run, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (video.parent / "a.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nWritten before\n")
+    embed = ("subtitle", "talk.mp4", "--embed", "--subtitles", "a.srt")
+    result = run(*embed, "--output-dir", "new/out")
+    assert (result.exit_code, result.stderr) == (0, "talk.mp4: wrote new/out/talk.subtitled.mp4\n")
+    assert (video.parent / "new" / "out" / "talk.subtitled.mp4").exists()
+    monkeypatch.setenv("MTASR_OUTPUT_DIR", "set")
+    assert run(*embed).exit_code == 0
+    assert (video.parent / "set" / "talk.subtitled.mp4").exists()
+    assert run(*embed, "-o", "it.mp4").stderr == "talk.mp4: wrote it.mp4\n"
+    refused = run(*embed, "-o", "it.mp4", "--output-dir", "out")
+    assert (refused.exit_code, "--output and --output-dir do not go together" in refused.stderr) == (2, True)
+
+
 def test_burning_draws_what_is_laid_out(
     run: Run, model: FakeModel, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,19 @@ def test_an_output_folder_that_cannot_be_made(run: Run, model: FakeModel) -> Non
     assert not model.loads
 
 
+def test_seconds_by_stage(run: Run, folder: Path, model: FakeModel) -> None:
+    assert run("transcribe", "a.wav", "--timings", "new/t.json").exit_code == 0
+    assert json.loads((folder / "new" / "t.json").read_text()) == {"decode": 0.5}
+    model.loads.clear()
+    for name, code, told in (
+        ("/proc/none/t.json", 4, "/proc/none: cannot write here"),
+        ("a.wav", 2, "a.wav: would be"),
+    ):
+        result = run("transcribe", "a.wav", "--timings", name)
+        assert (result.exit_code, model.loads) == (code, [])
+        assert result.stderr.startswith(f"mtasr: error: {told}")
+
+
 def test_an_output_that_is_a_folder(run: Run, folder: Path, model: FakeModel) -> None:
     (folder / "a.srt").mkdir()
     result = run("transcribe", "a.wav")
@@ -224,10 +237,20 @@ def test_a_file_name_stays_on_its_line(run: Run, folder: Path, name: str) -> Non
     assert len(list(folder.glob("*.srt"))) == 1
 
 
-def test_a_file_in_place_of_the_command(run: Run) -> None:
-    result = run("a.wav")
-    assert result.exit_code == 2
-    assert "did you mean: mtasr transcribe a.wav" in result.stderr
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("a.wav", "No such command 'a.wav'; did you mean: mtasr transcribe a.wav"),
+        ("c d.wav", "No such command 'c d.wav'; did you mean: mtasr transcribe 'c d.wav'"),
+        ("trancribe", "No such command 'trancribe'; did you mean: mtasr transcribe"),
+        ("Detect_langauge", "No such command 'Detect_langauge'; did you mean: mtasr detect-language"),
+        ("zzz", "No such command 'zzz'"),
+        ("--modles", "No such option '--modles'"),
+    ],
+)
+def test_what_is_no_command(run: Run, word: str, told: str) -> None:
+    result = run(word, "a.wav")
+    assert (result.exit_code, result.stderr) == (2, f"mtasr: error: {told} (see `mtasr --help`)\n")
 
 
 def test_detect_language(run: Run, model: FakeModel) -> None:

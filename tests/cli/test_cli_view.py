@@ -48,6 +48,21 @@ def test_a_transcript_of_something_longer(run: Run, spoken: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "code"), [('{"segments": [{"start": 0, "end": 60, "text": "Other"}]}', 2), ('{"text": 1}', 3), ("no", 3)]
+)
+def test_a_page_is_not_replaced_by_one_with_a_transcript_of_something_else(
+    run: Run, spoken: Path, text: str, code: int
+) -> None:
+    (spoken / "talk.json").write_text(text)
+    for name in ("talk.html", "talk.sound.mp3"):
+        (spoken / name).write_text("from before")
+    result = run("view", "talk.wav", "--transcript", "talk.json", "--sound", "beside")
+    assert (result.exit_code, result.stderr.count("\n")) == (code, 1)
+    for name in ("talk.html", "talk.sound.mp3"):
+        assert (spoken / name).read_text() == "from before"
+
+
+@pytest.mark.parametrize(
     ("args", "code", "message"),
     [
         (("no.wav",), 3, "no.wav: no such file"),
@@ -56,6 +71,8 @@ def test_a_transcript_of_something_longer(run: Run, spoken: Path) -> None:
         (("talk.wav", "--transcript", "t.json", "-o", "t.json"), 2, "t.json: would be overwritten"),
         (("talk.wav", "--transcript", "no.json"), 3, "no.json: no such file"),
         (("talk.wav", "--sound", "nowhere"), 2, "Invalid value for '--sound'"),
+        (("talk.wav", "-o", "."), 2, "Invalid value for '--output' / '-o': File '.' is a directory"),
+        (("talk.wav", "-o", ""), 4, ".: is a folder"),
         (("talk.wav", "-o", "/proc/none/a.html"), 4, "/proc/none: cannot write here"),
     ],
 )

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_model import FakeModel, Run
 from test_cli_process import FAKE
 
+from mtasr.cli.inputs import Input
 from mtasr.cli.watch import Watch
 
 
@@ -39,6 +41,22 @@ def test_a_recording_is_ready_once_it_has_stopped_growing(tmp_path: Path) -> Non
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     return tmp_path
+
+
+def test_a_recording_that_is_gone_before_it_is_opened(
+    run: Run, model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "in" / "a.wav").write_bytes(b"sound")
+    looks = iter([[Input(str(folder / "in" / name)) for name in ("gone.wav", "a.wav")]])
+
+    def ready(self: Watch, now: float) -> list[Input]:
+        for found in looks:
+            return found
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "ready", ready)
+    assert run("watch", str(folder / "in"), "-o", str(folder)).exit_code == 0
+    assert [Path(source).name for source, _ in model.calls] == ["a.wav"]
 
 
 def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:

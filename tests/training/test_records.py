@@ -36,6 +36,12 @@ def test_what_is_written_is_read(session_folder: Path, given_records: list[Recor
     assert list(read_records(path)) == given_records
 
 
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    named = replace(record("Hello there."), audio="/talks/\udcff.wav", source="\udcff")
+    write_records([named], tmp_path / "all.jsonl")
+    assert list(read_records(tmp_path / "all.jsonl")) == [named]
+
+
 def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "all.jsonl"
     write_records([replace(record("Hello there."), audio="../talk.wav")], path)
