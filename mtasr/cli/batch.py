@@ -24,7 +24,7 @@ from mtasr.cli.summary import RESULTS, Ending
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtasr.cli.journal import Notes
+    from mtasr.cli.journal import Journal, Notes
     from mtasr.tracks import Tracks
     from mtasr.transcribe import Model, Transcription
 
@@ -108,11 +108,21 @@ class Work:
             with self._model.stream_all(sources, self._options, tracks=self._tracks, memories=memories) as streams:
                 for (job, notes), stream in zip(left, streams.drain(), strict=True):
                     course.attempt(job, partial(self._one, job, stream, notes, course))
-        except (KeyboardInterrupt, SystemExit):
-            if keeps_done and journal.exists:
-                self.display.note("what is done is kept: the same command with --resume goes on from here")
+        except BrokenPipeError:
+            # Whoever reads no more has read enough; but files that are written are wanted.
+            self._leave(journal, keep=resume or course.has_results, keeps_done=keeps_done)
             raise
-        journal.close(ended_well=course.is_complete)
+        except (KeyboardInterrupt, SystemExit):
+            self._leave(journal, keep=True, keeps_done=keeps_done)
+            raise
+        self._leave(journal, keep=not course.is_complete, keeps_done=keeps_done)
+
+    def _leave(self, journal: Journal, *, keep: bool, keeps_done: bool) -> None:
+        """Close the journal, and say so if there is anything in it to go on with."""
+        journal.close(keep=keep)
+        if journal.exists:
+            how = " with --resume" if keeps_done else ""
+            self.display.note(f"what is done is kept: the same command{how} goes on from here")
 
     def _one(self, job: outputs.Job, stream: Transcription, notes: Notes | None, course: _Course) -> Ending:
         try:
@@ -147,6 +157,11 @@ class _Course:
     def is_complete(self) -> bool:
         """Whether nothing has failed."""
         return not self._failures.failed
+
+    @property
+    def has_results(self) -> bool:
+        """Whether files of any have been written."""
+        return any(each.files for each in self._endings.values())
 
     @property
     def is_of_one(self) -> bool:
