@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from mtasr.endings import is_cut_short
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
+from mtasr.extras import pip_install
 from mtasr.ffmpeg_log import FfmpegLog
 
 #: Samples a second of every block.
@@ -81,7 +82,7 @@ def find_ffmpeg() -> str:
     found = shutil.which("ffmpeg") or _packaged_ffmpeg()
     if found is None:
         raise FfmpegNotFoundError(
-            "no ffmpeg found: install ffmpeg, or `pip install imageio-ffmpeg`, or set MTASR_FFMPEG"
+            f"no ffmpeg found: install ffmpeg, or {pip_install('imageio-ffmpeg')}, or set MTASR_FFMPEG"
         )
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import sys
 from collections.abc import Iterator
 
 from mtasr.errors import MissingExtraError
@@ -30,4 +32,9 @@ def extras() -> Iterator[None]:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        raise MissingExtraError(f"this needs {error.name}: `pip install 'mtasr[{extra}]'` brings it") from error
+        raise MissingExtraError(f"this needs {error.name}: {pip_install(f'mtasr[{extra}]')} brings it") from error
+
+
+def pip_install(package: str) -> str:
+    """The command, in marks, that brings a package to the Python that runs: the pip on the PATH may be another's."""
+    return f"`{shlex.quote(sys.executable or 'python3')} -m pip install {shlex.quote(package)}`"

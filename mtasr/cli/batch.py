@@ -80,9 +80,11 @@ class Work:
             journal = self._transcribe(ready, course, resume=existing == "resume", keeps_done=keeps_done)
             if timings is not None:
                 outputs.write_text(timings, lambda stream: stream.write(json.dumps(self._model.timings)))
+        if journal is not None and not course.is_complete:
+            self._leave(journal, keep=True, keeps_done=keeps_done)
         course.close()
-        if journal is not None:  # Last of all: whatever stops the program before, --resume has nothing to do again.
-            journal.close(ended_well=course.is_complete)
+        if journal is not None and course.is_complete:
+            journal.close(keep=False)  # last of all: whatever stops the program before, --resume does nothing again
         return course.code
 
     @cached_property
@@ -111,11 +113,21 @@ class Work:
             with self._model.stream_all(sources, self._options, tracks=self._tracks, memories=memories) as streams:
                 for (job, notes), stream in zip(left, streams.drain(), strict=True):
                     course.attempt(job, partial(self._one, job, stream, notes, course))
+        except BrokenPipeError:
+            # Whoever reads no more has read enough; but files that are written are wanted.
+            self._leave(journal, keep=resume or course.has_results, keeps_done=keeps_done)
+            raise
         except (KeyboardInterrupt, SystemExit):
-            if keeps_done and journal.exists:
-                self.display.note("what is done is kept: the same command with --resume goes on from here")
+            self._leave(journal, keep=True, keeps_done=keeps_done)
             raise
         return journal
+
+    def _leave(self, journal: Journal, *, keep: bool, keeps_done: bool) -> None:
+        """Close the journal, and say so if there is anything in it to go on with."""
+        journal.close(keep=keep)
+        if journal.exists:
+            how = " with --resume" if keeps_done else ""
+            self.display.note(f"what is done is kept: the same command{how} goes on from here")
 
     def _one(self, job: outputs.Job, stream: Transcription, notes: Notes | None, course: _Course) -> Ending:
         try:
@@ -150,6 +162,11 @@ class _Course:
     def is_complete(self) -> bool:
         """Whether nothing has failed."""
         return not self._failures.failed
+
+    @property
+    def has_results(self) -> bool:
+        """Whether files of any have been written."""
+        return any(each.files for each in self._endings.values())
 
     @property
     def is_of_one(self) -> bool:

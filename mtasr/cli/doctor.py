@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import click
 
@@ -15,7 +17,8 @@ from mtasr import __version__
 from mtasr.cli import failures
 from mtasr.cli.display import print_line
 from mtasr.cli.options import debug_option
-from mtasr.errors import MtasrError
+from mtasr.errors import ModelError, MtasrError
+from mtasr.extras import pip_install
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,25 @@ def _gpu() -> Finding:
 def _cache() -> Finding:
     from mtasr.models import cache
 
-    root = cache.root()
-    names = ", ".join(path.name.partition("@")[0] for path in cache.all_copies()) or "no models"
-    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not os.access(nearest, os.W_OK):
-        advice = "it cannot be written: models are loaded more slowly, and none can be fetched; set MTASR_CACHE"
-        return Finding("cache", f"{root}: {names}", advice)
-    return Finding("cache", f"{root}: {names}")
+    root, copies = cache.root(), cache.all_copies()
+    found = f"{root}: {', '.join(path.name.partition('@')[0] for path in copies) or 'no models'}"
+    reason = _why_not_written(root)
+    if reason is None:
+        return Finding("cache", found)
+    cost = "models are loaded more slowly, and none can be fetched" if copies else "no model can be put there"
+    # With models in it, it may well be a disk that is shared and read-only.
+    error = None if copies else ModelError(f"{root}: {reason}")
+    return Finding("cache", found, f"it cannot be written ({reason}): {cost}; set MTASR_CACHE", error)
+
+
+def _why_not_written(folder: Path) -> str | None:
+    """Why nothing can be written there, None if something can; permission bits would not tell of read-only disks."""
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _default_model() -> Finding:
@@ -113,7 +128,7 @@ def _default_model() -> Finding:
 
     status = next(each for each in list_models() if each.name == DEFAULT_MODEL)
     if status.where == "downloadable":
-        advice = f"`mtasr models pull {DEFAULT_MODEL}` fetches it, `pip install 'mtasr[base]'` brings it"
+        advice = f"`mtasr models pull {DEFAULT_MODEL}` fetches it, {pip_install('mtasr[base]')} brings it"
         return Finding("default model", f"{DEFAULT_MODEL}: not on this machine", advice)
     return Finding("default model", f"{DEFAULT_MODEL}: {status.where}")
 

@@ -54,7 +54,7 @@ class Journal:
         self._places = {directory}
         self._settings = repr((__version__, *settings))
         self._resume, self._keeps_done = resume, keeps_done
-        self._paths: list[Path] = []
+        self._notes: list[Notes] = []
         #: How many recordings have notes of an earlier run that are not used.
         self.discarded = 0
 
@@ -66,27 +66,29 @@ class Journal:
         files = {os.fspath(file.relative_to(self._directory)): file for file in job.files}
         name = hashlib.sha256(repr((self._settings, *files)).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
-        self._paths.append(path)
         self._places |= {file.parent for file in job.files}
         if not self._resume:
             with contextlib.suppress(OSError):
                 path.unlink()
                 self.discarded += 1
-        return Notes(path, Path(job.source), files, keeps_done=self._keeps_done)
+        self._notes.append(Notes(path, Path(job.source), files, keeps_done=self._keeps_done))
+        return self._notes[-1]
 
     @property
     def exists(self) -> bool:
-        """Whether anything is noted of any recording."""
-        return self._folder.is_dir()
+        """Whether anything is noted of any of its recordings."""
+        return any(notes.path.exists() for notes in self._notes)
 
-    def close(self, *, ended_well: bool) -> None:
-        """At the end of the batch: there is nothing to go on with if it ended well."""
+    def close(self, *, keep: bool) -> None:
+        """At the end of the batch. What nobody could go on with is gone, and without `keep` all that is noted."""
+        for notes in self._notes:
+            notes.close()
         with contextlib.suppress(OSError):
             for place in (*self._places, self._folder):
                 remove_torn(place)
-            if ended_well:
-                for path in self._paths:
-                    path.unlink(missing_ok=True)
+            if not keep:
+                for notes in self._notes:
+                    notes.path.unlink(missing_ok=True)
             self._folder.rmdir()  # which fails while anybody's notes are in it
 
 
@@ -94,9 +96,11 @@ class Notes:
     """Those on one recording."""
 
     def __init__(self, path: Path, source: Path, files: Mapping[str, Path], *, keeps_done: bool = True) -> None:
-        self._path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
+        self.path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
         self._lock = threading.Lock()
-        self._closed = self._has_written = self._is_of_use = False
+        self._closed = self._has_written = False
+        #: Whether they tell of which recording they are, and any of its results: without both, nobody can go on.
+        self._tells_which = self._has_results = False
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
         #: Now, since its file may be opened long before anybody asks what is known of it.
@@ -120,25 +124,27 @@ class Notes:
         self.close()
         if not self._keeps_done:
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
             return
         # Nobody has asked for the memory of what was decoded in the sequential way.
         content = self._content or self._hash()
         line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError):
-            self._path.parent.mkdir(exist_ok=True)
-            write_text(self._path, lambda stream: stream.write(line))
+            self.path.parent.mkdir(exist_ok=True)
+            write_text(self.path, lambda stream: stream.write(line))
 
     def _hashes(self) -> dict[str, str | None]:
         return {name: _hash_of(file) for name, file in self._files.items()}
 
     def close(self) -> None:
-        """Let go of what is known. What comes later is not noted."""
+        """Let go of what is known. What comes later is not noted. Nothing happens the second time."""
         with self._lock:
+            if self._closed:
+                return
             self._closed, self._known, self._hashing = True, {}, None
-            if self._has_written and not self._is_of_use:
+            if self._has_written and not (self._tells_which and self._has_results):
                 with contextlib.suppress(OSError):
-                    self._path.unlink()
+                    self.path.unlink()
 
     def known(self) -> dict[Any, Any]:
         """Results by channel and place, languages by channel. Asked for the first time when the recording is read."""
@@ -163,10 +169,10 @@ class Notes:
                 elif "result" in record:
                     known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
         if known and self._is_of_this(content, state):
-            self._content, self._is_of_use = content, True
+            self._content, self._tells_which, self._has_results = content, True, True
             return known
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
         return {}
 
     def _is_of_this(self, content: object, state: object) -> bool:
@@ -176,7 +182,7 @@ class Notes:
         return state is not None and state == self._state
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        with contextlib.suppress(OSError), self._path.open("rb") as stream:
+        with contextlib.suppress(OSError), self.path.open("rb") as stream:
             for line in stream:
                 record = None
                 with contextlib.suppress(ValueError, RecursionError):
@@ -190,11 +196,12 @@ class Notes:
         with self._lock, contextlib.suppress(OSError):
             if self._closed:
                 return
-            self._path.parent.mkdir(exist_ok=True)
-            with self._path.open("ab", buffering=0) as stream:
+            self.path.parent.mkdir(exist_ok=True)
+            with self.path.open("ab", buffering=0) as stream:
                 stream.write(line if self._has_written else b"\n" + line)  # a line from before may be torn
             self._has_written = True
-            self._is_of_use = self._is_of_use or "result" in record
+            self._tells_which |= "content" in record or record.get("state") is not None
+            self._has_results |= "result" in record
 
     def _note_content(self) -> None:
         self._content = self._hash()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.failures import terminable
+from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options import OneOf
+from mtasr.errors import UsageError
 from mtasr.models.checkpoints import FORMATS, PRECISIONS
 from mtasr.models.vocabulary_choice import LEAST_FREQUENCY
 
@@ -96,7 +97,7 @@ def remove(name: str, yes: bool) -> None:
 
     found = copies(name)
     if found and not yes:
-        click.confirm(f"Delete {', '.join(map(str, found))}?", abort=True, err=True)
+        _confirm(printable(f"Delete {', '.join(map(str, found))}?"))
     for folder in remove_model(name):
         click.echo(f"deleted {folder}", err=True)
 
@@ -228,6 +229,19 @@ def info(model: str) -> None:
         rows["optimized for"] = " ".join(found.optimized_for)
     for name, value in rows.items():
         print_line(f"{name}\t{value}")
+
+
+def _confirm(question: str) -> None:
+    """Raises `click.Abort` if the answer is no, `UsageError` if there is nobody to answer."""
+    if sys.stdin is not None:  # closed by the shell: <&-
+        try:
+            click.confirm(question, abort=True, err=True)
+            return
+        except click.Abort as error:
+            if not isinstance(error.__context__, EOFError):  # a no, or Ctrl-C
+                raise
+        click.echo(err=True)
+    raise UsageError(f"nobody is there to answer {question!r}; --yes goes without asking")
 
 
 def _languages(status: ModelStatus) -> str:

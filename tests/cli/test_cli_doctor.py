@@ -76,7 +76,21 @@ def test_models_in_the_cache_and_missing_extras(cache: Path, monkeypatch: pytest
     assert "not installed: evaluate for mtasr evaluate" in line(result, "extras")
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    monkeypatch.setenv("MTASR_FFMPEG", "")
-    assert line(examined(), "cache").startswith("* ")
+@pytest.mark.parametrize("place", ["/proc/none", "file", "file/below"])
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / place))
+    result = examined()
+    assert result.exit_code == 5
+    assert line(result, "cache").startswith("! ")
+    assert "no model can be put there; set MTASR_CACHE" in result.stdout
+
+
+def test_a_cache_of_models_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """It may be a shared one: whatever is in it can be used."""
+    (cache / "tiny@0123456789ab").mkdir(parents=True)
+    monkeypatch.setattr("mtasr.cli.doctor._why_not_written", lambda folder: "Read-only file system")
+    result = examined()
+    assert result.exit_code == 0
+    assert line(result, "cache") == f"* cache          {cache}: tiny"
+    assert "it cannot be written (Read-only file system): models are loaded more slowly" in result.stdout

@@ -10,6 +10,7 @@ import pytest
 from fake_model import FakeModel, Run
 
 from mtasr.errors import AudioDecodeError
+from mtasr.extras import pip_install
 
 MANIFEST = [
     {"audio": "a.wav", "text": "Hello there, how are you?", "language": "fr"},
@@ -133,4 +134,4 @@ def test_without_the_extra(run: Run, manifest: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "jiwer", None)
     result = run("evaluate", "manifest.json")
     assert result.exit_code == 2
-    assert result.stderr == "mtasr: error: this needs jiwer: `pip install 'mtasr[evaluate]'` brings it\n"
+    assert result.stderr == f"mtasr: error: this needs jiwer: {pip_install('mtasr[evaluate]')} brings it\n"

@@ -186,7 +186,42 @@ def test_only_the_first_line_is_wanted(place: Path) -> None:
     assert code == "141"
     assert "Traceback" not in done.stderr
     assert "mtasr: error" not in done.stderr
-    assert left(place) == {"a.wav"}
+    assert "--resume" not in done.stderr
+    assert [path.name for path in place.iterdir()] == ["a.wav"]
+
+
+def test_who_stops_reading_keeps_the_files_that_are_written(place: Path) -> None:
+    """And the notes with which the rest goes on."""
+    write_wav(place / "b.wav", np.tile(WINDOW, 40))
+    process = start("transcribe", "--language", "en", "a.wav", "b.wav", HEARING_PAUSE="0.1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = ""
+    while "wrote a.srt" not in errors:
+        errors += process.stderr.readline()
+    process.stdout.close()
+    errors += process.stderr.read()
+    assert process.wait(timeout=20) == 141
+    process.stderr.close()
+    assert errors.count("what is done is kept: the same command with --resume goes on from here\n") == 1
+    assert left(place) == {"a.wav", "b.wav", "a.srt"}
+    done = run("transcribe", "--language", "en", "--resume", "a.wav", "b.wav")
+    assert done.returncode == 0
+    assert "1 of 2 skipped" in done.stderr
+    assert not (place / ".mtasr-journal").exists()
+
+
+def test_ctrl_c_before_anything_is_done_leaves_nothing(place: Path) -> None:
+    write_wav(place / "a.wav", np.tile(WINDOW, 10))
+    process = start("transcribe", "a.wav", HEARING_PAUSE="2")
+    while not decoders(place):
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors == "mtasr: stopped\n"
+    assert [path.name for path in place.iterdir()] == ["a.wav"]
 
 
 # --- processes ---

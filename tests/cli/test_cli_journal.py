@@ -218,17 +218,53 @@ def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -
     run.memory(0).decoded(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
-    journal.close(ended_well=False)
+    journal.close(keep=True)
     assert (tmp_path / FOLDER).exists()
-    journal.close(ended_well=True)
+    journal.close(keep=False)
     assert not (tmp_path / FOLDER).exists()
 
 
 def test_whether_anything_is_noted(job: Job, tmp_path: Path) -> None:
-    journal = Journal(tmp_path, ["options"])
-    assert not journal.exists
     stopped(job, (0, full_result()))
+    other = Journal(tmp_path, ["others"])
+    other.notes(job)
+    assert not other.exists, "those of others do not count"
+    journal = Journal(tmp_path, ["options"], resume=True)
+    journal.notes(job)
     assert journal.exists
+
+
+def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path, ["options"])
+    run = journal.notes(job)
+    assert run is not None
+    run.memory(0).guesses()
+    run.memory(0).judged([LanguageGuess("fr", 1.0)])
+    journal.close(keep=True)
+    assert not (tmp_path / FOLDER).exists(), "no window is noted"
+    monkeypatch.setattr(Notes, "_note_content", lambda self: None)  # as if it took long
+    for state, is_kept in ([96000, 1, 2], True), (None, False):
+        monkeypatch.setattr("mtasr.cli.journal._state_of", lambda path, state=state: state)
+        journal = Journal(tmp_path, ["options"])
+        run = journal.notes(job)
+        assert run is not None
+        run.memory(0).guesses()
+        run.memory(0).decoded(window(0), full_result())
+        journal.close(keep=True)
+        assert (tmp_path / FOLDER).exists() == is_kept, "a window is kept if anything says of which recording it is"
+
+
+def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path) -> None:
+    """As of a recording of silence."""
+    journal = Journal(tmp_path, ["options"])
+    run = journal.notes(job)
+    assert run is not None
+    run.memory(0).guesses()
+    job.targets["srt"].write_text("")
+    run.done()
+    run.close()
+    journal.close(keep=True)
+    assert notes(job).is_done()
 
 
 def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -> None:
@@ -244,7 +280,7 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
     for path in torn:
         path.write_text("half")
         os.utime(path, (0, 0))
-    journal.close(ended_well=False)
+    journal.close(keep=True)
     assert not any(path.exists() for path in torn)
     assert path_of(job).exists()
 
@@ -273,7 +309,7 @@ def test_notes_have_the_recordings_files_in_their_name_and_not_its_place(tmp_pat
         (tmp_path / folder / "a.wav").write_bytes(b"sound")
         found = Journal(tmp_path, [settings]).notes(Job(str(tmp_path / folder / "a.wav"), {"srt": tmp_path / target}))
         assert found is not None
-        return found._path.name
+        return found.path.name
 
     assert name("one", "a.srt") == name("other", "a.srt")
     assert len({name("one", "a.srt"), name("one", "b.srt"), name("one", "a.srt", "others")}) == 3
@@ -284,7 +320,7 @@ def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
     other = Journal(tmp_path, ["others"])
     other.notes(job)
-    other.close(ended_well=True)
+    other.close(keep=False)
     assert notes(job).memory(0).result(window(0)) == full_result()
 
 

@@ -111,6 +111,13 @@ def test_notes_about_model_and_language_only_when_not_given(run: Run) -> None:
     assert "detected" not in result.stderr
 
 
+def test_larger_models_are_recommended_at_the_first_use_alone(run: Run) -> None:
+    assert "--model large-v3-turbo" in run("transcribe", "a.wav").stderr
+    assert run("transcribe", "a.wav", "-q").stderr == ""
+    Path(os.environ["MTASR_CACHE"], "base@0123456789ab").mkdir()
+    assert "--model" not in run("transcribe", "a.wav").stderr
+
+
 def test_warnings_are_notes(run: Run, model: FakeModel) -> None:
     model.warnings = ("the file breaks off",)
     assert "warning: the file breaks off\n" in run("transcribe", "a.wav").stderr

@@ -38,7 +38,8 @@ def test_a_recording_is_ready_once_it_has_stopped_growing(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
     (tmp_path / "in").mkdir()
     return tmp_path
 

@@ -21,6 +21,7 @@ from mtasr.decoding.engine import Encoded  # noqa: E402
 from mtasr.decoding.options import DecodingOptions  # noqa: E402
 from mtasr.decoding.torch_engine import TorchEngine, choose_device  # noqa: E402
 from mtasr.errors import DeviceError, UsageError  # noqa: E402
+from mtasr.extras import pip_install  # noqa: E402
 from mtasr.model import ModelDimensions, Whisper  # noqa: E402
 from mtasr.models.checkpoints import Checkpoint, save_checkpoint  # noqa: E402
 from mtasr.models.settings import default_settings  # noqa: E402
@@ -285,7 +286,7 @@ def test_without_torch_one_line_says_what_to_install(folders: dict[str, Path]) -
         except MissingExtraError as error:
             print(error)
     """
-    assert run_python(code, folders["english"]) == ("this needs torch: `pip install 'mtasr[train]'` brings it\n")
+    assert run_python(code, folders["english"]) == f"this needs torch: {pip_install('mtasr[train]')} brings it\n"
 
 
 def test_the_ordinary_path_leaves_torch_alone(folders: dict[str, Path]) -> None:

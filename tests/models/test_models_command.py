@@ -10,7 +10,7 @@ from fakehub import FakeHub
 
 from mtasr.cli import models as command
 from mtasr.cli.display import Display
-from mtasr.errors import ModelIntegrityError, ModelNotFoundError
+from mtasr.errors import ModelIntegrityError, ModelNotFoundError, UsageError
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 
@@ -77,6 +77,9 @@ def test_remove_asks(fake_hub: FakeHub) -> None:
     refused = run("remove", "fake", answer="n\n")
     assert refused.exit_code == 1
     assert run("path", "fake").exit_code == 0
+    nobody = run("remove", "fake", answer="")
+    assert isinstance(nobody.exception, UsageError)
+    assert "--yes goes without asking" in str(nobody.exception)
     assert run("remove", "fake", answer="y\n").exit_code == 0
     assert isinstance(run("path", "fake").exception, ModelNotFoundError)
     run("pull", "fake")

@@ -14,6 +14,7 @@ from small_checkpoint import same, small_checkpoint
 
 from mtasr.cli import program
 from mtasr.errors import ModelError, OutputError, UsageError
+from mtasr.extras import pip_install
 from mtasr.models import convert as convert_module
 from mtasr.models.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from mtasr.models.convert import convert
@@ -130,7 +131,7 @@ def test_without_torch_one_line_says_what_to_install(source: Path, tmp_path: Pat
     command = [sys.executable, "-c", script, "models", "convert", str(source), str(tmp_path / "result")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "mtasr: error: this needs torch: `pip install 'mtasr[train]'` brings it\n"
+    assert done.stderr == f"mtasr: error: this needs torch: {pip_install('mtasr[train]')} brings it\n"
     assert list(tmp_path.iterdir()) == []
 
 

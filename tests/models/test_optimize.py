@@ -24,6 +24,7 @@ from vocabularies import vocabulary
 from mtasr.cli import program
 from mtasr.decoding.torch_engine import TorchEngine
 from mtasr.errors import ModelError, ModelIntegrityError
+from mtasr.extras import pip_install
 from mtasr.models import ctranslate2_binary as binary
 from mtasr.models import int8_copy, stored_weights
 from mtasr.models import optimize as module
@@ -398,7 +399,7 @@ def test_without_the_word_lists(source: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     result = run("optimize", source, tmp_path / "cut", "--languages", "en")
     assert result.exit_code == 2
-    assert "this needs wordfreq: `pip install 'mtasr[optimize]'` brings it" in result.stderr
+    assert f"this needs wordfreq: {pip_install('mtasr[optimize]')} brings it" in result.stderr
 
 
 @pytest.mark.weights
