@@ -192,7 +192,7 @@ def to_srt_text(text: str) -> str:
 
 
 def from_srt_text(text: str) -> str:
-    """The inverse of `to_srt_text`; what somebody else has written stays as it is."""
+    """The inverse of `to_srt_text` for text without joiners; what somebody else has written stays as it is."""
     return _SRT_WRITTEN.sub(lambda found: _SRT_ORIGINALS[found[0]], text)
 
 

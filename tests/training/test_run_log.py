@@ -70,7 +70,7 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = types.ModuleType("torch.utils.tensorboard")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with pytest.raises(UsageError, match="needs the package tensorboard"):
+    with pytest.raises(UsageError, match="needs tensorboard"):
         RunLog(tmp_path / "log.jsonl", 0, tensorboard=True)
     monkeypatch.setattr(module, "SummaryWriter", Writer, raising=False)
     log = RunLog(tmp_path / "log.jsonl", 4, tensorboard=True)
