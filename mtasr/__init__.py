@@ -9,9 +9,10 @@ for segment in transcript:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+#: As in `typing`, which would take a third of the time until Ctrl-C is looked after (`mtasr.__main__`).
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from mtasr.decoding.engine import LanguageGuess

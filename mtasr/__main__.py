@@ -1,6 +1,24 @@
-"""`python -m mtasr`."""
+"""`python -m mtasr`, and where the command `mtasr` begins."""
 
-from mtasr.cli import main
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command line and exit. Ctrl-C ends it in one line from now on: loading the rest takes a while."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _stop)
+    from mtasr.cli import main as run
+
+    run()
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """Nothing is begun yet that would have to be cleaned up; while a command runs, others look after it."""
+    os.write(2, b"mtasr: stopped\n")
+    os._exit(128 + signum)
+
 
 if __name__ == "__main__":
     main()

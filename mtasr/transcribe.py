@@ -548,20 +548,22 @@ class Transcription:
         """Decode what is left and return the whole. Raises `ValueError` if it was closed before the end."""
         for _ in self:
             pass
-        whole = self._transcript_of(self._segments)
+        whole = self._transcript_of(self._segments, self._options.task)
         if self._options.n_best > 1:
             whole = replace(whole, alternatives=tuple(self._alternatives))
         if self._options.also_translate:
-            whole = replace(whole, translation=self._transcript_of(self._translation))
+            whole = replace(whole, translation=self._transcript_of(self._translation, "translate"))
         return whole
 
-    def _transcript_of(self, segments: Sequence[Segment]) -> Transcript:
+    def _transcript_of(self, segments: Sequence[Segment], task: str) -> Transcript:
+        written = {"en" if task == "translate" else segment.language or self.language for segment in segments}
         return Transcript(
             language=self.language,
             language_probability=self.language_probability,
             duration=round(self._work.samples / SAMPLE_RATE, 3),
             segments=tuple(segments),
             coverage=self._work.coverage(segments),
+            text_language=written.pop() if len(written) == 1 else None,
         )
 
     def close(self) -> None:

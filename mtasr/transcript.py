@@ -91,7 +91,8 @@ class Transcript:
     `language` is a code such as "en": the language spoken (also when translating). `language_probability`
     is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds. `coverage`
     compares the text with where somebody speaks. `alternatives`, a window each, are there if they were asked for, and
-    so is `translation`, the same recording in English.
+    so is `translation`, the same recording in English. `text_language` is the code of the language of the text, None
+    where that is not told or changes.
     """
 
     language: str
@@ -101,6 +102,7 @@ class Transcript:
     coverage: Coverage | None = None
     alternatives: tuple[Alternatives, ...] | None = None
     translation: Transcript | None = None
+    text_language: str | None = None
 
     @property
     def text(self) -> str:

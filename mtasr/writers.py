@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
@@ -355,11 +355,12 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_ttml(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
-    """TTML for the web and broadcasting. The language of the text is left open: it may be a translation."""
+    """TTML for the web and broadcasting. The language is left open where that of the text is not known or changes."""
+    language = quoteattr(transcript.text_language or "")
     stream.write(
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" ttp:timeBase="media" '
-        'xml:lang="" xml:space="preserve">\n<body>\n<div>\n'
+        f'xml:lang={language} xml:space="preserve">\n<body>\n<div>\n'
     )
     for cue in cues(transcript):
         text = escape(_NOT_XML.sub("", _prefix(cue.speaker) + cue.text)).replace("\n", "<br/>")

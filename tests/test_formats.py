@@ -136,6 +136,13 @@ def test_ttml(result: Transcript) -> None:
         assert [words_of(event.text.replace("\\N", " ")) for event in found] == texts
 
 
+@pytest.mark.parametrize(("language", "shown"), [("fr", "fr"), (None, "")])
+def test_ttml_tells_the_language_of_its_text(language: str | None, shown: str) -> None:
+    result = Transcript(language="de", language_probability=1.0, duration=1.0, segments=(), text_language=language)
+    root = ElementTree.fromstring(written(result, "ttml"))
+    assert root.get("{http://www.w3.org/XML/1998/namespace}lang") == shown
+
+
 def read_lrc(text: str) -> list[tuple[int, str]]:
     """Centiseconds and text of each line."""
     lines = [re.fullmatch(r"\[(\d{2,}):(\d\d)\.(\d\d)\](.*)", line) for line in text.splitlines()]

@@ -313,6 +313,7 @@ def test_a_translation_is_a_transcript_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert [segment.id for segment in translation] == list(range(len(transcript.segments)))
     assert [(each.start, each.end) for each in translation] == [(each.start, each.end) for each in transcript]
     assert translation.duration == transcript.duration
+    assert (transcript.text_language, translation.text_language) == ("fr", "en")
     assert model.transcribe(said(2), language="fr").translation is None
 
 

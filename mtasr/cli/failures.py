@@ -87,8 +87,9 @@ def report_usage(error: click.ClickException) -> None:
     """Write one line about what is wrong with the command line, and where to read on."""
     context = getattr(error, "ctx", None)
     help_text = f" (see `{context.command_path} --help`)" if context is not None else ""
-    message = error.format_message().rstrip(".")
-    click.echo(f"mtasr: error: {printable(' '.join(message.split()))}{help_text}", err=True)
+    # Click gives each of the values to choose from a line; spaces may be a file name's.
+    message = error.format_message().rstrip(".").replace("\n\t", " ")
+    click.echo(f"mtasr: error: {printable(message)}{help_text}", err=True)
 
 
 def printable(text: str) -> str:

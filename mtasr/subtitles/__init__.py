@@ -72,15 +72,24 @@ def lay_out(transcript: Transcript, layout: Layout) -> Subtitles:
     for own in blocks:
         others = _starts([block[0] for block in other] for other in blocks if other is not own)
         drafts += _drafts(own, others, layout, latest)
-    drafts.sort(key=lambda draft: draft.cue.start)
-    cues = tuple(replace(draft.cue, id=number) for number, draft in enumerate(drafts))
-    broken = tuple(Broken(number, rule) for number, draft in enumerate(drafts) for rule in draft.broken)
+    drafts = list(_parted(sorted(drafts, key=lambda draft: draft.start)))
+    cues = tuple(_cue(number, draft) for number, draft in enumerate(drafts))
+    broken = tuple(Broken(number, rule) for number, draft in enumerate(drafts) for rule in _broken(draft))
     return Subtitles(replace(transcript, segments=cues), broken)
 
 
 class _Draft(NamedTuple):
-    cue: Segment
-    broken: tuple[Rule, ...]
+    """A cue in the making. Times are milliseconds."""
+
+    start: int
+    end: int
+    #: How early it may go for another voice: it can be read by then, and is said but for what a gap takes.
+    least: int
+    units: Sequence[Unit]
+    lines: Lines
+    limits: Limits
+    #: Whether another begins while it is shown, or too soon after it.
+    crowded: bool = False
 
 
 def _starts(voices: Iterable[Sequence[Unit]]) -> list[int]:
@@ -100,12 +109,30 @@ def _drafts(blocks: Sequence[Sequence[Unit]], others: Sequence[int], layout: Lay
         division = divide(block, limits, following, latest)
         nexts = [*(block[lines.begin].start for lines in division[1:]), following]
         for lines, after in zip(division, nexts, strict=True):
-            text = _text(block, lines)
             start, spoken = max(block[lines.begin].start, clock), block[lines.end - 1].end
             end = _end(start, spoken, lines.characters, limits, after, latest)
-            broken = tuple(_broken(text, start, end, after, lines, limits))
-            yield _Draft(_cue(start, end, text, block, lines), broken)
+            least = max(spoken - limits.gap, start + limits.needed(lines.characters))
+            yield _Draft(start, end, least, block, lines, limits)
             clock = end
+
+
+def _parted(drafts: Sequence[_Draft]) -> Iterator[_Draft]:
+    """The same, each with a gap before those of all voices that begin after it.
+
+    When a voice is laid out, it is not known yet where the cues of somebody who speaks meanwhile begin. What has time
+    to spare goes before them.
+    """
+    for place, draft in enumerate(drafts):
+        end, crowded = draft.end, False
+        for later in itertools.islice(drafts, place + 1, None):
+            room = later.start - draft.limits.gap
+            if room >= end:
+                break
+            if room >= draft.least:
+                end = room
+                break
+            crowded = True
+        yield draft._replace(end=end, crowded=crowded)
 
 
 def _first(times: Sequence[int | None]) -> int | None:
@@ -141,30 +168,33 @@ def _end(start: int, spoken: int, characters: int, limits: Limits, after: int | 
     """When the cue goes: once it can be read, and not long before the next comes."""
     room = latest if after is None else after - limits.gap
     longest = start + limits.longest
-    end = min(max(spoken, start + max(limits.shortest, limits.reading_time(characters))), room, longest)
+    end = min(max(spoken, start + limits.needed(characters)), room, longest)
     if after is not None and room - end < _FLICKER:
         end = min(room, longest)
     return max(end, start + 1)
 
 
-def _broken(text: str, start: int, end: int, after: int | None, lines: Lines, limits: Limits) -> Iterator[Rule]:
-    if any(len(line) > limits.width for line in text.split("\n")):
+def _broken(draft: _Draft) -> Iterator[Rule]:
+    limits, lines, shown = draft.limits, draft.lines, draft.end - draft.start
+    if any(len(line) > limits.width for line in _text(draft.units, lines).split("\n")):
         yield "line width"
-    if end - start < limits.reading_time(lines.characters):
+    if shown < limits.reading_time(lines.characters):
         yield "reading speed"
-    if end - start < limits.shortest:
+    if shown < limits.shortest:
         yield "minimum duration"
-    if after is not None and after - end < limits.gap:
+    if draft.crowded:
         yield "minimum gap"
     if lines.orphan:
         yield "single word"
 
 
-def _cue(start: int, end: int, text: str, units: Sequence[Unit], lines: Lines) -> Segment:
+def _cue(number: int, draft: _Draft) -> Segment:
+    units, lines = draft.units, draft.lines
     own = units[lines.begin : lines.end]
     timed = [_words(unit, _before(unit, place, lines)) for place, unit in enumerate(own, lines.begin)]
     words = None if any(each is None for each in timed) else tuple(word for each in timed for word in each or ())
-    return replace(own[0].source, start=start / 1000, end=end / 1000, text=text, tokens=(), words=words)
+    start, end, text = draft.start / 1000, draft.end / 1000, _text(units, lines)
+    return replace(own[0].source, id=number, start=start, end=end, text=text, tokens=(), words=words)
 
 
 def _before(unit: Unit, place: int, lines: Lines) -> str:

@@ -115,12 +115,14 @@ class _Division:
         limits, start = self.limits, self.starts[begin]
         most = limits.width * limits.lines + limits.lines
         inner = 0.0
+        too_wide = 0  # what single units are wider than a line by
         for end in range(begin + 1, len(self.units) + 1):
+            too_wide += max(len(self.units[end - 1].text) - limits.width, 0)
             if end > begin + 1:
                 before = end - 2
                 silence = self.starts[end - 1] - self.units[before].end - _SMALL_SILENCE
                 inner += _INNER_SILENCE * max(silence, 0) / 1000 + _INNER_SENTENCE * self.sentence_ends[before]
-                if self._length(begin, end) > most or self._spoken(begin, end) > limits.longest:
+                if self._length(begin, end) - too_wide > most or self._spoken(begin, end) > limits.longest:
                     return
             lines = self._lines(begin, end)
             if lines is None:
@@ -137,11 +139,14 @@ class _Division:
     def _timing(self, start: int, begin: int, end: int) -> float:
         """What it costs that the cue cannot be shown as long as it should, or says nothing whole."""
         limits = self.limits
-        shown = min(self.rooms[end] - start, limits.longest)
+        room = self.rooms[end] - start
+        shown = max(min(room, limits.longest), 1)
         needed = limits.reading_time(self._length(begin, end))
         cost = 0.0
+        if room < shown:  # it is shown for a moment all the same, at the cost of the gap
+            cost += _BROKEN
         if shown < needed:
-            cost += _BROKEN + 20.0 * min(needed / max(shown, 1) - 1, 10.0)
+            cost += _BROKEN + 20.0 * min(needed / shown - 1, 10.0)
         if shown < limits.shortest:
             cost += _BROKEN
         if end - begin == 1 and self._is_orphan(begin):

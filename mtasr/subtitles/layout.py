@@ -75,6 +75,10 @@ class Limits:
         """The milliseconds that somebody needs for so many characters."""
         return math.ceil(characters * 1000 / self.cps)
 
+    def needed(self, characters: int) -> int:
+        """The milliseconds for which a cue of so many characters is to be shown."""
+        return max(self.shortest, self.reading_time(characters))
+
 
 #: `raw` leaves the segments as the model wrote them.
 STYLES: dict[str, Layout | None] = {

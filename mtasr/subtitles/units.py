@@ -216,7 +216,13 @@ def _pieces(phrase: str) -> Iterator[str]:
 def _may_part(before: str, after: str) -> bool:
     if before in _OPENING or after in _CLOSING:
         return False
-    return bool(_UNSPACED.match(before) and _UNSPACED.match(after))
+    wide_before, wide_after = _UNSPACED.match(before), _UNSPACED.match(after)
+    if wide_before and wide_after:
+        return True
+    # At the edge of a word in other letters; a number stays with what it counts.
+    if wide_before:
+        return after.isalnum() or after in _OPENING
+    return bool(wide_after) and (before.isalpha() or before in _CLOSING)
 
 
 # --- times ---------------------------------------------------------------------------------------------------------

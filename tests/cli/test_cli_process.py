@@ -78,6 +78,21 @@ def test_signals_unwind(folder: Path, number: int, code: int) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["a.wav", "b.mp3", "c d.wav"]
 
 
+@pytest.mark.parametrize("module", ["click", "mtasr.cli.options", "mtasr.subtitles", "mtasr.cli.transcribe"])
+def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv[1:] = ['transcribe', 'a.wav']\n"
+        "runpy.run_module('mtasr', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "mtasr: stopped\n")
+
+
 def test_a_closed_pipe_ends_quietly(folder: Path) -> None:
     process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="2000", FAKE_DELAY="0.001")
     assert process.stdout is not None

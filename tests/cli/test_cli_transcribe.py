@@ -260,6 +260,12 @@ def test_what_is_no_command(run: Run, word: str, told: str) -> None:
     assert (result.exit_code, result.stderr) == (2, f"mtasr: error: {told} (see `mtasr --help`)\n")
 
 
+def test_a_suggested_command_names_the_file_as_it_is(run: Run, folder: Path) -> None:
+    (folder / "a  b .wav").write_bytes(b"sound")
+    expected = "No such command 'a  b .wav'; did you mean: mtasr transcribe 'a  b .wav' (see `mtasr --help`)"
+    assert run("a  b .wav").stderr == f"mtasr: error: {expected}\n"
+
+
 def test_detect_language(run: Run, model: FakeModel) -> None:
     result = run("detect_language", "a.wav", "--top", "2")
     assert result.exit_code == 0

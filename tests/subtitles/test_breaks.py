@@ -105,3 +105,14 @@ def test_time_that_is_just_enough_costs_nothing() -> None:
     assert _Division(units, own, None, needed)._timing(0, 0, 4) == 0
     assert _Division(units, own, None, needed - 1)._timing(0, 0, 4) > 10_000
     assert _Division(units, own, None, needed - 1)._timing(0, 0, 4) < 10_001
+
+
+def test_a_word_wider_than_all_lines_together_is_joined_to_others() -> None:
+    address = "https://example.org/talks/river/2024"
+    assert [lines.end for lines in chosen(("See", 0, 0.3), (address, 0.3, 1), width=10)] == [2]
+
+
+def test_a_cue_for_which_there_is_no_time_at_all_costs_its_gap_too() -> None:
+    units = units_of([timed(("thirty", 0, 0.05), ("letters", 0.05, 1), ("in", 1, 1.2), ("two", 1.2, 1.5))], "en")
+    division = _Division(units, limits(42), None, 9000)
+    assert division._timing(0, 0, 2) < 20_300 < 40_000 < division._timing(0, 0, 1)

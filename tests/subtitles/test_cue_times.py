@@ -110,6 +110,23 @@ def test_cues_are_divided_in_the_time_that_the_next_voice_leaves() -> None:
     assert laid.broken == ()
 
 
+#: Two cues, and no silence between them in which somebody else could begin.
+BEN = by("Ben", ("He", 0.5, 0.8), ("was", 0.8, 1.2), ("late.", 1.2, 2.25), ("So", 2.25, 2.5), ("we left.", 2.5, 6))
+
+
+def test_what_has_time_to_spare_goes_before_a_cue_of_somebody_who_speaks_meanwhile() -> None:
+    laid = lay_out(transcript(BEN, by("Anna", ("Yes.", 1, 2.2))), PLAIN)
+    assert cues(laid) == [("He was late.", 500, 2150), ("Yes.", 1000, 2150), ("So we left.", 2250, 6000)]
+    assert {(each.cue, each.rule) for each in laid.broken} == {(0, "minimum gap")}  # two at once
+
+
+@pytest.mark.parametrize(("says", "until"), [("Yes, indeed.", 2.2), ("Yes.", 2.3)])
+def test_what_cannot_go_before_a_cue_of_another_voice_is_told(says: str, until: float) -> None:
+    laid = lay_out(transcript(BEN, by("Anna", (says, 1, until))), PLAIN)
+    assert cues(laid)[1] == (says, 1000, round(until * 1000))
+    assert (1, "minimum gap", "more is said at once") in {(each.cue, each.rule, each.reason) for each in laid.broken}
+
+
 def test_a_line_break_in_a_script_without_spaces_is_no_character_to_read() -> None:
     said = dataclasses.replace(segment(0, 2, "今日は天気が良いので公園で散歩しました。"), language="ja")
     layout = dataclasses.replace(PLAIN, max_cps_cjk=10.0)
@@ -137,9 +154,24 @@ def test_the_report_tells_nothing_else(said: Transcript, layout: Layout) -> None
         assert ((number, "line width") in told) == wide
         assert ((number, "reading speed") in told) == (end - start < limits.reading_time(len(to_read(cue))))
         assert ((number, "minimum duration") in told) == (end - start < limits.shortest)
-        if (number, "minimum gap") in told:
-            coming = [milliseconds(each)[0] for each in cues if each is not cue]
-            assert any(start <= begins <= end + limits.gap for begins in coming)
+        soon = [each for each in cues[number + 1 :] if milliseconds(each)[0] < end + limits.gap]
+        assert ((number, "minimum gap") in told) == bool(soon)
+
+
+@given(conversations(), layouts)
+def test_a_gap_is_kept_before_cues_of_all_voices_where_the_speech_allows_it(said: Transcript, layout: Layout) -> None:
+    cues = list(lay_out(said, layout).transcript)
+    for number, cue in enumerate(cues):
+        limits, (start, end) = limits_of(cue, layout), milliseconds(cue)
+        for later in cues[number + 1 :]:
+            begins = milliseconds(later)[0]
+            if begins - end >= limits.gap or cue.words is None or end == start + 1:
+                continue  # the last is what words at one moment become
+            assert later.speaker != cue.speaker
+            last = cue.words[-1]
+            at_once = begins < round(last.end * 1000) or begins <= round(last.start * 1000)
+            needed = max(limits.reading_time(len(to_read(cue))), limits.shortest)
+            assert at_once or begins - limits.gap < start + needed
 
 
 def test_the_report_counts_from_the_first_cue() -> None:

@@ -90,6 +90,13 @@ def test_a_phrase_that_is_too_long_is_cut_in_the_middle() -> None:
     assert min(map(len, found)) >= 5
 
 
+def test_a_phrase_that_is_too_long_is_cut_where_its_letters_change() -> None:
+    assert [unit.text for unit in units("YouTubeチャンネル", "ja")] == ["YouTube", "チャンネル"]
+    assert [unit.text for unit in units("チャンネルYouTube", "ja")] == ["チャンネル", "YouTube"]
+    # A number stays with what it counts.
+    assert [unit.text for unit in units("XYZXYZXYZ3月", "ja")] == ["XYZXYZXYZ3月"]
+
+
 def test_times_without_words_are_even() -> None:
     found = units_of([segment(1, 3, "  one two  ")], "en")
     assert [(unit.text, unit.start, unit.end) for unit in found] == [("one", 1000, 1857), ("two", 2143, 3000)]
