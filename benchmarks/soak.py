@@ -136,6 +136,9 @@ def through_command(files: list[Path], model_name: str, out: Path) -> tuple[list
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
+            if not line.startswith("{"):  # an error, which is written as it is
+                sys.stderr.write(line)
+                continue
             event = json.loads(line)
             if event["event"] != "end":
                 continue
@@ -144,7 +147,10 @@ def through_command(files: list[Path], model_name: str, out: Path) -> tuple[list
                 samples.append(sample(ended.total(), process.pid))
                 print(*samples[-1], sep="\t", flush=True)
     print(f"exit code {process.returncode}")
-    return samples, ended
+    if process.returncode not in {0, 6}:  # 6: some of the files failed, as they should
+        raise SystemExit("the command ended before its work was done")
+    # What ends before it is looked at has no memory.
+    return [each for each in samples if each.mebibytes], ended
 
 
 def main() -> None:
@@ -155,6 +161,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trim", action="store_true", help="with api: give freed memory back before each sample")
     args = parser.parse_args()
+    if args.files < 4 * EVERY:
+        parser.error(f"a line needs at least {4 * EVERY} files")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "in")
         folder.mkdir()

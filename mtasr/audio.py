@@ -294,8 +294,14 @@ class AudioStream:
         self._process = process
         self._log = FfmpegLog(track)
         self._listener = threading.Thread(target=self._log.listen, args=(process.stderr,), daemon=True)
-        self._listener.start()
-        self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
+        self._closed = True
+        try:
+            self._listener.start()
+            self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
+        except RuntimeError as exc:  # which is how Python says that there is no room for another thread
+            with process:
+                process.kill()
+            raise MemoryError(str(exc)) from exc
         self._closed = False
         self._first: Float32Array | None = None
         self._silence = 0

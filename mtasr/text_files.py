@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from mtasr.errors import InputError, InputNotFoundError
 
 
-def read_text(path: Path, error: type[InputError] | None = None) -> str:
+def read_text(path: Path, error: type[InputError] | None = None, *, most: int | None = None) -> str:
     """The text of a file in UTF-8, without the mark that some programs put before it.
 
-    Raises `InputNotFoundError` for a file that cannot be opened, `InputError` for one in another encoding; `error` for
-    both, if it is given.
+    Raises `InputNotFoundError` for a file that cannot be opened, `InputError` for one in another encoding or, if that
+    is given, with more than `most` bytes; `error` for all of these, if it is given.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as stream:
+            data = stream.read(-1 if most is None else most + 1)
+        if most is not None and len(data) > most:
+            raise (error or InputError)(f"{path}: has more than {most:,} bytes")
+        return io.StringIO(data.decode("utf-8-sig"), newline=None).read()
     except UnicodeDecodeError as exc:
         raise (error or InputError)(f"{path}: is not UTF-8 (byte {exc.start})") from exc
     except OSError as exc:

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -566,3 +567,24 @@ def test_an_hour_takes_constant_memory_and_waits_for_us(tmp_path):
             pass
         assert stream.samples_read == 3600 * SAMPLE_RATE
     assert resident_kilobytes() - before < 20_000
+
+
+def test_no_room_for_a_thread_is_want_of_memory_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    started = []
+    popen = subprocess.Popen
+
+    def watched(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(MemoryError):
+        open_audio(tmp_path / "a.wav")
+    assert [process.returncode is not None for process in started] == [True]

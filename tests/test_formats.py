@@ -233,6 +233,44 @@ def test_an_lrc_line_stays_while_somebody_speaks() -> None:
     ]  # fmt: skip
 
 
+def test_times_beyond_an_hour() -> None:
+    said = [
+        segment(3661.25, 3662, " an hour"),
+        segment(39_659.99, 39_660, " eleven"),
+        segment(86_400, 86_401, " all day"),
+    ]
+    result = transcript(*said, duration=90_000)
+    ass = [line.split(",")[1:3] for line in written(result, "ass").splitlines() if line.startswith("Dialogue")]
+    assert ass == [["1:01:01.25", "1:01:02.00"], ["11:00:59.99", "11:01:00.00"], ["24:00:00.00", "24:00:01.00"]]
+    assert written(result, "lrc").splitlines() == [
+        "[61:01.25]an hour", "[61:02.00]", "[660:59.99]eleven", "[661:00.00]", "[1440:00.00]all day", "[1440:01.00]",
+    ]  # fmt: skip
+
+
+def test_centiseconds_are_rounded_and_carried_over() -> None:
+    result = transcript(segment(59.994, 59.996, " a minute"), segment(3599.996, 3601, " an hour"), duration=4000)
+    ass = [line.split(",")[1:3] for line in written(result, "ass").splitlines() if line.startswith("Dialogue")]
+    assert ass == [["0:00:59.99", "0:01:00.00"], ["1:00:00.00", "1:00:01.00"]]
+    assert written(result, "lrc").splitlines() == [
+        "[00:59.99]a minute", "[01:00.00]", "[60:00.00]an hour", "[60:01.00]",
+    ]  # fmt: skip
+
+
+def test_no_empty_lrc_line_where_the_next_begins_at_once() -> None:
+    result = transcript(segment(1, 2, " a"), segment(2, 3, " b"), segment(3.01, 4, " c"))
+    assert written(result, "lrc").splitlines() == [
+        "[00:01.00]a", "[00:02.00]b", "[00:03.00]", "[00:03.01]c", "[00:04.00]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", sorted(WRITERS.keys() - {"json"}))
+def test_control_characters_leave_nothing(form: str) -> None:
+    dirty, clean = (
+        transcript(segment(1, 2, text, speaker="A")) for text in (" ti\x00ck\x1b\x7f tock\x08", " tick tock")
+    )
+    assert written(dirty, form) == written(clean, form)
+
+
 AWKWARD = transcript(
     segment(1, 2, " a --> b <b>c</b> & d"),
     segment(2.5, 4, " [music] plays"),

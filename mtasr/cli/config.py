@@ -42,7 +42,7 @@ _PROJECT_GROUPS = frozenset({
 _PROJECT_KEYS = frozenset({"model", "output_format", "strict", "verbose"})
 
 #: More is no configuration.
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)

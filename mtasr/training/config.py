@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
+import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -177,6 +179,9 @@ class TrainConfig:
             raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
 
 
+#: More than anybody writes, and still read in a second. An alias in an alias makes many values of few bytes.
+_MOST_BYTES, _MOST_VALUES = 30_000, 10_000
+
 _SHARES = (
     "rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context", "margin",
     "padding",
@@ -189,11 +194,54 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     Relative paths to records count from the current folder. Raises `InputError` for the file, `UsageError` for what is
     in it.
     """
-    text = read_text(path)
+    text = read_text(path, most=_MOST_BYTES)
     try:
-        return make_config(yaml.safe_load(text) or {}, overrides)
-    except (ValueError, RecursionError, yaml.YAMLError) as exc:  # a 99th month, a mapping that is in itself
+        document = _parsed(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as exc:
         raise InputError(f"{path}: cannot be read: {' '.join(str(exc).split())}") from exc
+    return make_config({} if document is None else document, overrides)
+
+
+def _parsed(text: str) -> Any:
+    """The value that YAML stands for, without repeated names.
+
+    Raises `YAMLError`; `ValueError` for a 99th month, a number too long to be written in a message, or more values than
+    a configuration has; `RecursionError`, also for what is in itself.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > _MOST_VALUES:
+            raise ValueError(f"it stands for more than {_MOST_VALUES:,} values")
+        value = loader.construct_document(node)
+    finally:
+        loader.dispose()
+    repr(value)
+    return value
+
+
+def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for, wherever its parts are repeated by an alias."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node not in known:
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            _check_names([name for name, _ in node.value])
+            parts = itertools.chain(*node.value)
+        known[node] = 1 + sum(_count(part, known) for part in parts)
+    return known[node]
+
+
+def _check_names(names: Iterable[yaml.Node]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if isinstance(name, yaml.ScalarNode):
+            if name.value in seen:
+                raise ValueError(f"{_shown(name.value)} is there twice, again in line {name.start_mark.line + 1}")
+            seen.add(name.value)
 
 
 def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -212,9 +260,9 @@ def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
             if not isinstance(place, dict):
                 raise UsageError(f"{key}: {parent} has no settings below it")
         try:
-            place[name] = yaml.safe_load(value)
-        except yaml.YAMLError as exc:
-            raise UsageError(f"{key}: no YAML value: {value!r}") from exc
+            place[name] = _parsed(value)
+        except (ValueError, RecursionError, yaml.YAMLError) as exc:
+            raise UsageError(f"{key}: no YAML value: {_shown(value)}") from exc
     config: TrainConfig = _build(TrainConfig, merged, "")
     return config
 
@@ -243,14 +291,13 @@ def _get(config: object, dotted: str) -> object:
 
 def _build(kind: type[Any], document: object, where: str) -> Any:
     if not isinstance(document, Mapping):
-        raise UsageError(f"{where.rstrip('.')} is a mapping of names to values, not {document!r}")
+        raise UsageError(f"{where.rstrip('.')} is a mapping of names to values, not {_shown(document)}")
     hints = typing.get_type_hints(kind)
     for name in document:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
-            raise UsageError(
-                f"there is no setting {where}{name}" + (f"; did you mean {where}{near[0]}?" if near else "")
-            )
+            hint = f"; did you mean {where}{near[0]}?" if near else ""
+            raise UsageError(f"there is no setting {where}{_shown(name, str)}{hint}")
     values = {name: _value(hints[name], value, where + name) for name, value in document.items()}
     for each in dataclasses.fields(kind):
         if each.name not in values and each.default is each.default_factory is dataclasses.MISSING:
@@ -273,7 +320,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML takes 1e-4 for a text
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return _required(type(value) is hint, value, name, kinds[hint])
+    fine = type(value) is hint and (hint is not float or math.isfinite(value))
+    return _required(fine, value, name, kinds[hint])
 
 
 def _collection(value: Any, name: str, *, listed: bool) -> Any:
@@ -287,5 +335,11 @@ def _collection(value: Any, name: str, *, listed: bool) -> Any:
 
 def _required(fine: bool, value: Any, name: str, kind: str) -> Any:
     if not fine:
-        raise UsageError(f"{name} is {kind}, not {value!r}")
+        raise UsageError(f"{name} is {kind}, not {_shown(value)}")
     return value
+
+
+def _shown(value: object, text_of: Callable[[object], str] = repr) -> str:
+    """The value in a message, in which a long one is cut."""
+    text = text_of(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

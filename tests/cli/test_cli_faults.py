@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def decoders(place: Path) -> list[int]:
 
 def has_none_left(place: Path) -> bool:
     """Whether they are gone; what is killed takes a moment to be."""
-    return any(not decoders(place) or time.sleep(0.05) for _ in range(10))
+    return any(not decoders(place) or time.sleep(0.05) for _ in range(200))
 
 
 # --- outputs ---
@@ -179,7 +180,7 @@ def test_only_the_first_line_is_wanted(place: Path) -> None:
     write_wav(place / "a.wav", np.tile(WINDOW, 10))
     command = f"{sys.executable} {HEARING} transcribe a.wav | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", command], env=os.environ | {"HEARING_PAUSE": "0.05"}, capture_output=True, text=True, check=False
+        ["bash", "-c", command], env=os.environ | {"HEARING_PAUSE": "0.3"}, capture_output=True, text=True, check=False
     )
     first, code = done.stdout.splitlines()
     assert len(first.split()) > 2
@@ -201,7 +202,7 @@ def test_who_stops_reading_keeps_the_files_that_are_written(place: Path) -> None
         errors += process.stderr.readline()
     process.stdout.close()
     errors += process.stderr.read()
-    assert process.wait(timeout=20) == 141
+    assert process.wait(timeout=60) == 141
     process.stderr.close()
     assert errors.count("what is done is kept: the same command with --resume goes on from here\n") == 1
     assert left(place) == {"a.wav", "b.wav", "a.srt"}
@@ -218,7 +219,7 @@ def test_ctrl_c_before_anything_is_done_leaves_nothing(place: Path) -> None:
         time.sleep(0.02)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "mtasr: stopped\n"
     assert [path.name for path in place.iterdir()] == ["a.wav"]
@@ -257,15 +258,15 @@ def in_a_terminal(place: Path, *presses: float, **env: str) -> tuple[int, float,
 
 
 #: Seconds that a window takes below: it is encoded and decoded.
-PAUSE = 1.0
+PAUSE = 4.0
 
 
-@pytest.mark.parametrize("presses", [[0.0], [0.4], [0.8]])
+@pytest.mark.parametrize("presses", [[0.0], [0.4 * PAUSE], [0.8 * PAUSE]])
 def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[float]) -> None:
     write_wav(place / "long.wav", np.tile(WINDOW, 40))
     code, took, screen = in_a_terminal(place, *presses, HEARING_PAUSE=str(PAUSE / 2))
     assert code == 130, screen[-1500:]
-    assert took < PAUSE + 1
+    assert took < 1.5 * PAUSE, "on an idle machine it is a window and less than a second"
     assert "mtasr: stopped" in screen
     assert "what is done is kept" in screen
     assert "Traceback" not in screen
@@ -279,9 +280,9 @@ def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[flo
 
 def test_ctrl_c_twice_ends_at_once(place: Path) -> None:
     write_wav(place / "long.wav", np.tile(WINDOW, 40))
-    code, took, screen = in_a_terminal(place, 0.2, 0.0, HEARING_PAUSE="1.5")
+    code, took, screen = in_a_terminal(place, 0.2, 0.0, HEARING_PAUSE="10")
     assert code == 130, screen[-1500:]
-    assert took < 1
+    assert took < 5, "a window takes 20 s"
     assert "Traceback" not in screen
     assert has_none_left(place)
     assert left(place) == {"a.wav", "long.wav"}
@@ -297,7 +298,7 @@ def test_a_second_signal_while_the_first_is_obeyed(place: Path, after: float) ->
         process.send_signal(first)
         time.sleep(after)
         process.send_signal(second)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode in (128 + first, 128 + second)
         assert "Traceback" not in errors
         assert has_none_left(place)
@@ -339,7 +340,7 @@ def test_ctrl_c_that_a_background_job_ignores(place: Path) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0
 
 
@@ -370,3 +371,27 @@ def test_a_worker_that_fails_costs_that_recording_alone(place: Path, fails_with:
     assert done.returncode == 6
     assert [line for line in done.stderr.splitlines() if line.startswith("mtasr: error")] == [f"mtasr: error: {says}"]
     assert left(place) == {"a.wav", "b.wav", "c.wav", "a.srt", "c.srt"}
+
+
+@pytest.mark.parametrize("mebibytes", [250, 400, 1000])
+def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) -> None:
+    """Too little, hardly enough, and enough: results are whole or not there, and --resume ends with the same."""
+    arguments = ("transcribe", "--language", "en", "-f", "json", "-o", "out", "a.wav", "b.wav")
+    write_wav(place / "b.wav", np.tile(WINDOW, 10))
+    assert run(*arguments).returncode == 0
+    whole = {path.name: path.read_bytes() for path in (place / "out").iterdir()}
+    shutil.rmtree(place / "out")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    done = run(*arguments, preexec=limit, OPENBLAS_NUM_THREADS="1")
+    assert "Traceback" not in done.stderr
+    found = {path: (place / path).read_bytes() for path in left(place) if path.startswith("out/")}
+    assert found.items() <= {f"out/{name}": content for name, content in whole.items()}.items()
+    if mebibytes == 1000:
+        assert done.returncode == 0
+    assert (done.returncode == 0) == (len(found) == 2)
+    assert run(*arguments, "--resume").returncode == 0
+    assert {path.name: path.read_bytes() for path in (place / "out").iterdir()} == whole

@@ -58,7 +58,7 @@ def test_help_takes_little_more_than_its_parser() -> None:
 
 
 def test_segments_come_as_they_are_recognised(folder: Path) -> None:
-    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="20")
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="200")
     assert process.stdout is not None
     assert process.stdout.readline() == "Line 0 [bold]:smile:[/bold]\n"
     process.kill()
@@ -67,11 +67,11 @@ def test_segments_come_as_they_are_recognised(folder: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_unwind(folder: Path, number: int, code: int) -> None:
-    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="20", FAKE_TRACE="1")
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="3", FAKE_DELAY="200", FAKE_TRACE="1")
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.endswith("closed\nmtasr: stopped\n" if number == signal.SIGINT else "closed\n")
     assert "Traceback" not in errors
@@ -94,13 +94,13 @@ def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(folder: Path) -> None:
-    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="2000", FAKE_DELAY="0.001")
+    process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="20000", FAKE_DELAY="0.001")
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
     errors = process.stderr.read()
-    assert process.wait(timeout=10) == 141
+    assert process.wait(timeout=60) == 141
     process.stderr.close()
     assert "mtasr: error" not in errors
     assert "Traceback" not in errors
@@ -174,7 +174,7 @@ def on_a_terminal(folder: Path, *args: str, **env: str) -> tuple[int, str]:
             break
         output += block
     os.close(leader)
-    return process.wait(timeout=10), output.decode()
+    return process.wait(timeout=60), output.decode()
 
 
 def test_a_terminal_gets_times_text_and_a_bar(folder: Path) -> None:

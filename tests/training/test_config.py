@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,82 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
         ("scratch={a: b}", "scratch is a mapping of names to whole numbers, not {'a': 'b'}"),
         ("steps", "an override is key=value, not 'steps'"),
         ("steps=[", "steps: no YAML value: '['"),
+        ("output=2001-99-99", "output: no YAML value: '2001-99-99'"),
+        ("data={train: a, train: b}", "data: no YAML value: '{train: a, train: b}'"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate is a number, not inf"),
     ],
 )
 def test_what_is_wrong_is_named(override: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         make_config(LEAST, [override])
     assert str(raised.value) == message
+
+
+WHOLE = "output: run\nsteps: 10\ndata: {train: [a.jsonl]}\n"
+
+
+def laughs(first: str, again: str) -> str:
+    """Each value is ten times the one before it: ten thousand million of them in a kilobyte."""
+    lines = [f"a0: &a0 {first}", *(f"a{i}: &a{i} {again.replace('*', f'*a{i - 1}')}" for i in range(1, 10))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (laughs("[x]", f"[{', '.join('*' * 10)}]"), "cannot be read: it stands for more than 10,000 values"),
+        (
+            laughs("{x: 1}", f"{{{', '.join(f'k{i}: *' for i in range(10))}}}"),
+            "cannot be read: it stands for more than 10,000 values",
+        ),
+        (
+            laughs("{x: 1}", f"{{<<: [{', '.join('*' * 10)}]}}"),
+            "cannot be read: it stands for more than 10,000 values",
+        ),
+        ("&a {data: *a}", "cannot be read: maximum recursion depth exceeded"),
+        ("[" * 29_000, "cannot be read: maximum recursion depth exceeded"),
+        (WHOLE + "# more\n" * 1_000_000, "has more than 30,000 bytes"),
+        (WHOLE + "steps: 20\n", "cannot be read: 'steps' is there twice, again in line 4"),
+        (WHOLE.replace("{", "{train: b.jsonl, "), "cannot be read: 'train' is there twice, again in line 3"),
+        (WHOLE + "optimizer:\n\tclip: 1\n", "cannot be read: while scanning for the next token found character '\\t'"),
+        (WHOLE.replace("10", "0x" + "f" * 9000), "cannot be read: Exceeds the limit (4300 digits)"),
+        (WHOLE + "---\n" + WHOLE, "cannot be read: expected a single document"),
+        (WHOLE.encode("utf-16"), "is not UTF-8 (byte 0)"),
+        (WHOLE.replace("run", "r\xfcn").encode("latin-1"), "is not UTF-8 (byte 9)"),
+        (WHOLE + "model: !!python/object/apply:os.getcwd []\n", "cannot be read: could not determine a constructor"),
+    ],
+    ids=lambda value: ascii(value)[:20] if isinstance(value, bytes) else value[:20].strip(),
+)
+def test_files_that_are_no_configurations_are_told_at_once(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    began = time.process_time()
+    with pytest.raises(InputError) as raised:
+        read_config(path)
+    assert time.process_time() - began < 2
+    assert str(raised.value).startswith(f"{path}: {message}")
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("content", ["- output\n", "output\n", "5\n", "false\n", "[]\n"])
+def test_a_configuration_that_is_no_mapping(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"^a configuration is a mapping of names to values$"):
+        read_config(path)
+
+
+def test_a_value_that_is_repeated_by_its_name_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("output: run\nsteps: 10\ndata: {train: &all [a.jsonl, b.jsonl], evaluation: *all}\n")
+    assert read_config(path).data.evaluation == ("a.jsonl", "b.jsonl")
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as raised:
+        make_config(LEAST, [f"steps=[{'a,' * 5000}]"])
+    assert str(raised.value).startswith("steps is a whole number, not ['a', 'a'")
+    assert len(str(raised.value)) < 300
 
 
 def test_what_is_missing_is_named() -> None:
