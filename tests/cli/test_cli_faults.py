@@ -266,7 +266,7 @@ def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[flo
     write_wav(place / "long.wav", np.tile(WINDOW, 40))
     code, took, screen = in_a_terminal(place, *presses, HEARING_PAUSE=str(PAUSE / 2))
     assert code == 130, screen[-1500:]
-    assert took < 1.5 * PAUSE, "on an idle machine it is a window and less than a second"
+    assert took < PAUSE + 1
     assert "mtasr: stopped" in screen
     assert "what is done is kept" in screen
     assert "Traceback" not in screen
