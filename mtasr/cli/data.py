@@ -148,9 +148,10 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     if speech:
         yield spoken.CaptionsBesideSpeech()
     if model is not None:
-        hear = _hearing(model)
-        yield spoken.SpokenLanguage(hear)
-        yield spoken.ModelDisagrees(hear)
+        from mtasr.training.listening import ModelHears
+        from mtasr.transcribe import load_model
+
+        yield ModelHears(load_model(model).engine)
     # Last, so that it remembers none that another filter drops.
     yield duplicates.NearDuplicates()
 
