@@ -4,8 +4,8 @@ The model is asked how probable the given text is, token by token, and how proba
 spelling ("15" for "fifteen") is less probable than its own, a text of something else is improbable beyond comparison.
 Where a text breaks off the model expects another word, and where it goes on after the speech, the end of text.
 
-The thresholds were chosen with the model base on one half of 499 telephone prompts in five languages, most of a word or
-two, and with corrupted texts of the same (benchmarks/README.md tells how well they do on the other half).
+The thresholds were chosen with the model base on 499 telephone prompts in five languages, most of a word or two, and with
+corrupted texts of the same (benchmarks/README.md tells how well they do on others).
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ _LEAST_END = -2.5
 #: share of that, in nats.
 _LIKELY_END, _MOST_OVER_NEXT = math.log(0.25), 2.0
 #: Another language counts from this probability on, and if the text is more probable in it by so many nats a token.
-_LIKELY_LANGUAGE, _LEAST_GAIN = 0.5, 0.25
-#: The same where the text cannot tell, as that of a translation.
-_SURE_LANGUAGE = 0.8
+_LIKELY_LANGUAGE, _LEAST_GAIN = 0.8, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +104,9 @@ class WindowHeard:
         return "text ends before the speech" if self.scored.end < _LEAST_END else None
 
     def _is_in(self, language: LanguageGuess) -> bool:
+        """Whether that is what is spoken. A translation's text cannot tell."""
         if self.scored is None:
-            return language.probability >= _SURE_LANGUAGE
+            return is_likely(language.probability)
         return self.elsewhere is not None and self.scored.gain_in(self.elsewhere) > _LEAST_GAIN
 
 
