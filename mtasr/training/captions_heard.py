@@ -4,8 +4,8 @@ The model is asked how probable the given text is, token by token, and how proba
 spelling ("15" for "fifteen") is less probable than its own, a text of something else is improbable beyond comparison.
 Where a text breaks off the model expects another word, and where it goes on after the speech, the end of text.
 
-The thresholds were chosen with the model base on 499 telephone prompts in five languages, most of a word or two, and with
-corrupted texts of the same (benchmarks/README.md tells how well they do on others).
+The thresholds were chosen with the model base on 499 telephone prompts in five languages, most of a word or two, and
+with corrupted texts of the same (benchmarks/README.md tells how well they do on others).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class WindowHeard:
 
     def _is_in(self, language: LanguageGuess) -> bool:
         """Whether that is what is spoken. A translation's text cannot tell."""
-        if self.scored is None:
+        if self.scored is None or not is_likely(language.probability):
             return is_likely(language.probability)
         return self.elsewhere is not None and self.scored.gain_in(self.elsewhere) > _LEAST_GAIN
 
