@@ -1,10 +1,11 @@
 """How many corrupted transcripts do the filters find, and how many good ones do they drop?
 
-    python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--records 300]
+    python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--every 3] [--first 1]
 
-Of some records, drawn evenly, 30 % get a transcript that is wrong in one of five ways: text in another language, that
-of another recording in the same language (shifted by some), as machines write it (lower case without marks), written
-twice, or cut to its first half. Texts of fewer than --words words stay as they are, since half a word is no transcript.
+Of every third record, say, 30 % get a transcript that is wrong in one of five ways, as many in each: text in another
+language, that of another recording in the same language (shifted by some), as machines write it (lower case without
+marks), written twice, or cut to its first half. As half a word is no transcript, texts of one word are not cut; as
+people write short texts without capitals and marks too, texts of less than four words are not made by machines.
 FOLDER/corrupted.jsonl is what `mtasr finetune` may learn from unfiltered, FOLDER/kept.jsonl what the filters leave.
 """
 
@@ -14,11 +15,12 @@ import argparse
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mtasr.cli.data import filters_for
+from mtasr.training.duplicates import normalised
 from mtasr.training.filtering import Report, filtered
 from mtasr.training.records import Cue, Record, read_records, write_records
 
@@ -32,22 +34,60 @@ _WAYS: dict[str, Callable[[str, str, str], str]] = {
 }
 
 
-def corrupted(records: Sequence[Record], share: float, least_words: int) -> tuple[list[Record], dict[str, str]]:
+#: The fewest words of a text that is corrupted in such a way, where that is not one.
+_LEAST_WORDS = {"machine-made": 4, "truncated": 2}
+
+#: Lengths of texts that are counted apart: name, and the fewest words.
+_LENGTHS = {"4 or more words": 4, "2 or 3 words": 2, "1 word": 1}
+
+
+def corrupted(records: Sequence[Record], share: float) -> tuple[list[Record], dict[str, str]]:
     """All records, a share of them with another text; and the way of each of those, by its id."""
     rng = random.Random(0)
-    eligible = [record for record in records if len(record.text.split()) >= least_words]
-    chosen = rng.sample(eligible, min(len(eligible), round(share * len(records))))
-    ways = {record.id: list(_WAYS)[number % len(_WAYS)] for number, record in enumerate(chosen)}
-    result = []
-    for record in records:
-        if record.id in ways:
-            same = [each for each in records if each.language == record.language and each.text != record.text]
-            other = [each for each in records if each.language != record.language]
-            text = _WAYS[ways[record.id]](record.text, rng.choice(same).text, rng.choice(other).text)
-            cue = Cue(start=record.cues[0].start, end=record.cues[-1].end, text=text)
-            record = replace(record, cues=(cue,))  # noqa: PLW2901
-        result.append(record)
-    return result, ways
+    changed: dict[str, Record] = {}
+    ways: dict[str, str] = {}
+    # Those that not all texts suit choose first.
+    order = sorted(_WAYS, key=lambda way: -_LEAST_WORDS.get(way, 1))
+    for place, way in enumerate(order):
+        count = round(share * len(records) * (place + 1) / len(order)) - len(ways)
+        others = [record for record in records if record.id not in ways]
+        for record in rng.sample(others, len(others)):
+            text = _corrupted(record, way, records, rng)
+            if text is not None and count > 0:
+                cue = Cue(start=record.cues[0].start, end=record.cues[-1].end, text=text)
+                changed[record.id], ways[record.id] = replace(record, cues=(cue,)), way
+                count -= 1
+    return [changed.get(record.id, record) for record in records], ways
+
+
+def _corrupted(record: Record, way: str, records: Sequence[Record], rng: random.Random) -> str | None:
+    """Another text for a record, None where this way makes none of it."""
+    if len(record.text.split()) < _LEAST_WORDS.get(way, 1):
+        return None
+    unlike = [each for each in records if normalised(each.text) != normalised(record.text)]
+    same = [each.text for each in unlike if each.language == record.language]
+    other = [each.text for each in unlike if each.language != record.language]
+    text = _WAYS[way](record.text, rng.choice(same), rng.choice(other))
+    return None if text == record.text else text
+
+
+def _length(record: Record) -> str:
+    return next(name for name, least in _LENGTHS.items() if len(record.text.split()) >= least)
+
+
+def _table(records: Sequence[Record], ways: Mapping[str, str], stayed: Container[str]) -> Iterator[str]:
+    """Dropped of all, by way and by the length of the right text."""
+    totals = Counter((ways.get(record.id, "clean"), _length(record)) for record in records)
+    dropped = Counter((ways.get(record.id, "clean"), _length(record)) for record in records if record.id not in stayed)
+    lengths = list(reversed(_LENGTHS))
+    yield f"| Dropped of all | {' | '.join(lengths)} | together | % |"
+    yield "|---|" + "---|" * (len(lengths) + 2)
+    for name, those in (*((way, [way]) for way in _WAYS), ("all corrupted", list(_WAYS)), ("clean", ["clean"])):
+        found = [sum(dropped[way, length] for way in those) for length in lengths]
+        every = [sum(totals[way, length] for way in those) for length in lengths]
+        cells = [f"{part} of {whole}" if whole else "" for part, whole in zip(found, every, strict=True)]
+        share = 100 * sum(found) / max(1, sum(every))
+        yield f"| {name} | {' | '.join(cells)} | {sum(found)} of {sum(every)} | {share:.1f} |"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -55,28 +95,20 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", help="that listens too")
-    parser.add_argument("--records", type=int, default=300)
+    parser.add_argument("--every", type=int, default=1, help="take one record of so many, ...")
+    parser.add_argument("--first", type=int, default=0, help="... from this on, counted from 0")
     parser.add_argument("--share", type=float, default=0.3)
-    parser.add_argument("--words", type=int, default=4)
     options = parser.parse_args(args)
     everything = [record for record in read_records(options.source) if record.task == "transcribe" and record.text]
-    records = everything[:: max(1, len(everything) // options.records)]
-    records, ways = corrupted(records, options.share, options.words)
+    originals = everything[options.first :: options.every]
+    records, ways = corrupted(originals, options.share)
     report = Report()
     kept = list(filtered(records, list(filters_for((), speech=True, model=options.model)), report))
     options.output.mkdir(parents=True, exist_ok=True)
     write_records(records, options.output / "corrupted.jsonl")
     write_records(kept, options.output / "kept.jsonl")
-    stayed = {record.id for record in kept}
     print("\n".join(report.lines()))
-    totals = Counter(ways.get(record.id, "clean") for record in records)
-    dropped = Counter(ways.get(record.id, "clean") for record in records if record.id not in stayed)
-    print("| Transcripts | | dropped | % |\n|---|---|---|---|")
-    for way in (*_WAYS, "clean"):
-        print(f"| {way} | {totals[way]} | {dropped[way]} | {100 * dropped[way] / max(1, totals[way]):.1f} |")
-    bad = len(ways) or 1
-    found = sum(dropped[way] for way in _WAYS)
-    print(f"| all corrupted | {bad} | {found} | {100 * found / bad:.1f} |")
+    print("\n".join(_table(originals, ways, {record.id for record in kept})))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     help="Drop what is in these, by recording or by text. May be given several times.",
 )
 @click.option("--speech/--no-speech", default=True, show_default=True, help="Compare captions with voice activity.")
-@click.option("--model", metavar="NAME", help="Compare language and transcripts with what this model hears. Slow.")
+@click.option("--model", metavar="NAME", help="Ask this model too whether captions are what is said. Slow.")
 def filter_command(
     records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
 ) -> None:
@@ -148,9 +148,10 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     if speech:
         yield spoken.CaptionsBesideSpeech()
     if model is not None:
-        hear = _hearing(model)
-        yield spoken.SpokenLanguage(hear)
-        yield spoken.ModelDisagrees(hear)
+        from mtasr.training.listening import ModelHears
+        from mtasr.transcribe import load_model
+
+        yield ModelHears(load_model(model).engine)
     # Last, so that it remembers none that another filter drops.
     yield duplicates.NearDuplicates()
 

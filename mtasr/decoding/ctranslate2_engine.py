@@ -16,7 +16,7 @@ import ctranslate2
 import numpy as np
 
 from mtasr import processor
-from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess
+from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess, Likelihood
 from mtasr.decoding.options import DecodingOptions
 from mtasr.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
@@ -360,10 +360,42 @@ class CTranslate2Engine:
             token_probs=np.asarray(result.text_token_probs, dtype=np.float64),
         )
 
+    def score_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        """The texts as beginnings that are given: the logits of their tokens are told too."""
+        steps = max(map(len, texts)) + 1
+        with self._working():
+            results = self._model.generate(
+                _stacked(encoded),
+                [[*prompt, *text] for prompt, text in zip(prompts, texts, strict=True)],
+                beam_size=1,
+                max_length=2 * steps,  # CTranslate2 writes half of it.
+                return_logits_vocab=True,
+                suppress_blank=False,
+                suppress_tokens=[],
+            )
+            return [
+                _likelihood(result.logits[0], text, self.tokenizer.eot)
+                for result, text in zip(results, texts, strict=True)
+            ]
+
 
 def _stacked(encoded: Sequence[Encoded]) -> ctranslate2.StorageView:
     """(windows, frames / 2, width)"""
     return ctranslate2.StorageView.from_array(np.stack(encoded))
+
+
+def _likelihood(logits: Sequence[ctranslate2.StorageView], text: Sequence[int], eot: int) -> Likelihood:
+    """`logits` (V,) of each step, at least one more than the text has tokens."""
+    logprobs, ends = [], []
+    for token, view in zip([*text, eot], logits[: len(text) + 1], strict=True):
+        row = np.asarray(view.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu))
+        highest = row.max()
+        total = highest + math.log(float(np.exp(row - highest).sum()))
+        logprobs.append(row[token] - total)
+        ends.append(row[eot] - total)
+    return Likelihood(logprobs=np.array(logprobs, np.float64), end_logprobs=np.array(ends, np.float64))
 
 
 def _hypothesis(result: ctranslate2.models.WhisperGenerationResult, options: DecodingOptions, begun: int) -> Hypothesis:

@@ -56,6 +56,16 @@ class Alignment:
     token_probs: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """How probable a model finds a given text of T tokens: log-probabilities among all tokens, (T + 1,) each."""
+
+    #: Of each token after those before it; last, of the end of text after all of them.
+    logprobs: npt.NDArray[np.float64]
+    #: Of the end of text in the place of each token; the last is the last of `logprobs`.
+    end_logprobs: npt.NDArray[np.float64]
+
+
 class Engine(Protocol):
     """Runs one Whisper-style model. As many calls as `workers` may run at the same time, from as many threads."""
 
@@ -112,3 +122,12 @@ class Engine(Protocol):
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         """Align text tokens with the first `frames` feature frames, after the start-of-transcript tokens `start`."""
+
+    def score_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        """How probable each text is as all that is said in its window; nothing is suppressed.
+
+        Features have the same length, and so have prompts, which end in the switch that turns timestamps off. A text
+        has at most `max_length` // 2 - 2 tokens.
+        """

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mtasr.decoding.alignment import attention_matrix, best_path
-from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess
+from mtasr.decoding.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess, Likelihood
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.rules import rules_for
 from mtasr.decoding.search import Found, beam_search, greedy, sample
@@ -217,6 +217,22 @@ class TorchEngine:
             token_indices=token_indices,
             frame_indices=frame_indices,
             token_probs=token_probs.double().cpu().numpy(),
+        )
+
+    def score_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        return [self._score(*each) for each in zip(encoded, prompts, texts, strict=True)]
+
+    @torch.inference_mode()
+    def _score(self, encoded: Encoded, prompt: Sequence[int], text: Sequence[int]) -> Likelihood:
+        """One pass over the whole text."""
+        eot = self.tokenizer.eot
+        logits = self.model.decode(self._ids([[*prompt, *text]]), encoded).logits[0, len(prompt) - 1 :]
+        logprobs = logits.double().log_softmax(dim=1).cpu().numpy()
+        return Likelihood(
+            logprobs=logprobs[np.arange(len(text) + 1), [*text, eot]],
+            end_logprobs=logprobs[:, eot],
         )
 
     def _ids(self, tokens: Sequence[Sequence[int]]) -> Tensor:

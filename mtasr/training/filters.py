@@ -1,7 +1,7 @@
 """Records that would teach the model something wrong, and why (Whisper paper, section 2.1).
 
 A filter is a pure function: a record -> the reason to drop it, or None to keep it. Those of this file look at the text
-alone. `spoken.py` has those that listen, `duplicates.py` those that look at other records.
+alone. `spoken.py` and `listening.py` have those that listen, `duplicates.py` those that look at other records.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -199,11 +199,6 @@ TEXT_FILTERS: tuple[Filter, ...] = (
     no_text, no_language, bad_times, boilerplate, one_case, no_punctuation, wrong_script, wrong_text_language,
     speaking_rate, repeated_lines, looping_text, written_twice,
 )  # fmt: skip
-
-
-def first_reason(record: Record, filters: Iterable[Filter]) -> str | None:
-    """The first reason to drop a record, or None."""
-    return next((reason for each in filters if (reason := each(record)) is not None), None)
 
 
 def _with_text(record: Record) -> list[Cue]:

@@ -1,4 +1,4 @@
-"""Filters that listen: captions against where somebody speaks, and against what a model hears."""
+"""What listening tells: captions against where somebody speaks, and sources against what a model hears."""
 
 from __future__ import annotations
 
@@ -46,31 +46,6 @@ class CaptionsBesideSpeech:
         wide = [(start - _SLACK, end + _SLACK) for start, end in speech]
         silent = sum(_overlap([caption], wide) < 0.2 * (caption[1] - caption[0]) for caption in captions)
         return "captions without speech" if silent > self._most * len(captions) else None
-
-
-class SpokenLanguage:
-    """Drops records whose label is not the language that a model hears, if it is sure."""
-
-    def __init__(self, hear: Callable[[Record], Heard], least: float = 0.8) -> None:
-        self._hear, self._least = hear, least
-
-    def __call__(self, record: Record) -> str | None:
-        heard = self._hear(record)
-        wrong = heard.language != record.language and heard.probability >= self._least
-        return f"spoken is {heard.language}" if wrong else None
-
-
-class ModelDisagrees:
-    """Drops transcripts that a model's own differ from in more than `most` errors a word: of something else."""
-
-    def __init__(self, hear: Callable[[Record], Heard], most: float = 0.7) -> None:
-        self._hear, self._most = hear, most
-
-    def __call__(self, record: Record) -> str | None:
-        if record.task != "transcribe":
-            return None
-        errors = word_errors(record.text, self._hear(record).text)
-        return "the model hears something else" if errors.rate > self._most else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -340,3 +340,15 @@ print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 60
+
+
+def test_a_text_of_any_length_that_is_allowed_is_scored(engine: CTranslate2Engine) -> None:
+    prompt = engine.tokenizer.sot_sequence("en", "transcribe", timestamps=False)
+    encoded = engine.encode(noise(80, 300))
+    longest = engine.tokenizer.encode(" the")[:1] * (engine.max_length // 2 - 2)
+    texts = [longest, [], longest[:3]]
+    found = engine.score_batch([encoded] * 3, [prompt] * 3, texts)
+    assert [len(each.logprobs) for each in found] == [len(text) + 1 for text in texts]
+    # Alone or beside others, a text is as probable.
+    (alone,) = engine.score_batch([encoded], [prompt], texts[2:])
+    np.testing.assert_allclose(alone.logprobs, found[2].logprobs, atol=1e-4)

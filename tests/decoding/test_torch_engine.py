@@ -195,6 +195,19 @@ def test_the_alignments_agree(pair: Pair, frames: int) -> None:
     np.testing.assert_allclose(ours.token_probs, theirs.token_probs, rtol=1e-3)
 
 
+def test_texts_are_as_probable(pair: Pair) -> None:
+    encode = pair.ours.tokenizer.encode
+    texts = [encode(" the people said water"), [], encode(" day")]
+    prompts = [pair.prompt(timestamps=False)] * 3
+    ours = pair.ours.score_batch([pair.encoded] * 3, prompts, texts)
+    theirs = pair.theirs.score_batch([pair.their_encoded] * 3, prompts, texts)
+    for text, one, other in zip(texts, ours, theirs, strict=True):
+        assert len(one.logprobs) == len(one.end_logprobs) == len(text) + 1
+        assert one.logprobs[-1] == one.end_logprobs[-1]
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=2e-3)
+        np.testing.assert_allclose(one.end_logprobs, other.end_logprobs, atol=2e-3)
+
+
 def test_sampling_is_repeatable_whatever_was_decoded_before(pair: Pair) -> None:
     options = DecodingOptions(best_of=3)
     first = pair.ours.generate(pair.encoded, pair.prompt(), options, 1.0)
