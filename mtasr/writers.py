@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
+from mtasr.scripts import join_lines
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
 
@@ -129,8 +130,8 @@ def _lines(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, without control characters."""
-    return _lines(text).replace("\n", " ").replace("\t", " ")
+    """`text` on one line, without control characters; no space comes into scripts that have none."""
+    return join_lines(_lines(text).split("\n")).replace("\t", " ")
 
 
 #: Word joiner: a character without width or meaning that keeps others apart.

@@ -308,6 +308,25 @@ def test_ffmpeg_reads_the_same(form: str, result: Transcript, tmp_path: Path) ->
     assert times == precise(result)
 
 
+@pytest.mark.parametrize("form", ["txt", "lrc", "tsv", "csv", "md"])
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("ja", "今日は天気が良いので公園で散歩しました。"),
+        ("zh", "今天天气很好，所以我们去公园散步了。"),
+        ("zh", "他昨天晚上对我们大家说过的，“明天一起去”。"),
+        ("th", "วันนี้อากาศดีมากเราจึงไปเดินเล่นที่สวนสาธารณะใกล้บ้าน"),
+        ("ko", "오늘은 날씨가 좋아서 공원에서 산책을 했습니다."),
+        ("en", "The weather was so fine today that we went to the park."),
+    ],
+)
+def test_lines_are_joined_as_their_script_is_written(form: str, language: str, text: str) -> None:
+    said = transcript(segment(1, 7, text, language=language))
+    laid = lay_out(said, Layout()).transcript
+    assert [each.text.count("\n") for each in laid] == [1]
+    assert text in written(laid, form)
+
+
 @given(conversations_in_scripts(), layouts)
 def test_srt_and_vtt_have_the_lines_of_the_layout(said: Transcript, layout: Layout) -> None:
     laid = lay_out(said, layout).transcript
