@@ -179,9 +179,17 @@ def test_the_report_counts_from_the_first_cue() -> None:
     laid = lay_out(transcript(said, duration=6.5), dataclasses.replace(PLAIN, max_line_width=12))
     assert [(each.cue, each.rule, each.reason) for each in laid.broken] == [
         (1, "line width", "a word is longer than a line"),
-        (1, "reading speed", "the speech is faster"),
+        (1, "reading speed", "more is said, the recording ends or the longest duration is over"),
         (1, "minimum duration", "too soon after it more is said, or the recording ends"),
     ]
+
+
+def test_the_reason_holds_where_the_longest_duration_is_too_short_to_read() -> None:
+    laid = lay_out(transcript(timed(("Certainly.", 1, 1.6))), dataclasses.replace(PLAIN, max_cps=1.0))
+    assert cues(laid) == [("Certainly.", 1000, 6000)]
+    [(rule, reason)] = {(each.rule, each.reason) for each in laid.broken}
+    assert rule == "reading speed"
+    assert "longest duration" in reason
 
 
 def test_the_report_tells_of_words_alone_and_of_no_gap() -> None:
