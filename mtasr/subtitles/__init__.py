@@ -124,7 +124,7 @@ def _parted(drafts: Sequence[_Draft]) -> Iterator[_Draft]:
     """
     for place, draft in enumerate(drafts):
         end, crowded = draft.end, False
-        for later in itertools.islice(drafts, place + 1, None):
+        for later in map(drafts.__getitem__, range(place + 1, len(drafts))):
             room = later.start - draft.limits.gap
             if room >= end:
                 break
