@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
+from mtasr.scripts import join_lines
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
 
@@ -129,24 +130,28 @@ def _lines(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, without control characters."""
-    return _lines(text).replace("\n", " ").replace("\t", " ")
+    """`text` on one line, without control characters; no space comes into scripts that have none."""
+    return join_lines(_lines(text).split("\n")).replace("\t", " ")
 
 
-_STAMP = r"(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}"
-_SECOND_STAMP = re.compile(rf"({_STAMP}[^\d\n].*?)[ \t]*(?<!\d)({_STAMP})")
-_LAST_NUMBER = re.compile(r"\n(?=\d+\Z)")
+#: Word joiner: a character without width or meaning that keeps others apart.
+_JOINER = "\u2060"
+#: Where a time has its seconds, and before a number that is the last of several lines.
+_SECONDS = re.compile(r"(?<=\d:)(?=\d{1,2}[.,]\d)")
+_LAST_NUMBER = re.compile(r"(?<=\n)(?=\d+\Z)")
 
 
 def _harmless(text: str) -> str:
-    """Cue text that no reader takes for the frame around it, which SubRip has no way to escape.
+    """Cue text, escaped, that no reader takes for the frame around it, which SubRip has no way to escape.
 
     Readers find a cue by two times on one line, and by a line that is only a number, which is the next cue's.
-    So a spoken second time goes on a line of its own, and a number on the last line joins the line before.
+    So a joiner parts what would be a second time, and one comes before a number on the last line.
     """
-    while (apart := _SECOND_STAMP.sub(r"\1\n\2", text)) != text:
-        text = apart
-    return _LAST_NUMBER.sub(" ", text)
+    lines = []
+    for line in text.split("\n"):
+        before, *times = _SECONDS.split(line)
+        lines.append(before + _JOINER.join(times))
+    return _LAST_NUMBER.sub(_JOINER, "\n".join(lines))
 
 
 def labelled(segment: Segment) -> str:
@@ -160,28 +165,27 @@ def _prefix(speaker: str | None) -> str:
     return "" if speaker is None else f"{one_line(speaker)}: "
 
 
-def _marked(cue: Cue, prefix: str, escape: Callable[[str], str]) -> str:
-    """The text of a cue after a prefix, both escaped, with the underlined part between tags."""
-    text = _harmless(prefix + cue.text)
+def _marked(cue: Cue, before: str, escape: Callable[[str], str]) -> str:
+    """The text of a cue, escaped, with the underlined part between tags, after something that needs no escape."""
+    text = cue.text
     if cue.underlined is None:
-        return escape(text)
-    visible = [place for place, char in enumerate(text) if not char.isspace()][-_visible(cue.text) :]
+        return _harmless(before + escape(text))
+    visible = [place for place, char in enumerate(text) if not char.isspace()]
     first, last = visible[cue.underlined[0]], visible[cue.underlined[1] - 1] + 1
-    # Once more: the tags may have set two times apart that were one number.
-    return _harmless(f"{escape(text[:first])}<u>{escape(text[first:last])}</u>{escape(text[last:])}")
+    return _harmless(f"{before}{escape(text[:first])}<u>{escape(text[first:last])}</u>{escape(text[last:])}")
 
 
 def _entities(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-#: Word joiner: a character without width or meaning that keeps others apart.
-_JOINER = "\u2060"
 #: What SubRip has no escape for: a joiner keeps `<` from beginning a tag and a backslash a code. Readers that go by way
 #: of ASS drop whatever is in braces, so full-width ones stand in, and the joiner after them tells them from others.
 _SRT_TEXT = str.maketrans({"<": f"<{_JOINER}", "\\": f"\\{_JOINER}", "{": f"\uff5b{_JOINER}", "}": f"\uff5d{_JOINER}"})
 _SRT_ORIGINALS = {written: chr(code) for code, written in _SRT_TEXT.items()} | {f"&{_JOINER}": "&"}
 _SRT_WRITTEN = re.compile(f"[<&\\\\\uff5b\uff5d]{_JOINER}")
+#: The joiners of `_harmless`.
+_SRT_APART = re.compile(rf"(?<=\d:){_JOINER}(?=\d{{1,2}}[.,]\d)|(?<=\n){_JOINER}(?=\d+\Z)")
 
 
 def to_srt_text(text: str) -> str:
@@ -192,8 +196,8 @@ def to_srt_text(text: str) -> str:
 
 
 def from_srt_text(text: str) -> str:
-    """The inverse of `to_srt_text` for text without joiners; what somebody else has written stays as it is."""
-    return _SRT_WRITTEN.sub(lambda found: _SRT_ORIGINALS[found[0]], text)
+    """The text of a cue as it was before it was written, for one without joiners; what others write stays as it is."""
+    return _SRT_WRITTEN.sub(lambda found: _SRT_ORIGINALS[found[0]], _SRT_APART.sub("", text))
 
 
 def _timestamp(milliseconds: int, mark: str) -> str:
@@ -214,7 +218,7 @@ def write_srt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> N
     """SubRip, the speaker before the text, which holds no markup; see `to_srt_text`."""
     for number, cue in enumerate(cues(transcript, style), start=1):
         times = f"{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}"
-        stream.write(f"{number}\n{times}\n{_marked(cue, _prefix(cue.speaker), to_srt_text)}\n\n")
+        stream.write(f"{number}\n{times}\n{_marked(cue, to_srt_text(_prefix(cue.speaker)), to_srt_text)}\n\n")
 
 
 def write_vtt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
@@ -222,7 +226,7 @@ def write_vtt(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> N
     stream.write("WEBVTT\n\n")
     for cue in cues(transcript, style):
         voice = "" if cue.speaker is None else f"<v {_entities(one_line(cue.speaker))}>"
-        text = _harmless(voice + _marked(cue, "", _entities))
+        text = _marked(cue, voice, _entities)
         stream.write(f"{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n{text}\n\n")
 
 

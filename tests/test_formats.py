@@ -22,6 +22,7 @@ from test_writers import (
     awkward,
     conversations,
     names,
+    parsed,
     segment,
     transcript,
     transcripts,
@@ -29,6 +30,8 @@ from test_writers import (
     words_of,
     written,
 )
+from timed_text import conversations as conversations_in_scripts
+from timed_text import layouts
 
 from mtasr.subtitles import Layout, lay_out
 from mtasr.transcript import Transcript, Word
@@ -67,8 +70,7 @@ braced = wild.map(lambda text: text.translate({0xFF5B: None, 0xFF5D: None}))
 @given(transcripts(braced))
 def test_srt(result: Transcript) -> None:
     found = read_events(written(result, "srt"), "srt")
-    # Of two times on a line the second has a line of its own.
-    assert ["".join(text.split()) for _, _, text in found] == ["".join(text.split()) for text in spoken(result)]
+    assert [words_of(text) for _, _, text in found] == spoken(result)
     assert [(start, end) for start, end, _ in found] == precise(result)
 
 
@@ -276,6 +278,9 @@ AWKWARD = transcript(
     segment(2.5, 4, " [music] plays"),
     segment(4, 5.25, " 12"),
     segment(5.5, 6, " e <f and g> h"),
+    segment(7, 8, " Chapter\n5"),
+    segment(8, 9, " from 10:00:00,000 to 11:00:00,000\n12"),
+    segment(9, 10, " 00:00:01,000 --> 00:00:02,000"),
     segment(3661, 3662.5, " he said: «no»,\nshe said: yes"),
     duration=4000,
 )
@@ -301,6 +306,50 @@ def test_ffmpeg_reads_the_same(form: str, result: Transcript, tmp_path: Path) ->
     assert [text for _, text in spoken_blocks] == spoken(result)
     times = [tuple(map(timestamp_to_ms, TIMESTAMP.findall(times))) for times, _ in spoken_blocks]
     assert times == precise(result)
+
+
+@pytest.mark.parametrize("form", ["txt", "lrc", "tsv", "csv", "md"])
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("ja", "今日は天気が良いので公園で散歩しました。"),
+        ("zh", "今天天气很好，所以我们去公园散步了。"),
+        ("zh", "他昨天晚上对我们大家说过的，“明天一起去”。"),
+        ("th", "วันนี้อากาศดีมากเราจึงไปเดินเล่นที่สวนสาธารณะใกล้บ้าน"),
+        ("ko", "오늘은 날씨가 좋아서 공원에서 산책을 했습니다."),
+        ("en", "The weather was so fine today that we went to the park."),
+    ],
+)
+def test_lines_are_joined_as_their_script_is_written(form: str, language: str, text: str) -> None:
+    said = transcript(segment(1, 7, text, language=language))
+    laid = lay_out(said, Layout()).transcript
+    assert [each.text.count("\n") for each in laid] == [1]
+    assert text in written(laid, form)
+
+
+@given(conversations_in_scripts(), layouts)
+def test_srt_and_vtt_have_the_lines_of_the_layout(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout).transcript
+    for form in ("srt", "vtt"):
+        named = [f"{cue.speaker}: {cue.text}" if cue.speaker and form == "srt" else cue.text for cue in laid]
+        assert sorted(text for *_, text in parsed(laid, form)) == sorted(named)
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+@pytest.mark.parametrize(
+    ("layout", "words", "lines"),
+    [
+        (Layout(max_words_per_line=1), "Chapter 5", ["Chapter", "5"]),
+        (Layout(max_line_width=12), "aaaaaaaaaa 1999", ["aaaaaaaaaa", "1999"]),
+        (Layout(max_line_count=1), "From 10:00:00,000 to 11:00:00,000", ["From 10:00:00,000 to 11:00:00,000"]),
+    ],
+)
+def test_numbers_and_times_keep_the_rules_of_the_layout(
+    form: str, layout: Layout, words: str, lines: list[str]
+) -> None:
+    laid = lay_out(transcript(segment(1, 5, f" {words}")), layout)
+    assert "line width" not in {each.rule for each in laid.broken}
+    assert [text.split("\n") for *_, text in parsed(laid.transcript, form)] == [lines]
 
 
 def test_every_format_is_written_by_a_name_and_read_above() -> None:

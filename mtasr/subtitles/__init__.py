@@ -23,7 +23,7 @@ Rule = Literal["line width", "reading speed", "minimum duration", "minimum gap",
 
 _REASONS: dict[Rule, str] = {
     "line width": "a word is longer than a line",
-    "reading speed": "the speech is faster",
+    "reading speed": "more is said, the recording ends or the longest duration is over",
     "minimum duration": "too soon after it more is said, or the recording ends",
     "minimum gap": "more is said at once",
     "single word": "nothing that it can be joined to fits",
@@ -124,7 +124,7 @@ def _parted(drafts: Sequence[_Draft]) -> Iterator[_Draft]:
     """
     for place, draft in enumerate(drafts):
         end, crowded = draft.end, False
-        for later in itertools.islice(drafts, place + 1, None):
+        for later in map(drafts.__getitem__, range(place + 1, len(drafts))):
             room = later.start - draft.limits.gap
             if room >= end:
                 break

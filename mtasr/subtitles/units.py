@@ -13,18 +13,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from mtasr.scripts import HAN, KANA, THAI, UNSPACED, without_space
 from mtasr.transcript import Segment, Word
 
 if TYPE_CHECKING:
     from budoux.parser import Parser
 
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_KANA = r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HANGUL = r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
-_THAI = r"\u0e00-\u0e7f"
-_CJK = re.compile(f"[{_HAN}{_KANA}{_HANGUL}]")
-_UNSPACED = re.compile(rf"[{_HAN}{_KANA}\u3000-\u303f\uff00-\uff65]")
-_OTHER_UNSPACED = re.compile(rf"[{_THAI}]")
+_CJK = re.compile(f"[{HAN}{KANA}{_HANGUL}]")
+_OTHER_UNSPACED = re.compile(rf"[{THAI}]")
 _CJK_LANGUAGES = frozenset({"zh", "yue", "ja", "ko"})
 
 #: Marks that do not begin a line, and marks that do not end one.
@@ -87,7 +84,7 @@ def units_of(segments: Sequence[Segment], language: str) -> list[Unit]:
         found = list(_segment_units(segment, segment.language or language))
         if not found:
             continue
-        if units and not found[0].spaced and not _without_space(units[-1].text, found[0].text):
+        if units and not found[0].spaced and not without_space(units[-1].text, found[0].text):
             found[0] = replace(found[0], spaced=True)
         found[-1] = replace(found[-1], last=True)
         units += found
@@ -103,10 +100,6 @@ def _in_order(units: list[Unit]) -> list[Unit]:
     for place, (unit, following) in enumerate(itertools.pairwise(ordered)):
         ordered[place] = replace(unit, end=min(unit.end, following.start))
     return ordered
-
-
-def _without_space(before: str, after: str) -> bool:
-    return bool(_UNSPACED.match(before[-1]) and _UNSPACED.match(after[0]))
 
 
 def is_cjk(text: str, language: str) -> bool:
@@ -184,9 +177,9 @@ def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Span]:
 
 
 def _parser_for(run: str, language: str) -> Parser | None:
-    if re.search(f"[{_KANA}]", run) or (language == "ja" and _UNSPACED.search(run)):
+    if re.search(f"[{KANA}]", run) or (language == "ja" and UNSPACED.search(run)):
         return _parser("japanese")
-    if re.search(f"[{_HAN}]", run):
+    if re.search(f"[{HAN}]", run):
         return _parser("traditional_chinese" if language == "yue" else "simplified_chinese")
     return _parser("thai") if _OTHER_UNSPACED.search(run) else None
 
@@ -216,7 +209,7 @@ def _pieces(phrase: str) -> Iterator[str]:
 def _may_part(before: str, after: str) -> bool:
     if before in _OPENING or after in _CLOSING:
         return False
-    wide_before, wide_after = _UNSPACED.match(before), _UNSPACED.match(after)
+    wide_before, wide_after = UNSPACED.match(before), UNSPACED.match(after)
     if wide_before and wide_after:
         return True
     # At the edge of a word in other letters; a number stays with what it counts.

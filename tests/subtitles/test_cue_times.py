@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,8 @@ from timed_text import (
     transcript,
 )
 
-from mtasr.subtitles import Layout, Subtitles, lay_out
+from mtasr.subtitles import Layout, Subtitles, _Draft, _parted, lay_out
+from mtasr.subtitles.breaks import Lines
 from mtasr.transcript import Segment, Transcript
 
 PLAIN = Layout(max_cps=10.0, min_duration=1.0, max_duration=5.0, min_gap=0.1)
@@ -179,9 +182,40 @@ def test_the_report_counts_from_the_first_cue() -> None:
     laid = lay_out(transcript(said, duration=6.5), dataclasses.replace(PLAIN, max_line_width=12))
     assert [(each.cue, each.rule, each.reason) for each in laid.broken] == [
         (1, "line width", "a word is longer than a line"),
-        (1, "reading speed", "the speech is faster"),
+        (1, "reading speed", "more is said, the recording ends or the longest duration is over"),
         (1, "minimum duration", "too soon after it more is said, or the recording ends"),
     ]
+
+
+def test_the_reason_holds_where_the_longest_duration_is_too_short_to_read() -> None:
+    laid = lay_out(transcript(timed(("Certainly.", 1, 1.6))), dataclasses.replace(PLAIN, max_cps=1.0))
+    assert cues(laid) == [("Certainly.", 1000, 6000)]
+    [(rule, reason)] = {(each.rule, each.reason) for each in laid.broken}
+    assert rule == "reading speed"
+    assert "longest duration" in reason
+
+
+class Counting(list[Any]):
+    """A list that counts how many of its items are looked at."""
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self.looked += 1
+            yield item
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looked += 1
+        return super().__getitem__(place)
+
+
+def test_each_cue_is_held_only_against_the_next_ones() -> None:
+    limits = PLAIN.limits(cjk=False)
+    lines = Lines(0, 1, (), 4, False)
+    drafts = Counting(_Draft(n * 1000, n * 1000 + 900, n * 1000 + 500, (), lines, limits) for n in range(300))
+    assert len(list(_parted(drafts))) == len(drafts)
+    assert drafts.looked < 3 * len(drafts)
 
 
 def test_the_report_tells_of_words_alone_and_of_no_gap() -> None:

@@ -66,6 +66,21 @@ def test_what_mtasr_writes_as_srt_is_read_to_the_letter(transcript: Transcript) 
     assert parse_subtitles(stream.getvalue()) == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
 
 
+#: What readers of subtitles take for the frame of a cue.
+frames = st.lists(
+    st.lists(st.sampled_from(["5", "1:02.5", "00:00:01,000", "-->", "a"]), min_size=1, max_size=4).map(" ".join),
+    min_size=1,
+    max_size=4,
+).map("\n".join)
+
+
+@given(transcripts(frames), st.sampled_from(["srt", "vtt"]))
+def test_numbers_and_times_that_are_said_are_read_to_the_letter(transcript: Transcript, ending: str) -> None:
+    stream = io.StringIO()
+    WRITERS[ending](transcript, stream)
+    assert parse_subtitles(stream.getvalue()) == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
+
+
 def test_what_people_write_is_read() -> None:
     text = """\ufeffWEBVTT - with a title
 
