@@ -88,6 +88,15 @@ class Program(click.Group):
             sys.exit(code)
         return code
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **settings)
+        except BrokenPipeError as error:
+            failures.silence(sys.stdout)
+            raise click.exceptions.Exit(failures.ExitCode.BROKEN_PIPE) from error
+        except OSError as error:
+            raise click.exceptions.Exit(failures.report(failures.of_output(error))) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with failures.terminable():
@@ -101,6 +110,8 @@ class Program(click.Group):
             code = failures.ExitCode.INTERRUPTED
         except (click.ClickException, click.exceptions.Exit):
             raise
+        except OSError as error:
+            code = failures.report(failures.of_output(error), debug=ctx.meta.get(failures.DEBUG, False))
         except Exception as error:
             code = failures.report(error, debug=ctx.meta.get(failures.DEBUG, False))
         ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
@@ -145,6 +156,7 @@ def program(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit; `args` defaults to those of the process."""
+    failures.tell_what_can_be_told()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - lives as long as the process

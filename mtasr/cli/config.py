@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,10 @@ def _read(file: Path) -> dict[str, Any] | None:
     import tomllib
 
     try:
-        with file.open("rb") as stream:
+        # Whoever made the folder may have made it a pipe, which would be waited for.
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UsageError(f"{file}: is not a file")
             data = stream.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import signal
 import sys
@@ -11,11 +13,14 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from mtasr.errors import InputError, ModelError, MtasrError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 #: Where `--debug` is noted in click's context, for whoever reports an error.
 DEBUG = "mtasr.debug"
@@ -47,6 +52,37 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ModelError, ExitCode.MODEL),
     (MemoryError, ExitCode.MODEL),
 )
+
+
+#: What a file system says that takes no more.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+def of_output(error: OSError) -> Exception:
+    """The error, as one of standard output if it is that; help and versions are printed by click."""
+    if error.filename is not None or error.errno not in _FULL:
+        return error
+    silence(sys.stdout)
+    return OutputError(f"standard output: {error.strerror}")
+
+
+class _Teller(io.FileIO):
+    """Standard error as a file that takes what it can: what cannot be told must not end the work."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def tell_what_can_be_told() -> None:
+    """Have errors of writing to standard error forgotten: its disk may be full."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no file, or closed by the shell
+        told, teller = sys.stderr, io.BufferedWriter(_Teller(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(teller, told.encoding, "backslashreplace", line_buffering=True)
 
 
 def exit_code(error: BaseException) -> ExitCode:

@@ -120,6 +120,8 @@ def recordings(folder: str, *, recursive: bool) -> Iterator[Input]:
 
 def _listed(source: str) -> list[str]:
     """The names in a list: a line each, or between NULs as `find -print0` writes them."""
+    if Path(source).suffix[1:].lower() in EXTENSIONS:
+        raise InputError(f"{source}: is a recording, not a list of them; name it without --files-from")
     try:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:

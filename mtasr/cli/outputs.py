@@ -25,6 +25,8 @@ from mtasr.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 _PASSING = ".mtasr-"
 #: Seconds after which a file is locked by its writer, if that is alive.
 _MOMENT = 1.0
+#: Where nothing is replaced.
+_DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,10 @@ def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> 
         raise OutputError(f"{target}: cannot be written: {_reason(error)}") from error
     if stat.S_ISDIR(status.st_mode):
         raise OutputError(f"{target}: is a folder")
+    # What is written takes the place of what was there, which must not be a pipe or a device, nor /dev/stdout.
+    folder = target.parent.resolve()
+    if not stat.S_ISREG(status.st_mode) or folder == _DEVICES or _PROCESSES in folder.parents:
+        raise OutputError(f"{target}: is not a file; name one that can be replaced")
     if (source := inputs.get((status.st_dev, status.st_ino))) is not None:
         raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
 

@@ -205,8 +205,8 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
 def _parsed(text: str) -> Any:
     """The value that YAML stands for, without repeated names.
 
-    Raises `YAMLError`; `ValueError` for a 99th month, a number too long to be written in a message, or more values than
-    a configuration has; `RecursionError`, also for what is in itself.
+    Raises `YAMLError`; `ValueError` for a 99th month, a number too long to be written in a message, a tag that does not
+    fit its value, or more values than a configuration has; `RecursionError`, also for what is in itself.
     """
     loader = yaml.SafeLoader(text)
     try:
@@ -216,6 +216,8 @@ def _parsed(text: str) -> Any:
         if _count(node, {}) > _MOST_VALUES:
             raise ValueError(f"it stands for more than {_MOST_VALUES:,} values")
         value = loader.construct_document(node)
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as exc:  # as PyYAML has it for `!!bool x`
+        raise ValueError("a value is not of the type that its tag says") from exc
     finally:
         loader.dispose()
     repr(value)
@@ -260,9 +262,10 @@ def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
             if not isinstance(place, dict):
                 raise UsageError(f"{key}: {parent} has no settings below it")
         try:
-            place[name] = _parsed(value)
+            given = _parsed(value)
         except (ValueError, RecursionError, yaml.YAMLError) as exc:
             raise UsageError(f"{key}: no YAML value: {_shown(value)}") from exc
+        place[name] = _copied(given) if isinstance(given, Mapping) else given
     config: TrainConfig = _build(TrainConfig, merged, "")
     return config
 
@@ -317,17 +320,17 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if origin is not None:
         return _collection(value, name, listed=origin is tuple)
     if hint is float and type(value) in {int, str}:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)  # YAML takes 1e-4 for a text
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    fine = type(value) is hint and (hint is not float or math.isfinite(value))
+    fine = type(value) is hint and (hint is not float or math.isfinite(value)) and not (hint is str and "\0" in value)
     return _required(fine, value, name, kinds[hint])
 
 
 def _collection(value: Any, name: str, *, listed: bool) -> Any:
     if listed:
         items = [value] if isinstance(value, str) else value
-        fine = isinstance(items, list | tuple) and all(isinstance(each, str) for each in items)
+        fine = isinstance(items, list | tuple) and all(isinstance(each, str) and "\0" not in each for each in items)
         return tuple(_required(fine, items, name, "a list of texts"))
     fine = isinstance(value, Mapping) and all(type(each) is int for each in value.values())
     return dict(_required(fine, value, name, "a mapping of names to whole numbers"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 
@@ -164,6 +165,11 @@ def test_what_is_wrong_is_told_with_the_file(
 def test_a_file_that_may_not_be_read(run: Run, settings: Path) -> None:
     settings.mkdir()
     assert run("transcribe", "a.wav").stderr == f"mtasr: error: {settings}: cannot be read: Is a directory\n"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: Run, settings: Path) -> None:
+    os.mkfifo(settings)
+    assert run("transcribe", "a.wav").stderr == f"mtasr: error: {settings}: is not a file\n"
 
 
 def test_a_wrong_variable_is_named(run: Run, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,11 @@ def test_subfolders_on_request_and_their_place_is_kept(tree: Path) -> None:
     assert [str(each.stem) for each in found[3:]] == ["day 1/a", "day 1/c", "day 1/night/d"]
 
 
+def test_a_recording_is_no_list(tree: Path) -> None:
+    with pytest.raises(InputError, match=r"^a\.MP3: is a recording, not a list of them; name it without --files-from$"):
+        gather([], files_from="a.MP3")
+
+
 def test_links_to_folders_are_not_followed(tree: Path) -> None:
     (tree / "day 1" / "round").symlink_to(tree)
     assert len(gather(["."], recursive=True)) == 6

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -120,7 +122,34 @@ def test_a_full_disk_behind_stdout(folder: Path) -> None:
     assert (folder / "a.srt").exists()
 
 
-@pytest.mark.parametrize("args", ["evaluate manifest.json", "models list", "doctor", "config show"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("progress", ["bar", "json", "none"])
+def test_a_full_disk_behind_stderr_costs_no_result(folder: Path, progress: str) -> None:
+    def run(*args: str) -> int:
+        with Path("/dev/full").open("w") as full:
+            command = [sys.executable, FAKE, "transcribe", "--progress", progress, *args]
+            return subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=full, check=False).returncode
+
+    shutil.copy(folder / "a.wav", folder / "b.wav")
+    assert run("-f", "srt", "a.wav", "b.wav") == 0
+    assert {file.name for file in folder.glob("*.srt")} == {"a.srt", "b.srt"}
+    assert run("missing.wav") == 3
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/null", "/dev/stdout", "/proc/self/fd/1"])
+def test_only_files_are_replaced(folder: Path, name: str) -> None:
+    os.mkfifo(folder / "pipe")
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, FAKE, "view", "a.wav", "-o", name]
+        done = subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr == f"mtasr: error: {name}: is not a file; name one that can be replaced\n"
+    assert stat.S_ISFIFO((folder / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "args", ["evaluate manifest.json", "models list", "doctor", "config show", "--help", "--version", "view --help"]
+)
 def test_every_command_prints_alike(folder: Path, args: str) -> None:
     """A full disk behind stdout is one line, and whoever does not read it ends it quietly."""
     (folder / "manifest.json").write_text('[{"audio": "a.wav", "text": "a", "language": "fr"}]')

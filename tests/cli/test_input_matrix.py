@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -411,15 +412,16 @@ def test_input(row: Row, place: Path) -> None:
     made = row.make()
     arguments = made if isinstance(made, list) else [made]
     inputs = files(place)
-    began = used()
+    began, clock = used(), time.monotonic()
     result = CliRunner().invoke(program, ["transcribe", "-o", "out", "-f", "json", "--model", "base", *arguments])
-    took = used() - began
+    took, waited = used() - began, time.monotonic() - clock
     said = result.stderr.splitlines()
     new = files(place) - inputs
     assert result.exit_code == row.code, result.stderr
     assert "Traceback" not in result.stderr
     if row.code:
         assert took < 2
+        assert waited < 20, "for nothing, on the busiest machine"
         assert len(said) == 1
         assert said[0].startswith("mtasr: error: ")
         assert re.search(row.says, said[0])

@@ -53,6 +53,12 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
         ("output=2001-99-99", "output: no YAML value: '2001-99-99'"),
         ("data={train: a, train: b}", "data: no YAML value: '{train: a, train: b}'"),
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate is a number, not inf"),
+        ("optimizer.clip=" + "9" * 400, f"optimizer.clip is a number, not {'9' * 200}…"),
+        ("data={1: a}", "there is no setting data.1"),
+        ("data={~: a}", "there is no setting data.None"),
+        ("seed=!!bool x", "seed: no YAML value: '!!bool x'"),
+        ('output="r\\0"', "output is a text, not 'r\\x00'"),
+        ('data.train=["a\\0"]', "data.train is a list of texts, not ['a\\x00']"),
     ],
 )
 def test_what_is_wrong_is_named(override: str, message: str) -> None:
@@ -92,6 +98,10 @@ def laughs(first: str, again: str) -> str:
         (WHOLE + "---\n" + WHOLE, "cannot be read: expected a single document"),
         (WHOLE.encode("utf-16"), "is not UTF-8 (byte 0)"),
         (WHOLE.replace("run", "r\xfcn").encode("latin-1"), "is not UTF-8 (byte 9)"),
+        *[
+            (f"{WHOLE}seed: {value}\n", "cannot be read: a value is not of the type that its tag says")
+            for value in ('!!int ""', "!!int _", "!!bool x", "!!timestamp x", "1:" * 200 + "1.0")
+        ],
         (WHOLE + "model: !!python/object/apply:os.getcwd []\n", "cannot be read: could not determine a constructor"),
     ],
     ids=lambda value: ascii(value)[:20] if isinstance(value, bytes) else value[:20].strip(),
