@@ -27,6 +27,7 @@ from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.windows import cut_windows, longest_for
 from mtasr.stopwatch import Stopwatch
+from mtasr.threads import start_thread
 
 #: Batches that each worker may have waiting; more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
@@ -136,17 +137,25 @@ class Pipeline:
         self._ordered: deque[_Entry] = deque()
         self._ahead = 0
         self._all_read = self._closed = False
-        self._threads: list[threading.Thread] = []
+        self._reader: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin to work. Does nothing the second time."""
-        if self._threads:
+        """Begin to work. Does nothing the second time.
+
+        One worker is enough. Raises `MemoryError` where there is no room for it or for the reader; the next recording
+        may find some.
+        """
+        if self._reader is not None:
             return
-        # Daemons: a process that is told to stop does not wait for the batch that is being decoded.
-        work = [self._read, *[self._work] * self._engine.workers]
-        self._threads = [threading.Thread(target=target, daemon=True) for target in work]
-        for thread in self._threads:
-            thread.start()
+        while len(self._workers) < self._engine.workers:
+            try:
+                self._workers.append(start_thread(self._work))
+            except MemoryError:
+                if not self._workers:
+                    raise
+                break
+        self._reader = start_thread(self._read)
 
     def close(self) -> None:
         """Stop reading. Nothing happens the second time."""
@@ -156,14 +165,14 @@ class Pipeline:
             self._closed = True
             self._drop_abandoned()
             self._changed.notify_all()
-        if self._threads:
-            self._threads[0].join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+        if self._reader is not None:
+            self._reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
 
     def results(self, recording: Recording) -> Iterator[WindowResult]:
         """The results of a recording, in file order. Recordings before it are abandoned.
 
-        Raises what went wrong with it, when its other results are out, and `ValueError` once it is abandoned or the
-        pipeline closed.
+        Raises what went wrong with it, when its other results are out, what `start` raises, and `ValueError` once it is
+        abandoned or the pipeline closed.
         """
         if recording in self._recordings:
             while self._recordings[0] is not recording:
