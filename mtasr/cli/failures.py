@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -45,12 +46,13 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
-    (MemoryError, ExitCode.MODEL),
 )
 
 
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code of an error; but for want of memory, whatever is not in the tree of `mtasr.errors` is a bug."""
+    if _is_want_of_memory(error):
+        return ExitCode.MODEL
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
 
 
@@ -73,7 +75,7 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     """What is wrong. The messages of input and output errors name their file; others get the name in front."""
     if isinstance(error, MtasrError):
         message = str(error)
-    elif isinstance(error, MemoryError):
+    elif _is_want_of_memory(error):
         message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
@@ -81,6 +83,16 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     if source is not None and not isinstance(error, InputError | OutputError):
         message = f"{source}: {message}"
     return message
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    """Whether it is, also where a limit on memory leaves no room for a library that is loaded on the way.
+
+    Without a limit that error has another cause: a folder whose files may not be run.
+    """
+    if isinstance(error, ImportError) and "failed to map segment from shared object" in str(error):
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return isinstance(error, MemoryError)
 
 
 def report_usage(error: click.ClickException) -> None:
