@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -86,13 +87,16 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
 
 
 def _is_want_of_memory(error: BaseException) -> bool:
-    """Whether it is, also where a limit on memory leaves no room for a library that is loaded on the way.
+    """Whether it is, by any of the names that Python has for it.
 
-    Without a limit that error has another cause: a folder whose files may not be run.
+    A library that is loaded on the way has no room under a limit on memory; without one that error has another cause: a
+    folder whose files may not be run.
     """
     if isinstance(error, ImportError) and "failed to map segment from shared object" in str(error):
         return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-    return isinstance(error, MemoryError)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or str(error) in ("can't allocate lock", "can't start new thread")
 
 
 def report_usage(error: click.ClickException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
@@ -411,5 +412,9 @@ def test_a_library_that_a_limit_on_memory_has_no_room_for(monkeypatch: pytest.Mo
     assert message_of(error).startswith("there is not enough memory")
     assert exit_code(error) == exit_code(MemoryError()) == ExitCode.MODEL
     assert exit_code(ImportError("no such module")) == ExitCode.BUG
+    assert (
+        exit_code(OSError(errno.ENOMEM, "no room")) == exit_code(RuntimeError("can't allocate lock")) == ExitCode.MODEL
+    )
+    assert exit_code(OSError(errno.EIO, "broken")) == ExitCode.BUG
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert exit_code(error) == ExitCode.BUG

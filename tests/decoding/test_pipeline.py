@@ -180,7 +180,7 @@ def test_no_room_for_threads(monkeypatch: pytest.MonkeyPatch, refused: str, fail
     start, left = threading.Thread.start, iter(range(failed))
 
     def refuse(thread: threading.Thread) -> None:
-        if thread._target.__name__ == refused and next(left, None) is not None:  # type: ignore[attr-defined]
+        if thread._args[0].__name__ == refused and next(left, None) is not None:  # type: ignore[attr-defined]
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -195,11 +195,26 @@ def test_no_room_for_threads(monkeypatch: pytest.MonkeyPatch, refused: str, fail
                 assert stream.transcript() == Model(HearingEngine()).transcribe(source, language=language)
 
 
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize("ends", ["_put", "_take"])
+def test_a_thread_that_ends_early_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, ends: str, language: str | None
+) -> None:
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Pipeline, ends, no_room)
+    with Model(HearingEngine(workers=2)).stream_all(SOURCES[:2], language=language) as streams:
+        for stream in streams:
+            with pytest.raises(MemoryError):
+                stream.transcript()
+
+
 def test_one_worker_is_enough(alone: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     start, room = threading.Thread.start, iter(range(1))
 
     def refuse(thread: threading.Thread) -> None:
-        if thread._target.__name__ == "_work" and next(room, None) is None:  # type: ignore[attr-defined]
+        if thread._args[0].__name__ == "_work" and next(room, None) is None:  # type: ignore[attr-defined]
             raise RuntimeError("can't start new thread")
         start(thread)
 
