@@ -1,5 +1,6 @@
 """`python -m mtasr`, and where the command `mtasr` begins."""
 
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -16,7 +17,8 @@ def main() -> None:
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     """Nothing is begun yet that would have to be cleaned up; while a command runs, others look after it."""
-    os.write(2, b"mtasr: stopped\n")
+    with contextlib.suppress(OSError):  # where nobody can be told, as on a full disk
+        os.write(2, b"mtasr: stopped\n")
     os._exit(128 + signum)
 
 

@@ -18,7 +18,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +30,7 @@ from mtasr.endings import is_cut_short
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
 from mtasr.extras import pip_install
 from mtasr.ffmpeg_log import FfmpegLog
+from mtasr.threads import start_thread
 
 #: Samples a second of every block.
 SAMPLE_RATE = 16_000
@@ -179,7 +179,8 @@ def open_audio(source: Source, *, track: int = 0, channel: int | None = None) ->
     Use the result as a context manager; leaving it early stops ffmpeg. A file object is read from a thread of its
     own, which ends with the stream or when its pending `read` returns.
 
-    Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError.
+    Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Either
+    raises MemoryError where there is too little for us or for ffmpeg.
     """
     check_input(source)
     program = find_ffmpeg()
@@ -272,7 +273,8 @@ class AudioStream:
     The first sample is time 0 of the file: audio that starts later than the picture has silence in front, and holes
     are filled. An input damaged or cut short yields what can be decoded, and `warnings` then tells.
 
-    Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed.
+    Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed, and MemoryError when it
+    gives up for want of memory.
     """
 
     def __init__(
@@ -293,15 +295,17 @@ class AudioStream:
         self._file = file
         self._process = process
         self._log = FfmpegLog(track)
-        self._listener = threading.Thread(target=self._log.listen, args=(process.stderr,), daemon=True)
         self._closed = True
+        listener = None
         try:
-            self._listener.start()
+            self._listener = listener = start_thread(self._log.listen, process.stderr)
             self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
-        except RuntimeError as exc:  # which is how Python says that there is no room for another thread
+        except MemoryError:
             with process:
                 process.kill()
-            raise MemoryError(str(exc)) from exc
+                if listener is not None:
+                    listener.join()  # before what it reads is closed
+            raise
         self._closed = False
         self._first: Float32Array | None = None
         self._silence = 0
@@ -410,7 +414,10 @@ class AudioStream:
         if code < 0 or log.interrupted:
             which = signal.strsignal(-code) if code < 0 else log.interrupted
             raise AudioDecodeError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
-        if not self._samples_decoded and (code != 0 or details):
+        gave_up = code != 0 or (not self._samples_decoded and details)
+        if gave_up and (wanting := log.want_of_memory()):
+            raise MemoryError(f"{self._name}: ffmpeg: {wanting}")
+        if not self._samples_decoded and gave_up:
             raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
         is_cut = self._file is not None and is_cut_short(self._file)
         if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
@@ -442,8 +449,7 @@ class _Feeder:
     def __init__(self, source: BinaryIO, pipe: IO[bytes]) -> None:
         self.error: Exception | None = None
         self._source, self._pipe = source, pipe
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run)
 
     def _run(self) -> None:
         try:

@@ -42,11 +42,13 @@ class FfmpegLog:
         self._estimated = False
 
     def listen(self, pipe: IO[bytes]) -> None:
-        with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
-            while line := lines.readline(_MAX_LINE_BYTES):
-                self._take(line.decode("utf-8", "replace").rstrip())
-        self.header_seen.set()
-        self.lead_seen.set()
+        try:
+            with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
+                while line := lines.readline(_MAX_LINE_BYTES):
+                    self._take(line.decode("utf-8", "replace").rstrip())
+        finally:  # whatever happens, since others wait for it
+            self.header_seen.set()
+            self.lead_seen.set()
 
     def _take(self, line: str) -> None:
         match = re.match(r"(?:\[[^]]* @ [^]]*\] )*\[(\w+)\] (.*)", line)
@@ -106,6 +108,11 @@ class FfmpegLog:
     def stated_audio_seconds(self) -> float | None:
         """The container's duration, where it is that of the audio and more than a guess."""
         return self.duration if self._streams == 1 and not self._estimated else None
+
+    def want_of_memory(self) -> str | None:
+        """The first line that says so, of a thread that cannot be had as well."""
+        signs = ("Cannot allocate memory", "Resource temporarily unavailable")
+        return next((line for line in self.errors if line.endswith(signs)), None)
 
     def reason(self, *, piped: bool) -> str:
         """Why nothing could be decoded, in a few words; `piped` input cannot be searched for its index."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import IO, Self, cast
 
 from mtasr.audio import SAMPLE_RATE, Float32Array, environment, find_ffmpeg
 from mtasr.errors import FfmpegError, FfmpegNotFoundError
+from mtasr.threads import start_thread
 
 #: Bits a second of compressed speech: 14 MB an hour.
 MP3_BITRATE = 32_000
@@ -39,12 +39,16 @@ def run_ffmpeg(
 ) -> list[str]:
     """Run ffmpeg in `folder` and return what it says on standard error; `line` gets each line of standard output.
 
-    Raises `FfmpegError` with ffmpeg's last error.
+    Raises `FfmpegError` with ffmpeg's last error, and `MemoryError` where there is no room for a thread.
     """
     process = _start(["-nostdin", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, folder=folder)
     said: list[str] = []
-    listener = threading.Thread(target=_collect, args=(process.stderr, said), daemon=True)
-    listener.start()
+    try:
+        listener = start_thread(_collect, process.stderr, said)
+    except MemoryError:
+        with process:
+            process.kill()
+        raise
     try:
         for each in cast(IO[bytes], process.stdout):
             if line is not None:

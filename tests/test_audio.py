@@ -569,10 +569,11 @@ def test_an_hour_takes_constant_memory_and_waits_for_us(tmp_path):
     assert resident_kilobytes() - before < 20_000
 
 
+@pytest.mark.parametrize("room", [0, 1])
 def test_no_room_for_a_thread_is_want_of_memory_and_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    (tmp_path / "a.wav").write_bytes(b"sound")
+    """Neither for the one that listens to ffmpeg, nor for the one that feeds it."""
     started = []
     popen = subprocess.Popen
 
@@ -580,11 +581,34 @@ def test_no_room_for_a_thread_is_want_of_memory_and_leaves_no_process(
         started.append(popen(*args, **options))
         return started[-1]
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    begin = threading.Thread.start
+    left = iter(range(room))
+
+    def refuse(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
 
     monkeypatch.setattr(subprocess, "Popen", watched)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(MemoryError):
-        open_audio(tmp_path / "a.wav")
+        open_audio(io.BytesIO(b"sound"))
     assert [process.returncode is not None for process in started] == [True]
+
+
+@pytest.mark.parametrize(
+    "says", ["pthread_create() failed: Resource temporarily unavailable", "[out @ 0x1] [fatal] Cannot allocate memory"]
+)
+def test_a_decoder_without_memory_is_not_a_damaged_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    """Neither before the first sample, nor after some, which are not taken for the whole."""
+    make_tone(tmp_path / "a.wav", seconds=3)
+    real, stub = find_ffmpeg(), tmp_path / "ffmpeg"
+    for samples in ("", f'"{real}" "$@"; '):
+        line = says if says.startswith("[") else f"[error] {says}"
+        stub.write_text(f"#!/bin/sh\n{samples}echo '{line}' >&2; exit 1\n")
+        stub.chmod(0o755)
+        monkeypatch.setenv("MTASR_FFMPEG", str(stub))
+        with pytest.raises(MemoryError):
+            read(tmp_path / "a.wav")

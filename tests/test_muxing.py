@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mtasr.audio import find_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
+from mtasr.media import run_ffmpeg
 from mtasr.muxing import CONTAINERS, SubtitleTrack, burn, check_can_burn, check_subtitles, container_of, embed
 from mtasr.tokenizer.iso639 import three_letters
 from mtasr.tokenizer.languages import LANGUAGES
@@ -216,6 +219,24 @@ def test_an_ffmpeg_that_cannot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     program.write_text("#!/bin/sh\n")
     with pytest.raises(FfmpegError, match="built without libass"):
         check_can_burn(Path("a.mp4"))
+
+
+def test_no_room_for_a_thread_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = subprocess.Popen
+
+    def watched(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(MemoryError):
+        run_ffmpeg(["-version"])
+    assert [process.returncode is not None for process in started] == [True]
 
 
 def test_a_container_that_takes_none() -> None:

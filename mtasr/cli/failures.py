@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import resource
 import signal
 import sys
 import threading
@@ -50,7 +51,6 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
-    (MemoryError, ExitCode.MODEL),
 )
 
 
@@ -87,6 +87,8 @@ def tell_what_can_be_told() -> None:
 
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code of an error; but for want of memory, whatever is not in the tree of `mtasr.errors` is a bug."""
+    if _is_want_of_memory(error):
+        return ExitCode.MODEL
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
 
 
@@ -109,7 +111,7 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     """What is wrong. The messages of input and output errors name their file; others get the name in front."""
     if isinstance(error, MtasrError):
         message = str(error)
-    elif isinstance(error, MemoryError):
+    elif _is_want_of_memory(error):
         message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
@@ -117,6 +119,19 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     if source is not None and not isinstance(error, InputError | OutputError):
         message = f"{source}: {message}"
     return message
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    """Whether it is, by any of the names that Python has for it.
+
+    A library that is loaded on the way has no room under a limit on memory; without one that error has another cause: a
+    folder whose files may not be run.
+    """
+    if isinstance(error, ImportError) and "failed to map segment from shared object" in str(error):
+        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or str(error) in ("can't allocate lock", "can't start new thread")
 
 
 def report_usage(error: click.ClickException) -> None:

@@ -35,6 +35,7 @@ from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.memory import Memory, Oblivious
 from mtasr.decoding.windows import Window
 from mtasr.errors import OutputError
+from mtasr.threads import start_thread
 from mtasr.transcript import Alternatives, Reading, Segment, Word
 
 FOLDER = ".mtasr-journal"
@@ -129,7 +130,7 @@ class Notes:
         # Nobody has asked for the memory of what was decoded in the sequential way.
         content = self._content or self._hash()
         line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
-        with contextlib.suppress(OutputError, OSError):
+        with contextlib.suppress(OutputError, OSError, MemoryError):
             self.path.parent.mkdir(exist_ok=True)
             write_text(self.path, lambda stream: stream.write(line))
 
@@ -154,8 +155,8 @@ class Notes:
                 self.add({"state": self._state})
             if self._content is None:
                 # Beside the work: it takes seconds with a long video, and nobody waits for it.
-                self._hashing = threading.Thread(target=self._note_content, daemon=True)
-                self._hashing.start()
+                with contextlib.suppress(MemoryError):
+                    self._hashing = start_thread(self._note_content)
         return self._known
 
     def _read(self) -> dict[Any, Any]:
@@ -192,10 +193,10 @@ class Notes:
 
     def add(self, record: dict[str, Any]) -> None:
         """Write a line."""
-        line = json.dumps(record).encode() + b"\n"
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError, MemoryError):
             if self._closed:
                 return
+            line = json.dumps(record).encode() + b"\n"
             self.path.parent.mkdir(exist_ok=True)
             with self.path.open("ab", buffering=0) as stream:
                 stream.write(line if self._has_written else b"\n" + line)  # a line from before may be torn
@@ -243,11 +244,11 @@ def memory_of(notes: Notes | None) -> Callable[[int], Memory]:
 
 
 def _hash_of(path: Path) -> str | None:
-    """The SHA-256 of a file, None if it cannot be read."""
+    """The SHA-256 of a file, None if it cannot be read, be it for want of memory."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
+    except (OSError, MemoryError):
         return None
 
 

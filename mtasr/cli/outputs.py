@@ -8,8 +8,7 @@ import os
 import secrets
 import stat
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,6 @@ from mtasr.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 
 #: How the names of files begin that are being written.
 _PASSING = ".mtasr-"
-#: Seconds after which a file is locked by its writer, if that is alive.
-_MOMENT = 1.0
 #: Where nothing is replaced.
 _DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 
@@ -167,30 +164,38 @@ def write_text(target: Path, write_to: Callable[[TextIO], object]) -> None:
 
 def write_file(target: Path, write_into: Callable[[Path], object]) -> None:
     """The same for what writes a file by its name; an empty one is there already."""
-    # Not named after the target: a long name would grow past what file systems take.
-    passing = target.with_name(f"{_PASSING}{secrets.token_hex(6)}.part")
     try:
-        with passing.open("xb") as lock:
-            with contextlib.suppress(OSError):  # Some network file systems have no locks.
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with _passing_file(target.parent) as passing:
             write_into(passing)
-        passing.replace(target)
+            passing.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: {_reason(error)}") from error
-    finally:
-        passing.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _passing_file(folder: Path) -> Iterator[Path]:
+    """An empty file there, locked, so that nobody takes it for torn; what is left of it in the end is removed."""
+    while True:
+        # Not named after the target: a long name would grow past what file systems take.
+        passing = folder / f"{_PASSING}{secrets.token_hex(6)}.part"
+        try:
+            with passing.open("xb") as lock:
+                with contextlib.suppress(OSError):  # Some network file systems have no locks.
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                if passing.exists():  # else it was taken for torn before it was locked
+                    yield passing
+                    return
+        finally:
+            passing.unlink(missing_ok=True)
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove the files under passing names whose writers were killed. Raises `OSError`."""
+    """Remove the files under passing names whose writers were killed."""
     for passing in folder.glob(f"{_PASSING}*.part"):
-        with contextlib.suppress(FileNotFoundError), passing.open("rb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # somebody is writing it
-                continue
-            if time.time() - passing.stat().st_mtime > _MOMENT:
-                passing.unlink()
+        # What somebody is writing is locked. What cannot be removed stays.
+        with contextlib.suppress(OSError), passing.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            passing.unlink()
 
 
 def _reason(error: OSError) -> str:

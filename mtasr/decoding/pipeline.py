@@ -7,12 +7,13 @@ stays so many windows ahead and no more: that bounds memory, whatever the length
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
@@ -27,9 +28,13 @@ from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.windows import cut_windows, longest_for
 from mtasr.stopwatch import Stopwatch
+from mtasr.threads import start_thread
 
 #: Batches that each worker may have waiting; more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
+
+#: Seconds between looks at whether the threads are still at work.
+_LOOK = 1.0
 
 #: Recordings opened ahead: their decoders start meanwhile.
 _OPEN_AHEAD = 3
@@ -82,6 +87,11 @@ class Recording:
             return self.language
         guesses = self.guesses.result()
         return guesses[0].code if guesses else "en"
+
+    def give_up_language(self, error: BaseException) -> None:
+        """Nobody will find it out, if nobody has."""
+        with contextlib.suppress(InvalidStateError):
+            self.guesses.set_exception(error)
 
     def open(self) -> None:
         """Open it, unless that has been done; a failure is kept for whoever asks for the results."""
@@ -136,17 +146,36 @@ class Pipeline:
         self._ordered: deque[_Entry] = deque()
         self._ahead = 0
         self._all_read = self._closed = False
-        self._threads: list[threading.Thread] = []
+        self._reader: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
+        #: What one of them has ended of: without memory, even waiting for the next window can fail.
+        self._broken: BaseException | None = None
 
     def start(self) -> None:
-        """Begin to work. Does nothing the second time."""
-        if self._threads:
+        """Begin to work. Does nothing the second time.
+
+        One worker is enough. Raises `MemoryError` where there is no room for it or for the reader; the next recording
+        may find some.
+        """
+        if self._reader is not None:
             return
-        # Daemons: a process that is told to stop does not wait for the batch that is being decoded.
-        work = [self._read, *[self._work] * self._engine.workers]
-        self._threads = [threading.Thread(target=target, daemon=True) for target in work]
-        for thread in self._threads:
-            thread.start()
+        while len(self._workers) < self._engine.workers:
+            try:
+                self._workers.append(start_thread(self._guarded, self._work))
+            except MemoryError:
+                if not self._workers:
+                    raise
+                break
+        self._reader = start_thread(self._guarded, self._read)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Nobody shall wait for ever for what a thread would have done that has ended before."""
+        try:
+            work()
+        except BaseException as exc:
+            self._broken = self._broken or exc
+            for recording in list(self._recordings):
+                recording.give_up_language(exc)
 
     def close(self) -> None:
         """Stop reading. Nothing happens the second time."""
@@ -156,14 +185,14 @@ class Pipeline:
             self._closed = True
             self._drop_abandoned()
             self._changed.notify_all()
-        if self._threads:
-            self._threads[0].join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+        if self._reader is not None:
+            self._reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
 
     def results(self, recording: Recording) -> Iterator[WindowResult]:
         """The results of a recording, in file order. Recordings before it are abandoned.
 
-        Raises what went wrong with it, when its other results are out, and `ValueError` once it is abandoned or the
-        pipeline closed.
+        Raises what went wrong with it, when its other results are out, what `start` raises, and `ValueError` once it is
+        abandoned or the pipeline closed.
         """
         if recording in self._recordings:
             while self._recordings[0] is not recording:
@@ -173,7 +202,7 @@ class Pipeline:
         sampler = functools.cache(lambda: self._engine.sampler(self._options.seed))
         while (entry := self._next(recording)).recording is not recording or not entry.is_end:
             if entry.recording is recording:
-                yield entry.known or self._decoder.finish(entry.outcome.result(), sampler)
+                yield entry.known or self._decoder.finish(self._outcome(entry), sampler)
         self._recordings.remove(recording)
         if recording.error is not None:
             raise recording.error
@@ -182,7 +211,9 @@ class Pipeline:
         """The next entry in order, as soon as there is one, for whoever wants the results of this recording."""
         with self._changed:
             # An abandoned recording must not take away entries of those after it.
-            self._changed.wait_for(lambda: self._ordered or self._closed or recording.abandoned)
+            while not self._changed.wait_for(lambda: self._ordered or self._closed or recording.abandoned, _LOOK):
+                if self._broken is not None:
+                    raise self._broken
             if self._closed or recording.abandoned:
                 raise _closed_early()
             entry = self._ordered.popleft()
@@ -190,6 +221,13 @@ class Pipeline:
                 self._ahead -= 1
                 self._changed.notify_all()
             return entry
+
+    def _outcome(self, entry: _Entry) -> Outcome:
+        """What has become of a window, as soon as it is known."""
+        while not wait([entry.outcome], _LOOK).done:
+            if self._broken is not None:
+                raise self._broken
+        return entry.outcome.result()
 
     # --- the reader -------------------------------------------------------------------------------------------------
 
@@ -341,7 +379,7 @@ class Pipeline:
             self._waiting.remove(entry)
             entry.outcome.cancel()
             if entry.detects:
-                entry.recording.guesses.set_exception(_closed_early())
+                entry.recording.give_up_language(_closed_early())
 
     def _detected(self, entry: _Entry) -> Task:
         """The task of an entry, after finding out the language if this is the window for it."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mtasr.audio import SAMPLE_RATE, Float32Array
 from mtasr.features import HOP_LENGTH, log_mel
+from mtasr.threads import start_thread
 from mtasr.training.config import RegularisationConfig
 from mtasr.training.examples import Example
 from mtasr.training.samples import SampleStore
@@ -95,8 +96,7 @@ class Ahead(Iterator[_T]):
     def __init__(self, items: Iterator[_T], most: int = 4) -> None:
         self._queue: queue.Queue[Callable[[], _T]] = queue.Queue(most)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(items,), daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._work, items)
 
     def _work(self, items: Iterator[_T]) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
@@ -22,7 +23,7 @@ from hearing import hearing_model
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
-from mtasr.cli.failures import Batch, terminable
+from mtasr.cli.failures import Batch, ExitCode, exit_code, message_of, terminable
 
 SENTENCE = speak("The train leaves at noon from the second platform.")
 #: About 10 s of speech and silence, which make one window.
@@ -91,6 +92,12 @@ def test_a_disk_that_fills(place: Path) -> None:
     assert (done.returncode, done.stderr) == (4, "mtasr: error: a.json: File too large\n")
     assert (place / "a.json").read_text() == "from before"
     assert left(place) == {"a.wav", "a.json"}
+
+
+def test_what_a_killed_run_left_a_moment_ago_is_removed(place: Path) -> None:
+    (place / ".mtasr-0123456789ab.part").touch()
+    assert run("transcribe", "-q", "a.wav", "--resume").returncode == 0
+    assert left(place) == {"a.wav", "a.srt"}
 
 
 def test_a_disk_that_is_full_for_one_of_two(place: Path) -> None:
@@ -373,7 +380,7 @@ def test_a_worker_that_fails_costs_that_recording_alone(place: Path, fails_with:
     assert left(place) == {"a.wav", "b.wav", "c.wav", "a.srt", "c.srt"}
 
 
-@pytest.mark.parametrize("mebibytes", [250, 400, 1000])
+@pytest.mark.parametrize("mebibytes", [250, 270, 290, 310, 350, 400, 1000])
 def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) -> None:
     """Too little, hardly enough, and enough: results are whole or not there, and --resume ends with the same."""
     arguments = ("transcribe", "--language", "en", "-f", "json", "-o", "out", "a.wav", "b.wav")
@@ -387,7 +394,8 @@ def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     done = run(*arguments, preexec=limit, OPENBLAS_NUM_THREADS="1")
-    assert "Traceback" not in done.stderr
+    for wrong in ("Traceback", "this is a bug", "damaged"):
+        assert wrong not in done.stderr
     found = {path: (place / path).read_bytes() for path in left(place) if path.startswith("out/")}
     assert found.items() <= {f"out/{name}": content for name, content in whole.items()}.items()
     if mebibytes == 1000:
@@ -395,3 +403,18 @@ def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) 
     assert (done.returncode == 0) == (len(found) == 2)
     assert run(*arguments, "--resume").returncode == 0
     assert {path.name: path.read_bytes() for path in (place / "out").iterdir()} == whole
+
+
+def test_a_library_that_a_limit_on_memory_has_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit the same words mean a folder whose files may not be run."""
+    error = ImportError("/venv/_tiktoken.so: failed to map segment from shared object")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (300 << 20, 300 << 20))
+    assert message_of(error).startswith("there is not enough memory")
+    assert exit_code(error) == exit_code(MemoryError()) == ExitCode.MODEL
+    assert exit_code(ImportError("no such module")) == ExitCode.BUG
+    assert (
+        exit_code(OSError(errno.ENOMEM, "no room")) == exit_code(RuntimeError("can't allocate lock")) == ExitCode.MODEL
+    )
+    assert exit_code(OSError(errno.EIO, "broken")) == ExitCode.BUG
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert exit_code(error) == ExitCode.BUG

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_model import segment
 
 from mtasr.cli.journal import FOLDER, Journal, Notes, _hash_of, memory_of
-from mtasr.cli.outputs import Job, remove_torn
+from mtasr.cli.outputs import Job, remove_torn, write_text
 from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.windows import Window
@@ -347,13 +348,49 @@ def test_what_can_be_read_once_has_no_notes(tmp_path: Path) -> None:
     assert Journal(tmp_path, []).notes(Job(str(tmp_path / "pipe"), {"srt": tmp_path / "pipe.srt"})) is None
 
 
-def test_files_of_killed_writers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     torn, other = tmp_path / ".mtasr-0123.part", tmp_path / ".mtasr.part"
     for path in (torn, other):
         path.write_text(json.dumps("half"))
     remove_torn(tmp_path)
-    assert torn.exists(), "it may be locked in a moment"
-    monkeypatch.setattr(time, "time", lambda: torn.stat().st_mtime + 2)
-    remove_torn(tmp_path)
     assert not torn.exists()
     assert other.exists()
+
+
+def test_files_of_living_writers_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment that they are made to the moment that they have their names."""
+    opened, replace = Path.open, Path.replace
+
+    def sweep_after(path: Path, *args: Any, **options: Any) -> Any:
+        stream = opened(path, *args, **options)
+        if "x" in args:
+            monkeypatch.setattr(Path, "open", opened)
+            remove_torn(tmp_path)  # before it is locked, so this one is gone
+        return stream
+
+    def sweep_before(path: Path, target: Path) -> Path:
+        remove_torn(tmp_path)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "open", sweep_after)
+    monkeypatch.setattr(Path, "replace", sweep_before)
+    write_text(tmp_path / "a.srt", lambda stream: (stream.write("whole"), stream.flush(), remove_torn(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.srt"]
+    assert (tmp_path / "a.srt").read_text() == "whole"
+
+
+def test_want_of_memory_costs_notes_and_nothing_else(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be it for the thread that takes the hash of a recording, or for the hash."""
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    for what in ("mtasr.cli.journal.start_thread", "hashlib.file_digest"):
+        with monkeypatch.context() as patch:
+            patch.setattr(what, no_room)
+            run = notes(job, resume=False)
+            assert run.memory(0).result(window(0)) is None
+            run.memory(0).decoded(window(0), full_result())
+            job.targets["srt"].write_text("1")
+            run.done()
+        assert notes(job).is_done() == (what != "hashlib.file_digest")

@@ -95,6 +95,13 @@ def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
     assert (done.returncode, done.stderr) == (130, "mtasr: stopped\n")
 
 
+@pytest.mark.parametrize("stderr", [">&-", "> /dev/full"])
+def test_ctrl_c_where_nobody_can_be_told(folder: Path, stderr: str) -> None:
+    program = "import os, signal; from mtasr.__main__ import _stop; signal.signal(2, _stop); os.kill(os.getpid(), 2)"
+    command = ["sh", "-c", f'exec "$0" -c "$1" 2{stderr}', sys.executable, program]
+    assert subprocess.run(command, cwd=folder, check=False).returncode == 130
+
+
 def test_a_closed_pipe_ends_quietly(folder: Path) -> None:
     process = start(folder, "transcribe", "a.wav", FAKE_SEGMENTS="20000", FAKE_DELAY="0.001")
     assert process.stdout is not None

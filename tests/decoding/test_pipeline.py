@@ -173,6 +173,56 @@ def test_an_engine_that_fails_for_one_recording(
         assert transcript == Model(HearingEngine()).transcribe(source, language=language)
 
 
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize(("refused", "failed"), [("_read", 1), ("_read", 4), ("_work", 1), ("_work", 4)])
+def test_no_room_for_threads(monkeypatch: pytest.MonkeyPatch, refused: str, failed: int, language: str | None) -> None:
+    """Each recording has its own error until there is room, and those after that are written."""
+    start, left = threading.Thread.start, iter(range(failed))
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread._args[0].__name__ == refused and next(left, None) is not None:  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sources = SOURCES[:4]
+    with Model(HearingEngine(workers=2)).stream_all(sources, language=language) as streams:
+        for number, (source, stream) in enumerate(zip(sources, streams, strict=True)):
+            if number < failed:
+                with pytest.raises(MemoryError):
+                    stream.transcript()
+            else:
+                assert stream.transcript() == Model(HearingEngine()).transcribe(source, language=language)
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize("ends", ["_put", "_take"])
+def test_a_thread_that_ends_early_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, ends: str, language: str | None
+) -> None:
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Pipeline, ends, no_room)
+    with Model(HearingEngine(workers=2)).stream_all(SOURCES[:2], language=language) as streams:
+        for stream in streams:
+            with pytest.raises(MemoryError):
+                stream.transcript()
+
+
+def test_one_worker_is_enough(alone: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    start, room = threading.Thread.start, iter(range(1))
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread._args[0].__name__ == "_work" and next(room, None) is None:  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Model(HearingEngine(workers=4)).stream_all(SOURCES, word_timestamps=True) as streams:
+        assert [stream.transcript() for stream in streams] == alone
+
+
 def test_a_worker_does_not_wait_for_a_language_that_it_should_find_out() -> None:
     """The second window of the last recording fits the batch before it, its first one does not."""
     gate = threading.Event()
