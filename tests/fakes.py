@@ -87,6 +87,9 @@ class FakeEngine:
 class LoudIsSpeech:
     """In the place of `VoiceActivity`: a frame that is not silent is speech."""
 
+    #: From which mean on, of what lies between -1 and 1.
+    level = 0.001
+
     def __init__(self) -> None:
         self._held = np.zeros(0, np.float32)
 
@@ -96,7 +99,7 @@ class LoudIsSpeech:
             held = np.pad(held, (0, -len(held) % FRAME))
         count = len(held) // FRAME
         self._held = held[count * FRAME :]
-        loud = np.abs(held[: count * FRAME]).reshape(count, FRAME).mean(axis=1) > 0.001
+        loud = np.abs(held[: count * FRAME]).reshape(count, FRAME).mean(axis=1) > self.level
         return np.where(loud, 0.95, 0.05).astype(np.float32)
 
 

@@ -23,7 +23,7 @@ from mtasr.decoding.options import Task as TaskName
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Window, is_noisy
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
 from mtasr.stopwatch import Stopwatch
@@ -128,8 +128,14 @@ class WindowDecoder:
     def task(self, window: Window, language: Callable[[], str], *, first: bool = False) -> Task:
         """A window as a task, with the length that is right for these options; `first` in its recording."""
         options = self._options
-        context = context_for(window.seconds, "translate" if options.translates else "transcribe", self.audio_seconds)
-        return Task(window, language, options.task, first, context)
+        kind: TaskName = "translate" if options.translates else "transcribe"
+        return Task(window, language, options.task, first, self._context(window, kind))
+
+    def _context(self, window: Window, task: TaskName) -> float:
+        """How many seconds the encoder is shown: all that it takes in noise, of which it hears more then."""
+        if is_noisy(window.samples):
+            return self.audio_seconds
+        return context_for(window.seconds, task, self.audio_seconds)
 
     def encode(self, tasks: Sequence[Task]) -> None:
         """Fill in what is not encoded yet. The tasks have the same context."""
@@ -221,7 +227,7 @@ class WindowDecoder:
                     task,
                     window=half,
                     first=task.first and not place,
-                    context=context_for(half.seconds, task.task, self.audio_seconds),
+                    context=self._context(half, task.task),
                     encoded=None,
                 )
             )

@@ -284,7 +284,17 @@ def test_translation_is_shown_the_full_length() -> None:
     work = decoder(engine, task="translate")
     list(work.run([work.task(window(3), lambda: "fr")]))
     assert [heard.frames for heard in engine.encoded] == [3000]
-    assert longest_for(DecodingOptions(task="translate"), 30) > longest_for(DecodingOptions(), 30)
+    assert longest_for(DecodingOptions(task="translate"), 30).clear > longest_for(DecodingOptions(), 30).clear
+
+
+def test_noisy_sound_is_shown_at_the_full_length() -> None:
+    engine, rng = HearingEngine(), np.random.default_rng(0)
+    work = decoder(engine)
+    hiss = rng.normal(0, 0.1, 10 * SAMPLE_RATE).astype(np.float32)
+    between = np.where(np.arange(len(hiss)) % SAMPLE_RATE < SAMPLE_RATE // 2, hiss, 0).astype(np.float32)
+    for samples in (hiss, between):
+        list(work.run([work.task(Window(0, samples, (Span(0, len(samples)),)), lambda: "en")]))
+    assert [heard.frames for heard in engine.encoded] == [3000, 1200]
 
 
 def test_a_prefix_begins_the_first_window_of_a_recording_alone() -> None:

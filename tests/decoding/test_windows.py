@@ -12,7 +12,7 @@ import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Float32Array
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.windows import Cut, Cutter, Window, cut_windows, longest_for
+from mtasr.decoding.windows import Cut, Cutter, Longest, Window, cut_windows, is_noisy, longest_for
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import FRAME, Span, speech_spans
 
@@ -247,17 +247,55 @@ def test_speech_without_a_pause_is_cut_between_half_and_all_of_what_the_encoder_
 
 
 @pytest.mark.parametrize(
-    ("options", "audio_seconds", "longest"),
+    ("options", "audio_seconds", "clear", "noisy"),
     [
-        (DecodingOptions(), 30, 14.0),
-        (DecodingOptions(multilingual=True), 30, 7.0),
-        (DecodingOptions(task="translate"), 30, 26.0),
-        (DecodingOptions(task="translate"), 20, 18.0),
-        (DecodingOptions(), 6, 4.0),
+        (DecodingOptions(), 30, 14.0, 26.0),
+        (DecodingOptions(multilingual=True), 30, 7.0, 7.0),
+        (DecodingOptions(task="translate"), 30, 26.0, 26.0),
+        (DecodingOptions(task="translate"), 20, 18.0, 18.0),
+        (DecodingOptions(), 6, 4.0, 4.0),
     ],
 )
-def test_the_longest_window(options: DecodingOptions, audio_seconds: float, longest: float) -> None:
-    assert longest_for(options, audio_seconds) == longest
+def test_the_longest_window(options: DecodingOptions, audio_seconds: float, clear: float, noisy: float) -> None:
+    assert longest_for(options, audio_seconds) == Longest(clear, noisy)
+
+
+def talk_in_noise(decibels: float, *stretches: float) -> Float32Array:
+    """Sound and pauses in turns, of so many seconds each, with noise so much softer than the sound throughout."""
+    rng = np.random.default_rng(0)
+    parts = [
+        rng.normal(0, 0.0 if place % 2 else 0.1, round(length * SAMPLE_RATE)) for place, length in enumerate(stretches)
+    ]
+    talk = np.concatenate(parts)
+    return (talk + rng.normal(0, 0.1 * 10 ** (-decibels / 20), len(talk))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("decibels", "noisy"), [(0, True), (10, True), (20, False), (60, False)])
+def test_noise_is_what_fills_the_pauses(decibels: float, noisy: bool) -> None:
+    assert is_noisy(talk_in_noise(decibels, 3, 1, 4, 1)) == noisy
+
+
+def test_silence_is_not_noisy() -> None:
+    assert not is_noisy(np.zeros(0, np.float32))
+    assert not is_noisy(np.zeros(100, np.float32))
+    assert not is_noisy(np.zeros(SAMPLE_RATE, np.float32))
+
+
+@pytest.mark.usefixtures("loud_is_speech")
+@pytest.mark.parametrize("step", [1000, 16_000, 10**7])
+def test_windows_are_longer_in_noise(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoudIsSpeech, "level", 0.05)
+    sentences = (3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 2.5)
+    longest = longest_for(DecodingOptions(), 30)
+
+    def ends(decibels: float) -> list[int]:
+        samples = talk_in_noise(decibels, *sentences, *sentences)
+        blocks = (samples[start : start + step] for start in range(0, len(samples), step))
+        found = cut_windows(blocks, threshold=THRESHOLD, stopwatch=Stopwatch(), longest=longest)
+        return [round((window.start + len(window.samples)) / SAMPLE_RATE) for window in found]
+
+    assert ends(60) == [11, 23, 28, 41, 53, 57]
+    assert ends(12) == [23, 28, 53, 57]
 
 
 def window(length: int, *speech: tuple[int, int], start: int = 1000) -> Window:
