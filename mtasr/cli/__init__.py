@@ -110,10 +110,8 @@ class Program(click.Group):
             code = failures.ExitCode.INTERRUPTED
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except OSError as error:
-            code = failures.report(failures.of_output(error), debug=ctx.meta.get(failures.DEBUG, False))
         except Exception as error:
-            code = failures.report(error, debug=ctx.meta.get(failures.DEBUG, False))
+            code = failures.report(failures.of_output(error), debug=ctx.meta.get(failures.DEBUG, False))
         ctx.exit(code if isinstance(code, int) else failures.ExitCode.DONE)
 
 

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mtasr.cli import events
-from mtasr.cli.failures import printable, silence
+from mtasr.cli.failures import not_written, printable
 from mtasr.cli.summary import RESULTS, Ending, Result, show
 from mtasr.cli.tally import Tally
 from mtasr.cli.times import timestamp
-from mtasr.errors import OutputError
 from mtasr.transcript import Segment
 from mtasr.writers import labelled
 
@@ -205,5 +204,4 @@ def print_line(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        silence(sys.stdout)
-        raise OutputError(f"standard output: {error.strerror}") from error
+        raise not_written(error) from error

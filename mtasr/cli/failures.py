@@ -58,10 +58,15 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-def of_output(error: OSError) -> Exception:
+def of_output(error: Exception) -> Exception:
     """The error, as one of standard output if it is that; help and versions are printed by click."""
-    if error.filename is not None or error.errno not in _FULL:
-        return error
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        return not_written(error)
+    return error
+
+
+def not_written(error: OSError) -> OutputError:
+    """What an error of standard output is told as. Nothing more is written there."""
     silence(sys.stdout)
     return OutputError(f"standard output: {error.strerror}")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.cues import in_cues_of
-from mtasr.decoding.engine import Encoded, Engine, Hypothesis, LanguageGuess
+from mtasr.decoding.engine import Encoded, Engine, Float32Array, Hypothesis, LanguageGuess
 from mtasr.decoding.fallback import Decoded, check, decode_with_fallback, is_silence, loops, passes
 from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, TRIED, among, combined, weighed_by_text
 from mtasr.decoding.longform import WindowResult
@@ -115,6 +115,12 @@ def context_for(seconds: float, task: TaskName = "transcribe", most: float = CHU
     return min(math.ceil(longer / _STEP) * _STEP, float(most))
 
 
+def features_of(samples: Float32Array, context: float, n_mels: int) -> Float32Array:
+    """What the encoder is shown for a window: its log-mel with silence after it, up to `context` seconds."""
+    length = round(context * SAMPLE_RATE)
+    return log_mel(np.pad(samples[:length], (0, max(0, length - len(samples)))), n_mels)
+
+
 class WindowDecoder:
     """Decodes tasks with one engine and one set of options; `run` from any thread, `finish` from one."""
 
@@ -141,12 +147,7 @@ class WindowDecoder:
         """Fill in what is not encoded yet. The tasks have the same context."""
         missing = [task for task in tasks if task.encoded is None]
         with self._stopwatch.measure("features"):
-            features = []
-            for task in missing:
-                samples = task.window.samples
-                length = round(task.context * SAMPLE_RATE)
-                padded = np.pad(samples[:length], (0, max(0, length - len(samples))))
-                features.append(log_mel(padded, self._engine.n_mels))
+            features = [features_of(task.window.samples, task.context, self._engine.n_mels) for task in missing]
         if features:
             with self._stopwatch.measure("encode"):
                 for task, encoded in zip(missing, self._engine.encode_batch(features), strict=True):

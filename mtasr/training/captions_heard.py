@@ -105,8 +105,10 @@ class WindowHeard:
 
     def _is_in(self, language: LanguageGuess) -> bool:
         """Whether that is what is spoken. A translation's text cannot tell."""
-        if self.scored is None or not is_likely(language.probability):
-            return is_likely(language.probability)
+        if not is_likely(language.probability):
+            return False
+        if self.scored is None:
+            return True
         return self.elsewhere is not None and self.scored.gain_in(self.elsewhere) > _LEAST_GAIN
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.independent import context_for
+from mtasr.decoding.independent import context_for, features_of
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.torch_engine import TorchEngine
-from mtasr.features import CHUNK_SECONDS, log_mel
+from mtasr.features import CHUNK_SECONDS
 from mtasr.model import Whisper
 from mtasr.models.settings import GenerationSettings
 from mtasr.tokenizer import Tokenizer
@@ -73,9 +72,8 @@ def judge(
     verdict = Verdict()
     for window in windows:
         options = DecodingOptions(beam_size=1)
-        context = round(context_for(window.seconds, window.task, model.dims.audio_seconds) * SAMPLE_RATE)
-        samples = store.window(window)[:context]
-        encoded = engine.encode(log_mel(np.pad(samples, (0, context - len(samples))), model.dims.n_mels))
+        context = context_for(window.seconds, window.task, model.dims.audio_seconds)
+        encoded = engine.encode(features_of(store.window(window), context, model.dims.n_mels))
         if not window.cues:
             hypothesis = engine.generate(encoded, _start(tokenizer, window), options, 0.0)
             verdict = replace(verdict, no_speech=_plus(verdict.no_speech, hypothesis.no_speech_prob > _NO_SPEECH))

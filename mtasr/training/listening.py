@@ -12,10 +12,9 @@ import numpy as np
 
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Encoded, Engine, Float32Array, Hypothesis, LanguageGuess
-from mtasr.decoding.independent import context_for
+from mtasr.decoding.independent import context_for, features_of
 from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.windows import LONGEST
-from mtasr.features import log_mel
 from mtasr.training.captions_heard import Scored, WindowHeard, is_likely, is_word, text_tokens
 from mtasr.training.filters import without_descriptions
 from mtasr.training.records import Record
@@ -104,7 +103,8 @@ class ModelHears:
 
     def _listen(self, tasks: Sequence[_Task]) -> list[WindowHeard]:
         """What becomes of tasks of the same context."""
-        encoded = self._engine.encode_batch([_features(task, self._engine.n_mels) for task in tasks])
+        n_mels = self._engine.n_mels
+        encoded = self._engine.encode_batch([features_of(task.samples, task.context, n_mels) for task in tasks])
         foreign = [self._foreign(task, each) for task, each in zip(tasks, encoded, strict=True)]
         compared = [place for place, task in enumerate(tasks) if task.window.task == "transcribe"]
         own, scored = self._own(tasks, encoded, compared), self._scored(tasks, encoded, compared)
@@ -175,8 +175,3 @@ def _batches(tasks: Iterable[_Task], size: int) -> Iterator[list[_Task]]:
         if len(alike) == size:
             yield waiting.pop(task.context)
     yield from waiting.values()
-
-
-def _features(task: _Task, n_mels: int) -> Float32Array:
-    length = round(task.context * SAMPLE_RATE)
-    return log_mel(np.pad(task.samples[:length], (0, max(0, length - len(task.samples)))), n_mels)
