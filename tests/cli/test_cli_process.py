@@ -39,9 +39,9 @@ def test_start_up_loads_little(args: list[str]) -> None:
         {"numpy"} if "missing.wav" not in args else set()
     )
     program = (
-        "import sys\nfrom mtasr.cli import main\n"
-        f"try: main({args!r})\n"
-        f"finally: sys.stderr.write('loaded:' + ','.join(sorted({heavy!r} & set(sys.modules))))"
+        "import atexit, sys\nfrom mtasr.cli import main\n"
+        f"atexit.register(lambda: sys.stderr.write('loaded:' + ','.join(sorted({heavy!r} & set(sys.modules)))))\n"
+        f"main({args!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == (3 if "missing.wav" in args else 0)
