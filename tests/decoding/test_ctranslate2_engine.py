@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -340,6 +341,35 @@ print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 60
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("asked", [None, "3"])
+def test_workers_share_what_is_freed(asked: str | None, tmp_path: Path) -> None:
+    code = """
+import ctypes, re, sys
+from pathlib import Path
+import numpy as np
+from mtasr.transcribe import load_model
+
+model = load_model("base", device="cpu", workers=2, threads=2)
+sounds = [np.random.default_rng(seed).normal(size=32000).astype(np.float32) for seed in range(4)]
+with model.stream_all(sounds, vad_filter=False, language="en") as streams:
+    for stream in streams:
+        with stream:
+            stream.transcript()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+print(len(re.findall("<heap nr", Path(sys.argv[1]).read_text())))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment |= {} if asked is None else {"MALLOC_ARENA_MAX": asked}
+    command = [sys.executable, "-c", code, str(tmp_path / "arenas.xml")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == ("1\n" if asked is None else f"{asked}\n")
 
 
 def test_a_text_of_any_length_that_is_allowed_is_scored(engine: CTranslate2Engine) -> None:
