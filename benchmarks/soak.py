@@ -22,6 +22,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -91,6 +92,15 @@ def make(folder: Path, count: int, chooser: random.Random) -> list[Path]:
     return found
 
 
+def settle(*, trim: bool) -> None:
+    """Wait for threads that have nothing left to do; one that stays is counted."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(5.0)
+    if trim:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def through_api(files: list[Path], model_name: str, *, trim: bool) -> tuple[list[Sample], Counter[str]]:
     from mtasr import MtasrError, load_model
     from mtasr.transcript import Transcript
@@ -120,8 +130,7 @@ def through_api(files: list[Path], model_name: str, *, trim: bool) -> tuple[list
                 written(model.transcribe(file, language="en", word_timestamps=number % 2 == 1, **tries))
             except MtasrError as error:
                 ended[type(error).__name__] += 1
-        if trim:
-            ctypes.CDLL(None).malloc_trim(0)
+        settle(trim=trim)
         samples.append(sample(start + len(group), os.getpid()))
         print(*samples[-1], sep="\t", flush=True)
     return samples, ended
