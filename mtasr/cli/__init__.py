@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib
 import os
@@ -166,16 +165,16 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         program.main(args=args, prog_name="mtasr")
     except SystemExit as end:
-        if end.code not in failures.STOPPED:
-            atexit._run_exitfuncs()  # what libraries have left to do; a stopped program does not wait for them
-        _leave_at_once(int(end.code or 0))
+        if end.code in failures.STOPPED:
+            leave_at_once(int(end.code))
+        raise
 
 
-def _leave_at_once(code: int) -> None:
-    """End the process without Python's way of taking everything down.
+def leave_at_once(code: int) -> None:
+    """End the process without taking down what Python and the engine hold.
 
-    That takes 0.1 s after all is done. And where somebody stops the program, the engine's threads are in the middle of
-    a window and would crash for want of what they work on.
+    Where somebody stops the program, the engine's threads are in the middle of a window, and crash when Python takes
+    away what they work on.
     """
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr.isatty():

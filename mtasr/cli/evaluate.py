@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -28,14 +29,13 @@ from mtasr.cli.options import (
     to_decoding_options,
 )
 from mtasr.cli.outputs import check_target, write_text
-from mtasr.errors import UsageError
+from mtasr.errors import MtasrError, UsageError
 from mtasr.tokenizer.languages import LANGUAGES
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from mtasr.evaluation import Clip, Evaluation, Figure, Scores
-    from mtasr.evaluation.run import Result
+    from mtasr.evaluation import Clip, Evaluation, Figure, Result, Scores
 
 _FILE = click.Path(dir_okay=False)
 _MEASURES = ("transcription", "translation", "language")
@@ -74,7 +74,6 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     recordings are relative to its folder. Printed are, by language and in total, word and character error rate, BLEU
     and chrF of the translation into English, how often the language is judged right (LID), and the real-time factor.
     """
-    from mtasr.audio import check_input
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
     from mtasr.models import english_only
@@ -87,7 +86,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     files = [Path(params[name]) for name in ("json_file", "html_file") if params[name]]
     for file in files:
         check_target(file, [str(params["manifest"]), *(str(clip.audio) for clip in clips)])
-    ready = [clip for clip in clips if batch.attempt(str(clip.audio), partial(check_input, str(clip.audio)))]
+    ready, refused = _checked(clips, batch)
     if not ready:
         return batch.code
     display = Display(quiet=params["quiet"])
@@ -107,11 +106,34 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     for result in evaluation.results:
         if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
             batch.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
+    evaluation = replace(evaluation, results=_in_order(clips, (*evaluation.results, *refused)))
     _write(evaluation, params)  # first: whoever reads the rest may be gone
     _print(evaluation, params["worst"])
     if files:
         display.note(f"wrote {' and '.join(map(str, files))}")
     return batch.code
+
+
+def _checked(clips: Sequence[Clip], batch: failures.Batch) -> tuple[list[Clip], list[Result]]:
+    """The recordings that may be read, and those that have failed already."""
+    from mtasr.audio import check_input
+    from mtasr.evaluation import Result
+
+    refused: list[Result] = []
+
+    def check(clip: Clip) -> None:
+        try:
+            check_input(str(clip.audio))
+        except MtasrError as error:
+            refused.append(Result(clip=clip, failures=[error]))
+            raise
+
+    return [clip for clip in clips if batch.attempt(str(clip.audio), partial(check, clip))], refused
+
+
+def _in_order(clips: Sequence[Clip], results: Sequence[Result]) -> tuple[Result, ...]:
+    places = {id(clip): place for place, clip in enumerate(clips)}
+    return tuple(sorted(results, key=lambda result: places[id(result.clip)]))
 
 
 def _raise(error: Exception) -> None:

@@ -731,8 +731,10 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
 
 def load(params: Mapping[str, Any], display: Display) -> Model:
     """The model that a command's parameters ask for."""
+    from mtasr.decoding.ctranslate2_engine import share_freed_memory
     from mtasr.transcribe import load_model
 
+    share_freed_memory()
     with display.downloads() as progress:
         return load_model(
             params["model"],

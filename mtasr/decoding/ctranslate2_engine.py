@@ -51,7 +51,7 @@ _MOST_THREADS_ALONE = 8
 
 #: The parameter of glibc's `mallopt` for the number of arenas.
 _M_ARENA_MAX = -8
-_WORKERS_OF_ARENA = 4
+_CORES_OF_ARENA = 4
 
 #: Windows decoded together. On the CPU, 8 are a thirtieth faster and take half as much memory again.
 _BATCH = {"cpu": 4, "cuda": 16}
@@ -136,16 +136,16 @@ def _return_freed() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _share_freed(workers: int) -> None:
-    """Have threads take what others have freed, before there are any.
+def share_freed_memory() -> None:
+    """Have threads take what others have freed; of use before there are any, and for the whole process.
 
     glibc gives each thread an arena of its own, which keeps up to 64 MiB of what is freed in it, whatever the others
-    need. One for four workers is enough that they do not wait for each other. Who has set a number keeps it.
+    need. One for four cores is enough that they do not wait for each other. Who has set a number keeps it.
     """
     if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, -(-workers // _WORKERS_OF_ARENA))
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, -(-available_cores() // _CORES_OF_ARENA))
 
 
 @contextlib.contextmanager
@@ -235,7 +235,6 @@ class CTranslate2Engine:
             size = sum(path.stat().st_size for path in folder.glob("model.bin"))
             fitting = fit_memory(size, self._threads, _BATCH["cpu"], free_memory())
             self.workers, self.batch_size = workers or fitting[0], batch_size or fitting[1]
-            _share_freed(self.workers)
         else:
             self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
         self._device_index = device_index
@@ -309,14 +308,21 @@ class CTranslate2Engine:
         # in the cache.
         groups = [batch] if self.device == "cuda" else [batch[index : index + 1] for index in range(len(batch))]
         with self._working():
-            return [
+            rows = [
                 row
                 for group in groups
                 for row in np.asarray(self._model.encode(ctranslate2.StorageView.from_array(group), to_cpu=True))
             ]
+        self._check_numbers(*(float(row.sum(dtype=np.float64)) for row in rows))
+        return rows
 
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return _explained("CTranslate2 cannot run this model", self.device)
+
+    def _check_numbers(self, *values: float) -> None:
+        """A weight that is no number spreads to all that is computed, and what comes out is no text."""
+        if any(map(math.isnan, values)):
+            raise ModelIntegrityError(f"{self.folder}: the model computes values that are no numbers; it is damaged")
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         with self._working():
@@ -362,6 +368,7 @@ class CTranslate2Engine:
                 suppress_blank=options.suppress_blank,
                 suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
             )
+        self._check_numbers(*(score for result in results for score in result.scores))
         if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
             _return_freed()
         begun = len(self.tokenizer.text_in(prompts[0]))

@@ -59,7 +59,10 @@ def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if "audio" not in (table.fieldnames or ()):
                 raise ManifestError(f"{path}: is neither JSON nor CSV with a column 'audio'")
             for fields in table:
-                yield f"line {table.line_num}", {name: value for name, value in fields.items() if name and value}
+                known = {name: value for name, value in fields.items() if name and value}
+                if "translation" not in known and fields.get("text") == "":
+                    known["text"] = ""  # nobody speaks, as in JSON; beside a translation it is left out
+                yield f"line {table.line_num}", known
         except csv.Error as error:
             raise ManifestError(f"{path}: line {table.line_num}: {error}") from error
 

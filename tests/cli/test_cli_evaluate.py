@@ -76,6 +76,17 @@ def test_a_clip_that_fails_is_told_and_the_rest_counts(run: Run, model: FakeMode
     assert (every.exit_code, every.stderr.count("b.mp3: noise")) == (6, 1)
 
 
+def test_a_clip_that_is_not_there_is_in_the_results_too(run: Run, folder: Path, manifest: Path) -> None:
+    rows = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps([{"audio": "no.wav", "text": "a", "language": "en"}, *rows]))
+    result = run("evaluate", "manifest.json", "--json", "out.json", "--html", "out.html")
+    assert result.exit_code == 6
+    clips = json.loads((folder / "out.json").read_text())["clips"]
+    assert [Path(clip["audio"]).name for clip in clips] == ["no.wav", *(row["audio"] for row in rows)]
+    assert clips[0]["errors"] == ["no.wav: no such file"]
+    assert "Clips that failed" in (folder / "out.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "args", "code", "message"),
     [

@@ -80,6 +80,29 @@ def test_signals_unwind(folder: Path, number: int, code: int) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["a.wav", "b.mp3", "c d.wav"]
 
 
+@pytest.mark.parametrize(("args", "code"), [(["--version"], 0), (["transcribe", "missing.wav"], 3)])
+def test_what_is_left_to_do_at_the_end_is_done(folder: Path, args: list[str], code: int) -> None:
+    program = (
+        "import atexit, runpy, sys, threading, time\n"
+        "def last():\n"
+        "    while threading.main_thread().is_alive(): time.sleep(0.01)\n"
+        "    print('thread', flush=True)\n"
+        "threading.Thread(target=last).start()\n"
+        "atexit.register(lambda: print('exit function'))\n"
+        f"sys.argv[1:] = {args!r}\n"
+        "runpy.run_module('mtasr', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.endswith("thread\nexit function\n")
+
+
+def test_a_profiler_keeps_its_report(folder: Path) -> None:
+    command = [sys.executable, "-m", "cProfile", "-o", "profile", "-m", "mtasr", "--version"]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    assert (folder / "profile").stat().st_size > 0
+
+
 @pytest.mark.parametrize("module", ["click", "mtasr.cli.options", "mtasr.subtitles", "mtasr.cli.transcribe"])
 def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
     program = (

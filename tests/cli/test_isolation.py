@@ -107,6 +107,7 @@ def test_an_ordinary_run_calls_nobody_and_reads_nothing_else(folder: Path) -> No
     assert "noon" in done.stdout
     assert calls(trace) == []
     mine = tuple(str(folder / name) for name in ("a.wav", "b.mp3", "out", "cache", "tmp"))
+    assert {str(folder / "a.wav"), str(folder / "b.mp3")} <= set(opened(trace, folder)), "the trace is understood"
     assert {path for path in opened(trace, folder) if not path.startswith(mine)} <= {str(folder)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -24,7 +25,7 @@ from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.options import DecodingOptions
 from mtasr.errors import AudioDecodeError
 from mtasr.evaluation import Clip, Evaluation, evaluate, write_page
-from mtasr.evaluation.scores import rate, share, word_errors
+from mtasr.evaluation.scores import normalise, rate, share, word_errors
 from mtasr.transcript import Segment, Transcript
 
 
@@ -111,6 +112,21 @@ def test_error_rates_are_those_of_jiwer_on_normalised_texts(found: Evaluation) -
         assert figure is not None
         assert figure.value == pytest.approx(jiwer.wer(wanted[part], heard[part]), abs=1e-12)
     assert 0 < found.total.wer.value < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("Él cantó, ¡sí!", "es", "el canto si "),
+        ("Ёлка. Мой край", "ru", "елка мои краи"),
+        ("がっこう、かぎ。", "ja", "がっこう かぎ "),
+        ("한국어", "ko", "한국어"),
+        ("किताब की क़ीमत", "hi", "किताब की क़ीमत"),
+        ("น้ำ", "th", "น้ํา"),
+    ],
+)
+def test_marks_that_make_another_letter_stay(text: str, language: str, expected: str) -> None:
+    assert normalise(text, language) == unicodedata.normalize("NFKC", expected)
 
 
 def test_translations_are_scored_by_sacrebleu(found: Evaluation) -> None:

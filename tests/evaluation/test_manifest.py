@@ -47,6 +47,14 @@ def test_formats(tmp_path: Path, text: str) -> None:
     assert second == Clip(audio=tmp_path / "b" / "c.flac", text='he said "no"', language="en")
 
 
+def test_silence_is_an_empty_text_in_csv_too(tmp_path: Path) -> None:
+    content = "audio,text,translation\na.wav,,\nb.wav,,Good day.\n"
+    assert [(clip.text, clip.translation) for clip in read_manifest(written(tmp_path, content))] == [
+        ("", None),
+        (None, "Good day."),
+    ]
+
+
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
 

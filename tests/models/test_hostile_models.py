@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,16 @@ def copy(source: Path, target: Path) -> Path:
     return target
 
 
-def refused(path: Path, reason: str) -> None:
+def refused(path: Path, reason: str, *, by: Sequence[str] = ("torch", "ctranslate2")) -> None:
     with pytest.raises(ModelIntegrityError, match=reason):
         load_checkpoint(path)
     result = CliRunner().invoke(program, ["models", "convert", str(path), str(path.parent / "result")])
     assert result.exit_code == 5
     assert not (path.parent / "result").exists()
-    transcribed = CliRunner().invoke(
-        program, ["transcribe", str(EXAMPLE), "--model", str(path), "--engine", "torch", "-o", str(path.parent / "out")]
-    )
-    assert transcribed.exit_code == 5
+    for engine in by:
+        command = ["transcribe", str(EXAMPLE), "--model", str(path), "--engine", engine, "-o", str(path.parent / "out")]
+        transcribed = CliRunner().invoke(program, command)
+        assert transcribed.exit_code == 5, engine
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, ctranslate2_binary.Record]], None]) -> None:
@@ -133,13 +133,17 @@ def test_everything_wrong_is_said_at_once(ct2: Path) -> None:
     )
 
 
-def test_a_weight_that_is_no_number(ct2: Path) -> None:
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [("encoder/conv1/bias", r"encoder.conv1.bias"), ("decoder/layer_norm/gamma", r"decoder.norm.weight")],
+)
+def test_a_weight_that_is_no_number(ct2: Path, stored: str, told: str) -> None:
     def change(records: dict[str, ctranslate2_binary.Record]) -> None:
-        name = "encoder/conv1/bias"
-        records[name] = ctranslate2_binary.Record(name, "float32", (16,), struct.pack("<16f", *[float("nan")] * 16))
+        assert records[stored].shape == (16,)
+        records[stored] = ctranslate2_binary.Record(stored, "float32", (16,), struct.pack("<16f", *[float("nan")] * 16))
 
     rewrite(ct2, change)
-    refused(ct2, r"encoder.conv1.bias holds values that are not finite")
+    refused(ct2, f"{told} holds values that are not finite")
 
 
 def test_another_activation(ct2: Path) -> None:
@@ -147,7 +151,7 @@ def test_another_activation(ct2: Path) -> None:
         records["decoder/activation"] = ctranslate2_binary.Record("decoder/activation", "int8", (), b"\x00")
 
     rewrite(ct2, change)
-    refused(ct2, "decoder/activation is 0 instead of 3")
+    refused(ct2, "decoder/activation is 0 instead of 3", by=["torch"])  # CTranslate2 knows it
 
 
 def test_vocabulary_of_another_model(ct2: Path) -> None:
