@@ -136,6 +136,19 @@ def check_subtitles(file: Path) -> None:
         raise InputError(f"{file}: has no subtitles in it")
 
 
+def check_can_embed(video: Path, name: Path) -> None:
+    """Raise `FfmpegError` if picture or sound of `video` do not go as they are into the container of `name`."""
+    container = container_of(name)
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        arguments = [*_video(video), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
+        try:
+            _write(arguments, [video], container, Path(folder, "head"), lambda seconds: None)
+        except FfmpegError as error:
+            raise FfmpegError(
+                f"{video}: does not go into {name.suffix} as it is ({error}); .mkv holds any picture and sound"
+            ) from error
+
+
 def check_can_burn(name: Path) -> None:
     """Raise `FfmpegError` if this ffmpeg cannot draw subtitles, or not encode the picture again."""
     encoder = container_of(name).picture[1]

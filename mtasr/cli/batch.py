@@ -71,9 +71,15 @@ class Work:
                 course.end(Ending(job.name, "skipped", "its files are there already"))
             elif course.attempt(job, partial(_check, job, self._tracks)):
                 ready.append(job)
+        folders = (self.directory, *(file.parent for job in ready for file in job.files))
+        with outputs.new_folders(folders if ready else ()):
+            return self._run(ready, existing, course, keeps_done=keeps_done)
+
+    def _run(
+        self, ready: Sequence[outputs.Job], existing: Existing, course: _Course, *, keeps_done: bool
+    ) -> failures.ExitCode:
         journal: Journal | None = None
         if ready:
-            outputs.prepare(self.directory, *(file.parent for job in ready for file in job.files))
             timings = Path(self._params["timings"]) if self._params["timings"] else None
             if timings is not None:
                 outputs.check_target(timings, [job.source for job in ready])

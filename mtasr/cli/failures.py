@@ -140,7 +140,10 @@ def _is_want_of_memory(error: BaseException) -> bool:
 
 
 def report_usage(error: click.ClickException) -> None:
-    """Write one line about what is wrong with the command line, and where to read on."""
+    """Write one line about what is wrong with the command line, and where to read on; the help if there is none."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return
     context = getattr(error, "ctx", None)
     help_text = f" (see `{context.command_path} --help`)" if context is not None else ""
     # Click gives each of the values to choose from a line; spaces may be a file name's.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +83,7 @@ def _expanded(name: str, *, recursive: bool) -> Iterable[Input]:
     if _PATTERN & set(name) and not os.path.lexists(name):
         # Sorted like a shell does it. Without a match the pattern stays, and is reported as a file that is not there.
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-        return [Input(match) for match in matches if not _is_folder(match)] or [Input(name)]
+        return [Input(match) for match in matches if not _is_folder(match) and not _waits(match)] or [Input(name)]
     return [Input(name)]
 
 
@@ -92,6 +94,15 @@ def _is_folder(name: str) -> bool:
         return False
 
 
+def _waits(name: str) -> bool:
+    """Whether it is a pipe, a device or the like: what nobody names is not waited for."""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 - names may hold what no path can
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def _of_folder(name: str, *, recursive: bool) -> list[Input]:
     found = list(recordings(name, recursive=recursive))
     if not found:
@@ -100,22 +111,29 @@ def _of_folder(name: str, *, recursive: bool) -> list[Input]:
     return found
 
 
-def recordings(folder: str, *, recursive: bool) -> Iterator[Input]:
+def recordings(
+    folder: str, *, recursive: bool, pass_over: Callable[[InputError], None] | None = None
+) -> Iterator[Input]:
     """Those in a folder, by name, before those in its subfolders. Hidden files and folders are left alone.
 
-    Raises `InputError` for a folder that cannot be read. A subfolder that goes away meanwhile holds nothing.
+    Raises `InputError` for a folder that cannot be read, or gives that of a subfolder to `pass_over`. A subfolder that
+    goes away meanwhile holds nothing.
     """
 
     def fail(error: OSError) -> None:
         if isinstance(error, FileNotFoundError) and error.filename != folder:
             return
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        problem = InputError(f"{error.filename}: cannot be read: {error.strerror}")
+        if pass_over is None or error.filename == folder:
+            raise problem from error
+        pass_over(problem)
 
     for place, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(each for each in folders if recursive and not each.startswith("."))
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix[1:].lower() in EXTENSIONS:
-                yield Input(str(Path(place, file)), Path(place).relative_to(folder))
+            path = Path(place, file)
+            if not file.startswith(".") and path.suffix[1:].lower() in EXTENSIONS and not _waits(str(path)):
+                yield Input(str(path), Path(place).relative_to(folder))
 
 
 def _listed(source: str) -> list[str]:
@@ -126,5 +144,6 @@ def _listed(source: str) -> list[str]:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:
         raise InputNotFoundError(f"{name_of(source)}: cannot be read: {error.strerror}") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
     names = content.split(b"\0") if b"\0" in content else content.splitlines()
     return [os.fsdecode(name) for name in names if name.strip()]

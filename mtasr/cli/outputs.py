@@ -108,13 +108,26 @@ def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> 
         raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
 
 
-def prepare(*directories: Path) -> None:
-    """Make the folders and see that files can be made in them. Raises `OutputError`."""
-    for directory in dict.fromkeys(directories):
-        _prepare(directory)
+@contextlib.contextmanager
+def new_folders(directories: Sequence[Path]) -> Iterator[None]:
+    """Make the folders and see that files can be made in them; those that stay empty are gone afterwards.
+
+    Raises `OutputError`.
+    """
+    made: list[Path] = []
+    try:
+        for directory in dict.fromkeys(directories):
+            made += [each for each in (directory, *directory.parents) if not os.path.exists(each)]  # noqa: PTH110 - does not raise
+            prepare(directory)
+        yield
+    finally:
+        for each in sorted(dict.fromkeys(made), key=lambda path: len(path.parts), reverse=True):
+            with contextlib.suppress(OSError):
+                each.rmdir()
 
 
-def _prepare(directory: Path) -> None:
+def prepare(directory: Path) -> None:
+    """Make a folder and see that files can be made in it. Raises `OutputError`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Permission bits do not tell about read-only file systems, quotas and the superuser.

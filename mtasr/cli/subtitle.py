@@ -78,7 +78,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     mov, mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
     """
     from mtasr.audio import check_input
-    from mtasr.muxing import check_can_burn, check_subtitles, container_of
+    from mtasr.muxing import check_can_burn, check_can_embed, check_subtitles, container_of
 
     video: Path = params["video"]
     if params["embed"] == params["burn"]:
@@ -98,6 +98,8 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     container_of(result)
     if params["burn"]:
         check_can_burn(result)
+    else:
+        check_can_embed(video, result)
     display = Display(quiet=params["quiet"], text=False)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         tracks = _tracks(video, result, params, options, display, Path(folder))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from mtasr.cli import outputs
 from mtasr.cli.batch import Work
 from mtasr.cli.failures import ExitCode
 from mtasr.cli.inputs import Input, recordings
@@ -25,8 +27,7 @@ from mtasr.cli.options import (
     task_options,
     track_options,
 )
-from mtasr.cli.outputs import Job
-from mtasr.errors import MtasrError, UsageError
+from mtasr.errors import InputError, MtasrError, UsageError
 
 #: When what is not there was modified.
 _NEVER = float("-inf")
@@ -42,8 +43,13 @@ class State(NamedTuple):
 class Watch:
     """Tells what has come into a folder and is complete."""
 
-    def __init__(self, folder: str, *, recursive: bool, settled: float) -> None:
+    def __init__(
+        self, folder: str, *, recursive: bool, settled: float, tell: Callable[[str], None] = lambda problem: None
+    ) -> None:
         self._folder, self._recursive, self._settled = folder, recursive, settled
+        self._tell = tell
+        #: What is wrong with subfolders, each told once.
+        self._told: set[str] = set()
         #: When each file was first seen as it is.
         self._seen: dict[str, tuple[State, float]] = {}
         self._given: dict[str, State] = {}
@@ -51,7 +57,7 @@ class Watch:
     def ready(self, now: float) -> list[Input]:
         """Those that have not changed for a while, each once for each state it is in. Raises `InputError`."""
         ready, seen = [], {}
-        for each in recordings(self._folder, recursive=self._recursive):
+        for each in recordings(self._folder, recursive=self._recursive, pass_over=self._pass_over):
             try:
                 status = Path(each.source).stat()
             except OSError:  # gone already
@@ -65,6 +71,11 @@ class Watch:
                 ready.append(each)
         self._seen = seen
         return ready
+
+    def _pass_over(self, problem: InputError) -> None:
+        if str(problem) not in self._told:
+            self._told.add(str(problem))
+            self._tell(str(problem))
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -106,7 +117,13 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
     """
     work = Work(ctx, params)
     folder = params["folder"]
-    looks = Watch(folder, recursive=params["recursive"], settled=params["settled"])
+    outputs.prepare(work.directory)
+    looks = Watch(
+        folder,
+        recursive=params["recursive"],
+        settled=params["settled"],
+        tell=lambda problem: work.display.note(f"error: {problem}"),
+    )
     owners: dict[Path, str] = {}
     code = ExitCode.DONE
     work.display.note(f"watching {folder}; Ctrl-C ends it")
@@ -123,7 +140,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
             code = ExitCode.PART_FAILED
 
 
-def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
+def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[outputs.Job]:
     """The work on a recording.
 
     None if it was done before or the recording is gone; nor, which is told, if its files are those of another one.

@@ -61,8 +61,9 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
         stream.write(_clip(result))
     failed = [result for result in evaluation.results if result.failures]
     if failed:
+        told = dict.fromkeys(str(error) for result in failed for error in result.failures)
         stream.write("<h2>Clips that failed</h2>\n<ul>\n")
-        stream.writelines(f"<li>{escape(str(error))}</li>\n" for result in failed for error in result.failures)
+        stream.writelines(f"<li>{escape(str(error))}</li>\n" for error in told)
         stream.write("</ul>\n")
     stream.write("</body>\n</html>\n")
 

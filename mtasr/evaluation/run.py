@@ -35,6 +35,11 @@ class Result:
     characters: Errors | None = None
     failures: list[MtasrError] = field(default_factory=list)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing was made of it."""
+        return bool(self.failures) and self.text is None and self.translation is None and self.language is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
@@ -160,7 +165,7 @@ def _scores(results: Sequence[Result], took: float) -> Scores:
     judged = [result.language == result.clip.language for result in results if result.language is not None]
     timed = sum(result.audio for result in results if result.text is not None)
     return Scores(
-        clips=len(results),
+        clips=sum(not result.has_failed for result in results),
         audio=sum(result.audio for result in results),
         wer=scores.rate(words),
         cer=scores.rate(characters),

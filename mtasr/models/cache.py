@@ -60,10 +60,18 @@ def all_copies() -> list[Path]:
         return []
 
 
+def holds(folder: Path) -> bool:
+    """Whether a folder is in the cache. Raises `ModelError` if nobody may look."""
+    try:
+        return folder.is_dir()
+    except OSError as exc:
+        raise ModelError(f"{folder.parent}: the cache of models cannot be read: {exc.strerror}") from exc
+
+
 def intact(folder: Path) -> bool:
     """Whether the folder is there and passes the quick check."""
     try:
-        return folder.is_dir() and not changed_sizes(folder, Manifest.read(folder))
+        return holds(folder) and not changed_sizes(folder, Manifest.read(folder))
     except ModelIntegrityError:
         return False
 

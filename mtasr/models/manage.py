@@ -49,7 +49,7 @@ def list_models() -> list[ModelStatus]:
 
 def _status(spec: registry.ModelSpec) -> ModelStatus:
     cached = cache.location(spec.name, spec.revision)
-    where: Where = "cached" if cached.is_dir() else "packaged" if embedded.locate(spec.name) else "downloadable"
+    where: Where = "cached" if cache.holds(cached) else "packaged" if embedded.locate(spec.name) else "downloadable"
     return ModelStatus(
         name=spec.name,
         aliases=spec.aliases,

@@ -95,7 +95,7 @@ def install_repo(repo: str, progress: Progress | None = None, *, replace: bool =
 
 def _named(spec: ModelSpec, progress: Progress | None, *, local_only: bool) -> Path:
     cached = cache.location(spec.name, spec.revision)
-    if cached.is_dir():
+    if cache.holds(cached):
         return cache.require_intact(cached, spec.name)
     return install(spec, progress, local_only=local_only)
 

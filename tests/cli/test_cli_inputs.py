@@ -81,6 +81,17 @@ def test_a_list_on_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [os.fsencode(each) for each in sources(files_from="-")] == [b"b\xff.wav"]
 
 
+def test_a_list_with_a_byte_order_mark(tree: Path) -> None:
+    (tree / "list").write_bytes(b"\xef\xbb\xbfa.MP3\nb.wav\n")
+    assert sources(files_from="list") == ["a.MP3", "b.wav"]
+
+
+def test_nobody_waits_for_a_pipe_that_is_not_named(tree: Path) -> None:
+    os.mkfifo(tree / "pipe.wav")
+    assert "pipe.wav" not in [*sources("."), *sources("*.wav")]
+    assert sources("pipe.wav") == ["pipe.wav"]
+
+
 def test_a_subfolder_that_goes_away_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     (tmp_path / "sub").mkdir()

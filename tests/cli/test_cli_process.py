@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 import pytest
+from faults import without_privileges
 from speech import SAMPLE_RATE, speak, write_wav
 
 FAKE = str(Path(__file__).with_name("fake_model.py"))
@@ -302,3 +303,36 @@ def test_stopping_in_the_middle_of_real_work(tmp_path: Path, number: int | None,
         assert "terminate called" not in errors
         # Notes for --resume may stay, but no result, whole or half.
         assert {path.name for path in tmp_path.iterdir()} <= {"long.wav", ".mtasr-journal"}
+
+
+@pytest.mark.parametrize("args", [[], ["models"], ["config"]])
+def test_without_a_command_the_help_is_shown(folder: Path, args: list[str]) -> None:
+    command = [sys.executable, "-m", "mtasr", *args]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")
+    assert len(done.stderr.splitlines()) > 5
+    assert "error" not in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("args", [["models", "list"], ["transcribe", "a.wav"]])
+def test_a_cache_that_nobody_may_read(folder: Path, args: list[str]) -> None:
+    cache = folder / "cache"
+    cache.mkdir(mode=0)
+    done = subprocess.run(
+        [sys.executable, "-m", "mtasr", *args],
+        cwd=folder, env=os.environ | {"MTASR_CACHE": str(cache)}, preexec_fn=without_privileges,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 5
+    message = f"mtasr: error: {cache}: the cache of models cannot be read: Permission denied"
+    assert done.stderr.splitlines()[-1] == message
+
+
+def test_a_folder_for_nothing_is_gone(folder: Path) -> None:
+    process = start(folder, "transcribe", "a.wav", "-o", "new/out", FAKE_SEGMENTS="3", FAKE_DELAY="200", FAKE_TRACE="1")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not (folder / "new").exists()

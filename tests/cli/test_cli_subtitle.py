@@ -118,6 +118,13 @@ def test_errors(run: Run, model: FakeModel, video: Path, args: tuple[str, ...], 
     assert sorted(video.parent.iterdir()) == before
 
 
+def test_a_picture_that_does_not_fit_is_told_before_any_work(run: Run, model: FakeModel, video: Path) -> None:
+    before = sorted(video.parent.iterdir())
+    result = run("subtitle", "talk.mp4", "--embed", "-o", "talk.webm")
+    assert (result.exit_code, model.loads, sorted(video.parent.iterdir())) == (4, [], before)
+    assert result.stderr.startswith("mtasr: error: talk.mp4: does not go into .webm as it is (ffmpeg: ")
+
+
 def test_nothing_is_left_of_a_video_that_fails(run: Run, folder: Path) -> None:
     (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nWritten before\n")
     before = sorted(folder.iterdir())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -35,6 +36,24 @@ def test_a_recording_is_ready_once_it_has_stopped_growing(tmp_path: Path) -> Non
     assert ready(looks, 26.0) == ["a.wav"], "and again when it has changed"
     (tmp_path / "a.wav").unlink()
     assert ready(looks, 40.0) == []
+
+
+def test_a_subfolder_that_nobody_may_read_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.wav").write_bytes(b"1")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def fail(path: str) -> object:
+        if path.endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    told: list[str] = []
+    looks = Watch(str(tmp_path), recursive=True, settled=1.0, tell=told.append)
+    assert ready(looks, 0.0) == []
+    assert ready(looks, 2.0) == ["a.wav"]
+    assert told == [f"{tmp_path / 'locked'}: cannot be read: Permission denied"]
 
 
 @pytest.fixture

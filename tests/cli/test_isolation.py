@@ -132,4 +132,4 @@ def test_hostile_recordings_reach_nobody_and_nothing(folder: Path) -> None:
             assert not {path for path in opened(trace, folder) if path.startswith(str(secret.parent))}
         with pytest.raises(BlockingIOError):
             server.accept()
-    assert not list((folder / "out").iterdir()), "nothing is written"
+    assert not (folder / "out").exists(), "nothing is written"
