@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import DEBUG, ExitCode, printable, report
@@ -238,13 +239,18 @@ def _refuse_unpublished(file: Path, value: object) -> None:
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+def _complete_command(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    program: Program = ctx.find_root().command  # type: ignore[assignment]
+    return [CompletionItem(name) for name in _commands(program) if name.startswith(incomplete)]
+
+
 @click.group("config")
 def config() -> None:
     """Settings from files and the environment."""
 
 
 @config.command("show", cls=Command)
-@click.argument("command", required=False)
+@click.argument("command", required=False, shell_complete=_complete_command)
 @debug_option
 @click.pass_context
 def show(ctx: click.Context, command: str | None) -> int:

@@ -10,7 +10,7 @@ import click
 
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
-from mtasr.cli.options import OneOf
+from mtasr.cli.options import OneOf, complete_model
 from mtasr.errors import UsageError
 from mtasr.models.checkpoints import FORMATS, PRECISIONS
 from mtasr.models.vocabulary_choice import LEAST_FREQUENCY
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mtasr.models.checkpoints import Precision
     from mtasr.models.names import Format
 
-_NAME = click.argument("name", metavar="NAME")
+_NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
 
 
 @click.group("models")
@@ -103,7 +103,7 @@ def remove(name: str, yes: bool) -> None:
 
 
 @models.command()
-@click.argument("source", metavar="SRC")
+@click.argument("source", metavar="SRC", shell_complete=complete_model)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -146,7 +146,7 @@ def convert(source: str, destination: Path, kind: Format, quantization: Precisio
 
 
 @models.command()
-@click.argument("source", metavar="SRC")
+@click.argument("source", metavar="SRC", shell_complete=complete_model)
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--languages", required=True, metavar="LANGUAGE,...", help="The languages to keep, by code or name.")
 @click.option(
@@ -200,7 +200,7 @@ def optimize(
 
 
 @models.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete_model)
 def info(model: str) -> None:
     """Show dimensions, vocabulary, languages, tasks, precision and size of a model.
 

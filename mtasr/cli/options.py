@@ -210,6 +210,9 @@ class NoneOr(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return self.none if value == "None" else self.kind.convert(value, param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self.kind.shell_complete(ctx, param, incomplete)
+
 
 class Count(_ParamType):
     """A whole number from `least` on. click's own `IntRange` writes x>=0 into the help."""
@@ -256,8 +259,15 @@ class SomeOf(OneOf):
         return tuple(super(SomeOf, self).convert(word.strip(), param, ctx) for word in str(value).split(","))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        before, comma, last = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + item.value) for item in super().shell_complete(ctx, param, last)]
+        return _complete_last(OneOf(*self.words), ctx, param, incomplete)
+
+
+def _complete_last(
+    kind: _ParamType, ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The last of some words between commas."""
+    before, comma, last = incomplete.rpartition(",")
+    return [CompletionItem(before + comma + item.value) for item in kind.shell_complete(ctx, param, last)]
 
 
 def flat(ctx: click.Context, param: click.Parameter, value: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -278,6 +288,12 @@ class Language(_ParamType):
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from mtasr.tokenizer.languages import LANGUAGES
+
+        words = [*LANGUAGES, *(name for name in LANGUAGES.values() if " " not in name)]
+        return [CompletionItem(word) for word in words if word.startswith(incomplete.lower())]
+
 
 class Languages(_ParamType):
     """Languages by code or English name, between commas, as their codes."""
@@ -288,6 +304,9 @@ class Languages(_ParamType):
         if isinstance(value, tuple):
             return value
         return tuple(Language().convert(each.strip(), param, ctx) for each in str(value).split(","))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return _complete_last(Language(), ctx, param, incomplete)
 
 
 class Names(_ParamType):
@@ -309,6 +328,9 @@ class Device(_ParamType):
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
             self.fail(f"{value!r} is not auto, cpu, cuda or cuda:N.", param, ctx)
         return device
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in ("auto", "cpu", "cuda") if word.startswith(incomplete)]
 
 
 class Numbers(_ParamType):
@@ -385,7 +407,7 @@ def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(incomplete, type="file")]
 
 
-def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of models, or else folders."""
     from mtasr.models.registry import MODELS
 
@@ -438,7 +460,7 @@ model_options = _all(
         "Model",
         "--model",
         metavar="NAME|FOLDER",
-        shell_complete=_complete_model,
+        shell_complete=complete_model,
         help="Model name or folder; see `mtasr models list`.",
     ),
     _option("Model", "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),

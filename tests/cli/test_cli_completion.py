@@ -32,6 +32,12 @@ def test_scripts_as_the_readme_loads_them(shell: str) -> None:
         ("mtasr transcribe --model large-v3-", 3, ["plain,large-v3-turbo"]),
         ("mtasr transcribe --model ./", 3, ["dir,./"]),
         ("mtasr transcribe inter", 2, ["file,inter"]),
+        ("mtasr transcribe --language sw", 3, ["plain,sw", "plain,swedish", "plain,swahili"]),
+        ("mtasr transcribe --languages en,sw", 3, ["plain,en,sw", "plain,en,swedish", "plain,en,swahili"]),
+        ("mtasr transcribe --device c", 3, ["plain,cpu", "plain,cuda"]),
+        ("mtasr models pull large-v3-", 3, ["plain,large-v3-turbo"]),
+        ("mtasr models info large-v3-", 3, ["plain,large-v3-turbo"]),
+        ("mtasr config show ev", 3, ["plain,evaluate"]),
     ],
 )
 def test_answers(words: str, position: int, expected: list[str]) -> None:
