@@ -4,13 +4,15 @@
 
 Files of one to three spoken sentences are synthesised. Recognition alone is `Model.stream_all` over the same samples in
 memory; the batch is `mtasr transcribe FOLDER`, once the model is loaded, as `--progress json` tells. They take
-turns. Memory is the resident set after each file of the last two thirds; the growth is the slope of a straight line
-through them, for 100 files.
+turns. Memory is the resident set of a batch when its last file is done and nothing is under way, what is freed given
+back; the growth is that of all files over a third of them, for 100 files. While windows are under way it swings by far
+more than files could add.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import random
 import re
@@ -40,30 +42,35 @@ def recognise(model: Model, recordings: list[np.ndarray]) -> float:
     return time.perf_counter() - began
 
 
-def resident(pid: int) -> float:
-    """In MB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+def child(told: Path, args: list[str]) -> None:
+    """mtasr, which writes down its resident set in MB when its last file is done."""
+    from mtasr.cli import main
+    from mtasr.cli.batch import Work
+
+    transcribe = Work._transcribe
+
+    def measured(self: Work, *jobs: object, **settings: object) -> object:
+        journal = transcribe(self, *jobs, **settings)  # type: ignore[arg-type]
+        ctypes.CDLL(None).malloc_trim(0)
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None
+        told.write_text(str(int(found[1]) * 1024 / 1e6))
+        return journal
+
+    Work._transcribe = measured  # type: ignore[method-assign, assignment]
+    main(args)
 
 
-def batch(folder: Path, out: Path, count: int, options: list[str]) -> tuple[float, float]:
-    """Seconds, and MB gained for 100 files."""
-    command = [sys.executable, "-m", "mtasr", "transcribe", str(folder), "--output-dir", str(out), "--no-verbose"]
-    memory: list[float] = []
-    took, done = 0.0, 0
-    with subprocess.Popen([*command, "--progress", "json", *options], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            event = json.loads(line)
-            if event["event"] == "end":
-                done += 1
-                if done > count // 3:
-                    memory.append(resident(process.pid))
-            elif event["event"] == "finish":
-                took = event["took"]
-                assert event["done"] + event["in_doubt"] == count, event
-    return took, 100 * float(np.polyfit(range(len(memory)), memory, 1)[0])
+def batch(files: list[Path], out: Path, options: list[str]) -> tuple[float, float]:
+    """Seconds, and MB at the end."""
+    told, names = out.with_suffix(".memory"), out.with_suffix(".names")
+    names.write_text("\n".join(map(str, files)))
+    command = [sys.executable, __file__, "--child", str(told), "transcribe", "--files-from", str(names)]
+    command += ["--output-dir", str(out), "--no-verbose", "--progress", "json", *options]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    finish = json.loads(done.stderr.splitlines()[-1])
+    assert finish["done"] + finish["in_doubt"] == len(files), finish
+    return finish["took"], float(told.read_text())
 
 
 def main() -> None:
@@ -88,12 +95,16 @@ def main() -> None:
         pure, whole, growth = [], [], []
         for number in range(args.rounds):
             pure.append(recognise(model, recordings))
-            took, grown = batch(folder, Path(name) / f"out{number}", args.files, ["--model", args.model])
+            files = sorted(folder.iterdir())
+            options = ["--model", args.model]
+            took, most = batch(files, Path(name) / f"out{number}", options)
+            _, least = batch(files[: args.files // 3], Path(name) / f"third{number}", options)
             whole.append(took)
-            growth.append(grown)
+            growth.append((most - least) / (args.files - args.files // 3) * 100)
+            grown = growth[-1]
             print(
                 f"round {number + 1}: alone {pure[-1]:.2f} s, batch {took:.2f} s ({took / pure[-1]:.3f} times), "
-                f"memory {grown:+.2f} MB for 100 files",
+                f"memory {least:.1f} to {most:.1f} MB, {grown:+.2f} MB for 100 files",
                 flush=True,
             )
     one, other = statistics.median(pure) / args.files, statistics.median(whole) / args.files
@@ -104,4 +115,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--child"]:
+        child(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        main()

@@ -1,6 +1,7 @@
 """Hundreds of mixed files in one process: does memory grow, are handles left open?
 
-    PYTHONPATH=tests python benchmarks/soak.py [--files 500] [--way api|command] [--model base] [--seed 0] [--trim]
+    MALLOC_ARENA_MAX=1 PYTHONPATH=tests python benchmarks/soak.py [--files 500] [--way api|command] [--trim]
+        [--model base] [--seed 0]
 
 Files are synthesised, of 1 to 4 s, in several languages, formats, rates and numbers of channels; one in eight is
 silent, and one in five cannot be read or is cut short. `api` gives them to one `Model` of this process, some eight at a
@@ -97,6 +98,7 @@ def settle(*, trim: bool) -> None:
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join(5.0)
+    time.sleep(0.1)  # the system takes a moment to count them out
     if trim:
         ctypes.CDLL(None).malloc_trim(0)
 
