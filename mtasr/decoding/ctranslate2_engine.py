@@ -368,7 +368,9 @@ class CTranslate2Engine:
                 suppress_blank=options.suppress_blank,
                 suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
             )
-        self._check_numbers(*(score for result in results for score in result.scores))
+        self._check_numbers(
+            *(score for each in results for ids, score in zip(each.sequences_ids, each.scores, strict=True) if ids)
+        )
         if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
             _return_freed()
         begun = len(self.tokenizer.text_in(prompts[0]))

@@ -1,8 +1,8 @@
 """How good a model is on recordings whose words are known: error rates, translation scores, speed.
 
 Needs the extra `evaluate`: jiwer aligns, sacrebleu scores translations, whisper-normalizer makes texts comparable as
-Whisper's paper does (appendix C), but for marks: outside English they are dropped where they are diacritics, and stay
-where they are vowels or tones.
+Whisper's paper does (appendix C), but for marks: they are dropped where they are diacritics, and stay where they are
+vowels or tones.
 """
 
 from mtasr.evaluation.manifest import Clip, read_manifest

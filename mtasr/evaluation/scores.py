@@ -101,10 +101,7 @@ def require_libraries() -> None:
 
 
 def normalise(text: str, language: str | None) -> str:
-    """Without what is no mistake: case, punctuation, and diacritics; English spelling and numbers alike.
-
-    Diacritics stay in English and where they make another letter.
-    """
+    """Without what is no mistake: case, punctuation, marks that make no other letter; English spelling, numbers."""
     return _normaliser(language == "en", language in _MARKS_COUNT)(text)
 
 
