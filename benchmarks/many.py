@@ -92,19 +92,17 @@ def main() -> None:
             write_wav(folder / f"{number:04}.wav", recordings[-1])
         seconds = sum(map(len, recordings)) / SAMPLE_RATE
         model = load_model(args.model)
+        files, options, third = sorted(folder.iterdir()), ["--model", args.model], args.files // 3
         pure, whole, growth = [], [], []
         for number in range(args.rounds):
             pure.append(recognise(model, recordings))
-            files = sorted(folder.iterdir())
-            options = ["--model", args.model]
             took, most = batch(files, Path(name) / f"out{number}", options)
-            _, least = batch(files[: args.files // 3], Path(name) / f"third{number}", options)
+            _, least = batch(files[:third], Path(name) / f"third{number}", options)
             whole.append(took)
-            growth.append((most - least) / (args.files - args.files // 3) * 100)
-            grown = growth[-1]
+            growth.append((most - least) / (args.files - third) * 100)
             print(
                 f"round {number + 1}: alone {pure[-1]:.2f} s, batch {took:.2f} s ({took / pure[-1]:.3f} times), "
-                f"memory {least:.1f} to {most:.1f} MB, {grown:+.2f} MB for 100 files",
+                f"memory {least:.1f} to {most:.1f} MB, {growth[-1]:+.2f} MB for 100 files",
                 flush=True,
             )
     one, other = statistics.median(pure) / args.files, statistics.median(whole) / args.files

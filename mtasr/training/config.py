@@ -202,13 +202,26 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     return make_config({} if document is None else document, overrides)
 
 
+#: Brackets in brackets: Python's stack ends before so many are values, and PyYAML takes the longer the more are open.
+_MOST_OPEN = 400
+
+
+class _Loader(yaml.SafeLoader):
+    """Says at once what it would say in the end of brackets without end."""
+
+    def fetch_flow_collection_start(self, kind: type[yaml.Token]) -> None:
+        if self.flow_level >= _MOST_OPEN:
+            raise RecursionError("maximum recursion depth exceeded")
+        super().fetch_flow_collection_start(kind)
+
+
 def _parsed(text: str) -> Any:
     """The value that YAML stands for, without repeated names.
 
     Raises `YAMLError`; `ValueError` for a 99th month, a number too long to be written in a message, a tag that does not
     fit its value, or more values than a configuration has; `RecursionError`, also for what is in itself.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

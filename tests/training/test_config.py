@@ -112,7 +112,7 @@ def test_files_that_are_no_configurations_are_told_at_once(tmp_path: Path, conte
     began = time.process_time()
     with pytest.raises(InputError) as raised:
         read_config(path)
-    assert time.process_time() - began < 10, "it takes 2 s on a slow machine, and took 30 before nesting was limited"
+    assert time.process_time() - began < 2
     assert str(raised.value).startswith(f"{path}: {message}")
     assert len(str(raised.value)) < 600
 
