@@ -5,8 +5,8 @@
 Files are synthesised, of 5 to 60 s, in English and Spanish. Each run of `mtasr transcribe --resume` is killed (SIGKILL)
 after a random time; one that comes to its end before is compared with an undisturbed batch and begins anew, until there
 were as many kills as asked for; the last run is left alone. All the time every file that can be seen must be whole.
-Counted are windows whose decoding began in a run that was killed and began again in a later one. A batch is done as
-soon as its notes are gone: a kill that comes after it, while the process ends, is none.
+Counted are windows whose decoding began in a run that was killed and began again in a later one, and their seconds. A
+batch is done as soon as its notes are gone: a kill that comes after it, while the process ends, is none.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
-def begun(log: Path) -> list[str]:
-    """The windows whose decoding began, and forget them."""
+def begun(log: Path) -> dict[str, float]:
+    """The windows whose decoding began, with their seconds, and forget them."""
     if not log.exists():
-        return []
+        return {}
     windows = log.read_text().split()
     log.unlink()
-    return windows
+    return {window: float(window.rpartition("-")[2]) for window in windows}
 
 
 def child(log: str, args: list[str]) -> None:
@@ -82,7 +82,8 @@ def child(log: str, args: list[str]) -> None:
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def logged(self: WindowDecoder, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        names = (f"{zlib.crc32(task.window.samples.tobytes()):08x}-{task.window.start}" for task in tasks)
+        windows = (task.window for task in tasks)
+        names = (f"{zlib.crc32(each.samples.tobytes()):08x}-{each.start}-{each.seconds}" for each in windows)
         os.write(stream, (" ".join(names) + "\n").encode())
         return run(self, tasks)
 
@@ -111,7 +112,7 @@ def main() -> None:
         print(f"{args.files} files, {len(windows)} windows, {len(whole)} outputs", flush=True)
         kills, repeated, rounds = 0, [], 0
         while kills < args.kills:
-            killed: list[list[str]] = []
+            killed: list[dict[str, float]] = []
             while True:
                 seconds = chooser.uniform(args.shortest, args.longest) if kills < args.kills else math.inf
                 ended = attempt([*command, str(out), "--resume"], seconds, out, whole)
@@ -122,7 +123,7 @@ def main() -> None:
                 killed.append(runs)
             later = set(runs)
             for each in reversed(killed):
-                repeated.append(len(later & set(each)))
+                repeated.append([seconds for window, seconds in each.items() if window in later])
                 later |= set(each)
             rounds += 1
             hidden = [path.name for path in out.iterdir() if path.name.startswith(".")]
@@ -130,9 +131,11 @@ def main() -> None:
                 raise SystemExit(f"DIFFERENT after {kills} kills: {sorted(contents(out))}, {hidden}")
             shutil.rmtree(out)
             print(f"batch {rounds}: the same bytes after {len(killed)} kills", flush=True)
+        counts, sums = list(map(len, repeated)), list(map(sum, repeated))
         print(
             f"{kills} kills in {rounds} batches, all with the same bytes as an undisturbed one; windows repeated: "
-            f"{sum(repeated) / kills:.2f} for each kill, {max(repeated)} at most"
+            f"{sum(counts) / kills:.2f} for each kill, {max(counts)} at most; seconds of them: "
+            f"{sum(sums) / kills:.1f} for each kill, {max(sums):.1f} at most"
         )
 
 

@@ -5,7 +5,7 @@
 Files of one to three spoken sentences are synthesised. Recognition alone is `Model.stream_all` over the same samples in
 memory; the batch is `mtasr transcribe FOLDER`, once the model is loaded, as `--progress json` tells. They take
 turns. Memory is the resident set of a batch when its last file is done and nothing is under way, what is freed given
-back; the growth is that of all files over a third of them, for 100 files. While windows are under way it swings by far
+back; the growth is that of all files over half of them, for 100 files. While windows are under way it swings by far
 more than files could add.
 """
 
@@ -92,14 +92,14 @@ def main() -> None:
             write_wav(folder / f"{number:04}.wav", recordings[-1])
         seconds = sum(map(len, recordings)) / SAMPLE_RATE
         model = load_model(args.model)
-        files, options, third = sorted(folder.iterdir()), ["--model", args.model], args.files // 3
+        files, options, half = sorted(folder.iterdir()), ["--model", args.model], args.files // 2
         pure, whole, growth = [], [], []
         for number in range(args.rounds):
             pure.append(recognise(model, recordings))
             took, most = batch(files, Path(name) / f"out{number}", options)
-            _, least = batch(files[:third], Path(name) / f"third{number}", options)
+            _, least = batch(files[:half], Path(name) / f"half{number}", options)
             whole.append(took)
-            growth.append((most - least) / (args.files - third) * 100)
+            growth.append((most - least) / (args.files - half) * 100)
             print(
                 f"round {number + 1}: alone {pure[-1]:.2f} s, batch {took:.2f} s ({took / pure[-1]:.3f} times), "
                 f"memory {least:.1f} to {most:.1f} MB, {growth[-1]:+.2f} MB for 100 files",

@@ -1,11 +1,13 @@
-"""What the settings of independent windows cost and give: seconds and word errors of one setting after the other.
+"""What the settings of independent windows cost and give: seconds, word errors and what was decoded again, one setting
+after the other.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] [--batch-size 0] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
 `mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is
 a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
-model is loaded once, and seconds are those of transcribing.
+model is loaded once, and seconds are those of transcribing. A window fails if its first decoding does not pass the
+checks; of those some loop.
 """
 
 from __future__ import annotations
@@ -14,12 +16,28 @@ import argparse
 import importlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from parity import edits, words
 
+from mtasr.decoding import independent, pipeline
+from mtasr.decoding.fallback import loops
 from mtasr.transcribe import Model, load_model
+
+
+class Counted(independent.WindowDecoder):
+    """Counts what becomes of first decodings."""
+
+    windows = failed = looped = 0
+
+    def _try(self, outcomes: Sequence[independent.Outcome]) -> None:
+        super()._try(outcomes)
+        failed = [each for each in outcomes if each.is_open]
+        Counted.windows += len(outcomes)
+        Counted.failed += len(failed)
+        Counted.looped += sum(loops(each.failed[-1], self._options, each.task.window.seconds) for each in failed if each.failed)
 
 
 def parse(setting: str) -> tuple[dict[str, float], dict[str, Any]]:
@@ -58,6 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = json.loads(args.clips.read_text(encoding="utf-8"))
     model = load_model(args.model, batch_size=args.batch_size)
+    pipeline.WindowDecoder = Counted  # type: ignore[misc]
     for setting in args.settings:
         constants, options = parse(setting)
         before = {}
@@ -65,11 +84,16 @@ def main() -> None:
             module = importlib.import_module(f"mtasr.decoding.{name.split('.')[0]}")
             before[name] = getattr(module, name.split(".")[1])
             setattr(module, name.split(".")[1], value)
+        Counted.windows = Counted.failed = Counted.looped = 0
         stages, began = model.timings, time.perf_counter()
         errors, total = score(model, args.clips, rows, options)
         took = time.perf_counter() - began
         spent = {stage: round(seconds - stages.get(stage, 0), 1) for stage, seconds in model.timings.items()}
-        print(f"{setting}: {100 * errors / total:.2f} % of {total} words, {took:.1f} s, {spent}", flush=True)
+        print(
+            f"{setting}: {100 * errors / total:.2f} % of {total} words, {took:.1f} s, {spent}; "
+            f"{Counted.failed} of {Counted.windows} windows failed, {Counted.looped} looped",
+            flush=True,
+        )
         for name, value in before.items():
             setattr(importlib.import_module(f"mtasr.decoding.{name.split('.')[0]}"), name.split(".")[1], value)
 

@@ -397,9 +397,11 @@ debug_option = click.option(
 )
 
 
-def _once_stdin(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+def _named_files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     if value.count("-") > 1:
         raise click.BadParameter("standard input (-) can be read only once.", ctx, param)
+    if "" in value:
+        raise click.BadParameter("an empty name names no file.", ctx, param)
     return value
 
 
@@ -416,11 +418,11 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 files_argument = click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, callback=_once_stdin, shell_complete=_complete_file
+    "files", metavar="FILE...", nargs=-1, required=True, callback=_named_files, shell_complete=_complete_file
 )
 
 inputs_argument = click.argument(
-    "files", metavar="[FILE]...", nargs=-1, callback=_once_stdin, shell_complete=_complete_file
+    "files", metavar="[FILE]...", nargs=-1, callback=_named_files, shell_complete=_complete_file
 )
 
 quiet_option = _option("Output", "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
