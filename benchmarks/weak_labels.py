@@ -1,12 +1,16 @@
 """How many corrupted transcripts do the filters find, and how many good ones do they drop?
 
     python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--every 3] [--first 1]
+    python benchmarks/weak_labels.py RECORDS --output FOLDER --model base --test MANIFEST [--steps 60] [KEY=VALUE ...]
 
 Of every third record, say, 30 % get a transcript that is wrong in one of five ways, as many in each: text in another
 language, that of another recording in the same language (shifted by some), as machines write it (lower case without
 marks), written twice, or cut to its first half. As half a word is no transcript, texts of one word are not cut; as
 people write short texts without capitals and marks too, texts of less than four words are not made by machines.
 FOLDER/corrupted.jsonl is what `mtasr finetune` may learn from unfiltered, FOLDER/kept.jsonl what the filters leave.
+
+With --test, the model then learns from each of both in as many steps, and transcribes that manifest (see finetune.py).
+Called again with the same arguments, it goes on where it was stopped, and takes the files that are there.
 """
 
 from __future__ import annotations
@@ -19,9 +23,15 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from finetune import errors_by_language
+
 from mtasr.cli.data import filters_for
 from mtasr.training.duplicates import normalised
+from mtasr.training.error_rates import Errors
+from mtasr.training.export import export
 from mtasr.training.filtering import Report, filtered
+from mtasr.training.finetune import finetune_config
+from mtasr.training.loop import train
 from mtasr.training.records import Cue, Record, read_records, write_records
 
 #: A record, another one of its language and one of another language -> the corrupted text.
@@ -98,7 +108,20 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="take one record of so many, ...")
     parser.add_argument("--first", type=int, default=0, help="... from this on, counted from 0")
     parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--test", type=Path, help="a manifest of other recordings to score what is learned by")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the training")
     options = parser.parse_args(args)
+    if options.test is not None and options.model is None:
+        parser.error("--test needs --model, which learns")
+    if not (options.output / "kept.jsonl").exists():
+        choose(options)
+    if options.test is not None:
+        compare(options)
+
+
+def choose(options: argparse.Namespace) -> None:
+    """Corrupt, filter, and tell what was found."""
     everything = [record for record in read_records(options.source) if record.task == "transcribe" and record.text]
     originals = everything[options.first :: options.every]
     records, ways = corrupted(originals, options.share)
@@ -108,7 +131,24 @@ def main(args: Sequence[str] | None = None) -> None:
     write_records(records, options.output / "corrupted.jsonl")
     write_records(kept, options.output / "kept.jsonl")
     print("\n".join(report.lines()))
-    print("\n".join(_table(originals, ways, {record.id for record in kept})))
+    print("\n".join(_table(originals, ways, {record.id for record in kept})), flush=True)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Word errors of the model, and of what it becomes by learning from all transcripts or those that were kept."""
+    scores = {options.model: errors_by_language(options.model, options.test)}
+    for name in ("corrupted", "kept"):
+        config = finetune_config(
+            options.model, [options.output / f"{name}.jsonl"], options.output / name,
+            overrides=[f"steps={options.steps}", *options.overrides],
+        )  # fmt: skip
+        folder, _ = export(train(config, lambda entry: print(entry, flush=True)))
+        scores[name] = errors_by_language(folder, options.test)
+    languages = list(scores[options.model])
+    print(f"| WER % | {' | '.join(languages)} | together |\n|---|{'---|' * len(languages)}---|")
+    for name, errors in scores.items():
+        rates = [*errors.values(), sum(errors.values(), Errors())]
+        print(f"| {name} | " + " | ".join(f"{100 * each.rate:.1f}" for each in rates) + " |")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ class Counted(independent.WindowDecoder):
         failed = [each for each in outcomes if each.is_open]
         Counted.windows += len(outcomes)
         Counted.failed += len(failed)
-        Counted.looped += sum(loops(each.failed[-1], self._options, each.task.window.seconds) for each in failed if each.failed)
+        tries = [(each.failed[-1], each.task.window.seconds) for each in failed if each.failed]
+        Counted.looped += sum(loops(decoded, self._options, seconds) for decoded, seconds in tries)
 
 
 def parse(setting: str) -> tuple[dict[str, float], dict[str, Any]]:
