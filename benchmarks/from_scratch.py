@@ -38,13 +38,12 @@ from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.error_rates import Errors, word_errors
-from mtasr.training.export import best_checkpoint, export
-from mtasr.training.loop import begin, result_of
+from mtasr.training.export import export, result
+from mtasr.training.loop import begin
 from mtasr.training.parallel import Crew
 from mtasr.training.records import Record, read_records, write_records
 from mtasr.training.run_log import read_log
 from mtasr.training.speech import read_samples
-from mtasr.training.state import load_document
 from mtasr.training.windows import cut_windows
 from mtasr.transcribe import Model, load_model
 
@@ -205,7 +204,7 @@ def in_torch(config: TrainConfig) -> tuple[Model, Path]:
     """The best checkpoint of a run in torch, in float32, and the folder for CTranslate2 made of it."""
     run, _, _ = begin(config, Crew())
     folder, _ = export(run)
-    checkpoint = result_of(run, load_document(best_checkpoint(run.folder)))
+    checkpoint = result(run)
     settings = checkpoint.settings
     engine = TorchEngine(
         checkpoint.model,

@@ -59,13 +59,17 @@ class Tokenizer:
         return cls(read_vocabulary(folder))
 
     @cached_property
+    def ranks(self) -> dict[bytes, int]:
+        """Id of each text token by its bytes: what has the smallest is merged first."""
+        return {piece: index for index, piece in enumerate(map(token_bytes, self._tokens[: self.eot])) if piece}
+
+    @cached_property
     def encoding(self) -> tiktoken.Encoding:
         """The same vocabulary as a tiktoken encoding; a token's id is also the rank of its merge."""
         import tiktoken
 
-        ranks = {piece: index for index, piece in enumerate(map(token_bytes, self._tokens[: self.eot])) if piece}
         specials = {token: index for index, token in enumerate(self._tokens) if index >= self.eot and token}
-        return tiktoken.Encoding("whisper", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=specials)
+        return tiktoken.Encoding("whisper", pat_str=GPT2_PATTERN, mergeable_ranks=self.ranks, special_tokens=specials)
 
     # Special tokens
 

@@ -105,10 +105,10 @@ def _scale(model: Whisper, name: str) -> float:
     return module.scale
 
 
-def mixed(model: Whisper, initial: Mapping[str, Tensor], share: float) -> Whisper:
-    """A model with so large a share of the initial weights in each of its own."""
+def mixed(model: Whisper, others: Mapping[str, Tensor], share: float) -> Whisper:
+    """A model with so large a share of other weights in each of its own."""
     result = copy.deepcopy(model)
     with torch.no_grad():
         for name, weight in result.named_parameters():
-            weight.lerp_(initial[name].to(weight.device), share)
+            weight.lerp_(others[name].to(weight.device), share)
     return result

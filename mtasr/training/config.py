@@ -46,6 +46,9 @@ class DataConfig:
     timestamps: float = 0.5
     #: Windows with the text before them, of those that have such.
     previous: float = 0.5
+    #: Merges of tokens that are passed over in the texts taught, so that words are seen in other tokens
+    #: (`mtasr.training.bpe_dropout`).
+    bpe_dropout: float = 0.0
     #: Windows without speech that are used, of those found.
     silence: float = 0.1
     #: Windows that begin with silence, and the most seconds of it.
@@ -137,6 +140,8 @@ class TrainConfig:
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
+    #: The result is the mean of so many of the best checkpoints, or of the last where none is evaluated.
+    average_best: int = 1
     #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
     tensorboard: bool = False
     #: How the result is stored for CTranslate2.
@@ -149,6 +154,7 @@ class TrainConfig:
         for name, fine in (
             ("steps", self.steps >= 1),
             ("keep", self.keep >= 1),
+            ("average_best", self.average_best >= 1),
             ("save_every", self.save_every >= 0),
             ("evaluate_every", self.evaluate_every >= 0),
             ("regularisation.ctc", self.regularisation.ctc >= 0),
@@ -183,8 +189,8 @@ class TrainConfig:
 _MOST_BYTES, _MOST_VALUES = 30_000, 10_000
 
 _SHARES = (
-    "rehearsal_share", "timestamps", "previous", "silence", "lead", "short", "join", "full_context", "margin",
-    "padding",
+    "rehearsal_share", "timestamps", "previous", "bpe_dropout", "silence", "lead", "short", "join", "full_context",
+    "margin", "padding",
 )  # fmt: skip
 
 

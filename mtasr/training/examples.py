@@ -14,6 +14,7 @@ import numpy as np
 
 from mtasr.decoding.independent import context_for
 from mtasr.tokenizer import Tokenizer
+from mtasr.training.bpe_dropout import BpeDropout
 from mtasr.training.config import DataConfig
 from mtasr.training.records import Record
 from mtasr.training.targets import Target, target_of
@@ -130,8 +131,16 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
         window = window.before_cut()
     if leads:
         window = window.delayed(min(silence, max(0.0, longest - window.seconds)))
+    dropout = None
+    if config.bpe_dropout:
+        dropout = BpeDropout(source.tokenizer, config.bpe_dropout, np.random.default_rng(int(rng.integers(1 << 32))))
     target = target_of(
-        window, source.tokenizer, timestamps=bool(timestamps), previous=bool(previous), context=source.text_context
+        window,
+        source.tokenizer,
+        timestamps=bool(timestamps),
+        previous=bool(previous),
+        context=source.text_context,
+        encode=dropout.encode if dropout else None,
     )
     if target is None or not window.fits(longest):
         return None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,9 @@ _EPOCHS_COUNTED, _BATCHES_COUNTED = 20, 200
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
-_MAY_CHANGE = {"resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "tensorboard"}
+_MAY_CHANGE = {
+    "resume", "output", "device", "save_every", "evaluate_every", "keep", "average_best", "export", "tensorboard",
+}  # fmt: skip
 
 #: Told about each line of the log, as it is written.
 Progress = Callable[[dict[str, Any]], None]
@@ -112,7 +114,7 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
                 if judged:
                     _evaluate(run, state, log, progress)
                 if judged or _due(state.step, config.save_every):
-                    save_state(state, run.folder, to_document(config), config.keep)
+                    save_state(state, run.folder, config)
         finally:
             batches.close()
             if log is not None:
@@ -344,12 +346,19 @@ def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
     progress(entry)
 
 
-def result_of(run: Run, document: dict[str, Any]) -> Checkpoint:
-    """The model of a checkpoint of the run, as it is to be used: merged, averaged, mixed with the initial one."""
+def result_of(run: Run, documents: Iterable[dict[str, Any]]) -> Checkpoint:
+    """The model of some checkpoints of the run, as it is to be used: merged, averaged, mixed with the initial one."""
     model = _initial_model(run)
     prepare(model, run.config)
-    model.load_state_dict(document["model"])
-    plain = plain_copy(model, document["average"])
+
+    def merged(document: dict[str, Any]) -> Whisper:
+        model.load_state_dict(document["model"])
+        return plain_copy(model, document["average"])
+
+    models = map(merged, documents)
+    plain = next(models)
+    for number, another in enumerate(models, start=2):
+        plain = mixed(plain, another.state_dict(), 1 / number)
     share = run.config.regularisation.initial_share
     if share and run.config.scratch is None:
         plain = mixed(plain, run.initial.model.state_dict(), share)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mtasr.errors import ModelIntegrityError
 from mtasr.model import Whisper
+from mtasr.training.config import TrainConfig, to_document
 from mtasr.training.records import written_whole
 
 _LOG = logging.getLogger(__name__)
@@ -39,13 +40,9 @@ class State:
     #: Word error rate of each checkpoint that was evaluated, by step.
     scores: dict[int, float] = field(default_factory=dict)
 
-    def best(self) -> int | None:
-        """The step with the fewest errors, the earliest of equals."""
-        return min(self.scores, key=lambda step: (self.scores[step], step)) if self.scores else None
 
-
-def save_state(state: State, folder: Path, config: dict[str, Any], keep: int) -> Path:
-    """Write a checkpoint, and remove all but the last `keep` and the best. Raises `OutputError`."""
+def save_state(state: State, folder: Path, config: TrainConfig) -> Path:
+    """Write a checkpoint, and remove all but the last ones and the best. Raises `OutputError`."""
     document = {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -55,16 +52,25 @@ def save_state(state: State, folder: Path, config: dict[str, Any], keep: int) ->
         "epoch": state.epoch,
         "batch": state.batch,
         "scores": state.scores,
-        "config": config,
+        "config": to_document(config),
     }
     path = folder / f"step-{state.step:08}.pt"
     with written_whole(path) as staging:
         torch.save(document, staging)
-    best = state.best()
-    for old in checkpoints(folder)[:-keep]:
-        if step_of(old) != best:
+    found = checkpoints(folder)
+    kept = {*found[-config.keep :], *best_of(found, state.scores, config.average_best)}
+    for old in found:
+        if old not in kept:
             old.unlink(missing_ok=True)
     return path
+
+
+def best_of(paths: Sequence[Path], scores: Mapping[int, float], count: int) -> list[Path]:
+    """The checkpoints with the fewest errors, so many, the earlier of equals first; the last where none is scored."""
+    scored = [path for path in paths if step_of(path) in scores]
+    if not scored:
+        return list(paths[-count:])
+    return sorted(scored, key=lambda path: (scores[step_of(path)], step_of(path)))[:count]
 
 
 def checkpoints(folder: Path) -> list[Path]:

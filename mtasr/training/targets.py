@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.languages import UNSPACED
 from mtasr.training.windows import Window
+
+#: Text -> ids of its tokens.
+Encode = Callable[[str], list[int]]
 
 #: Timestamp tokens of a vocabulary, less one: 30 s.
 _LAST_STEP = 1500
@@ -39,11 +42,20 @@ class Target:
 IGNORED = -100
 
 
-def target_of(window: Window, tokenizer: Tokenizer, *, timestamps: bool, previous: bool, context: int) -> Target | None:
+def target_of(
+    window: Window,
+    tokenizer: Tokenizer,
+    *,
+    timestamps: bool,
+    previous: bool,
+    context: int,
+    encode: Encode | None = None,
+) -> Target | None:
     """The tokens for a window, or None where they do not fit a decoder of that context.
 
     `timestamps` are left out where the window has none, `previous` text where there is none. Half of the context is for
-    what is before the start of transcript, the other half for the text, as in decoding.
+    what is before the start of transcript, the other half for the text, as in decoding. `encode` makes tokens of what
+    is taught, by default the tokenizer.
 
     Raises `UsageError` for a language that the vocabulary does not have.
     """
@@ -55,9 +67,10 @@ def target_of(window: Window, tokenizer: Tokenizer, *, timestamps: bool, previou
     before: list[int] = []
     if previous and window.previous.strip():
         room = context // 2 - 1
-        before = [tokenizer.sot_prev, *_encoded(window.previous, window, tokenizer)[-room:]]
+        before = [tokenizer.sot_prev, *tokenizer.encode(_spaced(window.previous, window))[-room:]]
     start = tokenizer.sot_sequence(window.language or "", window.task, timestamps=timestamps)
-    text = list(_timed(window, tokenizer) if timestamps else _untimed(window, tokenizer))
+    encode = encode or tokenizer.encode
+    text = list(_timed(window, tokenizer, encode) if timestamps else _untimed(window, encode))
     tokens = (*before, *start, *text, tokenizer.eot)
     if len(text) > context // 2 or len(tokens) > context:
         return None
@@ -79,23 +92,23 @@ def steps_of(window: Window) -> list[tuple[int, int]]:
     return steps
 
 
-def _timed(window: Window, tokenizer: Tokenizer) -> Iterator[int]:
+def _timed(window: Window, tokenizer: Tokenizer, encode: Encode) -> Iterator[int]:
     steps = steps_of(window)
     begin = tokenizer.timestamp_begin
     for cue, (start, end) in zip(window.cues, steps, strict=True):
         yield begin + start
-        yield from _encoded(cue.text, window, tokenizer)
+        yield from encode(_spaced(cue.text, window))
         yield begin + end
     if window.cut is not None:
         yield begin + min(max(steps[-1][1], round(window.cut / TIMESTAMP_STEP)), _LAST_STEP)
 
 
-def _untimed(window: Window, tokenizer: Tokenizer) -> list[int]:
-    return [token for cue in window.cues for token in _encoded(cue.text, window, tokenizer)]
+def _untimed(window: Window, encode: Encode) -> list[int]:
+    return [token for cue in window.cues for token in encode(_spaced(cue.text, window))]
 
 
-def _encoded(text: str, window: Window, tokenizer: Tokenizer) -> list[int]:
-    return tokenizer.encode(spaced(text, "en" if window.task == "translate" else window.language))
+def _spaced(text: str, window: Window) -> str:
+    return spaced(text, "en" if window.task == "translate" else window.language)
 
 
 def spaced(text: str, language: str | None) -> str:

@@ -28,12 +28,13 @@ from mtasr.training.adaptation import mixed, plain_copy, prepare
 from mtasr.training.batches import Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
 from mtasr.training.examples import Source, epoch_of
+from mtasr.training.export import result
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import loss_of, train
 from mtasr.training.records import Cue, Record, write_records
 from mtasr.training.run_log import read_log
 from mtasr.training.schedule import learning_rate, make_optimizer
-from mtasr.training.state import checkpoints, load_document, usable
+from mtasr.training.state import best_of, checkpoints, load_document, usable
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,28 @@ def test_only_so_many_checkpoints_are_kept_and_the_best(data: dict[str, Path], t
     best = min(range(5), key=lambda place: evaluations[place]["wer"]) + 1
     kept = [path.name for path in checkpoints(run.folder)]
     assert kept == [f"step-{step:08}.pt" for step in sorted({best, 5})]
+
+
+def test_the_result_is_the_mean_of_the_best(data: dict[str, Path], tmp_path: Path) -> None:
+    settings = ["save_every=1", "evaluate_every=1", "keep=1", "average_best=2", f"data.evaluation={data['records']}"]
+    run = train(config(data, tmp_path / "run", *settings, "regularisation.ema=0", steps=5))
+    scores = load_document(checkpoints(run.folder)[-1])["scores"]
+    best = sorted(scores, key=lambda step: (scores[step], step))[:2]
+    assert {path.name for path in checkpoints(run.folder)} == {f"step-{step:08}.pt" for step in {*best, 5}}
+    one, other = (load_document(run.folder / f"step-{step:08}.pt")["model"] for step in best)
+    found = result(run).model.state_dict()
+    assert any(not one[name].equal(other[name]) for name in one)
+    for name, weight in found.items():
+        assert weight.allclose((one[name] + other[name]) / 2, atol=1e-6)
+    run.config = replace(run.config, average_best=1)
+    assert all(weight.equal(one[name]) for name, weight in result(run).model.state_dict().items())
+
+
+def test_without_scores_the_last_are_the_best(tmp_path: Path) -> None:
+    paths = [tmp_path / f"step-{step:08}.pt" for step in (1, 2, 3, 4)]
+    assert best_of(paths, {}, 2) == paths[2:]
+    assert best_of(paths, {1: 0.5, 2: 0.2, 3: 0.5, 9: 0.1}, 2) == [paths[1], paths[0]]
+    assert best_of(paths, {2: 0.2}, 9) == [paths[1]]
 
 
 @pytest.mark.slow

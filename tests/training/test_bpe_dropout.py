@@ -1,0 +1,57 @@
+"""BPE dropout spells the same text in other tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from training_data import record
+from vocabularies import vocabulary
+
+from mtasr.tokenizer import Tokenizer
+from mtasr.training.bpe_dropout import BpeDropout
+from mtasr.training.config import DataConfig
+from mtasr.training.examples import Source, epoch_of
+
+TOKENIZER = Tokenizer(vocabulary())
+TEXT = " they would look about the people, which is more than how they number each other"
+
+
+def encoded(text: str, probability: float, seed: int = 0) -> list[int]:
+    return BpeDropout(TOKENIZER, probability, np.random.default_rng(seed)).encode(text)
+
+
+@given(st.text(), st.floats(0, 1), st.integers(0, 1000))
+def test_any_text_comes_back(text: str, probability: float, seed: int) -> None:
+    tokens = encoded(text, probability, seed)
+    assert b"".join(map(TOKENIZER.token_bytes, tokens)) == text.encode()
+    assert tokens == encoded(text, probability, seed)
+
+
+@given(st.text("the andofwuld. é你"))
+def test_at_the_ends_it_is_the_tokenizer_or_bytes(text: str) -> None:
+    assert encoded(text, 0.0) == TOKENIZER.encode(text)
+    assert len(encoded(text, 1.0)) == len(text.encode())
+
+
+def test_the_more_is_passed_over_the_more_tokens_there_are() -> None:
+    counts = [sum(len(encoded(TEXT, share, seed)) for seed in range(50)) for share in (0.0, 0.1, 0.3, 0.6, 1.0)]
+    assert counts == sorted(set(counts))
+    assert len({tuple(encoded(TEXT, 0.1, seed)) for seed in range(50)}) > 25
+
+
+def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
+    records = [record(*TEXT.split(", "), TEXT, TEXT, seconds=9.0, audio="/a.wav")]
+    source = Source(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
+    config = DataConfig(bpe_dropout=0.5, previous=1.0, timestamps=0.0, short=0.0, longest=20.0)
+    targets = [example.target for batch in epoch_of(source, config, 0, 0) for example in batch]
+    assert len(targets) > 1
+    spelled = 0
+    for target in targets:
+        text = [token for token in target.tokens[target.given :] if token < TOKENIZER.eot]
+        assert TOKENIZER.decode(text).strip()
+        spelled += len(text) > len(TOKENIZER.encode(TOKENIZER.decode(text)))
+        before = [token for token in target.tokens[: target.given] if token < TOKENIZER.eot]
+        assert before == TOKENIZER.encode(TOKENIZER.decode(before))
+    assert spelled == len(targets)
+    assert epoch_of(source, config, 0, 0) == epoch_of(source, config, 0, 0) != epoch_of(source, config, 0, 1)
