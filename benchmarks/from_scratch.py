@@ -8,7 +8,7 @@ CTranslate2, in int8, and by the same weights in torch, in float32. `--control` 
 to other sentences first; such a model must fail. `--small` is a minute of it, and learns nothing.
 
 Called again, it goes on where it was stopped, so `timeout 480 python benchmarks/from_scratch.py ...` may be called
-several times; the seconds of all steps are added up from the log. `--score` only scores the last checkpoint.
+several times; the seconds of all steps are added up from the log. `--score` only scores what is there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.error_rates import Errors, word_errors
-from mtasr.training.export import export, result
+from mtasr.training.export import export, result_of
 from mtasr.training.loop import begin
 from mtasr.training.parallel import Crew
 from mtasr.training.records import Record, read_records, write_records
@@ -201,10 +201,10 @@ def _encoded(model: Model, samples: Float32Array) -> object:
 
 
 def in_torch(config: TrainConfig) -> tuple[Model, Path]:
-    """The best checkpoint of a run in torch, in float32, and the folder for CTranslate2 made of it."""
+    """What has come of a run in torch, in float32, and the folder for CTranslate2 made of it."""
     run, _, _ = begin(config, Crew())
     folder, _ = export(run)
-    checkpoint = result(run)
+    checkpoint = result_of(run)
     settings = checkpoint.settings
     engine = TorchEngine(
         checkpoint.model,

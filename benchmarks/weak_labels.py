@@ -111,10 +111,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=Path, help="a manifest of other recordings to score what is learned by")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the training")
-    options = parser.parse_args(args)
+    options = parser.parse_intermixed_args(args)
     if options.test is not None and options.model is None:
         parser.error("--test needs --model, which learns")
-    if not (options.output / "kept.jsonl").exists():
+    if options.test is None or not (options.output / "kept.jsonl").exists():
         choose(options)
     if options.test is not None:
         compare(options)

@@ -6,8 +6,8 @@ after the other.
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
 `mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is
 a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
-model is loaded once, and seconds are those of transcribing. A window fails if its first decoding does not pass the
-checks; of those some loop.
+model is loaded once, and seconds are those of transcribing. A window, or a half that is decoded in its place, fails if
+its first decoding does not pass the checks; of those some loop.
 """
 
 from __future__ import annotations

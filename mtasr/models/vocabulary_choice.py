@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Sequence
 
 from mtasr.errors import UsageError
 from mtasr.extras import extras
@@ -69,24 +68,11 @@ def tokens_to_keep(
 
 def with_ancestors(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
     """The tokens, and all that byte-pair encoding makes on the way to them, ascending."""
-    ranks = {tokenizer.token_bytes(token): token for token in reversed(range(tokenizer.eot))}
     whole = set(tokens)
     for token in [*whole]:
-        whole.update(_made_on_the_way(tokenizer.token_bytes(token), ranks))
+        for parts in tokenizer.merges(tokenizer.token_bytes(token)):
+            whole.update(tokenizer.ranks[part] for part in parts if part in tokenizer.ranks)
     return sorted(whole)
-
-
-def _made_on_the_way(piece: bytes, ranks: dict[bytes, int]) -> Iterator[int]:
-    """The tokens that arise while `piece` is encoded: the lowest rank first, at the leftmost place."""
-    parts = [bytes([byte]) for byte in piece]
-    yield from (ranks[part] for part in parts if part in ranks)
-    none = len(ranks) + 1
-    while len(parts) > 1:
-        best, place = min((ranks.get(a + b, none), place) for place, (a, b) in enumerate(pairwise(parts)))
-        if best == none:
-            return
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
-        yield best
 
 
 def token_frequencies(

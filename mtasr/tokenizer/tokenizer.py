@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,28 @@ class Tokenizer:
 
     @cached_property
     def ranks(self) -> dict[bytes, int]:
-        """Id of each text token by its bytes: what has the smallest is merged first."""
-        return {piece: index for index, piece in enumerate(map(token_bytes, self._tokens[: self.eot])) if piece}
+        """Id of each text token by its bytes; of equal ones the first. Byte pairs of the lowest are merged first."""
+        pieces = [(token_bytes(token), index) for index, token in enumerate(self._tokens[: self.eot])]
+        return {piece: index for piece, index in reversed(pieces) if piece}
+
+    def merges(self, piece: bytes, is_passed_over: Callable[[], bool] = lambda: False) -> Iterator[list[bytes]]:
+        """Byte-pair encoding, from single bytes on: the parts of `piece` after each merge.
+
+        `is_passed_over` is asked about each merge that could be next; of equal ones the leftmost is taken.
+        """
+        parts = [bytes([byte]) for byte in piece]
+        yield parts
+        while True:
+            possible = [
+                (self.ranks[one + other], place)
+                for place, (one, other) in enumerate(pairwise(parts))
+                if one + other in self.ranks and not is_passed_over()
+            ]
+            if not possible:
+                return
+            _, place = min(possible)
+            parts = [*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :]]
+            yield parts
 
     @cached_property
     def encoding(self) -> tiktoken.Encoding:

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from mtasr.tokenizer import Tokenizer
+from mtasr.training.targets import Encode
 
 
-class BpeDropout:
-    """Spells tokens anew from their bytes, passing over each possible merge with a probability, each time anew.
+def with_dropout(tokenizer: Tokenizer, probability: float, rng: np.random.Generator) -> Encode:
+    """A way to encode that passes over each possible merge of bytes with a probability, each time anew.
 
     It works within the tokens that a text has otherwise: those of other spellings of the whole are never joined.
     """
 
-    def __init__(self, tokenizer: Tokenizer, probability: float, rng: np.random.Generator) -> None:
-        self._tokenizer, self._probability, self._rng = tokenizer, probability, rng
+    def encode(text: str) -> list[int]:
+        return [piece for token in tokenizer.encode(text) for piece in spelled(token)]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text, as `Tokenizer.encode` gives them."""
-        return [piece for token in self._tokenizer.encode(text) for piece in self._spelled(token)]
+    def spelled(token: int) -> list[int]:
+        piece = tokenizer.token_bytes(token)
+        *_, parts = tokenizer.merges(piece, lambda: rng.random() < probability)
+        found = [tokenizer.ranks.get(part) for part in parts]
+        # A vocabulary need not have all bytes.
+        return [token] if None in found else [rank for rank in found if rank is not None]
 
-    def _spelled(self, token: int) -> list[int]:
-        ranks = self._tokenizer.ranks
-        pieces = [bytes([byte]) for byte in self._tokenizer.token_bytes(token)]
-        if any(piece not in ranks for piece in pieces):  # a vocabulary that does not have all bytes
-            return [token]
-        while len(pieces) > 1:
-            pairs = [ranks.get(one + other) for one, other in itertools.pairwise(pieces)]
-            passed = self._rng.random(len(pairs)) < self._probability
-            merges = [
-                (rank, place)
-                for place, (rank, over) in enumerate(zip(pairs, passed, strict=True))
-                if rank is not None and not over
-            ]
-            if not merges:
-                break
-            _, place = min(merges)
-            pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
-        return [ranks[piece] for piece in pieces]
+    return encode

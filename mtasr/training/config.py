@@ -140,7 +140,8 @@ class TrainConfig:
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
-    #: The result is the mean of so many of the best checkpoints, or of the last where none is evaluated.
+    #: The result is the mean of so many checkpoints: of those that were evaluated the best, else the last. They are
+    #: kept; the mean itself is not evaluated.
     average_best: int = 1
     #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
     tensorboard: bool = False

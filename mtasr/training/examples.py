@@ -9,12 +9,13 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from mtasr.decoding.independent import context_for
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.bpe_dropout import BpeDropout
+from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
 from mtasr.training.records import Record
 from mtasr.training.targets import Target, target_of
@@ -131,17 +132,20 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
         window = window.before_cut()
     if leads:
         window = window.delayed(min(silence, max(0.0, longest - window.seconds)))
-    dropout = None
-    if config.bpe_dropout:
-        dropout = BpeDropout(source.tokenizer, config.bpe_dropout, np.random.default_rng(int(rng.integers(1 << 32))))
-    target = target_of(
+    targeted = partial(
+        target_of,
         window,
         source.tokenizer,
         timestamps=bool(timestamps),
         previous=bool(previous),
         context=source.text_context,
-        encode=dropout.encode if dropout else None,
     )
+    target = None
+    if config.bpe_dropout:
+        chance = np.random.default_rng(int(rng.integers(1 << 32)))
+        target = targeted(encode=with_dropout(source.tokenizer, config.bpe_dropout, chance))
+    if target is None:  # or there are too many tokens, as there may be with more of them
+        target = targeted()
     if target is None or not window.fits(longest):
         return None
     context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)

@@ -9,17 +9,17 @@ from mtasr.models.checkpoints import Checkpoint
 from mtasr.models.convert import write_with_parity
 from mtasr.models.destination import check_destination
 from mtasr.models.parity import Parity
-from mtasr.training.loop import Run, result_of
+from mtasr.training.loop import Run, mean_of
 from mtasr.training.state import best_of, checkpoints, load_document
 
 
-def result(run: Run) -> Checkpoint:
+def result_of(run: Run) -> Checkpoint:
     """What has come of a run: the mean of its best checkpoints (`average_best`). Raises `ModelError`."""
     found = checkpoints(run.folder)
     if not found:
         raise ModelError(f"{run.folder}: holds no checkpoint of a run")
     scores: dict[int, float] = load_document(found[-1])["scores"]
-    return result_of(run, map(load_document, best_of(found, scores, run.config.average_best)))
+    return mean_of(run, map(load_document, best_of(found, scores, run.config.average_best)))
 
 
 def export(run: Run) -> tuple[Path, Parity]:
@@ -30,5 +30,5 @@ def export(run: Run) -> tuple[Path, Parity]:
     """
     destination = (run.folder / "model").absolute()
     check_destination(destination, "ctranslate2", force=True)
-    parity = write_with_parity(result(run), destination, "ctranslate2", run.config.export, force=True)
+    parity = write_with_parity(result_of(run), destination, "ctranslate2", run.config.export, force=True)
     return destination, parity

@@ -60,6 +60,8 @@ def finetune_config(
         fixed["optimizer"]["warmup"] = max(1, fixed["steps"] // 10)
     if "save_every" not in named:
         fixed["save_every"] = max(1, fixed["steps"] // 5)
+    if evaluation and "evaluate_every" not in named:
+        fixed["evaluate_every"] = fixed["save_every"]
     return make_config(fixed)
 
 

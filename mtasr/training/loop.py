@@ -59,7 +59,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
 _MAY_CHANGE = {
-    "resume", "output", "device", "save_every", "evaluate_every", "keep", "average_best", "export", "tensorboard",
+    "resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "tensorboard",
 }  # fmt: skip
 
 #: Told about each line of the log, as it is written.
@@ -346,7 +346,7 @@ def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
     progress(entry)
 
 
-def result_of(run: Run, documents: Iterable[dict[str, Any]]) -> Checkpoint:
+def mean_of(run: Run, documents: Iterable[dict[str, Any]]) -> Checkpoint:
     """The model of some checkpoints of the run, as it is to be used: merged, averaged, mixed with the initial one."""
     model = _initial_model(run)
     prepare(model, run.config)

@@ -9,7 +9,7 @@ from training_data import record
 from vocabularies import vocabulary
 
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.bpe_dropout import BpeDropout
+from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
 from mtasr.training.examples import Source, epoch_of
 
@@ -18,7 +18,7 @@ TEXT = " they would look about the people, which is more than how they number ea
 
 
 def encoded(text: str, probability: float, seed: int = 0) -> list[int]:
-    return BpeDropout(TOKENIZER, probability, np.random.default_rng(seed)).encode(text)
+    return with_dropout(TOKENIZER, probability, np.random.default_rng(seed))(text)
 
 
 @given(st.text(), st.floats(0, 1), st.integers(0, 1000))
@@ -46,12 +46,32 @@ def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
     config = DataConfig(bpe_dropout=0.5, previous=1.0, timestamps=0.0, short=0.0, longest=20.0)
     targets = [example.target for batch in epoch_of(source, config, 0, 0) for example in batch]
     assert len(targets) > 1
-    spelled = 0
+    spelled, given_before = 0, False
     for target in targets:
         text = [token for token in target.tokens[target.given :] if token < TOKENIZER.eot]
         assert TOKENIZER.decode(text).strip()
         spelled += len(text) > len(TOKENIZER.encode(TOKENIZER.decode(text)))
         before = [token for token in target.tokens[: target.given] if token < TOKENIZER.eot]
         assert before == TOKENIZER.encode(TOKENIZER.decode(before))
+        given_before |= bool(before)
     assert spelled == len(targets)
+    assert given_before
     assert epoch_of(source, config, 0, 0) == epoch_of(source, config, 0, 0) != epoch_of(source, config, 0, 1)
+
+
+def test_no_window_is_lost_for_having_more_tokens() -> None:
+    records = [record(TEXT, seconds=9.0, audio="/a.wav")]
+    room = 2 * (len(TOKENIZER.encode(TEXT)) + 4)
+    source = Source(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=room, audio_seconds=30.0)
+    assert epoch_of(source, DataConfig(bpe_dropout=1.0), 0, 0)
+
+
+def test_a_vocabulary_without_some_bytes() -> None:
+    tokens = list(vocabulary())
+    tokens[tokens.index("q")] = "unused"
+    tokens[tokens.index("Ġthe")] = "Ġthq"
+    tokenizer = Tokenizer(tokens)
+    (token,) = [tokens.index("Ġthq")]
+    for piece in (" thq", " th"):
+        found = with_dropout(tokenizer, 1.0, np.random.default_rng(0))(piece)
+        assert found == [token] if piece.endswith("q") else len(found) == len(piece)

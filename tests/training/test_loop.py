@@ -28,7 +28,7 @@ from mtasr.training.adaptation import mixed, plain_copy, prepare
 from mtasr.training.batches import Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
 from mtasr.training.examples import Source, epoch_of
-from mtasr.training.export import result
+from mtasr.training.export import result_of
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import loss_of, train
 from mtasr.training.records import Cue, Record, write_records
@@ -168,18 +168,18 @@ def test_only_so_many_checkpoints_are_kept_and_the_best(data: dict[str, Path], t
 
 
 def test_the_result_is_the_mean_of_the_best(data: dict[str, Path], tmp_path: Path) -> None:
-    settings = ["save_every=1", "evaluate_every=1", "keep=1", "average_best=2", f"data.evaluation={data['records']}"]
+    settings = ["save_every=1", "evaluate_every=1", "keep=1", "average_best=3", f"data.evaluation={data['records']}"]
     run = train(config(data, tmp_path / "run", *settings, "regularisation.ema=0", steps=5))
     scores = load_document(checkpoints(run.folder)[-1])["scores"]
-    best = sorted(scores, key=lambda step: (scores[step], step))[:2]
+    best = sorted(scores, key=lambda step: (scores[step], step))[:3]
     assert {path.name for path in checkpoints(run.folder)} == {f"step-{step:08}.pt" for step in {*best, 5}}
-    one, other = (load_document(run.folder / f"step-{step:08}.pt")["model"] for step in best)
-    found = result(run).model.state_dict()
-    assert any(not one[name].equal(other[name]) for name in one)
+    one, *others = (load_document(run.folder / f"step-{step:08}.pt")["model"] for step in best)
+    found = result_of(run).model.state_dict()
+    assert all(any(not one[name].equal(other[name]) for name in one) for other in others)
     for name, weight in found.items():
-        assert weight.allclose((one[name] + other[name]) / 2, atol=1e-6)
+        assert weight.allclose(torch.stack([each[name] for each in (one, *others)]).mean(dim=0), atol=1e-6)
     run.config = replace(run.config, average_best=1)
-    assert all(weight.equal(one[name]) for name, weight in result(run).model.state_dict().items())
+    assert all(weight.equal(one[name]) for name, weight in result_of(run).model.state_dict().items())
 
 
 def test_without_scores_the_last_are_the_best(tmp_path: Path) -> None:
@@ -328,7 +328,10 @@ def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
 
 
 def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
-    assert finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"]).steps == 7
+    settings = finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"])
+    assert (settings.steps, settings.evaluate_every) == (7, 0)
+    settings = finetune_config("base", [data["records"]], tmp_path, evaluation=[data["records"]])
+    assert settings.evaluate_every == settings.save_every > 0
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
         finetune_config(str(data["model"]), [tmp_path / "empty.jsonl"], tmp_path)
