@@ -59,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="base")
     parser.add_argument("--method", default="full", choices=["full", "decoder", "lora"])
-    parser.add_argument("--epochs", type=float, default=5)
+    parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--no-rehearsal", action="store_true")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args(args)

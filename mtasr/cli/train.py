@@ -56,7 +56,7 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--epochs",
     type=click.FloatRange(0, min_open=True),
-    default=5.0,
+    default=8.0,
     show_default=True,
     help="How often RECORDS are gone through.",
 )

@@ -22,7 +22,7 @@ def finetune_config(
     output: Path,
     *,
     method: Method = "full",
-    epochs: float = 5.0,
+    epochs: float = 8.0,
     rehearsal: Sequence[Path] = (),
     evaluation: Sequence[Path] = (),
     overrides: Iterable[str] = (),

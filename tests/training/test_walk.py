@@ -40,7 +40,7 @@ def test_the_walk(tmp_path: Path) -> None:
     for command in COMMANDS:
         assert command.startswith("mtasr ")
         # Random weights in int8 are no copy of themselves in float32; the tests of conversion have real ones.
-        tiny = command.replace("--epochs 5", "--epochs 5 export=float32").split()[1:]
+        tiny = command.replace("--epochs 8", "--epochs 5 export=float32").split()[1:]
         done = subprocess.run(
             [sys.executable, "-m", "mtasr", *tiny], cwd=tmp_path, capture_output=True, text=True, check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
