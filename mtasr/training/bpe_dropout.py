@@ -18,10 +18,9 @@ def with_dropout(tokenizer: Tokenizer, probability: float, rng: np.random.Genera
         return [piece for token in tokenizer.encode(text) for piece in spelled(token)]
 
     def spelled(token: int) -> list[int]:
-        piece = tokenizer.token_bytes(token)
-        *_, parts = tokenizer.merges(piece, lambda: rng.random() < probability)
-        found = [tokenizer.ranks.get(part) for part in parts]
+        ranks = tokenizer.ranks
+        *_, parts = tokenizer.merges(tokenizer.token_bytes(token), lambda: rng.random() < probability)
         # A vocabulary need not have all bytes.
-        return [token] if None in found else [rank for rank in found if rank is not None]
+        return [ranks[part] for part in parts] if ranks.keys() >= set(parts) else [token]
 
     return encode
