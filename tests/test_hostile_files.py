@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mtasr.cli import program
 from mtasr.cli.inputs import gather
 from mtasr.cli.journal import Notes
+from mtasr.cli.outputs import Job
 from mtasr.errors import MtasrError
 from mtasr.evaluation import read_manifest
 from mtasr.models import folder as model_folder
@@ -87,7 +88,7 @@ def _config_show(path: Path) -> object:
 
 
 def _notes(path: Path) -> object:
-    notes = Notes(path, Path("/nonexistent"), {"a.srt": Path("/nonexistent")})
+    notes = Notes(path, Job("/nonexistent", Path("/"), "nonexistent", ("srt",)))
     return notes.is_done(), notes._read()
 
 

@@ -22,7 +22,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Journal:
     def __init__(
         self, directory: Path, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
     ) -> None:
-        self._directory, self._folder = directory, directory / FOLDER
+        self._folder = directory / FOLDER
         self._places = {directory}
         self._settings = repr((__version__, *settings))
         self._resume, self._keeps_done = resume, keeps_done
@@ -64,15 +64,14 @@ class Journal:
         if job.source == STDIN or not Path(job.source).is_file():
             return None
         # Not after the recording, so that it may be somewhere else, as a folder mounted elsewhere: its hash is noted.
-        files = {os.fspath(file.relative_to(self._directory)): file for file in job.files}
-        name = hashlib.sha256(repr((self._settings, *files)).encode()).hexdigest()[:16]
+        name = hashlib.sha256(repr((self._settings, *_files_of(job))).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
         self._places |= {file.parent for file in job.files}
         if not self._resume:
             with contextlib.suppress(OSError):
                 path.unlink()
                 self.discarded += 1
-        self._notes.append(Notes(path, Path(job.source), files, keeps_done=self._keeps_done))
+        self._notes.append(Notes(path, job, keeps_done=self._keeps_done))
         return self._notes[-1]
 
     @property
@@ -94,10 +93,15 @@ class Journal:
 
 
 class Notes:
-    """Those on one recording."""
+    """Those on one recording. A batch holds thousands, most of which wait for their turn or are closed."""
 
-    def __init__(self, path: Path, source: Path, files: Mapping[str, Path], *, keeps_done: bool = True) -> None:
-        self.path, self._source, self._files, self._keeps_done = path, source, files, keeps_done
+    __slots__ = (
+        "_closed", "_content", "_has_results", "_has_written", "_hashing", "_job", "_keeps_done", "_known", "_lock",
+        "_path", "_state", "_tells_which",
+    )  # fmt: skip
+
+    def __init__(self, path: Path, job: Job, *, keeps_done: bool = True) -> None:
+        self._path, self._job, self._keeps_done = os.fspath(path), job, keeps_done
         self._lock = threading.Lock()
         self._closed = self._has_written = False
         #: Whether they tell of which recording they are, and any of its results: without both, nobody can go on.
@@ -105,14 +109,18 @@ class Notes:
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
         #: Now, since its file may be opened long before anybody asks what is known of it.
-        self._state = _state_of(source)
+        self._state = _state_of(job.source)
         self._content: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self._path)
 
     def is_done(self) -> bool:
         """Whether all its files are written already, as they would be now."""
         done = next((record for record in self._records() if "files" in record), {})
         content = done.get("content")
-        return content is not None and done["files"] == self._hashes() and content == _hash_of(self._source)
+        return content is not None and done["files"] == self._hashes() and content == _hash_of(self._job.source)
 
     def memory(self, channel: int) -> Memory:
         """What is known of a channel of the recording, and takes note of more."""
@@ -135,7 +143,7 @@ class Notes:
             write_text(self.path, lambda stream: stream.write(line))
 
     def _hashes(self) -> dict[str, str | None]:
-        return {name: _hash_of(file) for name, file in self._files.items()}
+        return {name: _hash_of(file) for name, file in _files_of(self._job).items()}
 
     def close(self) -> None:
         """Let go of what is known. What comes later is not noted. Nothing happens the second time."""
@@ -179,8 +187,8 @@ class Notes:
     def _is_of_this(self, content: object, state: object) -> bool:
         """Whether notes are of the recording as it is now; what they do not say of it is None."""
         if content is not None:
-            return content == _hash_of(self._source)
-        return state is not None and state == self._state
+            return content == _hash_of(self._job.source)
+        return self._state is not None and state == list(self._state)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(OSError), self.path.open("rb") as stream:
@@ -211,8 +219,8 @@ class Notes:
 
     def _hash(self) -> str | None:
         """The hash of the recording, None if it has changed and may not be that of what was decoded."""
-        content = _hash_of(self._source)
-        return content if self._state is not None and self._state == _state_of(self._source) else None
+        content = _hash_of(self._job.source)
+        return content if self._state is not None and self._state == _state_of(self._job.source) else None
 
 
 class _Channel:
@@ -243,23 +251,28 @@ def memory_of(notes: Notes | None) -> Callable[[int], Memory]:
     return notes.memory if notes is not None else lambda _: Oblivious()
 
 
-def _hash_of(path: Path) -> str | None:
+def _files_of(job: Job) -> dict[str, Path]:
+    """Those it becomes, by their names below the output folder."""
+    return {os.fspath(file.relative_to(job.directory)): file for file in job.files}
+
+
+def _hash_of(path: str | Path) -> str | None:
     """The SHA-256 of a file, None if it cannot be read, be it for want of memory."""
     try:
-        with path.open("rb") as stream:
+        with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, MemoryError):
         return None
 
 
-def _state_of(path: Path) -> list[int] | None:
+def _state_of(path: str) -> tuple[int, int, int] | None:
     """What changes with a file and is known at once, None if it cannot be looked at.
 
     Whoever replaces a file by one of the same size may set the time it was modified, but not the time of that.
     """
     with contextlib.suppress(OSError):
-        status = path.stat()
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        status = Path(path).stat()
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
     return None
 
 

@@ -9,7 +9,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -28,16 +28,32 @@ _DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One input and the files it becomes, by format."""
+    """One input and the files it becomes. A batch holds thousands, so their names are made when they are asked for."""
 
     source: str
-    targets: dict[str, Path]
-    #: The same of its translation, if that is wanted too.
-    translations: dict[str, Path] = field(default_factory=dict)
+    directory: Path
+    #: Its files below the directory, without their endings.
+    stem: str
+    formats: tuple[str, ...]
+    #: Whether there is to be a translation beside it.
+    translated: bool = False
 
     @property
     def name(self) -> str:
         return name_of(self.source)
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """By format."""
+        return self._named(self.stem)
+
+    @property
+    def translations(self) -> dict[str, Path]:
+        """By format, none if no translation is wanted."""
+        return self._named(f"{self.stem}.en") if self.translated else {}
+
+    def _named(self, stem: str) -> dict[str, Path]:
+        return {form: self.directory / f"{stem}.{form}" for form in self.formats}
 
     @property
     def files(self) -> list[Path]:
@@ -49,14 +65,8 @@ def plan(inputs: Sequence[Input], directory: Path, formats: Iterable[str], *, tr
 
     Raises `UsageError` when two inputs would become the same file, or an output would replace an input.
     """
-    chosen = list(WRITERS) if "all" in formats else list(dict.fromkeys(formats))
-
-    def targets(name: str) -> dict[str, Path]:
-        return {form: directory / f"{name}.{form}" for form in chosen}
-
-    jobs = [
-        Job(each.source, targets(str(each.stem)), targets(f"{each.stem}.en") if translated else {}) for each in inputs
-    ]
+    chosen = tuple(WRITERS) if "all" in formats else tuple(dict.fromkeys(formats))
+    jobs = [Job(each.source, directory, str(each.stem), chosen, translated) for each in inputs]
     _refuse_collisions(jobs)
     _refuse_overwriting_inputs(jobs)
     return jobs

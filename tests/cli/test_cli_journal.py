@@ -25,11 +25,15 @@ Keep = Callable[..., Notes]
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     (tmp_path / "a.wav").write_bytes(b"sound")
-    return Job(str(tmp_path / "a.wav"), {"srt": tmp_path / "a.srt"})
+    return job_of(tmp_path / "a.wav", tmp_path)
+
+
+def job_of(source: Path, directory: Path, stem: str = "a") -> Job:
+    return Job(str(source), directory, stem, ("srt",))
 
 
 def notes(job: Job, *, resume: bool = True, settings: object = "options") -> Notes:
-    found = Journal(job.targets["srt"].parent, [settings], resume=resume).notes(job)
+    found = Journal(job.directory, [settings], resume=resume).notes(job)
     assert found is not None
     return found
 
@@ -272,7 +276,7 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
     inner = tmp_path / "inner"
     inner.mkdir()
     journal = Journal(tmp_path, ["options"])
-    run = journal.notes(Job(job.source, {"srt": inner / "a.srt"}))
+    run = journal.notes(job_of(Path(job.source), tmp_path, "inner/a"))
     assert run is not None
     memory = run.memory(0)
     memory.guesses()
@@ -305,16 +309,16 @@ def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) ->
 
 
 def test_notes_have_the_recordings_files_in_their_name_and_not_its_place(tmp_path: Path) -> None:
-    def name(folder: str, target: str, settings: str = "options") -> str:
+    def name(folder: str, stem: str, settings: str = "options") -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "a.wav").write_bytes(b"sound")
-        found = Journal(tmp_path, [settings]).notes(Job(str(tmp_path / folder / "a.wav"), {"srt": tmp_path / target}))
+        found = Journal(tmp_path, [settings]).notes(job_of(tmp_path / folder / "a.wav", tmp_path, stem))
         assert found is not None
         return found.path.name
 
-    assert name("one", "a.srt") == name("other", "a.srt")
-    assert len({name("one", "a.srt"), name("one", "b.srt"), name("one", "a.srt", "others")}) == 3
-    assert len(name("one", "a.srt")) == 16 + len(".jsonl")
+    assert name("one", "a") == name("other", "a")
+    assert len({name("one", "a"), name("one", "b"), name("one", "a", "others")}) == 3
+    assert len(name("one", "a")) == 16 + len(".jsonl")
 
 
 def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
@@ -343,9 +347,9 @@ def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Pat
 
 
 def test_what_can_be_read_once_has_no_notes(tmp_path: Path) -> None:
-    assert Journal(tmp_path, []).notes(Job("-", {"srt": tmp_path / "stdin.srt"})) is None
+    assert Journal(tmp_path, []).notes(job_of(Path("-"), tmp_path, "stdin")) is None
     os.mkfifo(tmp_path / "pipe")
-    assert Journal(tmp_path, []).notes(Job(str(tmp_path / "pipe"), {"srt": tmp_path / "pipe.srt"})) is None
+    assert Journal(tmp_path, []).notes(job_of(tmp_path / "pipe", tmp_path, "pipe")) is None
 
 
 def test_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
