@@ -87,7 +87,7 @@ def load_model(
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
     from mtasr.models import int8_copy
-    from mtasr.models.ctranslate2_info import checked_folder
+    from mtasr.models.ctranslate2_info import checked_folder, read_settings
 
     dims, _, tokens = checked_folder(folder)
     loaded = CTranslate2Engine(
@@ -96,6 +96,7 @@ def load_model(
         batch_size=batch_size,
         dims=dims,
         tokens=tokens,
+        variable_length=read_settings(folder, ()).variable_length,
         int8_copy=partial(int8_copy.provide, folder),
         **settings,
     )
@@ -120,6 +121,7 @@ def _torch_engine(
         suppress_ids=checkpoint.settings.suppress_ids,
         suppress_ids_begin=checkpoint.settings.suppress_ids_begin,
         alignment_heads=checkpoint.settings.alignment_heads,
+        variable_length=checkpoint.settings.variable_length,
         **settings,
     )
     return engine, partial(fingerprint, source, "torch", str(engine.model.device), settings["compute_type"])

@@ -36,6 +36,7 @@ class FakeEngine:
     n_mels: int = 80
     max_length: int = 448
     audio_seconds: float = 30.0
+    variable_length: bool = False
     calls: list[Call] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
 
@@ -131,6 +132,7 @@ class HearingEngine:
     n_mels: int = 80
     max_length: int = 448
     audio_seconds: float = 30.0
+    variable_length: bool = False
 
     def __post_init__(self) -> None:
         self.tokenizer = FakeEngine().tokenizer

@@ -183,7 +183,8 @@ class CTranslate2Engine:
 
     `int8_copy` gives a folder with the same model in int8, if there is one; on the CPU, in int8, that is loaded in its
     place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again. Of `dims`
-    the contexts count, which CTranslate2 does not tell; all published models have the same.
+    the contexts count, which CTranslate2 does not tell; all published models have the same. `variable_length` is one of
+    the settings of the model.
 
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
@@ -203,6 +204,7 @@ class CTranslate2Engine:
         batch_size: int = 0,
         dims: ModelDimensions = DIMENSIONS["base"],
         tokens: Sequence[str] | None = None,
+        variable_length: bool = False,
         int8_copy: Callable[[], Path | None] = lambda: None,
     ) -> None:
         for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
@@ -211,6 +213,7 @@ class CTranslate2Engine:
         self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
         self.max_length, self.audio_seconds = dims.n_text_ctx, dims.audio_seconds
+        self.variable_length = variable_length
         self._dims, self._tokens, self._int8_copy = dims, tokens, int8_copy
         self._asked = (threads, workers, batch_size)
         self._sampler: CTranslate2Engine | None = None

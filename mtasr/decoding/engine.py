@@ -85,6 +85,10 @@ class Engine(Protocol):
         """How much audio the encoder can be shown, 30 s for the published models."""
 
     @property
+    def variable_length(self) -> bool:
+        """Whether the model is at home with windows that end without silence."""
+
+    @property
     def workers(self) -> int:
         """How many calls run side by side."""
 

@@ -36,6 +36,8 @@ _MARGIN = 2.0
 _SHORTEST = 8.0
 #: Lengths are rounded up to this, so that windows of about the same length can be decoded together.
 _STEP = 3.0
+#: The same for models that were trained on windows of any length.
+_VARIABLE_MARGIN, _VARIABLE_SHORTEST, _VARIABLE_STEP = 0.2, 3.0, 1.0
 
 #: A text of fewer tokens than this for a second of speech may lack some, as where a sentence is said again and written
 #: once; looked into from so many seconds on, and taken in two halves if these have so many times the tokens. Of 108
@@ -103,16 +105,21 @@ class Outcome:
             yield from self.decoded.hypothesis.tokens
 
 
-def context_for(seconds: float, task: TaskName = "transcribe", most: float = CHUNK_SECONDS) -> float:
+def context_for(
+    seconds: float, task: TaskName = "transcribe", most: float = CHUNK_SECONDS, *, variable_length: bool = False
+) -> float:
     """How many seconds the encoder is shown for a window of so many; `most` is what it takes.
 
-    Translation, which the models do less surely, is shown what they were trained on: without, it is worse in most
-    languages (benchmarks/README.md).
+    Models trained on windows of `variable_length` need hardly any silence after them. Translation, which the models do
+    less surely, is shown what they were trained on: without, it is worse in most languages (benchmarks/README.md).
     """
     if task == "translate":
         return float(most)
-    longer = max(_SHORTEST, seconds + _MARGIN)
-    return min(math.ceil(longer / _STEP) * _STEP, float(most))
+    margin, shortest, step = _MARGIN, _SHORTEST, _STEP
+    if variable_length:
+        margin, shortest, step = _VARIABLE_MARGIN, _VARIABLE_SHORTEST, _VARIABLE_STEP
+    longer = max(shortest, seconds + margin)
+    return min(math.ceil(longer / step) * step, float(most))
 
 
 def features_of(samples: Float32Array, context: float, n_mels: int) -> Float32Array:
@@ -141,7 +148,7 @@ class WindowDecoder:
         """How many seconds the encoder is shown: all that it takes in noise, of which it hears more then."""
         if is_noisy(window.samples):
             return self.audio_seconds
-        return context_for(window.seconds, task, self.audio_seconds)
+        return context_for(window.seconds, task, self.audio_seconds, variable_length=self._engine.variable_length)
 
     def encode(self, tasks: Sequence[Task]) -> None:
         """Fill in what is not encoded yet. The tasks have the same context."""

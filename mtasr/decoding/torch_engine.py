@@ -64,9 +64,9 @@ def choose_dtype(compute_type: str) -> torch.dtype:
 class TorchEngine:
     """Runs a torch model, which is moved to the device and the precision asked for.
 
-    `suppress_ids`, `suppress_ids_begin` and `alignment_heads` ((layer, head) pairs) are the generation settings that
-    come with a checkpoint. Without alignment heads, all heads of the upper half of the decoder are taken. `threads`
-    is torch's, for the whole process; 0 leaves it alone.
+    `suppress_ids`, `suppress_ids_begin`, `alignment_heads` ((layer, head) pairs) and `variable_length` are the
+    generation settings that come with a checkpoint. Without alignment heads, all heads of the upper half of the decoder
+    are taken. `threads` is torch's, for the whole process; 0 leaves it alone.
 
     Raises `DeviceError` for a device or precision that this machine or torch does not have.
     """
@@ -79,6 +79,7 @@ class TorchEngine:
         suppress_ids: Sequence[int] = (),
         suppress_ids_begin: Sequence[int] = (),
         alignment_heads: Sequence[tuple[int, int]] = (),
+        variable_length: bool = False,
         device: str = "auto",
         device_index: int = 0,
         compute_type: str = "auto",
@@ -90,6 +91,7 @@ class TorchEngine:
         self.tokenizer = tokenizer
         self.suppress_ids = tuple(suppress_ids)
         self.suppress_ids_begin = tuple(suppress_ids_begin)
+        self.variable_length = variable_length
         layers, heads = model.dims.n_text_layer, model.dims.n_text_head
         upper_half = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
         self.alignment_heads = tuple(alignment_heads) or tuple(upper_half)

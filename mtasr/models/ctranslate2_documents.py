@@ -8,10 +8,7 @@ from pathlib import Path
 
 from mtasr.dimensions import ModelDimensions
 from mtasr.models.huggingface_files import preprocessor_config, tokenizer_json
-from mtasr.models.settings import GenerationSettings, read_json
-
-#: Our own part of config.json, which CTranslate2 passes over.
-_OURS = "mtasr"
+from mtasr.models.settings import OURS, GenerationSettings, ours, read_json
 
 
 def write_documents(
@@ -29,8 +26,11 @@ def write_documents(
         "suppress_ids": list(settings.suppress_ids),
         "suppress_ids_begin": list(settings.suppress_ids_begin),
     }
-    if optimized_for:
-        config[_OURS] = {"languages": list(optimized_for)}
+    own: dict[str, object] = {"languages": list(optimized_for)} if optimized_for else {}
+    if settings.variable_length:
+        own["variable_length"] = True
+    if own:
+        config[OURS] = own
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocabulary.json", tokens)
     # CTranslate2 needs neither; faster-whisper would otherwise ask a model hub for them.
@@ -40,8 +40,7 @@ def write_documents(
 
 def optimized_for(folder: Path) -> tuple[str, ...]:
     """The languages that `optimize` cut the vocabulary down to; none for a whole vocabulary."""
-    ours = read_json(folder / "config.json").get(_OURS)
-    languages = ours.get("languages") if isinstance(ours, dict) else None
+    languages = ours(read_json(folder / "config.json")).get("languages")
     return tuple(map(str, languages)) if isinstance(languages, list) else ()
 
 

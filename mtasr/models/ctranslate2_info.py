@@ -9,7 +9,7 @@ from mtasr.dimensions import ModelDimensions
 from mtasr.errors import ModelIntegrityError
 from mtasr.models.checkpoints import Precision, checked_dimensions, require
 from mtasr.models.ctranslate2_binary import ModelFile, read_contents
-from mtasr.models.settings import GenerationSettings, head_pairs, read_json, token_ids
+from mtasr.models.settings import GenerationSettings, head_pairs, ours, read_json, token_ids
 from mtasr.models.stored_weights import values
 from mtasr.tokenizer.vocabulary import read_vocabulary
 
@@ -150,4 +150,5 @@ def read_settings(folder: Path, alignment_heads: tuple[tuple[int, int], ...]) ->
         suppress_ids_begin=token_ids(config, "suppress_ids_begin", path),
         lang_ids=token_ids(config, "lang_ids", path),
         alignment_heads=head_pairs(config, path) or alignment_heads,
+        variable_length=ours(config).get("variable_length") is True,
     )

@@ -12,7 +12,7 @@ from mtasr.audio import SAMPLE_RATE
 from mtasr.dimensions import ModelDimensions
 from mtasr.errors import ModelIntegrityError
 from mtasr.features import HOP_LENGTH, N_FFT, N_FRAMES
-from mtasr.models.settings import GenerationSettings, head_pairs, read_json, token_ids
+from mtasr.models.settings import OURS, GenerationSettings, head_pairs, ours, read_json, token_ids
 from mtasr.tokenizer import Tokenizer
 
 _TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
@@ -85,6 +85,8 @@ def generation_config(dims: ModelDimensions, tokenizer: Tokenizer, settings: Gen
     if tokenizer.is_multilingual:
         document["lang_to_id"] = {f"<|{code}|>": token for code, token in tokenizer.language_tokens.items()}
         document["task_to_id"] = {name: tokenizer.special(name) for name in ("transcribe", "translate")}
+    if settings.variable_length:
+        document[OURS] = {"variable_length": True}
     return document
 
 
@@ -102,6 +104,7 @@ def read_settings(folder: Path, fallback: GenerationSettings) -> GenerationSetti
         suppress_ids_begin=token_ids(document, "begin_suppress_tokens", path),
         lang_ids=tuple(sorted(languages.values())) or fallback.lang_ids,
         alignment_heads=head_pairs(document, path) or fallback.alignment_heads,
+        variable_length=ours(document).get("variable_length") is True,
     )
 
 

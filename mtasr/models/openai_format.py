@@ -120,7 +120,11 @@ def _vocabulary(document: Mapping[str, Any], dims: ModelDimensions, path: Path) 
     if not isinstance(settings, dict):
         raise ModelIntegrityError(f"{path}: the generation settings in it are none")
     ids = {name: token_ids(settings, name, path) for name in ("suppress_ids", "suppress_ids_begin", "lang_ids")}
-    return tokens, GenerationSettings(**ids, alignment_heads=head_pairs(settings, path))
+    return tokens, GenerationSettings(
+        **ids,
+        alignment_heads=head_pairs(settings, path),
+        variable_length=settings.get("variable_length") is True,
+    )
 
 
 # Writing
@@ -140,6 +144,7 @@ def save(checkpoint: Checkpoint, path: Path, precision: Precision, /) -> None:
             "suppress_ids_begin": list(settings.suppress_ids_begin),
             "lang_ids": list(settings.lang_ids),
             "alignment_heads": [list(pair) for pair in settings.alignment_heads],
+            "variable_length": settings.variable_length,
         },
     }
     with path.open("xb") as stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 _MOST_JSON_BYTES = 64 << 20
+
+#: Our own part of documents that others have named, which other programs pass over.
+OURS = "mtasr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class GenerationSettings:
     lang_ids: tuple[int, ...] = ()
     #: Decoder layer and head of cross-attention that follow the audio in time, for word times.
     alignment_heads: tuple[tuple[int, int], ...] = ()
+    #: Whether the model was trained on windows that end without silence, so that decoding need not add any.
+    variable_length: bool = False
 
     def problems(self, n_vocab: int, layers: int, heads: int) -> list[str]:
         """Ids and heads that a model of this size does not have."""
@@ -89,6 +94,12 @@ def token_ids(document: dict[str, Any], name: str, where: Path) -> tuple[int, ..
     if not isinstance(value, list) or not all(type(each) is int for each in value):
         raise ModelIntegrityError(f"{where}: {name} is not a list of token ids")
     return tuple(value)
+
+
+def ours(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own part of a JSON object; empty where it has none."""
+    found = document.get(OURS)
+    return found if isinstance(found, dict) else {}
 
 
 def head_pairs(document: dict[str, Any], where: Path) -> tuple[tuple[int, int], ...]:

@@ -147,6 +147,8 @@ class TrainConfig:
     tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
+    #: Whether it is decoded with hardly any silence after its windows, as it learned from such. null: as `model` is.
+    variable_length: bool | None = None
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)

@@ -38,6 +38,8 @@ def finetune_config(
         "output": str(output),
         "steps": 1,
         "method": method,
+        # More than half of its windows are not padded, which the encoder has to learn.
+        "variable_length": True if method == "full" else None,
         "data": {
             "train": [str(path) for path in train],
             "rehearsal": [str(path) for path in rehearsal],

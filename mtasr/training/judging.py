@@ -72,7 +72,9 @@ def judge(
     verdict = Verdict()
     for window in windows:
         options = DecodingOptions(beam_size=1)
-        context = context_for(window.seconds, window.task, model.dims.audio_seconds)
+        context = context_for(
+            window.seconds, window.task, engine.audio_seconds, variable_length=settings.variable_length
+        )
         encoded = engine.encode(features_of(store.window(window), context, model.dims.n_mels))
         if not window.cues:
             hypothesis = engine.generate(encoded, _start(tokenizer, window), options, 0.0)

@@ -98,7 +98,9 @@ class ModelHears:
                 part = window.parts[0]
                 heard = samples[round(part.start * SAMPLE_RATE) : round(part.end * SAMPLE_RATE)].copy()
                 if len(heard) and any(map(str.isalnum, text)) and len(tokens) <= engine.max_length // 2 - 2:
-                    context = context_for(window.seconds, "transcribe", engine.audio_seconds)
+                    context = context_for(
+                        window.seconds, "transcribe", engine.audio_seconds, variable_length=engine.variable_length
+                    )
                     yield _Task(place, window, heard, tokens, marks, context)
 
     def _listen(self, tasks: Sequence[_Task]) -> list[WindowHeard]:

@@ -33,7 +33,7 @@ from mtasr.errors import OutputError, UsageError
 from mtasr.model import Whisper
 from mtasr.models.checkpoints import Checkpoint, load_checkpoint
 from mtasr.models.convert import locate
-from mtasr.models.settings import default_alignment_heads, default_settings
+from mtasr.models.settings import GenerationSettings, default_alignment_heads, default_settings
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import read_vocabulary
 from mtasr.training import ctc
@@ -91,6 +91,15 @@ class Run:
     @property
     def folder(self) -> Path:
         return Path(self.config.output)
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """Those of the result."""
+        settings, variable = self.initial.settings, self.config.variable_length
+        if self.config.scratch is not None:
+            heads = default_alignment_heads(self.dims.n_text_layer, self.dims.n_text_head)
+            settings = replace(settings, alignment_heads=heads)
+        return settings if variable is None else replace(settings, variable_length=variable)
 
 
 def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
@@ -338,7 +347,7 @@ def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
         return
     began = time.perf_counter()
     model = plain_copy(state.model, state.average).to(run.device)
-    figures = judge(model, run.tokenizer, run.initial.settings, run.judged, run.store).figures()
+    figures = judge(model, run.tokenizer, run.settings, run.judged, run.store).figures()
     if "wer" in figures:
         state.scores[state.step] = figures["wer"]
     entry = {"step": state.step, "evaluation": figures, "seconds": round(time.perf_counter() - began, 2)}
@@ -362,8 +371,4 @@ def mean_of(run: Run, documents: Iterable[dict[str, Any]]) -> Checkpoint:
     share = run.config.regularisation.initial_share
     if share and run.config.scratch is None:
         plain = mixed(plain, run.initial.model.state_dict(), share)
-    settings = run.initial.settings
-    if run.config.scratch is not None:
-        heads = default_alignment_heads(plain.dims.n_text_layer, plain.dims.n_text_head)
-        settings = replace(settings, alignment_heads=heads)
-    return Checkpoint(plain, run.initial.tokens, settings)
+    return Checkpoint(plain, run.initial.tokens, run.settings)

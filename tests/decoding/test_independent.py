@@ -49,6 +49,22 @@ def test_the_encoder_is_shown_the_window_and_some_silence(seconds: float) -> Non
     assert context < seconds + 6 or context == 9
 
 
+@given(st.floats(0, 30))
+def test_a_model_for_any_length_is_shown_hardly_any_silence(seconds: float) -> None:
+    context = context_for(seconds, variable_length=True)
+    assert context in range(3, 31)
+    assert min(seconds + 0.2, 30) <= context < max(seconds + 1.2, 3) + 1e-6
+
+
+def test_the_engine_tells_what_length_its_model_is_for() -> None:
+    syllables = Window(0, np.tile(np.repeat([0.5, 0.0], 4000), 10).astype(np.float32), ())
+    contexts = [
+        decoder(FakeEngine(variable_length=variable), task=task).task(syllables, lambda: "en").context
+        for variable, task in ((False, "transcribe"), (True, "transcribe"), (True, "translate"))
+    ]
+    assert contexts == [9, 6, 30]
+
+
 @pytest.mark.parametrize("seconds", [0.1, 5, 13.9, 16, 28, 29.9])
 def test_features_have_the_length_of_the_context(seconds: float) -> None:
     engine = FakeEngine()

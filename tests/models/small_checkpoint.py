@@ -29,6 +29,7 @@ def small_checkpoint(kind: str = "multilingual", seed: int = 0) -> Checkpoint:
         suppress_ids_begin=(220, tokenizer.eot),
         lang_ids=languages,
         alignment_heads=((0, 1), (1, 3)),
+        variable_length=True,
     )
     return Checkpoint(model, tokens, settings, "float16")
 

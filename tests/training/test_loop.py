@@ -329,7 +329,8 @@ def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
 
 def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
     settings = finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"])
-    assert (settings.steps, settings.evaluate_every) == (7, 0)
+    assert (settings.steps, settings.evaluate_every, settings.variable_length) == (7, 0, True)
+    assert finetune_config("base", [data["records"]], tmp_path, method="decoder").variable_length is None
     settings = finetune_config("base", [data["records"]], tmp_path, evaluation=[data["records"]])
     assert settings.evaluate_every == settings.save_every > 0
     (tmp_path / "empty.jsonl").touch()

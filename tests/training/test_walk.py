@@ -13,6 +13,8 @@ import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 from training_model import write_model
 
+from mtasr import load_model
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text()
 COMMANDS = [
@@ -49,4 +51,5 @@ def test_the_walk(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     assert [(entry["source"], entry["records"]) for entry in report["kept"]] == [("recordings", 2)]
     assert (tmp_path / "run" / "model" / "model.bin").is_file()
+    assert load_model(tmp_path / "run" / "model").engine.variable_length
     assert (tmp_path / "talk.srt").is_file()
