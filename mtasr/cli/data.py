@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,6 @@ from mtasr.cli.options import Language
 
 if TYPE_CHECKING:
     from mtasr.training.filters import Filter
-    from mtasr.training.records import Record
-    from mtasr.training.spoken import Heard
 
 _PATH = click.Path(path_type=Path)
 _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
@@ -156,13 +154,6 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     yield duplicates.NearDuplicates()
 
 
-def _hearing(name: str) -> Callable[[Record], Heard]:
-    from mtasr.training.hearing import hearing
-    from mtasr.transcribe import load_model
-
-    return hearing(load_model(name))
-
-
 @data.command()
 @_RECORDS
 @click.option("--model", metavar="NAME", default="base", show_default=True, help="The model to compare with.")
@@ -173,6 +164,8 @@ def audit(records: Path, model: str) -> None:
     """
     from mtasr.training.records import read_records
     from mtasr.training.spoken import audit as audit_sources
+    from mtasr.transcribe import load_model
 
-    for each in audit_sources(list(read_records(records)), _hearing(model)):
+    loaded = load_model(model)
+    for each in audit_sources(list(read_records(records)), lambda record: loaded.transcribe(Path(record.audio)).text):
         print_line(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")

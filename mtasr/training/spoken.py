@@ -16,16 +16,6 @@ Stretch = tuple[float, float]
 _SLACK = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """What a model makes of a recording."""
-
-    language: str
-    #: Its probability among all languages.
-    probability: float
-    text: str
-
-
 class CaptionsBesideSpeech:
     """Drops records where much speech has no caption, or many captions have no speech: shifted, cut short, foreign."""
 
@@ -61,13 +51,13 @@ class SourceAudit:
         return self.errors.rate * self.hours
 
 
-def audit(records: Sequence[Record], hear: Callable[[Record], Heard]) -> list[SourceAudit]:
-    """Transcripts of each source against a model's, the worst source first (paper, section 2.1)."""
+def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
+    """Transcripts of each source against what a model hears, the worst source first (paper, section 2.1)."""
     totals: dict[str, tuple[Errors, float]] = {}
     for record in records:
         if record.task == "transcribe":
             errors, hours = totals.get(record.source, (Errors(), 0.0))
-            found = word_errors(record.text, hear(record).text)
+            found = word_errors(record.text, hear(record))
             totals[record.source] = errors + found, hours + record.duration / 3600
     audits = [SourceAudit(source=source, errors=errors, hours=hours) for source, (errors, hours) in totals.items()]
     return sorted(audits, key=lambda each: -each.badness)

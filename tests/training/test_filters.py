@@ -16,7 +16,7 @@ from mtasr.training.error_rates import Errors, edit_distance, word_errors
 from mtasr.training.filtering import Report, filtered
 from mtasr.training.filters import TEXT_FILTERS, Filter, without_descriptions
 from mtasr.training.records import Cue, Record
-from mtasr.training.spoken import CaptionsBesideSpeech, Heard, audit
+from mtasr.training.spoken import CaptionsBesideSpeech, audit
 
 GOOD = {
     "en": ("The baker opens at six, as he has done for years.", "Letters come by noon.", "Thank you."),
@@ -187,8 +187,7 @@ def test_where_nobody_wrote_down_what_is_said_is_no_fault() -> None:
 
 def test_audit_ranks_by_errors_times_hours() -> None:
     good, bad = replace(CAPTIONED, source="good", duration=7200.0), replace(CAPTIONED, source="bad", duration=3600.0)
-    right = Heard(language="en", probability=1.0, text=CAPTIONED.text)
-    ranked = audit([good, bad, good], lambda r: right if r.source == "good" else replace(right, text="no"))
+    ranked = audit([good, bad, good], lambda record: record.text if record.source == "good" else "no")
     assert [(each.source, each.hours, round(each.errors.rate, 2)) for each in ranked] == [
         ("bad", 1.0, 1.0), ("good", 4.0, 0.0),
     ]  # fmt: skip
