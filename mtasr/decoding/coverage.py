@@ -19,8 +19,9 @@ _JOINED = 0.6
 _LEAST = 0.8
 #: A segment whose text is so many times sparser than is usual in the recording has lost some of it, ...
 _SPARSE = 4.0
-#: ... if its speech is as long as this.
-_LONG = 3.0
+#: ... if its speech is as long as this. What is usual is told from segments with more speech than so much: those for
+#: which there is hardly any room have as much text a second as nobody speaks.
+_LONG, _TELLING = 3.0, 0.5
 
 
 def coverage(speech: Sequence[Stretch], segments: Sequence[Segment]) -> Coverage:
@@ -56,7 +57,7 @@ def _sparse(clock: _SpeechClock, segments: Sequence[Segment]) -> set[int]:
     rates = []
     for segment in segments:
         seconds = clock.between(segment.start, segment.end)
-        if seconds > 0:
+        if seconds > _TELLING:
             rates.append((segment.id, seconds, sum(map(str.isalnum, segment.text)) / seconds))
     if not rates:
         return set()

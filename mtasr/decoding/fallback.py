@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from mtasr.decoding.engine import Hypothesis
 from mtasr.decoding.options import DecodingOptions
@@ -16,6 +17,9 @@ _FREE_TOKENS, _TOKENS_PER_SECOND = 20, 25
 
 #: Tokens at the end that are the same as those one period earlier; the longest period looked at.
 _LOOP_TOKENS, _LONGEST_PERIOD = 24, 12
+
+#: Text that begins so many seconds after the end of a window was not said in it.
+_LATE = 1.0
 
 #: What Whisper models write where nobody speaks, from their training on subtitles; without marks at the end.
 _PHANTOMS = frozenset(
@@ -43,6 +47,8 @@ class Decoded:
     hypothesis: Hypothesis
     compression_ratio: float
     temperature: float
+    #: Seconds into the window at which its last text begins, by the timestamp before it; 0 if there is none.
+    last_start: float = 0.0
     #: Whether the text is one that models write where nobody speaks.
     phantom: bool = False
     #: False when no temperature gave a result that passes the checks, and this is the best of them.
@@ -75,8 +81,14 @@ def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> D
         hypothesis=hypothesis,
         compression_ratio=compression_ratio(text),
         temperature=temperature,
+        last_start=_last_start(hypothesis.tokens, tokenizer),
         phantom=text.casefold().strip(" .!…。！") in _PHANTOMS,
     )
+
+
+def _last_start(tokens: Sequence[int], tokenizer: Tokenizer) -> float:
+    starts = (before for before, token in pairwise(tokens) if tokenizer.is_timestamp(before) and token < tokenizer.eot)
+    return max(map(tokenizer.seconds, starts), default=0.0)
 
 
 def passes(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
@@ -117,13 +129,14 @@ def decode_with_fallback(
 
 
 def loops(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
-    """Whether a result says the same again and again, or more than can be said in so many seconds."""
+    """Whether a result says the same again and again, or more than can be said in so many seconds, or after them."""
     threshold = options.compression_ratio_threshold
     if threshold is None:
         return False
     tokens = decoded.hypothesis.tokens
     too_many = len(tokens) > _FREE_TOKENS + _TOKENS_PER_SECOND * seconds
-    return decoded.compression_ratio > threshold or too_many or ends_in_loop(tokens)
+    late = decoded.last_start > seconds + _LATE
+    return decoded.compression_ratio > threshold or too_many or late or ends_in_loop(tokens)
 
 
 def ends_in_loop(tokens: Sequence[int]) -> bool:

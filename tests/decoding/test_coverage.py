@@ -41,6 +41,12 @@ def test_a_segment_with_far_too_little_text_does_not_count() -> None:
     assert coverage([(0, 4), (5, 9), (10, 14)], said).speech_without_text == ((5, 9),)
 
 
+def test_text_that_has_no_room_does_not_make_the_rest_sparse() -> None:
+    text = " so many words are usually said in four seconds of speech"
+    squeezed = [segment(number, 5.9 + number / 50, 5.92 + number / 50, text) for number in range(1, 5)]
+    assert coverage([(0, 6)], [segment(0, 0, 5.92, text), *squeezed]).complete
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_sentences_blanked_out_are_found(seed: int) -> None:
     """Of 100 sentences 20 are taken out of the transcript; 95 % of those are reported, and none of the others."""

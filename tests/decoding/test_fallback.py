@@ -131,6 +131,14 @@ def test_more_tokens_than_can_be_said_fail() -> None:
     assert passes(decoded, DecodingOptions(compression_ratio_threshold=None), 1.0)
 
 
+@pytest.mark.parametrize(("start", "fine"), [("5.00", True), ("8.60", True), ("9.20", False)])
+def test_text_that_begins_after_the_window_fails(start: str, fine: bool) -> None:
+    decoded = check(ENGINE.hypothesis(f"<|0.00|> the day<|4.80|><|{start}|> the water<|20.00|>"), 0.0, ENGINE.tokenizer)
+    assert decoded.last_start == float(start)
+    assert passes(decoded, DecodingOptions(), 8.0) == fine
+    assert passes(decoded, DecodingOptions(), 30.0)
+
+
 def test_a_loop_that_is_silence_passes() -> None:
     silence = ENGINE.hypothesis(LOOP, avg_logprob=-1.2, no_speech_prob=0.9)
     assert passes(check(silence, 0.0, ENGINE.tokenizer), DecodingOptions(), 30.0)
