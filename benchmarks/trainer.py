@@ -5,14 +5,18 @@
 
 Needs transformers and accelerate beside the extra `train`. Both train the same weights with AdamW in float32 on the
 same batches of windows padded to 30 s, the only length that transformers knows; its features are computed beforehand.
-The loop is then measured once more on the windows as it forms them by itself. Rounds alternate, and the first step of
-each is left out.
+The loop is then measured once more on the windows as it forms them by itself. They take turns, each in a process of its
+own, and the first step of each is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +32,8 @@ from mtasr.training.examples import epoch_of
 from mtasr.training.loop import begin, train
 from mtasr.training.parallel import Crew
 from mtasr.training.run_log import read_log
+
+THEIRS, PADDED, OWN = WHO = ("transformers, 30 s", "mtasr, 30 s", "mtasr")
 
 
 class Timer(TrainerCallback):
@@ -89,6 +95,41 @@ def ours(config: TrainConfig) -> list[dict[str, Any]]:
     return [entry for entry in read_log(run.folder / "log.jsonl") if "loss" in entry]
 
 
+def config_for(options: argparse.Namespace, folder: Path, **data: float) -> TrainConfig:
+    return make_config(
+        {
+            "model": options.model, "output": str(folder), "steps": options.steps, "device": "cpu",
+            "save_every": 0, "regularisation": {"time_masks": 0, "frequency_masks": 0},
+            "optimizer": {"learning_rate": 1e-5, "warmup": 0, "weight_decay": 0.0},
+            "data": {"train": str(options.train), "cache": str(options.work / "audio"), "join": 0.8,
+                     "batch_seconds": 30.0 * options.windows, **data},
+        }
+    )  # fmt: skip
+
+
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of audio a second, the mean loss and the share of padding of one of them."""
+    padded = {} if options.measure == OWN else {"full_context": 1.0, "padding": 1.0}
+    with tempfile.TemporaryDirectory(dir=options.work) as name:
+        config = config_for(options, Path(name) / "run", **padded)
+        if options.measure != THEIRS:
+            entries = ours(config)
+            return {
+                "speed": sum(e["audio_seconds"] for e in entries[1:]) / sum(e["seconds"] for e in entries[1:]),
+                "loss": statistics.mean(entry["loss"] for entry in entries),
+                "padding": statistics.mean(entry["padding"] for entry in entries),
+            }
+        run, _, _ = begin(config, Crew())
+        groups = epoch_of(run.source, config.data, config.seed, 0)[: options.steps]
+        masks, rng = config.regularisation, np.random.default_rng(0)
+        batches = [make_batch(group, run.store, run.dims.n_mels, masks, rng) for group in groups]
+        seconds, loss = theirs(options.huggingface, batches, Path(name))
+        heard, shown = sum(b.seconds for b in batches), 30.0 * sum(len(b.mel) for b in batches)
+        return {
+            "speed": sum(b.seconds for b in batches[1:]) / sum(seconds[1:]), "loss": loss, "padding": 1 - heard / shown
+        }  # fmt: skip
+
+
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="base")
@@ -98,40 +139,27 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--windows", type=int, default=2, help="in a batch")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args(args)
-
-    def config(name: str, **data: float) -> TrainConfig:
-        return make_config(
-            {
-                "model": options.model, "output": str(options.work / name), "steps": options.steps, "device": "cpu",
-                "save_every": 0, "regularisation": {"time_masks": 0, "frequency_masks": 0},
-                "optimizer": {"learning_rate": 1e-5, "warmup": 0, "weight_decay": 0.0},
-                "data": {"train": str(options.train), "cache": str(options.work / "audio"), "join": 0.8,
-                         "batch_seconds": 30.0 * options.windows, **data},
-            }
-        )  # fmt: skip
-
-    padded = {"full_context": 1.0, "padding": 1.0}
-    run, _, _ = begin(config("data", **padded), Crew())
-    groups = epoch_of(run.source, run.config.data, run.config.seed, 0)[: options.steps]
-    masks, rng = run.config.regularisation, np.random.default_rng(0)
-    batches = [make_batch(group, run.store, run.dims.n_mels, masks, rng) for group in groups]
-    shares: dict[str, list[float]] = {"transformers, 30 s": [], "mtasr, 30 s": [], "mtasr": []}
+    parser.add_argument("--measure", choices=WHO, help=argparse.SUPPRESS)
+    given = sys.argv[1:] if args is None else list(args)
+    options = parser.parse_args(given)
+    if options.measure:
+        print(json.dumps(measure(options)))
+        return
+    rounds: dict[str, list[float]] = {who: [] for who in WHO}
     for number in range(options.rounds):
-        seconds, loss = theirs(options.huggingface, batches, options.work / "transformers")
-        shares["transformers, 30 s"].append(sum(b.seconds for b in batches[1:]) / sum(seconds[1:]))
-        for name, entries in (
-            ("mtasr, 30 s", ours(config(f"padded{number}", **padded))),
-            ("mtasr", ours(config(f"own{number}"))),
-        ):
-            shares[name].append(sum(e["audio_seconds"] for e in entries[1:]) / sum(e["seconds"] for e in entries[1:]))
-            mean = statistics.mean(entry["loss"] for entry in entries)
-            padding = statistics.mean(entry["padding"] for entry in entries)
-            print(f"{name}: loss {mean:.4f} (transformers {loss:.4f}), padding {padding:.0%}", flush=True)
-        print({name: round(found[-1], 2) for name, found in shares.items()}, flush=True)
-    for name, found in shares.items():
-        ratio = statistics.median(found) / statistics.median(shares["transformers, 30 s"])
-        print(f"{name}: median {statistics.median(found):.2f} s of audio a second, {ratio:.2f} times", flush=True)
+        for who in WHO:
+            command = [sys.executable, __file__, *given, "--measure", who]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            rounds[who].append(found["speed"])
+            print(
+                f"round {number + 1}, {who}: {found['speed']:.2f} s of audio a second, "
+                f"loss {found['loss']:.4f}, padding {found['padding']:.0%}",
+                flush=True,
+            )
+    for who, speeds in rounds.items():
+        ratios = [one / other for one, other in zip(speeds, rounds[THEIRS], strict=True)]
+        print(f"{who}: {statistics.median(ratios):.2f} times in the median of {len(ratios)} pairs")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--every 3] [--first 1]
     python benchmarks/weak_labels.py RECORDS --output FOLDER --model base --test MANIFEST [--steps 60] [KEY=VALUE ...]
+    python benchmarks/weak_labels.py made --output FOLDER --model base [--steps 60] [KEY=VALUE ...]
 
 Of every third record, say, 30 % get a transcript that is wrong in one of five ways, as many in each: text in another
 language, that of another recording in the same language (shifted by some), as machines write it (lower case without
@@ -10,12 +11,15 @@ people write short texts without capitals and marks too, texts of less than four
 FOLDER/corrupted.jsonl is what `mtasr finetune` may learn from unfiltered, FOLDER/kept.jsonl what the filters leave.
 
 With --test, the model then learns from each of both in as many steps, and transcribes that manifest (see finetune.py).
-Called again with the same arguments, it goes on where it was stopped, and takes the files that are there.
+With "made" in place of records, sentences are synthesised (`made_speech.py`): 225 to learn from, and 60 others by other
+voices to test with. Called again with the same arguments, it goes on where it was stopped, and takes the files that are
+there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 from collections import Counter
@@ -24,6 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune import errors_by_language
+from grammar import LANGUAGES
+from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
 from mtasr.training.duplicates import normalised
@@ -31,6 +37,7 @@ from mtasr.training.error_rates import Errors
 from mtasr.training.export import export
 from mtasr.training.filtering import Report, filtered
 from mtasr.training.finetune import finetune_config
+from mtasr.training.ingest import IngestOptions, ingest
 from mtasr.training.loop import train
 from mtasr.training.records import Cue, Record, read_records, write_records
 
@@ -46,6 +53,9 @@ _WAYS: dict[str, Callable[[str, str, str], str]] = {
 
 #: The fewest words of a text that is corrupted in such a way, where that is not one.
 _LEAST_WORDS = {"machine-made": 4, "truncated": 2}
+
+#: Synthesised sentences of each voice in each language.
+_TO_LEARN, _TO_TEST = 5, 10
 
 #: Lengths of texts that are counted apart: name, and the fewest words.
 _LENGTHS = {"4 or more words": 4, "2 or 3 words": 2, "1 word": 1}
@@ -100,6 +110,27 @@ def _table(records: Sequence[Record], ways: Mapping[str, str], stayed: Container
         yield f"| {name} | {' | '.join(cells)} | {sum(found)} of {sum(every)} | {share:.1f} |"
 
 
+def made(folder: Path) -> tuple[Path, Path]:
+    """Records of synthesised sentences to learn from, and a manifest of others to test with."""
+    records, manifest = folder / "made.jsonl", folder / "made.json"
+    if manifest.exists():
+        return records, manifest
+    make_set(folder / "train", VOICES, recordings=_TO_LEARN, sentences=1, nothing=0, held_out=False, seed=5)
+    make_set(folder / "test", UNSEEN_VOICES, recordings=_TO_TEST, sentences=1, nothing=0, held_out=True, seed=6)
+    write_records(_ingested(folder / "train"), records)
+    test = _ingested(folder / "test")
+    rows = [{"audio": each.audio, "language": each.language, "text": each.text} for each in test]
+    manifest.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
+    return records, manifest
+
+
+def _ingested(folder: Path) -> Iterator[Record]:
+    for language in LANGUAGES:
+        for record in ingest(folder / language, IngestOptions(language=language, source="made"), print):
+            if record.task == "transcribe":
+                yield replace(record, id=f"{language}/{record.id}")
+
+
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
@@ -112,8 +143,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the training")
     options = parser.parse_intermixed_args(args)
+    if options.source == Path("made"):
+        options.source, options.test = made(options.output)
     if options.test is not None and options.model is None:
-        parser.error("--test needs --model, which learns")
+        parser.error("a test needs --model, which learns")
     if options.test is None or not (options.output / "kept.jsonl").exists():
         choose(options)
     if options.test is not None:

@@ -4,7 +4,8 @@ after the other.
     OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] [--batch-size 0] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
-`mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1) or decoding options (beam_size=3). A manifest is
+`mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1, for a model of variable length
+independent._VARIABLE_STEP=3) or decoding options (beam_size=3). A manifest is
 a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
 model is loaded once, and seconds are those of transcribing. A window, or a half that is decoded in its place, fails if
 its first decoding does not pass the checks; of those some loop.

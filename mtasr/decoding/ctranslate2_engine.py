@@ -292,6 +292,7 @@ class CTranslate2Engine:
             workers=1,
             dims=self._dims,
             tokens=self._tokens,
+            variable_length=self.variable_length,
         )
 
     @property

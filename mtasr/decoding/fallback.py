@@ -94,13 +94,13 @@ def _last_start(tokens: Sequence[int], tokenizer: Tokenizer) -> float:
 def passes(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
     """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop.
 
-    With `improbable` any text that is no loop.
+    With `improbable`, which is for translations, any text that is no loop.
     """
     if is_silence(decoded, options):
         return True
     threshold = None if improbable else options.logprob_threshold
     probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
-    return probable and not loops(decoded, options, seconds)
+    return probable and not loops(decoded, options, seconds, improbable=improbable)
 
 
 def decode_with_fallback(
@@ -123,19 +123,22 @@ def decode_with_fallback(
         if passes(decoded, options, seconds, improbable=improbable):
             return decoded
         failed.append(decoded)
-    sound = [decoded for decoded in failed if not loops(decoded, options, seconds)]
+    sound = [decoded for decoded in failed if not loops(decoded, options, seconds, improbable=improbable)]
     best = max(sound or failed, key=lambda decoded: decoded.hypothesis.avg_logprob)
     return replace(best, passed=False)
 
 
-def loops(decoded: Decoded, options: DecodingOptions, seconds: float) -> bool:
-    """Whether a result says the same again and again, or more than can be said in so many seconds, or after them."""
+def loops(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
+    """Whether a result says the same again and again, or more than can be said in so many seconds, or after them.
+
+    The times of translations are vague: with `improbable`, text may begin at any.
+    """
     threshold = options.compression_ratio_threshold
     if threshold is None:
         return False
     tokens = decoded.hypothesis.tokens
     too_many = len(tokens) > _FREE_TOKENS + _TOKENS_PER_SECOND * seconds
-    late = decoded.last_start > seconds + _LATE
+    late = not improbable and decoded.last_start > seconds + _LATE
     return decoded.compression_ratio > threshold or too_many or late or ends_in_loop(tokens)
 
 

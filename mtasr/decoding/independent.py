@@ -65,7 +65,7 @@ class Task:
 
     @property
     def improbable(self) -> bool:
-        """Whether text that is no loop is taken, however improbable.
+        """Whether text that is no loop is taken, however improbable and wherever it begins.
 
         It is of translations: samples drawn in their place are no better, and take a fifth more time
         (benchmarks/README.md).
@@ -212,7 +212,7 @@ class WindowDecoder:
         decoded, task = outcome.decoded or next(reversed(outcome.failed), None), outcome.task
         if decoded is None:
             return False
-        if loops(decoded, self._options, task.window.seconds):
+        if loops(decoded, self._options, task.window.seconds, improbable=task.improbable):
             return True
         if task.task == "translate" or is_silence(decoded, self._options):
             return False

@@ -63,8 +63,8 @@ class DataConfig:
     #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
     join: float = 0.5
     join_seconds: float = 20.0
-    #: Windows that are padded to all that the encoder takes, and of the others those padded as in decoding. The rest is
-    #: not padded.
+    #: Windows that are padded to all that the encoder takes, and of the others those padded as decoding pads for the
+    #: published models. The rest is not padded.
     full_context: float = 0.1
     margin: float = 0.5
     #: The most of what the encoder is shown that may be padding. Half of it is for the above: windows beyond that are
@@ -147,7 +147,8 @@ class TrainConfig:
     tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
-    #: Whether it is decoded with hardly any silence after its windows, as it learned from such. null: as `model` is.
+    #: Whether it is decoded with hardly any silence after its windows, as it learned from such. null: as `model` is,
+    #: and false from scratch.
     variable_length: bool | None = None
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

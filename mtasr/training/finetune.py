@@ -15,6 +15,10 @@ from mtasr.training.parallel import processes
 #: Small, so that the model changes no more than its new data ask for; low-rank changes begin at nothing and take more.
 _LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
 
+#: So many steps of training the whole model on windows that are hardly padded, and decoding such windows gave no loops
+#: (benchmarks/README.md). Fewer were not measured.
+_ENOUGH_FOR_ANY_LENGTH = 90
+
 
 def finetune_config(
     model: str,
@@ -38,8 +42,6 @@ def finetune_config(
         "output": str(output),
         "steps": 1,
         "method": method,
-        # More than half of its windows are not padded, which the encoder has to learn.
-        "variable_length": True if method == "full" else None,
         "data": {
             "train": [str(path) for path in train],
             "rehearsal": [str(path) for path in rehearsal],
@@ -61,6 +63,8 @@ def finetune_config(
         fixed["steps"] = steps_for(config, epochs)
     if "optimizer.warmup" not in named:
         fixed["optimizer"]["warmup"] = max(1, fixed["steps"] // 10)
+    if "variable_length" not in named and config.method == "full" and fixed["steps"] >= _ENOUGH_FOR_ANY_LENGTH:
+        fixed["variable_length"] = True
     if "save_every" not in named:
         fixed["save_every"] = max(1, fixed["steps"] // 5)
     if evaluation and "evaluate_every" not in named:

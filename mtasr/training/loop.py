@@ -59,7 +59,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Settings that may differ between a run and the one that goes on from it.
 _MAY_CHANGE = {
-    "resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "tensorboard",
+    "resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "variable_length", "tensorboard",
 }  # fmt: skip
 
 #: Told about each line of the log, as it is written.
@@ -98,7 +98,7 @@ class Run:
         settings, variable = self.initial.settings, self.config.variable_length
         if self.config.scratch is not None:
             heads = default_alignment_heads(self.dims.n_text_layer, self.dims.n_text_head)
-            settings = replace(settings, alignment_heads=heads)
+            settings = replace(settings, alignment_heads=heads, variable_length=False)
         return settings if variable is None else replace(settings, variable_length=variable)
 
 

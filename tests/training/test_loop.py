@@ -140,7 +140,7 @@ def test_resuming_needs_the_same_settings_and_passes_over_damage(
     with pytest.raises(ModelIntegrityError, match="is no checkpoint of a run"):
         load_document(last)
     assert next(usable(tmp_path / "b"))["step"] == 2
-    train(config(data, tmp_path / "b"))
+    train(config(data, tmp_path / "b", "variable_length=true"))
     assert "an earlier one is used" in caplog.text
     assert losses(tmp_path / "b") == losses(tmp_path / "a")
     assert len(losses(tmp_path / "a")) == 4
@@ -178,7 +178,9 @@ def test_the_result_is_the_mean_of_the_best(data: dict[str, Path], tmp_path: Pat
     assert all(any(not one[name].equal(other[name]) for name in one) for other in others)
     for name, weight in found.items():
         assert weight.allclose(torch.stack([each[name] for each in (one, *others)]).mean(dim=0), atol=1e-6)
-    run.config = replace(run.config, average_best=1)
+    assert not result_of(run).settings.variable_length
+    run.config = replace(run.config, average_best=1, variable_length=True)
+    assert result_of(run).settings.variable_length
     assert all(weight.equal(one[name]) for name, weight in result_of(run).model.state_dict().items())
 
 
@@ -329,13 +331,23 @@ def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
 
 def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> None:
     settings = finetune_config("base", [data["records"]], tmp_path, overrides=["steps=7"])
-    assert (settings.steps, settings.evaluate_every, settings.variable_length) == (7, 0, True)
-    assert finetune_config("base", [data["records"]], tmp_path, method="decoder").variable_length is None
+    assert (settings.steps, settings.evaluate_every, settings.variable_length) == (7, 0, None)
     settings = finetune_config("base", [data["records"]], tmp_path, evaluation=[data["records"]])
     assert settings.evaluate_every == settings.save_every > 0
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
         finetune_config(str(data["model"]), [tmp_path / "empty.jsonl"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable"),
+    [([], True), (["steps=89"], None), (["method=decoder"], None), (["variable_length=false"], False)],
+)
+def test_who_is_at_home_with_any_length(
+    overrides: list[str], variable: bool | None, data: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = finetune_config("base", [data["records"]], tmp_path, overrides=["steps=90", *overrides])
+    assert settings.variable_length is variable
 
 
 def test_a_language_the_model_does_not_know(data: dict[str, Path], tmp_path: Path) -> None:
