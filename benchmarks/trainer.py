@@ -33,7 +33,7 @@ from mtasr.training.loop import begin, train
 from mtasr.training.parallel import Crew
 from mtasr.training.run_log import read_log
 
-THEIRS, PADDED, OWN = WHO = ("transformers, 30 s", "mtasr, 30 s", "mtasr")
+THEIRS, _, OWN = WHO = ("transformers, 30 s", "mtasr, 30 s", "mtasr")
 
 
 class Timer(TrainerCallback):

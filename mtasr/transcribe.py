@@ -87,16 +87,16 @@ def load_model(
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
     from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
     from mtasr.models import int8_copy
-    from mtasr.models.ctranslate2_info import checked_folder, read_settings
+    from mtasr.models.ctranslate2_info import checked_folder
 
-    dims, _, tokens = checked_folder(folder)
+    dims, _, tokens, generation = checked_folder(folder)
     loaded = CTranslate2Engine(
         folder,
         workers=workers,
         batch_size=batch_size,
         dims=dims,
         tokens=tokens,
-        variable_length=read_settings(folder, ()).variable_length,
+        variable_length=generation.variable_length,
         int8_copy=partial(int8_copy.provide, folder),
         **settings,
     )

@@ -110,8 +110,8 @@ def _shape_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
     return problems
 
 
-def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]:
-    """Dimensions, precision and vocabulary, once weights, vocabulary and settings are known to fit them.
+def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str], GenerationSettings]:
+    """Dimensions, precision, vocabulary and settings, once weights, vocabulary and settings are known to fit them.
 
     CTranslate2 checks none of these: shapes, ids and heads that do not fit make it read outside its memory. Vectors
     are read, which takes milliseconds: with AVX-512 it writes text even where one is no number. Raises
@@ -120,7 +120,8 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]
     file = read_contents(folder / "model.bin")
     dims = checked_dimensions(dimensions_of(file), folder)
     problems = _shape_problems(file, dims)
-    problems += read_settings(folder, ()).problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
+    settings = read_settings(folder, ())
+    problems += settings.problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
     tokens = read_vocabulary(folder)
     if len(tokens) != dims.n_vocab:
         problems.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
@@ -128,7 +129,7 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str]]
     for name, variable in file.variables.items():
         if len(variable.shape) == 1:
             values(file, name)
-    return dims, precision_of(file), tokens
+    return dims, precision_of(file), tokens, settings
 
 
 def precision_of(file: ModelFile) -> Precision:

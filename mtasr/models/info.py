@@ -35,7 +35,7 @@ def info(path: Path) -> ModelInfo:
     """Read what there is to say. Raises as `load_checkpoint` does."""
     kind = detect_format(path)
     if kind == "ctranslate2":
-        dims, precision, tokens = checked_folder(path)
+        dims, precision, tokens, _ = checked_folder(path)
     else:
         checkpoint = load_checkpoint(path)
         dims, precision, tokens = checkpoint.model.dims, checkpoint.precision, checkpoint.tokens

@@ -118,7 +118,7 @@ def _read(folder: Path) -> _Source:
     kind = detect_format(folder)
     if kind != "ctranslate2":
         raise ModelError(f"{folder} is in the {kind} format: `mtasr models convert` it to ctranslate2 first")
-    dims, _, tokens = checked_folder(folder)
+    dims, _, tokens, _ = checked_folder(folder)
     file = binary.read_contents(folder / "model.bin")
     require(_weight_problems(file, dims), folder)
     settings = read_settings(folder, default_alignment_heads(dims.n_text_layer, dims.n_text_head))
@@ -248,10 +248,10 @@ def _copied(file: ModelFile, name: str, rows: Sequence[int] | None) -> Iterator[
 
 def _compare(source: _Source, kept: Sequence[int], precision: Precision, result: Path) -> Difference:
     """How far the logits are apart that both have, in CTranslate2. Raises `ModelError` if too far."""
-    checked_folder(result)
+    *_, written = checked_folder(result)
     tokenizer, small = Tokenizer(source.tokens), Tokenizer.from_folder(result)
     settings = renumbered(source.settings, kept)
-    if read_settings(result, ()) != settings:
+    if written != settings:
         raise ModelError("parity: the settings did not arrive as they were")
     # Its int8 copy, or else computing in the result's precision: either way the source is quantised as it was here.
     copy = int8_copy.provide(source.folder) if precision.startswith("int8") else None

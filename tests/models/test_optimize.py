@@ -391,7 +391,7 @@ def test_what_is_at_the_destination(source: Path, tmp_path: Path) -> None:
     assert again.exit_code == 4
     assert "exists; --force replaces it" in again.stderr
     assert run("optimize", source, target, "--languages", "fr", "--force").exit_code == 0
-    assert json.loads((target / "config.json").read_text())["mtasr"]["languages"] == ["fr"]
+    assert json.loads((target / "config.json").read_text())["mtasr"] == {"languages": ["fr"], "variable_length": True}
     itself = run("optimize", target, target, "--languages", "fr", "--force")
     assert itself.exit_code == 2
     assert "is the source itself" in itself.stderr
