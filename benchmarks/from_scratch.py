@@ -89,16 +89,15 @@ def prepare(folder: Path, size: Size) -> None:
             if not (records := folder / f"{part}-{kind}.jsonl").exists():
                 spoken = ["--language", kind] if kind in LANGUAGES else []
                 mtasr("data", "ingest", folder / "speech" / part / kind, records, *spoken)
-    if not (folder / "vocabulary").exists():
-        mtasr(
-            "tokenizer",
-            "train",
-            *_records(folder, "train", LANGUAGES),
-            "--output",
-            folder / "vocabulary",
-            "--size",
-            290,  # hardly more than bytes: an encoder learns to spell letters long before it tells syllables
-        )
+    make_vocabulary(_records(folder, "train", LANGUAGES), folder / "vocabulary")
+
+
+def make_vocabulary(records: Sequence[Path], folder: Path) -> Path:
+    """A folder with the vocabulary of those texts, made where it is not there yet."""
+    if not folder.exists():
+        # Hardly more than bytes: an encoder learns to spell letters long before it tells syllables.
+        mtasr("tokenizer", "train", *records, "--output", folder, "--size", 290)
+    return folder
 
 
 def _records(folder: Path, part: str, kinds: Sequence[str] = _KINDS) -> list[Path]:

@@ -3,6 +3,7 @@
     python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--every 3] [--first 1]
     python benchmarks/weak_labels.py RECORDS --output FOLDER --model base --test MANIFEST [--steps 60] [KEY=VALUE ...]
     python benchmarks/weak_labels.py made --output FOLDER --model base [--steps 60] [KEY=VALUE ...]
+    python benchmarks/weak_labels.py made --scratch --output FOLDER --model base --steps 2000 [KEY=VALUE ...]
 
 Of every third record, say, 30 % get a transcript that is wrong in one of five ways, as many in each: text in another
 language, that of another recording in the same language (shifted by some), as machines write it (lower case without
@@ -12,13 +13,15 @@ FOLDER/corrupted.jsonl is what `mtasr finetune` may learn from unfiltered, FOLDE
 
 With --test, the model then learns from each of both in as many steps, and transcribes that manifest (see finetune.py).
 With "made" in place of records, sentences are synthesised (`made_speech.py`): 225 to learn from, and 60 others by other
-voices to test with. Called again with the same arguments, it goes on where it was stopped, and takes the files that are
-there.
+voices to test with. With --scratch they are 1,350 and 240, and the small model of `from_scratch.py`, which knows
+nothing yet, learns from them. Called again with the same arguments, it goes on where it was stopped, and takes the
+files that are there; --from corrupted and --from kept may run side by side.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import re
@@ -28,10 +31,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune import errors_by_language
+from from_scratch import CONFIG, make_vocabulary
 from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
+from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.duplicates import normalised
 from mtasr.training.error_rates import Errors
 from mtasr.training.export import export
@@ -54,9 +59,12 @@ _WAYS: dict[str, Callable[[str, str, str], str]] = {
 #: The fewest words of a text that is corrupted in such a way, where that is not one.
 _LEAST_WORDS = {"machine-made": 4, "truncated": 2}
 
-#: Synthesised sentences of each voice in each language.
-_TO_LEARN, _TO_TEST = 5, 10
+#: Synthesised sentences of each voice in each language: to learn from and to test with, for a model that knows speech
+#: and for one that knows nothing.
+_SENTENCES, _SENTENCES_FROM_SCRATCH = (5, 10), (30, 40)
 
+#: What is learned from: all transcripts, and those that the filters leave.
+_SETS = ("corrupted", "kept")
 #: Lengths of texts that are counted apart: name, and the fewest words.
 _LENGTHS = {"4 or more words": 4, "2 or 3 words": 2, "1 word": 1}
 
@@ -72,19 +80,23 @@ def corrupted(records: Sequence[Record], share: float) -> tuple[list[Record], di
         count = round(share * len(records) * (place + 1) / len(order)) - len(ways)
         others = [record for record in records if record.id not in ways]
         for record in rng.sample(others, len(others)):
-            text = _corrupted(record, way, records, rng)
-            if text is not None and count > 0:
+            if not count:
+                break
+            if (text := _corrupted(record, way, records, rng)) is not None:
                 cue = Cue(start=record.cues[0].start, end=record.cues[-1].end, text=text)
                 changed[record.id], ways[record.id] = replace(record, cues=(cue,)), way
                 count -= 1
     return [changed.get(record.id, record) for record in records], ways
 
 
+_normal = functools.cache(normalised)
+
+
 def _corrupted(record: Record, way: str, records: Sequence[Record], rng: random.Random) -> str | None:
     """Another text for a record, None where this way makes none of it."""
     if len(record.text.split()) < _LEAST_WORDS.get(way, 1):
         return None
-    unlike = [each for each in records if normalised(each.text) != normalised(record.text)]
+    unlike = [each for each in records if _normal(each.text) != _normal(record.text)]
     same = [each.text for each in unlike if each.language == record.language]
     other = [each.text for each in unlike if each.language != record.language]
     text = _WAYS[way](record.text, rng.choice(same), rng.choice(other))
@@ -110,13 +122,13 @@ def _table(records: Sequence[Record], ways: Mapping[str, str], stayed: Container
         yield f"| {name} | {' | '.join(cells)} | {sum(found)} of {sum(every)} | {share:.1f} |"
 
 
-def made(folder: Path) -> tuple[Path, Path]:
+def made(folder: Path, to_learn: int, to_test: int) -> tuple[Path, Path]:
     """Records of synthesised sentences to learn from, and a manifest of others to test with."""
     records, manifest = folder / "made.jsonl", folder / "made.json"
     if manifest.exists():
         return records, manifest
-    make_set(folder / "train", VOICES, recordings=_TO_LEARN, sentences=1, nothing=0, held_out=False, seed=5)
-    make_set(folder / "test", UNSEEN_VOICES, recordings=_TO_TEST, sentences=1, nothing=0, held_out=True, seed=6)
+    make_set(folder / "train", VOICES, recordings=to_learn, sentences=1, nothing=0, held_out=False, seed=5)
+    make_set(folder / "test", UNSEEN_VOICES, recordings=to_test, sentences=1, nothing=0, held_out=True, seed=6)
     write_records(_ingested(folder / "train"), records)
     test = _ingested(folder / "test")
     rows = [{"audio": each.audio, "language": each.language, "text": each.text} for each in test]
@@ -141,10 +153,15 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--test", type=Path, help="a manifest of other recordings to score what is learned by")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--scratch", action="store_true", help="with made: learn from nothing, not with --model")
+    parser.add_argument("--from", dest="sets", choices=_SETS, action="append", help="learn from these alone")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of the training")
     options = parser.parse_intermixed_args(args)
     if options.source == Path("made"):
-        options.source, options.test = made(options.output)
+        sentences = _SENTENCES_FROM_SCRATCH if options.scratch else _SENTENCES
+        options.source, options.test = made(options.output, *sentences)
+    elif options.scratch:
+        parser.error("--scratch is for made sentences")
     if options.test is not None and options.model is None:
         parser.error("a test needs --model, which learns")
     if options.test is None or not (options.output / "kept.jsonl").exists():
@@ -158,10 +175,10 @@ def choose(options: argparse.Namespace) -> None:
     everything = [record for record in read_records(options.source) if record.task == "transcribe" and record.text]
     originals = everything[options.first :: options.every]
     records, ways = corrupted(originals, options.share)
-    report = Report()
-    kept = list(filtered(records, list(filters_for((), speech=True, model=options.model)), report))
     options.output.mkdir(parents=True, exist_ok=True)
     write_records(records, options.output / "corrupted.jsonl")
+    report = Report()
+    kept = list(filtered(records, list(filters_for((), speech=True, model=options.model)), report))
     write_records(kept, options.output / "kept.jsonl")
     print("\n".join(report.lines()))
     print("\n".join(_table(originals, ways, {record.id for record in kept})), flush=True)
@@ -169,19 +186,29 @@ def choose(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Word errors of the model, and of what it becomes by learning from all transcripts or those that were kept."""
-    scores = {options.model: errors_by_language(options.model, options.test)}
-    for name in ("corrupted", "kept"):
-        config = finetune_config(
-            options.model, [options.output / f"{name}.jsonl"], options.output / name,
-            overrides=[f"steps={options.steps}", *options.overrides],
-        )  # fmt: skip
+    scores = {} if options.scratch else {options.model: errors_by_language(options.model, options.test)}
+    for name in options.sets or _SETS:
+        records, run = options.output / f"{name}.jsonl", options.output / name
+        overrides = [f"steps={options.steps}", *options.overrides]
+        config = (
+            _scratch_config(options.output, records, run, overrides)
+            if options.scratch
+            else finetune_config(options.model, [records], run, overrides=overrides)
+        )
         folder, _ = export(train(config, lambda entry: print(entry, flush=True)))
         scores[name] = errors_by_language(folder, options.test)
-    languages = list(scores[options.model])
+    languages = list(next(iter(scores.values())))
     print(f"| WER % | {' | '.join(languages)} | together |\n|---|{'---|' * len(languages)}---|")
     for name, errors in scores.items():
         rates = [*errors.values(), sum(errors.values(), Errors())]
         print(f"| {name} | " + " | ".join(f"{100 * each.rate:.1f}" for each in rates) + " |")
+
+
+def _scratch_config(folder: Path, records: Path, run: Path, overrides: Sequence[str]) -> TrainConfig:
+    """That of `from_scratch.py`, with a vocabulary of the texts as they were before they were corrupted."""
+    vocabulary = make_vocabulary([folder / "made.jsonl"], folder / "vocabulary")
+    places = {"output": run, "vocabulary": vocabulary, "data.cache": folder / "audio", "data.train": f"[{records}]"}
+    return read_config(CONFIG, [*(f"{key}={value}" for key, value in places.items()), *overrides])
 
 
 if __name__ == "__main__":

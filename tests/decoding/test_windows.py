@@ -270,7 +270,7 @@ def talk_in_noise(decibels: float, *stretches: float) -> Float32Array:
     return (talk + rng.normal(0, 0.1 * 10 ** (-decibels / 20), len(talk))).astype(np.float32)
 
 
-@pytest.mark.parametrize(("decibels", "noisy"), [(0, True), (10, True), (20, False), (60, False)])
+@pytest.mark.parametrize(("decibels", "noisy"), [(0, True), (10, True), (20, True), (30, False), (60, False)])
 def test_noise_is_what_fills_the_pauses(decibels: float, noisy: bool) -> None:
     assert is_noisy(talk_in_noise(decibels, 3, 1, 4, 1)) == noisy
 

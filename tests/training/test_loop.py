@@ -334,6 +334,11 @@ def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> No
     assert (settings.steps, settings.evaluate_every, settings.variable_length) == (7, 0, None)
     settings = finetune_config("base", [data["records"]], tmp_path, evaluation=[data["records"]])
     assert settings.evaluate_every == settings.save_every > 0
+    assert settings.regularisation.initial_share == 0.2
+    named = [f"data.evaluation=[{data['records']}]", f"data.rehearsal=[{data['records']}]"]
+    settings = finetune_config("base", [data["records"]], tmp_path, overrides=named)
+    assert settings.evaluate_every == settings.save_every > 0
+    assert settings.regularisation.initial_share == 0
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
         finetune_config(str(data["model"]), [tmp_path / "empty.jsonl"], tmp_path)
