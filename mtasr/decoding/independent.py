@@ -23,7 +23,7 @@ from mtasr.decoding.options import Task as TaskName
 from mtasr.decoding.pauses import Stretch
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
-from mtasr.decoding.windows import Window, is_noisy
+from mtasr.decoding.windows import LOUD_NOISE, Window, is_noisy
 from mtasr.decoding.word_times import with_words
 from mtasr.features import CHUNK_SECONDS, log_mel
 from mtasr.stopwatch import Stopwatch
@@ -145,8 +145,8 @@ class WindowDecoder:
         return Task(window, language, options.task, first, self._context(window, kind))
 
     def _context(self, window: Window, task: TaskName) -> float:
-        """How many seconds the encoder is shown: all that it takes in noise, of which it hears more then."""
-        if is_noisy(window.samples):
+        """How many seconds the encoder is shown: all that it takes in loud noise, of which it hears more then."""
+        if is_noisy(window.samples, LOUD_NOISE):
             return self.audio_seconds
         return context_for(window.seconds, task, self.audio_seconds, variable_length=self._engine.variable_length)
 

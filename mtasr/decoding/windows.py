@@ -26,11 +26,12 @@ _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 LONGEST = 14.0
 #: The same where the language may change from one sentence to the next, ...
 _LONGEST_IN_ONE_LANGUAGE = 7.0
-#: ... and for translation and in noise, where more is understood of more, and the full length of 30 s is shown anyway.
-_LONGEST_AT_FULL_LENGTH = 26.0
-#: Sound is noisy if its loudest frames are less than so many dB above its softest. Of prompts in noise 20 dB below the
-#: speech 92 % are, of those without 7 %; of recordings in a quiet room none.
-_NOISY = 26.0
+#: ... and for translation and in noise, where more is understood of more.
+_LONGER = 26.0
+#: Sound is noisy if its loudest frames are less than so many dB above its softest, and the noise is loud below so many.
+#: Of prompts in noise 20 dB below the speech 92 % are noisy, of those without 7 %; of recordings in a quiet room none.
+#: Loud is the noise in all of those at 10 dB, and in 1 % of those at 20 dB.
+NOISY, LOUD_NOISE = 26.0, 20.0
 #: Which frames count as the loudest and the softest, in percent: no click, and the short pauses of a single sentence.
 _LOUDEST, _SOFTEST = 95, 3
 #: Speech without any pause is cut where it is least like speech, once the encoder takes only so much more.
@@ -66,20 +67,20 @@ _USUAL = Longest()
 
 def longest_for(options: DecodingOptions, audio_seconds: float) -> Longest:
     """What suits these options, for an encoder that takes `audio_seconds`."""
-    clear = _LONGEST_AT_FULL_LENGTH if options.translates else LONGEST
-    longest = Longest(clear, _LONGEST_AT_FULL_LENGTH)
+    clear = _LONGER if options.translates else LONGEST
+    longest = Longest(clear, _LONGER)
     if options.multilingual:
         longest = Longest(_LONGEST_IN_ONE_LANGUAGE, _LONGEST_IN_ONE_LANGUAGE)
     return Longest(*(min(seconds, audio_seconds - _SPARE) for seconds in longest))
 
 
-def is_noisy(samples: Float32Array) -> bool:
-    """Whether there is so much noise that the soft frames are not much softer than the loud ones."""
+def is_noisy(samples: Float32Array, within: float = NOISY) -> bool:
+    """Whether there is so much noise that the softest frames are less than `within` dB softer than the loudest."""
     power = _power(samples)
     if not len(power):
         return False
     softest, loudest = np.percentile(power, [_SOFTEST, _LOUDEST])
-    return bool(loudest < softest * 10 ** (_NOISY / 10))
+    return bool(loudest < softest * 10 ** (within / 10))
 
 
 def _power(samples: Float32Array) -> Float32Array:

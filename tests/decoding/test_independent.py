@@ -303,14 +303,15 @@ def test_translation_is_shown_the_full_length() -> None:
     assert longest_for(DecodingOptions(task="translate"), 30).clear > longest_for(DecodingOptions(), 30).clear
 
 
-def test_noisy_sound_is_shown_at_the_full_length() -> None:
+def test_sound_in_loud_noise_is_shown_at_the_full_length() -> None:
     engine, rng = HearingEngine(), np.random.default_rng(0)
     work = decoder(engine)
-    hiss = rng.normal(0, 0.1, 10 * SAMPLE_RATE).astype(np.float32)
-    between = np.where(np.arange(len(hiss)) % SAMPLE_RATE < SAMPLE_RATE // 2, hiss, 0).astype(np.float32)
-    for samples in (hiss, between):
-        list(work.run([work.task(Window(0, samples, (Span(0, len(samples)),)), lambda: "en")]))
-    assert [heard.frames for heard in engine.encoded] == [3000, 1200]
+    noise = rng.normal(0, 0.1, 10 * SAMPLE_RATE).astype(np.float32)
+    talking = np.arange(len(noise)) % SAMPLE_RATE < SAMPLE_RATE // 2
+    for samples in (noise, noise * np.where(talking, 1.0, 0.25), noise * np.where(talking, 1.0, 0.07), noise * talking):
+        spans = (Span(0, len(samples)),)
+        list(work.run([work.task(Window(0, samples.astype(np.float32), spans), lambda: "en")]))
+    assert [heard.frames for heard in engine.encoded] == [3000, 3000, 1200, 1200]
 
 
 def test_a_prefix_begins_the_first_window_of_a_recording_alone() -> None:

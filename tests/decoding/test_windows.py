@@ -12,7 +12,7 @@ import mtasr.decoding.windows
 from mtasr.audio import SAMPLE_RATE
 from mtasr.decoding.engine import Float32Array
 from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.windows import Cut, Cutter, Longest, Window, cut_windows, is_noisy, longest_for
+from mtasr.decoding.windows import LOUD_NOISE, Cut, Cutter, Longest, Window, cut_windows, is_noisy, longest_for
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import FRAME, Span, speech_spans
 
@@ -273,6 +273,18 @@ def talk_in_noise(decibels: float, *stretches: float) -> Float32Array:
 @pytest.mark.parametrize(("decibels", "noisy"), [(0, True), (10, True), (20, True), (30, False), (60, False)])
 def test_noise_is_what_fills_the_pauses(decibels: float, noisy: bool) -> None:
     assert is_noisy(talk_in_noise(decibels, 3, 1, 4, 1)) == noisy
+
+
+@pytest.mark.parametrize(("decibels", "loud"), [(10, True), (15, True), (24, False)])
+def test_how_loud_noise_is(decibels: float, loud: bool) -> None:
+    talk = talk_in_noise(decibels, 3, 1, 4, 1)
+    assert is_noisy(talk)
+    assert is_noisy(talk, LOUD_NOISE) == loud
+
+
+def test_one_short_pause_tells_that_there_is_no_noise() -> None:
+    assert not is_noisy(talk_in_noise(60, 6, 0.5, 6))
+    assert is_noisy(talk_in_noise(20, 6, 0.5, 6))
 
 
 def test_silence_is_not_noisy() -> None:
