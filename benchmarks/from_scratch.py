@@ -232,7 +232,7 @@ def main(args: Sequence[str] | None = None) -> None:
         f"output={run}",
         f"vocabulary={folder / 'vocabulary'}",
         f"data.cache={folder / 'audio'}",
-        f"data.train={_listed(_records(folder, 'shuffled' if options.control else 'train'))}",
+        f"data.train={listed(_records(folder, 'shuffled' if options.control else 'train'))}",
         *(["steps=20"] if options.small else []),
         *options.overrides,
     ]
@@ -248,7 +248,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"\n{name}", *score(model, folder).lines(), sep="\n  ", flush=True)
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def listed(paths: Sequence[Path]) -> str:
+    """As a setting of a configuration."""
     return yaml.safe_dump([str(path) for path in paths], default_flow_style=True, width=10_000).strip()
 
 

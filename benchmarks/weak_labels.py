@@ -3,7 +3,7 @@
     python benchmarks/weak_labels.py RECORDS --output FOLDER [--model base] [--every 3] [--first 1]
     python benchmarks/weak_labels.py RECORDS --output FOLDER --model base --test MANIFEST [--steps 60] [KEY=VALUE ...]
     python benchmarks/weak_labels.py made --output FOLDER --model base [--steps 60] [KEY=VALUE ...]
-    python benchmarks/weak_labels.py made --scratch --output FOLDER --model base --steps 2000 [KEY=VALUE ...]
+    python benchmarks/weak_labels.py made --scratch --output FOLDER --model base --steps 1500 [KEY=VALUE ...]
 
 Of every third record, say, 30 % get a transcript that is wrong in one of five ways, as many in each: text in another
 language, that of another recording in the same language (shifted by some), as machines write it (lower case without
@@ -31,7 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune import errors_by_language
-from from_scratch import CONFIG, make_vocabulary
+from from_scratch import CONFIG, listed, make_vocabulary
 from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
@@ -163,7 +163,7 @@ def main(args: Sequence[str] | None = None) -> None:
     elif options.scratch:
         parser.error("--scratch is for made sentences")
     if options.test is not None and options.model is None:
-        parser.error("a test needs --model, which learns")
+        parser.error("a test needs --model")
     if options.test is None or not (options.output / "kept.jsonl").exists():
         choose(options)
     if options.test is not None:
@@ -207,7 +207,7 @@ def compare(options: argparse.Namespace) -> None:
 def _scratch_config(folder: Path, records: Path, run: Path, overrides: Sequence[str]) -> TrainConfig:
     """That of `from_scratch.py`, with a vocabulary of the texts as they were before they were corrupted."""
     vocabulary = make_vocabulary([folder / "made.jsonl"], folder / "vocabulary")
-    places = {"output": run, "vocabulary": vocabulary, "data.cache": folder / "audio", "data.train": f"[{records}]"}
+    places = {"output": run, "vocabulary": vocabulary, "data.cache": folder / "audio", "data.train": listed([records])}
     return read_config(CONFIG, [*(f"{key}={value}" for key, value in places.items()), *overrides])
 
 

@@ -31,7 +31,7 @@ _LONGER = 26.0
 #: Sound is noisy if its loudest frames are less than so many dB above its softest, and the noise is loud below so many.
 #: Of prompts in noise 20 dB below the speech 92 % are noisy, of those without 7 %; of recordings in a quiet room none.
 #: Loud is the noise in all of those at 10 dB, and in 1 % of those at 20 dB.
-NOISY, LOUD_NOISE = 26.0, 20.0
+_NOISY, LOUD_NOISE = 26.0, 20.0
 #: Which frames count as the loudest and the softest, in percent: no click, and the short pauses of a single sentence.
 _LOUDEST, _SOFTEST = 95, 3
 #: Speech without any pause is cut where it is least like speech, once the encoder takes only so much more.
@@ -74,7 +74,7 @@ def longest_for(options: DecodingOptions, audio_seconds: float) -> Longest:
     return Longest(*(min(seconds, audio_seconds - _SPARE) for seconds in longest))
 
 
-def is_noisy(samples: Float32Array, within: float = NOISY) -> bool:
+def is_noisy(samples: Float32Array, within: float) -> bool:
     """Whether there is so much noise that the softest frames are less than `within` dB softer than the loudest."""
     power = _power(samples)
     if not len(power):
@@ -169,7 +169,7 @@ def cut_windows(
     held, first = np.zeros(0, np.float32), 0
 
     def noisy(start: int, end: int) -> bool:
-        return is_noisy(held[start * FRAME - first : end * FRAME - first])
+        return is_noisy(held[start * FRAME - first : end * FRAME - first], _NOISY)
 
     cutter = Cutter(threshold, skip_silence=skip_silence, longest=longest, audio_seconds=audio_seconds, is_noisy=noisy)
 

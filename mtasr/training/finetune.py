@@ -53,10 +53,14 @@ def finetune_config(
         # Two batches, so that windows of different lengths are in a step.
         "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01, "accumulation": 2},
         # No label smoothing: the published models were trained without, and all of their weights would have to change.
+        "regularisation": {"initial_share": 0.2},
     }
     listed = list(overrides)
     named = {override.partition("=")[0].strip() for override in listed}
     config = make_config(document, listed)
+    if config.data.rehearsal:
+        document["regularisation"]["initial_share"] = 0.0
+        config = make_config(document, listed)
     fixed = to_document(config)
     if "steps" not in named:
         fixed["steps"] = steps_for(config, epochs)
@@ -66,8 +70,6 @@ def finetune_config(
         fixed["variable_length"] = True
     if "save_every" not in named:
         fixed["save_every"] = max(1, fixed["steps"] // 5)
-    if "regularisation.initial_share" not in named:
-        fixed["regularisation"]["initial_share"] = 0.0 if config.data.rehearsal else 0.2
     if config.data.evaluation and "evaluate_every" not in named:
         fixed["evaluate_every"] = fixed["save_every"]
     return make_config(fixed)

@@ -339,6 +339,8 @@ def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> No
     settings = finetune_config("base", [data["records"]], tmp_path, overrides=named)
     assert settings.evaluate_every == settings.save_every > 0
     assert settings.regularisation.initial_share == 0
+    named.append("regularisation={initial_share: 0.1}")
+    assert finetune_config("base", [data["records"]], tmp_path, overrides=named).regularisation.initial_share == 0.1
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
         finetune_config(str(data["model"]), [tmp_path / "empty.jsonl"], tmp_path)
