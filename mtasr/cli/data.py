@@ -11,6 +11,7 @@ import click
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
 from mtasr.cli.options import Language
+from mtasr.cli.outputs import check_target
 
 if TYPE_CHECKING:
     from mtasr.training.filters import Filter
@@ -47,6 +48,7 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
     from mtasr.training.ingest import IngestOptions, ingest
     from mtasr.training.records import write_records
 
+    check_target(records, [str(source)])
     options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
     passed_over = _PassedOver()
     with terminable():
@@ -87,6 +89,7 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     from mtasr.training.records import write_records
     from mtasr.transcribe import load_model
 
+    check_target(records, [str(each) for each in recordings])
     passed_over = _PassedOver()
     trust = Trust(avg_logprob=least_logprob)
     with terminable():
@@ -122,6 +125,9 @@ def filter_command(
     from mtasr.training.filtering import Report, filtered
     from mtasr.training.records import read_records, write_records, written_whole
 
+    for target in (kept, report_path):
+        if target is not None:
+            check_target(target, [str(each) for each in (records, *evaluation)])
     report = Report()
     with terminable():
         filters = list(filters_for(evaluation, speech=speech, model=model))

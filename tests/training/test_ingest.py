@@ -155,6 +155,17 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     assert "wrong script (radio): 1 records" in done.output
     assert [record.id for record in read_records(tmp_path / "kept.jsonl")] == ["a"]
     assert json.loads((tmp_path / "report.json").read_text())["dropped"][0]["reason"] == "wrong script"
+    for wrong in (
+        ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "all.jsonl")],
+        [*command, "--report", str(tmp_path / "all.jsonl")],
+        [*command, "--evaluation", str(tmp_path / "kept.jsonl")],
+        ["data", "ingest", str(tmp_path / "all.jsonl"), str(tmp_path / "all.jsonl")],
+        ["data", "label", str(folder / "a.wav"), str(folder / "a.wav")],
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert runner.invoke(program, wrong).exit_code == 2, wrong
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    command[3] = str(tmp_path / "other.jsonl")
     done = runner.invoke(program, [*command, "--evaluation", str(tmp_path / "kept.jsonl")])
     assert "in the evaluation data (radio): 1 records" in done.output
 
