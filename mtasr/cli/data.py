@@ -15,6 +15,7 @@ from mtasr.cli.outputs import check_target
 
 if TYPE_CHECKING:
     from mtasr.training.filters import Filter
+    from mtasr.training.records import Record
 
 _PATH = click.Path(path_type=Path)
 _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
@@ -46,15 +47,31 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
     cuts. talk.en.srt beside a recording in another language is its translation.
     """
     from mtasr.training.ingest import IngestOptions, ingest
-    from mtasr.training.records import write_records
+    from mtasr.training.records import counted, write_records
 
     check_target(records, [str(source)])
     options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
-    passed_over = _PassedOver()
+    passed_over, unnamed = _PassedOver(), 0
+
+    def gathered() -> Iterator[Record]:
+        nonlocal unnamed
+        for record in ingest(source, options, passed_over):
+            unnamed += record.language is None
+            yield record
+
     with terminable():
-        count = write_records(ingest(source, options, passed_over), records)
-    click.echo(f"{count} records are in {records}", err=True)
+        count = write_records(gathered(), records)
+    _tell(count, records)
+    if unnamed:
+        text = f"{counted(unnamed)} without a language, from which nothing is learned: give --language"
+        click.echo(f"mtasr: warning: {text}", err=True)
     return passed_over.code
+
+
+def _tell(count: int, records: Path) -> None:
+    from mtasr.training.records import counted
+
+    click.echo(f"{records}: {counted(count)}", err=True)
 
 
 class _PassedOver:
@@ -95,7 +112,7 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     with terminable():
         found = label_recordings(recordings, load_model(model), language, trust, passed_over)
         count = write_records(found, records)
-    click.echo(f"{count} records are in {records}", err=True)
+    _tell(count, records)
     return passed_over.code
 
 

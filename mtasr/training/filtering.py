@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from mtasr.training.filters import Filter, without_descriptions
-from mtasr.training.records import Record
+from mtasr.training.records import Record, counted
 
 #: Examples kept for each reason and source, and characters of each.
 _EXAMPLES, _EXAMPLE_LENGTH = 3, 80
@@ -55,10 +55,10 @@ class Report:
         """The report for people, the reason that dropped most first."""
         for title, tallies in (("kept", self.kept.values()), ("dropped", self.dropped.values())):
             count, seconds = sum(each.records for each in tallies), sum(each.seconds for each in tallies)
-            yield f"{title}: {count} records, {seconds / 60:.1f} minutes"
+            yield f"{title}: {counted(count)}, {seconds / 60:.1f} minutes"
         for (reason, source), tally in sorted(self.dropped.items(), key=lambda item: -item[1].records):
             where = f" ({source})" if source else ""
-            yield f"  {reason}{where}: {tally.records} records, {tally.seconds / 60:.1f} minutes"
+            yield f"  {reason}{where}: {counted(tally.records)}, {tally.seconds / 60:.1f} minutes"
             for example in tally.examples:
                 yield f"    {example}"
 

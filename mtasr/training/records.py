@@ -157,6 +157,11 @@ def write_records(records: Iterable[Record], path: Path) -> int:
     return count
 
 
+def counted(records: int) -> str:
+    """Such as "2 records"."""
+    return f"{records} record" + "s" * (records != 1)
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A neighbour of `path` to write to, which takes its place at the end, or is removed. Raises `OutputError`."""

@@ -204,4 +204,4 @@ def test_the_report_counts_by_reason_and_source(tmp_path: Path) -> None:
     assert report.to_json()["kept"] == [
         {"source": "radio", "records": 1, "seconds": 11.0, "examples": [f"talk: {CAPTIONED.text[:80]}"]}
     ]
-    assert next(report.lines()) == "kept: 1 records, 0.2 minutes"
+    assert next(report.lines()) == "kept: 1 record, 0.2 minutes"

@@ -135,6 +135,17 @@ def test_what_is_no_source(tmp_path: Path) -> None:
         gather(tmp_path / "a.json")
 
 
+def test_records_without_a_language_are_told(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", speak("The bread is warm."))
+    (tmp_path / "a.txt").write_text("The bread is warm.")
+    done = CliRunner().invoke(program, ["data", "ingest", str(tmp_path), str(tmp_path / "all.jsonl")])
+    assert done.exit_code == 0, done.output
+    assert done.output == (
+        f"{tmp_path / 'all.jsonl'}: 1 record\n"
+        "mtasr: warning: 1 record without a language, from which nothing is learned: give --language\n"
+    )
+
+
 def test_the_commands(folder: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     spoken = speak("Good morning, this is the baker. The bread is warm.")
@@ -148,11 +159,12 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     done = runner.invoke(program, ["data", "ingest", str(folder), str(tmp_path / "all.jsonl"), "--language", "en"])
     assert done.exit_code == 6, done.output
     assert "passed over" in done.output
+    assert f"{tmp_path / 'all.jsonl'}: 2 records\n" in done.output
     command = ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "kept.jsonl")]
     done = runner.invoke(program, [*command, "--report", str(tmp_path / "report.json")])
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("kept: 1 records")
-    assert "wrong script (radio): 1 records" in done.output
+    assert done.output.startswith("kept: 1 record,")
+    assert "wrong script (radio): 1 record," in done.output
     assert [record.id for record in read_records(tmp_path / "kept.jsonl")] == ["a"]
     assert json.loads((tmp_path / "report.json").read_text())["dropped"][0]["reason"] == "wrong script"
     for wrong in (
@@ -167,7 +179,7 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     command[3] = str(tmp_path / "other.jsonl")
     done = runner.invoke(program, [*command, "--evaluation", str(tmp_path / "kept.jsonl")])
-    assert "in the evaluation data (radio): 1 records" in done.output
+    assert "in the evaluation data (radio): 1 record," in done.output
 
 
 @pytest.mark.weights
@@ -181,7 +193,7 @@ def test_a_model_judges(folder: Path, tmp_path: Path) -> None:
     done = runner.invoke(
         program, ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "kept.jsonl"), "--model", "base"]
     )
-    assert "the model hears something else (radio): 1 records" in done.output
+    assert "the model hears something else (radio): 1 record," in done.output
     assert [record.id for record in read_records(tmp_path / "kept.jsonl")] == ["a"]
     done = runner.invoke(program, ["data", "audit", str(tmp_path / "all.jsonl")])
     rate, hours, source = done.output.splitlines()[-1].split("\t")
