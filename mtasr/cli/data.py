@@ -32,7 +32,9 @@ def data() -> None:
 @data.command()
 @click.argument("source", metavar="SRC", type=_PATH)
 @click.argument("records", metavar="RECORDS", type=_PATH)
-@click.option("--language", type=Language(), help="The language spoken, where SRC does not name it.")
+@click.option(
+    "--language", type=Language(), help="The language spoken: of all in a folder, of what a manifest leaves open."
+)
 @click.option("--source-name", metavar="NAME", help="What reports call this source.  [default: folder or file name]")
 @click.option(
     "--time-by-speech",
@@ -63,15 +65,12 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
         count = write_records(gathered(), records)
     _tell(count, records)
     if unnamed:
-        text = f"{counted(unnamed)} without a language, from which nothing is learned: give --language"
-        click.echo(f"mtasr: warning: {text}", err=True)
+        click.echo(
+            f"mtasr: warning: {counted(unnamed)} without a language, which training refuses: give --language, or name "
+            "it for each (talk.it.srt, a column language)",
+            err=True,
+        )
     return passed_over.code
-
-
-def _tell(count: int, records: Path) -> None:
-    from mtasr.training.records import counted
-
-    click.echo(f"{records}: {counted(count)}", err=True)
 
 
 class _PassedOver:
@@ -82,6 +81,12 @@ class _PassedOver:
     def __call__(self, text: str) -> None:
         self.code = ExitCode.PART_FAILED
         click.echo(f"mtasr: passed over: {printable(text)}", err=True)
+
+
+def _tell(count: int, records: Path) -> None:
+    from mtasr.training.records import counted
+
+    click.echo(printable(f"{counted(count)} written to {records}"), err=True)
 
 
 @data.command()

@@ -176,7 +176,9 @@ def _load(config: TrainConfig, ours: Crew) -> Run:
     store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
     if not epoch_of(source, config.data, config.seed, 0):
         raise UsageError("there is nothing to learn: none of the records makes a window")
-    judged = windows_to_judge(_records(config.data.evaluation), config.data.evaluation_windows, dims.audio_seconds)
+    evaluation = _records(config.data.evaluation)
+    _require_languages(evaluation, source.tokenizer)
+    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
     device = ours.device(choose_device(config.device))
     return Run(config, checkpoint, dims, source.tokenizer, source, store, device, judged, ours)
 
@@ -194,10 +196,7 @@ def batches_in_an_epoch(config: TrainConfig) -> float:
 def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) -> Source:
     tokenizer = Tokenizer(checkpoint.tokens)
     records, rehearsal = _records(config.data.train), _records(config.data.rehearsal)
-    known = tokenizer.language_tokens
-    for record in (*records, *rehearsal):
-        if record.cues and record.language not in known:
-            raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
+    _require_languages([*records, *rehearsal], tokenizer)
     return Source(
         records=records,
         rehearsal=rehearsal,
@@ -205,6 +204,16 @@ def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) 
         text_context=dims.n_text_ctx,
         audio_seconds=dims.audio_seconds,
     )
+
+
+def _require_languages(records: Sequence[Record], tokenizer: Tokenizer) -> None:
+    """Where nothing is said, no language is needed."""
+    for record in records:
+        if not record.cues or record.language in tokenizer.language_tokens:
+            continue
+        if record.language is None:
+            raise UsageError(f"the record {record.id} names no language; mtasr data filter drops such records")
+        raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
 
 
 def _checkpoint(config: TrainConfig) -> Checkpoint:

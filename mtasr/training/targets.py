@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mtasr.errors import UsageError
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.languages import UNSPACED
 from mtasr.training.windows import Window
@@ -58,7 +57,7 @@ def target_of(
     what is before the start of transcript, the other half for the text, as in decoding. `encode` makes tokens of what
     is taught, by default the tokenizer.
 
-    Raises `UsageError` for a window of no language, or of one that the vocabulary does not have.
+    Raises `UsageError` for a language that the vocabulary does not have.
     """
     timestamps = timestamps and window.timed
     if not window.cues:
@@ -69,9 +68,7 @@ def target_of(
     if previous and window.previous.strip():
         room = context // 2 - 1
         before = [tokenizer.sot_prev, *tokenizer.encode(_spaced(window.previous, window))[-room:]]
-    if window.language is None:
-        raise UsageError(f"{window.parts[0].audio}: its record names no language; mtasr data filter drops such")
-    start = tokenizer.sot_sequence(window.language, window.task, timestamps=timestamps)
+    start = tokenizer.sot_sequence(window.language or "", window.task, timestamps=timestamps)
     encode = encode or tokenizer.encode
     text = list(_timed(window, tokenizer, encode) if timestamps else _untimed(window, encode))
     tokens = (*before, *start, *text, tokenizer.eot)

@@ -357,11 +357,17 @@ def test_who_is_at_home_with_any_length(
     assert settings.variable_length is variable
 
 
-def test_a_language_the_model_does_not_know(data: dict[str, Path], tmp_path: Path) -> None:
-    path = tmp_path / "yue.jsonl"
-    path.write_text(data["records"].read_text().replace('"language": "fr"', '"language": "yue"'))
-    with pytest.raises(UsageError, match="does not know the language 'yue'"):
-        train(config(data, tmp_path / "run", f"data.train={path}"))
+@pytest.mark.parametrize("role", ["train", "rehearsal", "evaluation"])
+@pytest.mark.parametrize(
+    ("language", "message"), [('"yue"', "does not know the language 'yue'"), ("null", "names no language")]
+)
+def test_a_language_the_model_does_not_know(
+    language: str, message: str, role: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_text(data["records"].read_text().replace('"language": "fr"', f'"language": {language}'))
+    with pytest.raises(UsageError, match=message):
+        train(config(data, tmp_path / "run", f"data.{role}={path}"))
 
 
 def test_training_from_scratch_has_other_sizes(data: dict[str, Path], tmp_path: Path) -> None:
