@@ -256,7 +256,8 @@ class WindowDecoder:
     def judge_language(self, tasks: Sequence[Task]) -> list[LanguageGuess]:
         """The language of a recording from its first windows: the first alone, if that one is clear.
 
-        If all together are not, by what the model writes for them in the most probable languages.
+        If all together are not, they are heard at the full length, and what the model writes for them in the most
+        probable languages counts too.
         """
         judgements: list[tuple[float, list[LanguageGuess]]] = []
         for task in tasks:
@@ -265,13 +266,26 @@ class WindowDecoder:
                 return guesses
             judgements.append((task.window.speech_seconds or SHORTEST, guesses))
         together = combined(judgements)
-        return together if together[0].probability >= CLEAR else self._by_text(tasks, together)
+        return together if together[0].probability >= CLEAR else self._more_surely(tasks, together)
+
+    def _more_surely(self, tasks: Sequence[Task], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
+        """Guesses in place of some that are not clear: at the full length, and if these are not either, by texts.
+
+        Where nobody speaks, neither tells more.
+        """
+        tasks = [self._at_full_length(task) for task in tasks if task.window.speech]
+        if not tasks:
+            return list(guesses)
+        guesses = combined([(task.window.speech_seconds, self._guesses(task)) for task in tasks])
+        return guesses if guesses[0].probability >= CLEAR else self._by_text(tasks, guesses)
+
+    def _at_full_length(self, task: Task) -> Task:
+        return task if task.context >= self.audio_seconds else replace(task, context=self.audio_seconds, encoded=None)
 
     def _by_text(self, tasks: Sequence[Task], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
-        """Guesses that are not clear, weighed by texts in the first of them. Where nobody speaks, no text tells."""
+        """Guesses that are not clear, weighed by texts in the first of them."""
         first = [guess for guess in guesses[:TRIED] if guess.probability > 0]
-        tasks = [task for task in tasks if task.window.speech]
-        if len(first) < 2 or not tasks:
+        if len(first) < 2:
             return list(guesses)
         sequences = [self._engine.tokenizer.sot_sequence(guess.code, "transcribe") for guess in first]
         texts: list[list[Hypothesis]] = [[] for _ in first]
@@ -295,7 +309,7 @@ class WindowDecoder:
     def _follow_language(self, task: Task) -> None:
         """Take the window to be in the language it is in, if that is clear."""
         guesses = self._guesses(task)
-        best = (guesses if guesses[0].probability >= CLEAR else self._by_text([task], guesses))[0]
+        best = (guesses if guesses[0].probability >= CLEAR else self._more_surely([task], guesses))[0]
         if best.probability >= CLEAR_CHANGE:
             task.language = lambda: best.code
 

@@ -285,12 +285,22 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
     spoken = Task(window(3, speech=((0.5, 2.5),)), lambda: "en")
     for batch_size in (1, 4):
         engine = Unsure(batch_size=batch_size)
-        assert decoder(engine).judge_language([spoken])[0].code == "es"
+        assert decoder(engine).judge_language([replace(spoken)])[0].code == "es"
         assert len(engine.generated) == 2, "not in a language without any probability"
+        assert [heard.frames for heard in engine.encoded] == [900, 3000], "texts are of the full length"
         (outcome,) = decoder(engine, multilingual=True).run([replace(spoken)])
         assert [segment.language for segment in outcome.segments] == ["es"]
+
+    class SureOfMore(Unsure):
+        def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
+            self.sure = 0.95 if encoded.frames == 3000 else 0.5
+            return super().detect_language(encoded)
+
+    more = SureOfMore()
+    assert decoder(more).judge_language([replace(spoken)])[0].probability == 0.95
+    assert more.generated == [], "the full length was clear"
     clear, silent = Unsure(sure=0.95), Unsure()
-    assert decoder(clear).judge_language([spoken])[0].code == "it"
+    assert decoder(clear).judge_language([replace(spoken)])[0].code == "it"
     assert decoder(silent).judge_language([task(3)])[0].code == "it", "nobody speaks, so there is nothing to write"
     assert clear.generated == silent.generated == []
 
