@@ -256,8 +256,8 @@ class WindowDecoder:
     def judge_language(self, tasks: Sequence[Task]) -> list[LanguageGuess]:
         """The language of a recording from its first windows: the first alone, if that one is clear.
 
-        If all together are not, they are heard at the full length, and what the model writes for them in the most
-        probable languages counts too.
+        If all together are not, they are encoded once more at the full length; if that does not make it clear, what
+        the model writes for them in the most probable languages decides.
         """
         judgements: list[tuple[float, list[LanguageGuess]]] = []
         for task in tasks:
@@ -269,18 +269,22 @@ class WindowDecoder:
         return together if together[0].probability >= CLEAR else self._more_surely(tasks, together)
 
     def _more_surely(self, tasks: Sequence[Task], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
-        """Guesses in place of some that are not clear: at the full length, and if these are not either, by texts.
-
-        Where nobody speaks, neither tells more.
+        """Guesses in place of some that are not clear: those at the full length count as much, and if that is not
+        clear either, texts written from it are asked. Where nobody speaks, neither tells more.
         """
         tasks = [self._at_full_length(task) for task in tasks if task.window.speech]
         if not tasks:
             return list(guesses)
-        guesses = combined([(task.window.speech_seconds, self._guesses(task)) for task in tasks])
-        return guesses if guesses[0].probability >= CLEAR else self._by_text(tasks, guesses)
+        self.encode(tasks)
+        full = combined([(task.window.speech_seconds, self._guesses(task)) for task in tasks])
+        both = combined([(1.0, guesses), (1.0, full)])
+        return both if both[0].probability >= CLEAR else self._by_text(tasks, both)
 
     def _at_full_length(self, task: Task) -> Task:
-        return task if task.context >= self.audio_seconds else replace(task, context=self.audio_seconds, encoded=None)
+        """What most models were trained on. Those of variable length hear no better then."""
+        if self._engine.variable_length or task.context >= self.audio_seconds:
+            return task
+        return replace(task, context=self.audio_seconds, encoded=None)
 
     def _by_text(self, tasks: Sequence[Task], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
         """Guesses that are not clear, weighed by texts in the first of them."""
@@ -309,7 +313,8 @@ class WindowDecoder:
     def _follow_language(self, task: Task) -> None:
         """Take the window to be in the language it is in, if that is clear."""
         guesses = self._guesses(task)
-        best = (guesses if guesses[0].probability >= CLEAR else self._more_surely([task], guesses))[0]
+        is_clear = guesses[0].probability >= CLEAR or not task.window.speech
+        best = (guesses if is_clear else self._by_text([task], guesses))[0]
         if best.probability >= CLEAR_CHANGE:
             task.language = lambda: best.code
 

@@ -48,9 +48,8 @@ class Verdict:
 
 
 def windows_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Window]:
-    """At most so many windows, spread evenly over those of up to so many seconds that the records have."""
-    spoken = [record for record in records if record.task == "transcribe"]
-    windows = [window.before_cut() for record in spoken for window in cut_windows(record, lambda: seconds)]
+    """At most so many windows, spread evenly over those of up to so many seconds that transcripts have."""
+    windows = [window.before_cut() for record in records for window in cut_windows(record, lambda: seconds)]
     windows = [window for window in windows if window.fits(seconds)]
     places = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
     return [windows[place] for place in places]

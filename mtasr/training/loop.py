@@ -176,7 +176,7 @@ def _load(config: TrainConfig, ours: Crew) -> Run:
     store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
     if not epoch_of(source, config.data, config.seed, 0):
         raise UsageError("there is nothing to learn: none of the records makes a window")
-    evaluation = _records(config.data.evaluation)
+    evaluation = [record for record in _records(config.data.evaluation) if record.task == "transcribe"]
     _require_languages(evaluation, source.tokenizer)
     judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
     device = ours.device(choose_device(config.device))
@@ -184,7 +184,10 @@ def _load(config: TrainConfig, ours: Crew) -> Run:
 
 
 def batches_in_an_epoch(config: TrainConfig) -> float:
-    """How many batches an epoch has in the mean; those of little data differ most. Raises what `train` does."""
+    """How many batches an epoch has in the mean; those of little data differ most.
+
+    Raises what `train` does, but for evaluation data.
+    """
     checkpoint = _checkpoint(config)
     source = _source(config, checkpoint, _dimensions(checkpoint, config))
     counts: list[int] = []

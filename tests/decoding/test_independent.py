@@ -285,24 +285,32 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
     spoken = Task(window(3, speech=((0.5, 2.5),)), lambda: "en")
     for batch_size in (1, 4):
         engine = Unsure(batch_size=batch_size)
-        assert decoder(engine).judge_language([replace(spoken)])[0].code == "es"
-        assert len(engine.generated) == 2, "not in a language without any probability"
-        assert [heard.frames for heard in engine.encoded] == [900, 3000], "texts are of the full length"
+        assert decoder(engine).judge_language([replace(spoken), task(3)])[0].code == "es"
+        assert [heard.frames for heard in engine.encoded] == [900, 900, 3000], "where somebody speaks, once more"
+        assert [heard.frames for heard, _ in engine.generated] == [3000] * 2, "none without any probability"
         (outcome,) = decoder(engine, multilingual=True).run([replace(spoken)])
         assert [segment.language for segment in outcome.segments] == ["es"]
+    at_home = Unsure(variable_length=True)
+    assert decoder(at_home).judge_language([replace(spoken)])[0].code == "es"
+    assert {heard.frames for heard, _ in at_home.generated} == {heard.frames for heard in at_home.encoded} == {900}
 
     class SureOfMore(Unsure):
         def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
-            self.sure = 0.95 if encoded.frames == 3000 else 0.5
+            self.sure = 0.95 if encoded.frames == 3000 else self.before
             return super().detect_language(encoded)
 
+        before = 0.87
+
     more = SureOfMore()
-    assert decoder(more).judge_language([replace(spoken)])[0].probability == 0.95
-    assert more.generated == [], "the full length was clear"
+    assert decoder(more).judge_language([replace(spoken)])[0].probability == pytest.approx(0.91)
+    assert more.generated == [], "the two together were clear"
+    more.before = 0.5
+    assert decoder(more).judge_language([replace(spoken)])[0].code == "es", "the full length alone does not decide"
     clear, silent = Unsure(sure=0.95), Unsure()
     assert decoder(clear).judge_language([replace(spoken)])[0].code == "it"
     assert decoder(silent).judge_language([task(3)])[0].code == "it", "nobody speaks, so there is nothing to write"
     assert clear.generated == silent.generated == []
+    assert len(silent.encoded) == 1
 
 
 def test_translation_is_shown_the_full_length() -> None:
