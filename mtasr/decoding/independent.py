@@ -281,7 +281,7 @@ class WindowDecoder:
         return both if both[0].probability >= CLEAR else self._by_text(tasks, both)
 
     def _at_full_length(self, task: Task) -> Task:
-        """What most models were trained on. Those of variable length hear no better then."""
+        """The length that most models were trained on; those of variable length were trained on any."""
         if self._engine.variable_length or task.context >= self.audio_seconds:
             return task
         return replace(task, context=self.audio_seconds, encoded=None)

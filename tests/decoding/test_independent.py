@@ -295,11 +295,11 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
     assert {heard.frames for heard, _ in at_home.generated} == {heard.frames for heard in at_home.encoded} == {900}
 
     class SureOfMore(Unsure):
+        before = 0.87
+
         def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
             self.sure = 0.95 if encoded.frames == 3000 else self.before
             return super().detect_language(encoded)
-
-        before = 0.87
 
     more = SureOfMore()
     assert decoder(more).judge_language([replace(spoken)])[0].probability == pytest.approx(0.91)
