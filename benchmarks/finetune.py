@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 
 from mtasr import load_model
+from mtasr.data.ingest import IngestOptions, ingest
+from mtasr.data.records import write_records
 from mtasr.training.error_rates import Errors, word_errors
 from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
-from mtasr.training.ingest import IngestOptions, ingest
 from mtasr.training.loop import train
-from mtasr.training.records import write_records
 from mtasr.training.run_log import read_log
 
 

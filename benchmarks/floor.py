@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from windows import score
 
-from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
-from mtasr.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.engines.ctranslate2 import CTranslate2Engine
+from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.transcribe import load_model
 
 #: Encoder positions for a second.

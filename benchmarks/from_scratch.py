@@ -29,22 +29,22 @@ import yaml
 from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
-from mtasr.audio import SAMPLE_RATE, Float32Array
-from mtasr.decoding.independent import context_for
-from mtasr.decoding.options import DecodingOptions
+from mtasr.audio.read import SAMPLE_RATE, Float32Array
+from mtasr.data.excerpts import cut_windows
+from mtasr.data.records import Record, read_records, write_records
+from mtasr.data.speech import read_samples
 from mtasr.decoding.segments import all_pieces
-from mtasr.decoding.torch_engine import TorchEngine
+from mtasr.decoding.window_decoder import context_for
+from mtasr.engines.torch import TorchEngine
 from mtasr.features import log_mel
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.error_rates import Errors, word_errors
 from mtasr.training.export import export, result_of
 from mtasr.training.loop import begin
 from mtasr.training.parallel import Crew
-from mtasr.training.records import Record, read_records, write_records
 from mtasr.training.run_log import read_log
-from mtasr.training.speech import read_samples
-from mtasr.training.windows import cut_windows
 from mtasr.transcribe import Model, load_model
 
 CONFIG = Path(__file__).with_name("from_scratch.yaml")

@@ -3,7 +3,7 @@
     PYTHONPATH=tests python benchmarks/fuzz_media.py [--count 1000] [--formats wav,mp3,...] [--seed 0] [--keep DIR]
 
 A sentence is encoded in each format and damaged: bytes changed, cut out, repeated, set to zero, or the end cut off,
-half of the time near the head, where headers and indices are. Read through `mtasr.audio` in this process. Wrong are:
+half of the time near the head, where headers and indices are. Read in this process. Wrong are:
 any exception that is not an InputError, more than --limit seconds, much more audio than there was, a process, thread
 or descriptor left behind. Such files are kept in --keep. The exit status is 1 if there is any.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.audio import find_ffmpeg, open_audio
+from mtasr.audio.read import find_ffmpeg, open_audio
 from mtasr.errors import InputError
 
 #: Audio that damage may add, in seconds: times in a file may be forged, and holes are filled.

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.tensor_names import foreign_name
 from mtasr.features import mel_filters
 from mtasr.models import resolve
-from mtasr.models.checkpoints import Checkpoint, load_checkpoint
-from mtasr.models.names import foreign_name
 from mtasr.tokenizer.vocabulary import token_bytes
 
 MAGIC = 0x67676D6C  # "ggml"

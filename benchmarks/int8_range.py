@@ -16,8 +16,8 @@ import tempfile
 import ctranslate2
 import numpy as np
 
-from mtasr import processor
-from mtasr.audio import SAMPLE_RATE, open_audio
+from mtasr import system
+from mtasr.audio.read import SAMPLE_RATE, open_audio
 from mtasr.features import log_mel
 from mtasr.models import int8_copy, resolve
 
@@ -46,7 +46,7 @@ def main() -> None:
     wanted = [encode(exact, mel) for mel in mels]
     print("largest  mean    maximum")
     for largest in map(int, arguments.largest.split(",")):
-        processor.largest_weight = lambda largest=largest: largest
+        system.largest_weight = lambda largest=largest: largest
         with tempfile.TemporaryDirectory() as cache:
             os.environ["MTASR_CACHE"] = cache
             copy = int8_copy.make(folder)

@@ -76,7 +76,7 @@ def begun(log: Path) -> dict[str, float]:
 def child(log: str, args: list[str]) -> None:
     """mtasr, which writes down each window that it begins to decode."""
     from mtasr.cli import main
-    from mtasr.decoding.independent import Outcome, Task, WindowDecoder
+    from mtasr.decoding.window_decoder import Outcome, Task, WindowDecoder
 
     run = WindowDecoder.run
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

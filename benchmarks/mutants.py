@@ -37,13 +37,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Module -> the tests that cover it, quick ones first.
 COVERED = {
-    "mtasr/writers.py": ["tests/test_writers.py", "tests/test_readers.py", "tests/test_formats.py"],
-    "mtasr/readers.py": ["tests/test_readers.py", "tests/cli/test_cli_view.py"],
+    "mtasr/formats/writers.py": ["tests/test_writers.py", "tests/test_readers.py", "tests/test_formats.py"],
+    "mtasr/formats/readers.py": ["tests/test_readers.py", "tests/cli/test_cli_view.py"],
     "mtasr/subtitles/__init__.py": ["tests/subtitles"],
     "mtasr/subtitles/units.py": ["tests/subtitles"],
     "mtasr/subtitles/breaks.py": ["tests/subtitles"],
     "mtasr/subtitles/layout.py": ["tests/subtitles"],
-    "mtasr/decoding/rules.py": ["tests/decoding/test_rules.py", "tests/decoding/test_search.py"],
+    "mtasr/engines/rules.py": ["tests/decoding/test_rules.py", "tests/decoding/test_search.py"],
     "mtasr/decoding/windows.py": ["tests/decoding/test_windows.py", "tests/decoding/test_independent.py"],
     "mtasr/decoding/segments.py": [
         "tests/decoding/test_segments.py",

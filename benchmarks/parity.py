@@ -37,18 +37,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtasr.audio import SAMPLE_RATE, open_audio
-from mtasr.decoding.buffer import SampleBuffer
-from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
-from mtasr.decoding.engine import Encoded, Engine, Hypothesis
+from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.checkpoints.checkpoint import load_checkpoint
+from mtasr.checkpoints.parity import compare
 from mtasr.decoding.longform import encode_window
-from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.rules import TimestampRules, rules_for
-from mtasr.decoding.search import Found, log_probabilities
-from mtasr.decoding.torch_engine import TorchEngine
+from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.engines.ctranslate2 import CTranslate2Engine
+from mtasr.engines.engine import Encoded, Engine, Hypothesis
+from mtasr.engines.rules import TimestampRules, rules_for
+from mtasr.engines.search import Found, log_probabilities
+from mtasr.engines.torch import TorchEngine
 from mtasr.models import DEFAULT_MODEL, int8_copy, resolve
-from mtasr.models.checkpoints import load_checkpoint
-from mtasr.models.parity import compare
+from mtasr.options import DecodingOptions
 from mtasr.transcribe import load_model
 
 BEAMS = {"greedy": 1, "beam 5": 5}

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.audio import find_ffmpeg
+from mtasr.audio.read import find_ffmpeg
 
 TEXTS = (
     ("en-us", "We counted eleven swans on the lake."),
@@ -105,8 +105,8 @@ def settle(*, trim: bool) -> None:
 
 def through_api(files: list[Path], model_name: str, *, trim: bool) -> tuple[list[Sample], Counter[str]]:
     from mtasr import MtasrError, load_model
+    from mtasr.formats.writers import WRITERS
     from mtasr.transcript import Transcript
-    from mtasr.writers import WRITERS
 
     model = load_model(model_name)
     samples, ended = [], Counter[str]()

@@ -26,7 +26,7 @@ from mtasr.models import int8_copy, resolve
 PROBE = """
 import json, sys, time
 begin = time.perf_counter()
-import mtasr.audio, mtasr.cli.transcribe, mtasr.decoding.ctranslate2_engine, mtasr.models.ctranslate2_info
+import mtasr.audio.read, mtasr.cli.transcribe, mtasr.engines.ctranslate2, mtasr.checkpoints.ctranslate2.info
 import mtasr.transcribe
 imported = time.perf_counter()
 engine = mtasr.transcribe.load_model(sys.argv[1], device="cpu").engine

@@ -36,15 +36,15 @@ from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
+from mtasr.data.duplicates import normalised
+from mtasr.data.filtering import Report, filtered
+from mtasr.data.ingest import IngestOptions, ingest
+from mtasr.data.records import Cue, Record, read_records, write_records
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.duplicates import normalised
 from mtasr.training.error_rates import Errors
 from mtasr.training.export import export
-from mtasr.training.filtering import Report, filtered
 from mtasr.training.finetune import finetune_config
-from mtasr.training.ingest import IngestOptions, ingest
 from mtasr.training.loop import train
-from mtasr.training.records import Cue, Record, read_records, write_records
 
 #: A record, another one of its language and one of another language -> the corrupted text.
 _WAYS: dict[str, Callable[[str, str, str], str]] = {

@@ -4,8 +4,8 @@ after the other.
     OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] [--batch-size 0] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
-`mtasr.decoding.independent` (windows.LONGEST=10, independent._STEP=1, for a model of variable length
-independent._VARIABLE_STEP=3) or decoding options (beam_size=3). A manifest is
+`mtasr.decoding.window_decoder` (windows.LONGEST=10, window_decoder._STEP=1, for a model of variable length
+window_decoder._VARIABLE_STEP=3) or decoding options (beam_size=3). A manifest is
 a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
 model is loaded once, and seconds are those of transcribing. A window, or a half that is decoded in its place, fails if
 its first decoding does not pass the checks; of those some loop.
@@ -23,17 +23,17 @@ from typing import Any
 
 from parity import edits, words
 
-from mtasr.decoding import independent, pipeline
-from mtasr.decoding.fallback import loops
+from mtasr.decoding import scheduler, window_decoder
+from mtasr.decoding.checks import loops
 from mtasr.transcribe import Model, load_model
 
 
-class Counted(independent.WindowDecoder):
+class Counted(window_decoder.WindowDecoder):
     """Counts what becomes of first decodings."""
 
     windows = failed = looped = 0
 
-    def _try(self, outcomes: Sequence[independent.Outcome]) -> None:
+    def _try(self, outcomes: Sequence[window_decoder.Outcome]) -> None:
         super()._try(outcomes)
         failed = [each for each in outcomes if each.is_open]
         Counted.windows += len(outcomes)
@@ -78,7 +78,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = json.loads(args.clips.read_text(encoding="utf-8"))
     model = load_model(args.model, batch_size=args.batch_size)
-    pipeline.WindowDecoder = Counted  # type: ignore[misc]
+    scheduler.WindowDecoder = Counted  # type: ignore[misc]
     for setting in args.settings:
         constants, options = parse(setting)
         before = {}

@@ -15,10 +15,10 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from mtasr.decoding.engine import LanguageGuess
-    from mtasr.decoding.options import DecodingOptions
+    from mtasr.audio.tracks import Tracks
+    from mtasr.engines.engine import LanguageGuess
     from mtasr.errors import MtasrError
-    from mtasr.tracks import Tracks
+    from mtasr.options import DecodingOptions
     from mtasr.transcribe import Model, Transcription, load_model
     from mtasr.transcript import Segment, Transcript, Word
 
@@ -38,12 +38,12 @@ __all__ = [
 
 # Loaded on first use, so that `mtasr --version` does not pay for NumPy and CTranslate2.
 _HOMES = {
-    "DecodingOptions": "mtasr.decoding.options",
-    "LanguageGuess": "mtasr.decoding.engine",
+    "DecodingOptions": "mtasr.options",
+    "LanguageGuess": "mtasr.engines.engine",
     "Model": "mtasr.transcribe",
     "MtasrError": "mtasr.errors",
     "Segment": "mtasr.transcript",
-    "Tracks": "mtasr.tracks",
+    "Tracks": "mtasr.audio.tracks",
     "Transcript": "mtasr.transcript",
     "Transcription": "mtasr.transcribe",
     "Word": "mtasr.transcript",

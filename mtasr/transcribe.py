@@ -15,29 +15,29 @@ from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mtasr import processor
-from mtasr.audio import SAMPLE_RATE, AudioStream, check_input, check_reopenable, count_channels, open_audio
-from mtasr.decoding.buffer import SampleBuffer
+from mtasr import system
+from mtasr.audio.read import SAMPLE_RATE, AudioStream, check_input, check_reopenable, count_channels, open_audio
+from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import in_order_of_time, spoken_by, together
 from mtasr.decoding.clips import Clips
 from mtasr.decoding.coverage import coverage
-from mtasr.decoding.engine import Encoded, Engine, Float32Array, LanguageGuess
-from mtasr.decoding.independent import WindowDecoder
 from mtasr.decoding.language import MOST_WINDOWS, among
 from mtasr.decoding.longform import LongForm, WindowResult, encode_window, full_window
-from mtasr.decoding.memory import Memory, Oblivious
-from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.pipeline import Audio, Pipeline, Recording
+from mtasr.decoding.notes import Memory, Oblivious
+from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.decoding.scheduler import Audio, Pipeline, Recording
+from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, cut_windows, longest_for
+from mtasr.engines.engine import Encoded, Engine, Float32Array, LanguageGuess
 from mtasr.errors import InputError, ModelError, UsageError
 from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
+from mtasr.options import DecodingOptions
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
-from mtasr.tracks import Tracks
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript
-from mtasr.vad import SpeechTrack
+from mtasr.vad.silero import SpeechTrack
 
 #: A file, "-" for standard input, an open binary file, or samples: 16 kHz, mono, float, shape (n,).
 Source = str | os.PathLike[str] | BinaryIO | npt.NDArray[np.floating[Any]]
@@ -85,9 +85,9 @@ def load_model(
     if engine == "torch":
         return Model(*_torch_engine(DEFAULT_MODEL if name is None else name, settings, progress))
     folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
-    from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
+    from mtasr.checkpoints.ctranslate2.info import checked_folder
+    from mtasr.engines.ctranslate2 import CTranslate2Engine
     from mtasr.models import int8_copy
-    from mtasr.models.ctranslate2_info import checked_folder
 
     dims, _, tokens, generation = checked_folder(folder)
     loaded = CTranslate2Engine(
@@ -102,7 +102,7 @@ def load_model(
     )
     if loaded.folder == folder and (loaded.device, loaded.compute_type) == ("cpu", "int8"):
         int8_copy.make_later(folder)
-    computes = (loaded.device, loaded.compute_type, str(processor.largest_weight()))
+    computes = (loaded.device, loaded.compute_type, str(system.largest_weight()))
     return Model(loaded, partial(fingerprint, folder, *computes))
 
 
@@ -110,8 +110,8 @@ def _torch_engine(
     name: str | Path, settings: dict[str, Any], progress: Progress | None
 ) -> tuple[Engine, Callable[[], str]]:
     with extras():
-        from mtasr.decoding.torch_engine import TorchEngine
-    from mtasr.models.checkpoints import load_checkpoint
+        from mtasr.engines.torch import TorchEngine
+    from mtasr.checkpoints.checkpoint import load_checkpoint
 
     source = Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress)
     checkpoint = load_checkpoint(source)

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from tiny_model import make_tiny_model
 
+from mtasr import system
+
 # A shell that starts the tests in the background makes them ignore Ctrl-C, which the programs they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,8 +35,26 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: make_tiny_model(root / kind, kind, n_mels) for kind, n_mels in layouts.items()}
 
 
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for property tests, whose examples cannot have one each."""
+    return tmp_path_factory.mktemp("session")
+
+
 @pytest.fixture(autouse=True)
 def few_words_are_no_loss(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins and random models write a few words for any time, which would look as if most of it was left out."""
     if not request.node.get_closest_marker("weights"):
-        monkeypatch.setattr("mtasr.decoding.independent._THIN", 0.0)
+        monkeypatch.setattr("mtasr.decoding.window_decoder._THIN", 0.0)
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose sums of int8 do not overflow, whatever this one does."""
+    monkeypatch.setattr(system, "largest_weight", lambda: 127)
+
+
+@pytest.fixture
+def narrow(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose sums overflow."""
+    monkeypatch.setattr(system, "largest_weight", lambda: 96)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from vocabularies import vocabulary
 
-from mtasr.decoding.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
-from mtasr.decoding.options import DecodingOptions
+from mtasr.engines.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-from mtasr.vad import FRAME
+from mtasr.vad.silero import FRAME
 
 
 @dataclass

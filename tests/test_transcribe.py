@@ -18,9 +18,9 @@ from fakes import FakeEngine, HearingEngine, LoudIsSpeech
 
 import mtasr
 import mtasr.decoding.windows
-from mtasr.audio import SAMPLE_RATE, find_ffmpeg
+from mtasr.audio.read import SAMPLE_RATE, find_ffmpeg
+from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError, UsageError
-from mtasr.tracks import Tracks
 from mtasr.transcribe import Model
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "interview.flac"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtasr.training.records import Cue, Record
+from mtasr.data.records import Cue, Record
 
 
 def record(

@@ -10,10 +10,10 @@ import torch
 from speech import SAMPLE_RATE, write_wav
 from vocabularies import vocabulary
 
-from mtasr.model import ModelDimensions, Whisper
-from mtasr.models.checkpoints import Checkpoint, save_checkpoint
-from mtasr.models.settings import default_settings
-from mtasr.training.records import Cue, Record, write_records
+from mtasr.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from mtasr.checkpoints.settings import default_settings
+from mtasr.data.records import Cue, Record, write_records
+from mtasr.networks.whisper import ModelDimensions, Whisper
 
 TOKENS = vocabulary(text_size=300)
 DIMS = ModelDimensions(

@@ -24,8 +24,8 @@ from mtasr.cli.summary import RESULTS, Ending
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
+    from mtasr.audio.tracks import Tracks
     from mtasr.cli.journal import Journal, Notes
-    from mtasr.tracks import Tracks
     from mtasr.transcribe import Model, Transcription
 
 #: What is done about files that are there already.
@@ -225,7 +225,7 @@ def _size(source: str) -> int:
 
 def _check(job: outputs.Job, tracks: Tracks) -> None:
     """Refuse what cannot be read, as far as that shows without decoding."""
-    from mtasr.audio import check_input, check_reopenable
+    from mtasr.audio.read import check_input, check_reopenable
 
     check_input(job.source)
     if tracks.channels == "split":

@@ -14,8 +14,8 @@ from mtasr.cli.options import Language
 from mtasr.cli.outputs import check_target
 
 if TYPE_CHECKING:
-    from mtasr.training.filters import Filter
-    from mtasr.training.records import Record
+    from mtasr.data.filters import Filter
+    from mtasr.data.records import Record
 
 _PATH = click.Path(path_type=Path)
 _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
@@ -48,8 +48,8 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
     TSV with the columns audio and text (also language, translation), JSON or JSONL with the same fields, or lhotse's
     cuts. talk.en.srt beside a recording in another language is its translation.
     """
-    from mtasr.training.ingest import IngestOptions, ingest
-    from mtasr.training.records import counted, write_records
+    from mtasr.data.ingest import IngestOptions, ingest
+    from mtasr.data.records import counted, write_records
 
     check_target(records, [str(source)])
     options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
@@ -84,7 +84,7 @@ class _PassedOver:
 
 
 def _tell(count: int, records: Path) -> None:
-    from mtasr.training.records import counted
+    from mtasr.data.records import counted
 
     click.echo(printable(f"{counted(count)} written to {records}"), err=True)
 
@@ -106,9 +106,9 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
 
     For what the model knows already: to rehearse it, or to teach it to a smaller one.
     """
-    from mtasr.training.label import Trust
-    from mtasr.training.label import label as label_recordings
-    from mtasr.training.records import write_records
+    from mtasr.data.label import Trust
+    from mtasr.data.label import label as label_recordings
+    from mtasr.data.records import write_records
     from mtasr.transcribe import load_model
 
     check_target(records, [str(each) for each in recordings])
@@ -144,8 +144,8 @@ def filter_command(
     """
     import json
 
-    from mtasr.training.filtering import Report, filtered
-    from mtasr.training.records import read_records, write_records, written_whole
+    from mtasr.data.filtering import Report, filtered
+    from mtasr.data.records import read_records, write_records, written_whole
 
     for target in (kept, report_path):
         if target is not None:
@@ -164,9 +164,9 @@ def filter_command(
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
     """The cheap ones first: a record that they drop is not listened to."""
-    from mtasr.training import duplicates, spoken
-    from mtasr.training.filters import TEXT_FILTERS
-    from mtasr.training.records import read_records
+    from mtasr.data import duplicates, spoken
+    from mtasr.data.filters import TEXT_FILTERS
+    from mtasr.data.records import read_records
 
     yield from TEXT_FILTERS
     if evaluation:
@@ -174,7 +174,7 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     if speech:
         yield spoken.CaptionsBesideSpeech()
     if model is not None:
-        from mtasr.training.listening import ModelHears
+        from mtasr.data.listening import ModelHears
         from mtasr.transcribe import load_model
 
         yield ModelHears(load_model(model).engine)
@@ -190,8 +190,8 @@ def audit(records: Path, model: str) -> None:
 
     Columns separated by tabs: word error rate, hours, source. Look at the first ones by hand.
     """
-    from mtasr.training.records import read_records
-    from mtasr.training.spoken import audit as audit_sources
+    from mtasr.data.records import read_records
+    from mtasr.data.spoken import audit as audit_sources
     from mtasr.transcribe import load_model
 
     loaded = load_model(model)

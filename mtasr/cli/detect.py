@@ -52,7 +52,7 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
     Where standard output is no terminal, each line holds file, language code, English name and probability,
     separated by tabs.
     """
-    from mtasr.audio import check_input
+    from mtasr.audio.read import check_input
 
     files: tuple[str, ...] = params["files"]
     batch = failures.Batch(len(files), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))

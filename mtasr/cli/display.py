@@ -20,8 +20,8 @@ from mtasr.cli.failures import not_written, printable
 from mtasr.cli.summary import RESULTS, Ending, Result, show
 from mtasr.cli.tally import Tally
 from mtasr.cli.times import timestamp
+from mtasr.formats.writers import labelled
 from mtasr.transcript import Segment
-from mtasr.writers import labelled
 
 if TYPE_CHECKING:
     from rich.console import Console

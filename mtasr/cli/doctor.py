@@ -75,7 +75,7 @@ def _careful(look: Callable[[], Finding]) -> Finding:
 
 
 def _ffmpeg() -> Finding:
-    from mtasr.audio import find_ffmpeg
+    from mtasr.audio.read import find_ffmpeg
 
     return Finding("ffmpeg", find_ffmpeg())
 
@@ -83,7 +83,7 @@ def _ffmpeg() -> Finding:
 def _processor() -> Finding:
     import ctranslate2
 
-    from mtasr.processor import WHOLE_RANGE, largest_weight
+    from mtasr.system import WHOLE_RANGE, largest_weight
 
     types = ", ".join(sorted(ctranslate2.get_supported_compute_types("cpu")))
     narrow = "; int8 with room for sums (no VNNI)" if largest_weight() < WHOLE_RANGE else ""

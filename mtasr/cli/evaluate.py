@@ -116,7 +116,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
 
 def _checked(clips: Sequence[Clip], batch: failures.Batch) -> tuple[list[Clip], list[Result]]:
     """The recordings that may be read, and those that have failed already."""
-    from mtasr.audio import check_input
+    from mtasr.audio.read import check_input
     from mtasr.evaluation import Result
 
     refused: list[Result] = []

@@ -30,10 +30,10 @@ from typing import Any
 from mtasr import __version__
 from mtasr.cli.inputs import STDIN
 from mtasr.cli.outputs import Job, remove_torn, write_text
-from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.longform import WindowResult
-from mtasr.decoding.memory import Memory, Oblivious
+from mtasr.decoding.notes import Memory, Oblivious
 from mtasr.decoding.windows import Window
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import OutputError
 from mtasr.threads import start_thread
 from mtasr.transcript import Alternatives, Reading, Segment, Word

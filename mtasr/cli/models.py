@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtasr.checkpoints.checkpoint import FORMATS, PRECISIONS
+from mtasr.checkpoints.vocabulary_choice import LEAST_FREQUENCY
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options import OneOf, complete_model
 from mtasr.errors import UsageError
-from mtasr.models.checkpoints import FORMATS, PRECISIONS
-from mtasr.models.vocabulary_choice import LEAST_FREQUENCY
 
 if TYPE_CHECKING:
+    from mtasr.checkpoints.checkpoint import Precision
+    from mtasr.checkpoints.tensor_names import Format
     from mtasr.models import ModelStatus
-    from mtasr.models.checkpoints import Precision
-    from mtasr.models.names import Format
 
 _NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
 
@@ -125,7 +125,7 @@ def convert(source: str, destination: Path, kind: Format, quantization: Precisio
     SRC is a NAME, a model folder (CTranslate2, Hugging Face) or an OpenAI .pt file. At the end SRC and the result
     compute the same clip; if they differ by more than rounding explains, DST is not written.
     """
-    from mtasr.models.convert import convert as convert_model
+    from mtasr.checkpoints.convert import convert as convert_model
 
     with terminable():
         done = convert_model(source, destination, kind, quantization, force=force)
@@ -180,7 +180,7 @@ def optimize(
     SRC is a NAME or a CTranslate2 model folder. Other languages are still recognised, and written badly; translation
     needs English among those kept. English alone uses most of the tokens, so without it there is more to gain.
     """
-    from mtasr.models.optimize import optimize as optimize_model
+    from mtasr.checkpoints.optimize import optimize as optimize_model
     from mtasr.tokenizer import to_code
 
     codes = list(dict.fromkeys(to_code(name) for name in languages.split(",") if name.strip()))
@@ -206,8 +206,8 @@ def info(model: str) -> None:
 
     MODEL is a NAME on this machine, a model folder or a .pt file.
     """
+    from mtasr.checkpoints.info import info as read_info
     from mtasr.models import resolve
-    from mtasr.models.info import info as read_info
 
     path = Path(model).expanduser()
     found = read_info(path if path.exists() else resolve(model, local_only=True))

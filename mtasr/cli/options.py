@@ -15,12 +15,12 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from mtasr.audio.tracks import Tracks
 from mtasr.cli import failures
-from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
+from mtasr.formats.writers import SUBTITLE_FORMATS, WRITERS, Style
+from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.subtitles import STYLES, Layout
-from mtasr.tracks import Tracks
-from mtasr.writers import SUBTITLE_FORMATS, WRITERS, Style
 
 if TYPE_CHECKING:
     from mtasr.cli.display import Display
@@ -755,7 +755,7 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
 
 def load(params: Mapping[str, Any], display: Display) -> Model:
     """The model that a command's parameters ask for."""
-    from mtasr.decoding.ctranslate2_engine import share_freed_memory
+    from mtasr.engines.ctranslate2 import share_freed_memory
     from mtasr.transcribe import load_model
 
     share_freed_memory()

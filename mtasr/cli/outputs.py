@@ -16,9 +16,9 @@ from typing import TextIO
 
 from mtasr.cli.inputs import Input, name_of
 from mtasr.errors import OutputError, UsageError
+from mtasr.formats.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.transcript import Transcript
-from mtasr.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
 
 #: How the names of files begin that are being written.
 _PASSING = ".mtasr-"

@@ -14,11 +14,11 @@ from mtasr.cli.times import clock, timestamp
 from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
-    from mtasr.decoding.options import DecodingOptions
+    from mtasr.formats.writers import Style
+    from mtasr.options import DecodingOptions
     from mtasr.subtitles import Broken, Layout
     from mtasr.transcribe import Transcription
     from mtasr.transcript import Coverage, Transcript
-    from mtasr.writers import Style
 
 #: Places that a warning names; the JSON has them all.
 _NAMED = 5

@@ -36,8 +36,8 @@ from mtasr.cli.recording import note_broken, note_default_model
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtasr.decoding.options import DecodingOptions
-    from mtasr.muxing import SubtitleTrack
+    from mtasr.audio.video import SubtitleTrack
+    from mtasr.options import DecodingOptions
     from mtasr.transcript import Transcript
 
 _GROUP = "Video"
@@ -77,8 +77,8 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     The subtitles are those of what is said in it, or --subtitles. The result has VIDEO's container, if that is mp4,
     mov, mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
     """
-    from mtasr.audio import check_input
-    from mtasr.muxing import check_can_burn, check_can_embed, check_subtitles, container_of
+    from mtasr.audio.read import check_input
+    from mtasr.audio.video import check_can_burn, check_can_embed, check_subtitles, container_of
 
     video: Path = params["video"]
     if params["embed"] == params["burn"]:
@@ -108,7 +108,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
 
 
 def _default_name(video: Path, *, burn: bool) -> str:
-    from mtasr.muxing import CONTAINERS
+    from mtasr.audio.video import CONTAINERS
 
     ending = video.suffix.lower()
     if ending not in CONTAINERS:
@@ -120,8 +120,8 @@ def _tracks(
     video: Path, result: Path, params: dict[str, Any], options: DecodingOptions, display: Display, folder: Path
 ) -> list[SubtitleTrack]:
     """The subtitles as files that ffmpeg can take."""
-    from mtasr.muxing import SubtitleTrack
-    from mtasr.readers import read_json
+    from mtasr.audio.video import SubtitleTrack
+    from mtasr.formats.readers import read_json
     from mtasr.tokenizer.iso639 import three_letters
 
     given: Path | None = params["subtitles"]
@@ -176,7 +176,8 @@ def _write_subtitles(
 def _put_in(
     video: Path, tracks: list[SubtitleTrack], result: Path, display: Display, passing: Path, *, burn: bool
 ) -> None:
-    from mtasr import muxing
+    from mtasr.audio.video import burn as draw_in
+    from mtasr.audio.video import embed
 
     done = 0.0
 
@@ -186,9 +187,9 @@ def _put_in(
 
     with display.working(str(result), lambda: done, lambda: None):
         if not burn:
-            muxing.embed(video, tracks, passing, result, position)
+            embed(video, tracks, passing, result, position)
             return
-        missing = muxing.burn(video, tracks[0].file, passing, result, position)
+        missing = draw_in(video, tracks[0].file, passing, result, position)
     if missing:
         letters = " ".join(missing[:10])
         display.note(f"warning: {video}: no font on this machine has the letters {letters}; they are drawn as boxes")

@@ -31,7 +31,7 @@ def train(records: tuple[Path, ...], output: Path, size: int) -> None:
 
     `vocabulary: FOLDER` in the configuration of `mtasr train`, together with `scratch`, trains a model of it.
     """
-    from mtasr.training.records import read_records
+    from mtasr.data.records import read_records
     from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary
 
     with terminable():

@@ -31,7 +31,7 @@ from mtasr.cli.recording import note_default_model
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtasr.decoding.options import DecodingOptions
+    from mtasr.options import DecodingOptions
     from mtasr.transcript import Transcript
     from mtasr.view import Recording
 
@@ -70,8 +70,8 @@ def view(**params: Any) -> None:
     word. A click on a word plays it. It is one file and needs no network; a sound of more than 25 MB, which is some 100
     minutes, stays beside it.
     """
-    from mtasr.audio import check_input
-    from mtasr.readers import read_json
+    from mtasr.audio.read import check_input
+    from mtasr.formats.readers import read_json
 
     source: str = params["file"]
     if source == "-":

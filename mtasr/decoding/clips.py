@@ -6,8 +6,8 @@ import math
 import sys
 from collections.abc import Sequence
 
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.engine import Float32Array
+from mtasr.audio.read import SAMPLE_RATE
+from mtasr.engines.engine import Float32Array
 
 
 class Clips:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mtasr.decoding.engine import Hypothesis, LanguageGuess
+from mtasr.engines.engine import Hypothesis, LanguageGuess
 
 #: The first windows of a recording tell its language: one if it is as clear as this, else up to so many together.
 CLEAR = 0.9

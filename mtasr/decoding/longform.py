@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.buffer import SampleBuffer
-from mtasr.decoding.engine import Encoded, Engine, Float32Array, Hypothesis
-from mtasr.decoding.fallback import Decoded, decode_with_fallback, is_silence
+from mtasr.audio.read import SAMPLE_RATE
+from mtasr.decoding.checks import Decoded, decode_with_fallback, is_silence
 from mtasr.decoding.language import CLEAR_CHANGE, among
-from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.prompt import Prompt
+from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.decoding.segments import readings_of, split_at_timestamps, timed_segments
-from mtasr.decoding.word_times import with_words
+from mtasr.decoding.words import with_words
+from mtasr.engines.engine import Encoded, Engine, Float32Array, Hypothesis
 from mtasr.features import log_mel
+from mtasr.options import DecodingOptions
 from mtasr.transcript import Alternatives, Segment
-from mtasr.vad import SpeechTrack
+from mtasr.vad.silero import SpeechTrack
 
 #: No word fits into less than this; the remainder of a file below it is left alone.
 _SHORTEST_WINDOW = SAMPLE_RATE // 10

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 
-from mtasr.decoding.options import DecodingOptions
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 
 _LOG = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mtasr.decoding.engine import Hypothesis
-from mtasr.decoding.fallback import Decoded
+from mtasr.decoding.checks import Decoded
+from mtasr.engines.engine import Hypothesis
 from mtasr.tokenizer import Tokenizer
 from mtasr.transcript import Reading, Segment
 

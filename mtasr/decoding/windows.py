@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.engine import Float32Array
-from mtasr.decoding.options import DecodingOptions
+from mtasr.audio.read import SAMPLE_RATE
+from mtasr.engines.engine import Float32Array
 from mtasr.features import CHUNK_SECONDS
+from mtasr.options import DecodingOptions
 from mtasr.stopwatch import Stopwatch
-from mtasr.vad import FRAME, Span, VoiceActivity, speech_spans
+from mtasr.vad.silero import FRAME, Span, VoiceActivity, speech_spans
 
 #: Frames of a second, not rounded.
 _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME

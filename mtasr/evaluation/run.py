@@ -13,7 +13,7 @@ from mtasr.evaluation.manifest import Clip
 from mtasr.evaluation.scores import Errors, Figure, Scores, normalise
 
 if TYPE_CHECKING:
-    from mtasr.decoding.options import DecodingOptions
+    from mtasr.options import DecodingOptions
     from mtasr.transcribe import Model
     from mtasr.transcript import Transcript
 

@@ -8,7 +8,7 @@
         copy.json                         what it was made of, and its size and hash
 
 The matrices are what CTranslate2 makes of the source when it computes in int8, to the bit, unless that is not good for
-this processor (`processor.largest_weight`): then they use less of the range. Convolutions stay as they are, because
+this processor (`system.largest_weight`): then they use less of the range. Convolutions stay as they are, because
 CTranslate2 treats them apart. A copy counts only while its source is what it was made of: for a model in the cache the
 hash in its manifest, for another folder path, size and time of its `model.bin`. There is one copy to a folder and kind
 of processor, and whoever writes a copy removes those whose source is gone. A cache that cannot be written costs the
@@ -28,10 +28,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mtasr import processor
+from mtasr import system
+from mtasr.checkpoints.ctranslate2.binary import ModelFile, Record, Variable, read_contents, write
 from mtasr.errors import ModelIntegrityError, MtasrError
 from mtasr.models import cache
-from mtasr.models.ctranslate2_binary import ModelFile, Record, Variable, read_contents, write
 from mtasr.models.folder import Manifest, sha256_of
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
@@ -68,7 +68,7 @@ def provide(folder: Path) -> Path | None:
     Where the copy is better than what CTranslate2 would make of the source, it is made now if there is none yet.
     """
     copy = find(folder)
-    if copy is None and processor.largest_weight() != processor.WHOLE_RANGE:
+    if copy is None and system.largest_weight() != system.WHOLE_RANGE:
         copy = make(folder, wait=True)
         if copy is None and _quantizable(folder) is not None:
             _LOG.warning("%s: no int8 copy could be kept in the cache: slower starts, and more errors", folder)
@@ -86,7 +86,7 @@ def find(folder: Path) -> Path | None:
         model = copy / "model.bin"
         current = (
             record["source"] == _source(folder)
-            and record["largest_weight"] == processor.largest_weight()
+            and record["largest_weight"] == system.largest_weight()
             and record["size"] == model.stat().st_size
             and record["contents"] == _contents(read_contents(model))
             and all((copy / name).samefile(folder / name) for name in record["source"]["beside"])
@@ -98,8 +98,8 @@ def find(folder: Path) -> Path | None:
 
 def _location(folder: Path) -> Path:
     key = folder.name if _in_cache(folder) else hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    largest = processor.largest_weight()  # machines that share a cache must not take turns to replace the copy
-    return _root() / (key if largest == processor.WHOLE_RANGE else f"{key}-{largest}")
+    largest = system.largest_weight()  # machines that share a cache must not take turns to replace the copy
+    return _root() / (key if largest == system.WHOLE_RANGE else f"{key}-{largest}")
 
 
 def _root() -> Path:
@@ -216,7 +216,7 @@ def _describe(model: Path, source: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": 2,
         "source": source,
-        "largest_weight": processor.largest_weight(),
+        "largest_weight": system.largest_weight(),
         "size": model.stat().st_size,
         "contents": _contents(read_contents(model)),
         "sha256": sha256_of(model),
@@ -282,7 +282,7 @@ def _quantize(
     """(rows, width) -> int8 of the same shape, and the factor of each row; see `ctranslate2_format` for the rule."""
     import numpy as np
 
-    top = np.float32(processor.largest_weight())
+    top = np.float32(system.largest_weight())
     values, factors = np.empty(shape, np.int8), np.empty(shape[0], np.float32)
     begin = 0
     for block in blocks:

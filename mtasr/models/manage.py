@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, embedded, folder, int8_copy, registry
+from mtasr.models import cache, folder, int8_copy, packages, registry
 from mtasr.models.hub import Progress
 from mtasr.models.resolve import install, install_repo, is_repo
 
@@ -49,7 +49,7 @@ def list_models() -> list[ModelStatus]:
 
 def _status(spec: registry.ModelSpec) -> ModelStatus:
     cached = cache.location(spec.name, spec.revision)
-    where: Where = "cached" if cache.holds(cached) else "packaged" if embedded.locate(spec.name) else "downloadable"
+    where: Where = "cached" if cache.holds(cached) else "packaged" if packages.locate(spec.name) else "downloadable"
     return ModelStatus(
         name=spec.name,
         aliases=spec.aliases,
@@ -102,9 +102,9 @@ def verify(name: str) -> list[Verification]:
     ours = spec.name if spec else name
     results = [_verify_copy(path, spec) for path in cache.copies(ours)]
     results += [Verification(path, tuple(int8_copy.differences(path))) for path in int8_copy.of_name(ours)]
-    files = embedded.locate(spec.name) if spec else None
+    files = packages.locate(spec.name) if spec else None
     if spec and files:
-        results.append(Verification(files["config.json"][0].parent, tuple(embedded.differences(spec, files))))
+        results.append(Verification(files["config.json"][0].parent, tuple(packages.differences(spec, files))))
     if not results:
         raise ModelNotFoundError(f"the model {name} is neither in the cache nor installed as a package")
     return results

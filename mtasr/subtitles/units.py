@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from mtasr.scripts import HAN, KANA, THAI, UNSPACED, without_space
 from mtasr.transcript import Segment, Word
+from mtasr.writing_systems import HAN, KANA, THAI, UNSPACED, without_space
 
 if TYPE_CHECKING:
     from budoux.parser import Parser

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from mtasr.model import EncoderBlock, Whisper
-from mtasr.training import ctc
+from mtasr.networks.whisper import EncoderBlock, Whisper
 from mtasr.training.config import TrainConfig
+from mtasr.training.objectives import ctc
 
 
 class LowRank(nn.Module):

@@ -14,12 +14,12 @@ from typing import NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.audio import SAMPLE_RATE, Float32Array
+from mtasr.audio.read import SAMPLE_RATE, Float32Array
+from mtasr.data.samples import SampleStore
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.threads import start_thread
 from mtasr.training.config import RegularisationConfig
 from mtasr.training.examples import Example
-from mtasr.training.samples import SampleStore
 from mtasr.training.targets import IGNORED
 
 _T = TypeVar("_T")

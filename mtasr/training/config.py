@@ -101,8 +101,8 @@ class RegularisationConfig:
     #: The probability with which a block of the encoder is passed over (Huang et al. 2016).
     stochastic_depth: float = 0.0
     label_smoothing: float = 0.0
-    #: The weight of a second loss, which has the encoder spell what is said (`mtasr.training.ctc`). It makes a model
-    #: from scratch find out early where in the audio to look.
+    #: Weight of the CTC loss on the encoder (`mtasr.training.objectives.ctc`). A model trained from scratch then learns
+    #: early where in the audio to look.
     ctc: float = 0.0
     #: Decay of the exponential moving average of the weights, which then is the result; 0 for none.
     ema: float = 0.0

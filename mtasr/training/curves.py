@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtasr.training.records import written_whole
+from mtasr.data.records import written_whole
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 220, 60, 20, 30, 30
 #: Points of a line at most; more than there are pixels show nothing more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mtasr.training.duplicates import normalised
+from mtasr.data.duplicates import normalised
 
 
 @dataclass(frozen=True, slots=True)

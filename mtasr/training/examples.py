@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from mtasr.decoding.independent import context_for
+from mtasr.data.excerpts import Window, cut_windows, joined
+from mtasr.data.records import Record
+from mtasr.decoding.window_decoder import context_for
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
-from mtasr.training.records import Record
 from mtasr.training.targets import Target, target_of
-from mtasr.training.windows import Window, cut_windows, joined
 
 #: Seconds between recordings that are joined.
 _GAP = (0.2, 1.0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mtasr.checkpoints.checkpoint import Checkpoint
+from mtasr.checkpoints.convert import write_with_parity
+from mtasr.checkpoints.destination import check_destination
+from mtasr.checkpoints.parity import Parity
 from mtasr.errors import ModelError
-from mtasr.models.checkpoints import Checkpoint
-from mtasr.models.convert import write_with_parity
-from mtasr.models.destination import check_destination
-from mtasr.models.parity import Parity
 from mtasr.training.loop import Run, mean_of
 from mtasr.training.state import best_of, checkpoints, load_document
 

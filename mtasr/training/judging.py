@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mtasr.decoding.independent import context_for, features_of
-from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.torch_engine import TorchEngine
+from mtasr.checkpoints.settings import GenerationSettings
+from mtasr.data.excerpts import Window, cut_windows
+from mtasr.data.records import Record
+from mtasr.data.samples import SampleStore
+from mtasr.decoding.window_decoder import context_for, features_of
+from mtasr.engines.torch import TorchEngine
 from mtasr.features import CHUNK_SECONDS
-from mtasr.model import Whisper
-from mtasr.models.settings import GenerationSettings
+from mtasr.networks.whisper import Whisper
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.error_rates import Errors, character_errors, word_errors
-from mtasr.training.records import Record
-from mtasr.training.samples import SampleStore
-from mtasr.training.windows import Window, cut_windows
 
 #: From this probability on, the model says that nobody speaks.
 _NO_SPEECH = 0.6

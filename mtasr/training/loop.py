@@ -26,31 +26,31 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
 from torch import Tensor
 
-from mtasr.decoding.torch_engine import choose_device
+from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.convert import locate
+from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
+from mtasr.data.excerpts import Window
+from mtasr.data.records import Record, read_records, written_whole
+from mtasr.data.samples import SampleStore
 from mtasr.decoding.windows import LEAST_SECONDS
-from mtasr.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.engines.torch import choose_device
 from mtasr.errors import OutputError, UsageError
-from mtasr.model import Whisper
-from mtasr.models.checkpoints import Checkpoint, load_checkpoint
-from mtasr.models.convert import locate
-from mtasr.models.settings import GenerationSettings, default_alignment_heads, default_settings
+from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.networks.whisper import Whisper
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import read_vocabulary
-from mtasr.training import ctc
 from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weights
 from mtasr.training.batches import Ahead, Batch, make_batch
 from mtasr.training.config import TrainConfig, make_config, to_document
 from mtasr.training.curves import write_curves
 from mtasr.training.examples import Example, Source, epoch_of
 from mtasr.training.judging import judge, windows_to_judge
+from mtasr.training.objectives import ctc
 from mtasr.training.parallel import Crew, crew
-from mtasr.training.records import Record, read_records, written_whole
 from mtasr.training.run_log import RunLog, read_log
-from mtasr.training.samples import SampleStore
 from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import State, checkpoints, restore, save_state, usable
 from mtasr.training.targets import IGNORED
-from mtasr.training.windows import Window
 
 #: To know how long an epoch is, so many are looked at, or fewer that have so many batches.
 _EPOCHS_COUNTED, _BATCHES_COUNTED = 20, 200

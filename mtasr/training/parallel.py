@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from mtasr.decoding.torch_engine import choose_device
+from mtasr.engines.torch import choose_device
 from mtasr.errors import UsageError
 
 #: The others wait while the first evaluates. Of a process that has died they are told by `torchrun`.

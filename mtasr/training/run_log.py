@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtasr.data.records import read_jsonl, written_whole
 from mtasr.errors import UsageError
 from mtasr.extras import pip_install
-from mtasr.training.records import read_jsonl, written_whole
 
 
 class RunLog:

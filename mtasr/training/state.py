@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtasr.data.records import written_whole
 from mtasr.errors import ModelIntegrityError
-from mtasr.model import Whisper
+from mtasr.networks.whisper import Whisper
 from mtasr.training.config import TrainConfig, to_document
-from mtasr.training.records import written_whole
 
 _LOG = logging.getLogger(__name__)
 

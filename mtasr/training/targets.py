@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mtasr.data.excerpts import Window
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.languages import UNSPACED
-from mtasr.training.windows import Window
 
 #: Text -> ids of its tokens.
 Encode = Callable[[str], list[int]]

@@ -12,14 +12,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mtasr.checkpoints.huggingface.files import tokenizer_json
+from mtasr.data.records import Record, written_whole
 from mtasr.errors import UsageError
 from mtasr.extras import extras
 from mtasr.features import CHUNK_SECONDS
-from mtasr.models.huggingface_files import tokenizer_json
 from mtasr.tokenizer import LANGUAGES, TIMESTAMP_STEP
 from mtasr.tokenizer.tokenizer import GPT2_PATTERN
 from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
-from mtasr.training.records import Record, written_whole
 from mtasr.training.targets import spaced
 
 #: Every text can be written with these alone.

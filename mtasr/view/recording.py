@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mtasr.audio import SAMPLE_RATE, open_audio
-from mtasr.media import Mp3Writer
-from mtasr.vad import SpeechTrack
+from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.write import Mp3Writer
+from mtasr.vad.silero import SpeechTrack
 
 #: Peaks in a second, each of so many samples.
 PEAKS = 100

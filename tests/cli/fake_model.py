@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from click.testing import Result
 
-from mtasr.decoding.engine import LanguageGuess
-from mtasr.decoding.options import DecodingOptions
-from mtasr.tracks import Tracks
+from mtasr.audio.tracks import Tracks
+from mtasr.engines.engine import LanguageGuess
+from mtasr.options import DecodingOptions
 from mtasr.transcript import Coverage, Segment, Transcript
 
 #: Runs the command line in this process: run("transcribe", "a.wav").

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from fakes import Heard, HearingEngine
 
-from mtasr.decoding.engine import Float32Array
+from mtasr.engines.engine import Float32Array
 from mtasr.transcribe import Model
 
 #: How loud features are of speech that is clipped; else it comes to 1.2.
@@ -49,11 +49,11 @@ def hearing_model(*_: object, **__: object) -> Model:
 
 
 if __name__ == "__main__":
-    import mtasr.decoding.independent
+    import mtasr.decoding.window_decoder
     import mtasr.transcribe
     from mtasr.cli import main
 
-    mtasr.decoding.independent._THIN = 0.0  # the stand-in writes a few words for any time
+    mtasr.decoding.window_decoder._THIN = 0.0  # the stand-in writes a few words for any time
 
     mtasr.transcribe.load_model = hearing_model  # type: ignore[assignment]
     main()

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from mtasr import __version__
 from mtasr.cli import program
-from mtasr.models import embedded
+from mtasr.models import packages
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_no_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_model_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "locate", lambda name: None)
+    monkeypatch.setattr(packages, "locate", lambda name: None)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = examined()
     assert result.exit_code == 0

@@ -14,9 +14,9 @@ from fake_model import segment
 
 from mtasr.cli.journal import FOLDER, Journal, Notes, _hash_of, memory_of
 from mtasr.cli.outputs import Job, remove_torn, write_text
-from mtasr.decoding.engine import LanguageGuess
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.windows import Window
+from mtasr.engines.engine import LanguageGuess
 from mtasr.transcript import Alternatives, Reading, Segment, Word
 
 Keep = Callable[..., Notes]

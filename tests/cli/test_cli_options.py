@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from fake_model import FakeModel, Run
 
+from mtasr.audio.tracks import Tracks
 from mtasr.cli import _COMMANDS, program
 from mtasr.cli.options import Switch, temperatures
 from mtasr.cli.transcribe import transcribe
-from mtasr.decoding.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.errors import UsageError
-from mtasr.tracks import Tracks
+from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
 
 
 def test_defaults_are_those_of_the_library(run: Run, model: FakeModel) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, Run, segment
 
-from mtasr.audio import find_ffmpeg
+from mtasr.audio.read import find_ffmpeg
 from mtasr.transcript import Word
 
 TEXT = " Hello there, how are you?"
@@ -85,7 +85,7 @@ def test_burning_draws_what_is_laid_out(
         result.write_bytes(b"video")
         return ("中",)
 
-    monkeypatch.setattr("mtasr.muxing.burn", burn)
+    monkeypatch.setattr("mtasr.audio.video.burn", burn)
     model.segments = [spoken]
     result = run("subtitle", "talk.mp4", "--burn", "--max-line-width", "12")
     assert result.exit_code == 0

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, Run, segment
 
+from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
-from mtasr.tracks import Tracks
+from mtasr.formats.writers import WRITERS
 from mtasr.transcript import Coverage, Word
-from mtasr.writers import WRITERS
 
 
 def test_text_alone_on_stdout(run: Run, folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_warnings_are_notes(run: Run, model: FakeModel) -> None:
 
 
 def test_standard_input(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtasr.audio.check_input", lambda source: None)
+    monkeypatch.setattr("mtasr.audio.read.check_input", lambda source: None)
     assert run("transcribe", "-").exit_code == 0
     assert (folder / "stdin.srt").exists()
 
@@ -208,7 +208,7 @@ def test_nothing_partial_is_left(run: Run, folder: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     (folder / "a.srt").write_text("before")
-    monkeypatch.setitem(__import__("mtasr.writers").writers.WRITERS, "srt", fail)
+    monkeypatch.setitem(__import__("mtasr.formats.writers").writers.WRITERS, "srt", fail)
     result = run("transcribe", "-q", "a.wav")
     assert (result.exit_code, result.stderr) == (4, "mtasr: error: a.srt: No space left on device\n")
     assert (folder / "a.srt").read_text() == "before"
@@ -418,7 +418,7 @@ def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:
 def test_what_can_be_read_once_is_not_split(
     run: Run, folder: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    monkeypatch.setattr("mtasr.audio.check_input", lambda source: None)
+    monkeypatch.setattr("mtasr.audio.read.check_input", lambda source: None)
     os.mkfifo(folder / "fifo")
     result = run("transcribe", source, "--channels", "split")
     assert result.exit_code == 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.audio import SAMPLE_RATE
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.decoding.clips import Clips
 
 

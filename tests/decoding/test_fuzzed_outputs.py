@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
 
-import mtasr.decoding.independent
 import mtasr.decoding.longform
-import mtasr.decoding.pipeline
+import mtasr.decoding.scheduler
+import mtasr.decoding.window_decoder
 import mtasr.decoding.windows
-import mtasr.vad
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.buffer import SampleBuffer
-from mtasr.decoding.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
-from mtasr.decoding.options import DecodingOptions
+import mtasr.vad.silero
+from mtasr.audio.read import SAMPLE_RATE
+from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.engines.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
+from mtasr.formats.writers import WRITERS
+from mtasr.options import DecodingOptions
 from mtasr.transcribe import Model
 from mtasr.transcript import Transcript
-from mtasr.writers import WRITERS
 
 #: Seconds in the file.
 Stretch = tuple[float, float]
@@ -119,7 +119,7 @@ class Babbler(HearingEngine):
 def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
     """The windows that a recording is decoded in; the other parts, of which nothing depends, are made fast."""
     seen: list[Stretch] = []
-    cut, window = mtasr.decoding.pipeline.cut_windows, SampleBuffer.window
+    cut, window = mtasr.decoding.scheduler.cut_windows, SampleBuffer.window
 
     def cut_and_tell(*args: Any, **options: Any) -> Iterator[mtasr.decoding.windows.Window]:
         for each in cut(*args, **options):
@@ -134,11 +134,11 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
     def no_features(samples: Float32Array, n_mels: int) -> Float32Array:
         return np.zeros((n_mels, len(samples) // 160), np.float32)
 
-    monkeypatch.setattr(mtasr.decoding.pipeline, "cut_windows", cut_and_tell)
+    monkeypatch.setattr(mtasr.decoding.scheduler, "cut_windows", cut_and_tell)
     monkeypatch.setattr(SampleBuffer, "window", window_and_tell)
-    for module in (mtasr.decoding.independent, mtasr.decoding.longform):
+    for module in (mtasr.decoding.window_decoder, mtasr.decoding.longform):
         monkeypatch.setattr(module, "log_mel", no_features)
-    for module in (mtasr.decoding.windows, mtasr.vad):
+    for module in (mtasr.decoding.windows, mtasr.vad.silero):
         monkeypatch.setattr(module, "VoiceActivity", LoudIsSpeech)
     return seen
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.engine import Hypothesis, LanguageGuess
 from mtasr.decoding.language import among, combined, weighed_by_text
+from mtasr.engines.engine import Hypothesis, LanguageGuess
 
 
 def guesses(**probabilities: float) -> list[LanguageGuess]:

@@ -11,8 +11,8 @@ import pytest
 from speech import speak
 
 import mtasr
-from mtasr.audio import SAMPLE_RATE
-from mtasr.writers import WRITERS
+from mtasr.audio.read import SAMPLE_RATE
+from mtasr.formats.writers import WRITERS
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -9,13 +9,13 @@ from fakes import FakeEngine, LoudIsSpeech
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.buffer import SampleBuffer
-from mtasr.decoding.engine import Hypothesis
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.decoding.longform import LongForm, WindowResult
-from mtasr.decoding.options import DecodingOptions
+from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.engines.engine import Hypothesis
+from mtasr.options import DecodingOptions
 from mtasr.transcript import Segment
-from mtasr.vad import SpeechTrack
+from mtasr.vad.silero import SpeechTrack
 
 
 def results_of(
@@ -77,7 +77,7 @@ def test_a_prefix_begins_the_first_window_alone() -> None:
 
 @pytest.mark.parametrize("spoken", [True, False])
 def test_a_prompt_is_not_written_where_nobody_speaks(monkeypatch: pytest.MonkeyPatch, spoken: bool) -> None:
-    monkeypatch.setattr("mtasr.vad.VoiceActivity", LoudIsSpeech)
+    monkeypatch.setattr("mtasr.vad.silero.VoiceActivity", LoudIsSpeech)
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> water<|2.00|>")]
     track = SpeechTrack(0.5)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from fakes import FakeEngine
 
-from mtasr.decoding.options import DecodingOptions
 from mtasr.decoding.prompt import Prompt
+from mtasr.options import DecodingOptions
 
 TOKENIZER = FakeEngine().tokenizer
 

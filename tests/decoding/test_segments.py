@@ -5,8 +5,7 @@ from fakes import FakeEngine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mtasr.decoding.engine import Hypothesis
-from mtasr.decoding.fallback import Decoded
+from mtasr.decoding.checks import Decoded
 from mtasr.decoding.segments import (
     Piece,
     all_pieces,
@@ -17,6 +16,7 @@ from mtasr.decoding.segments import (
     split_at_timestamps,
     timed_segments,
 )
+from mtasr.engines.engine import Hypothesis
 from mtasr.transcript import Reading
 
 TOKENIZER = FakeEngine().tokenizer

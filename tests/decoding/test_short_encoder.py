@@ -10,8 +10,8 @@ import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 from training_model import DIMS, checkpoint, write_model
 
+from mtasr.checkpoints.checkpoint import save_checkpoint
 from mtasr.errors import ModelError
-from mtasr.models.checkpoints import save_checkpoint
 from mtasr.transcribe import Model, load_model
 
 SHORT = replace(DIMS, n_audio_ctx=300)

@@ -9,12 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import mtasr.decoding.windows
-from mtasr.audio import SAMPLE_RATE
-from mtasr.decoding.engine import Float32Array
-from mtasr.decoding.options import DecodingOptions
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.decoding.windows import LOUD_NOISE, Cut, Cutter, Longest, Window, cut_windows, is_noisy, longest_for
+from mtasr.engines.engine import Float32Array
+from mtasr.options import DecodingOptions
 from mtasr.stopwatch import Stopwatch
-from mtasr.vad import FRAME, Span, speech_spans
+from mtasr.vad.silero import FRAME, Span, speech_spans
 
 THRESHOLD = 0.5
 PER_SECOND = SAMPLE_RATE / FRAME

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from mtasr.decoding.engine import LanguageGuess
-from mtasr.decoding.options import DecodingOptions
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import AudioDecodeError
 from mtasr.evaluation import Clip, Evaluation, evaluate, write_page
 from mtasr.evaluation.scores import normalise, rate, share, word_errors
+from mtasr.options import DecodingOptions
 from mtasr.transcript import Segment, Transcript
 
 

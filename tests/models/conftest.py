@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from fakehub import COMMIT, FILES, FakeHub, sha256
 
-from mtasr import processor
-from mtasr.models import embedded, hub, registry
+from mtasr.models import hub, packages, registry
 from mtasr.models.registry import ModelSpec
 
 
@@ -51,7 +50,7 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
 
 @pytest.fixture
 def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PACKAGES", {})
+    monkeypatch.setattr(packages, "PACKAGES", {})
 
 
 @pytest.fixture
@@ -64,12 +63,5 @@ def model_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor whose sums of int8 do not overflow, whatever this one does."""
-    monkeypatch.setattr(processor, "largest_weight", lambda: 127)
-
-
-@pytest.fixture
-def narrow(wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor whose sums overflow."""
-    monkeypatch.setattr(processor, "largest_weight", lambda: 96)
+def wide_by_default(wide: None) -> None:
+    """What is tested here does not depend on this machine's processor."""

@@ -19,12 +19,13 @@ from speech import speak
 from tiny_model import make_tiny_model
 
 import mtasr
-from mtasr import processor
-from mtasr.decoding.ctranslate2_engine import CTranslate2Engine
+from mtasr import system
+from mtasr.checkpoints.ctranslate2 import stored_weights
+from mtasr.checkpoints.ctranslate2.binary import ModelFile, read_contents
+from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 from mtasr.features import log_mel
-from mtasr.models import cache, int8_copy, pull, registry, remove, resolve, stored_weights, verify
-from mtasr.models.ctranslate2_binary import ModelFile, read_contents
+from mtasr.models import cache, int8_copy, pull, registry, remove, resolve, verify
 from mtasr.models.folder import sha256_of
 from mtasr.models.registry import ModelSpec
 from mtasr.transcribe import Model
@@ -194,7 +195,7 @@ def test_an_overflowing_processor_gets_smaller_weights(mine: Path, narrow: None)
 def test_each_processor_has_its_own_copy(mine: Path, narrow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = int8_copy.provide(mine)
     assert copy
-    monkeypatch.setattr(processor, "largest_weight", lambda: 127)
+    monkeypatch.setattr(system, "largest_weight", lambda: 127)
     assert int8_copy.find(mine) is None
     assert int8_copy.provide(mine) is None, "CTranslate2 does it as well"
     assert loaded_from(mine) == mine
@@ -361,9 +362,9 @@ def test_unwanted_work_is_dropped(mine: Path, cache_folder: Path) -> None:
 
 LOAD_AND_LEAVE = """
 import sys, mtasr
-from mtasr import processor
+from mtasr import system
 from mtasr.models import int8_copy
-processor.largest_weight = lambda: 127
+system.largest_weight = lambda: 127
 int8_copy._SMALLEST, int8_copy._VALUES = 0, 16  # row by row, which takes long enough to be caught at it
 mtasr.load_model(sys.argv[1], device="cpu", threads=1)
 """
@@ -379,9 +380,9 @@ def test_the_end_of_the_program_does_not_wait(mine: Path, cache_folder: Path) ->
 
 MAKE = """
 import sys, pathlib
-from mtasr import processor
+from mtasr import system
 from mtasr.models import int8_copy
-processor.largest_weight = lambda: 127
+system.largest_weight = lambda: 127
 int8_copy._SMALLEST = 0
 print("ready", flush=True)
 sys.stdin.readline()

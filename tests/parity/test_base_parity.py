@@ -10,13 +10,13 @@ import pytest
 import torch
 from speech import speak
 
+from mtasr.checkpoints.checkpoint import FORMATS, Checkpoint, load_checkpoint, save_checkpoint
+from mtasr.checkpoints.ctranslate2.binary import read_contents
+from mtasr.checkpoints.huggingface.files import merges
+from mtasr.checkpoints.settings import read_json
+from mtasr.checkpoints.tensor_names import Format
 from mtasr.features import log_mel
 from mtasr.models import resolve
-from mtasr.models.checkpoints import FORMATS, Checkpoint, load_checkpoint, save_checkpoint
-from mtasr.models.ctranslate2_binary import read_contents
-from mtasr.models.huggingface_files import merges
-from mtasr.models.names import Format
-from mtasr.models.settings import read_json
 from mtasr.tokenizer import Tokenizer
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vocabularies import vocabulary
 
-from mtasr.decoding.options import DecodingOptions
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
 

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from training_data import record
 from training_model import TOKENS, checkpoint
 
+from mtasr.data.excerpts import Window, cut_windows
 from mtasr.errors import UsageError
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import plain_copy, prepare, trained_weights
 from mtasr.training.config import make_config
-from mtasr.training.ctc import NAME, CtcHead
+from mtasr.training.objectives.ctc import NAME, CtcHead
 from mtasr.training.targets import IGNORED, target_of
-from mtasr.training.windows import Window, cut_windows
 
 TOKENIZER = Tokenizer(TOKENS)
 FRAMES = 60

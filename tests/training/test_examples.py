@@ -15,7 +15,10 @@ from speech import SAMPLE_RATE, write_wav
 from training_data import record
 from vocabularies import vocabulary
 
-from mtasr.decoding.independent import context_for
+from mtasr.data.excerpts import Part, Window, cut_windows
+from mtasr.data.records import Record
+from mtasr.data.samples import SampleStore
+from mtasr.decoding.window_decoder import context_for
 from mtasr.errors import InputError
 from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer
@@ -23,10 +26,7 @@ from mtasr.training.batches import Ahead, make_batch, masked
 from mtasr.training.config import DataConfig, RegularisationConfig
 from mtasr.training.examples import Example, Source, epoch_of
 from mtasr.training.judging import windows_to_judge
-from mtasr.training.records import Record
-from mtasr.training.samples import SampleStore
 from mtasr.training.targets import IGNORED
-from mtasr.training.windows import Part, Window, cut_windows
 
 TOKENIZER = Tokenizer(vocabulary())
 PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)

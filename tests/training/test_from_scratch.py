@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtasr.training.records import read_records
+from mtasr.data.records import read_records
 from mtasr.training.run_log import read_log
 
 ROOT = Path(__file__).parents[2]

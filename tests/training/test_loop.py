@@ -20,9 +20,10 @@ import yaml
 from click.testing import CliRunner
 from training_model import DIMS, checkpoint, write_model, write_tones
 
+from mtasr.checkpoints.checkpoint import load_checkpoint
 from mtasr.cli import program
+from mtasr.data.records import Cue, Record, write_records
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
-from mtasr.models.checkpoints import load_checkpoint
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import mixed, plain_copy, prepare
 from mtasr.training.batches import Batch
@@ -31,7 +32,6 @@ from mtasr.training.examples import Source, epoch_of
 from mtasr.training.export import result_of
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import loss_of, train
-from mtasr.training.records import Cue, Record, write_records
 from mtasr.training.run_log import read_log
 from mtasr.training.schedule import learning_rate, make_optimizer
 from mtasr.training.state import best_of, checkpoints, load_document, usable

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from training_data import record
 from vocabularies import vocabulary
 
-from mtasr.decoding.options import DecodingOptions
-from mtasr.decoding.rules import FORBIDDEN, TimestampRules, rules_for
+from mtasr.data.excerpts import Part, Window
+from mtasr.data.records import Cue
 from mtasr.decoding.segments import all_pieces, split_at_timestamps
+from mtasr.engines.rules import FORBIDDEN, TimestampRules, rules_for
 from mtasr.errors import UsageError
+from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.records import Cue
 from mtasr.training.targets import IGNORED, Target, target_of
-from mtasr.training.windows import Part, Window
 
 TOKENIZER = Tokenizer(vocabulary())
 CONTEXT = 448

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from training_data import record
 
 from mtasr.cli import program
+from mtasr.data.records import write_records
 from mtasr.errors import MissingExtraError, UsageError
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
 from mtasr.training import vocabulary as module
-from mtasr.training.records import write_records
 from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary
 
 pytest.importorskip("tokenizers")

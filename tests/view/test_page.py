@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.audio import open_audio
+from mtasr.audio.read import open_audio
+from mtasr.audio.write import Mp3Writer
 from mtasr.errors import FfmpegError
-from mtasr.media import Mp3Writer
 from mtasr.transcript import Coverage, Segment, Transcript, Word
 from mtasr.view import Recording, Sound, listen, write_page
 

@@ -1,0 +1,484 @@
+"""Any recording -> blocks of float32 mono samples at 16 kHz, decoded by an ffmpeg process that runs beside us.
+
+Hours-long recordings pass through in constant memory: ffmpeg waits on its pipe until the next block is asked for.
+Only this file and `media.py` start a subprocess.
+
+What ffmpeg may do is fenced in, since recordings come from strangers. It opens one file through one protocol, and
+only as one of the formats in `FORMATS`: playlists, which name other files and addresses, are not among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, BinaryIO, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.audio.ffmpeg_log import FfmpegLog
+from mtasr.audio.truncation import is_cut_short
+from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
+from mtasr.extras import pip_install
+from mtasr.threads import start_thread
+
+#: Samples a second of every block.
+SAMPLE_RATE = 16_000
+
+#: Samples in a block at most, one second.
+BLOCK_SAMPLES = SAMPLE_RATE
+
+Float32Array = npt.NDArray[np.float32]
+Source = str | os.PathLike[str] | BinaryIO
+
+# Demuxers for what people record, by ffmpeg's names. Absent on purpose: playlists and manifests (hls, dash, concat,
+# imf, sdp), devices and generators (lavfi, x11grab), pictures, subtitles and text, console-game formats.
+FORMATS = (
+    "aa aac ac3 ac4 act aea aiff alaw amr amrnb amrwb ape asf asf_o au avi avr bonk caf codec2 dhav dsf dss dts "
+    "dtshd dv eac3 epaf flac flv g722 g723_1 g726 g726le g729 gsm gxf hcom iamf iff ilbc ircam kux lc3 live_flv "
+    "loas lvf lxf matroska mlp mmf mov mp3 mpc mpc8 mpeg mpegts mulaw mxf nistsphere nsp nsv nut nuv ogg oma osq "
+    "paf pva pvf qcp qoa rm rso s337m sbc sds sdx shn sln sox spdif tak truehd tta ty voc vqf w64 wav wsd wtv wv "
+    "wve xwma"
+).replace(" ", ",")
+
+# What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one,
+# and how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that
+# times stay true to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or
+# channels, so `_next_block` does that instead.) rematrix_maxval=1 makes the mean of two channels; by itself, float
+# output sums them at -3 dB and overshoots.
+_FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
+_RESAMPLED = f"aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
+_MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
+_ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESAMPLED}"
+
+#: Samples a second below which nothing of speech is left. A forged rate of 1 would make a minute a week.
+_LEAST_RATE = 1000
+
+#: How many times less power the mix may have than the channels have on average: 8 times where one of eight is heard.
+_CANCELLED = 100.0
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg to run: $MTASR_FFMPEG, else the one on PATH, else the one inside the package imageio-ffmpeg.
+
+    Raises FfmpegNotFoundError when there is none, or when $MTASR_FFMPEG names something that cannot be run.
+    """
+    wanted = os.environ.get("MTASR_FFMPEG")
+    if wanted:
+        found = shutil.which(wanted)
+        if found is None:
+            raise FfmpegNotFoundError(f"MTASR_FFMPEG is {_printable(wanted)}, which is not a program that can be run")
+        return found
+    found = shutil.which("ffmpeg") or _packaged_ffmpeg()
+    if found is None:
+        raise FfmpegNotFoundError(
+            f"no ffmpeg found: install ffmpeg, or {pip_install('imageio-ffmpeg')}, or set MTASR_FFMPEG"
+        )
+    return found
+
+
+def _packaged_ffmpeg() -> str | None:
+    # imageio_ffmpeg.get_ffmpeg_exe() would run each candidate once; its folder is all that is needed here.
+    spec = importlib.util.find_spec("imageio_ffmpeg")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for binary in sorted(Path(folder, "binaries").glob("ffmpeg-*")):
+            if os.access(binary, os.X_OK):
+                return str(binary)
+    return None
+
+
+def check_input(source: Source) -> None:
+    """Raise InputNotFoundError for what can be told without decoding: missing, a folder, not readable, empty.
+
+    Pipes and devices pass, and so does any binary file object.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return
+    name = _name_of(source)
+    try:
+        info = os.fstat(0) if source == "-" else os.stat(source)  # noqa: PTH116 - Path would lose "./-"
+        readable = source == "-" or os.access(source, os.R_OK)
+    except (OSError, ValueError) as exc:
+        raise InputNotFoundError(f"{name}: {_why_missing(source, exc)}") from exc
+    if stat.S_ISDIR(info.st_mode):
+        raise InputNotFoundError(f"{name}: is a folder, not a recording")
+    if not readable:
+        raise InputNotFoundError(f"{name}: may not be read (permission denied)")
+    if stat.S_ISREG(info.st_mode) and info.st_size == 0:
+        raise InputNotFoundError(f"{name}: is empty")
+    if stat.S_ISSOCK(info.st_mode) and source != "-":
+        raise InputNotFoundError(f"{name}: is a socket, not a recording")
+    if _is_terminal(source):
+        raise InputNotFoundError(f"{name}: is a terminal; pipe a recording into it")
+
+
+def _is_terminal(source: str | os.PathLike[str]) -> bool:
+    """Also by the names /dev/stdin and /dev/tty: ffmpeg, in a process group of its own, would be stopped there."""
+    if source == "-":
+        return os.isatty(0)
+    if not stat.S_ISCHR(os.stat(source).st_mode):  # noqa: PTH116
+        return False
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
+    if source == "-":
+        return "is closed"
+    if isinstance(exc, FileNotFoundError | NotADirectoryError):
+        if Path(source).is_symlink():
+            return "is a link to a file that does not exist"
+        if re.match(r"[a-z][a-z0-9+.-]*://", os.fspath(source), re.IGNORECASE):
+            return "no such file (addresses are not opened: download the recording first)"
+        return "no such file"
+    if isinstance(exc, PermissionError):
+        return "may not be read (permission denied)"
+    return str(getattr(exc, "strerror", None) or exc)
+
+
+def check_reopenable(source: Source) -> None:
+    """Raise InputError for what can be read only once: standard input, pipes and file objects."""
+    if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
+        return
+    raise InputError(
+        f"{_name_of(source)}: channels are split by reading a file once for each, which cannot be done here; "
+        "give the path of a file"
+    )
+
+
+def count_channels(source: Source, *, track: int = 0) -> int:
+    """Channels of an audio track; 0 where nothing can be decoded, for which `open_audio` has the reason.
+
+    Raises InputError for what can be read only once, and what `open_audio` raises.
+    """
+    check_input(source)
+    check_reopenable(source)
+    with open_audio(source, track=track) as stream:
+        return stream.channels
+
+
+def open_audio(source: Source, *, track: int = 0, channel: int | None = None) -> AudioStream:
+    """Start decoding `source`: a path, "-" for standard input, or a binary file object.
+
+    Of several audio tracks, `track` chooses one, counted from 0. `channel` is the only one that is heard, counted
+    from 0 as well, and without it all are mixed.
+
+    Use the result as a context manager; leaving it early stops ffmpeg. A file object is read from a thread of its
+    own, which ends with the stream or when its pending `read` returns.
+
+    Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Either
+    raises MemoryError where there is too little for us or for ffmpeg.
+    """
+    check_input(source)
+    program = find_ffmpeg()
+    name = _name_of(source)
+    with contextlib.ExitStack() as opened:
+        try:
+            url, stdin, feed = _route(source, opened)
+        except OSError as exc:
+            raise InputNotFoundError(f"{name}: cannot be opened ({exc.strerror or exc})") from exc
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
+                _command(program, url, track, channel),
+                stdin=subprocess.PIPE if feed is not None else stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment(),
+                # Out of the terminal's group: Ctrl-C is ours to handle, and must not look like the end of the audio.
+                process_group=0,
+            )
+        except OSError as exc:
+            raise FfmpegNotFoundError(f"{_printable(program)}: cannot be started ({exc.strerror or exc})") from exc
+    file = url.removeprefix("file:") if url.startswith("file:") and source != "-" else None
+    return AudioStream(name, process, feed, track=track, piped=url.startswith("pipe:"), file=file)
+
+
+def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[bytes], BinaryIO | None]:
+    """How the bytes reach ffmpeg: the address it opens, its standard input, and what a thread has to feed there."""
+    if not isinstance(source, str | os.PathLike):
+        spooled = _spool_if_mp4(source, opened)
+        return ("pipe:0", subprocess.DEVNULL, source) if spooled is None else ("file:/dev/stdin", spooled, None)
+    if source == "-":
+        return _descriptor_url(0), 0, None
+    path = os.path.abspath(source)  # noqa: PTH100 - Path.absolute keeps ".."
+    if stat.S_ISREG(os.stat(path).st_mode) and not path.startswith(("/dev/", "/proc/")):  # noqa: PTH116
+        # The prefix makes ffmpeg take any name literally: "-x.wav", "concat:a", "a%03d.wav".
+        return "file:" + path, subprocess.DEVNULL, None
+    # A FIFO, or /dev/stdin and the /dev/fd/63 of a shell's <(command), which mean our descriptors and not ffmpeg's.
+    stream = opened.enter_context(open(path, "rb", buffering=0))  # noqa: PTH123, SIM115
+    return _descriptor_url(stream.fileno()), stream, None
+
+
+def _descriptor_url(descriptor: int) -> str:
+    """A redirected file can be searched, which mp4 needs; a pipe cannot."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
+        return "file:/dev/stdin"
+    return "pipe:0"
+
+
+def _spool_if_mp4(source: BinaryIO, opened: contextlib.ExitStack) -> IO[bytes] | None:
+    """Put mp4 and its kin into an unnamed temporary file: phones write the index at the end, so no pipe will do."""
+    try:
+        if not source.seekable():
+            return None
+        start = source.tell()
+        head = source.read(8)
+        source.seek(start)
+    except (AttributeError, OSError):
+        return None
+    if head[4:8] not in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
+        return None
+    spooled = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    shutil.copyfileobj(source, spooled, 1 << 20)
+    spooled.seek(0)
+    return spooled
+
+
+def _command(program: str, url: str, track: int, channel: int | None) -> list[str]:
+    import ffmpeg  # here, so that --help need not wait for it
+
+    filters = _MIXED if channel is None else _ONE_CHANNEL.format(channel=channel)
+    stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=FORMATS)
+    output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
+    head = [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
+    command = cast(list[str], ffmpeg.compile(output, cmd=head))
+    # ffmpeg-python hashes its arguments as UTF-8, which a file name need not be: put the name in afterwards.
+    command[command.index("INPUT")] = url
+    return command
+
+
+def environment() -> dict[str, str]:
+    """What ffmpeg gets: ours, without what changes the form of ffmpeg's messages."""
+    dropped = ("FFREPORT", "AV_LOG_FORCE_COLOR")
+    return {key: value for key, value in os.environ.items() if key not in dropped} | {"AV_LOG_FORCE_NOCOLOR": "1"}
+
+
+class AudioStream:
+    """Iterator over blocks of shape (n,), float32 in -1..1, 16 kHz, n <= BLOCK_SAMPLES.
+
+    The first sample is time 0 of the file: audio that starts later than the picture has silence in front, and holes
+    are filled. An input damaged or cut short yields what can be decoded, and `warnings` then tells.
+
+    Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed, and MemoryError when it
+    gives up for want of memory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        feed: BinaryIO | None,
+        *,
+        track: int,
+        piped: bool,
+        file: str | None = None,
+    ) -> None:
+        self.samples_read = 0
+        self.warnings: tuple[str, ...] = ()
+        self._name = name
+        self._piped = piped
+        #: Its path, where it can be looked at again.
+        self._file = file
+        self._process = process
+        self._log = FfmpegLog(track)
+        self._closed = True
+        listener = None
+        try:
+            self._listener = listener = start_thread(self._log.listen, process.stderr)
+            self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
+        except MemoryError:
+            with process:
+                process.kill()
+                if listener is not None:
+                    listener.join()  # before what it reads is closed
+            raise
+        self._closed = False
+        self._first: Float32Array | None = None
+        self._silence = 0
+        self._samples_decoded = 0
+        self._power = 0.0
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds that the container states, or None. Waits until ffmpeg has read the header."""
+        self._log.header_seen.wait()
+        return self._log.duration
+
+    @property
+    def channels(self) -> int:
+        """How many the track has, 0 if nothing can be decoded. Waits until ffmpeg has decoded the beginning."""
+        self._log.lead_seen.wait()
+        return self._log.channels
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Float32Array:
+        try:
+            block = self._next_block()
+            if not block.size:
+                raise StopIteration
+        except BaseException:
+            self.close()
+            raise
+        self.samples_read += block.size
+        return block
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def abort(self) -> None:
+        """Stop ffmpeg, so that iterating, in whatever thread, ends soon: with an error, or as if the audio did."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Stop ffmpeg if it still runs, and release everything. Does nothing the second time."""
+        if self._closed:
+            return
+        self._closed = True
+        self._process.kill()
+        cast(IO[bytes], self._process.stdout).close()
+        self._process.wait()
+        self._listener.join()
+        if self._feeder is not None:
+            self._feeder.join()
+
+    def _next_block(self) -> Float32Array:
+        """Silence up to the first sample, then what ffmpeg decodes; empty at the end."""
+        if self._closed:
+            return np.zeros(0, np.float32)
+        if self._first is None:
+            self._first = self._read_block()
+            # The line with the first time stamp is written before the samples, yet another thread reads it.
+            self._log.lead_seen.wait(timeout=2.0)
+            if self._first.size and 0 < (rate := self._log.rate()) < _LEAST_RATE:
+                raise AudioDecodeError(f"{self._name}: states {rate} samples a second, which cannot hold speech")
+            self._silence = round(self._log.lead() * SAMPLE_RATE) if self._first.size else 0
+        if self._silence:
+            count = min(BLOCK_SAMPLES, self._silence)
+            self._silence -= count
+            return np.zeros(count, np.float32)
+        block = self._first if self._samples_decoded == 0 else self._read_block()
+        self._samples_decoded += block.size
+        self._power += float(np.dot(block, block))
+        if not block.size:
+            self._finish()
+        return block
+
+    def _read_block(self) -> Float32Array:
+        """The next block straight from the pipe, shorter only where the audio ends."""
+        pipe = cast(Any, self._process.stdout)
+        block = np.empty(BLOCK_SAMPLES, np.float32)
+        buffer = block.view(np.uint8).data
+        filled = 0
+        while filled < len(buffer) and (count := pipe.readinto(buffer[filled:])):
+            filled += count
+        block = block[: filled // block.itemsize]
+        finite = np.isfinite(block)
+        if not finite.all():
+            block[~finite] = 0.0
+        return np.clip(block, -1.0, 1.0, out=block)
+
+    def _finish(self) -> None:
+        """The pipe has ended: find out whether the audio has, too."""
+        code = self._process.wait()
+        self._listener.join()
+        log = self._log
+        details = tuple(log.errors)
+        at = f"after {self.samples_read / SAMPLE_RATE:.1f} s of audio"
+        if self._feeder is not None and self._feeder.error is not None:
+            error = self._feeder.error
+            raise AudioDecodeError(f"{self._name}: reading it failed {at}: {error}", details) from error
+        if code < 0 or log.interrupted:
+            which = signal.strsignal(-code) if code < 0 else log.interrupted
+            raise AudioDecodeError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
+        gave_up = code != 0 or (not self._samples_decoded and details)
+        if gave_up and (wanting := log.want_of_memory()):
+            raise MemoryError(f"{self._name}: ffmpeg: {wanting}")
+        if not self._samples_decoded and gave_up:
+            raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
+        is_cut = self._file is not None and is_cut_short(self._file)
+        if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
+            raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound behind its header")
+        self.warnings = tuple(self._complaints(failed=code != 0, is_cut=is_cut))
+
+    def _complaints(self, *, failed: bool, is_cut: bool) -> Iterator[str]:
+        log, seconds = self._log, self.samples_read / SAMPLE_RATE
+        if log.errors or failed:
+            more = f" (and {len(log.errors) - 1} more)" if len(log.errors) > 1 else ""
+            yield f"{self._name}: damaged or cut short: {log.errors[0] if log.errors else 'ffmpeg gave up'}{more}"
+        stated = log.stated_audio_seconds()
+        if stated is not None and seconds < stated - max(1.0, 0.01 * stated):
+            yield f"{self._name}: ends after {seconds:.1f} s although it should last {stated:.1f} s"
+        elif is_cut and not log.errors:
+            yield f"{self._name}: is cut short: its end is missing"
+        if log.channels > 1 and log.power is not None and self._samples_decoded:
+            quieter = log.power / max(self._power / self._samples_decoded, 1e-10)
+            if quieter > _CANCELLED:
+                yield (
+                    f"{self._name}: its channels cancel each other when they are mixed; "
+                    "with channels split, each is heard"
+                )
+
+
+class _Feeder:
+    """Copies a Python file object into ffmpeg's standard input, from a thread."""
+
+    def __init__(self, source: BinaryIO, pipe: IO[bytes]) -> None:
+        self.error: Exception | None = None
+        self._source, self._pipe = source, pipe
+        self._thread = start_thread(self._run)
+
+    def _run(self) -> None:
+        try:
+            while chunk := self._source.read(1 << 16):
+                view = memoryview(chunk)
+                while view:
+                    view = view[self._pipe.write(view) :]
+        except BrokenPipeError:
+            pass  # ffmpeg has all it wants, or is gone: its exit status tells which
+        except Exception as exc:
+            self.error = exc
+        finally:
+            with contextlib.suppress(OSError):
+                self._pipe.close()
+
+    def join(self) -> None:
+        # A read that waits for a network peer cannot be interrupted; the thread is a daemon and ends with it.
+        self._thread.join(timeout=1.0)
+
+
+def _name_of(source: Source) -> str:
+    if source == "-":
+        return "standard input"
+    if isinstance(source, str | os.PathLike):
+        return _printable(os.fspath(source))
+    name = getattr(source, "name", None)
+    return _printable(name) if isinstance(name, str) else "the recording"
+
+
+def _printable(name: str) -> str:
+    """`name` on one line: control characters and bytes that are not text are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name) or "(no name)"

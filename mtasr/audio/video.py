@@ -1,0 +1,244 @@
+"""Subtitles into videos: beside the picture as a track of their own, or drawn into it.
+
+The result has the container of its name. ffmpeg reads the video inside the same fence as every recording (see
+`audio.py`), and the subtitles as the one format that their name says.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mtasr.audio.read import FORMATS
+from mtasr.audio.write import run_ffmpeg
+from mtasr.errors import FfmpegError, InputError, UsageError
+from mtasr.formats.writers import ass_head
+from mtasr.text_files import read_text
+
+
+@dataclass(frozen=True, slots=True)
+class _Container:
+    muxer: str
+    #: Codec for subtitles as a track, by the form they come in; the first is for all others.
+    subtitles: dict[str, str]
+    #: Arguments that make a picture anew, and a sound that another container held.
+    picture: tuple[str, ...]
+    sound: tuple[str, ...]
+
+
+_H264 = ("-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p")
+_VP9 = ("-c:v", "libvpx-vp9", "-crf", "31", "-b:v", "0", "-row-mt", "1")
+_AAC = ("-c:a", "aac", "-b:a", "192k")
+_OPUS = ("-c:a", "libopus", "-b:a", "128k")
+
+#: By the ending of a name.
+CONTAINERS = {
+    ".mp4": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC),
+    ".m4v": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC),
+    ".mov": _Container("mov", {"srt": "mov_text"}, _H264, _AAC),
+    ".mkv": _Container("matroska", {"srt": "subrip", "ass": "ass"}, _H264, ("-c:a", "copy")),
+    ".webm": _Container("webm", {"srt": "webvtt"}, _VP9, _OPUS),
+}
+
+#: Ending of a subtitle file -> ffmpeg's demuxer for it.
+SUBTITLE_DEMUXERS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleTrack:
+    """A subtitle file, and the language of its text: a code of ISO 639-2, "und" where it is not known."""
+
+    file: Path
+    language: str = "und"
+
+
+Position = Callable[[float], None]
+
+
+def container_of(video: Path) -> _Container:
+    """The container that a name asks for. Raises `UsageError` for one that takes no subtitles."""
+    found = CONTAINERS.get(video.suffix.lower())
+    if found is None:
+        raise UsageError(f"{video}: subtitles can be put into {', '.join(CONTAINERS)}, not {video.suffix or 'this'}")
+    return found
+
+
+def embed(
+    video: Path, tracks: Sequence[SubtitleTrack], result: Path, name: Path, position: Position = lambda seconds: None
+) -> None:
+    """Write to `result` what is in `video`, with `tracks` before the subtitles it has; picture and sound stay the same.
+
+    `name` is what the result will be called in the end, which says what container it is. Data tracks, such as the time
+    code of cameras, are left out, since containers disagree about them. Raises `FfmpegError`.
+    """
+    container = container_of(name)
+    # Within one container other subtitles stay as they are; between two, they become what the other can hold.
+    same = _is_in(video, container)
+    form = next(iter(container.subtitles.values()))
+    arguments = [*_video(video)]
+    for track in tracks:
+        arguments += [*_subtitles(track.file)]
+    arguments += ["-map", "0:v?", "-map", "0:a?"]
+    for number in range(len(tracks)):
+        arguments += ["-map", str(number + 1)]
+    arguments += ["-map", "0:s?", *(["-map", "0:t?"] if container.muxer == "matroska" else [])]
+    arguments += ["-c", "copy", "-c:s", "copy" if same else form]
+    for number, track in enumerate(tracks):
+        codec = container.subtitles.get(track.file.suffix.lower().removeprefix("."), form)
+        arguments += [f"-c:s:{number}", codec, f"-metadata:s:s:{number}", f"language={track.language}"]
+    _write(
+        [*arguments, "-disposition:s:0", "default"],
+        [video, *(track.file for track in tracks)],
+        container,
+        result,
+        position,
+    )
+
+
+def burn(
+    video: Path, subtitles: Path, result: Path, name: Path, position: Position = lambda seconds: None
+) -> tuple[str, ...]:
+    """Write to `result` the video with the subtitles in its picture.
+
+    Sound and other subtitles stay, if the container does.
+
+    Returned are the letters that no font of this machine has. Subtitles look as `write_ass` has them, unless they are
+    ASS of somebody else. Raises `FfmpegError`, also where there is no font at all, and `InputError`.
+    """
+    container = container_of(name)
+    same = _is_in(video, container)
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        # The filter reads nothing but ASS, and this is a name without signs that mean something in a filter.
+        drawn = Path(folder, "subtitles.ass")
+        drawn.write_text(_as_ass(subtitles, drawn, *_proportions(video)), encoding="utf-8")
+        arguments = [*_video(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
+        arguments += ["-c", "copy", *container.picture, *([] if same else container.sound), "-vf", f"ass={drawn.name}"]
+        missing = _missing_letters(_write(arguments, [video], container, result, position, Path(folder)))
+    if "\0" in missing:
+        raise FfmpegError(
+            "there is no font on this machine to draw subtitles with: install one, such as DejaVu or Noto"
+        )
+    return missing
+
+
+def check_subtitles(file: Path) -> None:
+    """Raise `InputError` for a file that has no subtitles in it, and `UsageError` for one of another kind."""
+    if file.suffix.lower() not in SUBTITLE_DEMUXERS:
+        raise UsageError(f"{file}: subtitles are {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}")
+    text = read_text(file)
+    # ffmpeg passes over what it does not understand, and would write a track without a word.
+    if ("Dialogue:" if file.suffix.lower() == ".ass" else "-->") not in text:
+        raise InputError(f"{file}: has no subtitles in it")
+
+
+def check_can_embed(video: Path, name: Path) -> None:
+    """Raise `FfmpegError` if picture or sound of `video` do not go as they are into the container of `name`."""
+    container = container_of(name)
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        arguments = [*_video(video), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
+        try:
+            _write(arguments, [video], container, Path(folder, "head"), lambda seconds: None)
+        except FfmpegError as error:
+            raise FfmpegError(
+                f"{video}: does not go into {name.suffix} as it is ({error}); .mkv holds any picture and sound"
+            ) from error
+
+
+def check_can_burn(name: Path) -> None:
+    """Raise `FfmpegError` if this ffmpeg cannot draw subtitles, or not encode the picture again."""
+    encoder = container_of(name).picture[1]
+    for listed, wanted, package in (("-filters", "ass", "libass"), ("-encoders", encoder, encoder)):
+        lines: list[str] = []
+        run_ffmpeg(["-loglevel", "level+error", listed], line=lines.append)
+        if not any(each.split()[1:2] == [wanted] for each in lines):
+            raise FfmpegError(
+                f"this ffmpeg was built without {package}, which burning subtitles into {name.suffix} needs; "
+                "MTASR_FFMPEG names another one, --embed needs none of it"
+            )
+
+
+def _as_ass(subtitles: Path, passing: Path, width: int, height: int) -> str:
+    """Subtitles in our style, for a picture of this size; ASS that has a style of its own keeps it."""
+    own = subtitles.suffix.lower() == ".ass"
+    if not own:
+        _run(["-loglevel", "level+error", *_subtitles(subtitles), "-f", "ass", "-y", f"file:{passing}"], [subtitles])
+    text = (subtitles if own else passing).read_text(encoding="utf-8-sig")
+    if own and not text.startswith(ass_head()):
+        return text
+    # Letters are as large in an upright picture as in one of the same width that is not.
+    scale = 1080 / min(width, height)
+    head = ass_head(round(width * scale), round(height * scale), wrap=True)
+    return head + "".join(line for line in text.splitlines(keepends=True) if line.startswith("Dialogue:"))
+
+
+def _proportions(video: Path) -> tuple[int, int]:
+    """Width and height of the picture as it is shown. Raises `InputError` for a file without one."""
+    said = _run(["-loglevel", "level+info", *_video(video), "-t", "0", "-f", "null", "-"], [video])
+    header = "\n".join(said).partition("Output #0")[0]
+    found = re.search(r"Stream #0:\d\S*: Video: .*?, (\d+)x(\d+)[ ,].*", header)
+    if found is None:
+        raise InputError(f"{video}: has no picture to draw subtitles into")
+    width, height = int(found[1]), int(found[2])
+    if shape := re.search(r"\bSAR (\d+):(\d+)", found[0]):
+        width = round(width * int(shape[1]) / max(int(shape[2]), 1)) or width
+    turned = re.search(r"rotation of (-?\d+)", header[found.end() :])
+    return (height, width) if turned and int(turned[1]) % 180 else (width, height)
+
+
+def _run(arguments: Sequence[str], inputs: Sequence[Path], folder: Path | None = None, **more: Any) -> list[str]:
+    """As `run_ffmpeg`, but an input that cannot be read is named."""
+    try:
+        return run_ffmpeg(arguments, folder, **more)
+    except FfmpegError as error:
+        errors = "\n".join(line for line in error.details if "[error]" in line or "[fatal]" in line)
+        for path in inputs:
+            if f"file:{path.absolute()}" in errors:
+                reason = "is damaged or not what its name says"
+                if "not on whitelist" in errors:
+                    reason = "is not a video that ffmpeg can read"
+                raise InputError(f"{path}: {reason}") from error
+        raise
+
+
+def _is_in(video: Path, container: _Container) -> bool:
+    own = CONTAINERS.get(video.suffix.lower())
+    return own is not None and own.muxer == container.muxer
+
+
+def _video(video: Path) -> list[str]:
+    return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{video.absolute()}"]
+
+
+def _subtitles(file: Path) -> list[str]:
+    demuxer = SUBTITLE_DEMUXERS[file.suffix.lower()]
+    return ["-protocol_whitelist", "file", "-f", demuxer, "-i", f"file:{file.absolute()}"]
+
+
+def _write(
+    arguments: Sequence[str],
+    inputs: Sequence[Path],
+    container: _Container,
+    result: Path,
+    position: Position,
+    folder: Path | None = None,
+) -> list[str]:
+    early = ["-movflags", "+faststart"] if container.muxer in {"mp4", "mov"} else []
+    output = [*early, "-f", container.muxer, f"file:{result.absolute()}"]
+    head = ["-loglevel", "level+info", "-progress", "pipe:1", "-y"]
+    return _run([*head, *arguments, *output], inputs, folder, line=partial(_tell, position))
+
+
+def _tell(position: Position, line: str) -> None:
+    if found := re.fullmatch(r"out_time_us=(\d+)", line):
+        position(int(found[1]) / 1e6)
+
+
+def _missing_letters(said: Sequence[str]) -> tuple[str, ...]:
+    """From libass's log; it asks for letter 0 where it finds no font at all."""
+    codes = re.findall(r"failed to find any fallback with glyph 0x([0-9A-Fa-f]+)", "\n".join(said))
+    return tuple(dict.fromkeys(chr(int(code, 16)) for code in codes))

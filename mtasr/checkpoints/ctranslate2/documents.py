@@ -1,0 +1,48 @@
+"""What stands beside `model.bin` in a CTranslate2 folder: settings and vocabulary, as JSON. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtasr.checkpoints.huggingface.files import preprocessor_config, tokenizer_json
+from mtasr.checkpoints.settings import OURS, GenerationSettings, ours, read_json
+from mtasr.networks.dimensions import ModelDimensions
+
+
+def write_documents(
+    folder: Path,
+    tokens: Sequence[str],
+    settings: GenerationSettings,
+    dims: ModelDimensions,
+    *,
+    optimized_for: Sequence[str] = (),
+) -> None:
+    """Write everything but the weights. `optimized_for` are the languages that the vocabulary was cut down to."""
+    config: dict[str, object] = {
+        "alignment_heads": [list(pair) for pair in settings.alignment_heads],
+        "lang_ids": list(settings.lang_ids),
+        "suppress_ids": list(settings.suppress_ids),
+        "suppress_ids_begin": list(settings.suppress_ids_begin),
+    }
+    own: dict[str, object] = {"languages": list(optimized_for)} if optimized_for else {}
+    if settings.variable_length:
+        own["variable_length"] = True
+    if own:
+        config[OURS] = own
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "vocabulary.json", tokens)
+    # CTranslate2 needs neither; faster-whisper would otherwise ask a model hub for them.
+    _write_json(folder / "tokenizer.json", tokenizer_json(tokens))
+    _write_json(folder / "preprocessor_config.json", preprocessor_config(dims))
+
+
+def optimized_for(folder: Path) -> tuple[str, ...]:
+    """The languages that `optimize` cut the vocabulary down to; none for a whole vocabulary."""
+    languages = ours(read_json(folder / "config.json")).get("languages")
+    return tuple(map(str, languages)) if isinstance(languages, list) else ()
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,175 @@
+"""The parity gate: do two checkpoints compute the same?
+
+Both hear a short spoken clip (`examples/make_examples.py` made it). The result writes text greedily; the source is
+given the same tokens (teacher forcing), and the encoder outputs and all logits are compared. Then the source writes
+text by itself, which must be the same unless two tokens were nearly as probable as each other.
+
+The result is run by whatever will run it: CTranslate2 for its own format, torch for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mtasr.checkpoints.checkpoint import Checkpoint, Precision, load_checkpoint
+from mtasr.checkpoints.parity_clip import (
+    CLIP,
+    MOST_TOKENS,
+    CTranslate2Runner,
+    Difference,
+    Rules,
+    centred,
+    difference,
+    features,
+    prompt_of,
+    rms,
+    tolerance_of,
+)
+from mtasr.checkpoints.tensor_names import Format
+from mtasr.errors import ModelError
+from mtasr.networks.dimensions import ModelDimensions
+from mtasr.networks.whisper import Whisper
+from mtasr.tokenizer import Tokenizer
+
+Float32Array = npt.NDArray[np.float32]
+
+
+#: How far two logits may stray towards each other, in tolerances. Single ones stray further than all in the mean:
+#: `base`, fine-tuned, wrote another word in int8 where the source's was ahead by 2.8 of them.
+_STRAY = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far source and result are apart."""
+
+    encoder: Difference
+    logits: Difference
+    tolerance: float
+    source_text: str
+    result_text: str
+    #: What of vocabulary and settings did not arrive as it was.
+    lost: tuple[str, ...]
+    #: By how much the source preferred its own token where the texts part, in root mean squares of its logits; 0
+    #: where the texts are the same.
+    margin: float
+
+    @property
+    def most(self) -> float:
+        """The largest difference that passes: single values stray further than their root mean square."""
+        return min(10 * self.tolerance, 1.0)
+
+    def require(self) -> None:
+        """Raise `ModelError` if a difference exceeds the tolerance, or the texts differ by more than a tie."""
+        if self.lost:
+            raise ModelError(f"parity: {' and '.join(self.lost)} did not arrive as they were")
+        for what, apart in (("encoder outputs", self.encoder), ("logits", self.logits)):
+            if not apart.rms <= self.tolerance:  # so that "not a number" fails
+                raise ModelError(f"parity: the {what} differ by {apart.rms:.1e}; at most {self.tolerance:.0e} may be")
+            if not apart.largest <= self.most:
+                raise ModelError(
+                    f"parity: one of the {what} differs by {apart.largest:.1e}; at most {self.most:.0e} may be"
+                )
+        if self.margin > _STRAY * self.tolerance:
+            raise ModelError(f"parity: the text was {self.source_text!r} and is now {self.result_text!r}")
+
+
+class Runner(Protocol):
+    def encode(self) -> Float32Array:
+        """Encoder output for the clip, (S, D)."""
+
+    def greedy(self, prompt: Sequence[int]) -> tuple[list[int], Float32Array]:
+        """The most probable tokens after the prompt, and the logits (N, V) they were chosen by, at least one row."""
+
+
+def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision, clip: Path = CLIP) -> Parity:
+    """Run both on the first ten seconds of a recording and tell how far they are apart; `Parity.require` judges."""
+    tokenizer = Tokenizer(source.tokens)
+    prompt = prompt_of(tokenizer)
+    mel = features(clip, source.model.dims)
+    rules = Rules((*source.settings.suppress_ids, *tokenizer.never_text), tokenizer.eot)
+    reference = TorchRunner(source.model, mel, rules)
+    arrived = load_checkpoint(result)
+    runner = (
+        _ctranslate2_runner(result, precision, mel, rules, source.model.dims)
+        if kind == "ctranslate2"
+        else TorchRunner(arrived.model, mel, rules)
+    )
+    encoder = difference(reference.encode(), runner.encode())
+    tokens, logits = runner.greedy(prompt)
+    lost = [what for what in ("tokens", "settings") if getattr(arrived, what) != getattr(source, what)]
+    # CTranslate2 returns suppressed logits changed.
+    allowed = np.setdiff1d(np.arange(logits.shape[1]), rules.suppressed)
+    forced = reference.forced(prompt, tokens)
+    count = min(len(forced), len(logits))
+    own, _ = reference.greedy(prompt)
+    return Parity(
+        encoder=encoder,
+        logits=difference(centred(forced[:count, allowed]), centred(logits[:count, allowed])),
+        tolerance=tolerance_of(precision),
+        source_text=tokenizer.decode(own),
+        result_text=Tokenizer(arrived.tokens).decode(tokens),
+        lost=tuple(lost),
+        margin=_margin([*own, rules.end], [*tokens, rules.end], centred(forced)),
+    )
+
+
+def _ctranslate2_runner(
+    result: Path, precision: Precision, mel: Float32Array, rules: Rules, dims: ModelDimensions
+) -> Runner:
+    # What every CPU can do; to leave the choice to CTranslate2 gives the same and a warning.
+    compute = "int8_float32" if precision.startswith("int8") else "float32"
+    return CTranslate2Runner(result, mel, rules, dims.n_text_ctx, compute)
+
+
+def _margin(own: Sequence[int], other: Sequence[int], rows: Float32Array) -> float:
+    for place, (mine, theirs) in enumerate(zip(own, other, strict=False)):
+        if mine != theirs:
+            return float(rows[place, mine] - rows[place, theirs]) / rms(rows)
+    return 0.0
+
+
+class TorchRunner:
+    """The model of this project."""
+
+    def __init__(self, model: Whisper, mel: Float32Array, rules: Rules) -> None:
+        self._model = model
+        self._rules = rules
+        with torch.inference_mode():
+            self._audio = model.encode(torch.from_numpy(mel)[None])  # (1, S, D)
+
+    def encode(self) -> Float32Array:
+        audio: Float32Array = self._audio[0].float().numpy()
+        return audio
+
+    @torch.inference_mode()
+    def greedy(self, prompt: Sequence[int]) -> tuple[list[int], Float32Array]:
+        tokens: list[int] = []
+        chosen_by = []
+        given, cache = list(prompt), None
+        for _ in range(min(MOST_TOKENS, self._model.dims.n_text_ctx - len(prompt))):
+            output = self._model.decode(torch.tensor([given]), self._audio, cache)
+            cache = output.cache
+            logits = output.logits[0, -1]
+            chosen_by.append(logits.numpy().copy())
+            logits[list(self._rules.suppressed)] = -torch.inf
+            best = int(logits.argmax())
+            if best == self._rules.end:
+                break
+            tokens.append(best)
+            given = [best]
+        return tokens, np.stack(chosen_by)
+
+    @torch.inference_mode()
+    def forced(self, prompt: Sequence[int], tokens: Sequence[int]) -> Float32Array:
+        """Logits (N + 1, V) after the prompt and after each of the tokens, as far as the context goes."""
+        given = [*prompt, *tokens][: self._model.dims.n_text_ctx]
+        logits = self._model.decode(torch.tensor([given]), self._audio).logits[0, len(prompt) - 1 :]
+        return np.asarray(logits.numpy(), dtype=np.float32)

@@ -1,0 +1,97 @@
+"""Tensors of any origin -> a model, after checking every one of them; and back, in a precision to store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mtasr.checkpoints.checkpoint import Precision, require
+from mtasr.errors import ModelError, ModelIntegrityError
+from mtasr.networks.whisper import ModelDimensions, Whisper
+
+FLOATS: dict[torch.dtype, str] = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+}
+DTYPES = {name: dtype for dtype, name in FLOATS.items()}
+
+
+class Found(NamedTuple):
+    """What a file says of a tensor before its data are read."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@cache
+def expected_shapes(dims: ModelDimensions) -> Mapping[str, tuple[int, ...]]:
+    """The shape of every tensor of such a model, by our name; nothing of that size is allocated."""
+    return {name: tuple(tensor.shape) for name, tensor in _hollow(dims).state_dict().items()}
+
+
+def _hollow(dims: ModelDimensions) -> Whisper:
+    with torch.device("meta"):
+        return Whisper(dims).eval()
+
+
+def compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Found], where: Path) -> None:
+    """Raise one `ModelIntegrityError` that names all tensors missing, unexpected, of another shape or no floats."""
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} does not belong there" for name in found if name not in expected]
+    for name, tensor in found.items():
+        shape = expected.get(name, tensor.shape)
+        if tensor.shape != shape:
+            problems.append(f"{name} has the shape {tensor.shape} instead of {shape}")
+        if tensor.dtype not in DTYPES:
+            problems.append(f"{name} is of type {tensor.dtype}")
+    require(problems, where)
+
+
+def common_precision(dtypes: Iterable[str]) -> Precision:
+    """The least precise type among those of a file, which is what it was rounded to."""
+    present = set(dtypes)
+    if "bfloat16" in present:
+        return "bfloat16"
+    return "float16" if "float16" in present else "float32"
+
+
+def build(dims: ModelDimensions, tensors: Mapping[str, Tensor], where: Path) -> Whisper:
+    """A model in float32 that takes over these tensors, whose names and shapes were checked.
+
+    Raises `ModelIntegrityError` when a weight is not a finite number.
+    """
+    state = {name: tensor.detach().to(torch.float32) for name, tensor in tensors.items()}
+    require([f"{name} holds values that are not finite" for name in state if not _finite(state[name])], where)
+    model = _hollow(dims)
+    model.load_state_dict(state, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model
+
+
+def rounded(name: str, tensor: Tensor, precision: str) -> Tensor:
+    """The tensor in a floating-point precision, contiguous. Raises `ModelError` if a value exceeds its range."""
+    stored = tensor.detach().cpu().to(DTYPES[precision]).contiguous()
+    if not _finite(stored):
+        raise ModelError(f"{name} has values that {precision} cannot hold")
+    return stored
+
+
+def state_of(model: Whisper, where: Path) -> dict[str, Tensor]:
+    """The tensors of a model, complete and in the shapes that its dimensions promise."""
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    expected = expected_shapes(model.dims)
+    wrong = [name for name, shape in expected.items() if name not in state or tuple(state[name].shape) != shape]
+    if wrong:
+        raise ModelIntegrityError(f"{where}: the model's own tensors do not fit its dimensions: {', '.join(wrong)}")
+    return state
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())

@@ -1,0 +1,1 @@
+"""Recordings with text: gathered, filtered, labelled and cut for training."""

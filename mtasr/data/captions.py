@@ -1,0 +1,103 @@
+"""Subtitle and transcript files -> cues: srt, vtt, txt, and the JSON that mtasr and openai-whisper write."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtasr.data.records import Cue
+from mtasr.errors import InputError, UsageError
+from mtasr.formats.writers import from_srt_text
+from mtasr.text_files import read_text
+from mtasr.tokenizer import to_code
+
+#: By the ending of the name; the first that is there counts.
+CAPTION_ENDINGS = (".srt", ".vtt", ".json", ".txt")
+
+# Hours may be missing (WebVTT) and the mark before the milliseconds is a comma or a point.
+_TIME = r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
+# None holds the sign that begins it: else each of many that nothing ends would be looked for to the end of the line.
+# A word joiner after that sign says that it is text.
+_MARKUP = re.compile(r"<(?!\u2060)[^<>\n]*>|\{\\[^{}\n]*\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captions:
+    """What a caption file says. Without times, all text is one cue that begins and ends at 0."""
+
+    cues: tuple[Cue, ...]
+    timed: bool
+    #: Code, where the file names one.
+    language: str | None = None
+
+
+def read_captions(path: Path) -> Captions:
+    """Raises `InputError` for a file that cannot be read or is not what its name says."""
+    text = read_text(path)
+    ending = path.suffix.lower()
+    if ending in {".srt", ".vtt"}:
+        return Captions(cues=parse_subtitles(text), timed=True)
+    if ending == ".json":
+        return _from_json(text, path)
+    return untimed(text)
+
+
+def untimed(text: str, language: str | None = None) -> Captions:
+    return Captions(cues=(Cue(start=0, end=0, text=text.strip()),), timed=False, language=language)
+
+
+def parse_subtitles(text: str) -> tuple[Cue, ...]:
+    """The cues of SubRip or WebVTT, markup removed, in the order of the file.
+
+    Whatever is not a line of times with text below it (numbers, names, headers, styles, notes) is passed over.
+    """
+    cues = []
+    times: tuple[float, float] | None = None
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if found := _TIMES.match(line):
+            times, lines = (_seconds(*found.groups()[:4]), _seconds(*found.groups()[4:])), []
+        elif not line.strip():
+            if times and (content := _plain("\n".join(lines))):
+                cues.append(Cue(start=times[0], end=times[1], text=content))
+            times = None
+        elif times:
+            lines.append(line)
+    return tuple(cues)
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
+    whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
+    return (whole * 1000 + int(fraction.ljust(3, "0"))) / 1000
+
+
+def _plain(text: str) -> str:
+    return from_srt_text(html.unescape(_MARKUP.sub("", text))).strip()
+
+
+def _from_json(text: str, path: Path) -> Captions:
+    """`segments` with times and text, or `text` alone; `language` as a code or a name."""
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{path}: no JSON: {exc}") from exc
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is not a JSON object")
+    language = document.get("language")
+    try:
+        code = to_code(language) if isinstance(language, str) and language else None
+    except UsageError as exc:
+        raise InputError(f"{path}: {exc}") from exc
+    segments: Any = document.get("segments")
+    if segments is None and isinstance(document.get("text"), str):
+        return untimed(document["text"], code)
+    try:
+        cues = tuple(Cue(start=float(s["start"]), end=float(s["end"]), text=s["text"].strip()) for s in segments)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
+        raise InputError(f"{path}: its segments do not have start, end and text") from exc
+    return Captions(cues=cues, timed=True, language=code)

@@ -1,0 +1,99 @@
+"""Filters over all records, and a report of what they dropped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from mtasr.data.filters import Filter, without_descriptions
+from mtasr.data.records import Record, counted
+
+#: Examples kept for each reason and source, and characters of each.
+_EXAMPLES, _EXAMPLE_LENGTH = 3, 80
+#: Records that a filter may look at together.
+_TOGETHER = 64
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A filter that is faster if it is told first which records it will be asked about."""
+
+    def prepare(self, records: Sequence[Record]) -> None: ...
+
+
+@dataclass
+class Tally:
+    """Records of one source with the same fate."""
+
+    records: int = 0
+    seconds: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        self.records += 1
+        self.seconds += record.duration
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{record.id}: {record.text[:_EXAMPLE_LENGTH]}")
+
+
+@dataclass
+class Report:
+    """What was kept, and what was dropped for which reason, by source."""
+
+    kept: dict[str, Tally] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], Tally] = field(default_factory=dict)
+
+    def add(self, record: Record, reason: str | None) -> None:
+        if reason is None:
+            self.kept.setdefault(record.source, Tally()).add(record)
+        else:
+            self.dropped.setdefault((reason, record.source), Tally()).add(record)
+
+    def lines(self) -> Iterator[str]:
+        """The report for people, the reason that dropped most first."""
+        for title, tallies in (("kept", self.kept.values()), ("dropped", self.dropped.values())):
+            count, seconds = sum(each.records for each in tallies), sum(each.seconds for each in tallies)
+            yield f"{title}: {counted(count)}, {seconds / 60:.1f} minutes"
+        for (reason, source), tally in sorted(self.dropped.items(), key=lambda item: -item[1].records):
+            where = f" ({source})" if source else ""
+            yield f"  {reason}{where}: {counted(tally.records)}, {tally.seconds / 60:.1f} minutes"
+            for example in tally.examples:
+                yield f"    {example}"
+
+    def to_json(self) -> dict[str, Any]:
+        def entry(tally: Tally) -> dict[str, Any]:
+            return {"records": tally.records, "seconds": round(tally.seconds, 3), "examples": tally.examples}
+
+        return {
+            "kept": [{"source": source, **entry(tally)} for source, tally in self.kept.items()],
+            "dropped": [
+                {"reason": reason, "source": source, **entry(tally)} for (reason, source), tally in self.dropped.items()
+            ],
+        }
+
+
+def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Report) -> Iterator[Record]:
+    """The records that no filter drops, without what is described and not said. Filters are asked in their order."""
+    remaining = iter(records)
+    while some := list(itertools.islice(remaining, _TOGETHER)):
+        for record, reason in zip(some, _reasons(some, filters), strict=True):
+            cleaned = without_descriptions(record)
+            if reason is None and not cleaned.text:
+                reason = "nothing but descriptions"  # noqa: PLW2901
+            report.add(record, reason)
+            if reason is None:
+                yield cleaned
+
+
+def _reasons(records: Sequence[Record], filters: Sequence[Filter]) -> list[str | None]:
+    """The first reason to drop each record. One filter after the other, so that each may look at several together."""
+    reasons: list[str | None] = [None] * len(records)
+    for each in filters:
+        places = [place for place, reason in enumerate(reasons) if reason is None]
+        if isinstance(each, Preparing):
+            each.prepare([records[place] for place in places])
+        for place in places:
+            reasons[place] = each(records[place])
+    return reasons

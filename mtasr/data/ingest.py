@@ -1,0 +1,321 @@
+"""Folders and manifests -> records.
+
+    folder            recordings beside captions of the same name: talk.mp4 with talk.srt, or talk.fr.srt
+    .csv, .tsv        columns audio and text, and where there are such: language, translation, duration, source, id
+    .json, .jsonl     the same as objects; records; lhotse's cuts (read without lhotse: they are plain JSON)
+
+A recording that cannot be used is told and passed over: one bad file among thousands must not stop the rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.data.captions import CAPTION_ENDINGS, Captions, read_captions, untimed
+from mtasr.data.records import Cue, Record, Task, from_json
+from mtasr.data.speech import speech_in
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.tokenizer import LANGUAGES, to_code
+
+#: Files that are taken for recordings.
+MEDIA_ENDINGS = frozenset(
+    {
+        ".aac", ".aif", ".aiff", ".amr", ".avi", ".flac", ".flv", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp3",
+        ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wma", ".wmv",
+    }
+)  # fmt: skip
+
+#: What manifests call their columns -> our name.
+_COLUMNS = {
+    "audio_filepath": "audio", "audio_path": "audio", "file": "audio", "path": "audio", "wav": "audio",
+    "sentence": "text", "transcript": "text", "transcription": "text", "lang": "language",
+}  # fmt: skip
+
+#: Told what was passed over and why.
+Problem = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestOptions:
+    """`language` and `source` hold where nothing says otherwise.
+
+    `time_by_speech`: text without times is taken to last from the first speech to the last that voice activity hears.
+    """
+
+    language: str | None = None
+    source: str | None = None
+    time_by_speech: bool = False
+
+
+def ingest(path: Path, options: IngestOptions, problem: Problem) -> Iterator[Record]:
+    """The records of a folder or manifest, one at a time. What cannot be used goes to `problem`.
+
+    Raises `InputNotFoundError`, `UsageError` for a file of another kind, `InputError` for one that cannot be read.
+    """
+    if not path.exists():
+        raise InputNotFoundError(f"{path}: no such file or folder")
+    for item in _items(path, options):
+        try:
+            yield _finished(item(), options)
+        except InputError as exc:
+            problem(str(exc))
+
+
+_Item = Callable[[], Record]
+
+
+def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
+    """Each record as a function that makes it, so that whatever it raises concerns this one alone."""
+    if path.is_dir():
+        yield from _of_folder(path, options)
+    elif path.suffix in {".csv", ".tsv"}:
+        yield from _of_rows(_table_rows(path), path, options)
+    elif {".json", ".jsonl"} & set(path.suffixes[-2:]):
+        yield from _of_rows(_json_rows(path), path, options)
+    else:
+        raise UsageError(f"{path}: is no folder, CSV, TSV, JSON or JSONL file")
+
+
+def _finished(record: Record, options: IngestOptions) -> Record:
+    """With what only the recording itself tells: that it is there, its duration, when somebody speaks in it."""
+    try:
+        there = Path(record.audio).is_file()
+    except OSError as exc:  # a name longer than names can be, a folder that may not be entered
+        raise InputNotFoundError(f"{record.audio}: cannot be read: {exc.strerror}") from exc
+    if not there:
+        raise InputNotFoundError(f"{record.audio}: no such file")
+    if record.duration <= 0:
+        record = replace(record, duration=duration_of(Path(record.audio)))
+    if record.timed:
+        return record
+    start, end, timed = 0.0, record.duration, False
+    if options.time_by_speech and (speech := speech_in(Path(record.audio))):
+        start, end, timed = speech[0][0], min(speech[-1][1], record.duration), True
+    return replace(record, cues=(Cue(start=start, end=end, text=record.text),), timed=timed)
+
+
+def duration_of(path: Path) -> float:
+    """Seconds of audio, as the container states or, if it does not, as decoded. Raises `InputError`."""
+    with open_audio(path) as stream:
+        stated = stream.duration
+        seconds = stated if stated is not None else sum(block.size for block in stream) / SAMPLE_RATE
+    if seconds <= 0:
+        raise InputError(f"{path}: holds no audio")
+    return round(seconds, 3)
+
+
+def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
+    """Recordings in the folder and below it, in order of name, with each of their captions."""
+    for media in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS):
+        found = _captions_of(media)
+        if not found:
+            yield partial(_no_text, media)
+        for captions in found:
+            yield partial(_beside, media, captions, folder, options)
+
+
+def _captions_of(media: Path) -> list[Path]:
+    """Of captions in the same language the first kind counts: subtitles before text."""
+    chosen: dict[str, Path] = {}
+    for ending in CAPTION_ENDINGS:
+        for path in sorted(media.parent.glob(f"{_literal(media.stem)}*{ending}")):
+            middle = path.name[len(media.stem) : -len(ending)]
+            if not middle or middle[1:].lower().partition("-")[0] in LANGUAGES:
+                chosen.setdefault(middle.lower(), path)
+    return list(chosen.values())
+
+
+def _literal(stem: str) -> str:
+    return "".join(f"[{mark}]" if mark in "*?[" else mark for mark in stem)
+
+
+def _no_text(media: Path) -> Record:
+    raise InputError(f"{media}: has no captions beside it ({', '.join(CAPTION_ENDINGS)})")
+
+
+def _beside(media: Path, path: Path, folder: Path, options: IngestOptions) -> Record:
+    captions = read_captions(path)
+    named = path.name[len(media.stem) : -len(path.suffix)].lstrip(".") or None
+    text_language = to_code(named) if named else captions.language
+    source = options.source or str(media.parent.relative_to(folder.parent))
+    return _record(
+        media,
+        captions,
+        language=options.language or text_language,
+        task=_task(options.language, text_language),
+        source=source,
+        identity=str(media.relative_to(folder).with_suffix("")) + (f".{named}" if named else ""),
+    )
+
+
+def _task(spoken: str | None, text: str | None) -> Task:
+    """English captions of what is known to be in another language are a translation."""
+    return "translate" if text == "en" and spoken not in {None, "en"} else "transcribe"
+
+
+def _record(
+    media: Path,
+    captions: Captions,
+    *,
+    language: str | None,
+    task: Task,
+    source: str,
+    identity: str,
+    duration: float = 0,
+) -> Record:
+    return Record(
+        id=identity,
+        audio=str(media.absolute()),
+        duration=duration,
+        language=language,
+        cues=captions.cues,
+        task=task,
+        timed=captions.timed,
+        source=source,
+    )
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
+            yield from enumerate(rows, start=2)
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise InputError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The objects of a JSON array or of lines of JSON, gzipped or not."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            if ".jsonl" in path.suffixes:
+                lines = (line for line in stream if line.strip())
+                rows = (json.loads(line) for line in lines)
+                yield from enumerate(rows, start=1)
+            else:
+                found = json.load(stream)
+                yield from enumerate(found if isinstance(found, list) else [found], start=1)
+    except (OSError, ValueError, RecursionError, EOFError, zlib.error) as exc:
+        raise InputError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def _of_rows(rows: Iterator[tuple[int, Mapping[str, Any]]], path: Path, options: IngestOptions) -> Iterator[_Item]:
+    def recording(numbered: tuple[int, Any]) -> object:
+        """Rows of one recording that follow each other belong together if they are cuts of it."""
+        number, row = numbered
+        return row["recording"].get("id") if _is_cut(row) else number
+
+    for _, group in itertools.groupby(rows, key=recording):
+        members = list(group)
+        number, first = members[0]
+        where = f"{path}, entry {number}"
+        if _is_cut(first):
+            yield partial(_of_cuts, [row for _, row in members], path, where, options)
+        elif isinstance(first, Mapping) and "cues" in first:
+            yield partial(_of_record, first, path, where, options)
+        else:
+            yield from _of_row(first, path, where, options)
+
+
+def _is_cut(row: object) -> bool:
+    return isinstance(row, Mapping) and isinstance(row.get("recording"), Mapping) and "supervisions" in row
+
+
+def _of_record(row: Mapping[str, Any], path: Path, where: str, options: IngestOptions) -> Record:
+    try:
+        record = from_json(row)
+    except ValueError as exc:
+        raise InputError(f"{where}: {exc}") from exc
+    return replace(
+        record,
+        audio=str(path.absolute().parent / record.audio),
+        language=record.language or options.language,
+        source=options.source or record.source,
+    )
+
+
+def _of_row(row: object, path: Path, where: str, options: IngestOptions) -> Iterator[_Item]:
+    """One record, and one more where there is a translation."""
+    if not isinstance(row, Mapping):
+        yield partial(_unusable, where, "is not an object")
+        return
+    fields = {_COLUMNS.get(str(name), str(name)): value for name, value in row.items() if value not in (None, "")}
+    if not isinstance(fields.get("audio"), str) or not isinstance(fields.get("text"), str):
+        yield partial(_unusable, where, "has no audio or no text")
+        return
+
+    def made(text: str, task: Task) -> Record:
+        try:
+            language = to_code(str(fields["language"])) if "language" in fields else options.language
+            duration = float(fields.get("duration", 0))
+        except (UsageError, ValueError, TypeError, OverflowError) as exc:
+            raise InputError(f"{where}: {exc}") from exc
+        media = path.absolute().parent / fields["audio"]
+        identity = str(fields.get("id") or media.stem) + (".en" if task == "translate" else "")
+        source = options.source or str(fields.get("source") or path.stem)
+        return _record(
+            media, untimed(text), language=language, task=task, source=source, identity=identity, duration=duration
+        )
+
+    yield partial(made, fields["text"], "transcribe")
+    if isinstance(fields.get("translation"), str):
+        yield partial(made, fields["translation"], "translate")
+
+
+def _unusable(where: str, why: str) -> Record:
+    raise InputError(f"{where}: {why}")
+
+
+def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: IngestOptions) -> Record:
+    """Cuts of one recording, in lhotse's format: their supervisions, in the times of the recording.
+
+    What no cut covers is marked as unknown, so that it is not taken for silence.
+    """
+    try:
+        recording = cuts[0]["recording"]
+        media = path.absolute().parent / recording["sources"][0]["source"]
+        cues = [
+            Cue(
+                start=float(cut["start"] + supervision["start"]),
+                end=float(cut["start"] + supervision["start"] + supervision["duration"]),
+                text=supervision.get("text") or "",
+            )
+            for cut in cuts
+            for supervision in cut["supervisions"]
+        ]
+        covered = sorted((float(cut["start"]), float(cut["start"] + cut["duration"])) for cut in cuts)
+        duration = float(recording["duration"])
+        languages = [s.get("language") for cut in cuts for s in cut["supervisions"] if s.get("language")]
+        language = to_code(languages[0]) if languages else options.language
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as exc:
+        raise InputError(f"{where}: is not a cut as lhotse writes it: {exc!r}") from exc
+    unknown = [Cue(start=start, end=end, text="") for start, end in _holes(covered, duration)]
+    return Record(
+        id=str(recording.get("id") or media.stem),
+        audio=str(media),
+        duration=duration,
+        language=language,
+        cues=tuple(sorted([*cues, *unknown], key=lambda cue: (cue.start, cue.end))),
+        source=options.source or path.name.partition(".")[0],
+    )
+
+
+def _holes(covered: list[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
+    """What is left of 0 to `duration`, without slivers below 10 ms."""
+    holes, reached = [], 0.0
+    for start, end in [*covered, (duration, duration)]:
+        if start - reached > 0.01:
+            holes.append((reached, start))
+        reached = max(reached, end)
+    return holes

@@ -1,0 +1,59 @@
+"""Pseudo-labels: what a model writes for recordings, as records, where it is sure enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.data.records import Cue, Record
+from mtasr.errors import InputError
+from mtasr.transcribe import Model
+from mtasr.transcript import Segment, Transcript
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What a segment must have, for its text to be learned from. The rest is marked as unknown."""
+
+    avg_logprob: float = -0.6
+    compression_ratio: float = 2.2
+    temperature: float = 0.0
+
+    def holds(self, segment: Segment) -> bool:
+        return (
+            segment.avg_logprob >= self.avg_logprob
+            and segment.compression_ratio <= self.compression_ratio
+            and segment.temperature <= self.temperature
+        )
+
+
+def record_of(transcript: Transcript, audio: Path, source: str, trust: Trust) -> Record:
+    """A transcript as a record; also what is said and was not written down is unknown, not silence."""
+    cues = [
+        Cue(start=segment.start, end=segment.end, text=segment.text.strip() if trust.holds(segment) else "")
+        for segment in transcript
+    ]
+    if transcript.coverage is not None:
+        cues += [Cue(start=start, end=end, text="") for start, end in transcript.coverage.speech_without_text]
+    return Record(
+        id=audio.stem,
+        audio=str(audio.absolute()),
+        duration=transcript.duration,
+        language=transcript.language,
+        cues=tuple(sorted(cues, key=lambda cue: (cue.start, cue.end))),
+        source=source,
+    )
+
+
+def label(
+    recordings: Sequence[Path], model: Model, language: str | None, trust: Trust, problem: Callable[[str], None]
+) -> Iterator[Record]:
+    """A record for each recording, of the folder it is in. One that cannot be read goes to `problem`."""
+    for audio in recordings:
+        try:
+            transcript = model.transcribe(audio, language=language)
+        except InputError as exc:
+            problem(str(exc))
+        else:
+            yield record_of(transcript, audio, audio.absolute().parent.name, trust)

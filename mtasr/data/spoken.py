@@ -1,0 +1,80 @@
+"""What listening tells: captions against where somebody speaks, and sources against what a model hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtasr.data.records import Record
+from mtasr.data.speech import speech_in
+from mtasr.training.error_rates import Errors, word_errors
+
+Stretch = tuple[float, float]
+
+#: Captions may be so many seconds beside the speech.
+_SLACK = 0.5
+
+
+class CaptionsBesideSpeech:
+    """Drops records where much speech has no caption, or many captions have no speech: shifted, cut short, foreign."""
+
+    def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Stretch]] = speech_in) -> None:
+        self._most, self._speech = most, speech
+
+    def __call__(self, record: Record) -> str | None:
+        if not record.timed:
+            return None
+        speech = self._speech(Path(record.audio))
+        # What nobody wrote down is no fault of the captions.
+        cues = [(cue.start - _SLACK, cue.end + _SLACK) for cue in record.cues]
+        if not speech:
+            return "nobody speaks"
+        if 1 - _overlap(speech, cues) / _total(speech) > self._most:
+            return "speech without captions"
+        captions = [(cue.start, cue.end) for cue in record.cues if cue.text.strip()]
+        wide = [(start - _SLACK, end + _SLACK) for start, end in speech]
+        silent = sum(_overlap([caption], wide) < 0.2 * (caption[1] - caption[0]) for caption in captions)
+        return "captions without speech" if silent > self._most * len(captions) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceAudit:
+    """How well a source agrees with a model. `badness` is what to look at first: error rate times hours."""
+
+    source: str
+    errors: Errors
+    hours: float
+
+    @property
+    def badness(self) -> float:
+        return self.errors.rate * self.hours
+
+
+def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
+    """Transcripts of each source against what a model hears, the worst source first (paper, section 2.1)."""
+    totals: dict[str, tuple[Errors, float]] = {}
+    for record in records:
+        if record.task == "transcribe":
+            errors, hours = totals.get(record.source, (Errors(), 0.0))
+            found = word_errors(record.text, hear(record))
+            totals[record.source] = errors + found, hours + record.duration / 3600
+    audits = [SourceAudit(source=source, errors=errors, hours=hours) for source, (errors, hours) in totals.items()]
+    return sorted(audits, key=lambda each: -each.badness)
+
+
+def _total(stretches: Sequence[Stretch]) -> float:
+    return sum(end - start for start, end in stretches)
+
+
+def _overlap(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> float:
+    """Seconds of `stretches`, which do not overlap each other, that lie in any of the others."""
+    total = 0.0
+    for start, end in stretches:
+        reached = start
+        for low, high in sorted(others):
+            shared = min(high, end) - max(low, reached)
+            if shared > 0:
+                total += shared
+                reached = min(high, end)
+    return total

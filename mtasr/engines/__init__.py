@@ -1,0 +1,1 @@
+"""What runs the network: CTranslate2, and PyTorch as the reference."""

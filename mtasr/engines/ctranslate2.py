@@ -1,0 +1,450 @@
+"""The fast engine: CTranslate2 on CPU (int8) or CUDA (int8_float16)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+
+from mtasr import system
+from mtasr.engines.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess, Likelihood
+from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
+from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.options import DecodingOptions
+from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
+
+#: What each device does best, the first that it supports.
+_PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("int8_float16", "int8_float32", "float16", "float32")}
+
+_LOG = logging.getLogger(__name__)
+
+_MEMINFO = Path("/proc/meminfo")
+#: Where the limits of a container stand (cgroup v2).
+_LIMITS = Path("/sys/fs/cgroup")
+
+#: What one window of 16 s with a beam of 5 takes, of the size of the model: keys and values of the encoder's output and
+#: of the text so far, in float32. From the shapes: 34 MB for base (75 MB), 460 MB for large-v3 (1,550 MB).
+_WORKING_SHARE = 0.45
+
+
+system.use_avx512()
+
+#: What CTranslate2's messages say when the machine is at fault rather than the model.
+_DEVICE_SIGNS = ("cuda", "cublas", "cudnn", "out of memory", "compute type", "driver")
+
+#: Far more than any machine needs; CTranslate2 crashes when the system cannot start as many as asked for.
+_THREAD_LIMIT = 1024
+
+#: Workers on more cores than this wait for each other and for memory.
+_MOST_THREADS = 16
+#: More threads than this gain nothing on a single window.
+_MOST_THREADS_ALONE = 8
+
+#: The parameter of glibc's `mallopt` for the number of arenas.
+_M_ARENA_MAX = -8
+_CORES_OF_ARENA = 4
+
+#: Windows decoded together. On the CPU, 8 are a thirtieth faster and take half as much memory again.
+_BATCH = {"cpu": 4, "cuda": 16}
+
+
+def choose_device(device: str, device_index: int = 0) -> tuple[str, int]:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has, and its index.
+
+    Raises `DeviceError` when there is none, `UsageError` for another name.
+    """
+    name, _, index = device.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
+        raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+    gpus = ctranslate2.get_cuda_device_count()
+    if name == "cpu" or (name == "auto" and not gpus):
+        return "cpu", 0
+    if not gpus:
+        raise DeviceError("no CUDA device was found on this machine; use --device cpu")
+    chosen = int(index) if index else device_index
+    if not 0 <= chosen < gpus:
+        raise DeviceError(f"there is no CUDA device {chosen}; this machine has {gpus}, counted from 0")
+    return "cuda", chosen
+
+
+def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -> str:
+    """The precision to compute in; "auto" is the best that the device supports.
+
+    Raises `DeviceError`, naming the supported ones, when the device cannot compute in that precision.
+    """
+    supported = ctranslate2.get_supported_compute_types(device, device_index)
+    if compute_type == "auto":
+        return next(name for name in _PREFERRED[device] if name in supported)
+    if compute_type != "default" and compute_type not in supported:
+        raise DeviceError(
+            f"this machine's {device} cannot compute in {compute_type!r}; it can in {', '.join(sorted(supported))}"
+        )
+    return compute_type
+
+
+def available_cores() -> int:
+    """Processors that this process may use, in a container its share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        quota, period = map(int, (_LIMITS / "cpu.max").read_text(encoding="ascii").split())
+        cores = min(cores, max(1, math.ceil(quota / period)))
+    return cores
+
+
+def free_memory() -> int:
+    """Bytes that a program may still ask for, in a container of its share."""
+    free = _free_memory_of_machine()
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        most, used = (int((_LIMITS / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        free = min(free, max(0, most - used))
+    return free
+
+
+def _free_memory_of_machine() -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def fit_memory(model_bytes: int, workers: int, batch_size: int, free: int) -> tuple[int, int]:
+    """Workers and batch size, lowered until what they work on fits into half of the free memory.
+
+    Batches are halved first, down to 2: they gain less than workers do.
+    """
+    while workers * batch_size * model_bytes * _WORKING_SHARE > free / 2 and workers * batch_size > 1:
+        if batch_size > 2 or workers == 1:
+            batch_size //= 2
+        else:
+            workers -= 1
+    return workers, batch_size
+
+
+def _return_freed() -> None:
+    """Give memory that was freed back to the system. glibc keeps what lies below the last block in use."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_freed_memory() -> None:
+    """Have threads take what others have freed; of use before there are any, and for the whole process.
+
+    glibc gives each thread an arena of its own, which keeps up to 64 MiB of what is freed in it, whatever the others
+    need. One for four cores is enough that they do not wait for each other. Who has set a number keeps it.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, -(-available_cores() // _CORES_OF_ARENA))
+
+
+@contextlib.contextmanager
+def _explained(what: str, device: str) -> Iterator[None]:
+    """Turn what CTranslate2 throws into one line: the device's fault, or else the model's."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, MemoryError) as exc:
+        reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        if any(sign in reason.lower() for sign in _DEVICE_SIGNS) or isinstance(exc, MemoryError):
+            way_out = "; --device cpu does without it" if device == "cuda" else ""
+            raise DeviceError(f"{device} cannot do the work: {reason}{way_out}") from exc
+        raise ModelIntegrityError(f"{what}: {reason}") from exc
+
+
+def _check_config(folder: Path, *, multilingual: bool) -> None:
+    """CTranslate2 looks for these only when it needs them, and then says little."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ModelIntegrityError(f"{path}: cannot be read: {exc}") from exc
+    wanted = ["suppress_ids", "suppress_ids_begin", *(["lang_ids"] if multilingual else [])]
+    missing = [key for key in wanted if not isinstance(config, dict) or not isinstance(config.get(key), list)]
+    if missing:
+        raise ModelIntegrityError(f"{path} lacks {', '.join(missing)}: convert the model again")
+
+
+class CTranslate2Engine:
+    """Runs a CTranslate2 model folder.
+
+    `threads` are the CPU threads for all work together, `workers` how many calls run side by side with their share of
+    them, `batch_size` how many windows a call is best given; 0 chooses each. On the CPU a worker for each core is
+    fastest: one thread does more work than half of two.
+
+    `int8_copy` gives a folder with the same model in int8, if there is one; on the CPU, in int8, that is loaded in its
+    place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again. Of `dims`
+    the contexts count, which CTranslate2 does not tell; all published models have the same. `variable_length` is one of
+    the settings of the model.
+
+    With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
+
+    Raises `ModelIntegrityError` for a folder that CTranslate2 cannot load and `DeviceError` for a device or
+    precision that this machine does not have.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        device_index: int = 0,
+        compute_type: str = "auto",
+        threads: int = 0,
+        workers: int = 0,
+        batch_size: int = 0,
+        dims: ModelDimensions = DIMENSIONS["base"],
+        tokens: Sequence[str] | None = None,
+        variable_length: bool = False,
+        int8_copy: Callable[[], Path | None] = lambda: None,
+    ) -> None:
+        for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
+            if not 0 <= value <= _THREAD_LIMIT:
+                raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
+        self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
+        _check_config(folder, multilingual=self.tokenizer.is_multilingual)
+        self.max_length, self.audio_seconds = dims.n_text_ctx, dims.audio_seconds
+        self.variable_length = variable_length
+        self._dims, self._tokens, self._int8_copy = dims, tokens, int8_copy
+        self._asked = (threads, workers, batch_size)
+        self._sampler: CTranslate2Engine | None = None
+        self._sampler_lock = threading.Lock()
+        self._seed, self._has_drawn = 0, False
+        self.device, index = choose_device(device, device_index)
+        try:
+            self._load(folder, index, compute_type)
+            if self.device == "cuda":  # Libraries that are missing are missed at the first use only.
+                self.encode(np.zeros((self.n_mels, 2), np.float32))
+        except DeviceError as exc:
+            if device != "auto" or self.device == "cpu":
+                raise
+            _LOG.warning("%s", exc)
+            self.device = "cpu"
+            self._load(folder, 0, compute_type)
+
+    def _load(self, folder: Path, device_index: int, compute_type: str) -> None:
+        threads, workers, batch_size = self._asked
+        if self.device == "cpu":
+            self._threads = threads or min(available_cores(), _MOST_THREADS)
+            size = sum(path.stat().st_size for path in folder.glob("model.bin"))
+            fitting = fit_memory(size, self._threads, _BATCH["cpu"], free_memory())
+            self.workers, self.batch_size = workers or fitting[0], batch_size or fitting[1]
+        else:
+            self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
+        self._device_index = device_index
+        with _explained(f"{folder}: cannot load the model", self.device):
+            self.compute_type = choose_compute_type(compute_type, self.device, device_index)
+        copy = self._int8_copy() if (self.device, self.compute_type) == ("cpu", "int8") else None
+        if copy is not None:
+            try:
+                return self._read(copy, device_index)
+            except ModelIntegrityError as exc:  # damaged, or replaced this very moment
+                _LOG.debug("%s", exc)
+        return self._read(folder, device_index)
+
+    def _read(self, folder: Path, device_index: int) -> None:
+        with _explained(f"{folder}: cannot load the model", self.device):
+            self._model = ctranslate2.models.Whisper(
+                str(folder),
+                device=self.device,
+                device_index=device_index,
+                compute_type=self.compute_type,
+                inter_threads=self.workers,
+                intra_threads=max(1, self._threads // self.workers),
+            )
+        self.folder, self._has_drawn = folder, False
+        _return_freed()  # what the file was read into
+
+    def sampler(self, seed: int) -> CTranslate2Engine:
+        """Itself with one worker, else the model loaded once more.
+
+        A thread of CTranslate2 is seeded when it first draws, and not again: so a model that has drawn is loaded anew.
+        On CUDA, where there may be no room for that, it goes on with the numbers it has.
+        """
+        with self._sampler_lock:
+            if self.workers == 1:
+                sampler = self
+            else:
+                sampler = self._sampler = self._sampler or self._with_one_worker()
+            if sampler._has_drawn and self.device == "cpu":
+                if sampler is not self:
+                    del sampler._model  # nobody else uses it: not both at a time
+                sampler._read(self.folder, self._device_index)
+            sampler._seed = seed
+            return sampler
+
+    def _with_one_worker(self) -> CTranslate2Engine:
+        return CTranslate2Engine(
+            self.folder,
+            device=self.device,
+            device_index=self._device_index,
+            compute_type=self.compute_type,
+            threads=min(self._threads, _MOST_THREADS_ALONE),
+            workers=1,
+            dims=self._dims,
+            tokens=self._tokens,
+            variable_length=self.variable_length,
+        )
+
+    @property
+    def n_mels(self) -> int:
+        return int(self._model.n_mels)
+
+    def encode(self, features: Float32Array) -> Encoded:
+        return self.encode_batch([features])[0]
+
+    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        """Arrays of shape (frames / 2, width) in this machine's memory."""
+        frames = features[0].shape[1]
+        # Encoder output as long as there are mel bins would be taken for raw features: one frame more avoids it.
+        padding = frames % 2 + (2 if (frames + 1) // 2 == self.n_mels else 0)
+        batch = np.pad(np.stack(features), ((0, 0), (0, 0), (0, padding)), mode="edge")
+        # On the CPU, one after the other takes three quarters of the time of all at once: what a layer writes stays
+        # in the cache.
+        groups = [batch] if self.device == "cuda" else [batch[index : index + 1] for index in range(len(batch))]
+        with self._working():
+            rows = [
+                row
+                for group in groups
+                for row in np.asarray(self._model.encode(ctranslate2.StorageView.from_array(group), to_cpu=True))
+            ]
+        self._check_numbers(*(float(row.sum(dtype=np.float64)) for row in rows))
+        return rows
+
+    def _working(self) -> contextlib.AbstractContextManager[None]:
+        return _explained("CTranslate2 cannot run this model", self.device)
+
+    def _check_numbers(self, *values: float) -> None:
+        """A weight that is no number spreads to all that is computed, and what comes out is no text."""
+        if any(map(math.isnan, values)):
+            raise ModelIntegrityError(f"{self.folder}: the model computes values that are no numbers; it is damaged")
+
+    def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
+        with self._working():
+            guesses = self._model.detect_language(_stacked([encoded]))[0]
+        return [LanguageGuess(token.strip("<|>"), float(probability)) for token, probability in guesses]
+
+    def generate(
+        self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
+    ) -> Hypothesis:
+        return self.generate_batch([encoded], [prompt], options, temperature)[0]
+
+    def generate_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        if temperature > 0:
+            ctranslate2.set_random_seed(self._seed)
+            self._has_drawn = True
+            search = {
+                "beam_size": 1,
+                "num_hypotheses": options.best_of,
+                "sampling_topk": 0,
+                "sampling_temperature": temperature,
+            }
+        else:
+            search = {
+                "beam_size": options.beam_size,
+                "num_hypotheses": options.n_best,
+                "patience": options.patience,
+            }
+        self.tokenizer.check_ids(options.suppress_tokens)
+        with self._working():
+            results = self._model.generate(
+                _stacked(encoded),
+                [list(prompt) for prompt in prompts],
+                **search,
+                length_penalty=options.length_penalty,
+                repetition_penalty=options.repetition_penalty,
+                no_repeat_ngram_size=options.no_repeat_ngram_size,
+                max_length=self.max_length,
+                return_scores=True,
+                return_no_speech_prob=True,
+                max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
+                suppress_blank=options.suppress_blank,
+                suppress_tokens=[*options.suppress_tokens, *self.tokenizer.never_text],
+            )
+        self._check_numbers(
+            *(score for each in results for ids, score in zip(each.sequences_ids, each.scores, strict=True) if ids)
+        )
+        if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
+            _return_freed()
+        begun = len(self.tokenizer.text_in(prompts[0]))
+        return [_hypothesis(result, options, begun) for result in results]
+
+    def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
+        with self._working():
+            result = self._model.align(_stacked([encoded]), list(start), [list(text_tokens)], frames)[0]
+        pairs = np.asarray(result.alignments, dtype=np.int64).reshape(-1, 2)
+        return Alignment(
+            token_indices=pairs[:, 0],
+            frame_indices=pairs[:, 1],
+            token_probs=np.asarray(result.text_token_probs, dtype=np.float64),
+        )
+
+    def score_batch(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        """The texts as beginnings that are given: the logits of their tokens are told too."""
+        steps = max(map(len, texts)) + 1
+        with self._working():
+            results = self._model.generate(
+                _stacked(encoded),
+                [[*prompt, *text] for prompt, text in zip(prompts, texts, strict=True)],
+                beam_size=1,
+                max_length=2 * steps,  # CTranslate2 writes half of it.
+                return_logits_vocab=True,
+                suppress_blank=False,
+                suppress_tokens=[],
+            )
+            return [
+                _likelihood(result.logits[0], text, self.tokenizer.eot)
+                for result, text in zip(results, texts, strict=True)
+            ]
+
+
+def _stacked(encoded: Sequence[Encoded]) -> ctranslate2.StorageView:
+    """(windows, frames / 2, width)"""
+    return ctranslate2.StorageView.from_array(np.stack(encoded))
+
+
+def _likelihood(logits: Sequence[ctranslate2.StorageView], text: Sequence[int], eot: int) -> Likelihood:
+    """`logits` (V,) of each step, at least one more than the text has tokens."""
+    logprobs, ends = [], []
+    for token, view in zip([*text, eot], logits[: len(text) + 1], strict=True):
+        row = np.asarray(view.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu))
+        highest = row.max()
+        total = highest + math.log(float(np.exp(row - highest).sum()))
+        logprobs.append(row[token] - total)
+        ends.append(row[eot] - total)
+    return Likelihood(logprobs=np.array(logprobs, np.float64), end_logprobs=np.array(ends, np.float64))
+
+
+def _hypothesis(result: ctranslate2.models.WhisperGenerationResult, options: DecodingOptions, begun: int) -> Hypothesis:
+    found = [
+        (tuple(tokens), _mean_logprob(score, len(tokens), begun, options.length_penalty))
+        for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
+    ]
+    tokens, avg_logprob = found[0]
+    return Hypothesis(
+        tokens=tokens,
+        avg_logprob=avg_logprob,
+        no_speech_prob=float(result.no_speech_prob),
+        others=tuple(found[1 : options.n_best]),
+    )
+
+
+def _mean_logprob(score: float, length: int, begun: int, length_penalty: float) -> float:
+    """From CTranslate2's score, a sum divided by length ** length_penalty; the mean counts the end of text as a token.
+
+    It does not count tokens that were given. No text at all has no score.
+    """
+    return score * length**length_penalty / (length - begun + 1) if length else -math.inf

@@ -1,0 +1,1 @@
+"""The networks, in PyTorch, and their sizes."""

@@ -1,0 +1,139 @@
+"""The filter that lets a model listen to records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEngine
+from speech import speak, write_wav
+from training_data import record
+
+from mtasr.data.filtering import Report, filtered
+from mtasr.data.listening import ModelHears
+from mtasr.data.records import Record
+from mtasr.engines.engine import Hypothesis, LanguageGuess, Likelihood
+from mtasr.options import DecodingOptions
+from mtasr.transcribe import load_model
+
+
+@dataclass
+class Listening(FakeEngine):
+    """Finds all texts probable but those with "wrong" in them, in whatever language it is told."""
+
+    batch_size: int = 4
+    heard: str = "en"
+    sizes: list[int] = field(default_factory=list)
+
+    def detect_language(self, encoded: int) -> list[LanguageGuess]:
+        return [LanguageGuess(self.heard, 0.9)]
+
+    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+        return self.hypothesis(" the water")
+
+    def score_batch(
+        self, encoded: Sequence[int], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+    ) -> list[Likelihood]:
+        assert len({len(prompt) for prompt in prompts}) == 1
+        self.sizes.append(len(encoded))
+        return [self._likelihood(text) for text in texts]
+
+    def _likelihood(self, text: Sequence[int]) -> Likelihood:
+        each = -9.0 if "wrong" in self.tokenizer.decode(text) else -0.2
+        logprobs, ends = np.full(len(text) + 1, each), np.full(len(text) + 1, -20.0)
+        logprobs[-1] = ends[-1] = -0.1
+        return Likelihood(logprobs=logprobs, end_logprobs=ends)
+
+
+@pytest.fixture(autouse=True)
+def silence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.node.get_closest_marker("weights"):
+        samples = np.zeros(100 * 16_000, np.float32)
+        monkeypatch.setattr("mtasr.data.listening.read_samples", lambda path: samples)
+
+
+def test_windows_of_several_records_are_scored_together() -> None:
+    engine = Listening()
+    texts = ["the water", "wrong", "people", "wrong", "number", "the day"]
+    records = [record(text, audio=f"/{place}.wav") for place, text in enumerate(texts)]
+    report = Report()
+    kept = [each.text for each in filtered(records, [ModelHears(engine)], report)]
+    assert kept == ["the water", "people", "number", "the day"]
+    assert engine.sizes == [4, 2]
+    assert report.dropped["the model hears something else", "radio"].records == 2
+
+
+def test_records_that_another_filter_drops_are_not_listened_to() -> None:
+    engine = Listening()
+    records = [record("the water"), record("people")]
+    kept = list(filtered(records, [lambda each: "no" if each == records[0] else None, ModelHears(engine)], Report()))
+    assert kept == records[1:]
+    assert engine.sizes == [1]
+
+
+def test_a_record_goes_if_much_of_it_is_wrong() -> None:
+    listen = ModelHears(Listening())
+    assert listen(record("the water", "wrong", "people", seconds=13.0)) is None
+    assert listen(record("wrong", "the water", "wrong", seconds=13.0)) == "the model hears something else"
+
+
+def test_what_is_described_is_not_asked_about() -> None:
+    assert ModelHears(Listening())(record("(wrong) the water")) is None
+
+
+def test_of_translations_the_language_alone_is_judged() -> None:
+    engine = Listening(heard="fr")
+    translation = record("wrong", language="fr", task="translate")
+    assert ModelHears(engine)(translation) is None
+    assert ModelHears(engine)(replace(translation, language="it")) == "spoken is fr"
+    assert engine.sizes == []
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        record("wrong", seconds=40.0),
+        replace(record("wrong", seconds=40.0), timed=False),
+        record("wrong " * 300, seconds=20.0),
+        record("wrong", language=None),
+        record("..."),
+    ],
+)
+def test_what_no_model_learns_is_not_judged(unfit: Record) -> None:
+    assert ModelHears(Listening())(unfit) is None
+
+
+def test_an_english_model_judges_english_alone() -> None:
+    listen = ModelHears(Listening(kind="english"))
+    assert listen(record("wrong")) == "the model hears something else"
+    assert listen(record("wrong", language="fr")) is None
+
+
+@pytest.fixture(scope="module")
+def base() -> ModelHears:
+    return ModelHears(load_model("base").engine)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("said", "text", "reason"),
+    [
+        ("fifteen", "fifteen", None),
+        ("fifteen", "15", None),
+        ("Thursday", "thursday", None),
+        ("Thursday", "fifteen", "the model hears something else"),
+        ("Thursday", "Thursday. Thursday.", "text goes on after the speech"),
+        ("Please bring the letters to the office.", "Please bring the letters to the office", None),
+        ("Please bring the letters to the office.", "Please bring the", "text ends before the speech"),
+        ("Please bring the letters to the office.", "She came late.", "the model hears something else"),
+        ("Please bring the letters to the office.", "Bringen Sie die Briefe.", "the model hears something else"),
+    ],
+)
+def test_a_real_model(said: str, text: str, reason: str | None, base: ModelHears, tmp_path: Path) -> None:
+    samples = speak(said)
+    write_wav(tmp_path / "said.wav", samples)
+    spoken = replace(record(text, audio=str(tmp_path / "said.wav"), duration=len(samples) / 16_000), timed=False)
+    assert base(spoken) == reason

@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import Heard, HearingEngine, LoudIsSpeech
+
+import mtasr.decoding.windows
+from mtasr.audio.read import SAMPLE_RATE, AudioStream, open_audio
+from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.scheduler import Pipeline, Recording
+from mtasr.decoding.windows import Window
+from mtasr.engines.engine import Float32Array, Hypothesis, LanguageGuess
+from mtasr.errors import InputNotFoundError
+from mtasr.options import DecodingOptions
+from mtasr.stopwatch import Stopwatch
+from mtasr.transcribe import Model
+from mtasr.transcript import Segment
+
+# What goes wrong here is often a wait without end.
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture(autouse=True)
+def loud_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+
+
+def said(*seconds: float, pause: float = 2.5, seed: int = 0, level: float = 0.1) -> Float32Array:
+    """Utterances of so many seconds; a pause of 2 s and more makes each a window."""
+    rng = np.random.default_rng(seed)
+    silence = np.zeros(round(pause * SAMPLE_RATE), np.float32)
+    parts = [silence]
+    for each in seconds:
+        parts += [rng.normal(0, level, round(each * SAMPLE_RATE)).astype(np.float32), silence]
+    return np.concatenate(parts)
+
+
+class Sound:
+    """An open recording of which a test knows how far it was read; it may end with an error."""
+
+    warnings: tuple[str, ...] = ()
+    duration: float | None = None
+
+    def __init__(self, blocks: Iterator[Float32Array], error: Exception | None = None) -> None:
+        self.read = 0
+        self.aborted = self.closed = False
+        self._blocks, self._error = blocks, error
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        for block in self._blocks:
+            self.read += len(block)
+            yield block
+        if self._error is not None:
+            raise self._error
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def in_blocks(samples: Float32Array) -> Iterator[Float32Array]:
+    yield from (samples[start : start + SAMPLE_RATE] for start in range(0, len(samples), SAMPLE_RATE))
+
+
+def recording(samples: Float32Array, error: Exception | None = None, language: str | None = "en") -> Recording:
+    return Recording(lambda: Sound(in_blocks(samples), error), language=language)
+
+
+def pipeline(engine: HearingEngine, recordings: Sequence[Recording], **changes: object) -> Pipeline:
+    return Pipeline(engine, DecodingOptions(**changes), recordings, Stopwatch())  # type: ignore[arg-type]
+
+
+def segments(work: Pipeline, each: Recording) -> list[Segment]:
+    return [segment for result in work.results(each) for segment in result.segments]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        time.sleep(0.002)
+
+
+SOURCES = [
+    said(3, 13, 5, 1, 12, 8, seed=1),
+    said(2, seed=2),
+    said(seed=3),
+    said(11, 11, 4, 4, 4, 0.5, seed=4),
+    said(6, 6, 6, pause=0.7, seed=5),
+]
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[object]:
+    """Each recording by itself, one window at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+        patch.setattr(mtasr.decoding.window_decoder, "_THIN", 0.0)  # as in the tests
+        return [Model(HearingEngine()).transcribe(source, word_timestamps=True) for source in SOURCES]
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 1), (1, 8), (3, 1), (3, 4), (8, 16)])
+def test_company_and_pace_change_nothing(alone: list[object], workers: int, batch_size: int) -> None:
+    engine = HearingEngine(workers=workers, batch_size=batch_size, pause=0.01)
+    with Model(engine).stream_all(SOURCES, word_timestamps=True) as streams:
+        assert [stream.transcript() for stream in streams] == alone
+    assert max(engine.batches) <= batch_size
+    if batch_size > 1 and workers == 1:  # several may share out the windows one by one
+        assert max(engine.batches) > 1, "windows are decoded together"
+
+
+def test_segments_are_in_file_order_with_ids_that_count() -> None:
+    source = said(*[1, 13, 2, 9, 5, 12] * 4)
+    transcript = Model(HearingEngine(workers=3, batch_size=2, pause=0.01)).transcribe(source)
+    assert [segment.id for segment in transcript] == list(range(24))
+    starts = [segment.start for segment in transcript]
+    assert starts == sorted(starts)
+    assert transcript.duration == pytest.approx(len(source) / SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+def test_a_missing_file_is_its_own_affair(alone: list[object], language: str | None) -> None:
+    engine = HearingEngine(workers=3, batch_size=4)
+    sources = [SOURCES[0], "no such file.wav", SOURCES[1]]
+    with Model(engine).stream_all(sources, language=language) as streams:
+        assert streams[0].transcript().segments
+        with pytest.raises(InputNotFoundError, match=r"no such file\.wav"):
+            streams[1].transcript()
+        assert streams[2].transcript().segments
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+def test_a_recording_that_breaks_off_gives_what_was_read(language: str | None) -> None:
+    whole = pipeline(HearingEngine(), [expected := recording(SOURCES[0], language=language)])
+    wanted = segments(whole, expected)
+    broken = recording(SOURCES[0], OSError("the disk is gone"), language)
+    after = recording(SOURCES[1], language=language)
+    work = pipeline(HearingEngine(workers=2, batch_size=2), [broken, after])
+    heard: list[Segment] = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        heard.extend(segment for result in work.results(broken) for segment in result.segments)
+    # All windows but what was not decided yet when it broke off.
+    assert heard == wanted[: len(heard)]
+    assert len(heard) >= len(wanted) - 1
+    assert broken.spoken() in {"en", "fr"}
+    assert segments(work, after)
+    work.close()
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 8), (3, 2)])
+def test_an_engine_that_fails_for_one_recording(
+    alone: list[object], workers: int, batch_size: int, language: str | None
+) -> None:
+    def loud(heard: Heard) -> bool:
+        return heard.loudest > 1.3
+
+    engine = HearingEngine(workers=workers, batch_size=batch_size, fails=loud)
+    sources = [SOURCES[0], said(3, 13, 5, level=0.9), SOURCES[1], SOURCES[3]]
+    with Model(engine).stream_all(sources, language=language) as streams:
+        first = streams[0].transcript()
+        with pytest.raises(RuntimeError, match="the engine stopped"):
+            streams[1].transcript()
+        others = [stream.transcript() for stream in (streams[2], streams[3])]
+    for source, transcript in zip((SOURCES[0], SOURCES[1], SOURCES[3]), (first, *others), strict=True):
+        assert transcript == Model(HearingEngine()).transcribe(source, language=language)
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize(("refused", "failed"), [("_read", 1), ("_read", 4), ("_work", 1), ("_work", 4)])
+def test_no_room_for_threads(monkeypatch: pytest.MonkeyPatch, refused: str, failed: int, language: str | None) -> None:
+    """Each recording has its own error until there is room, and those after that are written."""
+    start, left = threading.Thread.start, iter(range(failed))
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread._args[0].__name__ == refused and next(left, None) is not None:  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sources = SOURCES[:4]
+    with Model(HearingEngine(workers=2)).stream_all(sources, language=language) as streams:
+        for number, (source, stream) in enumerate(zip(sources, streams, strict=True)):
+            if number < failed:
+                with pytest.raises(MemoryError):
+                    stream.transcript()
+            else:
+                assert stream.transcript() == Model(HearingEngine()).transcribe(source, language=language)
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize("ends", ["_put", "_take"])
+def test_a_thread_that_ends_early_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, ends: str, language: str | None
+) -> None:
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Pipeline, ends, no_room)
+    with Model(HearingEngine(workers=2)).stream_all(SOURCES[:2], language=language) as streams:
+        for stream in streams:
+            with pytest.raises(MemoryError):
+                stream.transcript()
+
+
+def test_one_worker_is_enough(alone: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    start, room = threading.Thread.start, iter(range(1))
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread._args[0].__name__ == "_work" and next(room, None) is None:  # type: ignore[attr-defined]
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Model(HearingEngine(workers=4)).stream_all(SOURCES, word_timestamps=True) as streams:
+        assert [stream.transcript() for stream in streams] == alone
+
+
+def test_a_worker_does_not_wait_for_a_language_that_it_should_find_out() -> None:
+    """The second window of the last recording fits the batch before it, its first one does not."""
+    gate = threading.Event()
+    engine = HearingEngine(workers=1, batch_size=8, fails=lambda heard: not gate.wait())
+    recordings = [recording(said(*seconds), language=None) for seconds in ((1,), (12, 12), (3, 12))]
+    work = pipeline(engine, recordings)
+    work.start()
+    wait_until(lambda: work._all_read)
+    gate.set()
+    assert [len(segments(work, each)) for each in recordings] == [1, 2, 2]
+
+
+def test_closing_early_ends_the_threads_and_ffmpeg(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        piece = (said(*[6] * 8) * 20_000).astype(np.int16).tobytes()
+        file.writeframes(piece * 8)
+    before = set(threading.enumerate())
+    recordings = [Recording(lambda: open_audio(path), quick=True) for _ in range(3)]
+    work = pipeline(HearingEngine(workers=2), recordings)
+    next(work.results(recordings[0]))
+    work.close()
+    streams = [each.audio for each in recordings if isinstance(each.audio, AudioStream)]
+    assert streams
+    assert all(stream._process.returncode is not None for stream in streams)
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
+    with pytest.raises(ValueError, match="closed before its end"):
+        next(work.results(recordings[1]))
+
+
+def test_the_reader_stays_a_number_of_windows_ahead() -> None:
+    window = np.roll(said(5), -2 * SAMPLE_RATE)[: round(7.5 * SAMPLE_RATE)]
+    sound = Sound(block for _ in range(200) for block in in_blocks(window))
+    endless = Recording(lambda: sound, language="en")
+    work = pipeline(HearingEngine(workers=2, batch_size=2, pause=0), [endless])
+    most = 4 * 2 * 2
+    results = work.results(endless)
+    for taken in range(4):
+        if taken:
+            next(results)
+        else:
+            work.start()
+        wait_until(lambda: work._ahead == most)
+        time.sleep(0.05)  # Enough for a reader that does not wait to run away.
+        # One more is cut and waits for room; it was known 2 s of silence after its end.
+        assert sound.read <= (taken + most + 1) * len(window) + 3 * SAMPLE_RATE
+        assert work._ahead == most
+    work.close()
+    assert sound.aborted
+    assert sound.closed
+
+
+def test_a_recording_can_be_skipped() -> None:
+    expected = [Model(HearingEngine()).transcribe(source) for source in SOURCES]
+    # More windows than may wait: the reader must be let on.
+    long = said(*[1] * 60)
+    with Model(HearingEngine(workers=2)).stream_all([long, SOURCES[1], long, SOURCES[3]]) as streams:
+        assert streams[1].transcript() == expected[1]
+        next(streams[2])
+        streams[2].close()
+        assert streams[3].transcript() == expected[3]
+        for skipped in (streams[0], streams[2]):
+            with pytest.raises(ValueError, match="closed before its end"):
+                skipped.transcript()
+
+
+def test_going_back_to_an_abandoned_recording_takes_nothing_from_the_next() -> None:
+    work = pipeline(HearingEngine(), [one := recording(SOURCES[0]), two := recording(SOURCES[3])])
+    first, second = work.results(one), work.results(two)
+    next(first)
+    start = list(next(second).segments)
+    with pytest.raises(ValueError, match="closed before its end"):
+        next(first)
+    alone = pipeline(HearingEngine(), [same := recording(SOURCES[3])])
+    assert start + [segment for result in second for segment in result.segments] == segments(alone, same)
+
+
+def test_the_language_of_a_closed_recording_is_not_waited_for() -> None:
+    gate = threading.Event()
+    engine = HearingEngine(workers=1, fails=lambda heard: not gate.wait())
+    work = pipeline(engine, [one := recording(SOURCES[0]), two := recording(SOURCES[1], language=None)])
+    work.start()
+    wait_until(lambda: work._ahead == 4)
+    work.close()
+    gate.set()
+    with pytest.raises(ValueError, match="closed before its end"):
+        two.spoken()
+    assert one.spoken() == "en"
+
+
+def test_the_language_is_detected_once_in_the_first_window_and_encoding_is_not_repeated() -> None:
+    engine = HearingEngine(workers=3, batch_size=4)
+    with Model(engine).stream_all(SOURCES) as streams:
+        codes = [(stream.transcript().language, stream.language_probability) for stream in streams]
+    assert codes[2] == ("en", 0.0), "nobody speaks"
+    assert {probability for _, probability in codes[:2] + codes[3:]} == {0.95}
+    assert len(engine.detected) == 4
+    assert len(engine.encoded) == len(set(engine.encoded)) == len(engine.generated)
+    for source, (code, _) in zip(SOURCES, codes, strict=True):
+        guesses: list[LanguageGuess] = Model(HearingEngine()).detect_language(source)
+        assert guesses[0].code == code or code == "en"
+
+
+def test_a_language_that_is_given_is_not_detected() -> None:
+    engine = HearingEngine()
+    transcript = Model(engine).transcribe(SOURCES[0], language="fr")
+    assert (transcript.language, transcript.language_probability, engine.detected) == ("fr", 1.0, [])
+
+
+def test_windows_that_fail_are_decoded_at_full_length_and_then_at_the_temperatures_in_file_order() -> None:
+    def improbable(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        # Short lengths fail always, 30 s for half of the windows, which 0.4 saves.
+        good = temperature >= 0.4 or (temperature == 0 and heard.frames == 3000 and heard.number % 2)
+        return hypothesis if good else replace(hypothesis, avg_logprob=-3.0)
+
+    def transcribe(workers: int) -> tuple[HearingEngine, list[Segment]]:
+        engine = HearingEngine(workers=workers, batch_size=4, judge=improbable, pause=0.01)
+        transcript = Model(engine).transcribe(said(*[3, 8, 5, 2] * 3), language="en", temperature=(0.0, 0.2, 0.4, 0.6))
+        return engine, list(transcript)
+
+    engine, found = transcribe(3)
+    assert len(found) == 12
+    short = [heard for heard, temperature in engine.generated if heard.frames < 3000]
+    assert len(short) == 12
+    full = {heard.number for heard, temperature in engine.generated if temperature == 0 and heard.frames == 3000}
+    assert len(full) == 12
+    hot = [(heard, temperature) for heard, temperature in engine.generated if temperature > 0]
+    assert all(heard.frames == 3000 and heard.number in full for heard, _ in hot)
+    temperatures = [segment.temperature for segment in found]
+    assert set(temperatures) == {0.0, 0.4}
+    assert [temperature for _, temperature in hot] == [0.2, 0.4] * temperatures.count(0.4)
+    other, same = transcribe(1)
+    assert same == found
+    assert [each for each in other.generated if each[1] > 0] == hot, "the same order, whatever the workers"
+
+
+def test_nobody_speaks() -> None:
+    engine = HearingEngine()
+    transcript = Model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32))
+    assert (transcript.segments, transcript.language_probability, transcript.duration) == ((), 0.0, 70.0)
+    assert engine.encoded == []
+
+
+def test_without_the_filter_silence_is_decoded_too() -> None:
+    engine = HearingEngine()
+    transcript = Model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32), vad_filter=False)
+    assert transcript.segments
+    assert sum(heard.frames for heard in engine.encoded) >= 70 * 100
+
+
+def test_a_recording_is_opened_once_however_many_want_it() -> None:
+    opened = []
+
+    def opens() -> Sound:
+        time.sleep(0.02)
+        opened.append(Sound(in_blocks(SOURCES[1])))
+        return opened[-1]
+
+    one, two = (Recording(opens, quick=True, language="en") for _ in range(2))
+    work = pipeline(HearingEngine(), [one, two])
+    work.start()
+    two.open()
+    assert segments(work, one)
+    assert segments(work, two)
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_windows_are_decoded_by_others_while_their_language_is_judged(attempt: int) -> None:
+    """Where the language is not clear in the first window, the windows after it are judged, too."""
+    engine = HearingEngine(workers=4, batch_size=4)
+    engine.detect_language = lambda heard: [LanguageGuess("en", 0.6), LanguageGuess("fr", 0.4)]  # type: ignore[method-assign]
+    transcript = Model(engine).transcribe(said(4, 4, 4, seed=attempt), multilingual=True)
+    assert len(transcript.segments) == 3
+
+
+class Notebook:
+    """A memory that keeps what it is told, and forgets what a test wants it to."""
+
+    def __init__(self) -> None:
+        self.judgement: list[LanguageGuess] | None = None
+        self.results: dict[tuple[int, int], WindowResult] = {}
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self.judgement
+
+    def result(self, window: Window) -> WindowResult | None:
+        return self.results.get((window.start, len(window.samples)))
+
+    def judged(self, guesses: Sequence[LanguageGuess]) -> None:
+        assert not self.results
+        self.judgement = list(guesses)
+
+    def decoded(self, window: Window, result: WindowResult) -> None:
+        assert self.judgement is not None
+        self.results[window.start, len(window.samples)] = result
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 6])
+def test_what_is_remembered_is_not_decoded_again_and_changes_nothing(kept: int) -> None:
+    def fails_in_part(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        """Half of the windows fail at temperature 0 at any length, so that they come to samples."""
+        if heard.frames < 3000 or heard.number % 2 == 0:
+            return replace(hypothesis, avg_logprob=-3.0) if temperature == 0 else hypothesis
+        return hypothesis
+
+    def run(notebook: Notebook) -> tuple[list[Segment], HearingEngine, Recording]:
+        engine = HearingEngine(workers=2, batch_size=2, judge=fails_in_part)
+        each = replace(recording(SOURCES[0], language=None), memory=notebook)
+        return segments(pipeline(engine, [each]), each), engine, each
+
+    first = Notebook()
+    whole, engine, each = run(first)
+    drawn = {heard.number for heard, temperature in engine.generated if temperature > 0}
+    assert 0 < len(drawn) < each.windows
+    assert len(first.results) == each.windows - len(drawn), "those that samples were drawn for are drawn again"
+
+    second = Notebook()
+    second.judgement = first.judgement
+    second.results = dict(sorted(first.results.items())[:kept])
+    known = len(second.results)
+    again, engine, each = run(second)
+    assert again == whole
+    assert not engine.detected
+    assert len({heard.number for heard in engine.encoded if heard.frames < 3000}) <= each.windows - known
+    assert second.results == first.results
+
+
+def test_results_without_a_language_are_not_relied_on() -> None:
+    first = Notebook()
+    each = replace(recording(SOURCES[0], language=None), memory=first)
+    whole = segments(pipeline(HearingEngine(), [each]), each)
+    first.judgement = None
+    results, first.results = first.results, {}
+    torn = Notebook()
+    torn.result = lambda window: results.get((window.start, len(window.samples)))  # type: ignore[method-assign]
+    each = replace(recording(SOURCES[0], language=None), memory=torn)
+    assert segments(pipeline(HearingEngine(), [each]), each) == whole
+
+
+def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
+    """What is noted when a window is decoded at the full length, because it failed at its own."""
+    noted: list[int] = []
+
+    def fails_for_some(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        if heard.frames == 3000:
+            noted.append(len(notebook.results))
+            return hypothesis
+        # The first of the batch does.
+        return replace(hypothesis, avg_logprob=-3.0) if heard == engine.encoded[0] else hypothesis
+
+    notebook = Notebook()
+    notebook.judgement = [LanguageGuess("en", 1.0)]
+    engine = HearingEngine(batch_size=4, judge=fails_for_some)
+    each = replace(recording(said(4, 4, 4, 4)), memory=notebook)
+    work = pipeline(engine, [each])
+    work._read()  # all that is read waits, so that it becomes one batch
+    (batch,) = [work._take()]
+    work._decode(batch)
+    assert (len(batch), noted, len(notebook.results)) == (4, [3], 4)
