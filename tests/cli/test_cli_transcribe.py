@@ -208,7 +208,7 @@ def test_nothing_partial_is_left(run: Run, folder: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     (folder / "a.srt").write_text("before")
-    monkeypatch.setitem(__import__("mtasr.formats.writers").writers.WRITERS, "srt", fail)
+    monkeypatch.setitem(WRITERS, "srt", fail)
     result = run("transcribe", "-q", "a.wav")
     assert (result.exit_code, result.stderr) == (4, "mtasr: error: a.srt: No space left on device\n")
     assert (folder / "a.srt").read_text() == "before"
