@@ -25,7 +25,8 @@ import torch
 from mtasr import load_model
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import write_records
-from mtasr.training.error_rates import Errors, word_errors
+from mtasr.edit_distance import ErrorCount
+from mtasr.training.error_rates import word_errors
 from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import train
@@ -43,8 +44,8 @@ def prepared(manifest: Path, language: str, output: Path) -> tuple[Path, Path]:
     return wanted, others
 
 
-def errors_by_language(model: str | Path, manifest: Path) -> dict[str, Errors]:
-    loaded, totals = load_model(model), defaultdict(Errors)
+def errors_by_language(model: str | Path, manifest: Path) -> dict[str, ErrorCount]:
+    loaded, totals = load_model(model), defaultdict(ErrorCount)
     for row in json.loads(manifest.read_text()):
         text = loaded.transcribe(manifest.parent / row["audio"], language=row["language"]).text
         totals[row["language"]] += word_errors(row["text"], text)

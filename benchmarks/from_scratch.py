@@ -35,12 +35,13 @@ from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.speech import read_samples
 from mtasr.decoding.segments import all_pieces
 from mtasr.decoding.window_decoder import context_for
+from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
 from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.error_rates import Errors, word_errors
+from mtasr.training.error_rates import word_errors
 from mtasr.training.export import export, result_of
 from mtasr.training.loop import begin
 from mtasr.training.parallel import Crew
@@ -123,9 +124,9 @@ def shuffle(folder: Path) -> None:
 class Scores:
     """Of one engine, on all that was held out."""
 
-    words: Errors = field(default_factory=Errors)
-    by_language: dict[str, Errors] = field(default_factory=dict)
-    translated: Errors = field(default_factory=Errors)
+    words: ErrorCount = field(default_factory=ErrorCount)
+    by_language: dict[str, ErrorCount] = field(default_factory=dict)
+    translated: ErrorCount = field(default_factory=ErrorCount)
     languages: list[bool] = field(default_factory=list)
     #: Windows in which nobody speaks, and in which somebody does, told right or wrong.
     nothing: list[bool] = field(default_factory=list)
@@ -165,7 +166,7 @@ def score(model: Model, folder: Path) -> Scores:
         if record.cues:
             errors = word_errors(record.text, model.transcribe(record.audio).text)
             found.words += errors
-            found.by_language[record.language] = found.by_language.get(record.language, Errors()) + errors
+            found.by_language[record.language] = found.by_language.get(record.language, ErrorCount()) + errors
             for cue in record.cues:
                 first, last = (round(time * SAMPLE_RATE) for time in (cue.start - _AROUND, cue.end + _AROUND))
                 guesses = model.engine.detect_language(_encoded(model, samples[max(0, first) : last]))

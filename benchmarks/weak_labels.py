@@ -40,8 +40,8 @@ from mtasr.data.duplicates import normalised
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import Cue, Record, read_records, write_records
+from mtasr.edit_distance import ErrorCount
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.error_rates import Errors
 from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import train
@@ -200,7 +200,7 @@ def compare(options: argparse.Namespace) -> None:
     languages = list(next(iter(scores.values())))
     print(f"| WER % | {' | '.join(languages)} | together |\n|---|{'---|' * len(languages)}---|")
     for name, errors in scores.items():
-        rates = [*errors.values(), sum(errors.values(), Errors())]
+        rates = [*errors.values(), sum(errors.values(), ErrorCount())]
         print(f"| {name} | " + " | ".join(f"{100 * each.rate:.1f}" for each in rates) + " |")
 
 

@@ -237,7 +237,7 @@ def _figure(figure: Figure | None, scale: int) -> str:
 def _headline(result: Result) -> Text:
     from rich.text import Text
 
-    wrong, total = (result.words.wrong, result.words.total) if result.words is not None else (0, 0)
+    wrong, total = (result.words.errors, result.words.length) if result.words is not None else (0, 0)
     return Text.assemble((failures.printable(str(result.clip.audio)), "bold"), f"  {wrong} of {total} words wrong")
 
 
@@ -249,8 +249,8 @@ def _alignment(result: Result) -> Text:
     from rich.text import Text
 
     pieces = []
-    for step in result.words.steps if result.words is not None else ():
-        if step.kind == "equal":
+    for step in result.steps:
+        if step.reference == step.hypothesis:
             pieces.append(Text(step.reference))
             continue
         gone = [Text(f"[-{step.reference}-]", "red")] if step.reference else []

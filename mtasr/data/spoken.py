@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mtasr.data.records import Record
 from mtasr.data.speech import speech_in
-from mtasr.training.error_rates import Errors, word_errors
+from mtasr.edit_distance import ErrorCount
+from mtasr.training.error_rates import word_errors
 
 Stretch = tuple[float, float]
 
@@ -43,7 +44,7 @@ class SourceAudit:
     """How well a source agrees with a model. `badness` is what to look at first: error rate times hours."""
 
     source: str
-    errors: Errors
+    errors: ErrorCount
     hours: float
 
     @property
@@ -53,10 +54,10 @@ class SourceAudit:
 
 def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
     """Transcripts of each source against what a model hears, the worst source first (paper, section 2.1)."""
-    totals: dict[str, tuple[Errors, float]] = {}
+    totals: dict[str, tuple[ErrorCount, float]] = {}
     for record in records:
         if record.task == "transcribe":
-            errors, hours = totals.get(record.source, (Errors(), 0.0))
+            errors, hours = totals.get(record.source, (ErrorCount(), 0.0))
             found = word_errors(record.text, hear(record))
             totals[record.source] = errors + found, hours + record.duration / 3600
     audits = [SourceAudit(source=source, errors=errors, hours=hours) for source, (errors, hours) in totals.items()]

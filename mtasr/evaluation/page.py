@@ -150,7 +150,7 @@ def _dots(results: Sequence[Result]) -> str:
     dots = [
         f'<circle class="dot" r="4" cx="{_LEFT + wide * result.audio / longest:.1f}" '
         f'cy="{10 + high * (1 - min(errors.rate, 1)):.1f}"><title>{escape(result.clip.audio.name)}: '
-        f"{errors.wrong} of {errors.total} words</title></circle>"
+        f"{errors.errors} of {errors.length} words</title></circle>"
         for result, errors in scored
     ]
     body = "\n".join(lines + dots)
@@ -158,15 +158,14 @@ def _dots(results: Sequence[Result]) -> str:
 
 
 def _clip(result: Result) -> str:
-    errors = result.words
-    if errors is None:
-        return ""
-    head = f"<b>{escape(str(result.clip.audio))}</b> <small>{errors.wrong} of {errors.total} words wrong</small>"
-    return f"<article>\n<p>{head}</p>\n<p>{' '.join(map(_step, errors.steps))}</p>\n</article>\n"
+    words = result.words
+    wrong = f"{words.errors} of {words.length} words wrong" if words else ""
+    head = f"<b>{escape(str(result.clip.audio))}</b> <small>{wrong}</small>"
+    return f"<article>\n<p>{head}</p>\n<p>{' '.join(map(_step, result.steps))}</p>\n</article>\n"
 
 
 def _step(step: Step) -> str:
-    if step.kind == "equal":
+    if step.reference == step.hypothesis:
         return escape(step.reference)
     gone = f"<del>{escape(step.reference)}</del>" if step.reference else ""
     new = f"<ins>{escape(step.hypothesis)}</ins>" if step.hypothesis else ""

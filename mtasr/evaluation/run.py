@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtasr.edit_distance import ErrorCount
 from mtasr.errors import MtasrError
 from mtasr.evaluation import scores
 from mtasr.evaluation.manifest import Clip
-from mtasr.evaluation.scores import Errors, Figure, Scores, normalise
+from mtasr.evaluation.scores import Figure, Scores, Step, normalise
 
 if TYPE_CHECKING:
     from mtasr.options import DecodingOptions
@@ -31,8 +32,10 @@ class Result:
     text: str | None = None
     translation: str | None = None
     language: str | None = None
-    words: Errors | None = None
-    characters: Errors | None = None
+    words: ErrorCount | None = None
+    characters: ErrorCount | None = None
+    #: The text beside the reference, both normalised.
+    steps: tuple[Step, ...] = ()
     failures: list[MtasrError] = field(default_factory=list)
 
     @property
@@ -50,11 +53,10 @@ class Evaluation:
     results: tuple[Result, ...]
 
     def worst(self, count: int) -> list[Result]:
-        """The clips with the most wrong words, those first of which more is wrong."""
-        wrong = [result for result in self.results if result.words is not None and result.words.wrong]
-        return sorted(wrong, key=lambda result: (result.words.wrong, result.words.rate) if result.words else (0, 0.0))[
-            : -count - 1 : -1
-        ]
+        """The clips with the most word errors; of clips with equally many, the one with the fewest words first."""
+        wrong = [(result.words, result) for result in self.results if result.words is not None and result.words.errors]
+        ordered = sorted(wrong, key=lambda each: (each[0].errors, -each[0].length))
+        return [result for _, result in ordered[::-1][:count]]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as values that JSON knows."""
@@ -145,15 +147,13 @@ def _judge(model: Model, result: Result, options: DecodingOptions) -> None:
 
 
 def _align(results: Sequence[Result]) -> None:
-    heard = [result for result in results if result.text is not None]
-    languages = [result.clip.language for result in heard]
-    wanted = [normalise(result.clip.text or "", code) for result, code in zip(heard, languages, strict=True)]
-    found = [normalise(result.text or "", code) for result, code in zip(heard, languages, strict=True)]
-    if heard:
-        words = scores.word_errors(wanted, found)
-        characters = scores.character_errors(wanted, found, languages)
-        for result, by_word, by_character in zip(heard, words, characters, strict=True):
-            result.words, result.characters = by_word, by_character
+    for result in results:
+        if result.text is not None:
+            language = result.clip.language
+            wanted, found = (normalise(text or "", language) for text in (result.clip.text, result.text))
+            result.words = scores.word_errors(wanted, found)
+            result.characters = scores.character_errors(wanted, found, language)
+            result.steps = scores.align(wanted, found)
 
 
 def _scores(results: Sequence[Result], took: float) -> Scores:
@@ -200,9 +200,9 @@ def _row(result: Result) -> dict[str, Any]:
     }
     row |= {name: value for name, value in given.items() if value is not None}
     if result.words is not None:
-        row |= {"words": result.words.total, "word_errors": result.words.wrong}
+        row |= {"words": result.words.length, "word_errors": result.words.errors}
     if result.characters is not None:
-        row |= {"characters": result.characters.total, "character_errors": result.characters.wrong}
+        row |= {"characters": result.characters.length, "character_errors": result.characters.errors}
     if result.failures:
         row["errors"] = [str(error) for error in result.failures]
     return row

@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from mtasr.edit_distance import ErrorCount, count_errors
 from mtasr.extras import extras
 from mtasr.tokenizer.languages import UNSPACED
 
 if TYPE_CHECKING:
-    from jiwer import AlignmentChunk
     from sacrebleu import BLEU, CHRF
 
 #: How many times clips are drawn anew, with replacement, for an interval; the seed makes it the same each time.
@@ -22,24 +22,7 @@ _DRAWS, _SEED = 1000, 1
 _INTERVAL = (0.025, 0.975)
 
 #: Languages whose marks are vowels, tones or parts of letters: without them か is が, and a word of Hindi falls apart.
-_MARKS_COUNT = UNSPACED - {"zh", "yue"} | {
-    "as",
-    "bn",
-    "gu",
-    "hi",
-    "kn",
-    "ko",
-    "ml",
-    "mr",
-    "ne",
-    "pa",
-    "sa",
-    "si",
-    "ta",
-    "te",
-}
-
-Kind = Literal["equal", "substitute", "delete", "insert"]
+_MARKS_COUNT = UNSPACED - {"zh", "yue"} | set("as bn gu hi kn ko ml mr ne pa sa si ta te".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +36,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of an alignment: words of the reference and what was recognised in their place; one may be empty."""
+    """A step of an alignment: words of the reference and the words recognised instead; either may be empty."""
 
-    kind: Kind
     reference: str
     hypothesis: str
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """What is wrong in one clip: `wrong` of `total` words or characters of the reference."""
-
-    wrong: int
-    total: int
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def rate(self) -> float:
-        """More than 1 where more was made up than said; infinite for words where none was said."""
-        return self.wrong / self.total if self.total else float("inf") if self.wrong else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,57 +85,39 @@ def _normaliser(english: bool, marks_count: bool) -> Callable[[str], str]:
     )
 
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
-    """The fewest words to replace, leave out and put in, clip by clip; texts are normalised."""
+def align(reference: str, hypothesis: str) -> tuple[Step, ...]:
+    """Both texts, normalised, side by side with the fewest replaced, missing and added words."""
     import jiwer
 
-    output = jiwer.process_words(list(references), list(hypotheses))
-    found = zip(output.references, output.hypotheses, output.alignments, strict=True)
-    return [_errors(reference, hypothesis, chunks) for reference, hypothesis, chunks in found]
-
-
-def character_errors(
-    references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str | None]
-) -> list[Errors]:
-    """The same by characters; where a language writes no spaces, they are no characters."""
-    import jiwer
-
-    pairs = [
-        tuple(text.replace(" ", "") if language in UNSPACED else text for text in (reference, hypothesis))
-        for reference, hypothesis, language in zip(references, hypotheses, languages, strict=True)
-    ]
-    output = jiwer.process_characters([pair[0] for pair in pairs], [pair[1] for pair in pairs])
-    return [
-        Errors(sum(map(_wrong, chunks)), len(reference))
-        for reference, chunks in zip(output.references, output.alignments, strict=True)
-    ]
-
-
-def _wrong(chunk: AlignmentChunk) -> int:
-    if chunk.type == "equal":
-        return 0
-    return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-
-
-def _errors(reference: Sequence[str], hypothesis: Sequence[str], chunks: Sequence[AlignmentChunk]) -> Errors:
-    kinds: dict[str, Kind] = {
-        "equal": "equal", "substitute": "substitute", "delete": "delete", "insert": "insert",
-    }  # fmt: skip
-    steps = tuple(
+    output = jiwer.process_words(reference, hypothesis)
+    wanted, found = output.references[0], output.hypotheses[0]
+    return tuple(
         Step(
-            kinds[chunk.type],
-            " ".join(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
-            " ".join(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            " ".join(wanted[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(found[chunk.hyp_start_idx : chunk.hyp_end_idx]),
         )
-        for chunk in chunks
+        for chunk in output.alignments[0]
     )
-    return Errors(sum(map(_wrong, chunks)), len(reference), steps)
 
 
-def rate(errors: Sequence[Errors]) -> Figure | None:
+def word_errors(reference: str, hypothesis: str) -> ErrorCount:
+    """Replaced, missing and added words; texts are normalised."""
+    return count_errors(reference.split(), hypothesis.split())
+
+
+def character_errors(reference: str, hypothesis: str, language: str | None) -> ErrorCount:
+    """Replaced, missing and added characters; spaces count, except in languages written without them."""
+    return count_errors(*(_characters(text, language) for text in (reference, hypothesis)))
+
+
+def _characters(text: str, language: str | None) -> str:
+    return text.replace(" ", "") if language in UNSPACED else text.strip()
+
+
+def rate(errors: Sequence[ErrorCount]) -> Figure | None:
     """All errors over all words (or characters): long clips count for more, as is usual."""
-    wrong = np.array([each.wrong for each in errors], dtype=np.int64)
-    total = np.array([each.total for each in errors], dtype=np.int64)
+    wrong = np.array([each.errors for each in errors], dtype=np.int64)
+    total = np.array([each.length for each in errors], dtype=np.int64)
     return _ratio(wrong, total)
 
 

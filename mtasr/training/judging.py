@@ -15,12 +15,13 @@ from mtasr.data.excerpts import Window, cut_windows
 from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
 from mtasr.decoding.window_decoder import context_for, features_of
+from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
 from mtasr.features import CHUNK_SECONDS
 from mtasr.networks.whisper import Whisper
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.error_rates import Errors, character_errors, word_errors
+from mtasr.training.error_rates import character_errors, word_errors
 
 #: From this probability on, the model says that nobody speaks.
 _NO_SPEECH = 0.6
@@ -30,8 +31,8 @@ _NO_SPEECH = 0.6
 class Verdict:
     """Errors in transcripts, and how often language and silence were recognised."""
 
-    words: Errors = field(default_factory=Errors)
-    characters: Errors = field(default_factory=Errors)
+    words: ErrorCount = field(default_factory=ErrorCount)
+    characters: ErrorCount = field(default_factory=ErrorCount)
     #: Right and all.
     language: tuple[int, int] = (0, 0)
     no_speech: tuple[int, int] = (0, 0)

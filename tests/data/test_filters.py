@@ -16,7 +16,8 @@ from mtasr.data.filtering import Report, filtered
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
 from mtasr.data.records import Cue, Record
 from mtasr.data.spoken import CaptionsBesideSpeech, audit
-from mtasr.training.error_rates import Errors, edit_distance, word_errors
+from mtasr.edit_distance import ErrorCount, edit_distance
+from mtasr.training.error_rates import word_errors
 
 GOOD = {
     "en": ("The baker opens at six, as he has done for years.", "Letters come by noon.", "Thank you."),
@@ -155,9 +156,9 @@ def test_edit_distance_is_the_recursive_one(one: str, other: str) -> None:
 
 
 def test_word_errors() -> None:
-    assert word_errors("Warm bread, letters.", "warm bread and letter") == Errors(2, 3)
-    assert word_errors("", "bread") == Errors(1, 0)
-    assert (Errors(1, 2) + Errors(1, 6)).rate == 0.25
+    assert word_errors("Warm bread, letters.", "warm bread and letter") == ErrorCount(2, 3)
+    assert word_errors("", "bread") == ErrorCount(1, 0)
+    assert (ErrorCount(1, 2) + ErrorCount(1, 6)).rate == 0.25
 
 
 CAPTIONED = record(*GOOD["en"])

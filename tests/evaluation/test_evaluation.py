@@ -24,7 +24,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import AudioDecodeError
 from mtasr.evaluation import Clip, Evaluation, evaluate, write_page
-from mtasr.evaluation.scores import normalise, rate, share, word_errors
+from mtasr.evaluation.scores import align, normalise, rate, share, word_errors
 from mtasr.options import DecodingOptions
 from mtasr.transcript import Segment, Transcript
 
@@ -170,12 +170,13 @@ words = st.lists(st.sampled_from(["one", "two", "three", "four", "five"]), max_s
 
 @given(st.lists(st.tuples(words, words), min_size=1, max_size=8))
 def test_alignments_spell_both_texts(pairs: list[tuple[str, str]]) -> None:
-    errors = word_errors([wanted for wanted, _ in pairs], [heard for _, heard in pairs])
+    errors = [word_errors(wanted, heard) for wanted, heard in pairs]
     for (wanted, heard), each in zip(pairs, errors, strict=True):
-        assert " ".join(filter(None, (step.reference for step in each.steps))) == wanted
-        assert " ".join(filter(None, (step.hypothesis for step in each.steps))) == heard
-        assert (each.wrong == 0) == (wanted == heard)
-        assert each.total == len(wanted.split())
+        steps = align(wanted, heard)
+        assert " ".join(filter(None, (step.reference for step in steps))) == wanted
+        assert " ".join(filter(None, (step.hypothesis for step in steps))) == heard
+        assert (each.errors == 0) == (wanted == heard)
+        assert each.length == len(wanted.split())
     figure = rate(errors)
     if figure is None:
         assert not any(wanted for wanted, _ in pairs)
@@ -200,7 +201,7 @@ def test_an_interval_is_as_wide_as_statistics_say() -> None:
 
 
 def test_worst_clips_first(found: Evaluation) -> None:
-    errors = [result.words.wrong for result in found.worst(10) if result.words]
+    errors = [result.words.errors for result in found.worst(10) if result.words]
     assert errors == sorted(errors, reverse=True)
     assert all(errors)
     assert len(found.worst(1)) == 1
