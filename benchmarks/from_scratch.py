@@ -30,7 +30,7 @@ from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.audio.read import SAMPLE_RATE, Float32Array
-from mtasr.data.excerpts import cut_windows
+from mtasr.data.excerpts import cut_excerpts
 from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.speech import read_samples
 from mtasr.decoding.segments import all_pieces
@@ -112,11 +112,11 @@ def shuffle(folder: Path) -> None:
         records = list(read_records(path))
         for task in ("transcribe", "translate"):
             places = [place for place, record in enumerate(records) if record.task == task]
-            texts = [cue.text for place in places for cue in records[place].cues]
+            texts = [caption.text for place in places for caption in records[place].captions]
             drawn = iter([texts[index] for index in rng.permutation(len(texts))])
             for place in places:
-                cues = tuple(replace(cue, text=next(drawn)) for cue in records[place].cues)
-                records[place] = replace(records[place], cues=cues)
+                captions = tuple(replace(caption, text=next(drawn)) for caption in records[place].captions)
+                records[place] = replace(records[place], captions=captions)
         write_records(records, folder / f"shuffled-{path.name.partition('-')[2]}")
 
 
@@ -133,7 +133,7 @@ class Scores:
     speech: list[bool] = field(default_factory=list)
     #: Seconds by which the times of captions are off, of the windows where as many were found as there are.
     times: list[float] = field(default_factory=list)
-    timed_windows: list[bool] = field(default_factory=list)
+    timed_excerpts: list[bool] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         yield f"WER {100 * self.words.rate:.1f} % of {self.words.length} words; " + ", ".join(
@@ -146,7 +146,7 @@ class Scores:
         if self.times:
             worst = np.quantile(self.times, 0.9)
             yield f"times: {statistics.median(self.times):.2f} s off in the median, 90 % within {worst:.2f} s, "
-            yield f"  where there are as many captions as there should be: {_share(self.timed_windows)} of the windows"
+            yield f"  where there are as many captions as there should be: {_share(self.timed_excerpts)} of the windows"
 
 
 def _share(right: Sequence[bool]) -> str:
@@ -163,12 +163,12 @@ def score(model: Model, folder: Path) -> Scores:
             continue
         samples = read_samples(Path(record.audio))
         _score_windows(model, record, samples, found)
-        if record.cues:
+        if record.captions:
             errors = word_errors(record.text, model.transcribe(record.audio).text)
             found.words += errors
             found.by_language[record.language] = found.by_language.get(record.language, ErrorCount()) + errors
-            for cue in record.cues:
-                first, last = (round(time * SAMPLE_RATE) for time in (cue.start - _AROUND, cue.end + _AROUND))
+            for caption in record.captions:
+                first, last = (round(time * SAMPLE_RATE) for time in (caption.start - _AROUND, caption.end + _AROUND))
                 guesses = model.engine.detect_language(_encoded(model, samples[max(0, first) : last]))
                 found.languages.append(guesses[0].code == record.language)
     return found
@@ -177,20 +177,20 @@ def score(model: Model, folder: Path) -> Scores:
 def _score_windows(model: Model, record: Record, samples: Float32Array, found: Scores) -> None:
     """No speech and times, in windows cut as in training."""
     tokenizer, options = model.engine.tokenizer, DecodingOptions(beam_size=1)
-    for cut in cut_windows(record, lambda: model.engine.audio_seconds - 1):
-        window, part = cut.before_cut(), cut.parts[0]
-        heard = samples[round(part.start * SAMPLE_RATE) : round((part.start + window.seconds) * SAMPLE_RATE)]
+    for cut in cut_excerpts(record, lambda: model.engine.audio_seconds - 1):
+        excerpt, part = cut.before_cut(), cut.parts[0]
+        heard = samples[round(part.start * SAMPLE_RATE) : round((part.start + excerpt.seconds) * SAMPLE_RATE)]
         prompt = tokenizer.sot_sequence(record.language or "en", "transcribe")
         hypothesis = model.engine.generate(_encoded(model, heard), prompt, options, 0.0)
-        if not window.cues:
+        if not excerpt.captions:
             found.nothing.append(hypothesis.no_speech_prob > NO_SPEECH)
             continue
         found.speech.append(hypothesis.no_speech_prob <= NO_SPEECH)
-        pieces = all_pieces(hypothesis.tokens, tokenizer, window.seconds)
-        found.timed_windows.append(len(pieces) == len(window.cues))
-        if found.timed_windows[-1]:
-            for piece, cue in zip(pieces, window.cues, strict=True):
-                found.times += [abs(piece.start - cue.start), abs(piece.end - cue.end)]
+        pieces = all_pieces(hypothesis.tokens, tokenizer, excerpt.seconds)
+        found.timed_excerpts.append(len(pieces) == len(excerpt.captions))
+        if found.timed_excerpts[-1]:
+            for piece, caption in zip(pieces, excerpt.captions, strict=True):
+                found.times += [abs(piece.start - caption.start), abs(piece.end - caption.end)]
 
 
 def _encoded(model: Model, samples: Float32Array) -> object:

@@ -39,7 +39,7 @@ from mtasr.cli.data import filters_for
 from mtasr.data.duplicates import normalised
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.ingest import IngestOptions, ingest
-from mtasr.data.records import Cue, Record, read_records, write_records
+from mtasr.data.records import Caption, Record, read_records, write_records
 from mtasr.edit_distance import ErrorCount
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.export import export
@@ -83,8 +83,8 @@ def corrupted(records: Sequence[Record], share: float) -> tuple[list[Record], di
             if not count:
                 break
             if (text := _corrupted(record, way, records, rng)) is not None:
-                cue = Cue(start=record.cues[0].start, end=record.cues[-1].end, text=text)
-                changed[record.id], ways[record.id] = replace(record, cues=(cue,)), way
+                caption = Caption(start=record.captions[0].start, end=record.captions[-1].end, text=text)
+                changed[record.id], ways[record.id] = replace(record, captions=(caption,)), way
                 count -= 1
     return [changed.get(record.id, record) for record in records], ways
 

@@ -12,7 +12,7 @@ from vocabularies import vocabulary
 
 from mtasr.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from mtasr.checkpoints.settings import default_settings
-from mtasr.data.records import Cue, Record, write_records
+from mtasr.data.records import Caption, Record, write_records
 from mtasr.networks.whisper import ModelDimensions, Whisper
 
 TOKENS = vocabulary(text_size=300)
@@ -47,10 +47,10 @@ def write_tones(folder: Path, count: int = 6) -> Path:
         inside = (times >= start) & (times < start + seconds)
         path = folder / f"{number}.wav"
         write_wav(path, (0.3 * np.sin(2 * np.pi * hertz * times) * inside).astype(np.float32))
-        cue = Cue(start=float(start), end=float(start + seconds), text=text)
-        records.append(Record(id=path.stem, audio=str(path), duration=3.0, language=language, cues=(cue,)))
+        caption = Caption(start=float(start), end=float(start + seconds), text=text)
+        records.append(Record(id=path.stem, audio=str(path), duration=3.0, language=language, captions=(caption,)))
     silence = folder / "silence.wav"
     write_wav(silence, np.zeros(4 * SAMPLE_RATE, np.float32))
-    records.append(replace(records[0], id="silence", audio=str(silence), duration=4.0, cues=()))
+    records.append(replace(records[0], id="silence", audio=str(silence), duration=4.0, captions=()))
     write_records(records, folder / "tones.jsonl")
     return folder / "tones.jsonl"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtasr.data.records import Cue
+from mtasr.data.records import Caption
 from mtasr.errors import InputError, UsageError
 from mtasr.formats.writers import from_srt_text
 from mtasr.text_files import read_text
@@ -27,36 +27,36 @@ _MARKUP = re.compile(r"<(?!\u2060)[^<>\n]*>|\{\\[^{}\n]*\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Captions:
+class CaptionFile:
     """What a caption file says. Without times, all text is one cue that begins and ends at 0."""
 
-    cues: tuple[Cue, ...]
+    captions: tuple[Caption, ...]
     timed: bool
     #: Code, where the file names one.
     language: str | None = None
 
 
-def read_captions(path: Path) -> Captions:
+def read_captions(path: Path) -> CaptionFile:
     """Raises `InputError` for a file that cannot be read or is not what its name says."""
     text = read_text(path)
     ending = path.suffix.lower()
     if ending in {".srt", ".vtt"}:
-        return Captions(cues=parse_subtitles(text), timed=True)
+        return CaptionFile(captions=parse_subtitles(text), timed=True)
     if ending == ".json":
         return _from_json(text, path)
     return untimed(text)
 
 
-def untimed(text: str, language: str | None = None) -> Captions:
-    return Captions(cues=(Cue(start=0, end=0, text=text.strip()),), timed=False, language=language)
+def untimed(text: str, language: str | None = None) -> CaptionFile:
+    return CaptionFile(captions=(Caption(start=0, end=0, text=text.strip()),), timed=False, language=language)
 
 
-def parse_subtitles(text: str) -> tuple[Cue, ...]:
+def parse_subtitles(text: str) -> tuple[Caption, ...]:
     """The cues of SubRip or WebVTT, markup removed, in the order of the file.
 
     Whatever is not a line of times with text below it (numbers, names, headers, styles, notes) is passed over.
     """
-    cues = []
+    captions = []
     times: tuple[float, float] | None = None
     lines: list[str] = []
     for line in [*text.splitlines(), ""]:
@@ -64,11 +64,11 @@ def parse_subtitles(text: str) -> tuple[Cue, ...]:
             times, lines = (_seconds(*found.groups()[:4]), _seconds(*found.groups()[4:])), []
         elif not line.strip():
             if times and (content := _plain("\n".join(lines))):
-                cues.append(Cue(start=times[0], end=times[1], text=content))
+                captions.append(Caption(start=times[0], end=times[1], text=content))
             times = None
         elif times:
             lines.append(line)
-    return tuple(cues)
+    return tuple(captions)
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
@@ -80,7 +80,7 @@ def _plain(text: str) -> str:
     return from_srt_text(html.unescape(_MARKUP.sub("", text))).strip()
 
 
-def _from_json(text: str, path: Path) -> Captions:
+def _from_json(text: str, path: Path) -> CaptionFile:
     """`segments` with times and text, or `text` alone; `language` as a code or a name."""
     try:
         document: Any = json.loads(text)
@@ -97,7 +97,9 @@ def _from_json(text: str, path: Path) -> Captions:
     if segments is None and isinstance(document.get("text"), str):
         return untimed(document["text"], code)
     try:
-        cues = tuple(Cue(start=float(s["start"]), end=float(s["end"]), text=s["text"].strip()) for s in segments)
+        captions = tuple(
+            Caption(start=float(s["start"]), end=float(s["end"]), text=s["text"].strip()) for s in segments
+        )
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as exc:
         raise InputError(f"{path}: its segments do not have start, end and text") from exc
-    return Captions(cues=cues, timed=True, language=code)
+    return CaptionFile(captions=captions, timed=True, language=code)

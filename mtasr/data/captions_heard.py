@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mtasr.data.records import spaced
 from mtasr.engines.engine import Hypothesis, LanguageGuess, Likelihood
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.languages import UNSPACED
-from mtasr.training.targets import spaced
 
 #: Nats a token that a text may be less probable than the model's own.
 _MOST_LESS_PROBABLE = 3.5
@@ -79,7 +79,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WindowHeard:
+class HeardExcerpt:
     """What a model makes of a window. `scored` is the text in the language of the label, None for a translation's."""
 
     seconds: float

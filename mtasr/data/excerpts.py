@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mtasr.data.records import Cue, Record, Task
+from mtasr.data.records import Caption, Record
 from mtasr.features import CHUNK_SECONDS
+from mtasr.options import Task
 
 #: Stretches of less than this are left out; they hold a word at most.
 SHORTEST = 0.3
@@ -32,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Excerpt:
     """Audio and what is said in it; times in seconds from the window's start.
 
     Without cues nobody speaks in it. `cut` is where a caption begins that the window's end cuts off. `previous` is the
@@ -42,7 +43,7 @@ class Window:
     parts: tuple[Part, ...]
     language: str | None
     task: Task
-    cues: tuple[Cue, ...]
+    captions: tuple[Caption, ...]
     cut: float | None = None
     previous: str = ""
     timed: bool = True
@@ -56,17 +57,17 @@ class Window:
         """Whether it is no longer than that, but for what sums of times are off."""
         return self.seconds <= seconds + 1e-6
 
-    def delayed(self, seconds: float) -> Window:
+    def delayed(self, seconds: float) -> Excerpt:
         """With so much more silence in front."""
         first, *rest = self.parts
         return replace(
             self,
             parts=(replace(first, before=first.before + seconds), *rest),
-            cues=tuple(cue.shifted(seconds) for cue in self.cues),
+            captions=tuple(caption.shifted(seconds) for caption in self.captions),
             cut=None if self.cut is None else self.cut + seconds,
         )
 
-    def before_cut(self) -> Window:
+    def before_cut(self) -> Excerpt:
         """Without the audio of the caption that is cut off: for targets that cannot say where it begins."""
         if self.cut is None:
             return self
@@ -75,7 +76,7 @@ class Window:
         return replace(self, parts=(*rest, replace(last, end=last.end - excess)), cut=None)
 
 
-def cut_windows(record: Record, length: Callable[[], float]) -> Iterator[Window]:
+def cut_excerpts(record: Record, length: Callable[[], float]) -> Iterator[Excerpt]:
     """The windows of a record, in order; `length` gives the most seconds of the next, at most 30.
 
     What is said where nobody wrote it down, or in a caption longer than a window, is in none of them. A record
@@ -83,47 +84,56 @@ def cut_windows(record: Record, length: Callable[[], float]) -> Iterator[Window]
     """
     if not record.timed:
         if SHORTEST <= record.duration <= CHUNK_SECONDS and record.text:
-            cue = Cue(start=0.0, end=record.duration, text=record.text)
-            yield _window(record, 0.0, record.duration, [cue], None, "")
+            caption = Caption(start=0.0, end=record.duration, text=record.text)
+            yield _excerpt(record, 0.0, record.duration, [caption], None, "")
         return
-    cues = sorted((cue for cue in record.cues if cue.end > cue.start), key=lambda cue: (cue.start, cue.end))
-    usable = [cue for cue in cues if cue.text.strip() and cue.end - cue.start <= CHUNK_SECONDS]
-    walls = [cue for cue in cues if not (cue.text.strip() and cue.end - cue.start <= CHUNK_SECONDS)]
+    captions = sorted(
+        (caption for caption in record.captions if caption.end > caption.start),
+        key=lambda caption: (caption.start, caption.end),
+    )
+    usable = [caption for caption in captions if caption.text.strip() and caption.end - caption.start <= CHUNK_SECONDS]
+    walls = [
+        caption for caption in captions if not (caption.text.strip() and caption.end - caption.start <= CHUNK_SECONDS)
+    ]
     position = 0.0
-    for wall in [*walls, Cue(start=record.duration, end=record.duration, text="")]:
+    for wall in [*walls, Caption(start=record.duration, end=record.duration, text="")]:
         if wall.start > position:
-            between = [cue for cue in usable if cue.start >= position and cue.end <= wall.start]
+            between = [caption for caption in usable if caption.start >= position and caption.end <= wall.start]
             yield from _between(record, position, wall.start, between, length)
         position = max(position, wall.end)
 
 
 def _between(
-    record: Record, position: float, end: float, cues: Sequence[Cue], length: Callable[[], float]
-) -> Iterator[Window]:
+    record: Record, position: float, end: float, captions: Sequence[Caption], length: Callable[[], float]
+) -> Iterator[Excerpt]:
     """The windows of a stretch in which all is known."""
     previous: list[str] = []
     while end - position >= SHORTEST:
         stop = min(position + min(length(), CHUNK_SECONDS), end)
-        cues = [cue for cue in cues if cue.start >= position]
-        cut = next((cue for cue in cues if cue.start < stop < cue.end), None)
+        captions = [caption for caption in captions if caption.start >= position]
+        cut = next((caption for caption in captions if caption.start < stop < caption.end), None)
         if cut is not None and cut.start <= position:  # longer than the window was to be
-            stop, cut = cut.end, next((cue for cue in cues if cue.start < cut.end < cue.end), None)
-        inside = [cue for cue in cues if cue.end <= stop and (cut is None or cue.start <= cut.start)]
+            stop, cut = cut.end, next((caption for caption in captions if caption.start < cut.end < caption.end), None)
+        inside = [
+            caption for caption in captions if caption.end <= stop and (cut is None or caption.start <= cut.start)
+        ]
         if inside:
-            yield _window(record, position, stop, inside, cut, " ".join(previous))
-            previous += [cue.text for cue in inside]
+            yield _excerpt(record, position, stop, inside, cut, " ".join(previous))
+            previous += [caption.text for caption in inside]
         elif (cut.start if cut else stop) - position >= SHORTEST_SILENCE:
-            yield _window(record, position, cut.start if cut else stop, [], None, "")
+            yield _excerpt(record, position, cut.start if cut else stop, [], None, "")
         # Of captions that begin together only the first can be had.
         position = cut.start if cut is not None and cut.start > position else stop
 
 
-def _window(record: Record, start: float, end: float, cues: Sequence[Cue], cut: Cue | None, previous: str) -> Window:
-    return Window(
+def _excerpt(
+    record: Record, start: float, end: float, captions: Sequence[Caption], cut: Caption | None, previous: str
+) -> Excerpt:
+    return Excerpt(
         parts=(Part(audio=record.audio, start=start, end=end),),
         language=record.language,
         task=record.task,
-        cues=tuple(cue.shifted(-start) for cue in cues),
+        captions=tuple(caption.shifted(-start) for caption in captions),
         cut=None if cut is None else cut.start - start,
         previous=previous,
         timed=record.timed,
@@ -131,16 +141,19 @@ def _window(record: Record, start: float, end: float, cues: Sequence[Cue], cut: 
     )
 
 
-def joined(windows: Sequence[Window], gaps: Sequence[float]) -> Window:
+def joined(excerpts: Sequence[Excerpt], gaps: Sequence[float]) -> Excerpt:
     """Windows that are whole recordings one after the other, with a gap of so many seconds before each but the first.
 
     They need the same language, task and `timed`.
     """
-    result = windows[0]
-    for window, gap in zip(windows[1:], gaps, strict=True):
-        later = window.delayed(result.seconds + gap)
-        part = replace(later.parts[0], before=window.parts[0].before + gap)
+    result = excerpts[0]
+    for excerpt, gap in zip(excerpts[1:], gaps, strict=True):
+        later = excerpt.delayed(result.seconds + gap)
+        part = replace(later.parts[0], before=excerpt.parts[0].before + gap)
         result = replace(
-            result, parts=(*result.parts, part, *later.parts[1:]), cues=(*result.cues, *later.cues), whole=True
+            result,
+            parts=(*result.parts, part, *later.parts[1:]),
+            captions=(*result.captions, *later.captions),
+            whole=True,
         )
     return result

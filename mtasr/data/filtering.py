@@ -24,7 +24,7 @@ class Preparing(Protocol):
 
 
 @dataclass
-class Tally:
+class SourceCount:
     """Records of one source with the same fate."""
 
     records: int = 0
@@ -42,14 +42,14 @@ class Tally:
 class Report:
     """What was kept, and what was dropped for which reason, by source."""
 
-    kept: dict[str, Tally] = field(default_factory=dict)
-    dropped: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    kept: dict[str, SourceCount] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], SourceCount] = field(default_factory=dict)
 
     def add(self, record: Record, reason: str | None) -> None:
         if reason is None:
-            self.kept.setdefault(record.source, Tally()).add(record)
+            self.kept.setdefault(record.source, SourceCount()).add(record)
         else:
-            self.dropped.setdefault((reason, record.source), Tally()).add(record)
+            self.dropped.setdefault((reason, record.source), SourceCount()).add(record)
 
     def lines(self) -> Iterator[str]:
         """The report for people, the reason that dropped most first."""
@@ -63,7 +63,7 @@ class Report:
                 yield f"    {example}"
 
     def to_json(self) -> dict[str, Any]:
-        def entry(tally: Tally) -> dict[str, Any]:
+        def entry(tally: SourceCount) -> dict[str, Any]:
             return {"records": tally.records, "seconds": round(tally.seconds, 3), "examples": tally.examples}
 
         return {

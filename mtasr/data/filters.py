@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from mtasr.data.records import Cue, Record
+from mtasr.data.records import Caption, Record
 from mtasr.extras import extras
 from mtasr.tokenizer.languages import UNSPACED
 
@@ -63,7 +63,7 @@ def without_descriptions(record: Record) -> Record:
 
     A cue of nothing but a description or a line that subtitles carry loses its text: what is heard there is unknown.
     """
-    return replace(record, cues=tuple(replace(cue, text=_spoken(cue.text)) for cue in record.cues))
+    return replace(record, captions=tuple(replace(caption, text=_spoken(caption.text)) for caption in record.captions))
 
 
 def _spoken(text: str) -> str:
@@ -80,7 +80,7 @@ def no_language(record: Record) -> str | None:
 
 def boilerplate(record: Record) -> str | None:
     """Single lines are for `without_descriptions` to remove; where they are many, the rest is no better."""
-    lines = [cue.text for cue in _with_text(record)]
+    lines = [caption.text for caption in _with_text(record)]
     found = sum(bool(_BOILERPLATE.search(line)) for line in lines)
     return "boilerplate" if found and found * 5 >= len(lines) else None
 
@@ -146,8 +146,8 @@ def speaking_rate(record: Record) -> str | None:
 
     An untimed text may share its recording with silence, so only its haste counts.
     """
-    cues = _with_text(record)
-    seconds = sum(max(0.0, cue.end - cue.start) for cue in cues)
+    captions = _with_text(record)
+    seconds = sum(max(0.0, caption.end - caption.start) for caption in captions)
     count = sum(character.isalnum() for character in record.text)
     # An ideograph or a syllable is worth several letters. The fastest broadcasts have 20 letters a second.
     wide = sum(unicodedata.east_asian_width(character) == "W" for character in record.text)
@@ -159,22 +159,22 @@ def speaking_rate(record: Record) -> str | None:
 
 def bad_times(record: Record) -> str | None:
     """Captions that end before they begin, lie outside of the recording, run backwards or much over each other."""
-    cues = _with_text(record)
+    captions = _with_text(record)
     if not record.timed:
         return None
-    if any(cue.end <= cue.start for cue in cues):
+    if any(caption.end <= caption.start for caption in captions):
         return "captions end before they begin"
-    if any(cue.end > record.duration + 2 for cue in cues):
+    if any(caption.end > record.duration + 2 for caption in captions):
         return "captions outlast the recording"
-    if any(after.start < before.start for before, after in _pairs(cues)):
+    if any(after.start < before.start for before, after in _pairs(captions)):
         return "captions out of order"
-    overlapping = sum(before.end - after.start > 0.5 for before, after in _pairs(cues))
-    return "captions overlap" if overlapping > 1 and overlapping * 10 >= len(cues) else None
+    overlapping = sum(before.end - after.start > 0.5 for before, after in _pairs(captions))
+    return "captions overlap" if overlapping > 1 and overlapping * 10 >= len(captions) else None
 
 
 def repeated_lines(record: Record) -> str | None:
     """One line, of more than a word or two, that makes up a third of the text."""
-    lines = Counter(_bare(cue.text) for cue in _with_text(record))
+    lines = Counter(_bare(caption.text) for caption in _with_text(record))
     total = lines.total()
     if not total:
         return None
@@ -201,8 +201,8 @@ TEXT_FILTERS: tuple[Filter, ...] = (
 )  # fmt: skip
 
 
-def _with_text(record: Record) -> list[Cue]:
-    return [cue for cue in record.cues if cue.text.strip()]
+def _with_text(record: Record) -> list[Caption]:
+    return [caption for caption in record.captions if caption.text.strip()]
 
 
 def _has_marks(text: str) -> bool:
@@ -213,8 +213,8 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isalpha())
 
 
-def _pairs(cues: list[Cue]) -> Iterator[tuple[Cue, Cue]]:
-    return itertools.pairwise(cues)
+def _pairs(captions: list[Caption]) -> Iterator[tuple[Caption, Caption]]:
+    return itertools.pairwise(captions)
 
 
 def _bare(text: str) -> str:

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.audio.read import SAMPLE_RATE, open_audio
-from mtasr.data.captions import CAPTION_ENDINGS, Captions, read_captions, untimed
-from mtasr.data.records import Cue, Record, Task, from_json
+from mtasr.data.captions import CAPTION_ENDINGS, CaptionFile, read_captions, untimed
+from mtasr.data.records import Caption, Record, from_json
 from mtasr.data.speech import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.options import Task
 from mtasr.tokenizer import LANGUAGES, to_code
 
 #: Files that are taken for recordings.
@@ -101,7 +102,7 @@ def _finished(record: Record, options: IngestOptions) -> Record:
     start, end, timed = 0.0, record.duration, False
     if options.time_by_speech and (speech := speech_in(Path(record.audio))):
         start, end, timed = speech[0][0], min(speech[-1][1], record.duration), True
-    return replace(record, cues=(Cue(start=start, end=end, text=record.text),), timed=timed)
+    return replace(record, captions=(Caption(start=start, end=end, text=record.text),), timed=timed)
 
 
 def duration_of(path: Path) -> float:
@@ -120,8 +121,8 @@ def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
         found = _captions_of(media)
         if not found:
             yield partial(_no_text, media)
-        for captions in found:
-            yield partial(_beside, media, captions, folder, options)
+        for file in found:
+            yield partial(_beside, media, file, folder, options)
 
 
 def _captions_of(media: Path) -> list[Path]:
@@ -144,13 +145,13 @@ def _no_text(media: Path) -> Record:
 
 
 def _beside(media: Path, path: Path, folder: Path, options: IngestOptions) -> Record:
-    captions = read_captions(path)
+    file = read_captions(path)
     named = path.name[len(media.stem) : -len(path.suffix)].lstrip(".") or None
-    text_language = to_code(named) if named else captions.language
+    text_language = to_code(named) if named else file.language
     source = options.source or str(media.parent.relative_to(folder.parent))
     return _record(
         media,
-        captions,
+        file,
         language=options.language or text_language,
         task=_task(options.language, text_language),
         source=source,
@@ -165,7 +166,7 @@ def _task(spoken: str | None, text: str | None) -> Task:
 
 def _record(
     media: Path,
-    captions: Captions,
+    file: CaptionFile,
     *,
     language: str | None,
     task: Task,
@@ -178,9 +179,9 @@ def _record(
         audio=str(media.absolute()),
         duration=duration,
         language=language,
-        cues=captions.cues,
+        captions=file.captions,
         task=task,
-        timed=captions.timed,
+        timed=file.timed,
         source=source,
     )
 
@@ -285,8 +286,8 @@ def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: Ing
     try:
         recording = cuts[0]["recording"]
         media = path.absolute().parent / recording["sources"][0]["source"]
-        cues = [
-            Cue(
+        captions = [
+            Caption(
                 start=float(cut["start"] + supervision["start"]),
                 end=float(cut["start"] + supervision["start"] + supervision["duration"]),
                 text=supervision.get("text") or "",
@@ -300,13 +301,13 @@ def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: Ing
         language = to_code(languages[0]) if languages else options.language
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as exc:
         raise InputError(f"{where}: is not a cut as lhotse writes it: {exc!r}") from exc
-    unknown = [Cue(start=start, end=end, text="") for start, end in _holes(covered, duration)]
+    unknown = [Caption(start=start, end=end, text="") for start, end in _holes(covered, duration)]
     return Record(
         id=str(recording.get("id") or media.stem),
         audio=str(media),
         duration=duration,
         language=language,
-        cues=tuple(sorted([*cues, *unknown], key=lambda cue: (cue.start, cue.end))),
+        captions=tuple(sorted([*captions, *unknown], key=lambda caption: (caption.start, caption.end))),
         source=options.source or path.name.partition(".")[0],
     )
 

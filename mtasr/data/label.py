@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtasr.data.records import Cue, Record
+from mtasr.data.records import Caption, Record
 from mtasr.errors import InputError
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
@@ -30,18 +30,18 @@ class Trust:
 
 def record_of(transcript: Transcript, audio: Path, source: str, trust: Trust) -> Record:
     """A transcript as a record; also what is said and was not written down is unknown, not silence."""
-    cues = [
-        Cue(start=segment.start, end=segment.end, text=segment.text.strip() if trust.holds(segment) else "")
+    captions = [
+        Caption(start=segment.start, end=segment.end, text=segment.text.strip() if trust.holds(segment) else "")
         for segment in transcript
     ]
     if transcript.coverage is not None:
-        cues += [Cue(start=start, end=end, text="") for start, end in transcript.coverage.speech_without_text]
+        captions += [Caption(start=start, end=end, text="") for start, end in transcript.coverage.speech_without_text]
     return Record(
         id=audio.stem,
         audio=str(audio.absolute()),
         duration=transcript.duration,
         language=transcript.language,
-        cues=tuple(sorted(cues, key=lambda cue: (cue.start, cue.end))),
+        captions=tuple(sorted(captions, key=lambda caption: (caption.start, caption.end))),
         source=source,
     )
 

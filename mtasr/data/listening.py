@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.audio.read import SAMPLE_RATE
-from mtasr.data.captions_heard import Scored, WindowHeard, is_likely, is_word, text_tokens
-from mtasr.data.excerpts import Window, cut_windows
+from mtasr.data.captions_heard import HeardExcerpt, Scored, is_likely, is_word, text_tokens
+from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.filters import without_descriptions
 from mtasr.data.records import Record
 from mtasr.data.speech import read_samples
@@ -30,7 +30,7 @@ class _Task:
     """A window of a record with its samples, and its text as tokens."""
 
     record: int
-    window: Window
+    excerpt: Excerpt
     samples: Float32Array
     tokens: list[int]
     marks: int
@@ -38,7 +38,7 @@ class _Task:
 
     @property
     def language(self) -> str:
-        return self.window.language or ""
+        return self.excerpt.language or ""
 
 
 class ModelHears:
@@ -51,7 +51,7 @@ class ModelHears:
 
     def __init__(self, engine: Engine, most: float = 0.4) -> None:
         self._engine, self._most = engine, most
-        self._heard: dict[Record, list[WindowHeard]] = {}
+        self._heard: dict[Record, list[HeardExcerpt]] = {}
 
     def __call__(self, record: Record) -> str | None:
         if record not in self._heard:
@@ -68,7 +68,7 @@ class ModelHears:
     def prepare(self, records: Sequence[Record]) -> None:
         """Listen to these records, and forget others. Raises `InputError` for a recording that cannot be read."""
         self._heard = {record: [] for record in records}
-        pending: deque[tuple[list[_Task], Future[list[WindowHeard]]]] = deque()
+        pending: deque[tuple[list[_Task], Future[list[HeardExcerpt]]]] = deque()
 
         def take() -> None:
             tasks, future = pending.popleft()
@@ -89,32 +89,32 @@ class ModelHears:
             if record.language not in engine.tokenizer.language_tokens:
                 continue
             cleaned = without_descriptions(record)
-            windows = [each.before_cut() for each in cut_windows(cleaned, lambda: min(LONGEST, engine.audio_seconds))]
-            windows = [each for each in windows if each.cues and each.fits(engine.audio_seconds)]
-            samples = read_samples(Path(record.audio)) if windows else np.zeros(0, np.float32)
-            for window in windows:
-                text = " ".join(cue.text for cue in window.cues)
+            excerpts = [each.before_cut() for each in cut_excerpts(cleaned, lambda: min(LONGEST, engine.audio_seconds))]
+            excerpts = [each for each in excerpts if each.captions and each.fits(engine.audio_seconds)]
+            samples = read_samples(Path(record.audio)) if excerpts else np.zeros(0, np.float32)
+            for excerpt in excerpts:
+                text = " ".join(caption.text for caption in excerpt.captions)
                 tokens, marks = text_tokens(text, record.text_language, engine.tokenizer)
-                part = window.parts[0]
+                part = excerpt.parts[0]
                 heard = samples[round(part.start * SAMPLE_RATE) : round(part.end * SAMPLE_RATE)].copy()
                 if len(heard) and any(map(str.isalnum, text)) and len(tokens) <= engine.max_length // 2 - 2:
                     context = context_for(
-                        window.seconds, "transcribe", engine.audio_seconds, variable_length=engine.variable_length
+                        excerpt.seconds, "transcribe", engine.audio_seconds, variable_length=engine.variable_length
                     )
-                    yield _Task(place, window, heard, tokens, marks, context)
+                    yield _Task(place, excerpt, heard, tokens, marks, context)
 
-    def _listen(self, tasks: Sequence[_Task]) -> list[WindowHeard]:
+    def _listen(self, tasks: Sequence[_Task]) -> list[HeardExcerpt]:
         """What becomes of tasks of the same context."""
         n_mels = self._engine.n_mels
         encoded = self._engine.encode_batch([features_of(task.samples, task.context, n_mels) for task in tasks])
         foreign = [self._foreign(task, each) for task, each in zip(tasks, encoded, strict=True)]
-        compared = [place for place, task in enumerate(tasks) if task.window.task == "transcribe"]
+        compared = [place for place, task in enumerate(tasks) if task.excerpt.task == "transcribe"]
         own, scored = self._own(tasks, encoded, compared), self._scored(tasks, encoded, compared)
         likely = [place for place in compared if (guess := foreign[place]) is not None and is_likely(guess.probability)]
         elsewhere = self._scored(tasks, encoded, likely, foreign)
         return [
-            WindowHeard(
-                seconds=task.window.seconds,
+            HeardExcerpt(
+                seconds=task.excerpt.seconds,
                 foreign=foreign[place],
                 own=own.get(place),
                 scored=scored.get(place),

@@ -1,9 +1,10 @@
-"""Records: a recording and the text that goes with it, one JSON object a line.
+"""Records: a recording and its text, one JSON object per line.
 
     {"id": "talk", "audio": "talk.flac", "duration": 61.2, "language": "fr", "task": "transcribe", "source": "radio",
      "timed": true, "cues": [{"start": 0.4, "end": 2.1, "text": "Bonjour."}, ...]}
 
-A relative path counts from the folder of the file. Files are read and written line by line, so they may be of any size.
+A relative path is relative to the folder of the file. Files are read and written line by line, so their size has no
+limit.
 """
 
 from __future__ import annotations
@@ -15,66 +16,70 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mtasr.errors import InputError, InputNotFoundError, OutputError
+from mtasr.options import Task
 from mtasr.tokenizer import LANGUAGES
+from mtasr.tokenizer.languages import UNSPACED
 
-Task = Literal["transcribe", "translate"]
-
-#: In seconds: 30 million years.
+#: Seconds (30 million years) that no recording lasts.
 _FOREVER = 1e15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cue:
-    """A caption: text between two times, in seconds. Without text: something is said there that nobody wrote down."""
+class Caption:
+    """Text between two times, in seconds. An empty text marks speech whose words are unknown."""
 
     start: float
     end: float
     text: str
 
-    def shifted(self, seconds: float) -> Cue:
+    def shifted(self, seconds: float) -> Caption:
         return replace(self, start=self.start + seconds, end=self.end + seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One recording with one text: what is said in `language`, or (task "translate") its English translation.
+    """One recording and one text for it: a transcript in `language`, or (task "translate") its English translation.
 
-    Cues are as they were found: in whatever order and of whatever quality. `timed` is false where there is one cue,
-    of the recording's own length, because nobody knows when its text is said.
+    Captions are as their source gave them, in any order and of any quality. `duration` is in seconds. A record with
+    `timed` false has one caption of the recording's length, because the times of its text are unknown.
     """
 
     id: str
     audio: str
     duration: float
     language: str | None
-    cues: tuple[Cue, ...]
+    captions: tuple[Caption, ...]
     task: Task = "transcribe"
     timed: bool = True
-    #: Where it comes from: the unit by which filters report and audits rank.
+    #: Where the record comes from; filters report and audits rank by source.
     source: str = ""
 
     @property
     def text(self) -> str:
-        """All text, on one line."""
-        return " ".join(" ".join(cue.text.split()) for cue in self.cues if cue.text.strip())
+        """The whole text on one line."""
+        return " ".join(" ".join(caption.text.split()) for caption in self.captions if caption.text.strip())
 
     @property
     def text_language(self) -> str | None:
-        """The language that the text is in."""
+        """The language of the text, which is English for a translation."""
         return "en" if self.task == "translate" else self.language
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cues": [asdict(cue) for cue in self.cues]}
+        return {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+
+
+#: Fields whose key in a file is another word.
+_KEYS = {"captions": "cues"}
 
 
 def from_json(document: object) -> Record:
-    """The record in a JSON object. Raises `ValueError` that tells what is wrong with it."""
+    """The record in a JSON object. Raises `ValueError` that names the mistake."""
     if not isinstance(document, Mapping):
         raise ValueError("not a JSON object")
-    if unknown := document.keys() - set(Record.__slots__):
+    if unknown := document.keys() - {_KEYS.get(name, name) for name in Record.__slots__}:
         raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
     if missing := {"audio", "duration", "cues"} - document.keys():
         raise ValueError(f"{sorted(missing)[0]} is missing")
@@ -92,29 +97,29 @@ def from_json(document: object) -> Record:
         audio=audio,
         duration=_seconds(document, "duration"),
         language=language,
-        cues=tuple(_cue(each) for each in document["cues"]),
+        captions=tuple(_caption(each) for each in document["cues"]),
         task=task,
         timed=bool(document.get("timed", True)),
         source=str(document.get("source") or ""),
     )
 
 
-def _cue(document: object) -> Cue:
+def _caption(document: object) -> Caption:
     if not isinstance(document, Mapping) or not isinstance(document.get("text"), str):
         raise ValueError("a cue is not an object with start, end and text")
-    return Cue(start=_seconds(document, "start"), end=_seconds(document, "end"), text=document["text"])
+    return Caption(start=_seconds(document, "start"), end=_seconds(document, "end"), text=document["text"])
 
 
 def _seconds(document: Mapping[str, Any], name: str) -> float:
     value = document.get(name)
-    # As a comparison, which whole numbers that are too large for a float can take.
+    # Compared before `float`, which overflows for a huge whole number.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _FOREVER:
         raise ValueError(f"{name} is not a time in seconds: {value!r}")
     return float(value)
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a JSONL file, each as it is asked for, their audio as absolute paths.
+    """The records of a JSONL file, read one at a time, with absolute paths to their audio.
 
     Raises `InputNotFoundError`, and `InputError` that names the line.
     """
@@ -128,7 +133,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, object]]:
-    """Number and value of each line that is not empty. Raises `InputError` as `read_records` does."""
+    """Number and value of each line that is not empty. Raises as `read_records` does."""
     try:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
@@ -144,12 +149,12 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def write_records(records: Iterable[Record], path: Path) -> int:
-    """Write records as they come; the file appears when the last is there. Returns how many.
+    """Write records one at a time and return their number. The file appears once the last is written.
 
-    Raises `OutputError`; whatever the records raise leaves no file.
+    Raises `OutputError`. If the iterable raises, no file is left.
     """
     count = 0
-    # Names that are not UTF-8 have bytes in them that JSON writes as \udcff, and reads again.
+    # A file name that is not UTF-8 holds surrogates, which JSON escapes (\udcff) and reads back.
     with written_whole(path) as staging, staging.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         for record in records:
             stream.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
@@ -157,14 +162,23 @@ def write_records(records: Iterable[Record], path: Path) -> int:
     return count
 
 
+def spaced(text: str, language: str | None) -> str:
+    """The text on one line as a decoder writes it: with a leading blank, unless the language has no blanks."""
+    line = " ".join(text.split())
+    return line if language in UNSPACED else f" {line}"
+
+
 def counted(records: int) -> str:
-    """Such as "2 records"."""
+    """For example "2 records"."""
     return f"{records} record" + "s" * (records != 1)
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A neighbour of `path` to write to, which takes its place at the end, or is removed. Raises `OutputError`."""
+    """A temporary file beside `path` that replaces it if the block succeeds, and is removed otherwise.
+
+    Raises `OutputError`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)

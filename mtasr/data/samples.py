@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.audio.read import SAMPLE_RATE, Float32Array
-from mtasr.data.excerpts import Window
+from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import written_whole
 from mtasr.data.speech import read_samples
 from mtasr.errors import InputError
@@ -23,10 +23,10 @@ class SampleStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def window(self, window: Window) -> Float32Array:
+    def excerpt(self, excerpt: Excerpt) -> Float32Array:
         """(N,) the samples of a window. Raises `InputError` for a recording that cannot be read."""
         pieces = []
-        for part in window.parts:
+        for part in excerpt.parts:
             pieces.append(np.zeros(round(part.before * SAMPLE_RATE), np.float32))
             pieces.append(self.stretch(part.audio, part.start, part.end))
         return np.concatenate(pieces)

@@ -28,15 +28,15 @@ class CaptionsBesideSpeech:
             return None
         speech = self._speech(Path(record.audio))
         # What nobody wrote down is no fault of the captions.
-        cues = [(cue.start - _SLACK, cue.end + _SLACK) for cue in record.cues]
+        captions = [(caption.start - _SLACK, caption.end + _SLACK) for caption in record.captions]
         if not speech:
             return "nobody speaks"
-        if 1 - _overlap(speech, cues) / _total(speech) > self._most:
+        if 1 - _overlap(speech, captions) / _total(speech) > self._most:
             return "speech without captions"
-        captions = [(cue.start, cue.end) for cue in record.cues if cue.text.strip()]
+        texts = [(caption.start, caption.end) for caption in record.captions if caption.text.strip()]
         wide = [(start - _SLACK, end + _SLACK) for start, end in speech]
-        silent = sum(_overlap([caption], wide) < 0.2 * (caption[1] - caption[0]) for caption in captions)
-        return "captions without speech" if silent > self._most * len(captions) else None
+        silent = sum(_overlap([caption], wide) < 0.2 * (caption[1] - caption[0]) for caption in texts)
+        return "captions without speech" if silent > self._most * len(texts) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ def make_batch(
     length = round(longest * SAMPLE_RATE)
     mels = []
     for example in examples:
-        samples = store.window(example.window)[:length]
+        samples = store.excerpt(example.excerpt)[:length]
         mels.append(masked(log_mel(np.pad(samples, (0, length - len(samples))), n_mels), len(samples), config, rng))
     width = max(len(example.target.tokens) for example in examples) - 1
     tokens = np.zeros((len(examples), width), np.int64)
@@ -63,7 +63,7 @@ def make_batch(
         mel=np.stack(mels),
         tokens=tokens,
         labels=labels,
-        seconds=sum(example.window.seconds for example in examples),
+        seconds=sum(example.excerpt.seconds for example in examples),
         padded_seconds=longest * len(examples),
     )
 

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from mtasr.data.excerpts import Window, cut_windows, joined
+from mtasr.data.excerpts import Excerpt, cut_excerpts, joined
 from mtasr.data.records import Record
 from mtasr.decoding.window_decoder import context_for
 from mtasr.tokenizer import Tokenizer
@@ -38,14 +38,14 @@ class Example:
     `wanted` is how many chance wants it to be shown.
     """
 
-    window: Window
+    excerpt: Excerpt
     target: Target
     context: float
     wanted: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ExampleSource:
     """Where examples come from: records, and the vocabulary and contexts (tokens, seconds) of the model to train."""
 
     records: Sequence[Record]
@@ -55,16 +55,16 @@ class Source:
     audio_seconds: float
 
 
-def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
+def epoch_of(source: ExampleSource, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
     """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
     rng = np.random.default_rng([seed, epoch])
     longest = _longest(source, config)
-    windows = _windows(source.records, config, longest, rng)
+    excerpts = _excerpts(source.records, config, longest, rng)
     if source.rehearsal and config.rehearsal_share < 1:
-        others = _windows(source.rehearsal, config, longest, rng)
-        wanted = round(len(windows) * config.rehearsal_share / (1 - config.rehearsal_share))
-        windows += [others[index] for index in _drawn(len(others), wanted, rng)]
-    examples = [each for window in windows if (each := _example(window, source, config, rng)) is not None]
+        others = _excerpts(source.rehearsal, config, longest, rng)
+        wanted = round(len(excerpts) * config.rehearsal_share / (1 - config.rehearsal_share))
+        excerpts += [others[index] for index in _drawn(len(others), wanted, rng)]
+    examples = [each for excerpt in excerpts if (each := _example(excerpt, source, config, rng)) is not None]
     examples = [examples[index] for index in rng.permutation(len(examples))]
     batches = [
         batch
@@ -74,7 +74,7 @@ def epoch_of(source: Source, config: DataConfig, seed: int, epoch: int) -> list[
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def _longest(source: Source, config: DataConfig) -> float:
+def _longest(source: ExampleSource, config: DataConfig) -> float:
     return min(config.longest, source.audio_seconds)
 
 
@@ -86,42 +86,44 @@ def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
     return [int(index) for index in itertools.chain.from_iterable(rounds)][:wanted]
 
 
-def _windows(records: Iterable[Record], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
+def _excerpts(records: Iterable[Record], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Excerpt]:
     def length() -> float:
         return float(rng.uniform(min(config.shortest, longest), longest)) if rng.random() < config.short else longest
 
-    windows = [window for record in records for window in cut_windows(record, length)]
-    windows = [window for window in windows if window.cues or rng.random() < config.silence]
-    return _joined_some(windows, config, min(config.join_seconds, longest), rng)
+    excerpts = [excerpt for record in records for excerpt in cut_excerpts(record, length)]
+    excerpts = [excerpt for excerpt in excerpts if excerpt.captions or rng.random() < config.silence]
+    return _joined_some(excerpts, config, min(config.join_seconds, longest), rng)
 
 
-def _joined_some(windows: list[Window], config: DataConfig, longest: float, rng: np.random.Generator) -> list[Window]:
+def _joined_some(
+    excerpts: list[Excerpt], config: DataConfig, longest: float, rng: np.random.Generator
+) -> list[Excerpt]:
     """Short recordings of the same kind made into longer windows, in an order that is another one in each epoch."""
-    result: list[Window] = []
-    groups: dict[tuple[object, ...], list[Window]] = {}
-    for window in windows:
-        if window.whole and window.cues and window.seconds < longest and rng.random() < config.join:
-            groups.setdefault((window.language, window.task, window.timed), []).append(window)
+    result: list[Excerpt] = []
+    groups: dict[tuple[object, ...], list[Excerpt]] = {}
+    for excerpt in excerpts:
+        if excerpt.whole and excerpt.captions and excerpt.seconds < longest and rng.random() < config.join:
+            groups.setdefault((excerpt.language, excerpt.task, excerpt.timed), []).append(excerpt)
         else:
-            result.append(window)
+            result.append(excerpt)
     for group in groups.values():
-        pending: list[Window] = []
+        pending: list[Excerpt] = []
         gaps: list[float] = []
         most, total = 0.0, 0.0
         for index in rng.permutation(len(group)):
-            window, gap = group[index], float(rng.uniform(*_GAP))
-            if pending and total + gap + window.seconds > most:
+            excerpt, gap = group[index], float(rng.uniform(*_GAP))
+            if pending and total + gap + excerpt.seconds > most:
                 result.append(joined(pending, gaps[1:]))
                 pending, gaps, total = [], [], 0.0
             if not pending:
                 most, gap = float(rng.uniform(0.3, 1.0)) * longest, 0.0
-            pending, gaps, total = [*pending, window], [*gaps, gap], total + gap + window.seconds
+            pending, gaps, total = [*pending, excerpt], [*gaps, gap], total + gap + excerpt.seconds
         if pending:
             result.append(joined(pending, gaps[1:]))
     return result
 
 
-def _example(window: Window, source: Source, config: DataConfig, rng: np.random.Generator) -> Example | None:
+def _example(excerpt: Excerpt, source: ExampleSource, config: DataConfig, rng: np.random.Generator) -> Example | None:
     """A form of the window, or None if it is too long. Draws the same number of times for all."""
     timestamps, previous, leads, full, margin = rng.random(5) < (
         config.timestamps, config.previous, config.lead, config.full_context, config.margin,
@@ -129,12 +131,12 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
     silence = float(rng.uniform(0, config.lead_seconds))
     longest, most = _longest(source, config), source.audio_seconds
     if not timestamps:
-        window = window.before_cut()
+        excerpt = excerpt.before_cut()
     if leads:
-        window = window.delayed(min(silence, max(0.0, longest - window.seconds)))
+        excerpt = excerpt.delayed(min(silence, max(0.0, longest - excerpt.seconds)))
     targeted = partial(
         target_of,
-        window,
+        excerpt,
         source.tokenizer,
         timestamps=bool(timestamps),
         previous=bool(previous),
@@ -146,16 +148,16 @@ def _example(window: Window, source: Source, config: DataConfig, rng: np.random.
         target = targeted(encode=with_dropout(source.tokenizer, config.bpe_dropout, chance))
     if target is None:  # or there are too many tokens, as there may be with more of them
         target = targeted()
-    if target is None or not window.fits(longest):
+    if target is None or not excerpt.fits(longest):
         return None
-    context = min(math.ceil(window.seconds / _FRAME - 1e-6) * _FRAME, most)
-    wanted = most if full else context_for(window.seconds, window.task, most) if margin else context
-    return Example(window=window, target=target, context=context, wanted=wanted)
+    context = min(math.ceil(excerpt.seconds / _FRAME - 1e-6) * _FRAME, most)
+    wanted = most if full else context_for(excerpt.seconds, excerpt.task, most) if margin else context
+    return Example(excerpt=excerpt, target=target, context=context, wanted=wanted)
 
 
 def padded(examples: Sequence[Example], most: float) -> list[Example]:
     """The examples shown for as long as is wanted, the first first, as far as half of what may be padding allows."""
-    audio = sum(example.window.seconds for example in examples)
+    audio = sum(example.excerpt.seconds for example in examples)
     room = audio * most / (2 - most) if most < 1 else math.inf
     result = []
     for example in examples:
@@ -169,7 +171,7 @@ def padded(examples: Sequence[Example], most: float) -> list[Example]:
 def batches_of(examples: Iterable[Example], config: DataConfig) -> list[list[Example]]:
     """Batches of examples of like length, each of at most so many seconds and tokens: few, but with little padding."""
     order = sorted(examples, key=lambda each: (-each.context, -len(each.target.tokens)))
-    audio = sum(example.window.seconds for example in order)
+    audio = sum(example.excerpt.seconds for example in order)
     batches: list[list[Example]] = []
     for cost in _BATCH_COSTS:
         batches = _cut(order, config, cost)

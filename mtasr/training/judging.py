@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mtasr.checkpoints.settings import GenerationSettings
-from mtasr.data.excerpts import Window, cut_windows
+from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
 from mtasr.decoding.window_decoder import context_for, features_of
@@ -48,16 +48,16 @@ class Verdict:
         return found
 
 
-def windows_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Window]:
+def excerpts_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Excerpt]:
     """At most so many windows, spread evenly over those of up to so many seconds that transcripts have."""
-    windows = [window.before_cut() for record in records for window in cut_windows(record, lambda: seconds)]
-    windows = [window for window in windows if window.fits(seconds)]
-    places = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
-    return [windows[place] for place in places]
+    excerpts = [excerpt.before_cut() for record in records for excerpt in cut_excerpts(record, lambda: seconds)]
+    excerpts = [excerpt for excerpt in excerpts if excerpt.fits(seconds)]
+    places = np.linspace(0, len(excerpts) - 1, min(most, len(excerpts))).round().astype(int)
+    return [excerpts[place] for place in places]
 
 
 def judge(
-    model: Whisper, tokenizer: Tokenizer, settings: GenerationSettings, windows: Sequence[Window], store: SampleStore
+    model: Whisper, tokenizer: Tokenizer, settings: GenerationSettings, excerpts: Sequence[Excerpt], store: SampleStore
 ) -> Verdict:
     """Decode the windows with a plain model, at the lengths of decoding, in the language of their label."""
     device = model.device
@@ -70,21 +70,21 @@ def judge(
         device_index=device.index or 0,
     )
     verdict = Verdict()
-    for window in windows:
+    for excerpt in excerpts:
         options = DecodingOptions(beam_size=1)
         context = context_for(
-            window.seconds, window.task, engine.audio_seconds, variable_length=settings.variable_length
+            excerpt.seconds, excerpt.task, engine.audio_seconds, variable_length=settings.variable_length
         )
-        encoded = engine.encode(features_of(store.window(window), context, model.dims.n_mels))
-        if not window.cues:
-            hypothesis = engine.generate(encoded, _start(tokenizer, window), options, 0.0)
+        encoded = engine.encode(features_of(store.excerpt(excerpt), context, model.dims.n_mels))
+        if not excerpt.captions:
+            hypothesis = engine.generate(encoded, _start(tokenizer, excerpt), options, 0.0)
             verdict = replace(verdict, no_speech=_plus(verdict.no_speech, hypothesis.no_speech_prob > _NO_SPEECH))
             continue
         if tokenizer.is_multilingual:
-            right = engine.detect_language(encoded)[0].code == window.language
+            right = engine.detect_language(encoded)[0].code == excerpt.language
             verdict = replace(verdict, language=_plus(verdict.language, right))
-        text = tokenizer.decode(engine.generate(encoded, _start(tokenizer, window), options, 0.0).tokens)
-        reference = " ".join(cue.text for cue in window.cues)
+        text = tokenizer.decode(engine.generate(encoded, _start(tokenizer, excerpt), options, 0.0).tokens)
+        reference = " ".join(caption.text for caption in excerpt.captions)
         verdict = replace(
             verdict,
             words=verdict.words + word_errors(reference, text),
@@ -93,11 +93,11 @@ def judge(
     return verdict
 
 
-def _start(tokenizer: Tokenizer, window: Window) -> tuple[int, ...]:
+def _start(tokenizer: Tokenizer, excerpt: Excerpt) -> tuple[int, ...]:
     language = (
-        window.language if window.language in tokenizer.language_tokens else next(iter(tokenizer.language_tokens))
+        excerpt.language if excerpt.language in tokenizer.language_tokens else next(iter(tokenizer.language_tokens))
     )
-    return tokenizer.sot_sequence(language, window.task, timestamps=window.timed)
+    return tokenizer.sot_sequence(language, excerpt.task, timestamps=excerpt.timed)
 
 
 def _plus(count: tuple[int, int], right: bool) -> tuple[int, int]:

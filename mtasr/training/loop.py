@@ -29,7 +29,7 @@ from torch import Tensor
 from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from mtasr.checkpoints.convert import locate
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
-from mtasr.data.excerpts import Window
+from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import Record, read_records, written_whole
 from mtasr.data.samples import SampleStore
 from mtasr.decoding.windows import LEAST_SECONDS
@@ -43,13 +43,13 @@ from mtasr.training.adaptation import mixed, plain_copy, prepare, trained_weight
 from mtasr.training.batches import Ahead, Batch, make_batch
 from mtasr.training.config import TrainConfig, make_config, to_document
 from mtasr.training.curves import write_curves
-from mtasr.training.examples import Example, Source, epoch_of
-from mtasr.training.judging import judge, windows_to_judge
+from mtasr.training.examples import Example, ExampleSource, epoch_of
+from mtasr.training.judging import excerpts_to_judge, judge
 from mtasr.training.objectives import ctc
 from mtasr.training.parallel import Crew, crew
 from mtasr.training.run_log import RunLog, read_log
 from mtasr.training.schedule import learning_rate, make_optimizer
-from mtasr.training.state import State, checkpoints, restore, save_state, usable
+from mtasr.training.state import RunState, checkpoints, restore, save_state, usable
 from mtasr.training.targets import IGNORED
 
 #: To know how long an epoch is, so many are looked at, or fewer that have so many batches.
@@ -82,10 +82,10 @@ class Run:
     initial: Checkpoint
     dims: ModelDimensions
     tokenizer: Tokenizer
-    source: Source
+    source: ExampleSource
     store: SampleStore
     device: torch.device
-    judged: list[Window] = field(default_factory=list)
+    judged: list[Excerpt] = field(default_factory=list)
     crew: Crew = field(default_factory=Crew)
 
     @property
@@ -134,7 +134,7 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
     return run
 
 
-def begin(config: TrainConfig, ours: Crew) -> tuple[Run, State, RunLog | None]:
+def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None]:
     """Load everything, and put the state to where the last checkpoint left it. The first process alone has a log."""
     run = _load(config, ours)
     folder = run.folder
@@ -146,7 +146,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, State, RunLog | None]:
     model = _initial_model(run).to(run.device)
     prepare(model, config)
     scaler = torch.amp.GradScaler(run.device.type, enabled=config.precision == "float16" and run.device.type == "cuda")
-    state = State(model, make_optimizer(model, config.optimizer), scaler)
+    state = RunState(model, make_optimizer(model, config.optimizer), scaler)
     if config.regularisation.ema:
         state.average = {name: weight.clone() for name, weight in trained_weights(model).items()}
     if (document := next(usable(folder), None)) is not None:
@@ -178,7 +178,7 @@ def _load(config: TrainConfig, ours: Crew) -> Run:
         raise UsageError("there is nothing to learn: none of the records makes a window")
     evaluation = [record for record in _records(config.data.evaluation) if record.task == "transcribe"]
     _require_languages(evaluation, source.tokenizer)
-    judged = windows_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
+    judged = excerpts_to_judge(evaluation, config.data.evaluation_windows, dims.audio_seconds)
     device = ours.device(choose_device(config.device))
     return Run(config, checkpoint, dims, source.tokenizer, source, store, device, judged, ours)
 
@@ -196,11 +196,11 @@ def batches_in_an_epoch(config: TrainConfig) -> float:
     return sum(counts) / len(counts)
 
 
-def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) -> Source:
+def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) -> ExampleSource:
     tokenizer = Tokenizer(checkpoint.tokens)
     records, rehearsal = _records(config.data.train), _records(config.data.rehearsal)
     _require_languages([*records, *rehearsal], tokenizer)
-    return Source(
+    return ExampleSource(
         records=records,
         rehearsal=rehearsal,
         tokenizer=tokenizer,
@@ -212,7 +212,7 @@ def _source(config: TrainConfig, checkpoint: Checkpoint, dims: ModelDimensions) 
 def _require_languages(records: Sequence[Record], tokenizer: Tokenizer) -> None:
     """Where nothing is said, no language is needed."""
     for record in records:
-        if not record.cues or record.language in tokenizer.language_tokens:
+        if not record.captions or record.language in tokenizer.language_tokens:
             continue
         if record.language is None:
             raise UsageError(f"the record {record.id} names no language; mtasr data filter drops such records")
@@ -285,7 +285,7 @@ def _places(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, list[E
         epoch, batch = epoch + 1, 0
 
 
-def _step(run: Run, state: State, batches: Iterator[tuple[Position, int, Batch]]) -> dict[str, Any]:
+def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batch]]) -> dict[str, Any]:
     """One step of the optimiser; the line about it for the log."""
     began = time.perf_counter()
     config, model, optimizer = run.config, state.model, state.optimizer
@@ -354,7 +354,7 @@ def _precision(config: TrainConfig, device: torch.device) -> contextlib.Abstract
     return torch.autocast(device.type, _DTYPES[config.precision])
 
 
-def _evaluate(run: Run, state: State, log: RunLog, progress: Progress) -> None:
+def _evaluate(run: Run, state: RunState, log: RunLog, progress: Progress) -> None:
     if not run.judged:
         return
     began = time.perf_counter()

@@ -27,7 +27,7 @@ _NAME = re.compile(r"step-(\d{8})\.pt")
 
 
 @dataclass
-class State:
+class RunState:
     """A run at some moment: it has taken `step` steps, and batch `batch` of epoch `epoch` comes next."""
 
     model: Whisper
@@ -41,7 +41,7 @@ class State:
     scores: dict[int, float] = field(default_factory=dict)
 
 
-def save_state(state: State, folder: Path, config: TrainConfig) -> Path:
+def save_state(state: RunState, folder: Path, config: TrainConfig) -> Path:
     """Write a checkpoint, and remove all but the last ones and the best. Raises `OutputError`."""
     document = {
         "model": state.model.state_dict(),
@@ -103,7 +103,7 @@ def usable(folder: Path) -> Iterator[dict[str, Any]]:
             _LOG.warning("%s; an earlier one is used", exc)
 
 
-def restore(state: State, document: dict[str, Any]) -> None:
+def restore(state: RunState, document: dict[str, Any]) -> None:
     """Put a run back to where it was when the checkpoint was written."""
     state.model.load_state_dict(document["model"])
     state.optimizer.load_state_dict(document["optimizer"])

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mtasr.data.excerpts import Window
+from mtasr.data.excerpts import Excerpt
+from mtasr.data.records import spaced
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
-from mtasr.tokenizer.languages import UNSPACED
 
 #: Text -> ids of its tokens.
 Encode = Callable[[str], list[int]]
@@ -43,7 +43,7 @@ IGNORED = -100
 
 
 def target_of(
-    window: Window,
+    excerpt: Excerpt,
     tokenizer: Tokenizer,
     *,
     timestamps: bool,
@@ -59,59 +59,53 @@ def target_of(
 
     Raises `UsageError` for a language that the vocabulary does not have.
     """
-    timestamps = timestamps and window.timed
-    if not window.cues:
+    timestamps = timestamps and excerpt.timed
+    if not excerpt.captions:
         if tokenizer.no_speech < 0:
             return None
         return Target(tokens=(tokenizer.sot, tokenizer.no_speech, tokenizer.eot), given=1)
     before: list[int] = []
-    if previous and window.previous.strip():
+    if previous and excerpt.previous.strip():
         room = context // 2 - 1
-        before = [tokenizer.sot_prev, *tokenizer.encode(_spaced(window.previous, window))[-room:]]
-    start = tokenizer.sot_sequence(window.language or "", window.task, timestamps=timestamps)
+        before = [tokenizer.sot_prev, *tokenizer.encode(_spaced(excerpt.previous, excerpt))[-room:]]
+    start = tokenizer.sot_sequence(excerpt.language or "", excerpt.task, timestamps=timestamps)
     encode = encode or tokenizer.encode
-    text = list(_timed(window, tokenizer, encode) if timestamps else _untimed(window, encode))
+    text = list(_timed(excerpt, tokenizer, encode) if timestamps else _untimed(excerpt, encode))
     tokens = (*before, *start, *text, tokenizer.eot)
     if len(text) > context // 2 or len(tokens) > context:
         return None
     return Target(tokens=tokens, given=len(before) + 1)
 
 
-def steps_of(window: Window) -> list[tuple[int, int]]:
+def steps_of(excerpt: Excerpt) -> list[tuple[int, int]]:
     """Start and end of each caption in steps of 0.02 s, as the decoder's rules want them.
 
     No time goes back, no caption lasts less than a step, and all lie within the window as far as there is room.
     """
-    last = min(round(window.seconds / TIMESTAMP_STEP), _LAST_STEP)
+    last = min(round(excerpt.seconds / TIMESTAMP_STEP), _LAST_STEP)
     steps, reached = [], 0
-    for index, cue in enumerate(window.cues):
-        latest = max(reached + 1, last - (len(window.cues) - 1 - index))
-        start = min(max(reached, round(cue.start / TIMESTAMP_STEP)), latest - 1)
-        reached = min(max(start + 1, round(cue.end / TIMESTAMP_STEP)), latest)
+    for index, caption in enumerate(excerpt.captions):
+        latest = max(reached + 1, last - (len(excerpt.captions) - 1 - index))
+        start = min(max(reached, round(caption.start / TIMESTAMP_STEP)), latest - 1)
+        reached = min(max(start + 1, round(caption.end / TIMESTAMP_STEP)), latest)
         steps.append((start, reached))
     return steps
 
 
-def _timed(window: Window, tokenizer: Tokenizer, encode: Encode) -> Iterator[int]:
-    steps = steps_of(window)
+def _timed(excerpt: Excerpt, tokenizer: Tokenizer, encode: Encode) -> Iterator[int]:
+    steps = steps_of(excerpt)
     begin = tokenizer.timestamp_begin
-    for cue, (start, end) in zip(window.cues, steps, strict=True):
+    for caption, (start, end) in zip(excerpt.captions, steps, strict=True):
         yield begin + start
-        yield from encode(_spaced(cue.text, window))
+        yield from encode(_spaced(caption.text, excerpt))
         yield begin + end
-    if window.cut is not None:
-        yield begin + min(max(steps[-1][1], round(window.cut / TIMESTAMP_STEP)), _LAST_STEP)
+    if excerpt.cut is not None:
+        yield begin + min(max(steps[-1][1], round(excerpt.cut / TIMESTAMP_STEP)), _LAST_STEP)
 
 
-def _untimed(window: Window, encode: Encode) -> list[int]:
-    return [token for cue in window.cues for token in encode(_spaced(cue.text, window))]
+def _untimed(excerpt: Excerpt, encode: Encode) -> list[int]:
+    return [token for caption in excerpt.captions for token in encode(_spaced(caption.text, excerpt))]
 
 
-def _spaced(text: str, window: Window) -> str:
-    return spaced(text, "en" if window.task == "translate" else window.language)
-
-
-def spaced(text: str, language: str | None) -> str:
-    """On one line, with a blank before the first word in languages that have blanks."""
-    line = " ".join(text.split())
-    return line if language in UNSPACED else f" {line}"
+def _spaced(text: str, excerpt: Excerpt) -> str:
+    return spaced(text, "en" if excerpt.task == "translate" else excerpt.language)

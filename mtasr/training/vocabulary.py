@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mtasr.checkpoints.huggingface.files import tokenizer_json
-from mtasr.data.records import Record, written_whole
+from mtasr.data.records import Record, spaced, written_whole
 from mtasr.errors import UsageError
 from mtasr.extras import extras
 from mtasr.features import CHUNK_SECONDS
 from mtasr.tokenizer import LANGUAGES, TIMESTAMP_STEP
 from mtasr.tokenizer.tokenizer import GPT2_PATTERN
 from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
-from mtasr.training.targets import spaced
 
 #: Every text can be written with these alone.
 BYTES = 256
@@ -29,9 +28,9 @@ BYTES = 256
 def texts_of(records: Iterable[Record]) -> Iterator[str]:
     """What a model of these records is to write, as targets spell it."""
     for record in records:
-        for cue in record.cues:
-            if cue.text.strip():
-                yield spaced(cue.text, record.text_language)
+        for caption in record.captions:
+            if caption.text.strip():
+                yield spaced(caption.text, record.text_language)
 
 
 def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) -> list[str]:

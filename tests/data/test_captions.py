@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.data.captions import parse_subtitles, read_captions
-from mtasr.data.records import Cue
+from mtasr.data.records import Caption
 from mtasr.errors import InputError
 from mtasr.formats.writers import WRITERS
 from mtasr.transcript import Segment, Transcript
@@ -51,7 +51,7 @@ def test_what_mtasr_writes_is_read(session_folder: Path, transcript: Transcript,
     path.write_text(stream.getvalue(), encoding="utf-8")
     captions = read_captions(path)
     assert captions.timed
-    assert captions.cues == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
+    assert captions.captions == tuple(Caption(start=s.start, end=s.end, text=s.text) for s in transcript)
     assert captions.language == ("fr" if ending == "json" else None)
 
 
@@ -63,7 +63,9 @@ def test_what_mtasr_writes_is_read(session_folder: Path, transcript: Transcript,
 def test_what_mtasr_writes_as_srt_is_read_to_the_letter(transcript: Transcript) -> None:
     stream = io.StringIO()
     WRITERS["srt"](transcript, stream)
-    assert parse_subtitles(stream.getvalue()) == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
+    assert parse_subtitles(stream.getvalue()) == tuple(
+        Caption(start=s.start, end=s.end, text=s.text) for s in transcript
+    )
 
 
 #: What readers of subtitles take for the frame of a cue.
@@ -78,7 +80,9 @@ frames = st.lists(
 def test_numbers_and_times_that_are_said_are_read_to_the_letter(transcript: Transcript, ending: str) -> None:
     stream = io.StringIO()
     WRITERS[ending](transcript, stream)
-    assert parse_subtitles(stream.getvalue()) == tuple(Cue(start=s.start, end=s.end, text=s.text) for s in transcript)
+    assert parse_subtitles(stream.getvalue()) == tuple(
+        Caption(start=s.start, end=s.end, text=s.text) for s in transcript
+    )
 
 
 def test_what_people_write_is_read() -> None:
@@ -100,8 +104,8 @@ name of a cue
 01:00:05.000-->01:00:06.000
 Last"""
     assert parse_subtitles(text) == (
-        Cue(start=1.0, end=2.5, text="Bread & letters\nwarm"),
-        Cue(start=3605.0, end=3606.0, text="Last"),
+        Caption(start=1.0, end=2.5, text="Bread & letters\nwarm"),
+        Caption(start=3605.0, end=3606.0, text="Last"),
     )
 
 
@@ -109,7 +113,7 @@ def test_text_has_no_times(tmp_path: Path) -> None:
     (tmp_path / "talk.txt").write_text("Good morning.\nBread.\n")
     captions = read_captions(tmp_path / "talk.txt")
     assert not captions.timed
-    assert [cue.text for cue in captions.cues] == ["Good morning.\nBread."]
+    assert [caption.text for caption in captions.captions] == ["Good morning.\nBread."]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import FakeEngine
 
-from mtasr.data.captions_heard import Scored, WindowHeard, is_word, text_tokens
+from mtasr.data.captions_heard import HeardExcerpt, Scored, is_word, text_tokens
 from mtasr.engines.engine import Hypothesis, LanguageGuess, Likelihood
 
 ENGINE = FakeEngine()
@@ -31,7 +31,7 @@ def scored(
 
 
 def reason(found: Scored, own: Hypothesis = OWN) -> str | None:
-    return WindowHeard(seconds=2.0, own=own, scored=found).reason
+    return HeardExcerpt(seconds=2.0, own=own, scored=found).reason
 
 
 def test_a_probable_text_stays() -> None:
@@ -88,7 +88,7 @@ def test_a_text_that_goes_on_after_the_speech_goes() -> None:
 def test_a_language_counts_if_the_text_is_more_probable_in_it(
     probability: float, gain: float, expected: str | None
 ) -> None:
-    heard = WindowHeard(
+    heard = HeardExcerpt(
         seconds=2.0,
         foreign=LanguageGuess("fr", probability),
         own=OWN,
@@ -99,9 +99,9 @@ def test_a_language_counts_if_the_text_is_more_probable_in_it(
 
 
 def test_of_a_translation_the_language_alone_counts() -> None:
-    assert WindowHeard(seconds=2.0, foreign=LanguageGuess("fr", 0.9)).reason == "spoken is fr"
-    assert WindowHeard(seconds=2.0, foreign=LanguageGuess("fr", 0.6)).reason is None
-    assert WindowHeard(seconds=2.0).reason is None
+    assert HeardExcerpt(seconds=2.0, foreign=LanguageGuess("fr", 0.9)).reason == "spoken is fr"
+    assert HeardExcerpt(seconds=2.0, foreign=LanguageGuess("fr", 0.6)).reason is None
+    assert HeardExcerpt(seconds=2.0).reason is None
 
 
 def test_a_model_that_hears_nothing_is_as_sure_as_can_be() -> None:

@@ -14,7 +14,7 @@ from training_data import record
 from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, normalised, signature, similarity
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
-from mtasr.data.records import Cue, Record
+from mtasr.data.records import Caption, Record
 from mtasr.data.spoken import CaptionsBesideSpeech, audit
 from mtasr.edit_distance import ErrorCount, edit_distance
 from mtasr.training.error_rates import word_errors
@@ -81,8 +81,8 @@ def test_bad_records_go(bad: Record, reason: str) -> None:
     ],
 )
 def test_times(spans: list[tuple[float, float]], reason: str | None) -> None:
-    cues = tuple(Cue(start=a, end=b, text=text) for (a, b), text in zip(spans, GOOD["en"], strict=True))
-    assert first_reason(replace(record(*GOOD["en"]), cues=cues, duration=15.0), TEXT_FILTERS) == reason
+    captions = tuple(Caption(start=a, end=b, text=text) for (a, b), text in zip(spans, GOOD["en"], strict=True))
+    assert first_reason(replace(record(*GOOD["en"]), captions=captions, duration=15.0), TEXT_FILTERS) == reason
 
 
 def test_translations_of_other_languages_are_english() -> None:
@@ -92,8 +92,8 @@ def test_translations_of_other_languages_are_english() -> None:
 def test_descriptions_are_taken_out_and_their_place_is_kept() -> None:
     given_record = record("[door] Come in. (laughs)", "♪ la la ♪", "See www.example.org", "Sit down.", "Well?")
     cleaned = without_descriptions(given_record)
-    assert [cue.text for cue in cleaned.cues] == ["Come in.", "", "", "Sit down.", "Well?"]
-    assert [cue.start for cue in cleaned.cues] == [cue.start for cue in given_record.cues]
+    assert [caption.text for caption in cleaned.captions] == ["Come in.", "", "", "Sit down.", "Well?"]
+    assert [caption.start for caption in cleaned.captions] == [caption.start for caption in given_record.captions]
 
 
 def test_near_duplicates() -> None:
@@ -180,7 +180,7 @@ def test_captions_beside_speech(speech: list[tuple[float, float]], reason: str |
 
 def test_where_nobody_wrote_down_what_is_said_is_no_fault() -> None:
     heard = [(0.5, 10.5), (11.0, 60.0)]
-    unknown = replace(CAPTIONED, cues=(*CAPTIONED.cues, Cue(start=11.0, end=60.0, text="")))
+    unknown = replace(CAPTIONED, captions=(*CAPTIONED.captions, Caption(start=11.0, end=60.0, text="")))
     listen = CaptionsBesideSpeech(speech=lambda path: heard)
     assert listen(unknown) is None
     assert listen(CAPTIONED) == "speech without captions"

@@ -13,7 +13,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
 from mtasr.data.ingest import IngestOptions, ingest
-from mtasr.data.records import Cue, Record, read_records
+from mtasr.data.records import Caption, Record, read_records
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
 SRT = "1\n00:00:00,500 --> 00:00:01,500\nGood morning.\n"
@@ -51,7 +51,7 @@ def test_a_folder(folder: Path) -> None:
     assert {record.duration for record in records} == {2.0}
     assert problems == [f"{folder}/silent.wav: has no captions beside it (.srt, .vtt, .json, .txt)"]
     untimed = next(record for record in records if not record.timed)
-    assert untimed.cues == (Cue(start=0.0, end=2.0, text="Good morning."),)
+    assert untimed.captions == (Caption(start=0.0, end=2.0, text="Good morning."),)
     assert next(r for r in gather(folder)[0] if r.id == "deep/c").language == "fr"
 
 
@@ -107,7 +107,7 @@ def test_cuts_of_lhotse_join_to_a_recording(folder: Path) -> None:
     path.write_text("\n".join(map(json.dumps, cuts)))
     (found,), problems = gather(path)
     assert (found.language, found.source, found.timed) == ("it", "cuts", True)
-    assert [(round(c.start, 3), round(c.end, 3), c.text) for c in found.cues] == [
+    assert [(round(c.start, 3), round(c.end, 3), c.text) for c in found.captions] == [
         (0.0, 0.2, ""), (0.3, 0.8, "Ciao."), (1.5, 2.0, ""),
     ]  # fmt: skip
     assert len(problems) == 1
@@ -119,9 +119,9 @@ def test_times_by_speech(folder: Path) -> None:
     spoken = speak("Good morning, this is the baker.")
     write_wav(folder / "a.wav", np.concatenate([silence, spoken, silence]))
     (folder / "a.txt").write_text("Good morning, this is the baker.")
-    (cue,) = next(r for r in gather(folder, time_by_speech=True)[0] if r.id == "a").cues
-    assert cue.start == pytest.approx(1.0, abs=0.2)
-    assert cue.end == pytest.approx(1.0 + len(spoken) / SAMPLE_RATE, abs=0.3)
+    (caption,) = next(r for r in gather(folder, time_by_speech=True)[0] if r.id == "a").captions
+    assert caption.start == pytest.approx(1.0, abs=0.2)
+    assert caption.end == pytest.approx(1.0 + len(spoken) / SAMPLE_RATE, abs=0.3)
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
 from mtasr.data.label import Trust, record_of
-from mtasr.data.records import Cue, read_records
+from mtasr.data.records import Caption, read_records
 from mtasr.transcript import Coverage, Segment, Transcript
 
 SURE = Segment(
@@ -31,10 +31,10 @@ def test_what_is_doubtful_is_unknown() -> None:
         coverage=Coverage(speech=8.0, speech_without_text=((2.2, 2.8),)),
     )  # fmt: skip
     found = record_of(transcript, Path("/data/talk.wav"), "data", Trust())
-    assert found.cues == (
-        Cue(start=1.0, end=2.0, text="Bread."),
-        Cue(start=2.2, end=2.8, text=""),
-        *(Cue(start=each.start, end=each.end, text="") for each in doubtful),
+    assert found.captions == (
+        Caption(start=1.0, end=2.0, text="Bread."),
+        Caption(start=2.2, end=2.8, text=""),
+        *(Caption(start=each.start, end=each.end, text="") for each in doubtful),
     )
     assert (found.language, found.duration, found.source) == ("it", 12.0, "data")
 

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_data import record
 
-from mtasr.data.records import Cue, Record, read_records, write_records
+from mtasr.data.records import Caption, Record, read_records, write_records
 from mtasr.errors import InputError, InputNotFoundError, OutputError
 
 times = st.floats(0, 1e5, allow_nan=False)
-cues = st.builds(Cue, start=times, end=times, text=st.text(st.characters(codec="utf-8")))
+captions = st.builds(Caption, start=times, end=times, text=st.text(st.characters(codec="utf-8")))
 records = st.builds(
     Record,
     id=st.text(st.characters(codec="utf-8"), min_size=1),
     audio=st.from_regex(r"/[a-z]{1,8}/[^/\x00-\x1f]{1,8}\.wav", fullmatch=True),
     duration=times,
     language=st.sampled_from([None, "en", "fr", "yue"]),
-    cues=st.lists(cues, max_size=4).map(tuple),
+    captions=st.lists(captions, max_size=4).map(tuple),
     task=st.sampled_from(["transcribe", "translate"]),
     timed=st.booleans(),
     source=st.text(st.characters(codec="utf-8")),

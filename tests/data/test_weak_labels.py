@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtasr.data.records import Cue, Record
+from mtasr.data.records import Caption, Record
 
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -23,7 +23,7 @@ def records(count: int) -> list[Record]:
     return [
         Record(
             id=f"{language}/{number}", audio=f"{number}.wav", duration=4.0, language=language,
-            cues=(Cue(start=0.5, end=3.5, text=sentence(rng, held_out=False)[language]),), task="transcribe",
+            captions=(Caption(start=0.5, end=3.5, text=sentence(rng, held_out=False)[language]),), task="transcribe",
         )
         for number in range(count) for language in LANGUAGES
     ]  # fmt: skip
@@ -35,10 +35,10 @@ def test_each_way_corrupts_as_many_and_nothing_else_is_touched() -> None:
     assert set(Counter(ways.values()).values()) == {9}, "45 of 150 in five ways"
     for before, after in zip(originals, changed, strict=True):
         assert (before != after) == (before.id in ways)
-        assert (before.audio, before.language, before.cues[0].start) == (
+        assert (before.audio, before.language, before.captions[0].start) == (
             after.audio,
             after.language,
-            after.cues[0].start,
+            after.captions[0].start,
         )
     texts = {record.id: record.text for record in originals}
     by_way = {

@@ -11,7 +11,7 @@ from vocabularies import vocabulary
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
-from mtasr.training.examples import Source, epoch_of
+from mtasr.training.examples import ExampleSource, epoch_of
 
 TOKENIZER = Tokenizer(vocabulary())
 TEXT = " they would look about the people, which is more than how they number each other"
@@ -42,7 +42,7 @@ def test_the_more_is_passed_over_the_more_tokens_there_are() -> None:
 
 def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
     records = [record(*TEXT.split(", "), TEXT, TEXT, seconds=9.0, audio="/a.wav")]
-    source = Source(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
+    source = ExampleSource(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
     config = DataConfig(bpe_dropout=0.5, previous=1.0, timestamps=0.0, short=0.0, longest=20.0)
     targets = [example.target for batch in epoch_of(source, config, 0, 0) for example in batch]
     assert len(targets) > 1
@@ -62,7 +62,7 @@ def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
 def test_no_window_is_lost_for_having_more_tokens() -> None:
     records = [record(TEXT, seconds=9.0, audio="/a.wav")]
     room = 2 * (len(TOKENIZER.encode(TEXT)) + 4)
-    source = Source(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=room, audio_seconds=30.0)
+    source = ExampleSource(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=room, audio_seconds=30.0)
     assert epoch_of(source, DataConfig(bpe_dropout=1.0), 0, 0)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from training_data import record
 from training_model import TOKENS, checkpoint
 
-from mtasr.data.excerpts import Window, cut_windows
+from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.errors import UsageError
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import plain_copy, prepare, trained_weights
@@ -20,15 +20,15 @@ TOKENIZER = Tokenizer(TOKENS)
 FRAMES = 60
 
 
-def labels_of(*windows: Window, timestamps: bool = True) -> torch.Tensor:
+def labels_of(*excerpts: Excerpt, timestamps: bool = True) -> torch.Tensor:
     found = [
-        target_of(window, TOKENIZER, timestamps=timestamps, previous=False, context=128).labels for window in windows
+        target_of(excerpt, TOKENIZER, timestamps=timestamps, previous=False, context=128).labels for excerpt in excerpts
     ]
     return torch.tensor([[*row, *[IGNORED] * (40 - len(row))] for row in found])
 
 
-def window(*texts: str, seconds: float = 30, **fields: object) -> Window:
-    return next(cut_windows(record(*texts, **fields), lambda: seconds))
+def excerpt(*texts: str, seconds: float = 30, **fields: object) -> Excerpt:
+    return next(cut_excerpts(record(*texts, **fields), lambda: seconds))
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_text_is_spelled_with_times_or_without(head: CtcHead) -> None:
     lengths = torch.tensor([FRAMES]), torch.tensor([len(text)])
     expected = F.ctc_loss(scores, torch.tensor(text), *lengths, blank=TOKENIZER.eot, reduction="sum")
     for timestamps in (True, False):
-        labels = labels_of(window("The boat.", "The river."), timestamps=timestamps)
+        labels = labels_of(excerpt("The boat.", "The river."), timestamps=timestamps)
         assert head(encoded(1), labels).item() == pytest.approx(expected.item())
 
 
 def test_translations_and_captions_cut_off_teach_it_nothing(head: CtcHead) -> None:
-    whole = window("The boat.", "The river.")
-    translated = window("The boat.", language="es", task="translate")
-    cut = window("The boat.", "The river.", seconds=5)
+    whole = excerpt("The boat.", "The river.")
+    translated = excerpt("The boat.", language="es", task="translate")
+    cut = excerpt("The boat.", "The river.", seconds=5)
     assert cut.cut is not None
     assert head(encoded(2), labels_of(translated, cut)).item() == 0
     # encoded(3)[:1] is encoded(1): random numbers come in order.
@@ -63,8 +63,8 @@ def test_translations_and_captions_cut_off_teach_it_nothing(head: CtcHead) -> No
 
 
 def test_silence_is_left_to_the_decoder(head: CtcHead) -> None:
-    silent = window(duration=20.0)
-    assert not silent.cues
+    silent = excerpt(duration=20.0)
+    assert not silent.captions
     assert head(encoded(1), labels_of(silent)).item() == 0
 
 

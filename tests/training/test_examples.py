@@ -15,7 +15,7 @@ from speech import SAMPLE_RATE, write_wav
 from training_data import record
 from vocabularies import vocabulary
 
-from mtasr.data.excerpts import Part, Window, cut_windows
+from mtasr.data.excerpts import Excerpt, Part, cut_excerpts
 from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
 from mtasr.decoding.window_decoder import context_for
@@ -24,16 +24,18 @@ from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.batches import Ahead, make_batch, masked
 from mtasr.training.config import DataConfig, RegularisationConfig
-from mtasr.training.examples import Example, Source, epoch_of
-from mtasr.training.judging import windows_to_judge
+from mtasr.training.examples import Example, ExampleSource, epoch_of
+from mtasr.training.judging import excerpts_to_judge
 from mtasr.training.targets import IGNORED
 
 TOKENIZER = Tokenizer(vocabulary())
 PLAIN = RegularisationConfig(time_masks=0, frequency_masks=0)
 
 
-def source(records: list[Record], rehearsal: list[Record] | None = None) -> Source:
-    return Source(records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
+def source(records: list[Record], rehearsal: list[Record] | None = None) -> ExampleSource:
+    return ExampleSource(
+        records=records, rehearsal=rehearsal or [], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0
+    )
 
 
 def clips(count: int, language: str = "en") -> list[Record]:
@@ -43,20 +45,20 @@ def clips(count: int, language: str = "en") -> list[Record]:
     ]
 
 
-def windows_in(batches: list[list[Example]]) -> list[Window]:
-    return [example.window for batch in batches for example in batch]
+def excerpts_in(batches: list[list[Example]]) -> list[Excerpt]:
+    return [example.excerpt for batch in batches for example in batch]
 
 
 @given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 5))
 def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -> None:
     config = DataConfig(join=join, batch_seconds=45.0, batch_tokens=448)
     batches = epoch_of(source(clips(count)), config, 1, epoch)
-    heard = [part.audio for window in windows_in(batches) for part in window.parts]
+    heard = [part.audio for excerpt in excerpts_in(batches) for part in excerpt.parts]
     assert sorted(heard) == sorted(each.audio for each in clips(count))
     for batch in batches:
         assert max(example.context for example in batch) * len(batch) <= 45
         assert max(len(example.target.tokens) for example in batch) * len(batch) <= 448
-        assert all(example.window.seconds <= example.context for example in batch)
+        assert all(example.excerpt.seconds <= example.context for example in batch)
     assert epoch_of(source(clips(count)), config, 1, epoch) == batches
 
 
@@ -75,38 +77,38 @@ def test_no_window_exceeds_what_it_may_have(longest: float, audio_seconds: float
     ]
     batches = epoch_of(replace(source(kinds), audio_seconds=audio_seconds), config, 1, epoch)
     assert all(example.context <= audio_seconds for batch in batches for example in batch)
-    assert all(window.seconds > 0 and window.fits(6.0) for window in windows_in(batches))
-    assert "A long one." not in {cue.text for window in windows_in(batches) for cue in window.cues}
-    assert {window.task for window in windows_in(batches)} == {"transcribe", "translate"}
+    assert all(excerpt.seconds > 0 and excerpt.fits(6.0) for excerpt in excerpts_in(batches))
+    assert "A long one." not in {caption.text for excerpt in excerpts_in(batches) for caption in excerpt.captions}
+    assert {excerpt.task for excerpt in excerpts_in(batches)} == {"transcribe", "translate"}
 
 
 def test_no_full_window_is_lost_to_rounding() -> None:
     """A window from 0.1 to 6.1 s is longer than 6 s in floating point."""
     talks = [record(*["so."] * 90, seconds=0.7, gap=0.1 + n / 97, audio=f"/{n}.wav") for n in range(20)]
-    cut = [window for talk in talks for window in cut_windows(talk, lambda: 6.0)]
-    assert any(window.seconds > 6 for window in cut)
+    cut = [excerpt for talk in talks for excerpt in cut_excerpts(talk, lambda: 6.0)]
+    assert any(excerpt.seconds > 6 for excerpt in cut)
     config = DataConfig(short=0.0, join=0.0, silence=1.0, timestamps=1.0)
-    assert len(windows_in(epoch_of(replace(source(talks), audio_seconds=6.0), config, 1, 0))) == len(cut)
-    assert len(windows_to_judge(talks, len(cut), 6.0)) == len(cut)
+    assert len(excerpts_in(epoch_of(replace(source(talks), audio_seconds=6.0), config, 1, 0))) == len(cut)
+    assert len(excerpts_to_judge(talks, len(cut), 6.0)) == len(cut)
 
 
 def test_epochs_differ() -> None:
     one, other = (epoch_of(source(clips(30)), DataConfig(), 1, epoch) for epoch in (0, 1))
-    assert windows_in(one) != windows_in(other)
+    assert excerpts_in(one) != excerpts_in(other)
 
 
 def test_rehearsal_has_its_share() -> None:
     config = DataConfig(join=0.0, rehearsal_share=0.25)
     batches = epoch_of(source(clips(60), clips(7, "fr")), config, 1, 0)
-    languages = Counter(window.language for window in windows_in(batches))
+    languages = Counter(excerpt.language for excerpt in excerpts_in(batches))
     assert languages == {"en": 60, "fr": 20}
-    often = Counter(window.parts[0].audio for window in windows_in(batches) if window.language == "fr")
+    often = Counter(excerpt.parts[0].audio for excerpt in excerpts_in(batches) if excerpt.language == "fr")
     assert set(often.values()) == {2, 3}
 
 
 def share_of_padding(batches: list[list[Example]]) -> float:
     shown = sum(max(example.context for example in batch) * len(batch) for batch in batches)
-    return 1 - sum(window.seconds for window in windows_in(batches)) / shown
+    return 1 - sum(excerpt.seconds for excerpt in excerpts_in(batches)) / shown
 
 
 @pytest.mark.parametrize(("count", "join"), [(30, 0.0), (30, 0.8), (300, 0.5)])
@@ -118,7 +120,7 @@ def test_little_of_an_epoch_is_padding(count: int, join: float) -> None:
         assert 0.25 * most < share_of_padding(batches) <= most
     free = epoch_of(source(short), replace(config, padding=1.0), 1, 0)
     assert share_of_padding(free) > 0.2
-    shown = {context_for(example.window.seconds) for batch in free for example in batch} | {30}
+    shown = {context_for(example.excerpt.seconds) for batch in free for example in batch} | {30}
     assert all(example.context in shown for batch in free for example in batch)
 
 
@@ -131,11 +133,11 @@ def test_probabilities(name: str) -> None:
         examples = [e for batch in epoch_of(source(long), config, 3, 0) for e in batch]
         shown = {
             "timestamps": lambda e: TOKENIZER.no_timestamps not in e.target.tokens,
-            "previous": lambda e: e.target.tokens[0] == TOKENIZER.sot_prev or not e.window.previous,
-            "lead": lambda e: e.window.parts[0].before > 0,
+            "previous": lambda e: e.target.tokens[0] == TOKENIZER.sot_prev or not e.excerpt.previous,
+            "lead": lambda e: e.excerpt.parts[0].before > 0,
             "full_context": lambda e: e.context == 30,
             "margin": lambda e: e.context == int(e.context),
-            "short": lambda e: e.window.seconds < 23,
+            "short": lambda e: e.excerpt.seconds < 23,
         }[name]
         return sum(map(shown, examples)) / len(examples)
 
@@ -147,9 +149,9 @@ def test_probabilities(name: str) -> None:
 
 
 def test_silence_is_used_at_its_rate() -> None:
-    empty = [replace(record("x"), cues=(), duration=20.0, audio=f"/{n}.wav") for n in range(200)]
+    empty = [replace(record("x"), captions=(), duration=20.0, audio=f"/{n}.wav") for n in range(200)]
     batches = epoch_of(source(empty), DataConfig(silence=0.2, short=0.0), 0, 0)
-    assert 20 <= len(windows_in(batches)) <= 60
+    assert 20 <= len(excerpts_in(batches)) <= 60
     assert {e.target.tokens for b in batches for e in b} == {(TOKENIZER.sot, TOKENIZER.no_speech, TOKENIZER.eot)}
 
 
@@ -165,8 +167,8 @@ def test_samples_of_a_window(noise: tuple[Path, np.ndarray], tmp_path: Path) -> 
     path, samples = noise
     store = SampleStore(tmp_path / "store")
     parts = (Part(audio=str(path), start=0.5, end=1.0), Part(audio=str(path), start=1.5, end=3.0, before=0.25))
-    window = Window(parts=parts, language="en", task="transcribe", cues=())
-    found = store.window(window)
+    excerpt = Excerpt(parts=parts, language="en", task="transcribe", captions=())
+    found = store.excerpt(excerpt)
     second = SAMPLE_RATE
     wanted = [samples[second // 2 : second], np.zeros(second // 4), samples[3 * second // 2 :], np.zeros(second)]
     assert found == pytest.approx(np.concatenate(wanted), abs=2e-4)
@@ -186,7 +188,7 @@ def test_batches(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     batch = make_batch(examples, store, 80, PLAIN, np.random.default_rng(0))
     assert batch.mel.shape == (2, 80, round(max(e.context for e in examples) * 100))
     for row, example in enumerate(examples):
-        samples = store.window(example.window)
+        samples = store.excerpt(example.excerpt)
         padded = np.pad(samples, (0, batch.mel.shape[2] * 160 - len(samples)))
         assert np.array_equal(batch.mel[row], log_mel(padded, 80))
         count = len(example.target.tokens) - 1
@@ -194,7 +196,7 @@ def test_batches(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
         assert tuple(batch.labels[row, :count]) == example.target.labels
         assert (batch.labels[row, count:] == IGNORED).all()
     assert batch.lessons == sum(len(example.target.tokens) - example.target.given for example in examples)
-    assert batch.seconds == pytest.approx(sum(e.window.seconds for e in examples))
+    assert batch.seconds == pytest.approx(sum(e.excerpt.seconds for e in examples))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 48_000))

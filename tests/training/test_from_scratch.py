@@ -53,4 +53,6 @@ def test_the_way_from_a_grammar_to_scores(tmp_path: Path, monkeypatch: pytest.Mo
     for language in LANGUAGES:
         before, after = (list(read_records(tmp_path / f"{kind}-{language}.jsonl")) for kind in ("train", "shuffled"))
         for one, other in zip(before, after, strict=True):
-            assert Counter(cue.text for cue in one.cues) == Counter(cue.text for cue in other.cues)
+            assert Counter(caption.text for caption in one.captions) == Counter(
+                caption.text for caption in other.captions
+            )

@@ -22,13 +22,13 @@ from training_model import DIMS, checkpoint, write_model, write_tones
 
 from mtasr.checkpoints.checkpoint import load_checkpoint
 from mtasr.cli import program
-from mtasr.data.records import Cue, Record, write_records
+from mtasr.data.records import Caption, Record, write_records
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import mixed, plain_copy, prepare
 from mtasr.training.batches import Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
-from mtasr.training.examples import Source, epoch_of
+from mtasr.training.examples import ExampleSource, epoch_of
 from mtasr.training.export import result_of
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import loss_of, train
@@ -314,14 +314,14 @@ def test_only_matrices_decay() -> None:
 def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
     seconds: float, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cues = [Cue(start=start, end=start + 1.5, text="the of") for start in np.arange(0.2, seconds - 1.6, 1.7)]
-    clip = Record(id="", audio="", duration=seconds, language="en", cues=tuple(cues))
+    captions = [Caption(start=start, end=start + 1.5, text="the of") for start in np.arange(0.2, seconds - 1.6, 1.7)]
+    clip = Record(id="", audio="", duration=seconds, language="en", captions=tuple(captions))
     records = [replace(clip, id=str(n), audio=f"/{n}.wav") for n in range(40 if seconds < 30 else 3)]
     write_records(records, tmp_path / "records.jsonl")
     arguments = (str(data["model"]), [tmp_path / "records.jsonl"], tmp_path)
     settings = finetune_config(*arguments, epochs=20)
     tokenizer = Tokenizer(checkpoint().tokens)
-    source = Source(records=records, rehearsal=[], tokenizer=tokenizer, text_context=128, audio_seconds=30.0)
+    source = ExampleSource(records=records, rehearsal=[], tokenizer=tokenizer, text_context=128, audio_seconds=30.0)
     batches = sum(len(epoch_of(source, settings.data, settings.seed, epoch)) for epoch in range(20))
     assert settings.steps * settings.optimizer.accumulation == pytest.approx(batches, rel=0.1)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")

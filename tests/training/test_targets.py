@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from training_data import record
 from vocabularies import vocabulary
 
-from mtasr.data.excerpts import Part, Window
-from mtasr.data.records import Cue
+from mtasr.data.excerpts import Excerpt, Part
+from mtasr.data.records import Caption
 from mtasr.decoding.segments import all_pieces, split_at_timestamps
 from mtasr.engines.rules import FORBIDDEN, TimestampRules, rules_for
 from mtasr.errors import UsageError
@@ -24,25 +24,26 @@ texts = st.text("abc de, é你. <|0.00|>", min_size=1, max_size=20).map(lambda t
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> Window:
+def excerpts(draw: st.DrawFn) -> Excerpt:
     """Windows as they are cut: captions in order, of 0.02 s and more."""
     count = draw(st.integers(1, 6))
     steps = sorted(draw(st.lists(st.integers(0, 14_900), min_size=2 * count, max_size=2 * count)))
-    cues, reached = [], 0
+    captions, reached = [], 0
     for begin, end in zip(steps[::2], steps[1::2], strict=True):
         start = max(begin, reached)
         reached = max(end, start + 20)
-        cues.append(Cue(start=start / 500, end=reached / 500, text=draw(texts)))
+        captions.append(Caption(start=start / 500, end=reached / 500, text=draw(texts)))
     seconds = draw(st.floats(reached / 500, 30))
     cut = draw(st.one_of(st.none(), st.floats(reached / 500, seconds)))
-    return Window(
-        parts=(Part(audio="/a.wav", start=0.0, end=seconds),), language="it", task="transcribe", cues=tuple(cues),
+    return Excerpt(
+        parts=(Part(audio="/a.wav", start=0.0, end=seconds),), language="it", task="transcribe",
+        captions=tuple(captions),
         cut=cut, previous=draw(st.one_of(st.just(""), texts)),
     )  # fmt: skip
 
 
-def made(window: Window, *, timestamps: bool = True, previous: bool = False) -> Target:
-    target = target_of(window, TOKENIZER, timestamps=timestamps, previous=previous, context=CONTEXT)
+def made(excerpt: Excerpt, *, timestamps: bool = True, previous: bool = False) -> Target:
+    target = target_of(excerpt, TOKENIZER, timestamps=timestamps, previous=previous, context=CONTEXT)
     assert target is not None
     return target
 
@@ -52,64 +53,66 @@ def content(target: Target, *, timestamps: bool = True) -> tuple[int, ...]:
     return target.tokens[start:-1]
 
 
-@given(windows())
-def test_the_decoder_reads_the_captions_back(window: Window) -> None:
-    tokens = content(made(window))
-    pieces = all_pieces(tokens, TOKENIZER, window.seconds)
-    if window.cut is not None:
+@given(excerpts())
+def test_the_decoder_reads_the_captions_back(excerpt: Excerpt) -> None:
+    tokens = content(made(excerpt))
+    pieces = all_pieces(tokens, TOKENIZER, excerpt.seconds)
+    if excerpt.cut is not None:
         last = pieces.pop()
         assert len(last.tokens) == 1
-        assert last.start == pytest.approx(window.cut, abs=0.021)
+        assert last.start == pytest.approx(excerpt.cut, abs=0.021)
     found = [
         (piece.start, piece.end, text.strip())
         for piece, text in zip(pieces, TOKENIZER.decode_groups(piece.tokens for piece in pieces), strict=True)
     ]
-    assert [text for _, _, text in found] == [cue.text for cue in window.cues]
-    for (start, end, _), cue in zip(found, window.cues, strict=True):
-        assert (start, end) == pytest.approx((cue.start, cue.end), abs=0.0101)
+    assert [text for _, _, text in found] == [caption.text for caption in excerpt.captions]
+    for (start, end, _), caption in zip(found, excerpt.captions, strict=True):
+        assert (start, end) == pytest.approx((caption.start, caption.end), abs=0.0101)
 
 
-@given(windows())
-def test_sequential_decoding_goes_on_at_the_caption_that_is_cut_off(window: Window) -> None:
-    pieces, advance = split_at_timestamps(content(made(window)), TOKENIZER, window.seconds)
-    assert len(pieces) == len(window.cues)
-    if window.cut is None:
-        assert advance == window.seconds
+@given(excerpts())
+def test_sequential_decoding_goes_on_at_the_caption_that_is_cut_off(excerpt: Excerpt) -> None:
+    pieces, advance = split_at_timestamps(content(made(excerpt)), TOKENIZER, excerpt.seconds)
+    assert len(pieces) == len(excerpt.captions)
+    if excerpt.cut is None:
+        assert advance == excerpt.seconds
     else:
-        assert window.cues[-1].end - 0.011 <= advance <= window.cut + 0.011
+        assert excerpt.captions[-1].end - 0.011 <= advance <= excerpt.cut + 0.011
 
 
-@given(windows())
-def test_the_rules_of_decoding_allow_it(window: Window) -> None:
+@given(excerpts())
+def test_the_rules_of_decoding_allow_it(excerpt: Excerpt) -> None:
     rules = rules_for(TOKENIZER, DecodingOptions(max_initial_timestamp=30), timestamps=True)
     (grammar,) = [rule for rule in rules if isinstance(rule, TimestampRules)]
-    written = [*content(made(window)), TOKENIZER.eot]
+    written = [*content(made(excerpt)), TOKENIZER.eot]
     for place, token in enumerate(written):
         allowed = grammar.grammar(torch.zeros(1, TOKENIZER.n_vocab), torch.tensor([written[:place]], dtype=torch.long))
         assert allowed[0, token] != FORBIDDEN, (place, token)
 
 
-@given(windows(), st.booleans(), st.booleans())
-def test_only_what_is_given_is_not_taught(window: Window, timestamps: bool, previous: bool) -> None:
-    target = made(window, timestamps=timestamps, previous=previous)
+@given(excerpts(), st.booleans(), st.booleans())
+def test_only_what_is_given_is_not_taught(excerpt: Excerpt, timestamps: bool, previous: bool) -> None:
+    target = made(excerpt, timestamps=timestamps, previous=previous)
     start = target.tokens.index(TOKENIZER.sot)
     assert len(target.labels) == len(target.tokens) - 1
     for place, label in enumerate(target.labels):
         assert label == (IGNORED if place < start else target.tokens[place + 1])
     assert target.labels[start] == TOKENIZER.language_tokens["it"]
-    if previous and window.previous:
+    if previous and excerpt.previous:
         assert target.tokens[0] == TOKENIZER.sot_prev
-        assert TOKENIZER.decode(target.tokens[1:start]) == f" {window.previous}"
+        assert TOKENIZER.decode(target.tokens[1:start]) == f" {excerpt.previous}"
     else:
         assert start == 0
     if not timestamps:
         assert target.tokens[start + 3] == TOKENIZER.no_timestamps
-        assert TOKENIZER.decode(content(target, timestamps=False)) == "".join(f" {cue.text}" for cue in window.cues)
+        assert TOKENIZER.decode(content(target, timestamps=False)) == "".join(
+            f" {caption.text}" for caption in excerpt.captions
+        )
 
 
-def simple(**fields: object) -> Window:
-    settings = {"language": "it", "task": "transcribe", "cues": record("The hot bread.").cues}
-    return Window(parts=(Part(audio="/a.wav", start=0, end=4),), **(settings | fields))  # type: ignore[arg-type]
+def simple(**fields: object) -> Excerpt:
+    settings = {"language": "it", "task": "transcribe", "captions": record("The hot bread.").captions}
+    return Excerpt(parts=(Part(audio="/a.wav", start=0, end=4),), **(settings | fields))  # type: ignore[arg-type]
 
 
 def test_layouts() -> None:
@@ -122,7 +125,7 @@ def test_layouts() -> None:
         f"{head}<|translate|><|notimestamps|> The hot bread.<|endoftext|>"
     )
     assert spelled(made(simple(timed=False))).startswith(f"{head}<|transcribe|><|notimestamps|>")
-    assert spelled(made(simple(cues=(), previous="Bread."))) == "<|startoftranscript|><|nocaptions|><|endoftext|>"
+    assert spelled(made(simple(captions=(), previous="Bread."))) == "<|startoftranscript|><|nocaptions|><|endoftext|>"
     assert spelled(made(simple(language="ja"), timestamps=False)).endswith(
         "<|notimestamps|>The hot bread.<|endoftext|>"
     )
@@ -133,7 +136,10 @@ def test_layouts() -> None:
 
 def test_what_does_not_fit() -> None:
     long = "the hot bread " * 100
-    assert target_of(simple(cues=record(long).cues), TOKENIZER, timestamps=True, previous=True, context=CONTEXT) is None
+    assert (
+        target_of(simple(captions=record(long).captions), TOKENIZER, timestamps=True, previous=True, context=CONTEXT)
+        is None
+    )
     target = made(simple(previous=long), previous=True)
     assert target.tokens.index(TOKENIZER.sot) == CONTEXT // 2
     with pytest.raises(UsageError, match="does not know the language"):
@@ -141,7 +147,7 @@ def test_what_does_not_fit() -> None:
 
 
 def test_times_out_of_order_are_put_in_order() -> None:
-    cues = tuple(Cue(start=a, end=b, text="the") for a, b in [(1.0, 3.0), (2.0, 2.5), (9.0, 9.0)])
-    tokens = content(made(simple(cues=cues)))
+    captions = tuple(Caption(start=a, end=b, text="the") for a, b in [(1.0, 3.0), (2.0, 2.5), (9.0, 9.0)])
+    tokens = content(made(simple(captions=captions)))
     times = [TOKENIZER.seconds(token) for token in tokens if TOKENIZER.is_timestamp(token)]
     assert times == [1.0, 3.0, 3.0, 3.02, 3.98, 4.0]
