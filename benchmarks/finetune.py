@@ -25,8 +25,8 @@ import torch
 from mtasr import load_model
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import write_records
+from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
-from mtasr.training.error_rates import word_errors
 from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
 from mtasr.training.loop import train

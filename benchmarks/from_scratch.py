@@ -32,7 +32,8 @@ from made_speech import UNSEEN_VOICES, VOICES, make_set
 from mtasr.audio.read import SAMPLE_RATE, Float32Array
 from mtasr.data.excerpts import cut_excerpts
 from mtasr.data.records import Record, read_records, write_records
-from mtasr.data.speech import read_samples
+from mtasr.data.samples import read_samples
+from mtasr.data.texts import word_errors
 from mtasr.decoding.segments import all_pieces
 from mtasr.decoding.window_decoder import context_for
 from mtasr.edit_distance import ErrorCount
@@ -41,7 +42,6 @@ from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.error_rates import word_errors
 from mtasr.training.export import export, result_of
 from mtasr.training.loop import begin
 from mtasr.training.parallel import Crew

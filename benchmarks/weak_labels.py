@@ -36,10 +36,10 @@ from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
-from mtasr.data.duplicates import normalised
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import Caption, Record, read_records, write_records
+from mtasr.data.texts import normalised
 from mtasr.edit_distance import ErrorCount
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.export import export

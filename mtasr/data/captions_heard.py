@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.data.records import spaced
+from mtasr.data.texts import spaced
 from mtasr.engines.engine import Hypothesis, LanguageGuess, Likelihood
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.languages import UNSPACED

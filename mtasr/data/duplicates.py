@@ -7,7 +7,6 @@ are looked up, so that no two texts need to be compared that have nothing in com
 
 from __future__ import annotations
 
-import unicodedata
 import zlib
 from collections.abc import Iterable
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtasr.data.records import Record
+from mtasr.data.texts import normalised
 
 #: Hashes of a signature, in bands of so many rows: pairs that share 80 % of their n-grams meet in a band with
 #: probability 0.9997, those that share 40 % with 0.34, and are then compared.
@@ -31,14 +31,6 @@ _FACTORS = [int(each) for each in _rng.integers(1, _PRIME, _HASHES)]
 _OFFSETS = [int(each) for each in _rng.integers(0, _PRIME, _HASHES)]
 
 Signature = npt.NDArray[np.uint64]
-
-
-def normalised(text: str) -> str:
-    """Words in lower case without accents and marks: what two spellings of the same text share."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    # Vowel signs of Indic scripts are marks too, but no accents: their combining class is 0.
-    spelled = (each if unicodedata.category(each)[0] in "LNM" else " " for each in decomposed)
-    return unicodedata.normalize("NFC", " ".join("".join(e for e in spelled if not unicodedata.combining(e)).split()))
 
 
 def signature(text: str) -> Signature:

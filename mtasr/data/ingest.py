@@ -23,7 +23,7 @@ from typing import Any
 from mtasr.audio.read import SAMPLE_RATE, open_audio
 from mtasr.data.captions import CAPTION_ENDINGS, CaptionFile, read_captions, untimed
 from mtasr.data.records import Caption, Record, from_json
-from mtasr.data.speech import speech_in
+from mtasr.data.spoken import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
 from mtasr.tokenizer import LANGUAGES, to_code

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from mtasr.arrays import Float32Array
 from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.captions_heard import HeardExcerpt, Scored, is_likely, is_word, text_tokens
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.filters import without_descriptions
 from mtasr.data.records import Record
-from mtasr.data.speech import read_samples
+from mtasr.data.samples import read_samples
 from mtasr.decoding.window_decoder import context_for, features_of
 from mtasr.decoding.windows import LONGEST
-from mtasr.engines.engine import Encoded, Engine, Float32Array, Hypothesis, LanguageGuess
+from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.options import DecodingOptions
 
 #: The model's own text is compared with, not kept: the beam finds hardly more probable ones, in twice the time.

@@ -21,7 +21,6 @@ from typing import Any, get_args
 from mtasr.errors import InputError, InputNotFoundError, OutputError
 from mtasr.options import Task
 from mtasr.tokenizer import LANGUAGES
-from mtasr.tokenizer.languages import UNSPACED
 
 #: Seconds (30 million years) that no recording lasts.
 _FOREVER = 1e15
@@ -160,12 +159,6 @@ def write_records(records: Iterable[Record], path: Path) -> int:
             stream.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
             count += 1
     return count
-
-
-def spaced(text: str, language: str | None) -> str:
-    """The text on one line as a decoder writes it: with a leading blank, unless the language has no blanks."""
-    line = " ".join(text.split())
-    return line if language in UNSPACED else f" {line}"
 
 
 def counted(records: int) -> str:

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mtasr.audio.read import SAMPLE_RATE, Float32Array
+from mtasr.arrays import Float32Array
+from mtasr.audio.read import SAMPLE_RATE, open_audio
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import written_whole
-from mtasr.data.speech import read_samples
 from mtasr.errors import InputError
 
 #: Of 16-bit samples.
 _SCALE = 32768.0
+
+
+def read_samples(path: Path) -> Float32Array:
+    """All samples (N,) of a recording at 16 kHz. Raises `InputError`."""
+    with open_audio(path) as stream:
+        return np.concatenate([np.zeros(0, np.float32), *stream])
 
 
 class SampleStore:

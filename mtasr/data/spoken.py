@@ -6,15 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtasr.audio.read import open_audio
 from mtasr.data.records import Record
-from mtasr.data.speech import speech_in
+from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
-from mtasr.training.error_rates import word_errors
+from mtasr.vad.silero import SpeechTrack
 
 Stretch = tuple[float, float]
 
-#: Captions may be so many seconds beside the speech.
+#: Speech probability from which audio counts as speech, as in decoding.
+_THRESHOLD = 0.5
+#: Seconds by which a caption may miss the speech.
 _SLACK = 0.5
+
+
+def speech_in(path: Path) -> list[Stretch]:
+    """Start and end in seconds of each stretch of speech in a recording. Raises `InputError`."""
+    track = SpeechTrack(_THRESHOLD)
+    with open_audio(path) as stream:
+        for _ in track.follow(stream):
+            pass
+    return track.stretches()
 
 
 class CaptionsBesideSpeech:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from mtasr.audio.read import SAMPLE_RATE, Float32Array
+from mtasr.arrays import Float32Array, IntArray
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.samples import SampleStore
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.threads import start_thread
@@ -30,8 +30,8 @@ class Batch:
     """`mel` (B, M, F), `tokens` (B, T) given to the decoder, `labels` (B, T) what it is to answer."""
 
     mel: Float32Array
-    tokens: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
+    tokens: IntArray
+    labels: IntArray
     #: Seconds of windows, and of what the encoder is shown.
     seconds: float
     padded_seconds: float

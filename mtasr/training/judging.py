@@ -14,6 +14,7 @@ from mtasr.checkpoints.settings import GenerationSettings
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
+from mtasr.data.texts import character_errors, word_errors
 from mtasr.decoding.window_decoder import context_for, features_of
 from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
@@ -21,7 +22,6 @@ from mtasr.features import CHUNK_SECONDS
 from mtasr.networks.whisper import Whisper
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.error_rates import character_errors, word_errors
 
 #: From this probability on, the model says that nobody speaks.
 _NO_SPEECH = 0.6

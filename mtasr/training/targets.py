@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mtasr.data.excerpts import Excerpt
-from mtasr.data.records import spaced
+from mtasr.data.texts import spaced
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 
 #: Text -> ids of its tokens.
@@ -51,13 +51,13 @@ def target_of(
     context: int,
     encode: Encode | None = None,
 ) -> Target | None:
-    """The tokens for a window, or None where they do not fit a decoder of that context.
+    """The tokens for an excerpt, or None where they do not fit a decoder of `context` tokens.
 
-    `timestamps` are left out where the window has none, `previous` text where there is none. Half of the context is for
-    what is before the start of transcript, the other half for the text, as in decoding. `encode` makes tokens of what
-    is taught, by default the tokenizer.
+    `timestamps` applies only to an excerpt with times, `previous` only to one with text before it. Half of the context
+    is for that text and the other half for the excerpt's own, as in decoding. `encode` tokenizes what is taught; it
+    is the tokenizer's by default.
 
-    Raises `UsageError` for a language that the vocabulary does not have.
+    Raises `UsageError` for a language that the vocabulary lacks.
     """
     timestamps = timestamps and excerpt.timed
     if not excerpt.captions:

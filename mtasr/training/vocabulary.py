@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mtasr.checkpoints.huggingface.files import tokenizer_json
-from mtasr.data.records import Record, spaced, written_whole
+from mtasr.data.records import Record, written_whole
+from mtasr.data.texts import spaced
 from mtasr.errors import UsageError
 from mtasr.extras import extras
 from mtasr.features import CHUNK_SECONDS

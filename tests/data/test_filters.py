@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_data import record
 
-from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, normalised, signature, similarity
+from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, signature, similarity
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
 from mtasr.data.records import Caption, Record
 from mtasr.data.spoken import CaptionsBesideSpeech, audit
+from mtasr.data.texts import normalised, word_errors
 from mtasr.edit_distance import ErrorCount, edit_distance
-from mtasr.training.error_rates import word_errors
 
 GOOD = {
     "en": ("The baker opens at six, as he has done for years.", "Letters come by noon.", "Thank you."),
