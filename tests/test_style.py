@@ -15,7 +15,14 @@ BIN = Path(sys.executable).parent
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]],
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["lint-imports"],
+        ["mypy"],
+        ["mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"],
+        ["mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"],
+    ],
     ids=" ".join,
 )
 def test_style(command: list[str]) -> None:

@@ -26,6 +26,7 @@ from typing import IO, Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from mtasr import system
 from mtasr.audio.ffmpeg_log import FfmpegLog
 from mtasr.audio.truncation import is_cut_short
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
@@ -128,7 +129,7 @@ def _is_terminal(source: str | os.PathLike[str]) -> bool:
         return os.isatty(0)
     if not stat.S_ISCHR(os.stat(source).st_mode):  # noqa: PTH116
         return False
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    descriptor = system.open_at_once(source)
     try:
         return os.isatty(descriptor)
     finally:
@@ -215,7 +216,7 @@ def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[
     if source == "-":
         return _descriptor_url(0), 0, None
     path = os.path.abspath(source)  # noqa: PTH100 - Path.absolute keeps ".."
-    if stat.S_ISREG(os.stat(path).st_mode) and not path.startswith(("/dev/", "/proc/")):  # noqa: PTH116
+    if stat.S_ISREG(os.stat(path).st_mode) and not system.is_system_path(path):  # noqa: PTH116
         # The prefix makes ffmpeg take any name literally: "-x.wav", "concat:a", "a%03d.wav".
         return "file:" + path, subprocess.DEVNULL, None
     # A FIFO, or /dev/stdin and the /dev/fd/63 of a shell's <(command), which mean our descriptors and not ffmpeg's.

@@ -24,6 +24,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from mtasr import system
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import DEBUG, ExitCode, printable, report
 from mtasr.cli.options import MISSPELT, PROJECT, Command, Option, Switch, debug_option
@@ -113,7 +114,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
     try:
         # Whoever made the folder may have made it a pipe, which would be waited for.
-        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as stream:
+        with open(file, "rb", opener=system.open_at_once) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UsageError(f"{file}: is not a file")
             data = stream.read(_MOST_BYTES + 1)

@@ -83,11 +83,11 @@ def _ffmpeg() -> Finding:
 def _processor() -> Finding:
     import ctranslate2
 
-    from mtasr.system import WHOLE_RANGE, largest_weight
+    from mtasr.system import WHOLE_RANGE, available_cores, largest_weight
 
     types = ", ".join(sorted(ctranslate2.get_supported_compute_types("cpu")))
     narrow = "; int8 with room for sums (no VNNI)" if largest_weight() < WHOLE_RANGE else ""
-    return Finding("processor", f"{len(os.sched_getaffinity(0))} cores; {types}{narrow}")
+    return Finding("processor", f"{available_cores()} cores; {types}{narrow}")
 
 
 def _gpu() -> Finding:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import os
-import resource
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from mtasr import system
 from mtasr.errors import InputError, ModelError, MtasrError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
     PART_FAILED = 6
     INTERRUPTED = 128 + signal.SIGINT
     #: The reader of standard output went away: the code a shell reports for programs that SIGPIPE ends.
-    BROKEN_PIPE = 128 + signal.SIGPIPE
+    BROKEN_PIPE = 128 + system.SIGPIPE
     TERMINATED = 128 + signal.SIGTERM
 
 
@@ -133,7 +133,7 @@ def _is_want_of_memory(error: BaseException) -> bool:
     folder whose files may not be run.
     """
     if isinstance(error, ImportError) and "failed to map segment from shared object" in str(error):
-        return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        return system.memory_is_limited()
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or str(error) in ("can't allocate lock", "can't start new thread")

@@ -755,7 +755,7 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
 
 def load(params: Mapping[str, Any], display: Display) -> Model:
     """The model that a command's parameters ask for."""
-    from mtasr.engines.ctranslate2 import share_freed_memory
+    from mtasr.system import share_freed_memory
     from mtasr.transcribe import load_model
 
     share_freed_memory()

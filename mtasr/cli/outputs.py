@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import stat
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from mtasr import system
 from mtasr.cli.inputs import Input, name_of
 from mtasr.errors import OutputError, UsageError
 from mtasr.formats.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
@@ -22,8 +22,6 @@ from mtasr.transcript import Transcript
 
 #: How the names of files begin that are being written.
 _PASSING = ".mtasr-"
-#: Where nothing is replaced.
-_DEVICES, _PROCESSES = Path("/dev"), Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,7 @@ def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> 
     if stat.S_ISDIR(status.st_mode):
         raise OutputError(f"{target}: is a folder")
     # What is written takes the place of what was there, which must not be a pipe or a device, nor /dev/stdout.
-    folder = target.parent.resolve()
-    if not stat.S_ISREG(status.st_mode) or folder == _DEVICES or _PROCESSES in folder.parents:
+    if not stat.S_ISREG(status.st_mode) or system.is_system_path(target.parent.resolve() / target.name):
         raise OutputError(f"{target}: is not a file; name one that can be replaced")
     if (source := inputs.get((status.st_dev, status.st_ino))) is not None:
         raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
@@ -203,8 +200,7 @@ def _passing_file(folder: Path) -> Iterator[Path]:
         passing = folder / f"{_PASSING}{secrets.token_hex(6)}.part"
         try:
             with passing.open("xb") as lock:
-                with contextlib.suppress(OSError):  # Some network file systems have no locks.
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                system.lock_file(lock, wait=True)
                 if passing.exists():  # else it was taken for torn before it was locked
                     yield passing
                     return
@@ -217,8 +213,8 @@ def remove_torn(folder: Path) -> None:
     for passing in folder.glob(f"{_PASSING}*.part"):
         # What somebody is writing is locked. What cannot be removed stays.
         with contextlib.suppress(OSError), passing.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            passing.unlink()
+            if system.lock_file(stream, wait=False):
+                passing.unlink()
 
 
 def _reason(error: OSError) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,10 +25,6 @@ _PREFERRED = {"cpu": ("int8", "float32"), "cuda": ("int8_float16", "int8_float32
 
 _LOG = logging.getLogger(__name__)
 
-_MEMINFO = Path("/proc/meminfo")
-#: Where the limits of a container stand (cgroup v2).
-_LIMITS = Path("/sys/fs/cgroup")
-
 #: What one window of 16 s with a beam of 5 takes, of the size of the model: keys and values of the encoder's output and
 #: of the text so far, in float32. From the shapes: 34 MB for base (75 MB), 460 MB for large-v3 (1,550 MB).
 _WORKING_SHARE = 0.45
@@ -48,10 +42,6 @@ _THREAD_LIMIT = 1024
 _MOST_THREADS = 16
 #: More threads than this gain nothing on a single window.
 _MOST_THREADS_ALONE = 8
-
-#: The parameter of glibc's `mallopt` for the number of arenas.
-_M_ARENA_MAX = -8
-_CORES_OF_ARENA = 4
 
 #: Windows decoded together. On the CPU, 8 are a thirtieth faster and take half as much memory again.
 _BATCH = {"cpu": 4, "cuda": 16}
@@ -91,32 +81,6 @@ def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -
     return compute_type
 
 
-def available_cores() -> int:
-    """Processors that this process may use, in a container its share of them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
-        quota, period = map(int, (_LIMITS / "cpu.max").read_text(encoding="ascii").split())
-        cores = min(cores, max(1, math.ceil(quota / period)))
-    return cores
-
-
-def free_memory() -> int:
-    """Bytes that a program may still ask for, in a container of its share."""
-    free = _free_memory_of_machine()
-    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
-        most, used = (int((_LIMITS / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        free = min(free, max(0, most - used))
-    return free
-
-
-def _free_memory_of_machine() -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def fit_memory(model_bytes: int, workers: int, batch_size: int, free: int) -> tuple[int, int]:
     """Workers and batch size, lowered until what they work on fits into half of the free memory.
 
@@ -128,24 +92,6 @@ def fit_memory(model_bytes: int, workers: int, batch_size: int, free: int) -> tu
         else:
             workers -= 1
     return workers, batch_size
-
-
-def _return_freed() -> None:
-    """Give memory that was freed back to the system. glibc keeps what lies below the last block in use."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def share_freed_memory() -> None:
-    """Have threads take what others have freed; of use before there are any, and for the whole process.
-
-    glibc gives each thread an arena of its own, which keeps up to 64 MiB of what is freed in it, whatever the others
-    need. One for four cores is enough that they do not wait for each other. Who has set a number keeps it.
-    """
-    if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
-        return
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, -(-available_cores() // _CORES_OF_ARENA))
 
 
 @contextlib.contextmanager
@@ -234,9 +180,9 @@ class CTranslate2Engine:
     def _load(self, folder: Path, device_index: int, compute_type: str) -> None:
         threads, workers, batch_size = self._asked
         if self.device == "cpu":
-            self._threads = threads or min(available_cores(), _MOST_THREADS)
+            self._threads = threads or min(system.available_cores(), _MOST_THREADS)
             size = sum(path.stat().st_size for path in folder.glob("model.bin"))
-            fitting = fit_memory(size, self._threads, _BATCH["cpu"], free_memory())
+            fitting = fit_memory(size, self._threads, _BATCH["cpu"], system.free_memory())
             self.workers, self.batch_size = workers or fitting[0], batch_size or fitting[1]
         else:
             self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
@@ -262,7 +208,7 @@ class CTranslate2Engine:
                 intra_threads=max(1, self._threads // self.workers),
             )
         self.folder, self._has_drawn = folder, False
-        _return_freed()  # what the file was read into
+        system.return_freed_memory()  # what the file was read into
 
     def sampler(self, seed: int) -> CTranslate2Engine:
         """Itself with one worker, else the model loaded once more.
@@ -376,7 +322,7 @@ class CTranslate2Engine:
             *(score for each in results for ids, score in zip(each.sequences_ids, each.scores, strict=True) if ids)
         )
         if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
-            _return_freed()
+            system.return_freed_memory()
         begun = len(self.tokenizer.text_in(prompts[0]))
         return [_hypothesis(result, options, begun) for result in results]
 

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from mtasr import system
 from mtasr.errors import ModelError, ModelIntegrityError
 from mtasr.models.folder import ALLOWED, MANIFEST, FileRecord, Manifest, changed_sizes
 
@@ -140,7 +141,7 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
                 _write_manifest(partial, Manifest(repo, revision, staging.records))
                 discard(final)
                 partial.rename(final)
-                _fsync_folder(final.parent)
+                system.sync_folder(final.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return final
@@ -164,7 +165,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         stream.write(manifest.dump())
         stream.flush()
         os.fsync(stream.fileno())
-    _fsync_folder(folder)
+    system.sync_folder(folder)
 
 
 def discard(folder: Path) -> None:
@@ -181,16 +182,6 @@ def _sweep(name: str) -> None:
     for path in root().iterdir():
         if path.name.startswith(f".{slug(name)}@") and path.name.endswith(_PARTIAL):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager
