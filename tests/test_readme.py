@@ -134,5 +134,13 @@ def test_options_and_commands_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_named_in_the_documents_exist(page: Path) -> None:
-    for name in re.findall(r"`((?:mtasr|tests|benchmarks|docs|examples)/[\w/.]+)`", page.read_text(encoding="utf-8")):
+    for name in re.findall(
+        r"`((?:mtasr|tests|benchmarks|docs|examples)/[a-z0-9_/.]+)`", page.read_text(encoding="utf-8")
+    ):
         assert (ROOT / name).exists(), name
+
+
+def test_recipes_exist() -> None:
+    recipes = re.findall(r"^([a-z][a-z-]*)[^:\n]*:$", (ROOT / "justfile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name for page in DOCUMENTS for name in re.findall(r"`just ([a-z-]+)", page.read_text(encoding="utf-8"))}
+    assert named <= set(recipes)
