@@ -37,8 +37,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Module -> the tests that cover it, quick ones first.
 COVERED = {
-    "mtasr/formats/writers.py": ["tests/test_writers.py", "tests/test_readers.py", "tests/test_formats.py"],
-    "mtasr/formats/readers.py": ["tests/test_readers.py", "tests/cli/test_cli_view.py"],
+    "mtasr/formats/ass.py": ["tests/formats"],
+    "mtasr/formats/cue_text.py": ["tests/formats"],
+    "mtasr/formats/cues.py": ["tests/formats"],
+    "mtasr/formats/srt.py": ["tests/formats"],
+    "mtasr/formats/transcript_json.py": ["tests/formats", "tests/cli/test_cli_view.py"],
     "mtasr/subtitles/__init__.py": ["tests/subtitles"],
     "mtasr/subtitles/units.py": ["tests/subtitles"],
     "mtasr/subtitles/breaks.py": ["tests/subtitles"],

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import io
 import json
 import os
 import random
@@ -105,15 +104,15 @@ def settle(*, trim: bool) -> None:
 
 def through_api(files: list[Path], model_name: str, *, trim: bool) -> tuple[list[Sample], Counter[str]]:
     from mtasr import MtasrError, load_model
-    from mtasr.formats.writers import WRITERS
+    from mtasr.formats.registry import OUTPUT_FORMATS
     from mtasr.transcript import Transcript
 
     model = load_model(model_name)
     samples, ended = [], Counter[str]()
 
     def written(transcript: Transcript) -> None:
-        for write in WRITERS.values():
-            write(transcript, io.StringIO())
+        for name in OUTPUT_FORMATS:
+            transcript.to_format(name)
         ended["text" if transcript.text.strip() else "silence"] += 1
 
     for start in range(0, len(files), EVERY):

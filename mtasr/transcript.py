@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtasr.subtitles.layout import Layout
+
+#: Characters of the text in the `repr` of a transcript, and rows of its table in a notebook.
+_REPR_CHARACTERS, _NOTEBOOK_ROWS = 60, 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Word:
     """One word with its times in seconds from the start of the file.
 
@@ -19,14 +28,17 @@ class Word:
     end: float
     probability: float
 
+    def __repr__(self) -> str:
+        return f"<Word {self.start:.2f}-{self.end:.2f} {self.word!r} {self.probability:.2f}>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Segment:
-    """A stretch of speech that the model wrote down in one go: 0 <= start < end <= duration.
+    """A stretch of speech that the model wrote down as one: 0 <= start < end <= duration.
 
     `tokens` are its token ids, timestamp tokens included. `avg_logprob` (natural logarithm, per token),
     `compression_ratio` (zlib, of the text), `no_speech_prob` and `temperature` describe the decoding of the
-    window that the segment came from. `words` is None unless word times were asked for.
+    window that the segment came from. `words` is None unless word timestamps were requested.
     """
 
     id: int
@@ -39,15 +51,20 @@ class Segment:
     no_speech_prob: float
     temperature: float
     words: tuple[Word, ...] | None = None
-    #: Code of the language spoken in it, None where that is not told.
+    #: Code of the language spoken, None where it is not known for each segment.
     language: str | None = None
-    #: Who speaks it, None where the channels are not told apart.
+    #: The name of the speaker, None where speakers are not distinguished.
     speaker: str | None = None
+
+    def __repr__(self) -> str:
+        speaker = "" if self.speaker is None else f"{self.speaker!r} "
+        words = "" if self.words is None else f" ({len(self.words)} words)"
+        return f"<Segment {self.start:.2f}-{self.end:.2f} {speaker}{self.text!r}{words}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One way to write down a window, and its mean log-probability per token (natural logarithm)."""
+    """One text that a window may hold, and its mean log-probability per token (natural logarithm)."""
 
     text: str
     avg_logprob: float
@@ -57,7 +74,7 @@ class Reading:
 class Alternatives:
     """The most probable readings of the window from `start` to `end` seconds, the one in the transcript first.
 
-    They differ in their text: those that differ in time stamps alone are told once.
+    Their texts differ: readings that differ in timestamps alone count as one.
     """
 
     start: float
@@ -69,10 +86,10 @@ class Alternatives:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What voice activity says of a transcript; times in seconds of the file.
+    """A transcript compared with voice activity; times in seconds of the file.
 
-    `speech` is how much speech there is, `speech_without_text` where some was not written down, and
-    `text_without_speech` where something was written down and nobody was heard.
+    `speech` is the total duration of speech, `speech_without_text` holds the stretches of speech that the text lacks,
+    and `text_without_speech` those where there is text but no speech.
     """
 
     speech: float
@@ -84,15 +101,15 @@ class Coverage:
         return not self.speech_without_text and not self.text_without_speech
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Transcript:
-    """The whole result for one recording.
+    """The whole result for one recording; iterating yields its segments.
 
     `language` is a code such as "en": the language spoken (also when translating). `language_probability`
     is 1.0 when the language was given rather than detected. `duration` is the decoded length in seconds. `coverage`
-    compares the text with where somebody speaks. `alternatives`, a window each, are there if they were asked for, and
-    so is `translation`, the same recording in English. `text_language` is the code of the language of the text, None
-    where that is not told or changes.
+    compares the text with voice activity. `alternatives` (one for each window) and `translation` (the same recording in
+    English) are None unless they were requested. `text_language` is the code of the language of the text, None where
+    it is not known or changes.
     """
 
     language: str
@@ -111,3 +128,79 @@ class Transcript:
 
     def __iter__(self) -> Iterator[Segment]:
         return iter(self.segments)
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= _REPR_CHARACTERS else f"{self.text[:_REPR_CHARACTERS].rstrip()}…"
+        return f"<Transcript {self.language!r} {self._length()}: {text!r}>"
+
+    def _length(self) -> str:
+        count = len(self.segments)
+        return f"{self.duration:.2f} s, {count} segment{'' if count == 1 else 's'}"
+
+    def _repr_html_(self) -> str:
+        """A table of the segments, for notebooks."""
+        rows = [(f"{each.start:.2f}", f"{each.end:.2f}", each.speaker or "", each.text.strip()) for each in self]
+        cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[:_NOTEBOOK_ROWS]]
+        more = len(rows) - _NOTEBOOK_ROWS
+        return (
+            f"<p>{html.escape(self.language)}, {self._length()}</p>\n<table>\n"
+            "<tr><th>start</th><th>end</th><th>speaker</th><th>text</th></tr>\n"
+            + "".join(f"<tr>{row}</tr>\n" for row in cells)
+            + f"</table>\n{f'<p>and {more} more segments</p>' if more > 0 else ''}"
+        )
+
+    # The formats are built on this module, so these methods import them when they are called.
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        output_format: str | None = None,
+        *,
+        subtitle_style: str | Layout = "web",
+        highlight_words: bool = False,
+    ) -> None:
+        """Write the transcript to a file, which appears whole or not at all and replaces one of that name.
+
+        The format is `output_format`, or else the ending of the name: txt, srt, vtt, ass, lrc, ttml, tsv, csv, md or
+        json. Subtitles (srt, vtt, ass, lrc, ttml) are divided into cues as `mtasr transcribe` does by default:
+        `subtitle_style` is "broadcast", "web", "social", a `mtasr.subtitles.Layout`, or "raw" for the segments as the
+        model wrote them. Cues follow the words where their times are known (`word_timestamps=True`, which
+        `mtasr transcribe` sets by itself for subtitles); else a segment is taken to be spoken evenly. With
+        `highlight_words`, srt and vtt underline each word while it is spoken, where its time is known. An English
+        translation is a transcript of its own: `translation.write(...)`.
+
+        Raises `UsageError` for an unknown format or style, and `OutputError` where the file cannot be written.
+        """
+        from mtasr.formats import registry
+
+        registry.write(self, path, output_format, subtitle_style=subtitle_style, highlight_words=highlight_words)
+
+    def to_format(
+        self, output_format: str, *, subtitle_style: str | Layout = "web", highlight_words: bool = False
+    ) -> str:
+        """The text that `write` writes to a file in this format; the options and errors are the same."""
+        from mtasr.formats import registry
+
+        return registry.render(self, output_format, subtitle_style=subtitle_style, highlight_words=highlight_words)
+
+    def to_txt(self) -> str:
+        """Plain text, one line for each segment."""
+        return self.to_format("txt")
+
+    def to_srt(self, *, subtitle_style: str | Layout = "web", highlight_words: bool = False) -> str:
+        """Subtitles in SubRip; for the options and errors see `write`."""
+        return self.to_format("srt", subtitle_style=subtitle_style, highlight_words=highlight_words)
+
+    def to_vtt(self, *, subtitle_style: str | Layout = "web", highlight_words: bool = False) -> str:
+        """Subtitles in WebVTT; for the options and errors see `write`."""
+        return self.to_format("vtt", subtitle_style=subtitle_style, highlight_words=highlight_words)
+
+    def to_json(self) -> str:
+        """All that is known, as JSON with openai-whisper's names."""
+        return self.to_format("json")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `to_json`: times in seconds, None for numbers that are not finite."""
+        from mtasr.formats import transcript_json
+
+        return transcript_json.to_dict(self)

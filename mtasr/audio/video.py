@@ -17,7 +17,7 @@ from typing import Any
 from mtasr.audio.read import FORMATS
 from mtasr.audio.write import run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
-from mtasr.formats.writers import ass_head
+from mtasr.formats import ass
 from mtasr.text_files import read_text
 
 
@@ -168,11 +168,11 @@ def _as_ass(subtitles: Path, passing: Path, width: int, height: int) -> str:
     if not own:
         _run(["-loglevel", "level+error", *_subtitles(subtitles), "-f", "ass", "-y", f"file:{passing}"], [subtitles])
     text = (subtitles if own else passing).read_text(encoding="utf-8-sig")
-    if own and not text.startswith(ass_head()):
+    if own and not text.startswith(ass.head()):
         return text
     # Letters are as large in an upright picture as in one of the same width that is not.
     scale = 1080 / min(width, height)
-    head = ass_head(round(width * scale), round(height * scale), wrap=True)
+    head = ass.head(round(width * scale), round(height * scale), wrap=True)
     return head + "".join(line for line in text.splitlines(keepends=True) if line.startswith("Dialogue:"))
 
 

@@ -20,7 +20,7 @@ from mtasr.cli.failures import not_written, printable
 from mtasr.cli.summary import RESULTS, Ending, Result, show
 from mtasr.cli.tally import Tally
 from mtasr.cli.times import timestamp
-from mtasr.formats.writers import labelled
+from mtasr.formats.cue_text import labelled
 from mtasr.transcript import Segment
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from click.shell_completion import CompletionItem
 from mtasr.audio.tracks import Tracks
 from mtasr.cli import failures
 from mtasr.errors import UsageError
-from mtasr.formats.writers import SUBTITLE_FORMATS, WRITERS, Style
+from mtasr.formats.cues import Style
+from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.subtitles import STYLES, Layout
 
@@ -520,7 +521,7 @@ output_options = _all(
         "--output-format",
         "-f",
         "formats",
-        type=SomeOf(*WRITERS, "all"),
+        type=SomeOf(*OUTPUT_FORMATS, "all"),
         multiple=True,
         default=("srt",),
         callback=flat,
@@ -737,8 +738,8 @@ def needs_word_times(params: Mapping[str, Any], options: DecodingOptions, layout
 
     Those of a translation are vague: the model translates sentences, not words.
     """
-    subtitled = SUBTITLE_FORMATS & set(params["formats"]) or "all" in params["formats"]
-    return layout is not None and bool(subtitled) and options.task == "transcribe"
+    subtitled = any(form == "all" or OUTPUT_FORMATS[form].is_subtitle for form in params["formats"])
+    return layout is not None and subtitled and options.task == "transcribe"
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

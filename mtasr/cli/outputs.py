@@ -16,7 +16,8 @@ from typing import TextIO
 from mtasr import system
 from mtasr.cli.inputs import Input, name_of
 from mtasr.errors import OutputError, UsageError
-from mtasr.formats.writers import PLAIN, SUBTITLE_FORMATS, WRITERS, Style
+from mtasr.formats.cues import PLAIN, Style
+from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.transcript import Transcript
 
@@ -63,7 +64,7 @@ def plan(inputs: Sequence[Input], directory: Path, formats: Iterable[str], *, tr
 
     Raises `UsageError` when two inputs would become the same file, or an output would replace an input.
     """
-    chosen = tuple(WRITERS) if "all" in formats else tuple(dict.fromkeys(formats))
+    chosen = tuple(OUTPUT_FORMATS) if "all" in formats else tuple(dict.fromkeys(formats))
     jobs = [Job(each.source, directory, str(each.stem), chosen, translated) for each in inputs]
     _refuse_collisions(jobs)
     _refuse_overwriting_inputs(jobs)
@@ -153,12 +154,12 @@ def write(
 
     Subtitles are laid out first, if there is a layout; returned are the rules that the speech does not allow in them.
     """
-    subtitled = any(form in SUBTITLE_FORMATS for form in targets)
+    subtitled = any(OUTPUT_FORMATS[form].is_subtitle for form in targets)
     subtitles = lay_out(transcript, layout) if layout is not None and subtitled else None
 
     def write_as(form: str, stream: TextIO) -> None:
-        content = subtitles.transcript if subtitles is not None and form in SUBTITLE_FORMATS else transcript
-        WRITERS[form](content, stream, style)
+        content = subtitles.transcript if subtitles is not None and OUTPUT_FORMATS[form].is_subtitle else transcript
+        OUTPUT_FORMATS[form].write(content, stream, style)
 
     for form, target in targets.items():
         write_text(target, partial(write_as, form))

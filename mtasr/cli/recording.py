@@ -14,7 +14,7 @@ from mtasr.cli.times import clock, timestamp
 from mtasr.errors import OutputError
 
 if TYPE_CHECKING:
-    from mtasr.formats.writers import Style
+    from mtasr.formats.cues import Style
     from mtasr.options import DecodingOptions
     from mtasr.subtitles import Broken, Layout
     from mtasr.transcribe import Transcription

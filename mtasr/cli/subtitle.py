@@ -121,14 +121,14 @@ def _tracks(
 ) -> list[SubtitleTrack]:
     """The subtitles as files that ffmpeg can take."""
     from mtasr.audio.video import SubtitleTrack
-    from mtasr.formats.readers import read_json
+    from mtasr.formats import transcript_json
     from mtasr.tokenizer.iso639 import three_letters
 
     given: Path | None = params["subtitles"]
     language = "en" if options.task == "translate" else options.language
     if given is not None and given.suffix.lower() != ".json":
         return [SubtitleTrack(file=given, language=three_letters(language))]
-    transcript = read_json(given) if given is not None else _transcribe(video, params, options, display)
+    transcript = transcript_json.read(given) if given is not None else _transcribe(video, params, options, display)
     # Drawn, they look as laid out; as a track, the player decides, and vtt keeps the most of what srt and mov can hold.
     form = "ass" if params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
     tracks: list[SubtitleTrack] = []

@@ -71,7 +71,7 @@ def view(**params: Any) -> None:
     minutes, stays beside it.
     """
     from mtasr.audio.read import check_input
-    from mtasr.formats.readers import read_json
+    from mtasr.formats import transcript_json
 
     source: str = params["file"]
     if source == "-":
@@ -89,7 +89,7 @@ def view(**params: Any) -> None:
         outputs.check_target(beside, [source])
     display = Display(quiet=params["quiet"], text=False)
     if params["transcript"] is not None:
-        transcript = read_json(params["transcript"])
+        transcript = transcript_json.read(params["transcript"])
     else:
         transcript = _transcribe(source, params, options, display)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mtasr.data.records import Caption
 from mtasr.errors import InputError, UsageError
-from mtasr.formats.writers import from_srt_text
+from mtasr.formats.srt import from_srt_text
 from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 

@@ -26,7 +26,7 @@ from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import read_records
 from mtasr.errors import MtasrError
 from mtasr.evaluation import read_manifest
-from mtasr.formats.readers import read_json
+from mtasr.formats import transcript_json
 from mtasr.models import folder as model_folder
 from mtasr.text_files import read_text
 from mtasr.tokenizer.vocabulary import read_vocabulary
@@ -110,7 +110,7 @@ READERS: list[tuple[str, str, Reader, list[bytes]]] = [
     ("manifest", "c.json", read_manifest, [json.dumps([CLIP, CLIP]).encode()]),
     ("manifest", "c.jsonl", read_manifest, [json.dumps(CLIP).encode()]),
     ("manifest", "c.csv", read_manifest, [CSV]),
-    ("transcript", "d.json", read_json, [TRANSCRIPT]),
+    ("transcript", "d.json", transcript_json.read, [TRANSCRIPT]),
     ("records", "e.jsonl", lambda path: list(read_records(path)), [RECORD, RECORD + b"\n\n" + RECORD]),
     ("data", "f.csv", _ingest, [CSV]),
     ("data", "f.tsv", _ingest, [CSV.replace(b",", b"\t")]),

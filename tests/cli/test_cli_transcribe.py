@@ -12,7 +12,7 @@ from fake_model import FakeModel, Run, segment
 
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, ModelNotFoundError, OutputError
-from mtasr.formats.writers import WRITERS
+from mtasr.formats.registry import OUTPUT_FORMATS, OutputFormat
 from mtasr.transcript import Coverage, Word
 
 
@@ -90,7 +90,7 @@ def test_formats(run: Run, folder: Path) -> None:
     assert sorted(path.name for path in (folder / "new/out").iterdir()) == ["a.json", "a.vtt"]
     assert json.loads((folder / "new/out/a.json").read_text("utf-8"))["language"] == "fr"
     assert run("transcribe", "a.wav", "-f", "all", "-o", "all").exit_code == 0
-    assert sorted(path.suffix for path in (folder / "all").iterdir()) == [*sorted(f".{form}" for form in WRITERS)]
+    assert sorted(path.suffix for path in (folder / "all").iterdir()) == sorted(f".{form}" for form in OUTPUT_FORMATS)
 
 
 def test_quiet(run: Run, folder: Path) -> None:
@@ -208,7 +208,7 @@ def test_nothing_partial_is_left(run: Run, folder: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     (folder / "a.srt").write_text("before")
-    monkeypatch.setitem(WRITERS, "srt", fail)
+    monkeypatch.setitem(OUTPUT_FORMATS, "srt", OutputFormat(fail))
     result = run("transcribe", "-q", "a.wav")
     assert (result.exit_code, result.stderr) == (4, "mtasr: error: a.srt: No space left on device\n")
     assert (folder / "a.srt").read_text() == "before"

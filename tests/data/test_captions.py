@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from mtasr.data.captions import parse_subtitles, read_captions
 from mtasr.data.records import Caption
 from mtasr.errors import InputError
-from mtasr.formats.writers import WRITERS
+from mtasr.formats.registry import render
 from mtasr.transcript import Segment, Transcript
 
 
@@ -46,9 +45,7 @@ def transcripts(draw: st.DrawFn, text: st.SearchStrategy[str] = words) -> Transc
 @given(transcripts(), st.sampled_from(["vtt", "json"]))
 def test_what_mtasr_writes_is_read(session_folder: Path, transcript: Transcript, ending: str) -> None:
     path = session_folder / f"talk.{ending}"
-    stream = io.StringIO()
-    WRITERS[ending](transcript, stream)
-    path.write_text(stream.getvalue(), encoding="utf-8")
+    path.write_text(render(transcript, ending, subtitle_style="raw"), encoding="utf-8")
     captions = read_captions(path)
     assert captions.timed
     assert captions.captions == tuple(Caption(start=s.start, end=s.end, text=s.text) for s in transcript)
@@ -61,9 +58,7 @@ def test_what_mtasr_writes_is_read(session_folder: Path, transcript: Transcript,
     )
 )
 def test_what_mtasr_writes_as_srt_is_read_to_the_letter(transcript: Transcript) -> None:
-    stream = io.StringIO()
-    WRITERS["srt"](transcript, stream)
-    assert parse_subtitles(stream.getvalue()) == tuple(
+    assert parse_subtitles(render(transcript, "srt", subtitle_style="raw")) == tuple(
         Caption(start=s.start, end=s.end, text=s.text) for s in transcript
     )
 
@@ -78,9 +73,7 @@ frames = st.lists(
 
 @given(transcripts(frames), st.sampled_from(["srt", "vtt"]))
 def test_numbers_and_times_that_are_said_are_read_to_the_letter(transcript: Transcript, ending: str) -> None:
-    stream = io.StringIO()
-    WRITERS[ending](transcript, stream)
-    assert parse_subtitles(stream.getvalue()) == tuple(
+    assert parse_subtitles(render(transcript, ending, subtitle_style="raw")) == tuple(
         Caption(start=s.start, end=s.end, text=s.text) for s in transcript
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ import mtasr.vad.silero
 from mtasr.audio.read import SAMPLE_RATE
 from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.engines.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
-from mtasr.formats.writers import WRITERS
+from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
 from mtasr.transcribe import Model
 from mtasr.transcript import Transcript
@@ -187,8 +186,8 @@ def check(transcript: Transcript, windows: Sequence[Stretch], *, words: bool) ->
         for word in segment.words or ():
             assert at <= word.start < word.end <= segment.end
             at = word.end
-    for writer in WRITERS.values():
-        writer(transcript, io.StringIO())
+    for name in OUTPUT_FORMATS:
+        transcript.to_format(name, subtitle_style="raw")
 
 
 @pytest.mark.parametrize("outputs", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

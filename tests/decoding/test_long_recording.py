@@ -12,7 +12,7 @@ from speech import speak
 
 import mtasr
 from mtasr.audio.read import SAMPLE_RATE
-from mtasr.formats.writers import WRITERS
+from mtasr.formats import transcript_json
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
@@ -73,7 +73,7 @@ def test_nothing_is_lost_at_the_joins_whatever_the_workers() -> None:
         model = mtasr.load_model("base", device="cpu", threads=2, workers=workers)
         heard.append(model.transcribe(recording, language="en", word_timestamps=True))
         out = io.StringIO()
-        WRITERS["json"](heard[-1], out)
+        transcript_json.write(heard[-1], out)
         written.append(out.getvalue())
     assert written[0] == written[1]
     joined = words(heard[0].text)

@@ -33,7 +33,10 @@ from test_writers import (
 from timed_text import conversations as conversations_in_scripts
 from timed_text import layouts
 
-from mtasr.formats.writers import SUBTITLE_FORMATS, WRITERS, ass_head, cues, one_line
+from mtasr.formats import ass
+from mtasr.formats.cue_text import one_line
+from mtasr.formats.cues import cues
+from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.subtitles import Layout, lay_out
 from mtasr.transcript import Transcript, Word
 
@@ -265,7 +268,7 @@ def test_no_empty_lrc_line_where_the_next_begins_at_once() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", sorted(WRITERS.keys() - {"json"}))
+@pytest.mark.parametrize("form", sorted(OUTPUT_FORMATS.keys() - {"json"}))
 def test_control_characters_leave_nothing(form: str) -> None:
     dirty, clean = (
         transcript(segment(1, 2, text, speaker="A")) for text in (" ti\x00ck\x1b\x7f tock\x08", " tick tock")
@@ -353,8 +356,8 @@ def test_numbers_and_times_keep_the_rules_of_the_layout(
 
 
 def test_every_format_is_written_by_a_name_and_read_above() -> None:
-    assert set(WRITERS) == {"txt", "srt", "vtt", "ass", "lrc", "ttml", "tsv", "csv", "md", "json"}
-    assert set(WRITERS) > SUBTITLE_FORMATS
+    assert set(OUTPUT_FORMATS) == {"txt", "srt", "vtt", "ass", "lrc", "ttml", "tsv", "csv", "md", "json"}
+    assert {name for name, each in OUTPUT_FORMATS.items() if each.is_subtitle} == {"srt", "vtt", "ass", "lrc", "ttml"}
 
 
 @pytest.mark.parametrize("form", ["ass", "lrc", "ttml", "csv", "md"])
@@ -374,5 +377,5 @@ def test_words_that_are_not_the_text_make_no_karaoke() -> None:
 
 
 def test_the_head_of_ass_has_the_size_of_the_picture_and_whether_lines_are_broken() -> None:
-    assert "\nPlayResX: 1920\nPlayResY: 1080\nWrapStyle: 2\n" in ass_head()
-    assert "\nPlayResX: 1080\nPlayResY: 1440\nWrapStyle: 0\n" in ass_head(1080, 1440, wrap=True)
+    assert "\nPlayResX: 1920\nPlayResY: 1080\nWrapStyle: 2\n" in ass.head()
+    assert "\nPlayResX: 1080\nPlayResY: 1440\nWrapStyle: 0\n" in ass.head(1080, 1440, wrap=True)

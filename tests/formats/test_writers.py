@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.formats.writers import PLAIN, WRITERS, Style, cues, one_line
+from mtasr.formats.cue_text import one_line
+from mtasr.formats.cues import PLAIN, Style, cues
+from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Word
 
 
@@ -40,7 +42,7 @@ def transcript(*segments: Segment, duration: float = 60.0) -> Transcript:
 
 def written(result: Transcript, form: str, style: Style = PLAIN) -> str:
     stream = io.StringIO()
-    WRITERS[form](result, stream, style)
+    OUTPUT_FORMATS[form].write(result, stream, style)
     return stream.getvalue()
 
 
@@ -396,7 +398,7 @@ def test_no_words_and_more_words_than_milliseconds_leave_the_cue_plain() -> None
     assert [(cue.start, cue.end, cue.underlined) for cue in cues(result, HIGHLIGHT)] == [(0, 4, None)]
 
 
-@pytest.mark.parametrize("form", sorted(WRITERS.keys() - {"srt", "vtt"}))
+@pytest.mark.parametrize("form", sorted(OUTPUT_FORMATS.keys() - {"srt", "vtt"}))
 def test_other_formats_do_not_highlight(form: str) -> None:
     result = transcript(segment(0, 1, " a b", words=(word(" a", 0, 0.5), word(" b", 0.5, 1))))
     assert written(result, form, HIGHLIGHT) == written(result, form)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtasr.errors import InputError, InputNotFoundError
-from mtasr.formats.readers import read_json
-from mtasr.formats.writers import write_json
+from mtasr.formats import transcript_json
 from mtasr.transcript import Coverage, Segment, Transcript, Word
 
 WORDS = (
@@ -30,16 +29,16 @@ TRANSCRIPT = Transcript(
 
 def test_what_we_write_is_read_back(tmp_path: Path) -> None:
     stream = io.StringIO()
-    write_json(TRANSCRIPT, stream)
+    transcript_json.write(TRANSCRIPT, stream)
     (tmp_path / "a.json").write_text(stream.getvalue(), "utf-8")
-    assert read_json(tmp_path / "a.json") == TRANSCRIPT
+    assert transcript_json.read(tmp_path / "a.json") == TRANSCRIPT
 
 
 def test_what_others_leave_out_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(
         '{"segments": [{"start": 1, "end": 2, "text": "a", "words": [{"word": "a", "start": 1, "end": 2}]}]}'
     )
-    transcript = read_json(tmp_path / "a.json")
+    transcript = transcript_json.read(tmp_path / "a.json")
     (segment,) = transcript.segments
     assert (transcript.language, transcript.duration, transcript.coverage) == ("", 2.0, None)
     assert segment.words is not None
@@ -65,15 +64,15 @@ def test_what_others_leave_out_is_not_known(tmp_path: Path) -> None:
 def test_what_is_no_transcript(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InputError, match=reason):
-        read_json(tmp_path / "a.json")
+        transcript_json.read(tmp_path / "a.json")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError, match="no such file"):
-        read_json(tmp_path / "a.json")
+        transcript_json.read(tmp_path / "a.json")
 
 
 def test_numbers_that_json_has_no_sign_for(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"segments": [{"start": 0, "end": math.nan, "text": "a"}]}))
     with pytest.raises(InputError, match="nan is no time"):
-        read_json(tmp_path / "a.json")
+        transcript_json.read(tmp_path / "a.json")

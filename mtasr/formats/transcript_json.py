@@ -1,0 +1,192 @@
+"""JSON with all that is known of a transcript, with openai-whisper's names: what reads its files reads ours."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TextIO
+
+from mtasr.errors import InputError, InputNotFoundError
+from mtasr.formats.cues import PLAIN, Style
+from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
+
+# Writing
+
+
+def write(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
+    """Write the document of `to_dict`, with one line for each segment and for the alternatives of each window."""
+    entries = []
+    for key, value in to_dict(transcript).items():
+        text = _dumps(value)
+        if key in ("alternatives", "segments") and value:
+            items = ",\n".join(f"    {_dumps(item)}" for item in value)
+            text = f"[\n{items}\n  ]"
+        entries.append(f"  {_dumps(key)}: {text}")
+    stream.write("{\n" + ",\n".join(entries) + "\n}\n")
+
+
+def to_dict(transcript: Transcript) -> dict[str, Any]:
+    """All that is known of a transcript, except its translation; times in seconds, None for NaN and infinity."""
+    document: dict[str, Any] = {
+        "language": transcript.language,
+        "language_probability": _finite(transcript.language_probability),
+        "duration": _seconds(transcript.duration),
+        "text": transcript.text,
+    }
+    if transcript.coverage is not None:
+        document["coverage"] = _coverage(transcript.coverage)
+    if transcript.alternatives is not None:
+        document["alternatives"] = [_alternatives(each) for each in transcript.alternatives]
+    return document | {"segments": [_segment(segment) for segment in transcript]}
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": segment.id,
+        "start": _seconds(segment.start),
+        "end": _seconds(segment.end),
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "avg_logprob": _finite(segment.avg_logprob),
+        "compression_ratio": _finite(segment.compression_ratio),
+        "no_speech_prob": _finite(segment.no_speech_prob),
+        "temperature": _finite(segment.temperature),
+    }
+    if segment.language is not None:
+        fields["language"] = segment.language
+    if segment.speaker is not None:
+        fields["speaker"] = segment.speaker
+    if segment.words is not None:
+        fields["words"] = [_word(word) for word in segment.words]
+    return fields
+
+
+def _alternatives(alternatives: Alternatives) -> dict[str, Any]:
+    speaker = {} if alternatives.speaker is None else {"speaker": alternatives.speaker}
+    return speaker | {
+        "start": _seconds(alternatives.start),
+        "end": _seconds(alternatives.end),
+        "readings": [
+            {"text": reading.text, "avg_logprob": _finite(reading.avg_logprob)} for reading in alternatives.readings
+        ],
+    }
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "speech": _seconds(coverage.speech),
+        "speech_without_text": [[_seconds(start), _seconds(end)] for start, end in coverage.speech_without_text],
+        "text_without_speech": [[_seconds(start), _seconds(end)] for start, end in coverage.text_without_speech],
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.word,
+        "start": _seconds(word.start),
+        "end": _seconds(word.end),
+        "probability": _finite(word.probability),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _seconds(value: float) -> float | None:
+    """Rounded to the microsecond, which is finer than a sample: no digits such as 3.3000000000000003."""
+    return round(value, 6) if math.isfinite(value) else None
+
+
+# Reading
+
+
+def read(path: Path) -> Transcript:
+    """Read a transcript that mtasr or openai-whisper has written, whose files lack some of it, such as the duration.
+
+    Raises `InputNotFoundError` for a file that cannot be opened, and `InputError` for one that is no transcript.
+    """
+    try:
+        document: Any = json.loads(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise InputNotFoundError(f"{path}: no such file") from exc
+    except OSError as exc:
+        raise InputNotFoundError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{path}: is not JSON") from exc
+    try:
+        return _read_transcript(document)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
+        what = f"{exc.args[0]!r} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise InputError(f"{path}: is not a transcript as `--output-format json` writes it: {what}") from exc
+
+
+def _read_transcript(document: dict[str, Any]) -> Transcript:
+    segments = tuple(_read_segment(number, each) for number, each in enumerate(document["segments"]))
+    ends = [segment.end for segment in segments]
+    return Transcript(
+        language=_text(document.get("language") or ""),
+        language_probability=_number(document.get("language_probability")),
+        duration=max([_time(document.get("duration") or 0.0), *ends]),
+        segments=segments,
+        coverage=_read_coverage(document["coverage"]) if document.get("coverage") else None,
+    )
+
+
+def _read_segment(number: int, given: dict[str, Any]) -> Segment:
+    words = given.get("words")
+    return Segment(
+        id=number,
+        start=_time(given["start"]),
+        end=_time(given["end"]),
+        text=_text(given["text"]),
+        tokens=(),
+        avg_logprob=_number(given.get("avg_logprob")),
+        compression_ratio=_number(given.get("compression_ratio")),
+        no_speech_prob=_number(given.get("no_speech_prob")),
+        temperature=_number(given.get("temperature")),
+        words=None if words is None else tuple(map(_read_word, words)),
+        language=None if given.get("language") is None else _text(given["language"]),
+        speaker=None if given.get("speaker") is None else _text(given["speaker"]),
+    )
+
+
+def _read_word(given: dict[str, Any]) -> Word:
+    return Word(
+        word=_text(given["word"]),
+        start=_time(given["start"]),
+        end=_time(given["end"]),
+        probability=_number(given.get("probability")),
+    )
+
+
+def _read_coverage(given: dict[str, Any]) -> Coverage:
+    places = [
+        tuple((_time(start), _time(end)) for start, end in given[name])
+        for name in ("speech_without_text", "text_without_speech")
+    ]
+    return Coverage(speech=_time(given["speech"]), speech_without_text=places[0], text_without_speech=places[1])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _time(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{value!r} is no time in seconds")
+    return seconds
+
+
+def _number(value: Any) -> float:
+    """A number that is null or missing is not known."""
+    return math.nan if value is None else float(value)
