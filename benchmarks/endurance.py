@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 
 
 class Run(NamedTuple):

@@ -29,7 +29,8 @@ import yaml
 from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
-from mtasr.audio.read import SAMPLE_RATE, Float32Array
+from mtasr.arrays import Float32Array
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.excerpts import cut_excerpts
 from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.samples import read_samples

@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.audio.read import find_ffmpeg, open_audio
+from mtasr.audio.ffmpeg import find_ffmpeg
+from mtasr.audio.read import open_audio
 from mtasr.errors import InputError
 
 #: Audio that damage may add, in seconds: times in a file may be forged, and holes are filled.

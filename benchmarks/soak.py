@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 
 TEXTS = (
     ("en-us", "We counted eleven swans on the lake."),

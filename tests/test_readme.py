@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -18,7 +18,8 @@ from fakes import FakeEngine, HearingEngine, LoudIsSpeech
 
 import mtasr
 import mtasr.decoding.windows
-from mtasr.audio.read import SAMPLE_RATE, find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
+from mtasr.audio.read import SAMPLE_RATE
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError, UsageError
 from mtasr.transcribe import Model

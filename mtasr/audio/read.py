@@ -1,36 +1,33 @@
 """Any recording -> blocks of float32 mono samples at 16 kHz, decoded by an ffmpeg process that runs beside us.
 
-Hours-long recordings pass through in constant memory: ffmpeg waits on its pipe until the next block is asked for.
-Only this file and `media.py` start a subprocess.
+Hours-long recordings pass through in constant memory: ffmpeg waits on its pipe until the next block is read.
 
-What ffmpeg may do is fenced in, since recordings come from strangers. It opens one file through one protocol, and
-only as one of the formats in `FORMATS`: playlists, which name other files and addresses, are not among them.
+Recordings come from strangers, so ffmpeg is fenced in. It opens one file through one protocol, and only as one of the
+formats in `ffmpeg.FORMATS`: playlists, which name other files and addresses, are not among them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Self, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from mtasr import system
+from mtasr.arrays import Float32Array
+from mtasr.audio.ffmpeg import FORMATS, printable, start_ffmpeg
 from mtasr.audio.ffmpeg_log import FfmpegLog
+from mtasr.audio.route import Route, Source, route
 from mtasr.audio.truncation import is_cut_short
-from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
-from mtasr.extras import pip_install
+from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
 from mtasr.threads import start_thread
 
 #: Samples a second of every block.
@@ -38,19 +35,6 @@ SAMPLE_RATE = 16_000
 
 #: Samples in a block at most, one second.
 BLOCK_SAMPLES = SAMPLE_RATE
-
-Float32Array = npt.NDArray[np.float32]
-Source = str | os.PathLike[str] | BinaryIO
-
-# Demuxers for what people record, by ffmpeg's names. Absent on purpose: playlists and manifests (hls, dash, concat,
-# imf, sdp), devices and generators (lavfi, x11grab), pictures, subtitles and text, console-game formats.
-FORMATS = (
-    "aa aac ac3 ac4 act aea aiff alaw amr amrnb amrwb ape asf asf_o au avi avr bonk caf codec2 dhav dsf dss dts "
-    "dtshd dv eac3 epaf flac flv g722 g723_1 g726 g726le g729 gsm gxf hcom iamf iff ilbc ircam kux lc3 live_flv "
-    "loas lvf lxf matroska mlp mmf mov mp3 mpc mpc8 mpeg mpegts mulaw mxf nistsphere nsp nsv nut nuv ogg oma osq "
-    "paf pva pvf qcp qoa rm rso s337m sbc sds sdx shn sln sox spdif tak truehd tta ty voc vqf w64 wav wsd wtv wv "
-    "wve xwma"
-).replace(" ", ",")
 
 # What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one,
 # and how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that
@@ -67,35 +51,6 @@ _LEAST_RATE = 1000
 
 #: How many times less power the mix may have than the channels have on average: 8 times where one of eight is heard.
 _CANCELLED = 100.0
-
-
-def find_ffmpeg() -> str:
-    """The ffmpeg to run: $MTASR_FFMPEG, else the one on PATH, else the one inside the package imageio-ffmpeg.
-
-    Raises FfmpegNotFoundError when there is none, or when $MTASR_FFMPEG names something that cannot be run.
-    """
-    wanted = os.environ.get("MTASR_FFMPEG")
-    if wanted:
-        found = shutil.which(wanted)
-        if found is None:
-            raise FfmpegNotFoundError(f"MTASR_FFMPEG is {_printable(wanted)}, which is not a program that can be run")
-        return found
-    found = shutil.which("ffmpeg") or _packaged_ffmpeg()
-    if found is None:
-        raise FfmpegNotFoundError(
-            f"no ffmpeg found: install ffmpeg, or {pip_install('imageio-ffmpeg')}, or set MTASR_FFMPEG"
-        )
-    return found
-
-
-def _packaged_ffmpeg() -> str | None:
-    # imageio_ffmpeg.get_ffmpeg_exe() would run each candidate once; its folder is all that is needed here.
-    spec = importlib.util.find_spec("imageio_ffmpeg")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for binary in sorted(Path(folder, "binaries").glob("ffmpeg-*")):
-            if os.access(binary, os.X_OK):
-                return str(binary)
-    return None
 
 
 def check_input(source: Source) -> None:
@@ -184,88 +139,26 @@ def open_audio(source: Source, *, track: int = 0, channel: int | None = None) ->
     raises MemoryError where there is too little for us or for ffmpeg.
     """
     check_input(source)
-    program = find_ffmpeg()
     name = _name_of(source)
     with contextlib.ExitStack() as opened:
         try:
-            url, stdin, feed = _route(source, opened)
+            way = route(source, opened)
         except OSError as exc:
             raise InputNotFoundError(f"{name}: cannot be opened ({exc.strerror or exc})") from exc
-        try:
-            process = subprocess.Popen(  # noqa: S603 - a list, no shell; the program is the user's own ffmpeg
-                _command(program, url, track, channel),
-                stdin=subprocess.PIPE if feed is not None else stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment(),
-                # Out of the terminal's group: Ctrl-C is ours to handle, and must not look like the end of the audio.
-                process_group=0,
-            )
-        except OSError as exc:
-            raise FfmpegNotFoundError(f"{_printable(program)}: cannot be started ({exc.strerror or exc})") from exc
-    file = url.removeprefix("file:") if url.startswith("file:") and source != "-" else None
-    return AudioStream(name, process, feed, track=track, piped=url.startswith("pipe:"), file=file)
+        process = start_ffmpeg(_arguments(way.url, track, channel), stdin=way.stdin, bufsize=0)
+    return AudioStream(name, process, way, track=track)
 
 
-def _route(source: Source, opened: contextlib.ExitStack) -> tuple[str, int | IO[bytes], BinaryIO | None]:
-    """How the bytes reach ffmpeg: the address it opens, its standard input, and what a thread has to feed there."""
-    if not isinstance(source, str | os.PathLike):
-        spooled = _spool_if_mp4(source, opened)
-        return ("pipe:0", subprocess.DEVNULL, source) if spooled is None else ("file:/dev/stdin", spooled, None)
-    if source == "-":
-        return _descriptor_url(0), 0, None
-    path = os.path.abspath(source)  # noqa: PTH100 - Path.absolute keeps ".."
-    if stat.S_ISREG(os.stat(path).st_mode) and not system.is_system_path(path):  # noqa: PTH116
-        # The prefix makes ffmpeg take any name literally: "-x.wav", "concat:a", "a%03d.wav".
-        return "file:" + path, subprocess.DEVNULL, None
-    # A FIFO, or /dev/stdin and the /dev/fd/63 of a shell's <(command), which mean our descriptors and not ffmpeg's.
-    stream = opened.enter_context(open(path, "rb", buffering=0))  # noqa: PTH123, SIM115
-    return _descriptor_url(stream.fileno()), stream, None
-
-
-def _descriptor_url(descriptor: int) -> str:
-    """A redirected file can be searched, which mp4 needs; a pipe cannot."""
-    if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-        return "file:/dev/stdin"
-    return "pipe:0"
-
-
-def _spool_if_mp4(source: BinaryIO, opened: contextlib.ExitStack) -> IO[bytes] | None:
-    """Put mp4 and its kin into an unnamed temporary file: phones write the index at the end, so no pipe will do."""
-    try:
-        if not source.seekable():
-            return None
-        start = source.tell()
-        head = source.read(8)
-        source.seek(start)
-    except (AttributeError, OSError):
-        return None
-    if head[4:8] not in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
-        return None
-    spooled = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(source, spooled, 1 << 20)
-    spooled.seek(0)
-    return spooled
-
-
-def _command(program: str, url: str, track: int, channel: int | None) -> list[str]:
+def _arguments(url: str, track: int, channel: int | None) -> list[str]:
     import ffmpeg  # here, so that --help need not wait for it
 
     filters = _MIXED if channel is None else _ONE_CHANNEL.format(channel=channel)
     stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=FORMATS)
     output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
-    head = [program, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
-    command = cast(list[str], ffmpeg.compile(output, cmd=head))
+    arguments = cast(list[str], ffmpeg.compile(output, cmd=["-nostdin", "-loglevel", "level+info"]))
     # ffmpeg-python hashes its arguments as UTF-8, which a file name need not be: put the name in afterwards.
-    command[command.index("INPUT")] = url
-    return command
-
-
-def environment() -> dict[str, str]:
-    """What ffmpeg gets: ours, without what changes the form of ffmpeg's messages."""
-    dropped = ("FFREPORT", "AV_LOG_FORCE_COLOR")
-    return {key: value for key, value in os.environ.items() if key not in dropped} | {"AV_LOG_FORCE_NOCOLOR": "1"}
+    arguments[arguments.index("INPUT")] = url
+    return arguments
 
 
 class AudioStream:
@@ -278,29 +171,19 @@ class AudioStream:
     gives up for want of memory.
     """
 
-    def __init__(
-        self,
-        name: str,
-        process: subprocess.Popen[bytes],
-        feed: BinaryIO | None,
-        *,
-        track: int,
-        piped: bool,
-        file: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], way: Route, *, track: int) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
         self._name = name
-        self._piped = piped
-        #: Its path, where it can be looked at again.
-        self._file = file
+        self._piped = way.url.startswith("pipe:")
+        self._file = way.file
         self._process = process
         self._log = FfmpegLog(track)
         self._closed = True
         listener = None
         try:
             self._listener = listener = start_thread(self._log.listen, process.stderr)
-            self._feeder = _Feeder(feed, process.stdin) if feed is not None and process.stdin is not None else None
+            self._feeder = _Feeder(way.feed, cast(IO[bytes], process.stdin)) if way.feed is not None else None
         except MemoryError:
             with process:
                 process.kill()
@@ -475,11 +358,6 @@ def _name_of(source: Source) -> str:
     if source == "-":
         return "standard input"
     if isinstance(source, str | os.PathLike):
-        return _printable(os.fspath(source))
+        return printable(os.fspath(source))
     name = getattr(source, "name", None)
-    return _printable(name) if isinstance(name, str) else "the recording"
-
-
-def _printable(name: str) -> str:
-    """`name` on one line: control characters and bytes that are not text are written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name) or "(no name)"
+    return printable(name) if isinstance(name, str) else "the recording"

@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtasr.audio.read import FORMATS
-from mtasr.audio.write import run_ffmpeg
+from mtasr.audio.ffmpeg import FORMATS, run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
 from mtasr.formats import ass
 from mtasr.text_files import read_text

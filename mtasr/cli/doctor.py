@@ -75,7 +75,7 @@ def _careful(look: Callable[[], Finding]) -> Finding:
 
 
 def _ffmpeg() -> Finding:
-    from mtasr.audio.read import find_ffmpeg
+    from mtasr.audio.ffmpeg import find_ffmpeg
 
     return Finding("ffmpeg", find_ffmpeg())
 

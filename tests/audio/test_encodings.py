@@ -12,7 +12,7 @@ import pytest
 from speech import speak, write_wav
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.transcribe import Model, load_model
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from mtasr.audio import read as reading
-from mtasr.audio.read import SAMPLE_RATE, check_input, check_reopenable, count_channels, find_ffmpeg, open_audio
+from mtasr.audio.ffmpeg import find_ffmpeg
+from mtasr.audio.read import SAMPLE_RATE, check_input, check_reopenable, count_channels, open_audio
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
 
 TONE = "sine=frequency=440:duration={seconds}:sample_rate={rate}"
@@ -302,6 +303,18 @@ def test_file_objects(fixture, request):
         assert len(read(file)) == 80_000
 
 
+def test_a_file_object_leaves_standard_input_alone(m4a):
+    code = """
+import io, sys
+from pathlib import Path
+from mtasr.audio.read import open_audio
+with open_audio(io.BytesIO(Path(sys.argv[1]).read_bytes())) as stream:
+    print(sum(map(len, stream)), stream.warnings, sys.stdin.read())
+"""
+    done = run_python(code, str(m4a), input=b"RIFF and the rest")
+    assert (done.stdout, done.stderr) == (b"80000 () RIFF and the rest\n", b"")
+
+
 def test_file_object_that_fails():
     class Broken(io.RawIOBase):
         def read(self, size=-1):
@@ -517,7 +530,7 @@ def test_path_comes_before_the_package(monkeypatch, tmp_path):
 def test_no_ffmpeg_at_all(monkeypatch, tmp_path):
     monkeypatch.delenv("MTASR_FFMPEG", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(FfmpegNotFoundError, match="install ffmpeg"):
         find_ffmpeg()
 

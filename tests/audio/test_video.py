@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg, run_ffmpeg
 from mtasr.audio.video import CONTAINERS, SubtitleTrack, burn, check_can_burn, check_subtitles, container_of, embed
-from mtasr.audio.write import run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
 from mtasr.tokenizer.iso639 import three_letters
 from mtasr.tokenizer.languages import LANGUAGES

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, Run, segment
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.transcript import Word
 
 TEXT = " Hello there, how are you?"

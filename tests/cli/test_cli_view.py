@@ -10,7 +10,7 @@ import pytest
 from fake_model import FakeModel, Run
 from speech import speak, write_wav
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 
 
 @pytest.fixture

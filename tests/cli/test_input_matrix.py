@@ -29,7 +29,7 @@ from faults import HEARING, without_privileges
 from hearing import hearing_model
 from speech import speak, write_wav
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.cli import program
 
 SENTENCE = "The train leaves at noon from the second platform."

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from speech import speak, write_wav
 
-from mtasr.audio.read import find_ffmpeg
+from mtasr.audio.ffmpeg import find_ffmpeg
 
 pytestmark = [
     pytest.mark.weights,
