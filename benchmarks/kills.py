@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtasr.cli.journal import FOLDER
+from mtasr.batch.journal import FOLDER
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from kills import ENGLISH
 from speech import SAMPLE_RATE, speak, write_wav
 
+from mtasr.batch import Ending
 from mtasr.transcribe import Model, load_model
 
 
@@ -45,19 +47,18 @@ def recognise(model: Model, recordings: list[np.ndarray]) -> float:
 def child(told: Path, args: list[str]) -> None:
     """mtasr, which writes down its resident set in MB when its last file is done."""
     from mtasr.cli import main
-    from mtasr.cli.batch import Work
+    from mtasr.cli.display import Display
 
-    transcribe = Work._transcribe
+    finish = Display.finish
 
-    def measured(self: Work, *jobs: object, **settings: object) -> object:
-        journal = transcribe(self, *jobs, **settings)  # type: ignore[arg-type]
+    def measured(self: Display, endings: Sequence[Ending]) -> None:
         ctypes.CDLL(None).malloc_trim(0)
         found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
         assert found is not None
         told.write_text(str(int(found[1]) * 1024 / 1e6))
-        return journal
+        finish(self, endings)
 
-    Work._transcribe = measured  # type: ignore[method-assign, assignment]
+    Display.finish = measured  # type: ignore[method-assign]
     main(args)
 
 

@@ -54,7 +54,7 @@ COVERED = {
         "tests/decoding/test_independent.py",
         "tests/decoding/test_fuzzed_outputs.py",
     ],
-    "mtasr/cli/journal.py": ["tests/cli/test_cli_journal.py", "tests/cli/test_cli_batch.py"],
+    "mtasr/batch/journal.py": ["tests/batch/test_journal.py", "tests/cli/test_cli_batch.py"],
 }
 
 #: What the tests import, so that a fork need not.

@@ -64,7 +64,8 @@ def _passing_file(folder: Path) -> Iterator[Path]:
         passing = folder / f"{_PASSING}{secrets.token_hex(6)}.part"
         try:
             with passing.open("xb") as lock:
-                system.lock_file(lock, wait=True)
+                if not system.lock_file(lock, wait=True):
+                    lock.close()  # Windows, which has no such locks, renames no open file.
                 if passing.exists():  # else another process took it for torn before it was locked
                     yield passing
                     return

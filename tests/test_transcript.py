@@ -42,7 +42,7 @@ def test_a_file_has_the_format_of_its_ending(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("style", ["web", "broadcast", "social", "raw"])
 def test_the_command_line_writes_the_same(style: str, tmp_path: Path) -> None:
-    from mtasr.cli import outputs
+    from mtasr.batch import outputs
     from mtasr.subtitles import STYLES
 
     outputs.write(TRANSCRIPT, {name: tmp_path / f"cli.{name}" for name in OUTPUT_FORMATS}, layout=STYLES[style])

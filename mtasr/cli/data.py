@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mtasr.batch.outputs import check_target
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
 from mtasr.cli.options import Language
-from mtasr.cli.outputs import check_target
 
 if TYPE_CHECKING:
     from mtasr.data.filters import Filter

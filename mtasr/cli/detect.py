@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.inputs import name_of
 from mtasr.cli.options import (
     Command,
     Count,
@@ -20,11 +20,10 @@ from mtasr.cli.options import (
     debug_option,
     files_argument,
     languages_option,
-    load,
     model_options,
     quiet_option,
 )
-from mtasr.cli.recording import english_name, note_default_model
+from mtasr.cli.work import english_name, load
 
 if TYPE_CHECKING:
     from mtasr.transcribe import Model
@@ -55,18 +54,16 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.audio.read import check_input
 
     files: tuple[str, ...] = params["files"]
-    batch = failures.Batch(len(files), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
-    ready = [file for file in files if batch.attempt(name_of(file), partial(check_input, file))]
+    attempts = failures.Attempts(len(files), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
+    ready = [file for file in files if attempts.attempt(name_of(file), partial(check_input, file))]
     if not ready:
-        return batch.code
+        return attempts.code
     # --quiet leaves the languages, which are the result, and drops the notes about it.
     display = Display(quiet=params["quiet"])
-    if params["model"] is None:
-        note_default_model(display)
-    model = load(params, display)
+    model = load(params, display, "transcribe")
     for file in ready:
-        batch.attempt(name_of(file), partial(_show, file, model, params))
-    return batch.code
+        attempts.attempt(name_of(file), partial(_show, file, model, params))
+    return attempts.code
 
 
 def _show(file: str, model: Model, params: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtasr.atomic import write_text
+from mtasr.batch.outputs import check_target
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.options import (
@@ -23,14 +25,12 @@ from mtasr.cli.options import (
     debug_option,
     decoding_options,
     flat,
-    load,
     model_options,
     quiet_option,
     to_decoding_options,
 )
-from mtasr.cli.outputs import check_target, write_text
+from mtasr.cli.work import english_name, load
 from mtasr.errors import MtasrError, UsageError
-from mtasr.tokenizer.languages import LANGUAGES
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -82,13 +82,13 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
-    batch = failures.Batch(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
+    attempts = failures.Attempts(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
     files = [Path(params[name]) for name in ("json_file", "html_file") if params[name]]
     for file in files:
         check_target(file, [str(params["manifest"]), *(str(clip.audio) for clip in clips)])
-    ready, refused = _checked(clips, batch)
+    ready, refused = _checked(clips, attempts)
     if not ready:
-        return batch.code
+        return attempts.code
     display = Display(quiet=params["quiet"])
     if english_only(params["model"]):
         _refuse_other_languages(ready, params["model"])
@@ -105,16 +105,16 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
         evaluation = run(model, ready, options, measures, done=done)
     for result in evaluation.results:
         if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
-            batch.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
+            attempts.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
     evaluation = replace(evaluation, results=_in_order(clips, (*evaluation.results, *refused)))
     _write(evaluation, params)  # first: whoever reads the rest may be gone
     _print(evaluation, params["worst"])
     if files:
         display.note(f"wrote {' and '.join(map(str, files))}")
-    return batch.code
+    return attempts.code
 
 
-def _checked(clips: Sequence[Clip], batch: failures.Batch) -> tuple[list[Clip], list[Result]]:
+def _checked(clips: Sequence[Clip], attempts: failures.Attempts) -> tuple[list[Clip], list[Result]]:
     """The recordings that may be read, and those that have failed already."""
     from mtasr.audio.read import check_input
     from mtasr.evaluation import Result
@@ -128,7 +128,7 @@ def _checked(clips: Sequence[Clip], batch: failures.Batch) -> tuple[list[Clip], 
             refused.append(Result(clip=clip, failures=[error]))
             raise
 
-    return [clip for clip in clips if batch.attempt(str(clip.audio), partial(check, clip))], refused
+    return [clip for clip in clips if attempts.attempt(str(clip.audio), partial(check, clip))], refused
 
 
 def _in_order(clips: Sequence[Clip], results: Sequence[Result]) -> tuple[Result, ...]:
@@ -144,7 +144,7 @@ def _refuse_other_languages(clips: Sequence[Clip], model: str | None) -> None:
     """Raises `UsageError` for recordings that an English-only model cannot be measured on."""
     codes = sorted({clip.language for clip in clips if clip.language is not None} - {"en"})
     if codes:
-        names = ", ".join(f"{LANGUAGES.get(code, code).title()} ({code})" for code in codes)
+        names = ", ".join(f"{english_name(code)} ({code})" for code in codes)
         raise UsageError(
             f"{model} is English-only, and the manifest has recordings in {names}: use a multilingual model"
         )

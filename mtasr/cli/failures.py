@@ -163,43 +163,40 @@ def printable(text: str) -> str:
     )
 
 
-def keep_quiet(error: Exception, source: str | None = None) -> ExitCode:
-    """In the place of `report`, where failures are told in another way."""
-    return exit_code(error)
+class Attempts:
+    """Work on several inputs, where one that fails does not stop the others, and the exit code of all of it."""
 
-
-class Batch:
-    """Work on several inputs, where one that fails does not stop the others."""
-
-    def __init__(self, size: int, tell: Callable[[Exception, str], ExitCode] = report) -> None:
+    def __init__(self, size: int, tell: Callable[[Exception, str], object] = report) -> None:
         self._left = size
-        #: Those that have failed, and why.
-        self.failed: dict[str, str] = {}
         self._tell = tell
         self._codes: set[ExitCode] = set()
 
     @property
     def code(self) -> ExitCode:
-        """That of the failures where all failed alike, so also for a single input; else that some failed."""
+        """The code of the failures where all inputs failed alike, so also for a single one; else PART_FAILED."""
         if not self._codes:
             return ExitCode.DONE
         return next(iter(self._codes)) if len(self._codes) == 1 and self._left == 0 else ExitCode.PART_FAILED
 
     def doubt(self) -> None:
-        """One of them is done, but not to be relied on."""
+        """Count an input that is done, but not reliable."""
         self._codes.add(ExitCode.PART_FAILED)
 
+    def fail(self, source: str, error: Exception) -> None:
+        """Count the input `source` as failed, and report why."""
+        _let_through(error)
+        self._tell(error, source)
+        self._codes.add(exit_code(error))
+        self._left -= 1
+
     def attempt(self, source: str, work: Callable[[], None]) -> bool:
-        """Do `work`, reporting what goes wrong under the name `source`; tells whether it went well."""
+        """Call `work`, and count and report a failure of it; returns whether it succeeded."""
         try:
             work()
         except (BrokenPipeError, click.ClickException, click.Abort):
             raise
         except Exception as error:
-            _let_through(error)
-            self._codes.add(self._tell(error, source))
-            self._left -= 1
-            self.failed[source] = message_of(error, debug=True)
+            self.fail(source, error)
             return False
         return True
 

@@ -24,10 +24,6 @@ from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
 from mtasr.subtitles import STYLES, Layout
 
 if TYPE_CHECKING:
-    from mtasr.cli.display import Display
-    from mtasr.transcribe import Model
-
-if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic from click 8.4 on
@@ -752,23 +748,3 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
         raise UsageError(f"temperature_increment_on_fallback is None or at least 0.01, not {increment}")
     further = math.floor((1.0 - first) / increment + 1e-6)
     return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))
-
-
-def load(params: Mapping[str, Any], display: Display) -> Model:
-    """The model that a command's parameters ask for."""
-    from mtasr.system import share_freed_memory
-    from mtasr.transcribe import load_model
-
-    share_freed_memory()
-    with display.downloads() as progress:
-        return load_model(
-            params["model"],
-            device=params["device"],
-            device_index=params["device_index"],
-            compute_type=params["compute_type"],
-            threads=params["threads"],
-            workers=1 if params.get("condition_on_previous_text") else params["workers"],
-            batch_size=params["batch_size"],
-            engine=params["engine"],
-            progress=progress,
-        )

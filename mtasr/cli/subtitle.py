@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mtasr.cli import outputs
+from mtasr import atomic
+from mtasr.batch import outputs
 from mtasr.cli.display import Display
 from mtasr.cli.options import (
     Command,
@@ -19,7 +20,6 @@ from mtasr.cli.options import (
     debug_option,
     decoding_options,
     language_option,
-    load,
     model_options,
     needs_word_times,
     output_dir_option,
@@ -29,10 +29,9 @@ from mtasr.cli.options import (
     to_decoding_options,
     to_layout,
     to_style,
-    to_tracks,
     track_options,
 )
-from mtasr.cli.recording import note_broken, note_default_model
+from mtasr.cli.work import note_broken, transcribe_one
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     display = Display(quiet=params["quiet"], text=False)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         tracks = _tracks(video, result, params, options, display, Path(folder))
-        outputs.write_file(result, partial(_put_in, video, tracks, result, display, burn=params["burn"]))
+        atomic.write_file(result, partial(_put_in, video, tracks, result, display, burn=params["burn"]))
     display.note(f"{video}: wrote {result}")
 
 
@@ -143,18 +142,7 @@ def _tracks(
 def _transcribe(video: Path, params: dict[str, Any], options: DecodingOptions, display: Display) -> Transcript:
     if needs_word_times({"formats": ("srt",)} | params, options, to_layout(params)):
         options = replace(options, word_timestamps=True)
-    if params["model"] is None:
-        note_default_model(display, "translate" if options.translates else "transcribe")
-    model = load(params, display)
-    with (
-        model.stream_all([str(video)], options, tracks=to_tracks(params)) as streams,
-        streams[0] as stream,
-        display.working(str(video), lambda: stream.position, lambda: stream.total),
-    ):
-        transcript: Transcript = stream.transcript()
-    for warning in stream.warnings:
-        display.note(f"warning: {warning}")
-    return transcript
+    return transcribe_one(str(video), params, options, display)
 
 
 def _write_subtitles(

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mtasr.cli.batch import EXISTING, Work
-from mtasr.cli.inputs import gather
+from mtasr.batch import gather
+from mtasr.batch.run import Existing
 from mtasr.cli.options import (
     Command,
     batch_options,
@@ -22,9 +22,13 @@ from mtasr.cli.options import (
     task_options,
     track_options,
 )
+from mtasr.cli.work import Work
 from mtasr.errors import UsageError
 
 _SETTINGS = {"show_default": True}
+
+#: What each of the options says about results of an earlier run; they exclude each other.
+_EXISTING: dict[str, Existing] = {"overwrite": "overwrite", "skip_existing": "skip", "resume": "resume"}
 
 
 @click.command(cls=Command, context_settings=_SETTINGS)
@@ -68,9 +72,9 @@ def translate(ctx: click.Context, /, **params: Any) -> int:
 
 def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
-    chosen = [name for name in EXISTING if params[name]]
+    chosen = [name for name in _EXISTING if params[name]]
     if len(chosen) > 1:
         raise UsageError(f"--{normalise(chosen[0])} and --{normalise(chosen[1])} do not go together")
     work = Work(ctx, params)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
-    return work.run(work.plan(inputs), chosen[0] if chosen else "overwrite")
+    return work.run(work.plan(inputs), _EXISTING[chosen[0]] if chosen else "overwrite")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtasr.cli import failures, outputs
+from mtasr import atomic
+from mtasr.batch import outputs
+from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.options import (
     Command,
@@ -20,18 +22,16 @@ from mtasr.cli.options import (
     debug_option,
     decoding_options,
     language_option,
-    load,
     model_options,
     quiet_option,
     to_decoding_options,
     to_tracks,
     track_options,
 )
-from mtasr.cli.recording import note_default_model
+from mtasr.cli.work import transcribe_one
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
-    from mtasr.options import DecodingOptions
     from mtasr.transcript import Transcript
     from mtasr.view import Recording
 
@@ -91,7 +91,7 @@ def view(**params: Any) -> None:
     if params["transcript"] is not None:
         transcript = transcript_json.read(params["transcript"])
     else:
-        transcript = _transcribe(source, params, options, display)
+        transcript = transcribe_one(source, params, options, display)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         heard = Path(folder, beside.name)
         recording = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
@@ -102,21 +102,6 @@ def view(**params: Any) -> None:
     megabytes = f"{page.stat().st_size / 1e6:.1f} MB"
     where = f"wrote {page} ({megabytes})" if embedded else f"wrote {page} ({megabytes}) and {beside}, which it plays"
     display.note(f"{source}: {where}")
-
-
-def _transcribe(source: str, params: dict[str, Any], options: DecodingOptions, display: Display) -> Transcript:
-    if params["model"] is None:
-        note_default_model(display)
-    model = load(params, display)
-    with (
-        model.stream_all([source], options, tracks=to_tracks(params)) as streams,
-        streams[0] as stream,
-        display.working(source, lambda: stream.position, lambda: stream.total),
-    ):
-        transcript: Transcript = stream.transcript()
-    for warning in stream.warnings:
-        display.note(f"warning: {warning}")
-    return transcript
 
 
 def _listen(source: str, heard: Path, track: int, threshold: float, display: Display) -> Recording:
@@ -147,7 +132,7 @@ def _write(
     from mtasr.view import Sound, write_page
 
     if not embedded:
-        outputs.write_file(beside, partial(shutil.copyfile, heard))
+        atomic.write_file(beside, partial(shutil.copyfile, heard))
     title = failures.printable(Path(source).name)
     sound = Sound(heard, embedded)
-    outputs.write_text(page, lambda stream: write_page(transcript, recording, sound, title, stream))
+    atomic.write_text(page, lambda stream: write_page(transcript, recording, sound, title, stream))

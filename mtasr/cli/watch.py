@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from mtasr.cli import outputs
-from mtasr.cli.batch import Work
+from mtasr.batch import Input, Job, outputs
+from mtasr.batch.inputs import recordings
 from mtasr.cli.failures import ExitCode
-from mtasr.cli.inputs import Input, recordings
 from mtasr.cli.options import (
     Command,
     Option,
@@ -27,6 +26,7 @@ from mtasr.cli.options import (
     task_options,
     track_options,
 )
+from mtasr.cli.work import Work
 from mtasr.errors import InputError, MtasrError, UsageError
 
 #: When what is not there was modified.
@@ -140,7 +140,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
             code = ExitCode.PART_FAILED
 
 
-def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[outputs.Job]:
+def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
     """The work on a recording.
 
     None if it was done before or the recording is gone; nor, which is told, if its files are those of another one.

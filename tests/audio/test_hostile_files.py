@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtasr.audio.video import check_subtitles
+from mtasr.batch.inputs import gather
+from mtasr.batch.journal import Entry
+from mtasr.batch.outputs import Job
 from mtasr.checkpoints import settings as model_settings
 from mtasr.cli import program
-from mtasr.cli.inputs import gather
-from mtasr.cli.journal import Notes
-from mtasr.cli.outputs import Job
 from mtasr.data.captions import read_captions
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import read_records
@@ -88,7 +88,7 @@ def _config_show(path: Path) -> object:
 
 
 def _notes(path: Path) -> object:
-    notes = Notes(path, Job("/nonexistent", Path("/"), "nonexistent", ("srt",)))
+    notes = Entry(path, Job("/nonexistent", Path("/"), "nonexistent", ("srt",)))
     return notes.is_done(), notes._read()
 
 

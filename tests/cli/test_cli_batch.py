@@ -9,9 +9,9 @@ import pytest
 from fake_model import FakeModel, Run
 from test_cli_process import on_a_terminal
 
+from mtasr.batch.journal import FOLDER
 from mtasr.cli.display import Display
-from mtasr.cli.journal import FOLDER
-from mtasr.cli.tally import Tally
+from mtasr.cli.display.pace import Pace
 from mtasr.errors import AudioDecodeError
 from mtasr.transcript import Coverage
 
@@ -196,22 +196,22 @@ def test_no_progress_is_no_bar(folder: Path) -> None:
 
 def test_what_is_left_is_told_by_size() -> None:
     now = 0.0
-    tally = Tally({"a": 100, "b": 300}, _began=0.0, _clock=lambda: now)
-    assert (tally.fraction(), tally.left(), tally.speed()) == (0.0, None, None)
+    pace = Pace({"a": 100, "b": 300}, _began=0.0, _clock=lambda: now)
+    assert (pace.fraction(), pace.left(), pace.speed()) == (0.0, None, None)
     now = 10.0
-    assert tally.fraction("a", 30.0, 60.0) == 0.125
-    assert tally.left("a", 30.0, 60.0) == pytest.approx(70.0)
-    assert tally.speed(30.0) == 3.0
-    tally.end("a", 60.0)
-    assert tally.fraction("b", 5.0, None) == 0.25
-    tally.end("b", 60.0)
-    assert (tally.fraction(), tally.left(), tally.files) == (1.0, 0.0, 2)
-    tally = Tally({"a": 100, "b": 300, "c": 300})
-    tally.end("a", 0.0)
-    assert (tally.fraction(), tally.left(), tally.files) == (0.0, None, 1), "what failed tells nothing"
-    tally.end("b", 60.0)
-    assert tally.fraction() == 0.5
-    assert Tally({"-": 0}).fraction() == 0.0, "standard input has no size"
+    assert pace.fraction("a", 30.0, 60.0) == 0.125
+    assert pace.left("a", 30.0, 60.0) == pytest.approx(70.0)
+    assert pace.speed(30.0) == 3.0
+    pace.end("a", 60.0)
+    assert pace.fraction("b", 5.0, None) == 0.25
+    pace.end("b", 60.0)
+    assert (pace.fraction(), pace.left(), pace.files) == (1.0, 0.0, 2)
+    pace = Pace({"a": 100, "b": 300, "c": 300})
+    pace.end("a", 0.0)
+    assert (pace.fraction(), pace.left(), pace.files) == (0.0, None, 1), "what failed tells nothing"
+    pace.end("b", 60.0)
+    assert pace.fraction() == 0.5
+    assert Pace({"-": 0}).fraction() == 0.0, "standard input has no size"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read anything")

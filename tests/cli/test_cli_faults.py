@@ -23,7 +23,7 @@ from hearing import hearing_model
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
-from mtasr.cli.failures import Batch, ExitCode, exit_code, message_of, terminable
+from mtasr.cli.failures import Attempts, ExitCode, exit_code, message_of, terminable
 
 SENTENCE = speak("The train leaves at noon from the second platform.")
 #: About 10 s of speech and silence, which make one window.
@@ -321,7 +321,7 @@ def native_import(number: int) -> None:
             raise ImportError("initialization failed") from error
 
     with terminable():
-        Batch(1).attempt("a.wav", work)
+        Attempts(1).attempt("a.wav", work)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

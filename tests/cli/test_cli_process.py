@@ -18,7 +18,7 @@ import pytest
 from faults import without_privileges
 from speech import SAMPLE_RATE, speak, write_wav
 
-FAKE = str(Path(__file__).with_name("fake_model.py"))
+FAKE = str(Path(__file__).parents[1] / "fake_model.py")
 
 
 def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ import pytest
 from fake_model import FakeModel, Run
 from test_cli_process import FAKE
 
-from mtasr.cli.inputs import Input
+from mtasr.batch.inputs import Input
 from mtasr.cli.watch import Watch
 
 

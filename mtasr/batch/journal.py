@@ -1,18 +1,17 @@
-"""Notes on a batch while it runs, so that one that was stopped at any moment can go on (`--resume`).
+"""The journal of a batch, with which an interrupted one goes on (`--resume`): a folder with an entry per recording.
 
     <output folder>/.mtasr-journal/
-        3f0c5a1d2b7e4c96.jsonl      of one recording: named after a hash of its files' names, the model and the options
-            {"state": [96044, 1760000000000000000, ...]}            the recording's file, as it was when the batch began
+        3f0c5a1d2b7e4c96.jsonl      one recording, named after a hash of its files' names, model and options
+            {"state": [96044, 1760000000000000000, ...]}            the recording's file when the batch began
             {"content": "..."}                                      its hash, which is known some time later
             {"channel": 0, "guesses": [["en", 0.98], ...]}          its language
-            {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a window that is decoded, in any order
-        and once its files are written, in place of all that:
+            {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a decoded window, in any order
+        and once its files are written, instead of all that:
             {"content": "...", "files": {"a.srt": "..."}}           hashes of the recording and of the files
 
-Each recording has a file of its own, so several programs can write to the same folder at once. A line is written in
-one go; a torn one, which can only be the last, is skipped. Results of a recording that has another content than
-its notes say are not used; nor are, where the notes end before its hash, those of one whose file is not as it was. What
-cannot be noted costs no more than doing it again.
+Each recording has a file of its own, so several programs can write to the same folder at once. Each line is one write;
+a torn one, which can only be the last, is skipped. An entry is not used for a recording with another hash; nor, where
+it ends before the hash, for one whose file has changed since. What cannot be written is decoded again, and no more.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from mtasr import __version__
-from mtasr.cli.inputs import STDIN
-from mtasr.cli.outputs import Job, remove_torn, write_text
+from mtasr.atomic import remove_torn, write_text
+from mtasr.batch.inputs import STDIN
+from mtasr.batch.outputs import Job
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.notes import Memory, Oblivious
 from mtasr.decoding.windows import Window
@@ -42,10 +42,10 @@ FOLDER = ".mtasr-journal"
 
 
 class Journal:
-    """The notes on all recordings of a batch.
+    """The entries of all recordings of a batch.
 
-    `settings` is all that results depend on, but the recordings. With `resume` notes from before are used, and with
-    `keeps_done` there are notes on recordings that are done.
+    `settings` are what results depend on besides the recordings. With `resume`, entries of earlier runs are used; with
+    `keeps_done`, recordings that are done have entries too.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class Journal:
         self._places = {directory}
         self._settings = repr((__version__, *settings))
         self._resume, self._keeps_done = resume, keeps_done
-        self._notes: list[Notes] = []
-        #: How many recordings have notes of an earlier run that are not used.
+        self._entries: list[Entry] = []
+        #: How many entries of an earlier run were deleted unused.
         self.discarded = 0
 
-    def notes(self, job: Job) -> Notes | None:
-        """The notes on a recording; None for one that can be read only once."""
+    def entry(self, job: Job) -> Entry | None:
+        """The entry of a recording; None for one that can be read only once."""
         if job.source == STDIN or not Path(job.source).is_file():
             return None
-        # Not after the recording, so that it may be somewhere else, as a folder mounted elsewhere: its hash is noted.
+        # Without the recording's path, since its folder may be mounted elsewhere next time; its hash tells it.
         name = hashlib.sha256(repr((self._settings, *_files_of(job))).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
         self._places |= {file.parent for file in job.files}
@@ -71,44 +71,44 @@ class Journal:
             with contextlib.suppress(OSError):
                 path.unlink()
                 self.discarded += 1
-        self._notes.append(Notes(path, job, keeps_done=self._keeps_done))
-        return self._notes[-1]
+        self._entries.append(Entry(path, job, keeps_done=self._keeps_done))
+        return self._entries[-1]
 
     @property
     def exists(self) -> bool:
-        """Whether anything is noted of any of its recordings."""
-        return any(notes.path.exists() for notes in self._notes)
+        """Whether any of its entries is on disk."""
+        return any(entry.path.exists() for entry in self._entries)
 
     def close(self, *, keep: bool) -> None:
-        """At the end of the batch. What nobody could go on with is gone, and without `keep` all that is noted."""
-        for notes in self._notes:
-            notes.close()
+        """At the end of the batch, delete the entries that are of no use; without `keep`, all of them."""
+        for entry in self._entries:
+            entry.close()
         with contextlib.suppress(OSError):
             for place in (*self._places, self._folder):
                 remove_torn(place)
             if not keep:
-                for notes in self._notes:
-                    notes.path.unlink(missing_ok=True)
-            self._folder.rmdir()  # which fails while anybody's notes are in it
+                for entry in self._entries:
+                    entry.path.unlink(missing_ok=True)
+            self._folder.rmdir()  # which fails while any batch has entries in it
 
 
-class Notes:
-    """Those on one recording. A batch holds thousands, most of which wait for their turn or are closed."""
+class Entry:
+    """What the journal knows of one recording. A batch holds thousands, most of them not begun yet or closed."""
 
     __slots__ = (
-        "_closed", "_content", "_has_results", "_has_written", "_hashing", "_job", "_keeps_done", "_known", "_lock",
-        "_path", "_state", "_tells_which",
+        "_closed", "_content", "_has_results", "_has_written", "_hashing", "_identified", "_job", "_keeps_done",
+        "_known", "_lock", "_path", "_state",
     )  # fmt: skip
 
     def __init__(self, path: Path, job: Job, *, keeps_done: bool = True) -> None:
         self._path, self._job, self._keeps_done = os.fspath(path), job, keeps_done
         self._lock = threading.Lock()
         self._closed = self._has_written = False
-        #: Whether they tell of which recording they are, and any of its results: without both, nobody can go on.
-        self._tells_which = self._has_results = False
+        #: Whether the file identifies the recording, and holds results of it: only with both is it of use.
+        self._identified = self._has_results = False
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
-        #: Now, since its file may be opened long before anybody asks what is known of it.
+        #: Taken now, since the recording may be opened long before `known` is called.
         self._state = _state_of(job.source)
         self._content: str | None = None
 
@@ -117,17 +117,17 @@ class Notes:
         return Path(self._path)
 
     def is_done(self) -> bool:
-        """Whether all its files are written already, as they would be now."""
+        """Whether all files of the recording are written already, as they would be now."""
         done = next((record for record in self._records() if "files" in record), {})
         content = done.get("content")
         return content is not None and done["files"] == self._hashes() and content == _hash_of(self._job.source)
 
     def memory(self, channel: int) -> Memory:
-        """What is known of a channel of the recording, and takes note of more."""
+        """What is known of a channel of the recording, and where to add to it."""
         return _Channel(self, channel)
 
     def done(self) -> None:
-        """Its files are written."""
+        """Record that the recording's files are written."""
         if self._hashing is not None:
             self._hashing.join()
         self.close()
@@ -135,8 +135,7 @@ class Notes:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             return
-        # Nobody has asked for the memory of what was decoded in the sequential way.
-        content = self._content or self._hash()
+        content = self._content or self._hash()  # not hashed yet where decoding asks for no memory
         line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError, MemoryError):
             self.path.parent.mkdir(exist_ok=True)
@@ -146,25 +145,25 @@ class Notes:
         return {name: _hash_of(file) for name, file in _files_of(self._job).items()}
 
     def close(self) -> None:
-        """Let go of what is known. What comes later is not noted. Nothing happens the second time."""
+        """Free what is known and ignore what comes later. Calling it again does nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed, self._known, self._hashing = True, {}, None
-            if self._has_written and not (self._tells_which and self._has_results):
+            if self._has_written and not (self._identified and self._has_results):
                 with contextlib.suppress(OSError):
                     self.path.unlink()
 
     def known(self) -> dict[Any, Any]:
-        """Results by channel and place, languages by channel. Asked for the first time when the recording is read."""
+        """Results by channel and place, languages by channel. First called when the recording is read."""
         if self._known is None:
             self._known = self._read()
             if not self._known:
                 self.add({"state": self._state})
             if self._content is None:
-                # Beside the work: it takes seconds with a long video, and nobody waits for it.
+                # In a thread of its own: hashing a long video takes seconds.
                 with contextlib.suppress(MemoryError):
-                    self._hashing = start_thread(self._note_content)
+                    self._hashing = start_thread(self._add_content)
         return self._known
 
     def _read(self) -> dict[Any, Any]:
@@ -178,14 +177,14 @@ class Notes:
                 elif "result" in record:
                     known[record["channel"], record["start"], record["samples"]] = _result(record["result"])
         if known and self._is_of_this(content, state):
-            self._content, self._tells_which, self._has_results = content, True, True
+            self._content, self._identified, self._has_results = content, True, True
             return known
         with contextlib.suppress(OSError):
             self.path.unlink()
         return {}
 
     def _is_of_this(self, content: object, state: object) -> bool:
-        """Whether notes are of the recording as it is now; what they do not say of it is None."""
+        """Whether an entry with this hash and state, None if it has none, is of the recording as it is now."""
         if content is not None:
             return content == _hash_of(self._job.source)
         return self._state is not None and state == list(self._state)
@@ -207,18 +206,18 @@ class Notes:
             line = json.dumps(record).encode() + b"\n"
             self.path.parent.mkdir(exist_ok=True)
             with self.path.open("ab", buffering=0) as stream:
-                stream.write(line if self._has_written else b"\n" + line)  # a line from before may be torn
+                stream.write(line if self._has_written else b"\n" + line)  # the last line of an earlier run may be torn
             self._has_written = True
-            self._tells_which |= "content" in record or record.get("state") is not None
+            self._identified |= "content" in record or record.get("state") is not None
             self._has_results |= "result" in record
 
-    def _note_content(self) -> None:
+    def _add_content(self) -> None:
         self._content = self._hash()
         if self._content is not None:
             self.add({"content": self._content})
 
     def _hash(self) -> str | None:
-        """The hash of the recording, None if it has changed and may not be that of what was decoded."""
+        """The hash of the recording, None if its file has changed and the hash may not be that of what was decoded."""
         content = _hash_of(self._job.source)
         return content if self._state is not None and self._state == _state_of(self._job.source) else None
 
@@ -226,38 +225,38 @@ class Notes:
 class _Channel:
     """The memory of one channel."""
 
-    def __init__(self, notes: Notes, channel: int) -> None:
-        self._notes, self._channel = notes, channel
+    def __init__(self, entry: Entry, channel: int) -> None:
+        self._entry, self._channel = entry, channel
 
     def guesses(self) -> list[LanguageGuess] | None:
-        found: list[LanguageGuess] | None = self._notes.known().get(self._channel)
+        found: list[LanguageGuess] | None = self._entry.known().get(self._channel)
         return found
 
     def result(self, window: Window) -> WindowResult | None:
-        found: WindowResult | None = self._notes.known().get((self._channel, window.start, len(window.samples)))
+        found: WindowResult | None = self._entry.known().get((self._channel, window.start, len(window.samples)))
         return found
 
     def judged(self, guesses: Sequence[LanguageGuess]) -> None:
         pairs = [[guess.code, guess.probability] for guess in guesses]
-        self._notes.add({"channel": self._channel, "guesses": pairs})
+        self._entry.add({"channel": self._channel, "guesses": pairs})
 
     def decoded(self, window: Window, result: WindowResult) -> None:
         place = {"channel": self._channel, "start": window.start, "samples": len(window.samples)}
-        self._notes.add({**place, "result": asdict(result)})
+        self._entry.add({**place, "result": asdict(result)})
 
 
-def memory_of(notes: Notes | None) -> Callable[[int], Memory]:
-    """What `Model.stream_all` takes."""
-    return notes.memory if notes is not None else lambda _: Oblivious()
+def memory_of(entry: Entry | None) -> Callable[[int], Memory]:
+    """The memory of each channel of a recording, as `Model.stream_all` takes it."""
+    return entry.memory if entry is not None else lambda _: Oblivious()
 
 
 def _files_of(job: Job) -> dict[str, Path]:
-    """Those it becomes, by their names below the output folder."""
+    """The files of a job by their paths below the output folder."""
     return {os.fspath(file.relative_to(job.directory)): file for file in job.files}
 
 
 def _hash_of(path: str | Path) -> str | None:
-    """The SHA-256 of a file, None if it cannot be read, be it for want of memory."""
+    """The SHA-256 of a file, None if it cannot be read or memory is short."""
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -266,9 +265,9 @@ def _hash_of(path: str | Path) -> str | None:
 
 
 def _state_of(path: str) -> tuple[int, int, int] | None:
-    """What changes with a file and is known at once, None if it cannot be looked at.
+    """Size, time modified and time of that change: what differs once a file changes. None if it cannot be examined.
 
-    Whoever replaces a file by one of the same size may set the time it was modified, but not the time of that.
+    A program that replaces a file by one of the same size can set the time modified, but not the last of these.
     """
     with contextlib.suppress(OSError):
         status = Path(path).stat()

@@ -1,4 +1,4 @@
-"""What is to be transcribed: files, folders, patterns that no shell has expanded, and lists."""
+"""Which recordings to transcribe: files, folders, patterns that no shell has expanded, and lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
-#: The files in a folder that are taken for recordings. One that is named itself may be called anything.
+#: Files in a folder that count as recordings. A file that is named itself may have any ending.
 EXTENSIONS = frozenset(
     {
         "3ga", "aac", "ac3", "aif", "aifc", "aiff", "amr", "ape", "au", "caf", "dts", "eac3", "flac", "m4a", "m4b",
@@ -38,7 +38,7 @@ class Input:
 
     @property
     def stem(self) -> Path:
-        """Its files, below the output folder and without their endings."""
+        """The path of its files, below the output folder and without their endings."""
         return self.below / ("stdin" if self.source == STDIN else Path(self.source).stem)
 
 
@@ -48,10 +48,11 @@ def name_of(source: str) -> str:
 
 
 def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bool = False) -> list[Input]:
-    """The recordings that the command line and a list name, in their order, each once.
+    """The recordings among the names and in the list file `files_from`, in that order, each once.
 
-    Those of a folder come by name; what is found in its subfolders goes to subfolders of the output folder that are
-    called the same. Raises `UsageError` when nothing is named, `InputError` for a folder or list without recordings.
+    Recordings of a folder come by name; results for those of its subfolders go to subfolders of the same names. A list
+    file has one path per line, or paths between NULs as `find -print0` writes them; "-" reads standard input.
+    Raises `UsageError` when nothing is named, `InputError` for a folder or list without recordings.
     """
     if not named and files_from is None:
         raise UsageError("nothing to transcribe: name a FILE or a folder, or a list with --files-from")
@@ -61,11 +62,10 @@ def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bo
     for name in named:
         _add(found, _expanded(name, recursive=recursive))
     if files_from is not None:
-        listed = _listed(files_from)
-        for name in listed:
+        for name in _listed(files_from):
             _add(found, _of_folder(name, recursive=recursive) if _is_folder(name) else [Input(name)])
         if not found:
-            raise InputError(f"{name_of(files_from)}: no recording is named in it")
+            raise InputError(f"{name_of(files_from)}: the list names no recording")
     return list(found.values())
 
 
@@ -75,13 +75,13 @@ def _add(found: dict[str, Input], inputs: Iterable[Input]) -> None:
         found.setdefault(STDIN if each.source == STDIN else os.path.abspath(each.source), each)  # noqa: PTH100
 
 
-def _expanded(name: str, *, recursive: bool) -> Iterable[Input]:
+def _expanded(name: str, *, recursive: bool) -> list[Input]:
     if name == STDIN:
         return [Input(name)]
     if _is_folder(name):
         return _of_folder(name, recursive=recursive)
     if _PATTERN & set(name) and not os.path.lexists(name):
-        # Sorted like a shell does it. Without a match the pattern stays, and is reported as a file that is not there.
+        # Sorted as a shell does. A pattern without a match stays, and is reported as a missing file.
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
         return [Input(match) for match in matches if not _is_folder(match) and not _waits(match)] or [Input(name)]
     return [Input(name)]
@@ -90,12 +90,12 @@ def _expanded(name: str, *, recursive: bool) -> Iterable[Input]:
 def _is_folder(name: str) -> bool:
     try:
         return Path(name).is_dir()
-    except (OSError, ValueError):  # a name longer than names can be, a folder that may not be entered
+    except (OSError, ValueError):  # a name longer than names can be, a folder that cannot be entered
         return False
 
 
 def _waits(name: str) -> bool:
-    """Whether it is a pipe, a device or the like: what nobody names is not waited for."""
+    """Whether it is a pipe, a device or the like: opening one that the user did not name could block for ever."""
     try:
         mode = os.stat(name).st_mode  # noqa: PTH116 - names may hold what no path can
     except (OSError, ValueError):
@@ -114,10 +114,10 @@ def _of_folder(name: str, *, recursive: bool) -> list[Input]:
 def recordings(
     folder: str, *, recursive: bool, pass_over: Callable[[InputError], None] | None = None
 ) -> Iterator[Input]:
-    """Those in a folder, by name, before those in its subfolders. Hidden files and folders are left alone.
+    """The recordings in a folder, by name, before those in its subfolders. Hidden files and folders are skipped.
 
-    Raises `InputError` for a folder that cannot be read, or gives that of a subfolder to `pass_over`. A subfolder that
-    goes away meanwhile holds nothing.
+    Raises `InputError` for a folder that cannot be read; with `pass_over`, the error of a subfolder goes there instead.
+    A subfolder that is deleted meanwhile counts as empty.
     """
 
     def fail(error: OSError) -> None:
@@ -137,7 +137,7 @@ def recordings(
 
 
 def _listed(source: str) -> list[str]:
-    """The names in a list: a line each, or between NULs as `find -print0` writes them."""
+    """The paths in a list file."""
     if Path(source).suffix[1:].lower() in EXTENSIONS:
         raise InputError(f"{source}: is a recording, not a list of them; name it without --files-from")
     try:

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from fake_model import segment
 
-from mtasr.cli.journal import FOLDER, Journal, Notes, _hash_of, memory_of
-from mtasr.cli.outputs import Job, remove_torn, write_text
+from mtasr.atomic import remove_torn, write_text
+from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, memory_of
+from mtasr.batch.outputs import Job
 from mtasr.decoding.longform import WindowResult
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.transcript import Alternatives, Reading, Segment, Word
 
-Keep = Callable[..., Notes]
+Keep = Callable[..., Entry]
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def job_of(source: Path, directory: Path, stem: str = "a") -> Job:
     return Job(str(source), directory, stem, ("srt",))
 
 
-def notes(job: Job, *, resume: bool = True, settings: object = "options") -> Notes:
-    found = Journal(job.directory, [settings], resume=resume).notes(job)
+def entry(job: Job, *, resume: bool = True, settings: object = "options") -> Entry:
+    found = Journal(job.directory, [settings], resume=resume).entry(job)
     assert found is not None
     return found
 
@@ -54,9 +55,9 @@ def full_result() -> WindowResult:
     return WindowResult((said,), 1.1, (readings,), (segment(0, " English"),))
 
 
-def stopped(job: Job, *results: tuple[int, WindowResult]) -> Notes:
-    """Notes of a run that ends here."""
-    run = notes(job, resume=False)
+def stopped(job: Job, *results: tuple[int, WindowResult]) -> Entry:
+    """Entry of a run that ends here."""
+    run = entry(job, resume=False)
     memory = run.memory(0)
     assert memory.guesses() is None
     memory.judged([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
@@ -74,12 +75,12 @@ def path_of(job: Job) -> Path:
 
 def test_everything_comes_back_as_it_was(job: Job) -> None:
     stopped(job, (16_000, full_result()), (0, WindowResult((), 0.5)))
-    memory = notes(job).memory(0)
+    memory = entry(job).memory(0)
     assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
     assert memory.result(window(16_000)) == full_result()
     assert memory.result(window(0)) == WindowResult((), 0.5)
     assert memory.result(window(0, 2.0)) is None
-    assert notes(job).memory(1).guesses() is None
+    assert entry(job).memory(1).guesses() is None
 
 
 @pytest.mark.parametrize("cut", range(2, 60, 7))
@@ -88,13 +89,13 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     lines = [line for line in path_of(job).read_bytes().splitlines(keepends=True) if line.strip()]
     lines.sort(key=lambda line: b"16000," in line)  # the hash may come at any time
     path_of(job).write_bytes(b"".join(lines)[:-cut])
-    run = notes(job)
+    run = entry(job)
     memory = run.memory(0)
     assert memory.result(window(0)) == full_result()
     assert memory.result(window(16_000)) is None
     memory.decoded(window(16_000), full_result())
     run.close()
-    assert notes(job).memory(0).result(window(16_000)) == full_result()
+    assert entry(job).memory(0).result(window(16_000)) == full_result()
 
 
 def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
@@ -106,18 +107,18 @@ def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
         b'{"channel": 0, "start": 0, "samples": 16000, "result": {"segments": 5}}\n\xff\n'
     )
     path_of(job).write_bytes(senseless + path_of(job).read_bytes() + b"\n" + senseless)
-    memory = notes(job).memory(0)
+    memory = entry(job).memory(0)
     assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
     assert memory.result(window(0)) == full_result()
 
 
 def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
-    assert notes(job, settings="others").memory(0).result(window(0)) is None
+    assert entry(job, settings="others").memory(0).result(window(0)) is None
     Path(job.source).write_bytes(b"another")
-    assert notes(job).memory(0).result(window(0)) is None
+    assert entry(job).memory(0).result(window(0)) is None
     Path(job.source).write_bytes(b"sound")
-    assert notes(job).memory(0).result(window(0)) is None, "what is of no use is gone"
+    assert entry(job).memory(0).result(window(0)) is None, "what is of no use is gone"
 
 
 def without(job: Job, *kinds: str) -> None:
@@ -129,21 +130,21 @@ def without(job: Job, *kinds: str) -> None:
 def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
     stopped(job, (0, full_result()))
     without(job, "content", "state")
-    assert notes(job).memory(0).result(window(0)) is None
+    assert entry(job).memory(0).result(window(0)) is None
 
 
 def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = threading.Event()
-    monkeypatch.setattr("mtasr.cli.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
-    run = notes(job, resume=False)
+    monkeypatch.setattr("mtasr.batch.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
+    run = entry(job, resume=False)
     memory = run.memory(0)
     assert memory.result(window(0)) is None
     memory.decoded(window(0), full_result())
-    again = notes(job)  # as if the first run had been killed
+    again = entry(job)  # as if the first run had been killed
     assert again.memory(0).result(window(0)) == full_result()
     again.memory(0).decoded(window(16_000), full_result())
     assert '"content"' not in path_of(job).read_text()
-    third = notes(job)
+    third = entry(job)
     assert third.memory(0).result(window(16_000)) == full_result()
     hashes.set()
     for each in (run, again, third):
@@ -166,58 +167,58 @@ def test_notes_without_a_hash_are_of_no_use_once_the_file_has_changed(job: Job, 
     if change == "of the same size and time":
         os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (source.stat().st_size, source.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert notes(job).memory(0).result(window(0)) is None
+    assert entry(job).memory(0).result(window(0)) is None
 
 
 def test_the_hash_goes_before_what_else_is_known_of_the_file(job: Job) -> None:
     stopped(job, (0, full_result()))
     os.utime(job.source, (1, 1))
-    assert notes(job).memory(0).result(window(0)) == full_result()
+    assert entry(job).memory(0).result(window(0)) == full_result()
 
 
 def test_a_recording_that_changes_while_it_is_decoded_has_no_hash(job: Job) -> None:
-    run = notes(job, resume=False)
+    run = entry(job, resume=False)
     Path(job.source).write_bytes(b"another")
     memory = run.memory(0)
     assert memory.result(window(0)) is None
     memory.decoded(window(0), full_result())
     assert run._hashing is not None
     run._hashing.join()
-    assert notes(job).memory(0).result(window(0)) is None
+    assert entry(job).memory(0).result(window(0)) is None
     job.targets["srt"].write_text("1")
     run.done()
-    assert not notes(job).is_done()
+    assert not entry(job).is_done()
 
 
 def test_done_is_what_is_written_as_it_would_be_now(job: Job) -> None:
     target = job.targets["srt"]
     run = stopped(job, (0, full_result()))
-    assert not notes(job).is_done()
+    assert not entry(job).is_done()
     target.write_text("1")
     run.done()
     assert len(path_of(job).read_bytes()) < 300, "no results are kept of what is done"
-    assert notes(job).is_done()
-    assert not notes(job, settings="others").is_done()
+    assert entry(job).is_done()
+    assert not entry(job, settings="others").is_done()
     target.write_text("2")
-    assert not notes(job).is_done()
+    assert not entry(job).is_done()
     target.write_text("1")
     Path(job.source).write_bytes(b"another")
-    assert not notes(job).is_done()
+    assert not entry(job).is_done()
     target.unlink()
-    assert not notes(job).is_done()
+    assert not entry(job).is_done()
 
 
 def test_without_resume_all_begins_anew(job: Job) -> None:
     stopped(job, (0, full_result()))
     journal = Journal(job.targets["srt"].parent, ["options"])
-    assert journal.notes(job) is not None
+    assert journal.entry(job) is not None
     assert journal.discarded == 1
-    assert notes(job).memory(0).result(window(0)) is None
+    assert entry(job).memory(0).result(window(0)) is None
 
 
 def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -> None:
     journal = Journal(tmp_path, ["options"])
-    run = journal.notes(job)
+    run = journal.entry(job)
     assert run is not None
     run.memory(0).guesses()
     run.memory(0).decoded(window(0), full_result())
@@ -232,26 +233,26 @@ def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -
 def test_whether_anything_is_noted(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
     other = Journal(tmp_path, ["others"])
-    other.notes(job)
+    other.entry(job)
     assert not other.exists, "those of others do not count"
     journal = Journal(tmp_path, ["options"], resume=True)
-    journal.notes(job)
+    journal.entry(job)
     assert journal.exists
 
 
 def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path, ["options"])
-    run = journal.notes(job)
+    run = journal.entry(job)
     assert run is not None
     run.memory(0).guesses()
     run.memory(0).judged([LanguageGuess("fr", 1.0)])
     journal.close(keep=True)
     assert not (tmp_path / FOLDER).exists(), "no window is noted"
-    monkeypatch.setattr(Notes, "_note_content", lambda self: None)  # as if it took long
+    monkeypatch.setattr(Entry, "_add_content", lambda self: None)  # as if it took long
     for state, is_kept in ([96000, 1, 2], True), (None, False):
-        monkeypatch.setattr("mtasr.cli.journal._state_of", lambda path, state=state: state)
+        monkeypatch.setattr("mtasr.batch.journal._state_of", lambda path, state=state: state)
         journal = Journal(tmp_path, ["options"])
-        run = journal.notes(job)
+        run = journal.entry(job)
         assert run is not None
         run.memory(0).guesses()
         run.memory(0).decoded(window(0), full_result())
@@ -262,21 +263,21 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
 def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path) -> None:
     """As of a recording of silence."""
     journal = Journal(tmp_path, ["options"])
-    run = journal.notes(job)
+    run = journal.entry(job)
     assert run is not None
     run.memory(0).guesses()
     job.targets["srt"].write_text("")
     run.done()
     run.close()
     journal.close(keep=True)
-    assert notes(job).is_done()
+    assert entry(job).is_done()
 
 
 def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     journal = Journal(tmp_path, ["options"])
-    run = journal.notes(job_of(Path(job.source), tmp_path, "inner/a"))
+    run = journal.entry(job_of(Path(job.source), tmp_path, "inner/a"))
     assert run is not None
     memory = run.memory(0)
     memory.guesses()
@@ -292,14 +293,14 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
 
 def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
     stopped(job, (0, full_result()))
-    assert memory_of(notes(job))(0).result(window(0)) == full_result()
+    assert memory_of(entry(job))(0).result(window(0)) == full_result()
     memory = memory_of(None)(0)
     memory.decoded(window(0), full_result())
     assert memory.result(window(0)) is None
 
 
 def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) -> None:
-    run = Journal(tmp_path, ["options"], keeps_done=False).notes(job)
+    run = Journal(tmp_path, ["options"], keeps_done=False).entry(job)
     assert run is not None
     run.memory(0).guesses()
     run.memory(0).decoded(window(0), full_result())
@@ -312,7 +313,7 @@ def test_notes_have_the_recordings_files_in_their_name_and_not_its_place(tmp_pat
     def name(folder: str, stem: str, settings: str = "options") -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "a.wav").write_bytes(b"sound")
-        found = Journal(tmp_path, [settings]).notes(job_of(tmp_path / folder / "a.wav", tmp_path, stem))
+        found = Journal(tmp_path, [settings]).entry(job_of(tmp_path / folder / "a.wav", tmp_path, stem))
         assert found is not None
         return found.path.name
 
@@ -324,9 +325,9 @@ def test_notes_have_the_recordings_files_in_their_name_and_not_its_place(tmp_pat
 def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
     other = Journal(tmp_path, ["others"])
-    other.notes(job)
+    other.entry(job)
     other.close(keep=False)
-    assert notes(job).memory(0).result(window(0)) == full_result()
+    assert entry(job).memory(0).result(window(0)) == full_result()
 
 
 def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
@@ -338,7 +339,7 @@ def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
 
 def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("in the way")
-    run = notes(job)
+    run = entry(job)
     run.memory(0).guesses()
     run.memory(0).decoded(window(0), full_result())
     job.targets["srt"].write_text("1")
@@ -347,9 +348,9 @@ def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Pat
 
 
 def test_what_can_be_read_once_has_no_notes(tmp_path: Path) -> None:
-    assert Journal(tmp_path, []).notes(job_of(Path("-"), tmp_path, "stdin")) is None
+    assert Journal(tmp_path, []).entry(job_of(Path("-"), tmp_path, "stdin")) is None
     os.mkfifo(tmp_path / "pipe")
-    assert Journal(tmp_path, []).notes(job_of(tmp_path / "pipe", tmp_path, "pipe")) is None
+    assert Journal(tmp_path, []).entry(job_of(tmp_path / "pipe", tmp_path, "pipe")) is None
 
 
 def test_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
@@ -389,12 +390,12 @@ def test_want_of_memory_costs_notes_and_nothing_else(job: Job, monkeypatch: pyte
     def no_room(*_: object) -> None:
         raise MemoryError
 
-    for what in ("mtasr.cli.journal.start_thread", "hashlib.file_digest"):
+    for what in ("mtasr.batch.journal.start_thread", "hashlib.file_digest"):
         with monkeypatch.context() as patch:
             patch.setattr(what, no_room)
-            run = notes(job, resume=False)
+            run = entry(job, resume=False)
             assert run.memory(0).result(window(0)) is None
             run.memory(0).decoded(window(0), full_result())
             job.targets["srt"].write_text("1")
             run.done()
-        assert notes(job).is_done() == (what != "hashlib.file_digest")
+        assert entry(job).is_done() == (what != "hashlib.file_digest")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtasr.cli.inputs import Input, gather, recordings
+from mtasr.batch.inputs import Input, gather, recordings
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
 
@@ -112,7 +112,7 @@ def test_what_makes_no_sense(tree: Path) -> None:
         gather(["-"], "-")
     with pytest.raises(InputNotFoundError, match=r"^empty: no recording .*--recursive"):
         gather(["b.wav", "empty"])
-    with pytest.raises(InputError, match=r"^nothing: no recording"):
+    with pytest.raises(InputError, match=r"^nothing: the list names no recording$"):
         gather([], "nothing")
     with pytest.raises(InputNotFoundError, match=r"^gone: cannot be read: No such file"):
         gather([], "gone")

@@ -1,0 +1,149 @@
+"""Where results go: files named and checked before any work, folders made when it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from mtasr import atomic
+from mtasr.batch.inputs import Input, name_of
+from mtasr.errors import OutputError, UsageError
+from mtasr.formats.cues import PLAIN, Style
+from mtasr.formats.registry import OUTPUT_FORMATS
+from mtasr.subtitles import Broken, Layout, lay_out
+from mtasr.transcript import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and the files it becomes. A batch holds thousands, so file names are made on demand."""
+
+    source: str
+    directory: Path
+    #: The path of its files below the directory, without their endings.
+    stem: str
+    formats: tuple[str, ...]
+    #: Whether to write an English translation as well.
+    translated: bool = False
+
+    @property
+    def name(self) -> str:
+        return name_of(self.source)
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """The files of the transcript, by format."""
+        return self._named(self.stem)
+
+    @property
+    def translations(self) -> dict[str, Path]:
+        """The files of the translation, by format; empty without one."""
+        return self._named(f"{self.stem}.en") if self.translated else {}
+
+    def _named(self, stem: str) -> dict[str, Path]:
+        return {form: self.directory / f"{stem}.{form}" for form in self.formats}
+
+    @property
+    def files(self) -> list[Path]:
+        return [*self.targets.values(), *self.translations.values()]
+
+
+def plan(inputs: Sequence[Input], directory: Path, formats: Iterable[str], *, translated: bool = False) -> list[Job]:
+    """The jobs for these inputs; nothing is written yet. `a.wav` becomes `a.srt`, with `translated` also `a.en.srt`.
+
+    The format "all" means every one. Raises `UsageError` when two inputs would become the same file, or an output would
+    replace an input.
+    """
+    chosen = tuple(OUTPUT_FORMATS) if "all" in formats else tuple(dict.fromkeys(formats))
+    jobs = [Job(each.source, directory, str(each.stem), chosen, translated) for each in inputs]
+    owners: dict[Path, str] = {}
+    sources = _files(job.source for job in jobs)
+    for job in jobs:
+        for target in job.files:
+            if target in owners:
+                raise UsageError(
+                    f"{owners[target]} and {job.name} would both be written to {target}; "
+                    "name different files or run them with different --output-dir"
+                )
+            owners[target] = job.name
+    for target in owners:
+        _refuse_overwriting(target, sources)
+    return jobs
+
+
+def _files(sources: Iterable[str]) -> dict[tuple[int, int], str]:
+    """Sources by device and inode, whatever their names. A missing file is reported later, for that recording alone."""
+    found = {}
+    for source in sources:
+        with contextlib.suppress(OSError):
+            status = Path(source).stat()
+            found[status.st_dev, status.st_ino] = source
+    return found
+
+
+def _refuse_overwriting(target: Path, inputs: Mapping[tuple[int, int], str]) -> None:
+    status = atomic.check_replaceable(target)
+    if status is not None and (source := inputs.get((status.st_dev, status.st_ino))) is not None:
+        raise UsageError(f"{source}: would be overwritten by its own or another input's result {target}")
+
+
+@contextlib.contextmanager
+def new_folders(directories: Sequence[Path]) -> Iterator[None]:
+    """Make the folders, check that files can be made in them, and at the end remove new ones that stayed empty.
+
+    Raises `OutputError`.
+    """
+    made: list[Path] = []
+    try:
+        for directory in dict.fromkeys(directories):
+            made += [each for each in (directory, *directory.parents) if not os.path.exists(each)]  # noqa: PTH110 - does not raise
+            prepare(directory)
+        yield
+    finally:
+        for each in sorted(dict.fromkeys(made), key=lambda path: len(path.parts), reverse=True):
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def prepare(directory: Path) -> None:
+    """Make a folder and check that files can be made in it. Raises `OutputError`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Permission bits say nothing of read-only file systems, quotas and the superuser.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except FileExistsError as error:
+        raise OutputError(f"{directory}: is a file, not a folder") from error
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot write here: {atomic.reason(error)}") from error
+
+
+def write(
+    transcript: Transcript, targets: dict[str, Path], style: Style = PLAIN, layout: Layout | None = None
+) -> tuple[Broken, ...]:
+    """Write a transcript to a file for each format. Raises `OutputError`.
+
+    With a layout, subtitles are laid out first; returns the rules that the speech did not allow to keep.
+    """
+    subtitled = any(OUTPUT_FORMATS[form].is_subtitle for form in targets)
+    subtitles = lay_out(transcript, layout) if layout is not None and subtitled else None
+
+    def write_as(form: str, stream: TextIO) -> None:
+        content = subtitles.transcript if subtitles is not None and OUTPUT_FORMATS[form].is_subtitle else transcript
+        OUTPUT_FORMATS[form].write(content, stream, style)
+
+    for form, target in targets.items():
+        atomic.write_text(target, partial(write_as, form))
+    return subtitles.broken if subtitles is not None else ()
+
+
+def check_target(target: Path, sources: Sequence[str] = ()) -> None:
+    """Check that a file can be written there and is none of the `sources`. Raises `OutputError` or `UsageError`."""
+    _refuse_overwriting(target, _files(sources))
+    prepare(target.parent)

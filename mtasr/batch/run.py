@@ -1,0 +1,253 @@
+"""Transcribe recordings one after the other with one model, write their files, and say how each ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from mtasr.audio.tracks import Tracks
+from mtasr.batch import outputs
+from mtasr.batch.outputs import Job
+from mtasr.errors import OutputError, UsageError
+from mtasr.formats.cues import PLAIN, Style
+from mtasr.options import DecodingOptions
+from mtasr.subtitles import Broken, Layout
+from mtasr.transcript import Coverage, Segment, Transcript
+
+if TYPE_CHECKING:
+    from mtasr.batch.journal import Entry, Journal
+    from mtasr.transcribe import Model, Transcription
+
+#: "in doubt" is a recording with speech but no text somewhere, or text but no speech.
+Result = Literal["done", "in doubt", "failed", "skipped"]
+
+RESULTS: tuple[Result, ...] = get_args(Result)
+
+#: What to do about results of an earlier run: replace them, skip recordings that have all their files, or go on where
+#: the journal says that the earlier run was stopped.
+Existing = Literal["overwrite", "skip", "resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one recording ended."""
+
+    #: The recording, as it was named.
+    name: str
+    result: Result
+    #: Why it failed or was skipped.
+    reason: str = ""
+    #: What a failed one raised: an `MtasrError`, or any other for a bug and for want of memory.
+    error: Exception | None = None
+    #: Duration of the audio.
+    seconds: float | None = None
+    #: Code of the language; None if there is no text.
+    language: str | None = None
+    #: The files written.
+    files: tuple[str, ...] = ()
+    #: Where speech and text do not match, if they do not.
+    coverage: Coverage | None = None
+    #: Rules of the subtitle layout that the speech did not allow to keep.
+    broken: tuple[Broken, ...] = ()
+
+
+class Observer:
+    """Follows a batch; override what you need. All methods are called in the thread that runs the batch.
+
+    An exception from a method ends the batch, and what is decoded stays in the journal. Only an `OutputError` from
+    `segment` does not: it fails that recording, after its files are written.
+    """
+
+    def begun(self, jobs: Sequence[Job]) -> None:
+        """These recordings, which are neither skipped nor refused, are decoded from now on."""
+
+    def discarded(self) -> None:
+        """The journal of an earlier run, which could have been resumed, was deleted."""
+
+    def transcribing(self, job: Job, transcription: Transcription) -> AbstractContextManager[None]:
+        """Entered before the first segment of a recording is awaited, left after its last."""
+        return nullcontext()
+
+    def segment(self, segment: Segment) -> None:
+        """The recording being transcribed has one more segment."""
+
+    def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
+        """All text of a recording is known; its files are written next."""
+
+    def ended(self, ending: Ending) -> None:
+        """A recording has ended."""
+
+    def kept(self) -> None:
+        """The batch did not end well; what is decoded stays in the journal, for `existing="resume"`."""
+
+    def finished(self) -> None:
+        """All recordings have ended. The journal of a batch that ended well is deleted after this."""
+
+
+class Batch:
+    """Recordings to transcribe with one model and the same options.
+
+    Args:
+        jobs: What `plan` returned for one output folder.
+        model: A `Model`, or a function that loads one; it is not called when all recordings are skipped or refused.
+        options, tracks: How to decode, and what of each recording (see `Model.stream_all`).
+        style, layout: The look of the subtitles, and their layout; None writes segments as recognised.
+        existing: What to do about results of an earlier run. "resume" wants the same model, options and formats.
+        keeps_done: Whether the journal remembers recordings that are done, so that "resume" skips them. False for
+            callers that can tell by the files.
+        observer: Follows the progress.
+
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        model: Model | Callable[[], Model],
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        style: Style = PLAIN,
+        layout: Layout | None = None,
+        existing: Existing = "overwrite",
+        keeps_done: bool = True,
+        observer: Observer | None = None,
+    ) -> None:
+        if existing not in get_args(Existing):
+            raise UsageError(f"existing is {', '.join(get_args(Existing))}, not {existing!r}")
+        self._jobs, self._model = jobs, model
+        self._options, self._tracks = options or DecodingOptions(), tracks or Tracks()
+        self._style, self._layout = style, layout
+        self._existing, self._keeps_done = existing, keeps_done
+        self._observer = observer or Observer()
+        self._failed = self._has_results = False
+
+    def run(self) -> Iterator[Ending]:
+        """Transcribe the recordings, and yield how each ended.
+
+        A recording that fails does not stop the others. Leaving the iteration early, an interruption or a kill keeps
+        the journal. Raises `OutputError` for an output folder that cannot be written, and what loading the model
+        raises.
+        """
+        ready = []
+        for job in self._jobs:
+            if self._existing == "skip" and all(file.exists() for file in job.files):
+                yield self._ended(Ending(job.name, "skipped", "its files are there already"))
+            elif (error := self._refusal(job)) is not None:
+                yield self._ended(_failure(job, error))
+            else:
+                ready.append(job)
+        if not ready:
+            self._observer.finished()
+            return
+        folders = dict.fromkeys((ready[0].directory, *(file.parent for job in ready for file in job.files)))
+        with outputs.new_folders([*folders]):
+            yield from self._run(ready)
+
+    def _refusal(self, job: Job) -> Exception | None:
+        """What is wrong with a recording, as far as that shows without decoding it."""
+        from mtasr.audio.read import check_input, check_reopenable
+
+        try:
+            check_input(job.source)
+            if self._tracks.channels == "split":
+                check_reopenable(job.source)
+        except Exception as error:
+            return error
+        return None
+
+    def _run(self, ready: Sequence[Job]) -> Iterator[Ending]:
+        from mtasr.batch.journal import Journal
+
+        model = self._model() if callable(self._model) else self._model
+        settings = (model.fingerprint(), self._options, self._tracks, self._layout, self._style)
+        resume = self._existing == "resume"
+        journal = Journal(ready[0].directory, settings, resume=resume, keeps_done=self._keeps_done)
+        try:
+            yield from self._decode(model, journal, ready)
+        except BaseException as error:
+            # A reader of standard output that exits early has read enough, unless files are wanted too.
+            enough = isinstance(error, BrokenPipeError) and not (resume or self._has_results)
+            self._leave(journal, keep=not enough)
+            raise
+        if self._failed:
+            self._leave(journal, keep=True)
+        self._observer.finished()
+        if not self._failed:
+            journal.close(keep=False)  # last, so that resuming repeats nothing whatever stops the program before
+
+    def _leave(self, journal: Journal, *, keep: bool) -> None:
+        journal.close(keep=keep)
+        if journal.exists:
+            self._observer.kept()
+
+    def _decode(self, model: Model, journal: Journal, ready: Sequence[Job]) -> Iterator[Ending]:
+        from mtasr.batch.journal import memory_of
+
+        left: list[tuple[Job, Entry | None]] = []
+        for job in ready:
+            entry = journal.entry(job)
+            if self._existing == "resume" and entry is not None and entry.is_done():
+                yield self._ended(Ending(job.name, "skipped", "it was done before"))
+            else:
+                left.append((job, entry))
+        if journal.discarded:
+            self._observer.discarded()
+        self._observer.begun([job for job, _ in left])
+        sources, memories = [job.source for job, _ in left], [memory_of(entry) for _, entry in left]
+        with model.stream_all(sources, self._options, tracks=self._tracks, memories=memories) as streams:
+            for (job, entry), transcription in zip(left, streams.drain(), strict=True):
+                yield self._ended(self._attempt(job, transcription, entry))
+
+    def _attempt(self, job: Job, transcription: Transcription, entry: Entry | None) -> Ending:
+        try:
+            with contextlib.nullcontext() if entry is None else contextlib.closing(entry):
+                ending = self._transcribe(job, transcription)
+                if entry is not None:
+                    entry.done()
+                return ending
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return _failure(job, error)
+
+    def _transcribe(self, job: Job, transcription: Transcription) -> Ending:
+        """Transcribe one recording and write its files."""
+        unshown: OutputError | None = None
+        with transcription:
+            with self._observer.transcribing(job, transcription):
+                for segment in transcription:
+                    try:
+                        if unshown is None:
+                            self._observer.segment(segment)
+                    except OutputError as error:  # A full disk behind standard output does not cost the files.
+                        unshown = error
+            transcript = transcription.transcript()
+        self._observer.transcribed(job, transcription, transcript)
+        broken = outputs.write(transcript, job.targets, self._style, self._layout)
+        if transcript.translation is not None:
+            broken += outputs.write(transcript.translation, job.translations, self._style, self._layout)
+        if unshown is not None:
+            raise unshown
+        doubtful = transcript.coverage is not None and not transcript.coverage.complete
+        return Ending(
+            job.name,
+            "in doubt" if doubtful else "done",
+            seconds=transcript.duration,
+            language=transcript.language if transcript.text else None,
+            files=tuple(map(str, job.files)),
+            coverage=transcript.coverage if doubtful else None,
+            broken=broken,
+        )
+
+    def _ended(self, ending: Ending) -> Ending:
+        self._failed |= ending.result == "failed"
+        self._has_results |= bool(ending.files)
+        self._observer.ended(ending)
+        return ending
+
+
+def _failure(job: Job, error: Exception) -> Ending:
+    return Ending(job.name, "failed", str(error) or type(error).__name__, error=error)

@@ -1,0 +1,270 @@
+"""What commands do with a model: load it, transcribe one recording, or a batch whose progress is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from mtasr import atomic
+from mtasr.batch import Batch, Ending, Input, Job, Observer, outputs, plan
+from mtasr.batch.run import RESULTS, Existing
+from mtasr.cli import failures
+from mtasr.cli.display import Display
+from mtasr.cli.display.pace import clock, timestamp
+from mtasr.cli.options import needs_word_times, to_decoding_options, to_layout, to_style, to_tracks
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtasr.options import DecodingOptions, Task
+    from mtasr.subtitles import Broken
+    from mtasr.transcribe import Model, Transcription
+    from mtasr.transcript import Coverage, Segment, Transcript
+
+#: Places that a warning names; the JSON has them all.
+_NAMED = 5
+
+
+def load(params: Mapping[str, Any], display: Display, task: Task | None = None) -> Model:
+    """The model that a command's parameters ask for.
+
+    With a `task`, and no model asked for, a note recommends a better one than the default.
+    """
+    from mtasr.system import share_freed_memory
+    from mtasr.transcribe import load_model
+
+    if task is not None and params["model"] is None:
+        _note_default_model(display, task)
+    share_freed_memory()
+    with display.downloads() as progress:
+        return load_model(
+            params["model"],
+            device=params["device"],
+            device_index=params["device_index"],
+            compute_type=params["compute_type"],
+            threads=params["threads"],
+            workers=1 if params.get("condition_on_previous_text") else params["workers"],
+            batch_size=params["batch_size"],
+            engine=params["engine"],
+            progress=progress,
+        )
+
+
+def _note_default_model(display: Display, task: Task) -> None:
+    """Recommend a better model, until the cache shows that the user chose the default by name."""
+    from mtasr.models import DEFAULT_MODEL, cache
+
+    if cache.copies(DEFAULT_MODEL):
+        return
+    better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
+    display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
+
+
+def transcribe_one(source: str, params: Mapping[str, Any], options: DecodingOptions, display: Display) -> Transcript:
+    """The transcript of one recording, for commands that make something of it."""
+    model = load(params, display, _task(options))
+    with (
+        model.stream_all([source], options, tracks=to_tracks(params)) as streams,
+        streams[0] as stream,
+        display.working(source, lambda: stream.position, lambda: stream.total),
+    ):
+        transcript: Transcript = stream.transcript()
+    for warning in stream.warnings:
+        display.note(f"warning: {warning}")
+    return transcript
+
+
+def _task(options: DecodingOptions) -> Task:
+    return "translate" if options.translates else "transcribe"
+
+
+class Work:
+    """A batch as a command's parameters ask for it. What makes no sense is refused before a model is loaded."""
+
+    def __init__(self, ctx: click.Context, params: dict[str, Any]) -> None:
+        from mtasr.models import check_use
+
+        self._params = params
+        self._debug: bool = ctx.meta.get(failures.DEBUG, False)
+        self.directory = Path(params["directory"])
+        self._options, self._layout = to_decoding_options(params), to_layout(params)
+        if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
+            raise UsageError("--n-best is told in JSON: add --output-format json")
+        undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
+        if undecided and needs_word_times(params, self._options, self._layout):
+            self._options = replace(self._options, word_timestamps=True)
+        self._tracks, self._style = to_tracks(params), to_style(params, self._options)
+        self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
+        self._model: Model | None = None
+        if params["model"] is not None:
+            check_use(params["model"], self._options.language, _task(self._options))
+
+    def plan(self, inputs: Sequence[Input]) -> list[Job]:
+        return plan(inputs, self.directory, self._params["formats"], translated=self._options.also_translate)
+
+    def run(self, jobs: Sequence[Job], existing: Existing, *, keeps_done: bool = True) -> failures.ExitCode:
+        """Transcribe the recordings, and show how it goes; `keeps_done` as in `Batch`."""
+        progress = _Progress(
+            jobs,
+            self._options,
+            self.display,
+            strict=self._params["strict"],
+            debug=self._debug,
+            advice="the same command with --resume" if keeps_done else "the same command",
+        )
+        batch = Batch(
+            jobs,
+            partial(self._loaded, jobs),
+            self._options,
+            tracks=self._tracks,
+            style=self._style,
+            layout=self._layout,
+            existing=existing,
+            keeps_done=keeps_done,
+            observer=progress,
+        )
+        for _ in batch.run():
+            pass
+        if self._params["timings"] and self._model is not None:
+            timings = json.dumps(self._model.timings)
+            atomic.write_text(Path(self._params["timings"]), lambda stream: stream.write(timings))
+        return progress.code
+
+    def _loaded(self, jobs: Sequence[Job]) -> Model:
+        if self._params["timings"]:
+            outputs.check_target(Path(self._params["timings"]), [job.source for job in jobs])
+        if self._model is None:
+            self._model = load(self._params, self.display, _task(self._options))
+        return self._model
+
+
+class _Progress(Observer):
+    """Shows the course of a batch, and gathers its exit code."""
+
+    def __init__(
+        self, jobs: Sequence[Job], options: DecodingOptions, display: Display, *, strict: bool, debug: bool, advice: str
+    ) -> None:
+        self._options, self._display = options, display
+        self._strict, self._advice = strict, advice
+        reports = debug or not display.is_for_programs  # programs read the reason in the event
+        tell = partial(failures.report, debug=debug) if reports else lambda error, source: None
+        self._attempts = failures.Attempts(len(jobs), tell)
+        self._endings = {job.name: Ending(job.name, "skipped") for job in jobs}
+        #: When the batch and the current recording began.
+        self._began = self._recording_began = time.monotonic()
+
+    @property
+    def code(self) -> failures.ExitCode:
+        return self._attempts.code
+
+    def begun(self, jobs: Sequence[Job]) -> None:
+        self._began = time.monotonic()
+        self._display.begin({job.name: _size(job.source) for job in jobs})
+
+    def discarded(self) -> None:
+        self._display.note("an earlier run did not end well here; --resume would have gone on from there")
+
+    @contextlib.contextmanager
+    def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:
+        self._recording_began = time.monotonic()
+        if self._options.language is None and transcription.language_probability > 0:
+            code, share = transcription.language, transcription.language_probability
+            self._display.note(f"{job.name}: detected language {english_name(code)} ({code}, {share:.0%})")
+        with self._display.working(job.name, lambda: transcription.position, lambda: transcription.total):
+            yield
+
+    def segment(self, segment: Segment) -> None:
+        self._display.segment(segment)
+
+    def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
+        for warning in transcription.warnings:
+            self._display.note(f"warning: {warning}")
+        if self._options.multilingual or self._options.language is not None:
+            return
+        spoken = {each.speaker: each.language for each in transcript if each.speaker is not None and each.language}
+        for speaker, code in spoken.items():
+            if code != transcript.language:
+                self._display.note(f"{job.name}: {speaker}: detected language {english_name(code)} ({code})")
+
+    def ended(self, ending: Ending) -> None:
+        if ending.error is not None:
+            self._attempts.fail(ending.name, ending.error)
+            ending = replace(ending, reason=failures.message_of(ending.error, debug=True), error=None)
+        if ending.coverage is not None:
+            ending = replace(ending, reason=_doubts(ending.coverage), coverage=None)
+            self._display.note(f"warning: {ending.name}: {ending.reason}")
+            if self._strict:
+                self._attempts.doubt()
+        if ending.files:
+            self._note_files(ending)
+            note_broken(ending.name, ending.broken, self._display)
+        self._endings[ending.name] = replace(ending, broken=())
+        self._display.ended(ending)
+
+    def _note_files(self, ending: Ending) -> None:
+        notes = [] if ending.language is not None else ["no speech found"]
+        if len(self._endings) == 1:  # else others were decoded meanwhile
+            notes.append(_speed(ending.seconds or 0.0, time.monotonic() - self._recording_began))
+        notes.append(f"wrote {', '.join(ending.files)}")
+        self._display.note(f"{ending.name}: {'; '.join(notes)}")
+
+    def kept(self) -> None:
+        self._display.note(f"what is done is kept: {self._advice} goes on from here")
+
+    def finished(self) -> None:
+        endings = list(self._endings.values())
+        seconds = sum(each.seconds or 0.0 for each in endings)
+        if len(endings) > 1:
+            counts = Counter(each.result for each in endings)
+            told = [_speed(seconds, time.monotonic() - self._began)] if seconds else []
+            told += [f"{counts[result]} of {len(endings)} {result}" for result in RESULTS if counts[result]]
+            self._display.note("; ".join(told))
+        self._display.finish(endings)
+
+
+def _size(source: str) -> int:
+    """Bytes of a file, 0 for a pipe: what is known of its length before it is opened."""
+    with contextlib.suppress(OSError):
+        return Path(source).stat().st_size
+    return 0
+
+
+def _speed(seconds: float, took: float) -> str:
+    return f"{clock(round(seconds))} of audio in {took:.1f} s ({seconds / took:.1f}x)"
+
+
+def english_name(code: str) -> str:
+    from mtasr.tokenizer.languages import LANGUAGES
+
+    return LANGUAGES.get(code, code).title()
+
+
+def note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
+    """One line about how many subtitles break which rule of their layout, and why."""
+    counts = Counter((each.rule, each.reason) for each in broken).most_common()
+    if counts:
+        reasons = "; ".join(f"{rule} of {count} ({reason})" for (rule, reason), count in counts)
+        display.note(f"{name}: subtitles off the rules: {reasons}")
+
+
+def _doubts(coverage: Coverage) -> str:
+    """Where text and speech do not match, on one line."""
+    found = (
+        ("speech without text", coverage.speech_without_text),
+        ("text without speech", coverage.text_without_speech),
+    )
+    return "; ".join(
+        f"{what} at {', '.join(f'{timestamp(start)}-{timestamp(end)}' for start, end in places[:_NAMED])}"
+        + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
+        for what, places in found
+        if places
+    )
