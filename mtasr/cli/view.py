@@ -33,7 +33,7 @@ from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.transcript import Transcript
-    from mtasr.view import Recording
+    from mtasr.view import Waveform
 
 #: A sound of more bytes than this, which is an hour and three quarters of speech, is put beside the page: browsers
 #: take long to open pages much larger.
@@ -94,31 +94,31 @@ def view(**params: Any) -> None:
         transcript = transcribe_one(source, params, options, display)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         heard = Path(folder, beside.name)
-        recording = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
+        waveform = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
         if params["transcript"] is not None:
-            _note_other_length(source, transcript, recording, page, display)
+            _note_other_length(source, transcript, waveform, page, display)
         embedded = params["sound"] == "embed" or (params["sound"] == "auto" and heard.stat().st_size <= _EMBEDDED)
-        _write(page, beside, heard, transcript, recording, source, embedded=embedded)
+        _write(page, beside, heard, transcript, waveform, source, embedded=embedded)
     megabytes = f"{page.stat().st_size / 1e6:.1f} MB"
     where = f"wrote {page} ({megabytes})" if embedded else f"wrote {page} ({megabytes}) and {beside}, which it plays"
     display.note(f"{source}: {where}")
 
 
-def _listen(source: str, heard: Path, track: int, threshold: float, display: Display) -> Recording:
+def _listen(source: str, heard: Path, track: int, threshold: float, display: Display) -> Waveform:
     from mtasr.view import listen
 
     with display.working(source, lambda: 0.0, lambda: None):
         return listen(source, heard, track=track, threshold=threshold)
 
 
-def _note_other_length(source: str, transcript: Transcript, recording: Recording, page: Path, display: Display) -> None:
+def _note_other_length(source: str, transcript: Transcript, waveform: Waveform, page: Path, display: Display) -> None:
     """Say that a transcript seems to be that of something else. Raises `UsageError` where that would replace a page."""
-    allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * recording.duration)
+    allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * waveform.duration)
     latest = max((segment.end for segment in transcript), default=0.0)
-    if latest <= recording.duration + allowed:
+    if latest <= waveform.duration + allowed:
         return
     doubt = (
-        f"{source}: lasts {recording.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
+        f"{source}: lasts {waveform.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
         "it may be that of another recording"
     )
     if page.exists():
@@ -127,7 +127,7 @@ def _note_other_length(source: str, transcript: Transcript, recording: Recording
 
 
 def _write(
-    page: Path, beside: Path, heard: Path, transcript: Transcript, recording: Recording, source: str, *, embedded: bool
+    page: Path, beside: Path, heard: Path, transcript: Transcript, waveform: Waveform, source: str, *, embedded: bool
 ) -> None:
     from mtasr.view import Sound, write_page
 
@@ -135,4 +135,4 @@ def _write(
         atomic.write_file(beside, partial(shutil.copyfile, heard))
     title = failures.printable(Path(source).name)
     sound = Sound(heard, embedded)
-    atomic.write_text(page, lambda stream: write_page(transcript, recording, sound, title, stream))
+    atomic.write_text(page, lambda stream: write_page(transcript, waveform, sound, title, stream))

@@ -1,6 +1,6 @@
-"""Subtitles that people can read: a transcript's segments divided anew, into cues that keep the rules of a layout.
+"""Subtitles that people can read: the text of a transcript in cues that keep the rules of a layout.
 
-A cue is a `Segment` whose text has line breaks, so that whatever writes a transcript writes its subtitles too.
+A cue is a `Segment` whose text has line breaks, so every output format of transcripts writes subtitles too.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ Rule = Literal["line width", "reading speed", "minimum duration", "minimum gap",
 
 _REASONS: dict[Rule, str] = {
     "line width": "a word is longer than a line",
-    "reading speed": "more is said, the recording ends or the longest duration is over",
-    "minimum duration": "too soon after it more is said, or the recording ends",
-    "minimum gap": "more is said at once",
-    "single word": "nothing that it can be joined to fits",
+    "reading speed": "more speech follows, the recording ends, or the maximum duration is reached",
+    "minimum duration": "more speech follows too soon, or the recording ends",
+    "minimum gap": "several people speak at once",
+    "single word": "its neighbours leave no room for it",
 }
 
 #: Silence after which a new cue begins in any case, in milliseconds.
 _LONG_SILENCE = 2000
-#: A gap shorter than this is closed: a screen that is empty for a moment flickers.
+#: A shorter gap (ms) is closed: a screen that is empty for a moment flickers.
 _FLICKER = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A rule that the speech does not allow for a cue; cues are counted from 0."""
+    """A rule that the speech does not let a cue keep; cues are counted from 0."""
 
     cue: int
     rule: Rule
@@ -58,9 +58,9 @@ class Subtitles:
 def lay_out(transcript: Transcript, layout: Layout) -> Subtitles:
     """Divide the text of a transcript into cues.
 
-    Words with times are followed; a segment without them is taken to be spoken evenly. Cues are in the order of their
-    starts, those of one voice do not overlap, and joined they say what the segments say. What describes a segment's
-    decoding is, in a cue, that of the segment it begins in; its tokens are left out.
+    Cues follow words with times; a segment without them is taken to be spoken evenly. Cues are in the order of their
+    starts, those of one voice do not overlap, and joined they hold the text of the segments. A cue has no tokens, and
+    its other fields are those of the segment in which it begins.
     """
     voices: dict[str | None, list[Segment]] = {}
     for segment in transcript:
@@ -83,12 +83,12 @@ class _Draft(NamedTuple):
 
     start: int
     end: int
-    #: How early it may go for another voice: it can be read by then, and is said but for what a gap takes.
+    #: The earliest end that another voice may force: by then the cue can be read, and all but a gap of it is spoken.
     least: int
     units: Sequence[Unit]
     lines: Lines
     limits: Limits
-    #: Whether another begins while it is shown, or too soon after it.
+    #: Whether another cue begins while it is shown, or too soon after it.
     crowded: bool = False
 
 
@@ -97,13 +97,13 @@ def _starts(voices: Iterable[Sequence[Unit]]) -> list[int]:
 
 
 def _drafts(blocks: Sequence[Sequence[Unit]], others: Sequence[int], layout: Layout, latest: int) -> Iterator[_Draft]:
-    """The cues of one voice; `others` tells when blocks of other voices begin."""
+    """The cues of one voice; `others` are the times at which blocks of other voices begin."""
     clock = 0
     starts = [block[0].start for block in blocks]
     for block, own_next in itertools.zip_longest(blocks, starts[1:]):
         limits, last = layout.limits(cjk=block[0].cjk), block[-1]
-        # Somebody else who speaks meanwhile has cues of their own; one who speaks next, takes the place. Within the
-        # block nobody speaks next, or it would end there.
+        # A voice that speaks at the same time has its own cues; the voice that speaks next ends this one's last cue.
+        # Within a block no other voice speaks next, or it would end there.
         next_other = bisect_left(others, max(last.end, last.start + 1))
         following = _first([own_next, *others[next_other : next_other + 1]])
         division = divide(block, limits, following, latest)
@@ -117,10 +117,10 @@ def _drafts(blocks: Sequence[Sequence[Unit]], others: Sequence[int], layout: Lay
 
 
 def _parted(drafts: Sequence[_Draft]) -> Iterator[_Draft]:
-    """The same, each with a gap before those of all voices that begin after it.
+    """The same cues, each with a gap before the later cues of all voices.
 
-    When a voice is laid out, it is not known yet where the cues of somebody who speaks meanwhile begin. What has time
-    to spare goes before them.
+    When a voice is laid out, the cues of a voice that speaks at the same time are not known yet. A cue with time to
+    spare ends before them.
     """
     for place, draft in enumerate(drafts):
         end, crowded = draft.end, False
@@ -140,7 +140,7 @@ def _first(times: Sequence[int | None]) -> int | None:
 
 
 def _blocks(units: Sequence[Unit], others: Sequence[int]) -> list[list[Unit]]:
-    """Units that may share cues; `others` tells when words of other voices start."""
+    """Units that may share cues; `others` are the times at which words of other voices start."""
     blocks: list[list[Unit]] = []
     for unit in units:
         if not blocks or _apart(blocks[-1][-1], unit, others):
@@ -150,7 +150,7 @@ def _blocks(units: Sequence[Unit], others: Sequence[int]) -> list[list[Unit]]:
 
 
 def _apart(before: Unit, after: Unit, others: Sequence[int]) -> bool:
-    """Whether two units are of different kinds, or a long silence or words of somebody else lie between them."""
+    """Whether two units are of different kinds, or a long silence or another voice lies between them."""
     if before.cjk != after.cjk or before.source.language != after.source.language:
         return True
     interrupted = bisect_left(others, before.end) < bisect_left(others, after.start)
@@ -165,7 +165,7 @@ def _text(units: Sequence[Unit], lines: Lines) -> str:
 
 
 def _end(start: int, spoken: int, characters: int, limits: Limits, after: int | None, latest: int) -> int:
-    """When the cue goes: once it can be read, and not long before the next comes."""
+    """The end of the cue: once it can be read, and not shortly before the next cue."""
     room = latest if after is None else after - limits.gap
     longest = start + limits.longest
     end = min(max(spoken, start + limits.needed(characters)), room, longest)
@@ -198,7 +198,7 @@ def _cue(number: int, draft: _Draft) -> Segment:
 
 
 def _before(unit: Unit, place: int, lines: Lines) -> str:
-    """What parts a unit from the one before it, so that the words of a cue joined are its text."""
+    """What separates a unit from the one before it, so that the joined words of a cue are its text."""
     if place in lines.breaks:
         return "\n"
     return " " if unit.spaced and place > lines.begin else ""

@@ -1,8 +1,7 @@
 """Where cues and lines end: the cheapest way through the units, by dynamic programming.
 
-A cue that breaks a rule although another division would keep it costs more than all beauty together, so what is left
-of broken rules is due to the speech. Widths, line counts and words in a line are kept in any case: only a single unit
-may be wider than a line.
+A broken rule costs more than all else together, so a rule is only broken where the speech leaves no other division.
+Widths, line counts and words in a line are always kept: only a single unit may be wider than a line.
 """
 
 from __future__ import annotations
@@ -15,39 +14,39 @@ from dataclasses import dataclass
 from mtasr.subtitles.layout import Limits
 from mtasr.subtitles.units import Unit
 
-#: What one broken rule costs; all the rest is in units of a well placed line break, and some dozens for a cue.
+#: What one broken rule costs; other costs of a cue add up to some dozens.
 _BROKEN = 10_000.0
 _CUE = 5.0
 _SECOND_LINE = 1.5
-#: At the end of a cue. A pause makes the place better.
+#: Costs of the end of a cue, by what precedes it; a pause lowers them, the more the longer it is (full at 600 ms).
 _AFTER_SENTENCE, _AFTER_CLAUSE, _AFTER_SEGMENT, _AFTER_WORD, _AFTER_SHORT_WORD = 0.0, 4.0, 7.0, 12.0, 18.0
 _PAUSE_BONUS, _FULL_PAUSE = 6.0, 600
-#: At the end of a line within a cue, as a part of the same.
+#: The same for the end of a line within a cue, as a fraction.
 _LINE_END = 0.4
-#: A sentence that begins in the middle of a line; silence in the middle of a cue, for each second.
+#: Costs of a sentence that begins within a cue, and of each second of silence within it beyond the small (ms).
 _INNER_SENTENCE, _INNER_SILENCE, _SMALL_SILENCE = 5.0, 12.0, 300
-#: Lines of unequal length: a line of nothing beside a full one.
+#: Cost of lines of unequal length: an empty line beside a full one.
 _UNEVEN = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A cue as units `begin` to `end`, with the first unit of each line after the first."""
+    """A cue of the units from `begin` to before `end`; `breaks` are the first units of its lines after the first."""
 
     begin: int
     end: int
     breaks: tuple[int, ...]
-    #: How many there are to read: those of one line, since a line break is read as the space there was, or as nothing.
+    #: Characters to read, as if on one line: a line break replaces a space, or nothing.
     characters: int
-    #: Whether it holds a word alone, as a cue or as a line, that is no sentence of its own.
+    #: Whether a single word, which is no sentence, is a cue or a line of its own.
     orphan: bool
 
 
 def divide(units: Sequence[Unit], limits: Limits, following: int | None, latest: int) -> list[Lines]:
-    """Divide units of one voice and script into cues.
+    """Divide units of one voice and one kind of text into cues.
 
-    `following` is when the next cue after them starts (milliseconds), of this voice or of another that takes its place,
-    None if there is none; `latest` the end of the recording.
+    `following` is the start of the next cue, of this voice or of another one that takes over, in milliseconds, or None;
+    `latest` is the end of the recording.
     """
     return _Division(units, limits, following, latest).best()
 
@@ -58,7 +57,7 @@ class _Division:
         self.starts = [unit.start for unit in units]
         self.rooms = [start - limits.gap for start in self.starts]
         self.rooms.append(latest if following is None else following - limits.gap)
-        # Places on one endless line: unit i occupies [self.left[i], self.right[i]).
+        # On one endless line, unit i occupies the characters from self.left[i] to before self.right[i].
         self.left, self.right, place = [], [], 0
         for unit in units:
             place += unit.spaced
@@ -111,11 +110,11 @@ class _Division:
         return Lines(begin, end, breaks, self._length(begin, end), orphan)
 
     def _cues_from(self, begin: int) -> Iterator[tuple[int, float, tuple[int, ...]]]:
-        """Every cue that may begin there: its end, cost and line breaks."""
+        """Every cue that may begin with that unit: its end, cost and line breaks."""
         limits, start = self.limits, self.starts[begin]
         most = limits.width * limits.lines + limits.lines
         inner = 0.0
-        too_wide = 0  # what single units are wider than a line by
+        too_wide = 0  # by how much single units are wider than a line
         for end in range(begin + 1, len(self.units) + 1):
             too_wide += max(len(self.units[end - 1].text) - limits.width, 0)
             if end > begin + 1:
@@ -137,13 +136,13 @@ class _Division:
         return min(self.units[end - 1].end, self.rooms[end]) - self.starts[begin]
 
     def _timing(self, start: int, begin: int, end: int) -> float:
-        """What it costs that the cue cannot be shown as long as it should, or says nothing whole."""
+        """The cost of showing a cue for too short a time, or of a word alone."""
         limits = self.limits
         room = self.rooms[end] - start
         shown = max(min(room, limits.longest), 1)
         needed = limits.reading_time(self._length(begin, end))
         cost = 0.0
-        if room < shown:  # it is shown for a moment all the same, at the cost of the gap
+        if room < shown:  # shown for a moment all the same, without the gap
             cost += _BROKEN
         if shown < needed:
             cost += _BROKEN + 20.0 * min(needed / shown - 1, 10.0)
@@ -154,12 +153,12 @@ class _Division:
         return cost
 
     def _is_orphan(self, index: int) -> bool:
-        """Whether the unit is less than a sentence and a clause between pauses, so that it should not stand alone."""
+        """Whether the unit should not stand alone: it is neither a sentence nor a clause between pauses."""
         whole = self.penalties[index] == 0.0 and (index == 0 or self.penalties[index - 1] == 0.0)
         return self.counts_orphans and not whole
 
     def _lines(self, begin: int, end: int) -> tuple[float, tuple[int, ...]] | None:
-        """The best lines for a cue, as few as there may be; None if it does not fit."""
+        """Cost and breaks of the best lines for a cue, as few as possible; None if it does not fit."""
         for count in range(1, self.limits.lines + 1):
             cost, breaks = self._split(begin, end, count)
             if cost < math.inf:
@@ -168,7 +167,7 @@ class _Division:
         return None
 
     def _split(self, begin: int, end: int, count: int) -> tuple[float, tuple[int, ...]]:
-        """Cost and breaks of exactly `count` lines: the squares of their widths, and where they end."""
+        """Cost and breaks of exactly `count` lines; the squares of their widths make even lines cheaper."""
         if count == 1:
             return self._line(begin, end), ()
         key = (begin, end, count)
@@ -196,7 +195,7 @@ class _Division:
         return _UNEVEN * part * part
 
     def _lonely(self, begin: int, cut: int, end: int, count: int) -> float:
-        """A word alone on a line."""
+        """The cost of words alone on a line."""
         if not self.counts_orphans:
             return 0.0
         alone = (end - cut == 1) + (count == 2 and cut - begin == 1)

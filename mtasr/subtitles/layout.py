@@ -12,7 +12,7 @@ _EVEN_SLOWER = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a cue may be. Widths are in characters, durations in seconds.
+    """The rules for cues. Widths are in characters, durations in seconds.
 
     Chinese, Japanese and Korean have limits of their own (`_cjk`): their characters are wide, and say more.
     The figures of the styles follow the style guides of broadcasters and streaming services.
@@ -22,15 +22,15 @@ class Layout:
     max_line_width: int = 42
     max_line_width_cjk: int = 16
     max_line_count: int = 2
-    #: None: as many as fit.
+    #: None for as many as fit.
     max_words_per_line: int | None = None
-    #: Characters a second, spaces included.
+    #: Characters per second, spaces included.
     max_cps: float = 20.0
     max_cps_cjk: float = 12.0
-    #: 20 frames of 24 a second.
+    #: 20 frames at 24 per second.
     min_duration: float = 5 / 6
     max_duration: float = 7.0
-    #: Between two cues that follow each other: 2 frames of 24 a second.
+    #: Between a cue and the next one: 2 frames at 24 per second.
     min_gap: float = 1 / 12
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A layout for one kind of text; durations in milliseconds, `cps` in characters a second."""
+    """A layout for one kind of text; durations in milliseconds, `cps` in characters per second."""
 
     width: int
     lines: int
@@ -72,11 +72,11 @@ class Limits:
     gap: int
 
     def reading_time(self, characters: int) -> int:
-        """The milliseconds that somebody needs for so many characters."""
+        """Milliseconds that people need to read this many characters."""
         return math.ceil(characters * 1000 / self.cps)
 
     def needed(self, characters: int) -> int:
-        """The milliseconds for which a cue of so many characters is to be shown."""
+        """Milliseconds for which a cue of this many characters should be shown."""
         return max(self.shortest, self.reading_time(characters))
 
 

@@ -1,6 +1,6 @@
 """Segments -> units: the pieces of text between which a line may end, each with its times.
 
-A unit is a word with the marks that belong to it, or, where a script has no spaces, a phrase.
+A unit is a word with its punctuation or, in writing systems without spaces, a phrase.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPENING = frozenset("([{«‘“¿¡〈《「『【〔〖〘〚（［｛#$€£
 _QUOTES = "\"'»’”)]}」』】）］"
 _SENTENCE = frozenset(".!?…。！？．؟।۔")
 _CLAUSE = frozenset(",;:，；：、،؛–—")
-#: Short forms that end with a point and no sentence with them.
+#: Abbreviations, whose final point ends no sentence.
 _SHORT_FORMS = frozenset({
     "ca.", "dott.", "dr.", "dra.", "e.g.", "etc.", "fr.", "hr.", "i.e.", "ing.", "jr.", "m.", "mm.", "mme.", "mr.",
     "mrs.", "ms.", "prof.", "sig.", "sr.", "sra.", "st.", "vs.",
@@ -45,10 +45,10 @@ _SHORT_WORD = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """Text without a place for a line break in it. Times are milliseconds of the file.
+    """Text in which no line may break. Times are milliseconds of the file.
 
-    `source` is the segment it comes from and `words` its words, if they have times. `spaced` tells whether a space
-    comes before it on a line.
+    `source` is the segment it comes from and `words` its words, if they have times. If `spaced`, a space precedes it on
+    a line.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Unit:
     source: Segment
     words: tuple[Word, ...] | None
     cjk: bool
-    #: The last of its segment: the model itself made a cut here.
+    #: Whether it is the last of its segment, so that the model itself divided the text here.
     last: bool = False
 
     @property
@@ -73,7 +73,7 @@ class Unit:
 
     @property
     def leans_on_next(self) -> bool:
-        """Whether it is better not parted from what follows."""
+        """Whether a line should not end after it."""
         return not self.cjk and len(self.text) <= _SHORT_WORD and self.text.isalpha()
 
 
@@ -103,13 +103,13 @@ def _in_order(units: list[Unit]) -> list[Unit]:
 
 
 def is_cjk(text: str, language: str) -> bool:
-    """Whether Chinese, Japanese or Korean limits suit the text: it need not be in the language (a translation)."""
+    """Whether Chinese, Japanese or Korean limits suit the text; a translation is not in the language spoken."""
     wide = len(_CJK.findall(text))
     letters = sum(map(str.isalpha, text))
     return wide > 0 if language in _CJK_LANGUAGES else 2 * wide > letters
 
 
-class _Span(NamedTuple):
+class _Range(NamedTuple):
     start: int
     end: int
 
@@ -132,47 +132,47 @@ def _segment_units(segment: Segment, language: str) -> Iterator[Unit]:
 
 
 def _one_space(found: re.Match[str]) -> str:
-    """French puts spaces that do not break before its marks: they stay."""
+    """One space, but the no-break spaces before punctuation in French stay."""
     return found[0] if found[0] in ("\u00a0", "\u202f") else " "
 
 
-def _join_marks(text: str, spans: Sequence[_Span]) -> list[_Span]:
-    """Marks that stand alone go with the word they belong to."""
-    joined: list[_Span] = []
+def _join_marks(text: str, spans: Sequence[_Range]) -> list[_Range]:
+    """The ranges, each mark that stands alone joined to the word it belongs to."""
+    joined: list[_Range] = []
     held: int | None = None
     for span in spans:
         piece = text[span.start : span.end]
         start = span.start if held is None else held
         held = None
         if any(map(str.isalnum, piece)):
-            joined.append(_Span(start, span.end))
+            joined.append(_Range(start, span.end))
         elif joined and start == span.start and not set(piece) <= _OPENING:
-            joined[-1] = _Span(joined[-1].start, span.end)
+            joined[-1] = _Range(joined[-1].start, span.end)
         else:
             held = start
     if held is not None:
         end = spans[-1].end
-        joined[-1:] = [_Span(joined[-1].start, end)] if joined else [_Span(held, end)]
+        joined[-1:] = [_Range(joined[-1].start, end)] if joined else [_Range(held, end)]
     return joined
 
 
-# --- scripts without spaces ----------------------------------------------------------------------------------------
+# --- writing systems without spaces ---
 
-#: A phrase longer than this is cut: lines would become too uneven.
+#: Characters of a phrase; longer ones would make lines too uneven and are cut.
 _LONGEST_PHRASE = 8
 
 
-def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Span]:
-    """A run of characters without spaces as phrases, if its script has no spaces between words."""
+def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Range]:
+    """A run of characters without spaces, as phrases if its writing system has no spaces between words."""
     start, end = span
     run = text[start:end]
     parser = _parser_for(run, language)
     if parser is None:
-        yield _Span(start, end)
+        yield _Range(start, end)
         return
     for phrase in parser.parse(run):
         for piece in _pieces(phrase):
-            yield _Span(start, start + len(piece))
+            yield _Range(start, start + len(piece))
             start += len(piece)
 
 
@@ -186,7 +186,7 @@ def _parser_for(run: str, language: str) -> Parser | None:
 
 @cache
 def _parser(name: str) -> Parser:
-    import budoux  # only for the scripts that need it
+    import budoux  # only for the texts that need it
 
     load = getattr(budoux, f"load_default_{name}_parser")
     parser: Parser = load()
@@ -194,7 +194,7 @@ def _parser(name: str) -> Parser:
 
 
 def _pieces(phrase: str) -> Iterator[str]:
-    """The phrase, or if it is too long pieces of it, none of which begins or ends with the wrong mark."""
+    """The phrase or, if it is too long, pieces of it that neither begin nor end with the wrong mark."""
     while len(phrase) > _LONGEST_PHRASE:
         half = -(-len(phrase) // -(-len(phrase) // _LONGEST_PHRASE))
         places = sorted(range(1, len(phrase)), key=lambda place: abs(place - half))
@@ -212,17 +212,17 @@ def _may_part(before: str, after: str) -> bool:
     wide_before, wide_after = UNSPACED.match(before), UNSPACED.match(after)
     if wide_before and wide_after:
         return True
-    # At the edge of a word in other letters; a number stays with what it counts.
+    # Words in other letters may begin and end a line; a number stays with what it counts.
     if wide_before:
         return after.isalnum() or after in _OPENING
     return bool(wide_after) and (before.isalpha() or before in _CLOSING)
 
 
-# --- times ---------------------------------------------------------------------------------------------------------
+# --- times ---
 
 
 class _Clock:
-    """When each character of a segment is spoken: from its words, else evenly over the segment."""
+    """When each character of a segment is spoken: as its words tell, or else evenly over the segment."""
 
     def __init__(self, segment: Segment) -> None:
         self._text = segment.text
@@ -232,7 +232,7 @@ class _Clock:
             bare = segment.text.strip()
             first = segment.text.find(bare)
             whole = Word(word=bare, start=segment.start, end=segment.end, probability=0.0)
-            self._words = [(_Span(first, first + len(bare)), whole)]
+            self._words = [(_Range(first, first + len(bare)), whole)]
         self._starts = [span.start for span, _ in self._words]
 
     def at(self, place: int) -> int:
@@ -250,8 +250,8 @@ class _Clock:
         part = min(max((place - span.start) / (span.end - span.start), 0.0), 1.0) if span.end > span.start else 0.0
         return round((word.start + part * (word.end - word.start)) * 1000)
 
-    def words(self, span: _Span) -> tuple[Word, ...] | None:
-        """The words of a stretch of the text, joined that text; one that reaches over its edge is cut there."""
+    def words(self, span: _Range) -> tuple[Word, ...] | None:
+        """The words in a range of the text, which joined give that text; a word across its edge is cut there."""
         if not self._timed:
             return None
         found = []
@@ -275,8 +275,8 @@ class _Clock:
         return tuple(found)
 
 
-def _located(segment: Segment) -> list[tuple[_Span, Word]]:
-    """The words and where in the text they stand, without the space around them; none if they are not its words."""
+def _located(segment: Segment) -> list[tuple[_Range, Word]]:
+    """The words with their ranges in the text, without spaces around them; none if they are not those of the text."""
     located, place = [], 0
     for word in segment.words or ():
         bare = word.word.strip()
@@ -286,5 +286,5 @@ def _located(segment: Segment) -> list[tuple[_Span, Word]]:
         if found < 0 or segment.text[place:found].strip():
             return []
         place = found + len(bare)
-        located.append((_Span(found, place), word))
+        located.append((_Range(found, place), word))
     return [] if segment.text[place:].strip() else located

@@ -12,7 +12,7 @@
     level: /^c\d$/.test(span.className) ? +span.className[1] : 3,
   }));
   const sections = [...document.querySelectorAll("main section")];
-  // Channels and translations may overlap: places in time are found among these, not in the order of the text.
+  // Channels and translations may overlap, so the text is not in order of time; this is.
   const inTime = words.map((_, number) => number).sort((a, b) => words[a].start - words[b].start);
 
   const sound = get("sound");
@@ -66,9 +66,8 @@
       current = word;
       if (after && get("follow").checked && !audio.paused) intoSight(after.span);
     }
-    if (moved || now < view.start || now > view.start + view.length * 0.9) {
-      if (moved ? now < view.start || now > view.start + view.length : true) view.start = now - view.length * 0.1;
-    }
+    // While the sound plays, the view moves on before the playhead leaves it.
+    if (now < view.start || now > view.start + view.length * (moved ? 1 : 0.9)) view.start = now - view.length * 0.1;
     view.start = Math.min(Math.max(view.start, 0), duration - view.length);
     get("clock").textContent = `${clock(now)} / ${clock(duration)}`;
     overview.setAttribute("aria-valuemax", duration.toFixed(1));
@@ -123,7 +122,7 @@
     return low > 0 && time < data.speech[low - 1][1];
   }
 
-  /** Speech behind, peaks before it, from `start` on for `length` seconds, in the upper `height` of a canvas. */
+  /** Draw speech and the peaks over it, from `start` on for `length` seconds, in the upper `height` of a canvas. */
   function drawWave(paint, width, height, start, length) {
     const x = (time) => ((time - start) / length) * width;
     paint.fillStyle = colours.speech;
@@ -165,7 +164,7 @@
     paint.fillRect(x - 1, 0, 2, height);
   }
 
-  let still = null; // The overview without its playhead: only that moves while the sound plays.
+  let still = null; // The overview without its playhead, which alone moves while the sound plays.
   function draw() {
     drawOverview();
     const [paint, width, height] = prepared(wave);
@@ -243,7 +242,7 @@
   // --- text ---------------------------------------------------------------------------------------------------------
 
   document.querySelector("main").addEventListener("click", (event) => {
-    if (!getSelection().isCollapsed) return; // Somebody copies text.
+    if (!getSelection().isCollapsed) return; // A selection is for copying.
     const span = event.target.closest("span[data-s]"), time = event.target.closest("button.time");
     if (span) seek(+span.dataset.s, true);
     else if (time) seek(+time.closest("section").dataset.s, true);
@@ -286,7 +285,7 @@
   const fold = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   let matches = [], chosen = -1;
 
-  /** Text as it is searched, and for each of its characters the word it is of. */
+  /** The text to search, and for each of its characters the word that it belongs to. */
   const texts = sections.map((section) => {
     const own = words.filter((word) => word.section === section);
     let text = "";
@@ -365,7 +364,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const on = event.target;
     if (on.matches("input[type=search], select")) return;
-    if (event.key === " " && on.matches("button, summary, input")) return; // The key presses what it is on.
+    if (event.key === " " && on.matches("button, summary, input")) return; // The key presses the control that has the focus.
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) { if (event.shiftKey) step(by); else seek(now + 3 * by, false); }
     else if (keys[event.key] && !(event.key.startsWith("Arrow") && event.shiftKey)) keys[event.key]();

@@ -1,7 +1,7 @@
-"""The page itself. The text is in the HTML, so that it can be read and searched where nothing else works.
+"""The page itself. The text is in the HTML, so that people can read and search it even where scripts do not run.
 
-A transcript comes from anywhere, so all of it is escaped, and the page's own policy lets only our script run and lets
-nothing be fetched from a network.
+A transcript comes from anywhere, so all of it is escaped, and the page's own policy allows no other script than ours
+and no access to a network.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.parse import quote
 
 from mtasr.tokenizer.languages import LANGUAGES
 from mtasr.transcript import Segment, Transcript
-from mtasr.view.recording import PEAKS, Recording
+from mtasr.view.waveform import PEAKS, Waveform
 
 #: Below each of these probabilities a word gets a stronger colour: class c2, c1, c0.
 LEVELS = (0.9, 0.7, 0.5)
 
-#: A multiple of 3, so that what base64 makes of the parts can be joined.
+#: Bytes encoded at once: a multiple of 3, so that the parts in base64 can be joined.
 _CHUNK = 3 << 18
 
 
@@ -36,8 +36,8 @@ class Sound(NamedTuple):
     embedded: bool
 
 
-def write_page(transcript: Transcript, recording: Recording, sound: Sound, title: str, stream: TextIO) -> None:
-    """Write the page. A sound that is not embedded is looked for under its name in the page's folder."""
+def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: str, stream: TextIO) -> None:
+    """Write the page. It looks for a sound that is not embedded by its name, in the folder of the page."""
     style, script = _ours("page.css"), _ours("page.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob: file: 'self'"
@@ -48,7 +48,7 @@ def write_page(transcript: Transcript, recording: Recording, sound: Sound, title
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{name}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, recording))}</p></div>\n'
+        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, waveform))}</p></div>\n'
     )
     source = "" if sound.embedded else f' src="{escape(quote(sound.path.name))}"'
     stream.write(f'<audio id="audio" preload="auto"{source}></audio>\n')
@@ -60,7 +60,7 @@ def write_page(transcript: Transcript, recording: Recording, sound: Sound, title
     if not transcript.segments:
         stream.write("<p>No speech was found.</p>\n")
     stream.write("</main>\n")
-    _write_data(transcript, recording, stream)
+    _write_data(transcript, waveform, stream)
     if sound.embedded:
         stream.write('<script type="text/plain" id="sound">')
         with sound.path.open("rb") as file:
@@ -78,8 +78,8 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _facts(transcript: Transcript, recording: Recording) -> Iterator[str]:
-    yield _clock(recording.duration)
+def _facts(transcript: Transcript, waveform: Waveform) -> Iterator[str]:
+    yield _clock(waveform.duration)
     if transcript.language:
         yield _shown(LANGUAGES.get(transcript.language, transcript.language).title())
     words = [word for segment in transcript for word in segment.words or ()]
@@ -87,7 +87,7 @@ def _facts(transcript: Transcript, recording: Recording) -> Iterator[str]:
         yield f"{len(words)} words"
         yield f"{sum(word.probability < LEVELS[-1] for word in words)} unsure"
     if transcript.coverage is not None and not transcript.coverage.complete:
-        yield "speech and text do not agree everywhere"
+        yield "text and speech disagree in places"
 
 
 def _segment(number: int, segment: Segment) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _segment(number: int, segment: Segment) -> Iterator[str]:
         yield f"<b>{_shown(segment.speaker)}</b> "
     if segment.words:
         for word in segment.words:
-            # The space before a word is no part of what is underlined.
+            # The highlight of a word does not include the space before it.
             bare = word.word.lstrip()
             yield " " * (len(bare) < len(word.word)) + _word(bare, word.start, word.end, word.probability)
     else:
@@ -110,19 +110,19 @@ def _segment(number: int, segment: Segment) -> Iterator[str]:
 
 def _word(text: str, start: float, end: float, probability: float) -> str:
     level = sum(probability < limit for limit in LEVELS)
-    # Not known is a number that is less than no limit.
+    # NaN, an unknown probability, is below no limit.
     kind = f' class="c{len(LEVELS) - level}"' if level else ""
     known = "" if math.isnan(probability) else f' data-p="{probability:.2f}"'
     return f'<span data-s="{start:.3f}" data-e="{end:.3f}"{known}{kind}>{_shown(text)}</span>'
 
 
-def _write_data(transcript: Transcript, recording: Recording, stream: TextIO) -> None:
+def _write_data(transcript: Transcript, waveform: Waveform, stream: TextIO) -> None:
     coverage = transcript.coverage
     data = {
-        "duration": recording.duration,
+        "duration": waveform.duration,
         "rate": PEAKS,
-        "peaks": base64.b64encode(recording.peaks).decode(),
-        "speech": [[round(start, 3), round(end, 3)] for start, end in recording.speech],
+        "peaks": base64.b64encode(waveform.peaks).decode(),
+        "speech": [[round(start, 3), round(end, 3)] for start, end in waveform.speech],
         "speechWithoutText": coverage.speech_without_text if coverage else [],
         "textWithoutSpeech": coverage.text_without_speech if coverage else [],
     }
@@ -134,7 +134,7 @@ def _shown(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without what no page can hold: control characters and halves of characters."""
+    """`text` without what no page can hold: control characters and halves of characters."""
     return "".join(
         "\ufffd" if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t" else char for char in text
     )

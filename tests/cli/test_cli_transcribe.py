@@ -74,7 +74,7 @@ def test_limits_of_lines(run: Run, model: FakeModel, folder: Path) -> None:
 def test_broken_subtitle_rules_are_told_with_reasons(run: Run, model: FakeModel) -> None:
     model.texts = [" Somebody is speaking much faster than anybody could possibly read along."]
     result = run("transcribe", "a.wav")
-    reason = "more is said, the recording ends or the longest duration is over"
+    reason = "more speech follows, the recording ends, or the maximum duration is reached"
     assert f"a.wav: subtitles off the rules: reading speed of 1 ({reason})\n" in result.stderr
 
 

@@ -127,7 +127,9 @@ def test_what_has_time_to_spare_goes_before_a_cue_of_somebody_who_speaks_meanwhi
 def test_what_cannot_go_before_a_cue_of_another_voice_is_told(says: str, until: float) -> None:
     laid = lay_out(transcript(BEN, by("Anna", (says, 1, until))), PLAIN)
     assert cues(laid)[1] == (says, 1000, round(until * 1000))
-    assert (1, "minimum gap", "more is said at once") in {(each.cue, each.rule, each.reason) for each in laid.broken}
+    assert (1, "minimum gap", "several people speak at once") in {
+        (each.cue, each.rule, each.reason) for each in laid.broken
+    }
 
 
 def test_a_line_break_in_a_script_without_spaces_is_no_character_to_read() -> None:
@@ -182,8 +184,8 @@ def test_the_report_counts_from_the_first_cue() -> None:
     laid = lay_out(transcript(said, duration=6.5), dataclasses.replace(PLAIN, max_line_width=12))
     assert [(each.cue, each.rule, each.reason) for each in laid.broken] == [
         (1, "line width", "a word is longer than a line"),
-        (1, "reading speed", "more is said, the recording ends or the longest duration is over"),
-        (1, "minimum duration", "too soon after it more is said, or the recording ends"),
+        (1, "reading speed", "more speech follows, the recording ends, or the maximum duration is reached"),
+        (1, "minimum duration", "more speech follows too soon, or the recording ends"),
     ]
 
 
@@ -192,7 +194,7 @@ def test_the_reason_holds_where_the_longest_duration_is_too_short_to_read() -> N
     assert cues(laid) == [("Certainly.", 1000, 6000)]
     [(rule, reason)] = {(each.rule, each.reason) for each in laid.broken}
     assert rule == "reading speed"
-    assert "longest duration" in reason
+    assert "maximum duration" in reason
 
 
 class Counting(list[Any]):
@@ -221,15 +223,17 @@ def test_each_cue_is_held_only_against_the_next_ones() -> None:
 def test_the_report_tells_of_words_alone_and_of_no_gap() -> None:
     french = dataclasses.replace(timed(("oui", 1.5, 2), ("et", 2, 2.4)), language="fr")
     laid = lay_out(transcript(timed(("yes", 1, 1.5), ("and", 1.5, 1.5)), french, duration=9.0), WEB)
-    assert ("minimum gap", "more is said at once") not in {(each.rule, each.reason) for each in laid.broken}
+    assert ("minimum gap", "several people speak at once") not in {(each.rule, each.reason) for each in laid.broken}
     many = timed(("some", 0, 0.5), ("Incomprehensibilities", 0.5, 1.5), ("notwithstanding", 1.5, 2.5), ("so", 2.5, 3))
     laid = lay_out(transcript(many), dataclasses.replace(PLAIN, max_line_width=16, max_line_count=1))
     assert {(each.rule, each.reason) for each in laid.broken} >= {
-        ("single word", "nothing that it can be joined to fits")
+        ("single word", "its neighbours leave no room for it")
     }
     together = [dataclasses.replace(timed((f"w{n}", 2, 2)), language=["en", "fr"][n % 2]) for n in range(2)]
     laid = lay_out(transcript(*together), PLAIN)
-    assert (0, "minimum gap", "more is said at once") in {(each.cue, each.rule, each.reason) for each in laid.broken}
+    assert (0, "minimum gap", "several people speak at once") in {
+        (each.cue, each.rule, each.reason) for each in laid.broken
+    }
 
 
 def test_a_word_is_alone_unless_it_is_all_that_is_said() -> None:

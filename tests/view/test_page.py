@@ -22,7 +22,7 @@ from mtasr.audio.read import open_audio
 from mtasr.audio.write import Mp3Writer
 from mtasr.errors import FfmpegError
 from mtasr.transcript import Coverage, Segment, Transcript, Word
-from mtasr.view import Recording, Sound, listen, write_page
+from mtasr.view import Sound, Waveform, listen, write_page
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"a\" 'b' <!-- ]]> \u2028\x00\x1b\ud800 مرحبا"
@@ -86,9 +86,9 @@ def sound(tmp_path: Path) -> Path:
 
 def page(sound: Path, *segments: Segment, embedded: bool = True, title: str = "a.wav", **more: object) -> Page:
     transcript = Transcript(language="en", language_probability=1.0, duration=9.0, segments=segments)
-    recording = Recording(duration=9.0, peaks=bytes([0, 128, 255]), speech=[(1.0, 2.5)])
+    waveform = Waveform(duration=9.0, peaks=bytes([0, 128, 255]), speech=[(1.0, 2.5)])
     stream = io.StringIO()
-    write_page(replace(transcript, **more), recording, Sound(sound, embedded), title, stream)  # type: ignore[arg-type]
+    write_page(replace(transcript, **more), waveform, Sound(sound, embedded), title, stream)  # type: ignore[arg-type]
     stream.getvalue().encode()  # can be written
     return Page(stream.getvalue())
 

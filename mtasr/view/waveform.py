@@ -1,4 +1,4 @@
-"""What a page shows of a recording beside its text: how loud it is, where somebody speaks, and the sound itself."""
+"""What a page shows of a recording beside its text: how loud it is, where speech is, and the sound itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mtasr.audio.read import SAMPLE_RATE, open_audio
 from mtasr.audio.write import Mp3Writer
 from mtasr.vad.silero import SpeechTrack
 
-#: Peaks in a second, each of so many samples.
+#: Peaks in a second, and samples for each.
 PEAKS = 100
 _BIN = SAMPLE_RATE // PEAKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class Waveform:
     """`peaks` is a byte for each 10 ms, 255 where it is loudest; `speech` and `duration` are in seconds."""
 
     duration: float
@@ -25,11 +25,12 @@ class Recording:
     speech: list[tuple[float, float]]
 
 
-def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float = 0.5) -> Recording:
-    """Go through a recording once and write what is heard to `sound`, as MP3.
+def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float = 0.5) -> Waveform:
+    """Read a recording once and write its sound to `sound`, as MP3.
 
-    The sound is encoded from the samples that the transcript's times count, so both agree whatever the file's own clock
-    says. Raises what `open_audio` raises, and `FfmpegError`.
+    The sound consists of the samples that the transcript's times count, so both agree whatever the file's own clock
+    says. `threshold` is the speech probability from which audio counts as speech. Raises what `open_audio` raises, and
+    `FfmpegError`.
     """
     speech = SpeechTrack(threshold)
     peaks, held, samples = [], np.zeros(0, np.float32), 0
@@ -43,7 +44,7 @@ def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float 
             held = held[whole:]
     loudness = np.concatenate([np.zeros(0, np.float32), *peaks, [np.abs(held).max()] if len(held) else []])
     scaled = loudness * (255 / max(float(loudness.max(initial=0.0)), 1e-6))
-    return Recording(
+    return Waveform(
         duration=samples / SAMPLE_RATE,
         peaks=scaled.round().astype(np.uint8).tobytes(),
         speech=speech.stretches(),
