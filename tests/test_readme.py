@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,16 @@ def test_recipes_exist() -> None:
     recipes = re.findall(r"^([a-z][a-z-]*)[^:\n]*:$", (ROOT / "justfile").read_text(encoding="utf-8"), re.MULTILINE)
     named = {name for page in DOCUMENTS for name in re.findall(r"`just ([a-z-]+)", page.read_text(encoding="utf-8"))}
     assert named <= set(recipes)
+
+
+def test_the_architecture_shows_every_folder_and_the_layers_of_the_contract() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {path.parent.name for path in (ROOT / "mtasr").glob("*/__init__.py")}
+    assert folders == set(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE))
+    picture = text[text.index("```text\n") :].split("```")[1]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    layers = [folders & set(re.split(r"[ |:]+", layer)) for layer in contract["layers"]]
+    shown = [folders & set(line.split("#")[0].split()) for line in picture.splitlines()]
+    assert [layer for layer in shown if layer] == [layer for layer in layers if layer]
