@@ -14,8 +14,8 @@ from mtasr.errors import FfmpegError, FfmpegNotFoundError
 from mtasr.extras import pip_install
 from mtasr.threads import start_thread
 
-# Demuxers for what people record, by ffmpeg's names. Absent on purpose: playlists and manifests (hls, dash, concat,
-# imf, sdp), devices and generators (lavfi, x11grab), pictures, subtitles and text, console-game formats.
+# ffmpeg's demuxers for what people record. Absent on purpose: playlists and manifests (hls, dash, concat, imf, sdp),
+# devices and generators (lavfi, x11grab), pictures, subtitles and text, console-game formats.
 FORMATS = (
     "aa aac ac3 ac4 act aea aiff alaw amr amrnb amrwb ape asf asf_o au avi avr bonk caf codec2 dhav dsf dss dts "
     "dtshd dv eac3 epaf flac flv g722 g723_1 g726 g726le g729 gsm gxf hcom iamf iff ilbc ircam kux lc3 live_flv "
@@ -34,7 +34,7 @@ def find_ffmpeg() -> str:
     if wanted:
         found = shutil.which(wanted)
         if found is None:
-            raise FfmpegNotFoundError(f"MTASR_FFMPEG is {printable(wanted)}, which is not a program that can be run")
+            raise FfmpegNotFoundError(f"MTASR_FFMPEG is {printable(wanted)}, which is not an executable program")
         return found
     found = shutil.which("ffmpeg") or _packaged_ffmpeg()
     if found is None:
@@ -62,7 +62,7 @@ def start_ffmpeg(
     bufsize: int = -1,
     folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ffmpeg in `folder`; its standard error is a pipe, which somebody has to read.
+    """Start ffmpeg in `folder`; its standard error is a pipe, which the caller has to read.
 
     Raises `FfmpegNotFoundError` where there is none, or it cannot be started.
     """
@@ -89,9 +89,9 @@ def start_ffmpeg(
 def run_ffmpeg(
     arguments: Sequence[str], folder: Path | None = None, line: Callable[[str], None] | None = None
 ) -> list[str]:
-    """Run ffmpeg in `folder` and return what it says on standard error; `line` gets each line of standard output.
+    """Run ffmpeg in `folder` and return its standard error; `line` is called with each line of standard output.
 
-    Raises `FfmpegError` with ffmpeg's last error, and `MemoryError` where there is no room for a thread.
+    Raises `FfmpegError` with ffmpeg's first error, and `MemoryError` where no thread can be started.
     """
     process = start_ffmpeg(["-nostdin", *arguments], folder=folder)
     said: list[str] = []
@@ -124,5 +124,5 @@ def _collect(pipe: IO[bytes], said: list[str]) -> None:
 
 
 def printable(name: str) -> str:
-    """`name` on one line: control characters and bytes that are not text are written as escapes."""
+    """`name` on one line, with escapes for control characters and bytes that are not text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name) or "(no name)"

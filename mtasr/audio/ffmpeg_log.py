@@ -1,6 +1,6 @@
-"""What ffmpeg tells on standard error: duration, where the audio starts, errors.
+"""What ffmpeg writes to standard error: duration, start of the audio, errors.
 
-There is no ffprobe beside the packaged ffmpeg, so all that is known of a file comes from the process that decodes it.
+The packaged ffmpeg has no ffprobe, so the process that decodes a file is the only source of what is known of it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import re
 import threading
 from typing import IO
 
-# A stream's later start is taken from the header only up to here: transport streams may claim anything.
+# The latest start of a stream to believe a header: transport streams may claim anything.
 _MAX_HEADER_LEAD_SECONDS = 60.0
 _MAX_LEAD_SECONDS = 86_400.0
 
-# Lines kept of what ffmpeg says: the first ones tell the cause.
+# Lines to keep: the first ones give the cause.
 _MAX_ERROR_LINES = 200
 _MAX_LINE_BYTES = 4096
 
 
 class FfmpegLog:
-    """What ffmpeg tells on standard error, line by line, bounded in memory."""
+    """Reads ffmpeg's standard error line by line, in bounded memory."""
 
     def __init__(self, track: int = 0) -> None:
         self.track = track
@@ -28,14 +28,14 @@ class FfmpegLog:
         self.duration: float | None = None
         self.errors: list[str] = []
         self.interrupted = ""
-        #: Channels of the first samples, 0 until `lead_seen` and where there are no samples.
+        #: Channels of the first samples; 0 until `lead_seen`, and if there are no samples.
         self.channels = 0
-        #: Mean square of the samples of all channels, at the end; None where that was not measured, or is 0.
+        #: Mean square of the samples of all channels, set at the end; None if it is not measured, or 0.
         self.power: float | None = None
         self._start = 0.0
-        #: Number among all streams -> start in seconds.
+        #: Start in seconds, by number among all streams.
         self._audio_starts: dict[int, float] = {}
-        #: The same for samples a second.
+        #: Samples per second, likewise.
         self._rates: dict[int, int] = {}
         self._first_time: float | None = None
         self._streams = 0
@@ -46,7 +46,7 @@ class FfmpegLog:
             with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
                 while line := lines.readline(_MAX_LINE_BYTES):
                     self._take(line.decode("utf-8", "replace").rstrip())
-        finally:  # whatever happens, since others wait for it
+        finally:  # in any case, since other threads wait for these
             self.header_seen.set()
             self.lead_seen.set()
 
@@ -57,7 +57,7 @@ class FfmpegLog:
         level, text = match.groups()
         if level in ("error", "fatal", "panic"):
             if len(self.errors) < _MAX_ERROR_LINES:
-                # This one goes on to quote the whole of FORMATS.
+                # This line goes on to quote all of FORMATS.
                 self.errors.append("Format not on whitelist" if text.startswith("Format not on whitelist") else text)
         elif not self.header_seen.is_set():
             self._take_header(text)
@@ -72,7 +72,7 @@ class FfmpegLog:
             self.interrupted = found[1]
 
     def _take_header(self, text: str) -> None:
-        """Only ffmpeg's own lines: the file's tags, which anyone can write, start with a name."""
+        """Reads only ffmpeg's own lines: the file's tags, which anyone can write, start with a name."""
         if found := re.match(r"  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?", text):
             if found[1]:
                 self.duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
@@ -91,7 +91,7 @@ class FfmpegLog:
             self.header_seen.set()
 
     def rate(self) -> int:
-        """Samples a second of the track, as the header states them; 0 if it does not."""
+        """Samples per second of the track, as stated by the header; 0 if it does not state them."""
         rates = [rate for _, rate in sorted(self._rates.items())]
         return rates[self.track] if self.track < len(rates) else 0
 
@@ -106,16 +106,16 @@ class FfmpegLog:
         return min(lead, self.duration or _MAX_LEAD_SECONDS)
 
     def stated_audio_seconds(self) -> float | None:
-        """The container's duration, where it is that of the audio and more than a guess."""
+        """The container's duration, if it is that of the audio and no guess."""
         return self.duration if self._streams == 1 and not self._estimated else None
 
     def want_of_memory(self) -> str | None:
-        """The first line that says so, of a thread that cannot be had as well."""
+        """The first line that says that memory, or a thread, is not to be had."""
         signs = ("Cannot allocate memory", "Resource temporarily unavailable")
         return next((line for line in self.errors if line.endswith(signs)), None)
 
     def reason(self, *, piped: bool) -> str:
-        """Why nothing could be decoded, in a few words; `piped` input cannot be searched for its index."""
+        """Why nothing could be decoded, in a few words; ffmpeg cannot search `piped` input for its index."""
         said = "\n".join(self.errors)
         if "matches no streams" in said or "does not contain any stream" in said:
             count = len(self._audio_starts)

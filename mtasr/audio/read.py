@@ -36,25 +36,25 @@ SAMPLE_RATE = 16_000
 #: Samples in a block at most, one second.
 BLOCK_SAMPLES = SAMPLE_RATE
 
-# What happens to the samples. Side branches print, for `FfmpegLog`, the time stamp and the channels of the first one,
-# and how loud all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that
-# times stay true to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or
-# channels, so `_next_block` does that instead.) rematrix_maxval=1 makes the mean of two channels; by itself, float
-# output sums them at -3 dB and overshoots.
+# Side branches of the filters print, for `FfmpegLog`, the timestamp and the channels of the first sample, and how loud
+# all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that times stay true
+# to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or channels, so
+# `_next_block` does that instead.) rematrix_maxval=1 takes the mean of two channels; by default, float output sums them
+# at -3 dB and overshoots.
 _FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
 _RESAMPLED = f"aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
 _MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
 _ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESAMPLED}"
 
-#: Samples a second below which nothing of speech is left. A forged rate of 1 would make a minute a week.
+#: Samples per second, below which no speech is left. A forged rate of 1 would turn a minute into a week.
 _LEAST_RATE = 1000
 
-#: How many times less power the mix may have than the channels have on average: 8 times where one of eight is heard.
+#: How many times less power the mix may have than the mean of the channels: 8 times if one of eight has sound.
 _CANCELLED = 100.0
 
 
 def check_input(source: Source) -> None:
-    """Raise InputNotFoundError for what can be told without decoding: missing, a folder, not readable, empty.
+    """Raise InputNotFoundError for what shows without decoding: a missing, unreadable or empty file, or a folder.
 
     Pipes and devices pass, and so does any binary file object.
     """
@@ -79,7 +79,7 @@ def check_input(source: Source) -> None:
 
 
 def _is_terminal(source: str | os.PathLike[str]) -> bool:
-    """Also by the names /dev/stdin and /dev/tty: ffmpeg, in a process group of its own, would be stopped there."""
+    """Whether it is a terminal, also as /dev/stdin or /dev/tty: the system would stop ffmpeg, a background job."""
     if source == "-":
         return os.isatty(0)
     if not stat.S_ISCHR(os.stat(source).st_mode):  # noqa: PTH116
@@ -106,19 +106,18 @@ def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
 
 
 def check_reopenable(source: Source) -> None:
-    """Raise InputError for what can be read only once: standard input, pipes and file objects."""
+    """Raise InputError for sources that can be read only once: standard input, pipes and file objects."""
     if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
         return
     raise InputError(
-        f"{_name_of(source)}: channels are split by reading a file once for each, which cannot be done here; "
-        "give the path of a file"
+        f"{_name_of(source)}: splitting channels reads a file once for each of them; give the path of a file"
     )
 
 
 def count_channels(source: Source, *, track: int = 0) -> int:
-    """Channels of an audio track; 0 where nothing can be decoded, for which `open_audio` has the reason.
+    """The number of channels of an audio track; 0 if nothing can be decoded, and then `open_audio` gives the reason.
 
-    Raises InputError for what can be read only once, and what `open_audio` raises.
+    Raises InputError for sources that can be read only once, and what `open_audio` raises.
     """
     check_input(source)
     check_reopenable(source)
@@ -129,14 +128,14 @@ def count_channels(source: Source, *, track: int = 0) -> int:
 def open_audio(source: Source, *, track: int = 0, channel: int | None = None) -> AudioStream:
     """Start decoding `source`: a path, "-" for standard input, or a binary file object.
 
-    Of several audio tracks, `track` chooses one, counted from 0. `channel` is the only one that is heard, counted
-    from 0 as well, and without it all are mixed.
+    Of several audio tracks, `track` chooses one, and `channel` chooses one of its channels, both counted from 0.
+    Without `channel`, all channels are mixed.
 
-    Use the result as a context manager; leaving it early stops ffmpeg. A file object is read from a thread of its
-    own, which ends with the stream or when its pending `read` returns.
+    Use the result as a context manager; leaving it early stops ffmpeg. A thread reads a file object; it ends with the
+    stream or when its pending `read` returns.
 
-    Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Either
-    raises MemoryError where there is too little for us or for ffmpeg.
+    Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Both raise
+    MemoryError if we or ffmpeg run out of memory.
     """
     check_input(source)
     name = _name_of(source)
@@ -164,11 +163,11 @@ def _arguments(url: str, track: int, channel: int | None) -> list[str]:
 class AudioStream:
     """Iterator over blocks of shape (n,), float32 in -1..1, 16 kHz, n <= BLOCK_SAMPLES.
 
-    The first sample is time 0 of the file: audio that starts later than the picture has silence in front, and holes
-    are filled. An input damaged or cut short yields what can be decoded, and `warnings` then tells.
+    The first sample is time 0 of the file: silence precedes audio that starts later than the picture, and fills holes.
+    A damaged or truncated input yields what can be decoded, and `warnings` then says so.
 
-    Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed, and MemoryError when it
-    gives up for want of memory.
+    Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed, and MemoryError when ffmpeg
+    runs out of memory.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], way: Route, *, track: int) -> None:
@@ -198,13 +197,13 @@ class AudioStream:
 
     @property
     def duration(self) -> float | None:
-        """Length in seconds that the container states, or None. Waits until ffmpeg has read the header."""
+        """Length in seconds as stated by the container, or None. Waits until ffmpeg has read the header."""
         self._log.header_seen.wait()
         return self._log.duration
 
     @property
     def channels(self) -> int:
-        """How many the track has, 0 if nothing can be decoded. Waits until ffmpeg has decoded the beginning."""
+        """Channels of the track, 0 if nothing can be decoded. Waits until ffmpeg has decoded the beginning."""
         self._log.lead_seen.wait()
         return self._log.channels
 
@@ -234,11 +233,11 @@ class AudioStream:
         self.close()
 
     def abort(self) -> None:
-        """Stop ffmpeg, so that iterating, in whatever thread, ends soon: with an error, or as if the audio did."""
+        """Stop ffmpeg, so that iterating, in any thread, soon ends: with an error, or as at the end of the audio."""
         self._process.kill()
 
     def close(self) -> None:
-        """Stop ffmpeg if it still runs, and release everything. Does nothing the second time."""
+        """Stop ffmpeg if it still runs, and release all resources. Does nothing the second time."""
         if self._closed:
             return
         self._closed = True
@@ -255,10 +254,10 @@ class AudioStream:
             return np.zeros(0, np.float32)
         if self._first is None:
             self._first = self._read_block()
-            # The line with the first time stamp is written before the samples, yet another thread reads it.
+            # ffmpeg writes the line with the first timestamp before the samples, but another thread reads it.
             self._log.lead_seen.wait(timeout=2.0)
             if self._first.size and 0 < (rate := self._log.rate()) < _LEAST_RATE:
-                raise AudioDecodeError(f"{self._name}: states {rate} samples a second, which cannot hold speech")
+                raise AudioDecodeError(f"{self._name}: states {rate} samples per second, which cannot hold speech")
             self._silence = round(self._log.lead() * SAMPLE_RATE) if self._first.size else 0
         if self._silence:
             count = min(BLOCK_SAMPLES, self._silence)
@@ -272,7 +271,7 @@ class AudioStream:
         return block
 
     def _read_block(self) -> Float32Array:
-        """The next block straight from the pipe, shorter only where the audio ends."""
+        """The next block from the pipe, shorter only at the end of the audio."""
         pipe = cast(Any, self._process.stdout)
         block = np.empty(BLOCK_SAMPLES, np.float32)
         buffer = block.view(np.uint8).data
@@ -286,7 +285,7 @@ class AudioStream:
         return np.clip(block, -1.0, 1.0, out=block)
 
     def _finish(self) -> None:
-        """The pipe has ended: find out whether the audio has, too."""
+        """At the end of the pipe, find out whether the audio ended as well."""
         code = self._process.wait()
         self._listener.join()
         log = self._log
@@ -342,7 +341,7 @@ class _Feeder:
                 while view:
                     view = view[self._pipe.write(view) :]
         except BrokenPipeError:
-            pass  # ffmpeg has all it wants, or is gone: its exit status tells which
+            pass  # ffmpeg has read all it needs, or has ended: its exit status tells which
         except Exception as exc:
             self.error = exc
         finally:
@@ -350,7 +349,7 @@ class _Feeder:
                 self._pipe.close()
 
     def join(self) -> None:
-        # A read that waits for a network peer cannot be interrupted; the thread is a daemon and ends with it.
+        # A read that waits for a network peer cannot be interrupted; the daemon thread ends when it returns.
         self._thread.join(timeout=1.0)
 
 

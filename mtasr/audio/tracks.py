@@ -1,4 +1,4 @@
-"""Which audio track of a file is transcribed, and whether its channels are speakers of their own."""
+"""Which audio track of a file to transcribe, and whether its channels are separate speakers."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from mtasr.errors import UsageError
 
 ChannelUse = Literal["mix", "split"]
 
-#: ffmpeg takes greater numbers for others; a transport stream, which can hold the most, has some 8,000 tracks.
+#: ffmpeg mistakes greater numbers for others; a transport stream, which can hold the most, has some 8,000 tracks.
 _MOST_TRACKS = 10_000
-#: Channels beyond those that are named, for which names are compared.
+#: Unnamed channels whose names are compared with the given ones.
 _MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracks:
-    """What of a recording is transcribed.
+    """What to transcribe of a recording.
 
-    Raises `UsageError` on construction for a value that makes no sense.
+    Raises `UsageError` on construction for a value out of range.
     """
 
-    #: Which of several audio tracks, counted from 0.
+    #: The audio track, counted from 0.
     audio_stream: int = 0
-    #: "mix" makes one recording of the channels, "split" one of each, as for a call with a speaker on each channel.
+    #: "mix" all channels into one recording, or "split" them, as for a call with a speaker on each channel.
     channels: ChannelUse = "mix"
-    #: With "split": who speaks on each channel. "Speaker 1" and so on for an empty name and for those that lack.
+    #: With "split", the speakers of the channels. Empty and missing names become "Speaker 1" and so on.
     speakers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Tracks:
         object.__setattr__(self, "speakers", tuple(name.strip() for name in self.speakers))
         if self.speakers and self.channels != "split":
             raise UsageError("speakers name the channels: they need channels split")
-        # Of more channels than are named: a name may be what another channel is called without one.
+        # A name may be the default name of a channel that has none.
         names = (
             [self.speaker(channel) for channel in range(len(self.speakers) + _MOST_CHANNELS)] if self.speakers else []
         )
@@ -49,6 +49,6 @@ class Tracks:
                 raise UsageError(f"two speakers are called {name!r}")
 
     def speaker(self, channel: int) -> str:
-        """What the speaker on a channel, counted from 0, is called."""
+        """The name of the speaker on a channel, counted from 0."""
         given = self.speakers[channel] if channel < len(self.speakers) else ""
         return given or f"Speaker {channel + 1}"

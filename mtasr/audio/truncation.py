@@ -1,4 +1,4 @@
-"""Whether a file stops before its end, in formats of which ffmpeg does not tell: WAV and Ogg."""
+"""Whether a file is truncated, for the formats in which ffmpeg does not notice: WAV and Ogg."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import struct
 from typing import BinaryIO, cast
 
-#: Bytes that hold the last page of an Ogg file whole, and chunks before the samples that are looked at.
+#: Bytes that are sure to hold the last page of an Ogg file, and the most chunks of a WAV file before its samples.
 _PAGE, _CHUNKS = 65_307, 1000
 
 
 def is_cut_short(path: str) -> bool:
-    """Whether the end is missing. False for what cannot be read, or knows no end."""
+    """Whether the end is missing. False for a file that cannot be read, or whose format has no end."""
     with contextlib.suppress(OSError, struct.error), open(path, "rb") as file:  # noqa: PTH123 - any name
         size = os.fstat(file.fileno()).st_size
         start = file.read(12)
@@ -24,18 +24,18 @@ def is_cut_short(path: str) -> bool:
 
 
 def _is_wav_cut(file: BinaryIO, size: int) -> bool:
-    """Whether its samples should go on behind the end of the file."""
+    """Whether its header promises samples beyond the end of the file."""
     for _ in range(_CHUNKS):
         name, length = cast(tuple[bytes, int], struct.unpack("<4sI", file.read(8)))
         if name == b"data":
-            # Who writes into a pipe cannot know the length, and states the largest, or one near it.
+            # A program that writes into a pipe cannot know the length, and states about the largest.
             return length < 0x7FFF0000 and file.tell() + length > size
         file.seek(length + length % 2, os.SEEK_CUR)
     return False
 
 
 def _is_ogg_cut(file: BinaryIO, size: int) -> bool:
-    """Whether the last page is torn, or not marked as the last one of its stream."""
+    """Whether the last page is incomplete, or not marked as the last one of its stream."""
     file.seek(max(0, size - _PAGE))
     tail = file.read()
     at = tail.rfind(b"OggS")

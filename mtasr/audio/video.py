@@ -1,7 +1,7 @@
-"""Subtitles into videos: beside the picture as a track of their own, or drawn into it.
+"""Subtitles into videos: as a track beside the picture, or drawn into it.
 
-The result has the container of its name. ffmpeg reads the video inside the same fence as every recording (see
-`audio.py`), and the subtitles as the one format that their name says.
+The name of the result decides its container. ffmpeg reads the video inside the same fence as every recording (see
+`read.py`), and subtitles only as the format that their name states.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mtasr.text_files import read_text
 @dataclass(frozen=True, slots=True)
 class _Container:
     muxer: str
-    #: Codec for subtitles as a track, by the form they come in; the first is for all others.
+    #: Codec of a subtitle track, by the format of its file; the first is for all other formats.
     subtitles: dict[str, str]
-    #: Arguments that make a picture anew, and a sound that another container held.
+    #: Arguments to encode a picture, and the sound of another container.
     picture: tuple[str, ...]
     sound: tuple[str, ...]
 
@@ -50,7 +50,7 @@ SUBTITLE_DEMUXERS = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtitleTrack:
-    """A subtitle file, and the language of its text: a code of ISO 639-2, "und" where it is not known."""
+    """A subtitle file, and the ISO 639-2 code of its language, "und" if that is not known."""
 
     file: Path
     language: str = "und"
@@ -60,7 +60,7 @@ Position = Callable[[float], None]
 
 
 def container_of(video: Path) -> _Container:
-    """The container that a name asks for. Raises `UsageError` for one that takes no subtitles."""
+    """The container for a file of that name. Raises `UsageError` for one that takes no subtitles."""
     found = CONTAINERS.get(video.suffix.lower())
     if found is None:
         raise UsageError(f"{video}: subtitles can be put into {', '.join(CONTAINERS)}, not {video.suffix or 'this'}")
@@ -70,13 +70,13 @@ def container_of(video: Path) -> _Container:
 def embed(
     video: Path, tracks: Sequence[SubtitleTrack], result: Path, name: Path, position: Position = lambda seconds: None
 ) -> None:
-    """Write to `result` what is in `video`, with `tracks` before the subtitles it has; picture and sound stay the same.
+    """Write a copy of `video` to `result`, with `tracks` before its own subtitles; picture and sound stay the same.
 
-    `name` is what the result will be called in the end, which says what container it is. Data tracks, such as the time
-    code of cameras, are left out, since containers disagree about them. Raises `FfmpegError`.
+    `name` is the final name of the result, which decides its container. Data tracks, such as the time code of cameras,
+    are left out, since containers disagree about them. Raises `FfmpegError`.
     """
     container = container_of(name)
-    # Within one container other subtitles stay as they are; between two, they become what the other can hold.
+    # In the same container, other subtitles stay as they are; another one gets them in the format that it can hold.
     same = _is_in(video, container)
     form = next(iter(container.subtitles.values()))
     arguments = [*_video(video)]
@@ -102,17 +102,16 @@ def embed(
 def burn(
     video: Path, subtitles: Path, result: Path, name: Path, position: Position = lambda seconds: None
 ) -> tuple[str, ...]:
-    """Write to `result` the video with the subtitles in its picture.
+    """Write the video to `result` with the subtitles drawn into its picture; `name` is the final name of the result.
 
-    Sound and other subtitles stay, if the container does.
-
-    Returned are the letters that no font of this machine has. Subtitles look as `write_ass` has them, unless they are
-    ASS of somebody else. Raises `FfmpegError`, also where there is no font at all, and `InputError`.
+    In the same container, sound and other subtitles stay as they are. Subtitles look as `mtasr.formats.ass` writes
+    them, unless they are ASS of another program. Returns the letters that no font of this machine has. Raises
+    `FfmpegError`, also if there is no font at all, and `InputError`.
     """
     container = container_of(name)
     same = _is_in(video, container)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
-        # The filter reads nothing but ASS, and this is a name without signs that mean something in a filter.
+        # The filter reads only ASS, and this name has no characters with a meaning in filters.
         drawn = Path(folder, "subtitles.ass")
         drawn.write_text(_as_ass(subtitles, drawn, *_proportions(video)), encoding="utf-8")
         arguments = [*_video(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
@@ -126,17 +125,17 @@ def burn(
 
 
 def check_subtitles(file: Path) -> None:
-    """Raise `InputError` for a file that has no subtitles in it, and `UsageError` for one of another kind."""
+    """Raise `InputError` for a file without subtitles, and `UsageError` for a file of another kind."""
     if file.suffix.lower() not in SUBTITLE_DEMUXERS:
         raise UsageError(f"{file}: subtitles are {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}")
     text = read_text(file)
-    # ffmpeg passes over what it does not understand, and would write a track without a word.
+    # ffmpeg skips what it does not understand, and would write an empty track.
     if ("Dialogue:" if file.suffix.lower() == ".ass" else "-->") not in text:
         raise InputError(f"{file}: has no subtitles in it")
 
 
 def check_can_embed(video: Path, name: Path) -> None:
-    """Raise `FfmpegError` if picture or sound of `video` do not go as they are into the container of `name`."""
+    """Raise `FfmpegError` if the container of `name` cannot hold the picture and sound of `video` as they are."""
     container = container_of(name)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         arguments = [*_video(video), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
@@ -149,7 +148,7 @@ def check_can_embed(video: Path, name: Path) -> None:
 
 
 def check_can_burn(name: Path) -> None:
-    """Raise `FfmpegError` if this ffmpeg cannot draw subtitles, or not encode the picture again."""
+    """Raise `FfmpegError` if this ffmpeg cannot draw subtitles, or cannot encode the picture."""
     encoder = container_of(name).picture[1]
     for listed, wanted, package in (("-filters", "ass", "libass"), ("-encoders", encoder, encoder)):
         lines: list[str] = []
@@ -162,21 +161,21 @@ def check_can_burn(name: Path) -> None:
 
 
 def _as_ass(subtitles: Path, passing: Path, width: int, height: int) -> str:
-    """Subtitles in our style, for a picture of this size; ASS that has a style of its own keeps it."""
+    """Subtitles in our style for a picture of this size; ASS of another program keeps its style."""
     own = subtitles.suffix.lower() == ".ass"
     if not own:
         _run(["-loglevel", "level+error", *_subtitles(subtitles), "-f", "ass", "-y", f"file:{passing}"], [subtitles])
     text = (subtitles if own else passing).read_text(encoding="utf-8-sig")
     if own and not text.startswith(ass.head()):
         return text
-    # Letters are as large in an upright picture as in one of the same width that is not.
+    # The size of letters follows the shorter side of the picture.
     scale = 1080 / min(width, height)
     head = ass.head(round(width * scale), round(height * scale), wrap=True)
     return head + "".join(line for line in text.splitlines(keepends=True) if line.startswith("Dialogue:"))
 
 
 def _proportions(video: Path) -> tuple[int, int]:
-    """Width and height of the picture as it is shown. Raises `InputError` for a file without one."""
+    """Width and height of the picture as shown. Raises `InputError` for a file without a picture."""
     said = _run(["-loglevel", "level+info", *_video(video), "-t", "0", "-f", "null", "-"], [video])
     header = "\n".join(said).partition("Output #0")[0]
     found = re.search(r"Stream #0:\d\S*: Video: .*?, (\d+)x(\d+)[ ,].*", header)
@@ -190,7 +189,7 @@ def _proportions(video: Path) -> tuple[int, int]:
 
 
 def _run(arguments: Sequence[str], inputs: Sequence[Path], folder: Path | None = None, **more: Any) -> list[str]:
-    """As `run_ffmpeg`, but an input that cannot be read is named."""
+    """Run ffmpeg like `run_ffmpeg`, but raise `InputError` with the name of an input that cannot be read."""
     try:
         return run_ffmpeg(arguments, folder, **more)
     except FfmpegError as error:
@@ -238,6 +237,6 @@ def _tell(position: Position, line: str) -> None:
 
 
 def _missing_letters(said: Sequence[str]) -> tuple[str, ...]:
-    """From libass's log; it asks for letter 0 where it finds no font at all."""
+    """The letters that libass's log names; it asks for letter 0 if it finds no font at all."""
     codes = re.findall(r"failed to find any fallback with glyph 0x([0-9A-Fa-f]+)", "\n".join(said))
     return tuple(dict.fromkeys(chr(int(code, 16)) for code in codes))

@@ -1,4 +1,4 @@
-"""What ffmpeg writes for us: compressed sound here, videos in `muxing.py`; `audio.py` has what it reads."""
+"""Samples -> compressed sound; `video.py` writes videos."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mtasr.audio.ffmpeg import start_ffmpeg
 from mtasr.audio.read import SAMPLE_RATE
 from mtasr.errors import FfmpegError
 
-#: Bits a second of compressed speech: 14 MB an hour.
+#: Bits per second of compressed speech: 14 MB an hour.
 MP3_BITRATE = 32_000
 
 
 class Mp3Writer:
-    """Samples at 16 kHz, mono -> an MP3 file, which every browser plays; its times are those of the samples.
+    """Writes mono samples at 16 kHz to an MP3 file, which every browser plays; its times are those of the samples.
 
-    Use it as a context manager. Raises `FfmpegError` when ffmpeg cannot do it.
+    Use it as a context manager; leaving it raises `FfmpegError` if ffmpeg cannot write MP3.
     """
 
     def __init__(self, target: Path) -> None:
         arguments = ["-loglevel", "error", "-y", "-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"]
-        # A constant rate, so that a browser finds any second without reading all before it.
+        # A constant rate lets a browser find any second without reading all before it.
         arguments += ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-f", "mp3", f"file:{target.absolute()}"]
         self._process = start_ffmpeg(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def write(self, samples: Float32Array) -> None:
-        # ffmpeg has given up where the pipe is broken: what it says comes at the end.
+        # A broken pipe means that ffmpeg has ended: its message follows at the end.
         with contextlib.suppress(BrokenPipeError):
             cast(IO[bytes], self._process.stdin).write(samples.tobytes())
 

@@ -46,19 +46,19 @@ _GROUP = "Video"
 @click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
 @click.option(
     "--embed", cls=Option, group=_GROUP, is_flag=True, configurable=False,
-    help="A track that players can show or hide.",
+    help="Add a track that players can show or hide.",
 )  # fmt: skip
 @click.option(
     "--burn", cls=Option, group=_GROUP, is_flag=True, configurable=False,
-    help="Part of the picture, which is encoded anew.",
+    help="Draw into the picture, which is encoded again.",
 )  # fmt: skip
 @click.option(
     "--subtitles", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
-    help="Take these: srt, vtt, ass or json.",
+    help="Use these (srt, vtt, ass or json) instead of transcribing.",
 )  # fmt: skip
 @click.option(
     "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where to write it.  [default: VIDEO.subtitled.mp4]",
+    help="The new video.  [default: VIDEO.subtitled.mp4]",
 )  # fmt: skip
 @output_dir_option
 @subtitle_options
@@ -73,19 +73,19 @@ _GROUP = "Video"
 def subtitle(ctx: click.Context, /, **params: Any) -> None:
     """Put subtitles into VIDEO: --embed or --burn.
 
-    The subtitles are those of what is said in it, or --subtitles. The result has VIDEO's container, if that is mp4,
-    mov, mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
+    The subtitles are the transcript of VIDEO, or --subtitles. The result has VIDEO's container, if that is mp4, mov,
+    mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
     """
     from mtasr.audio.read import check_input
     from mtasr.audio.video import check_can_burn, check_can_embed, check_subtitles, container_of
 
     video: Path = params["video"]
     if params["embed"] == params["burn"]:
-        raise UsageError("say how the subtitles should go into the video: --embed, or --burn")
+        raise UsageError("choose how to put the subtitles into the video: --embed or --burn")
     if params["burn"] and params["also_translate"]:
         raise UsageError("--burn draws one text into the picture: transcribe or translate, not both")
     if params["output"] is not None and ctx.get_parameter_source("directory") is ParameterSource.COMMANDLINE:
-        raise UsageError("--output and --output-dir do not go together")
+        raise UsageError("--output and --output-dir exclude each other")
     given: Path | None = params["subtitles"]
     options = to_decoding_options(params)
     check_input(str(video))
@@ -118,7 +118,7 @@ def _default_name(video: Path, *, burn: bool) -> str:
 def _tracks(
     video: Path, result: Path, params: dict[str, Any], options: DecodingOptions, display: Display, folder: Path
 ) -> list[SubtitleTrack]:
-    """The subtitles as files that ffmpeg can take."""
+    """The subtitles as files that ffmpeg can read."""
     from mtasr.audio.video import SubtitleTrack
     from mtasr.formats import transcript_json
     from mtasr.tokenizer.iso639 import three_letters
@@ -128,7 +128,7 @@ def _tracks(
     if given is not None and given.suffix.lower() != ".json":
         return [SubtitleTrack(file=given, language=three_letters(language))]
     transcript = transcript_json.read(given) if given is not None else _transcribe(video, params, options, display)
-    # Drawn, they look as laid out; as a track, the player decides, and vtt keeps the most of what srt and mov can hold.
+    # ASS fixes the look of what is drawn. Players choose the look of a track, and srt fits all containers but webm.
     form = "ass" if params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
     tracks: list[SubtitleTrack] = []
     for text, code in [(transcript, language or transcript.language), (transcript.translation, "en")]:
@@ -156,7 +156,7 @@ def _write_subtitles(
         note_broken(str(video), laid.broken, display)
         transcript = laid.transcript
     if file.suffix == ".ass" and not params["highlight_words"]:
-        # Without its words a cue has no karaoke, which shows each in grey until it is spoken.
+        # Without words there is no karaoke, which shows each word in grey until it is spoken.
         transcript = replace(transcript, segments=tuple(replace(each, words=None) for each in transcript))
     outputs.write(transcript, {file.suffix[1:]: file}, to_style(params, replace(options, word_timestamps=True)))
 

@@ -35,11 +35,10 @@ if TYPE_CHECKING:
     from mtasr.transcript import Transcript
     from mtasr.view import Waveform
 
-#: A sound of more bytes than this, which is an hour and three quarters of speech, is put beside the page: browsers
-#: take long to open pages much larger.
+#: Bytes of the largest sound inside the page, 100 minutes of speech: browsers take long to open much larger pages.
 _EMBEDDED = 25_000_000
 
-#: Seconds by which a recording may be longer or shorter than its transcript says, and the same as a share.
+#: Seconds, and share of the recording, by which a transcript may be longer than the recording.
 _OTHER_LENGTH = 2.0, 0.02
 
 
@@ -47,15 +46,15 @@ _OTHER_LENGTH = 2.0, 0.02
 @click.argument("file", metavar="FILE", type=click.Path())
 @click.option(
     "--transcript", cls=Option, group="Page", type=click.Path(path_type=Path), metavar="JSON",
-    help="Show this one, do not transcribe.",
+    help="Show this transcript instead of transcribing.",
 )  # fmt: skip
 @click.option(
     "--output", "-o", cls=Option, group="Page", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML",
-    help="Where to write it.  [default: FILE.html]",
+    help="The page.  [default: FILE.html]",
 )  # fmt: skip
 @click.option(
     "--sound", cls=Option, group="Page", type=OneOf("auto", "embed", "beside"), default="auto", metavar="WHERE",
-    help="embed: in the page; beside: FILE.sound.mp3; auto: by its size.",
+    help="embed: in the page; beside: FILE.sound.mp3; auto: by size.",
 )  # fmt: skip
 @language_option
 @quiet_option
@@ -64,18 +63,20 @@ _OTHER_LENGTH = 2.0, 0.02
 @track_options
 @debug_option
 def view(**params: Any) -> None:
-    """Write a page to listen to FILE and read what is said in it, in a browser.
+    """Write a page to listen to FILE and read its text in a browser.
 
-    The page shows the waveform, where somebody speaks, and the text, with colours where the model was not sure of a
-    word. A click on a word plays it. It is one file and needs no network; a sound of more than 25 MB, which is some 100
-    minutes, stays beside it.
+    The page shows the waveform, where speech is, and the text, with colours where the model was unsure of a word. A
+    click on a word plays it. The page is one file and needs no network; a sound of more than 25 MB, some 100 minutes,
+    stays beside it.
     """
     from mtasr.audio.read import check_input
     from mtasr.formats import transcript_json
 
     source: str = params["file"]
     if source == "-":
-        raise UsageError("a page needs the recording twice, so standard input will not do: give the path of a file")
+        raise UsageError(
+            "a page needs the recording twice, so it cannot come from standard input: give the path of a file"
+        )
     options, tracks = (
         replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True),
         to_tracks(params),
@@ -83,7 +84,7 @@ def view(**params: Any) -> None:
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
     outputs.check_target(page, [source, str(params["transcript"] or source)])
-    # Not FILE.mp3, which many recordings are called themselves.
+    # Not FILE.mp3: that is the name of many recordings.
     beside = page.with_name(f"{page.stem}.sound.mp3")
     if params["sound"] != "embed":
         outputs.check_target(beside, [source])
@@ -112,7 +113,7 @@ def _listen(source: str, heard: Path, track: int, threshold: float, display: Dis
 
 
 def _note_other_length(source: str, transcript: Transcript, waveform: Waveform, page: Path, display: Display) -> None:
-    """Say that a transcript seems to be that of something else. Raises `UsageError` where that would replace a page."""
+    """Warn of a transcript that seems to be another recording's. Raises `UsageError` if it would replace a page."""
     allowed = max(_OTHER_LENGTH[0], _OTHER_LENGTH[1] * waveform.duration)
     latest = max((segment.end for segment in transcript), default=0.0)
     if latest <= waveform.duration + allowed:

@@ -72,7 +72,7 @@ def test_a_folder_for_the_video(run: Run, video: Path, monkeypatch: pytest.Monke
     assert (video.parent / "set" / "talk.subtitled.mp4").exists()
     assert run(*embed, "-o", "it.mp4").stderr == "talk.mp4: wrote it.mp4\n"
     refused = run(*embed, "-o", "it.mp4", "--output-dir", "out")
-    assert (refused.exit_code, "--output and --output-dir do not go together" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--output and --output-dir exclude each other" in refused.stderr) == (2, True)
 
 
 def test_burning_draws_what_is_laid_out(
@@ -99,8 +99,8 @@ def test_burning_draws_what_is_laid_out(
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ((), 2, "say how the subtitles should go into the video"),
-        (("--embed", "--burn"), 2, "say how the subtitles should go into the video"),
+        ((), 2, "choose how to put the subtitles into the video"),
+        (("--embed", "--burn"), 2, "choose how to put the subtitles into the video"),
         (("--burn", "--also-translate"), 2, "--burn draws one text"),
         (("--embed", "-o", "talk.mp4"), 2, "talk.mp4: would be overwritten"),
         (("--embed", "-o", "talk.avi"), 2, "talk.avi: subtitles can be put into"),

@@ -317,7 +317,7 @@ ROWS = [
         text=False,
     ),
     *(fails(f"rate forged to {rate}", forged_rate(rate), NO_MEDIA) for rate in (0, 2**31, 2**32 - 1)),
-    *(fails(f"rate forged to {rate}", forged_rate(rate), f"states {rate} samples a second") for rate in (1, 4, 999)),
+    *(fails(f"rate forged to {rate}", forged_rate(rate), f"states {rate} samples per second") for rate in (1, 4, 999)),
     silent("rate forged to 1000000", forged_rate(1_000_000), (0.04, 0.06)),
     # Times.
     works("negative start", ffmpeg("a.mkv", "-itsoffset -1 -i kept/spoken.wav -c:a flac -avoid_negative_ts disabled")),
