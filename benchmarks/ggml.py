@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.tensor_names import foreign_name
 from mtasr.features import mel_filters
 from mtasr.models import resolve

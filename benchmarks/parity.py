@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 from mtasr.audio.read import SAMPLE_RATE, open_audio
-from mtasr.checkpoints.checkpoint import load_checkpoint
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.parity import compare
 from mtasr.decoding.longform import encode_window
 from mtasr.decoding.sample_buffer import SampleBuffer
@@ -262,7 +262,7 @@ class Comparison:
 
     def add(self, clip: Clip) -> None:
         if self.source is not None:
-            values = compare(self.source, self.folder, "ctranslate2", "float32", clip.audio)
+            values = compare(self.source, self.folder, "float32", clip.audio)
             self.largest_encoder = max(self.largest_encoder, values.encoder.largest)
             self.largest_logits = max(self.largest_logits, values.logits.largest)
         samples = window_of(clip.audio)

@@ -111,7 +111,7 @@ def _torch_engine(
 ) -> tuple[Engine, Callable[[], str]]:
     with extras():
         from mtasr.engines.torch import TorchEngine
-    from mtasr.checkpoints.checkpoint import load_checkpoint
+    from mtasr.checkpoints.formats import load_checkpoint
 
     source = Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress)
     checkpoint = load_checkpoint(source)

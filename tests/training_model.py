@@ -10,7 +10,8 @@ import torch
 from speech import SAMPLE_RATE, write_wav
 from vocabularies import vocabulary
 
-from mtasr.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint
+from mtasr.checkpoints.formats import save_checkpoint
 from mtasr.checkpoints.settings import default_settings
 from mtasr.data.records import Caption, Record, write_records
 from mtasr.networks.whisper import ModelDimensions, Whisper

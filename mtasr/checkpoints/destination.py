@@ -1,7 +1,7 @@
-"""Where a model is written to: all or nothing.
+"""Writing a model all or nothing.
 
-It is made in a hidden neighbour of its destination and renamed only when it is whole: whatever fails, the destination
-is as it was.
+It is written beside its destination, into a hidden folder, and renamed when it is complete. If anything fails, the
+destination stays as it was.
 """
 
 from __future__ import annotations
@@ -13,42 +13,29 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtasr.checkpoints.tensor_names import Format
+from mtasr.checkpoints.formats import FORMATS, format_named
 from mtasr.errors import OutputError
-from mtasr.models.folder import ALLOWED, MANIFEST
-
-#: What a folder may hold to be replaced: the files of model folders. Anything else is somebody's, and stays.
-_REPLACEABLE = ALLOWED | {
-    MANIFEST,
-    "added_tokens.json",
-    "generation_config.json",
-    "merges.txt",
-    "model.safetensors",
-    "tokenizer_config.json",
-    "vocab.json",
-}
 
 
-def check_destination(destination: Path, kind: Format, *, force: bool) -> None:
-    """Raise `OutputError` unless a model in this format may be written there, in place of one only with `force`."""
+def check_destination(destination: Path, kind: str, *, force: bool) -> None:
+    """Raise `OutputError` unless a model in the format named `kind` may be written there; `force` replaces a model."""
     if not destination.exists() and not destination.is_symlink():
         return
     if destination.is_dir() and not any(destination.iterdir()):
         return
     if not force:
         raise OutputError(f"{destination} exists; --force replaces it")
-    if destination.is_dir() == (kind == "openai"):
-        raise OutputError(f"{destination} is not what the {kind} format writes, a {_what(kind)}; remove it first")
+    writes_file = bool(format_named(kind).ending)
+    if destination.is_dir() == writes_file:
+        what = "file" if writes_file else "folder"
+        raise OutputError(f"{destination} is not a {what}, which the {kind} format writes; remove it first")
     if destination.is_dir():
-        others = sorted(path.name for path in destination.iterdir() if path.name not in _REPLACEABLE or path.is_dir())
+        replaceable = frozenset[str]().union(*(each.files for each in FORMATS))
+        others = sorted(path.name for path in destination.iterdir() if path.name not in replaceable or path.is_dir())
         if others:
             raise OutputError(
                 f"{destination} holds more than a model ({others[0]}) and is not replaced; remove it first"
             )
-
-
-def _what(kind: Format) -> str:
-    return "file" if kind == "openai" else "folder"
 
 
 @contextlib.contextmanager

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtasr.checkpoints.checkpoint import Precision, detect_format, load_checkpoint
-from mtasr.checkpoints.ctranslate2.documents import optimized_for
-from mtasr.checkpoints.ctranslate2.info import checked_folder
-from mtasr.checkpoints.tensor_names import Format
+from mtasr.checkpoints.checkpoint import Checkpoint, Precision, Summary
+from mtasr.checkpoints.formats import format_of, load_checkpoint
 from mtasr.networks.dimensions import ModelDimensions
 from mtasr.tokenizer import Tokenizer
 
@@ -18,7 +16,8 @@ class ModelInfo:
     """A model on disk."""
 
     path: Path
-    kind: Format
+    #: The name of its format.
+    kind: str
     dims: ModelDimensions
     precision: Precision
     multilingual: bool
@@ -32,23 +31,22 @@ class ModelInfo:
 
 
 def info(path: Path) -> ModelInfo:
-    """Read what there is to say. Raises as `load_checkpoint` does."""
-    kind = detect_format(path)
-    if kind == "ctranslate2":
-        dims, precision, tokens, _ = checked_folder(path)
-    else:
-        checkpoint = load_checkpoint(path)
-        dims, precision, tokens = checkpoint.model.dims, checkpoint.precision, checkpoint.tokens
+    """Read what there is to tell of a model. Raises as `load_checkpoint` does."""
+    kind = format_of(path)
+    dims, precision, tokens, optimized_for = kind.summary(path) or _summary(load_checkpoint(path))
     tokenizer = Tokenizer(tokens)
-    languages = sorted(tokenizer.language_tokens.items(), key=lambda item: item[1])
     return ModelInfo(
         path=path,
-        kind=kind,
+        kind=kind.name,
         dims=dims,
         precision=precision,
         multilingual=tokenizer.is_multilingual,
-        languages=tuple(code for code, _ in languages),
+        languages=tuple(sorted(tokenizer.language_tokens, key=tokenizer.language_tokens.__getitem__)),
         tasks=("transcribe", "translate") if tokenizer.is_multilingual else ("transcribe",),
-        optimized_for=optimized_for(path) if kind == "ctranslate2" else (),
+        optimized_for=optimized_for,
         size=sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()) if file.is_file()),
     )
+
+
+def _summary(checkpoint: Checkpoint) -> Summary:
+    return Summary(checkpoint.model.dims, checkpoint.precision, checkpoint.tokens)

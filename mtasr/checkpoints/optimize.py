@@ -16,13 +16,21 @@ from pathlib import Path
 import numpy as np
 
 from mtasr import system
-from mtasr.checkpoints.checkpoint import Precision, detect_format, require
+from mtasr.checkpoints.checkpoint import Precision, require
 from mtasr.checkpoints.convert import locate
-from mtasr.checkpoints.ctranslate2 import binary, stored_weights
-from mtasr.checkpoints.ctranslate2.binary import ModelFile, Record
+from mtasr.checkpoints.ctranslate2 import stored_weights
 from mtasr.checkpoints.ctranslate2.documents import write_documents
-from mtasr.checkpoints.ctranslate2.info import checked_folder, precision_of, read_settings
+from mtasr.checkpoints.ctranslate2.info import (
+    EMBEDDING,
+    PROJECTION,
+    checked_folder,
+    precision_of,
+    projection_problems,
+    read_settings,
+    rest_of,
+)  # fmt: skip
 from mtasr.checkpoints.destination import check_destination, staged
+from mtasr.checkpoints.formats import format_of
 from mtasr.checkpoints.parity_clip import (
     CLIP,
     CTranslate2Runner,
@@ -37,13 +45,12 @@ from mtasr.checkpoints.parity_clip import (
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads
 from mtasr.checkpoints.vocabulary_choice import LEAST_FREQUENCY, tokens_to_keep
 from mtasr.errors import ModelError, UsageError
-from mtasr.models import int8_copy
+from mtasr.models import int8_copy, model_bin
+from mtasr.models.model_bin import ModelFile, StoredVariable
 from mtasr.networks.dimensions import ModelDimensions
 from mtasr.system import WHOLE_RANGE
 from mtasr.text_files import read_text
 from mtasr.tokenizer import LANGUAGES, Tokenizer
-
-_EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +122,11 @@ def optimize(
 
 
 def _read(folder: Path) -> _Source:
-    kind = detect_format(folder)
+    kind = format_of(folder).name
     if kind != "ctranslate2":
         raise ModelError(f"{folder} is in the {kind} format: `mtasr models convert` it to ctranslate2 first")
     dims, _, tokens, _ = checked_folder(folder)
-    file = binary.read_contents(folder / "model.bin")
+    file = model_bin.read_contents(folder / "model.bin")
     require(_weight_problems(file, dims), folder)
     settings = read_settings(folder, default_alignment_heads(dims.n_text_layer, dims.n_text_head))
     return _Source(folder=folder, file=file, dims=dims, tokens=tokens, settings=settings)
@@ -127,21 +134,15 @@ def _read(folder: Path) -> _Source:
 
 def _weight_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
     """The rows of the vocabulary are where they are looked for, and nowhere else."""
-    projection, embedding = file.variables.get(_PROJECTION), file.variables[_EMBEDDING]
-    problems = []
-    if projection is None:
-        problems.append(f"{_PROJECTION} is missing")
-    elif projection != embedding and file.read(projection) != file.read(embedding):
-        problems.append(f"{_PROJECTION} is not that of the embedding")
-    problems += [
+    problems = projection_problems(file) + [
         f"{name} is of type {variable.dtype} and has no scale"
         for name, variable in file.variables.items()
-        if name != _PROJECTION
+        if name != PROJECTION
         and variable.shape
         and variable.dtype.startswith("int")
         and f"{name}_scale" not in file.variables
     ]
-    known = {name + end for name in (_EMBEDDING, _PROJECTION) for end in ("", "_scale")}
+    known = {name + end for name in (EMBEDDING, PROJECTION) for end in ("", "_scale")}
     return problems + [
         f"{name} has a row for each token"
         for name, variable in file.variables.items()
@@ -177,12 +178,12 @@ def renumbered(settings: GenerationSettings, kept: Sequence[int]) -> GenerationS
 
 def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], precision: Precision, folder: Path) -> None:
     file = source.file
-    rest = _rest(precision)
+    rest = rest_of(precision)
     quantize = precision.startswith("int8")
     names = sorted(
         name
         for name in file.variables
-        if name != _PROJECTION and not (name.endswith("_scale") and name.removesuffix("_scale") in file.variables)
+        if name != PROJECTION and not (name.endswith("_scale") and name.removesuffix("_scale") in file.variables)
     )
     scales = sum(quantize and (_is_matrix(file, name) or _is_quantized(file, name)) for name in names)
     folder.mkdir()
@@ -190,9 +191,9 @@ def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], preci
         records = (
             record
             for name in names
-            for record in _records(file, name, kept if name == _EMBEDDING else None, rest, quantize=quantize)
+            for record in _variables(file, name, kept if name == EMBEDDING else None, rest, quantize=quantize)
         )
-        binary.write(stream, len(names) + scales, records, {_PROJECTION: _EMBEDDING})
+        model_bin.write(stream, len(names) + scales, records, {PROJECTION: EMBEDDING})
     write_documents(
         folder,
         [source.tokens[token] for token in kept],
@@ -217,11 +218,13 @@ def _is_quantized(file: ModelFile, name: str) -> bool:
     return variable.dtype == "int8" and scale is not None and (scale.dtype, scale.shape) == ("float32", rows)
 
 
-def _records(file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, *, quantize: bool) -> Iterator[Record]:
+def _variables(
+    file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, *, quantize: bool
+) -> Iterator[StoredVariable]:
     """A variable as it is written, of the matrices in int8 followed by its scales; of some only these rows."""
     variable = file.variables[name]
     if not variable.shape and variable.dtype.startswith("int"):
-        yield Record(name, variable.dtype, (), bytes(file.read(variable)))
+        yield StoredVariable(name, variable.dtype, (), bytes(file.read(variable)))
         return
     if quantize and _is_quantized(file, name):  # to do it once more could round anew
         yield from _copied(file, name, rows)
@@ -231,16 +234,16 @@ def _records(file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, 
     if quantize and _is_matrix(file, name):
         yield from stored_weights.quantized(name, array, system.largest_weight())
     else:
-        yield stored_weights.record(name, array, rest)
+        yield stored_weights.stored(name, array, rest)
 
 
-def _copied(file: ModelFile, name: str, rows: Sequence[int] | None) -> Iterator[Record]:
+def _copied(file: ModelFile, name: str, rows: Sequence[int] | None) -> Iterator[StoredVariable]:
     stored_weights.values(file, name)  # for its checks
     for each in (name, f"{name}_scale"):
         variable = file.variables[each]
         data = np.frombuffer(file.read(variable), np.uint8).reshape(variable.shape[0], -1)
         data = data if rows is None else data[np.asarray(rows)]
-        yield Record(each, variable.dtype, (len(data), *variable.shape[1:]), data.tobytes())
+        yield StoredVariable(each, variable.dtype, (len(data), *variable.shape[1:]), data.tobytes())
 
 
 # The gate
@@ -283,17 +286,12 @@ def _compare(source: _Source, kept: Sequence[int], precision: Precision, result:
 
 def _tolerance(before: Precision, after: Precision, *, copied: bool) -> float:
     """Quantising gives what it gives in CTranslate2, to the bit; what is rounded besides makes a difference."""
-    rest, whole = _rest(after), after.partition("_")[0]
+    rest, whole = rest_of(after), after.partition("_")[0]
     quantises = whole == "int8" and not before.startswith("int8")
     otherwise = quantises and not copied and system.largest_weight() != WHOLE_RANGE
-    if rest in {"float32", _rest(before)} and not otherwise:
+    if rest in {"float32", rest_of(before)} and not otherwise:
         return tolerance_of("float32")
     return tolerance_of(after)
-
-
-def _rest(precision: Precision) -> str:
-    """How what is not in int8 is stored."""
-    return precision.removeprefix("int8").removeprefix("_") or "float32"
 
 
 def _size(folder: Path) -> int:

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from mtasr.checkpoints.checkpoint import Checkpoint, Precision, load_checkpoint
+from mtasr.arrays import Float32Array
+from mtasr.checkpoints.checkpoint import Checkpoint, Precision
+from mtasr.checkpoints.formats import format_of, load_checkpoint
 from mtasr.checkpoints.parity_clip import (
     CLIP,
     MOST_TOKENS,
-    CTranslate2Runner,
     Difference,
     Rules,
     centred,
@@ -32,14 +31,9 @@ from mtasr.checkpoints.parity_clip import (
     rms,
     tolerance_of,
 )
-from mtasr.checkpoints.tensor_names import Format
 from mtasr.errors import ModelError
-from mtasr.networks.dimensions import ModelDimensions
 from mtasr.networks.whisper import Whisper
 from mtasr.tokenizer import Tokenizer
-
-Float32Array = npt.NDArray[np.float32]
-
 
 #: How far two logits may stray towards each other, in tolerances. Single ones stray further than all in the mean:
 #: `base`, fine-tuned, wrote another word in int8 where the source's was ahead by 2.8 of them.
@@ -81,27 +75,16 @@ class Parity:
             raise ModelError(f"parity: the text was {self.source_text!r} and is now {self.result_text!r}")
 
 
-class Runner(Protocol):
-    def encode(self) -> Float32Array:
-        """Encoder output for the clip, (S, D)."""
-
-    def greedy(self, prompt: Sequence[int]) -> tuple[list[int], Float32Array]:
-        """The most probable tokens after the prompt, and the logits (N, V) they were chosen by, at least one row."""
-
-
-def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision, clip: Path = CLIP) -> Parity:
-    """Run both on the first ten seconds of a recording and tell how far they are apart; `Parity.require` judges."""
+def compare(source: Checkpoint, result: Path, precision: Precision, clip: Path = CLIP) -> Parity:
+    """Run both on the first ten seconds of a recording and measure how far they are apart; `Parity.require` judges."""
     tokenizer = Tokenizer(source.tokens)
     prompt = prompt_of(tokenizer)
     mel = features(clip, source.model.dims)
     rules = Rules((*source.settings.suppress_ids, *tokenizer.never_text), tokenizer.eot)
     reference = TorchRunner(source.model, mel, rules)
     arrived = load_checkpoint(result)
-    runner = (
-        _ctranslate2_runner(result, precision, mel, rules, source.model.dims)
-        if kind == "ctranslate2"
-        else TorchRunner(arrived.model, mel, rules)
-    )
+    runner = format_of(result).runner(result, precision, mel, rules, source.model.dims.n_text_ctx)
+    runner = runner or TorchRunner(arrived.model, mel, rules)
     encoder = difference(reference.encode(), runner.encode())
     tokens, logits = runner.greedy(prompt)
     lost = [what for what in ("tokens", "settings") if getattr(arrived, what) != getattr(source, what)]
@@ -119,14 +102,6 @@ def compare(source: Checkpoint, result: Path, kind: Format, precision: Precision
         lost=tuple(lost),
         margin=_margin([*own, rules.end], [*tokens, rules.end], centred(forced)),
     )
-
-
-def _ctranslate2_runner(
-    result: Path, precision: Precision, mel: Float32Array, rules: Rules, dims: ModelDimensions
-) -> Runner:
-    # What every CPU can do; to leave the choice to CTranslate2 gives the same and a warning.
-    compute = "int8_float32" if precision.startswith("int8") else "float32"
-    return CTranslate2Runner(result, mel, rules, dims.n_text_ctx, compute)
 
 
 def _margin(own: Sequence[int], other: Sequence[int], rows: Float32Array) -> float:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from mtasr import system
+from mtasr.arrays import Float32Array
 from mtasr.audio.read import open_audio
 from mtasr.errors import ModelError
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.networks.dimensions import ModelDimensions
 from mtasr.system import WHOLE_RANGE
 from mtasr.tokenizer import Tokenizer
-
-Float32Array = npt.NDArray[np.float32]
 
 #: What passes, as root mean square of the difference over that of the values, by the type of the matrices.
 #: Measured on `base`: float32 1e-5, float16 4e-3, bfloat16 4e-2, int8 9e-2; with the weights of another model, about 1.
@@ -43,6 +41,16 @@ class Rules(NamedTuple):
 
     suppressed: tuple[int, ...]
     end: int
+
+
+class Runner(Protocol):
+    """A model that has heard the clip."""
+
+    def encode(self) -> Float32Array:
+        """Encoder output for the clip, (S, D)."""
+
+    def greedy(self, prompt: Sequence[int]) -> tuple[list[int], Float32Array]:
+        """The most probable tokens after the prompt, and the logits (N, V) they were chosen by, at least one row."""
 
 
 def tolerance_of(precision: str) -> float:

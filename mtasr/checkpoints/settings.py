@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,29 @@ def token_ids(document: dict[str, Any], name: str, where: Path) -> tuple[int, ..
     if not isinstance(value, list) or not all(type(each) is int for each in value):
         raise ModelIntegrityError(f"{where}: {name} is not a list of token ids")
     return tuple(value)
+
+
+def plain(settings: GenerationSettings) -> dict[str, Any]:
+    """The settings as JSON values, under their own names."""
+    document: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return document
+
+
+def settings_in(
+    document: dict[str, Any],
+    where: Path,
+    *,
+    alignment_heads: tuple[tuple[int, int], ...] = (),
+    variable_length: bool,
+) -> GenerationSettings:
+    """The settings out of a JSON object that has them under their own names, with these heads if it has none."""
+    return GenerationSettings(
+        suppress_ids=token_ids(document, "suppress_ids", where),
+        suppress_ids_begin=token_ids(document, "suppress_ids_begin", where),
+        lang_ids=token_ids(document, "lang_ids", where),
+        alignment_heads=head_pairs(document, where) or alignment_heads,
+        variable_length=variable_length,
+    )
 
 
 def ours(document: Mapping[str, Any]) -> dict[str, Any]:

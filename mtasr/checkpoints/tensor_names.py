@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-Format = Literal["openai", "huggingface", "ctranslate2"]
+Naming = Literal["openai", "huggingface", "ctranslate2"]
 
 
 class Row(NamedTuple):
@@ -76,7 +76,7 @@ class FusedTensor(NamedTuple):
     parts: tuple[str | None, ...]
 
 
-def foreign_name(tensor: str, kind: Format) -> str:
+def foreign_name(tensor: str, kind: Naming) -> str:
     """The name of one of our tensors in that format; in CTranslate2 several may share one."""
     row, block, leaf = _locate(tensor)
     name: str = getattr(row, kind).format(n=block)

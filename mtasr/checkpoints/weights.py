@@ -22,7 +22,7 @@ FLOATS: dict[torch.dtype, str] = {
 DTYPES = {name: dtype for dtype, name in FLOATS.items()}
 
 
-class Found(NamedTuple):
+class TensorHeader(NamedTuple):
     """What a file says of a tensor before its data are read."""
 
     shape: tuple[int, ...]
@@ -40,8 +40,13 @@ def _hollow(dims: ModelDimensions) -> Whisper:
         return Whisper(dims).eval()
 
 
-def compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Found], where: Path) -> None:
-    """Raise one `ModelIntegrityError` that names all tensors missing, unexpected, of another shape or no floats."""
+def check_headers(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, TensorHeader], where: Path) -> None:
+    """Raise one `ModelIntegrityError` that lists all that `header_problems` finds."""
+    require(header_problems(expected, found), where)
+
+
+def header_problems(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, TensorHeader]) -> list[str]:
+    """All tensors that are missing or unexpected, and those that have another shape or are not floats."""
     problems = [f"{name} is missing" for name in expected if name not in found]
     problems += [f"{name} does not belong there" for name in found if name not in expected]
     for name, tensor in found.items():
@@ -50,7 +55,7 @@ def compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Found],
             problems.append(f"{name} has the shape {tensor.shape} instead of {shape}")
         if tensor.dtype not in DTYPES:
             problems.append(f"{name} is of type {tensor.dtype}")
-    require(problems, where)
+    return problems
 
 
 def common_precision(dtypes: Iterable[str]) -> Precision:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mtasr.checkpoints.checkpoint import FORMATS, PRECISIONS
+from mtasr.checkpoints.checkpoint import PRECISIONS
+from mtasr.checkpoints.formats import FORMATS
 from mtasr.checkpoints.vocabulary_choice import LEAST_FREQUENCY
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
@@ -17,7 +18,6 @@ from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.checkpoints.checkpoint import Precision
-    from mtasr.checkpoints.tensor_names import Format
     from mtasr.models import ModelStatus
 
 _NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
@@ -108,10 +108,9 @@ def remove(name: str, yes: bool) -> None:
 @click.option(
     "--format",
     "kind",
-    type=OneOf(*FORMATS),
-    default="ctranslate2",
-    show_default=True,
-    help="What to write: a folder for CTranslate2 or Hugging Face transformers, or a .pt file as OpenAI's.",
+    type=OneOf(*(each.name for each in FORMATS)),
+    help="What to write: a folder for CTranslate2 or for Hugging Face transformers, or a .pt file as OpenAI's. By "
+    "default openai if DST ends in .pt, else ctranslate2.",
 )
 @click.option(
     "--quantization",
@@ -119,7 +118,7 @@ def remove(name: str, yes: bool) -> None:
     help="How to store the weights. By default as they are in SRC. int8 is for CTranslate2 alone.",
 )
 @click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
-def convert(source: str, destination: Path, kind: Format, quantization: Precision | None, force: bool) -> None:
+def convert(source: str, destination: Path, kind: str | None, quantization: Precision | None, force: bool) -> None:
     """Convert a model to another format or precision.
 
     SRC is a NAME, a model folder (CTranslate2, Hugging Face) or an OpenAI .pt file. At the end SRC and the result
@@ -142,7 +141,7 @@ def convert(source: str, destination: Path, kind: Format, quantization: Precisio
         else f"and {parity.result_text!r}: they part at a near tie"
     )
     click.echo(f"text: {parity.source_text!r}, {same}", err=True)
-    click.echo(f"{done.source} is converted to {destination}, {kind}, {done.precision}", err=True)
+    click.echo(f"{done.source} is converted to {destination}, {done.kind}, {done.precision}", err=True)
 
 
 @models.command()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mtasr import system
 from mtasr.errors import ModelError, ModelIntegrityError
-from mtasr.models.folder import ALLOWED, MANIFEST, FileRecord, Manifest, changed_sizes
+from mtasr.models.folder import ALLOWED, PROVENANCE, FileRecord, Provenance, changed_sizes
 
 _PARTIAL = ".partial"
 
@@ -72,7 +72,7 @@ def holds(folder: Path) -> bool:
 def intact(folder: Path) -> bool:
     """Whether the folder is there and passes the quick check."""
     try:
-        return holds(folder) and not changed_sizes(folder, Manifest.read(folder))
+        return holds(folder) and not changed_sizes(folder, Provenance.read(folder))
     except ModelIntegrityError:
         return False
 
@@ -80,7 +80,7 @@ def intact(folder: Path) -> bool:
 def require_intact(folder: Path, name: str) -> Path:
     """The folder, after the quick check. Raises ModelIntegrityError, with the way out."""
     try:
-        problems = changed_sizes(folder, Manifest.read(folder))
+        problems = changed_sizes(folder, Provenance.read(folder))
     except ModelIntegrityError as exc:
         problems = [str(exc)]
     if problems:
@@ -138,7 +138,7 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
             staging = Staging(partial)
             fill(staging)
             with disk(partial):
-                _write_manifest(partial, Manifest(repo, revision, staging.records))
+                _write_provenance(partial, Provenance(repo, revision, staging.records))
                 discard(final)
                 partial.rename(final)
                 system.sync_folder(final.parent)
@@ -160,9 +160,9 @@ def remove(name: str) -> list[Path]:
     return found
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    with (folder / MANIFEST).open("xb") as stream:
-        stream.write(manifest.dump())
+def _write_provenance(folder: Path, provenance: Provenance) -> None:
+    with (folder / PROVENANCE).open("xb") as stream:
+        stream.write(provenance.dump())
         stream.flush()
         os.fsync(stream.fileno())
     system.sync_folder(folder)

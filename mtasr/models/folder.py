@@ -16,7 +16,7 @@ REQUIRED = ("config.json", "model.bin")
 OPTIONAL = ("tokenizer.json", "preprocessor_config.json")
 #: The only names that are ever written into the cache.
 ALLOWED = frozenset((*REQUIRED, *VOCABULARY_FILES, *OPTIONAL))
-MANIFEST = "mtasr.json"
+PROVENANCE = "mtasr.json"
 
 _BLOCK = 1 << 20
 
@@ -30,7 +30,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class Provenance:
     """Where a cached model came from, and what each of its files was when it arrived."""
 
     repo: str
@@ -43,19 +43,19 @@ class Manifest:
         return (json.dumps(document, indent=2) + "\n").encode()
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """Read the manifest of a cached model. Raises ModelIntegrityError if it is missing or damaged."""
+    def read(cls, folder: Path) -> Provenance:
+        """Read the provenance of a cached model. Raises ModelIntegrityError if it is missing or damaged."""
         try:
-            document: Any = json.loads((folder / MANIFEST).read_bytes())
+            document: Any = json.loads((folder / PROVENANCE).read_bytes())
             records = {
                 name: FileRecord(int(each["size"]), str(each["sha256"])) for name, each in document["files"].items()
             }
-            manifest = cls(str(document["repo"]), str(document["revision"]), records)
+            provenance = cls(str(document["repo"]), str(document["revision"]), records)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
-            raise ModelIntegrityError(f"{folder / MANIFEST} is missing or damaged") from exc
+            raise ModelIntegrityError(f"{folder / PROVENANCE} is missing or damaged") from exc
         if not set(records) <= ALLOWED:
-            raise ModelIntegrityError(f"{folder / MANIFEST} names a file that no model has")
-        return manifest
+            raise ModelIntegrityError(f"{folder / PROVENANCE} names a file that no model has")
+        return provenance
 
 
 def check(folder: Path) -> Path:
@@ -72,10 +72,10 @@ def _has(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def changed_sizes(folder: Path, manifest: Manifest) -> list[str]:
+def changed_sizes(folder: Path, provenance: Provenance) -> list[str]:
     """The quick check: what is missing or has another size than when it arrived."""
     problems = []
-    for name, record in manifest.files.items():
+    for name, record in provenance.files.items():
         path = folder / name
         if not path.is_file():
             problems.append(f"{name} is missing")
@@ -84,14 +84,14 @@ def changed_sizes(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
-def differences(folder: Path, manifest: Manifest, pins: Mapping[str, str]) -> list[str]:
+def differences(folder: Path, provenance: Provenance, pins: Mapping[str, str]) -> list[str]:
     """The full check, which reads every byte: what is missing, changed, or should not be there.
 
-    `pins` are hashes from the registry; they also catch a folder that was changed together with its manifest.
+    `pins` are hashes from the registry; they also catch a folder that was changed together with its provenance.
     """
-    problems = changed_sizes(folder, manifest)
+    problems = changed_sizes(folder, provenance)
     complained = {problem.split()[0] for problem in problems}
-    for name, record in manifest.files.items():
+    for name, record in provenance.files.items():
         if name in complained:
             continue
         actual = sha256_of(folder / name)
@@ -99,7 +99,7 @@ def differences(folder: Path, manifest: Manifest, pins: Mapping[str, str]) -> li
             problems.append(f"{name} has changed: SHA-256 {actual} instead of {record.sha256}")
         elif actual != pins.get(name, actual):
             problems.append(f"{name} is not the published file: SHA-256 {actual} instead of {pins[name]}")
-    extra = {path.name for path in folder.iterdir()} - set(manifest.files) - {MANIFEST}
+    extra = {path.name for path in folder.iterdir()} - set(provenance.files) - {PROVENANCE}
     return problems + [f"{name} does not belong to the model" for name in sorted(extra)]
 
 

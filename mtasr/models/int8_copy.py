@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mtasr import system
-from mtasr.checkpoints.ctranslate2.binary import ModelFile, Record, Variable, read_contents, write
 from mtasr.errors import ModelIntegrityError, MtasrError
 from mtasr.models import cache
-from mtasr.models.folder import Manifest, sha256_of
+from mtasr.models.folder import Provenance, sha256_of
+from mtasr.models.model_bin import ModelFile, StoredVariable, Variable, read_contents, write
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _source(folder: Path) -> dict[str, Any]:
     """What tells this model from any other, without reading its weights."""
     beside = [name for name in _BESIDE if (folder / name).is_file()]
     if _in_cache(folder):  # whose path and times may change, when a cache is copied to another machine
-        model: dict[str, Any] = {"sha256": Manifest.read(folder).files["model.bin"].sha256}
+        model: dict[str, Any] = {"sha256": Provenance.read(folder).files["model.bin"].sha256}
         return {"name": folder.name, "model.bin": model, "beside": beside}
     status = (folder / "model.bin").stat()
     model = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -239,10 +239,12 @@ def _write(file: ModelFile, stream: BinaryIO, wanted: Callable[[], bool]) -> Non
     matrices = {name for name in owner.values() if _is_float_matrix(name, file.variables[name])}
     aliases |= {f"{alias}_scale": f"{name}_scale" for alias, name in aliases.items() if name in matrices}
     names = sorted([*owner.values(), *(f"{name}_scale" for name in matrices)])
-    write(stream, len(names), _records(file, names, matrices, wanted), aliases)
+    write(stream, len(names), _variables(file, names, matrices, wanted), aliases)
 
 
-def _records(file: ModelFile, names: list[str], matrices: set[str], wanted: Callable[[], bool]) -> Iterator[Record]:
+def _variables(
+    file: ModelFile, names: list[str], matrices: set[str], wanted: Callable[[], bool]
+) -> Iterator[StoredVariable]:
     """All variables in order; the factors of a matrix come right after it."""
     factors = None
     with file.path.open("rb") as source:
@@ -250,12 +252,12 @@ def _records(file: ModelFile, names: list[str], matrices: set[str], wanted: Call
             if name in matrices:
                 variable = file.variables[name]
                 values, factors = _quantize(_blocks(source, variable, wanted), variable.shape)
-                yield Record(name, "int8", variable.shape, values.tobytes())
+                yield StoredVariable(name, "int8", variable.shape, values.tobytes())
             elif name in file.variables:
                 variable = file.variables[name]
-                yield Record(name, variable.dtype, variable.shape, bytes(file.read(variable)))
+                yield StoredVariable(name, variable.dtype, variable.shape, bytes(file.read(variable)))
             elif factors is not None:
-                yield Record(name, "float32", factors.shape, factors.tobytes())
+                yield StoredVariable(name, "float32", factors.shape, factors.tobytes())
 
 
 def _blocks(source: BinaryIO, variable: Variable, wanted: Callable[[], bool]) -> Iterator[npt.NDArray[np.float32]]:

@@ -63,11 +63,11 @@ def _status(spec: registry.ModelSpec) -> ModelStatus:
 
 def _foreign(path: Path) -> ModelStatus | None:
     try:
-        manifest = folder.Manifest.read(path)
+        provenance = folder.Provenance.read(path)
     except ModelIntegrityError:
         return None
-    size = sum(record.size for record in manifest.files.values())
-    repo = manifest.repo
+    size = sum(record.size for record in provenance.files.values())
+    repo = provenance.repo
     return ModelStatus(name=repo, aliases=(), repo=repo, english_only=None, size=size, where="cached", path=path)
 
 
@@ -112,12 +112,12 @@ def verify(name: str) -> list[Verification]:
 
 def _verify_copy(path: Path, spec: registry.ModelSpec | None) -> Verification:
     try:
-        manifest = folder.Manifest.read(path)
+        provenance = folder.Provenance.read(path)
     except ModelIntegrityError as exc:
         return Verification(path, (str(exc),))
-    # The registry's hashes are those of its own revision; an older copy only has its manifest.
-    pins = spec.sha256 if spec and manifest.revision == spec.revision else {}
-    return Verification(path, tuple(folder.differences(path, manifest, pins)))
+    # The registry's hashes are those of its own revision; an older copy only has its provenance.
+    pins = spec.sha256 if spec and provenance.revision == spec.revision else {}
+    return Verification(path, tuple(folder.differences(path, provenance, pins)))
 
 
 def copies(name: str) -> list[Path]:

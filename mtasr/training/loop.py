@@ -26,8 +26,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
 from torch import Tensor
 
-from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint
 from mtasr.checkpoints.convert import locate
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import Record, read_records, written_whole

@@ -121,7 +121,7 @@ READERS: list[tuple[str, str, Reader, list[bytes]]] = [
     ("notes", "h.jsonl", _notes, [NOTES]),
     ("list", "i.txt", lambda path: gather([], str(path)), [b"a.wav\nb.wav\n", b"a.wav\0b.wav"]),
     ("model settings", "config.json", _model_settings, [CONFIG]),
-    ("model manifest", "mtasr.json", lambda path: model_folder.Manifest.read(path.parent), [CACHED]),
+    ("model provenance", "mtasr.json", lambda path: model_folder.Provenance.read(path.parent), [CACHED]),
     ("vocabulary", "v/vocabulary.json", lambda path: read_vocabulary(path.parent), [b'["a", "b"]']),
     ("vocabulary", "w/vocabulary.txt", lambda path: read_vocabulary(path.parent), [b"a\nb\n"]),
     ("text", "j.txt", read_text, ["\ufeffHello, Zoë".encode()]),

@@ -13,16 +13,17 @@ from ctranslate2.specs import WhisperSpec, model_spec
 from small_checkpoint import same, small_checkpoint
 from vocabularies import vocabulary
 
-from mtasr.checkpoints import borrowed_vocabulary
-from mtasr.checkpoints.checkpoint import FORMATS, Checkpoint, load_checkpoint, save_checkpoint
-from mtasr.checkpoints.ctranslate2.binary import read_contents
-from mtasr.checkpoints.ctranslate2.format import quantize
+from mtasr.checkpoints.checkpoint import Checkpoint
 from mtasr.checkpoints.ctranslate2.info import expected_shapes
+from mtasr.checkpoints.ctranslate2.stored_weights import quantized
+from mtasr.checkpoints.formats import FORMATS, load_checkpoint, save_checkpoint
 from mtasr.checkpoints.huggingface.files import merges, read_tokens
-from mtasr.checkpoints.tensor_names import Format, fused
+from mtasr.checkpoints.openai.vocabulary import as_large_v3, vocabulary_for
+from mtasr.checkpoints.tensor_names import fused
 from mtasr.checkpoints.weights import expected_shapes as torch_shapes
 from mtasr.errors import ModelError
 from mtasr.models import packages
+from mtasr.models.model_bin import read_contents
 from mtasr.networks.dimensions import DIMENSIONS
 from mtasr.tokenizer import Tokenizer
 
@@ -33,9 +34,9 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return small_checkpoint(request.param)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [each.name for each in FORMATS])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_round_trip_to_the_bit(checkpoint: Checkpoint, tmp_path: Path, kind: Format, precision: str) -> None:
+def test_round_trip_to_the_bit(checkpoint: Checkpoint, tmp_path: Path, kind: str, precision: str) -> None:
     path = tmp_path / "model"
     save_checkpoint(checkpoint, path, kind, precision)  # type: ignore[arg-type]
     loaded = load_checkpoint(path)
@@ -82,10 +83,16 @@ def test_int8_is_what_ctranslate2_makes_of_it(tmp_path: Path) -> None:
 
 
 def test_quantizing_rows_without_size() -> None:
-    matrix = torch.tensor([[0.0, 0.0], [1e-44, 0.0], [-2.0, 1.0]])
-    values, scale = quantize(matrix)
-    assert torch.isfinite(scale).all()
-    assert values[2].tolist() == [-127, 64]
+    matrix = np.array([[0.0, 0.0], [1e-44, 0.0], [-2.0, 1.0]], np.float32)
+    values, scale = quantized("matrix", matrix, 127)
+    assert np.isfinite(np.frombuffer(scale.data, np.float32)).all()
+    assert np.frombuffer(values.data, np.int8).tolist()[4:] == [-127, 64]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_quantizing_what_is_no_number(value: float) -> None:
+    with pytest.raises(ModelError, match="matrix has values that int8 cannot hold"):
+        quantized("matrix", np.array([[1.0, value]], np.float32), 127)
 
 
 def test_all_names_of_a_model_are_translated() -> None:
@@ -171,19 +178,19 @@ class TestOpenaiVocabulary:
             load_checkpoint(bare)
 
     def test_large_v3_from_the_one_before(self) -> None:
-        assert borrowed_vocabulary.as_large_v3(vocabulary()) == vocabulary("large-v3")
+        assert as_large_v3(vocabulary()) == vocabulary("large-v3")
 
     @pytest.mark.weights
     def test_from_the_installed_package(self, tmp_path: Path) -> None:
         assert packages.locate("base")
-        tokens, settings = borrowed_vocabulary.vocabulary_for(tmp_path / "base.pt", DIMENSIONS["base"])
+        tokens, settings = vocabulary_for(tmp_path / "base.pt", DIMENSIONS["base"])
         assert len(tokens) == 51865
         assert (settings.suppress_ids[0], len(settings.suppress_ids), settings.suppress_ids_begin) == (
             1,
             88,
             (220, 50257),
         )
-        assert len(borrowed_vocabulary.vocabulary_for(tmp_path / "v3.pt", DIMENSIONS["large-v3"])[0]) == 51866
+        assert len(vocabulary_for(tmp_path / "v3.pt", DIMENSIONS["large-v3"])[0]) == 51866
 
 
 @pytest.mark.parametrize("name", ["tiny", "large-v3", "large-v3-turbo"])

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from small_checkpoint import same, small_checkpoint
 
 from mtasr.checkpoints import convert as convert_module
-from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint
 from mtasr.checkpoints.convert import convert
+from mtasr.checkpoints.formats import load_checkpoint, save_checkpoint
 from mtasr.checkpoints.parity import Parity, compare
 from mtasr.checkpoints.parity_clip import Difference, tolerance_of
 from mtasr.cli import program
@@ -88,7 +89,7 @@ def test_parity_sees_one_wrong_matrix(tmp_path: Path, kind: str) -> None:
     with torch.no_grad():
         wrong.model.decoder.blocks[1].mlp.up.weight.mul_(1.5)
     save_checkpoint(wrong, tmp_path / "wrong", kind)  # type: ignore[arg-type]
-    parity = compare(right, tmp_path / "wrong", kind, "float32")  # type: ignore[arg-type]
+    parity = compare(right, tmp_path / "wrong", "float32")
     with pytest.raises(ModelError, match="the logits differ"):
         parity.require()
     assert parity.encoder.rms < 1e-5
@@ -104,7 +105,7 @@ def test_what_is_at_the_destination(source: Path, tmp_path: Path) -> None:
     assert (target / "model.bin").stat().st_mtime_ns == before
     convert(str(source), target, precision="float32", force=True)
     assert load_checkpoint(target).precision == "float32"
-    with pytest.raises(OutputError, match="not what the openai format writes"):
+    with pytest.raises(OutputError, match="is not a file, which the openai format writes"):
         convert(str(source), target, "openai", force=True)
     (target / "thesis.tex").touch()
     with pytest.raises(OutputError, match=r"holds more than a model \(thesis.tex\)"):
@@ -170,7 +171,7 @@ def test_parity_sees_a_vocabulary_or_settings_that_changed(tmp_path: Path, lost:
     }
     save_checkpoint(replace(right, **{lost: changed[lost]}), tmp_path / "wrong", "ctranslate2")
     with pytest.raises(ModelError, match=f"{lost} did not arrive as they were"):
-        compare(right, tmp_path / "wrong", "ctranslate2", "float32").require()
+        compare(right, tmp_path / "wrong", "float32").require()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])

@@ -22,10 +22,10 @@ from tiny_model import make_tiny_model
 from vocabularies import vocabulary
 
 from mtasr.checkpoints import optimize as module
-from mtasr.checkpoints.checkpoint import PRECISIONS, Precision, load_checkpoint, save_checkpoint
+from mtasr.checkpoints.checkpoint import PRECISIONS, Precision
 from mtasr.checkpoints.convert import convert
-from mtasr.checkpoints.ctranslate2 import binary, stored_weights
-from mtasr.checkpoints.ctranslate2.format import quantize
+from mtasr.checkpoints.ctranslate2 import stored_weights
+from mtasr.checkpoints.formats import load_checkpoint, save_checkpoint
 from mtasr.checkpoints.optimize import optimize
 from mtasr.checkpoints.vocabulary_choice import (
     own_alphabets,
@@ -38,7 +38,7 @@ from mtasr.cli import program
 from mtasr.engines.torch import TorchEngine
 from mtasr.errors import ModelError, ModelIntegrityError
 from mtasr.extras import pip_install
-from mtasr.models import int8_copy
+from mtasr.models import int8_copy, model_bin
 from mtasr.tokenizer import Tokenizer
 from mtasr.transcribe import load_model
 
@@ -176,7 +176,7 @@ def test_nothing_else_changes(source: Path, tmp_path: Path) -> None:
 def test_precisions_are_those_of_the_conversion(source: Path, tmp_path: Path, precision: Precision) -> None:
     optimize(str(source), tmp_path / "cut", ["en"], precision)
     save_checkpoint(load_checkpoint(source), tmp_path / "whole", "ctranslate2", precision)
-    cut, whole = (binary.read_contents(tmp_path / name / "model.bin") for name in ("cut", "whole"))
+    cut, whole = (model_bin.read_contents(tmp_path / name / "model.bin") for name in ("cut", "whole"))
     compared = 0
     for name, variable in cut.variables.items():
         other = whole.variables[name]
@@ -209,8 +209,13 @@ def test_quantising_with_numpy_and_with_torch_is_the_same() -> None:
     matrix = (rng.normal(size=(64, 33)) * 10.0 ** rng.integers(-40, 30, (64, 1))).astype(np.float32)
     matrix[3] = 0
     whole, scale = stored_weights.quantized("x/weight", matrix, 127)
-    expected, factors = quantize(torch.from_numpy(matrix))
-    assert whole.data == expected.numpy().tobytes()
+    rows = torch.from_numpy(matrix)
+    largest = rows.abs().amax(dim=1)
+    largest[largest == 0] = 127.0
+    # Divided as tensors: torch computes a number / a tensor through the reciprocal, which rounds twice.
+    full = torch.tensor(127.0)
+    factors = full / largest.maximum(full / torch.finfo(torch.float32).max)
+    assert whole.data == (rows * factors[:, None]).round().to(torch.int8).numpy().tobytes()
     assert scale.data == factors.numpy().tobytes()
 
 
@@ -218,25 +223,25 @@ def test_rounding_to_bfloat16_with_numpy_and_with_torch_is_the_same() -> None:
     numbers = np.random.default_rng(2).integers(0, 1 << 32, 20_000, np.uint32).view(np.float32)
     numbers = numbers[np.abs(numbers) < 1e38]  # no "not a number"
     bits = torch.from_numpy(numbers).to(torch.bfloat16).view(torch.uint8).numpy().tobytes()
-    assert stored_weights.record("x", numbers, "bfloat16").data == bits
+    assert stored_weights.stored("x", numbers, "bfloat16").data == bits
 
 
 @pytest.mark.parametrize(("precision", "value"), [("float16", 70_000.0), ("bfloat16", 3.4e38)])
 def test_a_weight_out_of_range(precision: str, value: float) -> None:
     with pytest.raises(ModelError, match=f"x has values that {precision} cannot hold"):
-        stored_weights.record("x", np.array([value], np.float32), precision)
+        stored_weights.stored("x", np.array([value], np.float32), precision)
 
 
 def test_rows_that_went_elsewhere_are_noticed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = module._write
 
     def shifted(whole: object, kept: list[int], *rest: object) -> None:
-        right = module._records
+        right = module._variables
 
         def wrong(file: object, name: str, rows: list[int] | None, *args: object, **options: object) -> object:
             return right(file, name, rows and [*rows[1:], rows[0]], *args, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module, "_records", wrong)
+        monkeypatch.setattr(module, "_variables", wrong)
         write(whole, kept, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_write", shifted)
@@ -263,7 +268,7 @@ def test_settings_that_were_not_renumbered_are_noticed(
 
 
 def test_a_weight_that_is_no_number(source: Path, tmp_path: Path) -> None:
-    file = binary.read_contents(source / "model.bin")
+    file = model_bin.read_contents(source / "model.bin")
     place = file.variables["decoder/embeddings/weight"].offset
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -10,7 +10,7 @@ import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 from training_model import DIMS, checkpoint, write_model
 
-from mtasr.checkpoints.checkpoint import save_checkpoint
+from mtasr.checkpoints.formats import save_checkpoint
 from mtasr.errors import ModelError
 from mtasr.transcribe import Model, load_model
 

@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch")
 from vocabularies import vocabulary  # noqa: E402
 
 import mtasr  # noqa: E402
-from mtasr.checkpoints.checkpoint import Checkpoint, save_checkpoint  # noqa: E402
+from mtasr.checkpoints.checkpoint import Checkpoint  # noqa: E402
+from mtasr.checkpoints.formats import save_checkpoint  # noqa: E402
 from mtasr.checkpoints.settings import default_settings  # noqa: E402
 from mtasr.engines.ctranslate2 import CTranslate2Engine  # noqa: E402
 from mtasr.engines.engine import Encoded  # noqa: E402

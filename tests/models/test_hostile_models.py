@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from small_checkpoint import small_checkpoint
 
-from mtasr.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from mtasr.checkpoints.ctranslate2 import binary
+from mtasr.checkpoints.formats import load_checkpoint, save_checkpoint
 from mtasr.cli import program
 from mtasr.errors import ModelIntegrityError
+from mtasr.models import model_bin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"
 
@@ -64,18 +64,18 @@ def refused(path: Path, reason: str, *, by: Sequence[str] = ("torch", "ctranslat
         assert transcribed.exit_code == 5, engine
 
 
-def rewrite(folder: Path, change: Callable[[dict[str, binary.Record]], None]) -> None:
+def rewrite(folder: Path, change: Callable[[dict[str, model_bin.StoredVariable]], None]) -> None:
     """Read all variables of a model.bin, change them, and write them back."""
-    file = binary.read_contents(folder / "model.bin")
+    file = model_bin.read_contents(folder / "model.bin")
     records = {
-        name: binary.Record(name, each.dtype, each.shape, bytes(file.read(each)))
+        name: model_bin.StoredVariable(name, each.dtype, each.shape, bytes(file.read(each)))
         for name, each in sorted(file.variables.items())
         if name != "decoder/projection/weight"
     }
     change(records)
     with (folder / "model.bin").open("wb") as stream:
         aliases = {"decoder/projection/weight": "decoder/embeddings/weight"}
-        binary.write(stream, len(records), records.values(), aliases)
+        model_bin.write(stream, len(records), records.values(), aliases)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.99, 0.9999])
@@ -119,12 +119,12 @@ def test_absurd_headers(ct2: Path, body: bytes, reason: str) -> None:
 
 
 def test_everything_wrong_is_said_at_once(ct2: Path) -> None:
-    def change(records: dict[str, binary.Record]) -> None:
+    def change(records: dict[str, model_bin.StoredVariable]) -> None:
         del records["encoder/conv1/bias"]
-        records["decoder/layer_1/ffn/linear_0/bias"] = binary.Record(
+        records["decoder/layer_1/ffn/linear_0/bias"] = model_bin.StoredVariable(
             "decoder/layer_1/ffn/linear_0/bias", "float32", (3,), bytes(12)
         )
-        records["zzz"] = binary.Record("zzz", "float32", (), bytes(4))
+        records["zzz"] = model_bin.StoredVariable("zzz", "float32", (), bytes(4))
 
     rewrite(ct2, change)
     refused(
@@ -138,17 +138,17 @@ def test_everything_wrong_is_said_at_once(ct2: Path) -> None:
     [("encoder/conv1/bias", r"encoder.conv1.bias"), ("decoder/layer_norm/gamma", r"decoder.norm.weight")],
 )
 def test_a_weight_that_is_no_number(ct2: Path, stored: str, told: str) -> None:
-    def change(records: dict[str, binary.Record]) -> None:
+    def change(records: dict[str, model_bin.StoredVariable]) -> None:
         assert records[stored].shape == (16,)
-        records[stored] = binary.Record(stored, "float32", (16,), struct.pack("<16f", *[float("nan")] * 16))
+        records[stored] = model_bin.StoredVariable(stored, "float32", (16,), struct.pack("<16f", *[float("nan")] * 16))
 
     rewrite(ct2, change)
     refused(ct2, f"{told} holds values that are not finite")
 
 
 def test_another_activation(ct2: Path) -> None:
-    def change(records: dict[str, binary.Record]) -> None:
-        records["decoder/activation"] = binary.Record("decoder/activation", "int8", (), b"\x00")
+    def change(records: dict[str, model_bin.StoredVariable]) -> None:
+        records["decoder/activation"] = model_bin.StoredVariable("decoder/activation", "int8", (), b"\x00")
 
     rewrite(ct2, change)
     refused(ct2, "decoder/activation is 0 instead of 3", by=["torch"])  # CTranslate2 knows it
@@ -246,7 +246,7 @@ def test_hugging_face_model_of_another_kind(hf: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "neither model.bin nor safetensors")
+    refused(tmp_path / "empty", "is not a model of a known format: a folder with model.bin")
 
 
 @pytest.mark.parametrize(
@@ -306,12 +306,12 @@ def test_a_compressed_pt(originals: dict[str, Path], tmp_path: Path) -> None:
 def test_ctranslate2_never_sees_a_matrix_of_another_shape(ct2: Path) -> None:
     """It would compute with what lies behind it in memory."""
 
-    def shrink(records: dict[str, binary.Record]) -> None:
+    def shrink(records: dict[str, model_bin.StoredVariable]) -> None:
         name = "decoder/layer_0/ffn/linear_1/weight"
         matrix = records[name]
         rows, columns = matrix.shape
         data = matrix.data[: len(matrix.data) // columns]
-        records[name] = binary.Record(name, matrix.dtype, (rows, 1), data)
+        records[name] = model_bin.StoredVariable(name, matrix.dtype, (rows, 1), data)
 
     rewrite(ct2, shrink)
     transcription_refused(ct2, "decoder/layer_0/ffn/linear_1/weight has the shape (16, 1) instead of (16, 64)")

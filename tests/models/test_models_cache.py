@@ -11,7 +11,7 @@ from fakehub import FILES, FakeHub, sha256
 
 from mtasr.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models import cache, list_models, pull, remove, resolve, verify
-from mtasr.models.folder import MANIFEST, Manifest
+from mtasr.models.folder import PROVENANCE, Provenance
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 
@@ -74,7 +74,7 @@ def test_a_truncated_copy_is_not_used(fake_hub: FakeHub) -> None:
     (folder / "model.bin").write_bytes(b"short")
     with pytest.raises(ModelIntegrityError, match=r"model\.bin has 5 bytes .*`mtasr models pull --force fake`"):
         resolve("fake")
-    (folder / MANIFEST).write_text("{}")
+    (folder / PROVENANCE).write_text("{}")
     with pytest.raises(ModelIntegrityError, match=r"mtasr\.json is missing or damaged"):
         resolve("fake")
     assert pull("fake") == folder, "a damaged copy is replaced when the user asks for the model"
@@ -112,19 +112,19 @@ def test_verify_does_not_trust_the_manifest_alone(fake_hub: FakeHub) -> None:
     folder = pull("fake")
     forged = FILES["model.bin"][::-1]
     (folder / "model.bin").write_bytes(forged)
-    manifest = (folder / MANIFEST).read_text()
-    genuine = Manifest.read(folder).files["model.bin"].sha256
-    (folder / MANIFEST).write_text(manifest.replace(genuine, sha256(forged)))
+    manifest = (folder / PROVENANCE).read_text()
+    genuine = Provenance.read(folder).files["model.bin"].sha256
+    (folder / PROVENANCE).write_text(manifest.replace(genuine, sha256(forged)))
     (result,) = verify("fake")
     assert [problem.split(":")[0] for problem in result.problems] == ["model.bin is not the published file"]
 
 
 def test_a_manifest_names_nothing_outside_its_folder(fake_hub: FakeHub) -> None:
     folder = pull("fake")
-    text = (folder / MANIFEST).read_text().replace("tokenizer.json", "../../secret")
-    (folder / MANIFEST).write_text(text)
+    text = (folder / PROVENANCE).read_text().replace("tokenizer.json", "../../secret")
+    (folder / PROVENANCE).write_text(text)
     with pytest.raises(ModelIntegrityError, match="names a file that no model has"):
-        Manifest.read(folder)
+        Provenance.read(folder)
 
 
 def test_remove(fake_hub: FakeHub, cache_folder: Path) -> None:

@@ -16,7 +16,7 @@ from fakehub import COMMIT, FILES, FakeHub, git_blob, sha256
 
 from mtasr.errors import ModelDownloadError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models import pull, registry, resolve
-from mtasr.models.folder import Manifest
+from mtasr.models.folder import Provenance
 from mtasr.models.registry import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("fake_model")
@@ -36,7 +36,7 @@ def test_downloads_and_records_what_arrived(fake_hub: FakeHub, cache_folder: Pat
 
     assert folder == cache_folder / f"fake@{COMMIT[:12]}"
     assert_complete(folder)
-    manifest = Manifest.read(folder)
+    manifest = Provenance.read(folder)
     assert (manifest.repo, manifest.revision) == ("acme/fake-whisper", COMMIT)
     assert {name: record.sha256 for name, record in manifest.files.items()} == {
         name: sha256(data) for name, data in FILES.items()

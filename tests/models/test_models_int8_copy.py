@@ -21,12 +21,12 @@ from tiny_model import make_tiny_model
 import mtasr
 from mtasr import system
 from mtasr.checkpoints.ctranslate2 import stored_weights
-from mtasr.checkpoints.ctranslate2.binary import ModelFile, read_contents
 from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 from mtasr.features import log_mel
 from mtasr.models import cache, int8_copy, pull, registry, remove, resolve, verify
 from mtasr.models.folder import sha256_of
+from mtasr.models.model_bin import ModelFile, read_contents
 from mtasr.models.registry import ModelSpec
 from mtasr.transcribe import Model
 

@@ -36,7 +36,7 @@ def test_the_parts_are_joined(package: Path) -> None:
     assert {each.name: each.where for each in list_models()}["fake"] == "packaged"
     seen: list[tuple[str, int, int | None]] = []
     model = resolve("fake", local_only=True, progress=lambda *each: seen.append(each))
-    assert {path.name: path.read_bytes() for path in model.iterdir() if path.name != folder.MANIFEST} == FILES
+    assert {path.name: path.read_bytes() for path in model.iterdir() if path.name != folder.PROVENANCE} == FILES
     total = len(FILES["model.bin"])
     assert seen[-1] == ("model.bin", total, total)
     assert {each.name: each.where for each in list_models()}["fake"] == "cached"
@@ -74,6 +74,6 @@ def test_the_real_base_model(cache_folder: Path) -> None:
     model = pull("base")
     assert (model / "model.bin").stat().st_size == 145_217_532
     assert sha256((model / "model.bin").read_bytes()) == registry.MODELS["base"].sha256["model.bin"]
-    assert sum(record.size for record in folder.Manifest.read(model).files.values()) == registry.MODELS["base"].size
+    assert sum(record.size for record in folder.Provenance.read(model).files.values()) == registry.MODELS["base"].size
     assert [result.problems for result in verify("base")] == [(), ()]
     assert [path.name for path in cache_folder.iterdir() if path.is_dir()] == [model.name]

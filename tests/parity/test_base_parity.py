@@ -10,13 +10,13 @@ import pytest
 import torch
 from speech import speak
 
-from mtasr.checkpoints.checkpoint import FORMATS, Checkpoint, load_checkpoint, save_checkpoint
-from mtasr.checkpoints.ctranslate2.binary import read_contents
+from mtasr.checkpoints.checkpoint import Checkpoint
+from mtasr.checkpoints.formats import FORMATS, load_checkpoint, save_checkpoint
 from mtasr.checkpoints.huggingface.files import merges
 from mtasr.checkpoints.settings import read_json
-from mtasr.checkpoints.tensor_names import Format
 from mtasr.features import log_mel
 from mtasr.models import resolve
+from mtasr.models.model_bin import read_contents
 from mtasr.tokenizer import Tokenizer
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -93,8 +93,8 @@ def test_ctranslate2_round_trip_to_the_bit(base: Path, checkpoint: Checkpoint, t
     assert read_json(tmp_path / "again" / "config.json") == read_json(base / "config.json")
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_round_trips(checkpoint: Checkpoint, tmp_path: Path, kind: Format) -> None:
+@pytest.mark.parametrize("kind", [each.name for each in FORMATS])
+def test_round_trips(checkpoint: Checkpoint, tmp_path: Path, kind: str) -> None:
     save_checkpoint(checkpoint, tmp_path / "model", kind, "float16")
     again = load_checkpoint(tmp_path / "model")
     before, after = checkpoint.model.state_dict(), again.model.state_dict()

@@ -20,7 +20,7 @@ import yaml
 from click.testing import CliRunner
 from training_model import DIMS, checkpoint, write_model, write_tones
 
-from mtasr.checkpoints.checkpoint import load_checkpoint
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.cli import program
 from mtasr.data.records import Caption, Record, write_records
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError

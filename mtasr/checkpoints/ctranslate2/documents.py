@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtasr.checkpoints.huggingface.files import preprocessor_config, tokenizer_json
-from mtasr.checkpoints.settings import OURS, GenerationSettings, ours, read_json
+from mtasr.checkpoints.settings import OURS, GenerationSettings, ours, plain, read_json
 from mtasr.networks.dimensions import ModelDimensions
 
 
@@ -20,14 +20,9 @@ def write_documents(
     optimized_for: Sequence[str] = (),
 ) -> None:
     """Write everything but the weights. `optimized_for` are the languages that the vocabulary was cut down to."""
-    config: dict[str, object] = {
-        "alignment_heads": [list(pair) for pair in settings.alignment_heads],
-        "lang_ids": list(settings.lang_ids),
-        "suppress_ids": list(settings.suppress_ids),
-        "suppress_ids_begin": list(settings.suppress_ids_begin),
-    }
+    config = dict(sorted(plain(settings).items()))
     own: dict[str, object] = {"languages": list(optimized_for)} if optimized_for else {}
-    if settings.variable_length:
+    if config.pop("variable_length"):
         own["variable_length"] = True
     if own:
         config[OURS] = own

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from mtasr.checkpoints.checkpoint import Precision, checked_dimensions, require
-from mtasr.checkpoints.ctranslate2.binary import ModelFile, read_contents
 from mtasr.checkpoints.ctranslate2.stored_weights import values
-from mtasr.checkpoints.settings import GenerationSettings, head_pairs, ours, read_json, token_ids
+from mtasr.checkpoints.settings import GenerationSettings, ours, read_json, settings_in
 from mtasr.errors import ModelIntegrityError
+from mtasr.models.model_bin import ModelFile, read_contents
 from mtasr.networks.dimensions import ModelDimensions
 from mtasr.tokenizer.vocabulary import read_vocabulary
+
+EMBEDDING, PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
 
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 
@@ -39,7 +41,7 @@ def dimensions_of(file: ModelFile) -> ModelDimensions:
 
     audio_context, audio_width = shape("encoder/position_encodings/encodings", 2)
     text_context, _ = shape("decoder/position_encodings/encodings", 2)
-    n_vocab, text_width = shape("decoder/embeddings/weight", 2)
+    n_vocab, text_width = shape(EMBEDDING, 2)
     dims = ModelDimensions(
         n_mels=shape("encoder/conv1/weight", 3)[1],
         n_audio_ctx=audio_context,
@@ -82,8 +84,7 @@ def expected_shapes(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
     for number in range(dims.n_audio_layer):
         block(f"encoder/layer_{number}", audio)
     norm("encoder/layer_norm", audio)
-    shapes["decoder/embeddings/weight"] = (dims.n_vocab, text)
-    shapes["decoder/projection/weight"] = (dims.n_vocab, text)
+    shapes[EMBEDDING] = shapes[PROJECTION] = (dims.n_vocab, text)
     shapes["decoder/position_encodings/encodings"] = (dims.n_text_ctx, text)
     for number in range(dims.n_text_layer):
         name = f"decoder/layer_{number}"
@@ -132,9 +133,30 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str],
     return dims, precision_of(file), tokens, settings
 
 
+def projection_problems(file: ModelFile) -> list[str]:
+    """Whether the output projection is anything but the embedding, stored again or under another name."""
+    if PROJECTION not in file.variables:
+        return [f"{PROJECTION} is missing"]
+    names = [(PROJECTION, EMBEDDING), (f"{PROJECTION}_scale", f"{EMBEDDING}_scale")]
+    return [f"{ours} is not that of the embedding" for ours, theirs in names if not _same(file, ours, theirs)]
+
+
+def _same(file: ModelFile, name: str, other: str) -> bool:
+    """Whether two variables hold the same; a matrix stored once may have its scale stored once as well."""
+    one, two = file.variables.get(name), file.variables.get(other)
+    if one is None or two is None or one == two:
+        return True
+    return (one.dtype, one.shape) == (two.dtype, two.shape) and file.read(one) == file.read(two)
+
+
+def rest_of(precision: str) -> str:
+    """The type of whatever is not in int8: "float16" for "int8_float16"; "float32" where the name does not say."""
+    return precision.removeprefix("int8").removeprefix("_") or "float32"
+
+
 def precision_of(file: ModelFile) -> Precision:
     """How the weights are stored, by its name in CTranslate2."""
-    weight, norm = (file.variables[name].dtype for name in ("decoder/embeddings/weight", "decoder/layer_norm/gamma"))
+    weight, norm = (file.variables[name].dtype for name in (EMBEDDING, "decoder/layer_norm/gamma"))
     if weight == "int16":  # finer than int8, and not written any more
         return "float32"
     if weight == "int8":
@@ -146,10 +168,5 @@ def read_settings(folder: Path, alignment_heads: tuple[tuple[int, int], ...]) ->
     """The settings in `config.json`, with these heads where it has none."""
     path = folder / "config.json"
     config = read_json(path)
-    return GenerationSettings(
-        suppress_ids=token_ids(config, "suppress_ids", path),
-        suppress_ids_begin=token_ids(config, "suppress_ids_begin", path),
-        lang_ids=token_ids(config, "lang_ids", path),
-        alignment_heads=head_pairs(config, path) or alignment_heads,
-        variable_length=ours(config).get("variable_length") is True,
-    )
+    variable_length = ours(config).get("variable_length") is True
+    return settings_in(config, path, alignment_heads=alignment_heads, variable_length=variable_length)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.checkpoints.ctranslate2.binary import ModelFile, Record
+from mtasr.arrays import Float32Array
 from mtasr.errors import ModelError, ModelIntegrityError
-
-Float32Array = npt.NDArray[np.float32]
+from mtasr.models.model_bin import ModelFile, StoredVariable
 
 _TYPES = {"float32": "<f4", "float16": "<f2", "int8": "<i1", "int16": "<i2", "int32": "<i4"}
 
 
 def values(file: ModelFile, name: str) -> Float32Array:
-    """The values of a variable, whatever it is stored as. Raises `ModelIntegrityError` if one is not finite."""
-    stored = _raw(file, name)
-    if f"{name}_scale" in file.variables:
-        scale = _raw(file, f"{name}_scale")
-        if not (np.isfinite(scale) & (scale > 0)).all():
-            raise ModelIntegrityError(f"{file.path}: {name}_scale holds a factor that is none")
-        if scale.shape not in {(), stored.shape[:1]}:
-            raise ModelIntegrityError(f"{file.path}: {name}_scale has the shape {scale.shape}")
-        stored = stored / scale.reshape(-1, *[1] * (stored.ndim - 1))
-    if not np.isfinite(stored).all():
+    """The values of a variable, whatever its type. Raises `ModelIntegrityError` if one is not finite."""
+    found = decoded(file, name)
+    if not np.isfinite(found).all():
         raise ModelIntegrityError(f"{file.path}: {name} holds values that are not finite")
+    return found
+
+
+def decoded(file: ModelFile, name: str) -> Float32Array:
+    """As `values`, but for values that are not finite. Raises `ModelIntegrityError` for factors that make no sense."""
+    stored = _raw(file, name)
+    if f"{name}_scale" not in file.variables:
+        return stored
+    scale = _raw(file, f"{name}_scale")
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ModelIntegrityError(f"{file.path}: {name}_scale holds a factor that is not a positive number")
+    if scale.shape not in {(), stored.shape[:1]}:
+        raise ModelIntegrityError(f"{file.path}: {name}_scale has the shape {scale.shape}")
+    stored /= scale.reshape(-1, *[1] * (stored.ndim - 1))
     return stored
 
 
@@ -33,10 +39,10 @@ def _raw(file: ModelFile, name: str) -> Float32Array:
     data = file.read(variable)
     if variable.dtype == "bfloat16":  # the upper half of a float32
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(variable.shape)
-    return np.frombuffer(data, _TYPES[variable.dtype]).reshape(variable.shape).astype(np.float32)
+    return np.frombuffer(data, _TYPES[variable.dtype]).reshape(variable.shape).astype(np.float32, copy=False)
 
 
-def record(name: str, array: Float32Array, precision: str) -> Record:
+def stored(name: str, array: Float32Array, precision: str) -> StoredVariable:
     """A variable in float32, float16 or bfloat16, rounded to the nearest, ties to even.
 
     Raises `ModelError` for a value out of its range.
@@ -45,25 +51,31 @@ def record(name: str, array: Float32Array, precision: str) -> Record:
         bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         finite = bool(((rounded & 0x7F80) != 0x7F80).all())
-        stored: npt.NDArray[np.generic] = rounded.astype("<u2")
+        result: npt.NDArray[np.generic] = rounded.astype("<u2")
     else:
         with np.errstate(over="ignore"):
-            stored = array.astype(_TYPES[precision])
-        finite = bool(np.isfinite(stored).all())
+            result = array.astype(_TYPES[precision])
+        finite = bool(np.isfinite(result).all())
     if not finite:
         raise ModelError(f"{name} has values that {precision} cannot hold")
-    return Record(name, precision, array.shape, stored.tobytes())
+    return StoredVariable(name, precision, array.shape, result.tobytes())
 
 
-def quantized(name: str, matrix: Float32Array, largest: int) -> tuple[Record, Record]:
-    """(rows, ...) in int8, up to the value `largest`, and the factor of each row, as CTranslate2 computes them."""
+def quantized(name: str, matrix: Float32Array, largest: int) -> tuple[StoredVariable, StoredVariable]:
+    """(rows, ...) in int8 of at most `largest`, and the factor of each row, as CTranslate2 computes them.
+
+    Each row times `largest` / its greatest absolute value, rounded to the nearest integer, ties to even. Raises
+    `ModelError` for a matrix with values that are not finite.
+    """
     rows = matrix.reshape(len(matrix), -1)
     greatest = np.abs(rows).max(axis=1)
     greatest[greatest == 0] = largest
     smallest = np.float32(largest) / np.finfo(np.float32).max  # with less the factor would not be finite
     scale = np.float32(largest) / np.maximum(greatest, smallest)
+    if not (scale > 0).all():
+        raise ModelError(f"{name} has values that int8 cannot hold")
     whole = np.rint(rows * scale[:, None]).astype("<i1")
     return (
-        Record(name, "int8", matrix.shape, whole.tobytes()),
-        Record(f"{name}_scale", "float32", scale.shape, scale.astype("<f4").tobytes()),
+        StoredVariable(name, "int8", matrix.shape, whole.tobytes()),
+        StoredVariable(f"{name}_scale", "float32", scale.shape, scale.astype("<f4").tobytes()),
     )

@@ -1,121 +1,38 @@
-"""Hugging Face folders, as transformers reads and writes them: safetensors, configuration, tokenizer."""
+"""The format of Hugging Face transformers: a folder with `model.safetensors` and JSON files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
-from mtasr.checkpoints import weights
-from mtasr.checkpoints.checkpoint import Checkpoint, Precision, checked_dimensions
-from mtasr.checkpoints.huggingface import files
-from mtasr.checkpoints.settings import default_settings, read_json
-from mtasr.checkpoints.tensor_names import foreign_name
-from mtasr.errors import ModelIntegrityError
-from mtasr.networks.dimensions import ModelDimensions
-from mtasr.tokenizer import Tokenizer
-from mtasr.tokenizer.vocabulary import VOCABULARY_FILES, read_vocabulary
-
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-#: The output projection, which some files store although it is the embedding.
-_PROJECTION = "proj_out.weight"
-_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+from mtasr.checkpoints.checkpoint import Checkpoint, Format, Precision
 
 
-# Reading
+class HuggingFace(Format):
+    name = "huggingface"
+    looks = "a folder with *.safetensors"
+    files = frozenset(
+        {
+            "added_tokens.json",
+            "config.json",
+            "generation_config.json",
+            "merges.txt",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.json",
+        }
+    )
 
+    def detects(self, path: Path) -> bool:
+        return any(path.glob("*.safetensors"))
 
-def load(folder: Path, /) -> Checkpoint:
-    dims = checked_dimensions(files.dimensions(folder), folder)
-    names = {foreign_name(name, "huggingface"): name for name in weights.expected_shapes(dims)}
-    found = _contents(folder)
-    shapes = {theirs: weights.expected_shapes(dims)[ours] for theirs, ours in names.items()}
-    if _PROJECTION in found:
-        shapes[_PROJECTION] = shapes[foreign_name("decoder.embedding.weight", "huggingface")]
-    weights.compare(shapes, {name: tensor for name, (_, tensor) in found.items()}, folder)
-    tensors = {name: tensor for path in {path for path, _ in found.values()} for name, tensor in _read(path).items()}
-    state = {ours: tensors[theirs] for theirs, ours in names.items()}
-    if _PROJECTION in tensors and not tensors[_PROJECTION].equal(state["decoder.embedding.weight"]):
-        raise ModelIntegrityError(f"{folder}: not a usable Whisper model: {_PROJECTION} is not the embedding")
-    tokens = _tokens(folder, dims)
-    settings = files.read_settings(folder, default_settings(tokens, dims.n_text_layer, dims.n_text_head))
-    precision = weights.common_precision(tensor.dtype for _, tensor in found.values())
-    return Checkpoint(weights.build(dims, state, folder), tokens, settings, precision)
+    def load(self, path: Path) -> Checkpoint:
+        from mtasr.checkpoints.huggingface.tensors import load
 
+        return load(path)
 
-def _tokens(folder: Path, dims: ModelDimensions) -> list[str]:
-    if any((folder / name).is_file() for name in VOCABULARY_FILES):
-        return read_vocabulary(folder)
-    return files.read_tokens(folder, dims.n_vocab)
+    def save(self, checkpoint: Checkpoint, path: Path, precision: Precision) -> None:
+        from mtasr.checkpoints.huggingface.tensors import save
 
-
-def _contents(folder: Path) -> dict[str, tuple[Path, weights.Found]]:
-    """By name, where each tensor is and what the file's header says of it."""
-    found = {}
-    for path in _shards(folder):
-        try:
-            with safe_open(path, framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118 - it is no dictionary
-                    part = stream.get_slice(name)
-                    dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
-                    found[name] = (path, weights.Found(tuple(part.get_shape()), dtype))
-        except (OSError, SafetensorError) as exc:
-            raise ModelIntegrityError(f"{path} is damaged or not a safetensors file: {exc}") from exc
-    return found
-
-
-def _shards(folder: Path) -> list[Path]:
-    """The weights file, or all that the index names."""
-    index = folder / _INDEX
-    if (folder / _WEIGHTS).is_file() or not index.is_file():
-        return [folder / _WEIGHTS]
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ModelIntegrityError(f"{index} has no weight_map")
-    outside = [name for name in names.values() if Path(name).name != name]
-    if outside:  # an index may name no file but its neighbours
-        raise ModelIntegrityError(f"{index} names a file elsewhere: {outside[0]}")
-    return sorted({folder / name for name in names.values()})
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-
-
-# Writing
-
-
-def save(checkpoint: Checkpoint, folder: Path, precision: Precision, /) -> None:
-    model, tokens = checkpoint.model, checkpoint.tokens
-    state = weights.state_of(model, folder)
-    names = {name: foreign_name(name, "huggingface") for name in state}
-    tensors = {names[name]: weights.rounded(name, tensor, precision) for name, tensor in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
-    (folder / _WEIGHTS).chmod(_ordinary_mode(folder))
-    tokenizer = Tokenizer(tokens)
-    tokenizer_json = files.tokenizer_json(tokens)
-    specials = {each["content"]: each["id"] for each in files.added_tokens(tokens)}
-    for name, document in {
-        "config.json": files.config(model.dims, tokenizer, precision),
-        "generation_config.json": files.generation_config(model.dims, tokenizer, checkpoint.settings),
-        "preprocessor_config.json": files.preprocessor_config(model.dims),
-        "tokenizer.json": tokenizer_json,
-        "tokenizer_config.json": files.tokenizer_config(tokens),
-        "vocab.json": tokenizer_json["model"]["vocab"],
-        "added_tokens.json": {name: token for name, token in specials.items() if name != "<|endoftext|>"},
-    }.items():
-        (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    merges = ["#version: 0.2", *tokenizer_json["model"]["merges"]]
-    (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
-
-
-def _ordinary_mode(folder: Path) -> int:
-    """The mode that a new file gets; safetensors makes its files unreadable for others."""
-    probe = folder / "merges.txt"
-    probe.touch()
-    return probe.stat().st_mode & 0o777
+        save(checkpoint, path, precision)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from mtasr.checkpoints import weights
-from mtasr.checkpoints.borrowed_vocabulary import vocabulary_for
 from mtasr.checkpoints.checkpoint import Checkpoint, Precision, checked_dimensions
-from mtasr.checkpoints.settings import GenerationSettings, head_pairs, token_ids
+from mtasr.checkpoints.openai.vocabulary import vocabulary_for
+from mtasr.checkpoints.settings import GenerationSettings, plain, settings_in
 from mtasr.checkpoints.tensor_names import foreign_name
 from mtasr.errors import ModelIntegrityError
 from mtasr.networks.dimensions import ModelDimensions
@@ -39,14 +39,14 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def load(path: Path, /) -> Checkpoint:
+def load(path: Path) -> Checkpoint:
     document = _unpickle(path)
     dims = checked_dimensions(_dimensions(document, path), path)
     names = {foreign_name(name, "openai"): name for name in weights.expected_shapes(dims)}
     tensors = _tensors(document, path)
     shapes = {theirs: weights.expected_shapes(dims)[ours] for theirs, ours in names.items()}
-    found = {name: weights.Found(tuple(tensor.shape), _dtype(tensor)) for name, tensor in tensors.items()}
-    weights.compare(shapes, found, path)
+    found = {name: weights.TensorHeader(tuple(tensor.shape), _dtype(tensor)) for name, tensor in tensors.items()}
+    weights.check_headers(shapes, found, path)
     _check_size(path, tensors)
     precision = weights.common_precision(tensor.dtype for tensor in found.values())
     tokens, settings = _vocabulary(document, dims, path)
@@ -119,33 +119,21 @@ def _vocabulary(document: Mapping[str, Any], dims: ModelDimensions, path: Path) 
         raise ModelIntegrityError(f"{path}: the vocabulary in it is not a list of tokens")
     if not isinstance(settings, dict):
         raise ModelIntegrityError(f"{path}: the generation settings in it are none")
-    ids = {name: token_ids(settings, name, path) for name in ("suppress_ids", "suppress_ids_begin", "lang_ids")}
-    return tokens, GenerationSettings(
-        **ids,
-        alignment_heads=head_pairs(settings, path),
-        variable_length=settings.get("variable_length") is True,
-    )
+    return tokens, settings_in(settings, path, variable_length=settings.get("variable_length") is True)
 
 
 # Writing
 
 
-def save(checkpoint: Checkpoint, path: Path, precision: Precision, /) -> None:
+def save(checkpoint: Checkpoint, path: Path, precision: Precision) -> None:
     state = weights.state_of(checkpoint.model, path)
-    settings = checkpoint.settings
     document = {
         "dims": asdict(checkpoint.model.dims),
         "model_state_dict": {
             foreign_name(name, "openai"): weights.rounded(name, tensor, precision) for name, tensor in state.items()
         },
         _VOCABULARY: checkpoint.tokens,
-        _SETTINGS: {
-            "suppress_ids": list(settings.suppress_ids),
-            "suppress_ids_begin": list(settings.suppress_ids_begin),
-            "lang_ids": list(settings.lang_ids),
-            "alignment_heads": [list(pair) for pair in settings.alignment_heads],
-            "variable_length": settings.variable_length,
-        },
+        _SETTINGS: plain(checkpoint.settings),
     }
     with path.open("xb") as stream:
         torch.save(document, stream)

@@ -171,7 +171,7 @@ class _Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StoredVariable:
     """A variable to write."""
 
     name: str
@@ -180,7 +180,7 @@ class Record:
     data: bytes
 
 
-def write(stream: BinaryIO, count: int, records: Iterable[Record], aliases: Mapping[str, str]) -> None:
+def write(stream: BinaryIO, count: int, records: Iterable[StoredVariable], aliases: Mapping[str, str]) -> None:
     """Write a `model.bin` of `count` records, which come sorted by name and may be made one at a time."""
     stream.write(struct.pack("<I", VERSION) + _string(SPECIFICATION) + struct.pack("<II", REVISION, count))
     for record in _counted(records, count):
@@ -193,7 +193,7 @@ def write(stream: BinaryIO, count: int, records: Iterable[Record], aliases: Mapp
         stream.write(_string(alias) + _string(name))
 
 
-def _counted(records: Iterable[Record], count: int) -> Iterator[Record]:
+def _counted(records: Iterable[StoredVariable], count: int) -> Iterator[StoredVariable]:
     written = 0
     for written, record in enumerate(records, 1):  # noqa: B007 - counted for the check
         yield record

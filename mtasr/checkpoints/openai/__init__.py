@@ -1,0 +1,1 @@
+"""OpenAI checkpoints: one file of torch."""
