@@ -1,4 +1,15 @@
-"""The command line. This module stays light: `mtasr --help` loads click and nothing else of weight."""
+"""The command line. This module stays light: `mtasr --help` loads click and little else.
+
+A command is one file in this folder, with a `click.Command`, and a line in `COMMANDS`; `mtasr.cli.options` has the
+options that commands share. A command returns its exit code or None, and raises the errors of `mtasr.errors`, which
+become one line on standard error and an exit code (`mtasr.cli.failures`). A program that uses mtasr can add a command
+in the same way:
+
+    from mtasr.cli import COMMANDS, LazyCommand, main
+
+    COMMANDS["count"] = LazyCommand("my_program.count", "count", "Count the words of a transcript.")
+    main()
+"""
 
 from __future__ import annotations
 
@@ -7,6 +18,7 @@ import importlib
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,48 +27,55 @@ import click
 
 from mtasr import __version__
 from mtasr.cli import failures
-from mtasr.cli.options import debug_option, normalise
+from mtasr.cli.options.command import debug_option, normalise
 
 
-class _Lazy(NamedTuple):
+class LazyCommand(NamedTuple):
+    """A command whose module is imported when the command runs."""
+
     module: str
     attribute: str
+    #: Its line in `mtasr --help`.
     help: str
+    #: Whether configuration files and the environment may set its options.
+    configured: bool = False
 
 
-_COMMANDS = {
-    "transcribe": _Lazy("mtasr.cli.transcribe", "transcribe", "Write down what is said, as text and subtitles."),
-    "translate": _Lazy("mtasr.cli.transcribe", "translate", "Write down what is said in English."),
-    "watch": _Lazy("mtasr.cli.watch", "watch", "Transcribe what comes into a folder."),
-    "detect-language": _Lazy("mtasr.cli.detect", "detect_language", "Tell which language is spoken."),
-    "subtitle": _Lazy("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video."),
-    "view": _Lazy("mtasr.cli.view", "view", "Write a page to listen to a recording and read its text."),
-    "evaluate": _Lazy("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts."),
-    "models": _Lazy("mtasr.cli.models", "models", "List, fetch, check and remove models."),
-    "data": _Lazy("mtasr.cli.data", "data", "Gather and filter recordings with text, for training."),
-    "tokenizer": _Lazy("mtasr.cli.tokenizer", "tokenizer", "Make a vocabulary, for training from scratch."),
-    "train": _Lazy("mtasr.cli.train", "train", "Train a model as a configuration says."),
-    "finetune": _Lazy("mtasr.cli.train", "finetune", "Make a model better at your language or field."),
-    "config": _Lazy("mtasr.cli.config", "config", "Show settings and where they come from."),
-    "doctor": _Lazy("mtasr.cli.doctor", "doctor", "Look at what mtasr needs on this machine."),
+#: By name, in the order of the help.
+COMMANDS = {
+    "transcribe": LazyCommand("mtasr.cli.transcribe", "transcribe", "Turn speech into text and subtitles.", True),
+    "translate": LazyCommand("mtasr.cli.transcribe", "translate", "Turn speech into English text and subtitles.", True),
+    "watch": LazyCommand("mtasr.cli.watch", "watch", "Transcribe recordings as they arrive in a folder.", True),
+    "detect-language": LazyCommand("mtasr.cli.detect", "detect_language", "Detect the spoken language.", True),
+    "subtitle": LazyCommand("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video.", True),
+    "view": LazyCommand("mtasr.cli.view", "view", "Write a page to play a recording and read its text.", True),
+    "evaluate": LazyCommand("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts.", True),
+    "models": LazyCommand("mtasr.cli.models", "models", "List, download, check and remove models."),
+    "data": LazyCommand("mtasr.cli.data", "data", "Collect and filter recordings with text, for training."),
+    "tokenizer": LazyCommand("mtasr.cli.tokenizer", "tokenizer", "Learn a vocabulary, for training from scratch."),
+    "train": LazyCommand("mtasr.cli.train", "train", "Train a model from a configuration file."),
+    "finetune": LazyCommand("mtasr.cli.train", "finetune", "Adapt a model to your language or field."),
+    "config": LazyCommand("mtasr.cli.config", "config", "Show settings and where they come from."),
+    "doctor": LazyCommand("mtasr.cli.doctor", "doctor", "Check what mtasr needs on this machine."),
 }
 
 
 class Program(click.Group):
-    """Loads a command when it runs, and turns whatever escapes it into an exit code."""
+    """Loads a command when it runs, and turns every error that leaves it into an exit code."""
 
-    #: Commands with settings that a configuration file may hold.
-    configured = ("transcribe", "translate", "watch", "detect-language", "subtitle", "view", "evaluate")
+    @property
+    def configured(self) -> list[str]:
+        """Commands with settings that a configuration file may hold."""
+        return [name for name, command in COMMANDS.items() if command.configured]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        lazy = _COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(lazy.module), lazy.attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 - for the type checker; the tests load each
+        lazy = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(lazy.module), lazy.attribute)
         return command
 
     def resolve_command(
@@ -72,10 +91,10 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
 
     def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
-        """As click has it, but an error of the command line is one line too."""
+        """As click has it, but usage errors are one line too."""
         settings["standalone_mode"] = False
         try:
             code = super().main(*args, **settings)
@@ -120,19 +139,19 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _meant(word: str) -> str | None:
-    """What somebody may have meant who gave `word` as the command."""
-    if _is_file(word):  # other programs of the trade take the file as the first argument
+    """The command line that a user who wrote `word` as the command probably meant."""
+    if _is_file(word):  # other speech recognisers take the file as the first argument
         return f"transcribe {shlex.quote(word)}"
     import difflib
 
-    near = [] if word.startswith("-") else difflib.get_close_matches(normalise(word.lower()), _COMMANDS, n=1)
+    near = [] if word.startswith("-") else difflib.get_close_matches(normalise(word.lower()), COMMANDS, n=1)
     return near[0] if near else None
 
 
 def _is_file(name: str) -> bool:
     try:
         return Path(name).is_file()
-    except OSError:  # a name longer than names can be, a folder that may not be entered
+    except OSError:  # a name longer than names can be, a folder that cannot be entered
         return False
 
 
@@ -146,7 +165,7 @@ def _is_file(name: str) -> bool:
 @click.pass_context
 def program(ctx: click.Context) -> None:
     """Speech to text: transcripts, subtitles, language and English translation."""
-    if ctx.invoked_subcommand in Program.configured:
+    if ctx.invoked_subcommand in COMMANDS and COMMANDS[ctx.invoked_subcommand].configured:
         from mtasr.cli import config
 
         config.apply(ctx)
@@ -154,7 +173,7 @@ def program(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit; `args` defaults to those of the process."""
-    failures.tell_what_can_be_told()
+    failures.ignore_write_errors_of_stderr()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - lives as long as the process
@@ -165,20 +184,17 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         program.main(args=args, prog_name="mtasr")
     except SystemExit as end:
-        if end.code in failures.STOPPED:
-            leave_at_once(int(end.code))
+        # After a failure the engine's threads may be in the middle of a window, and crash when Python frees its data.
+        if end.code in failures.STOPPED or (end.code and any(thread.daemon for thread in threading.enumerate())):
+            _leave_at_once(int(end.code))
         raise
 
 
-def leave_at_once(code: int) -> None:
-    """End the process without taking down what Python and the engine hold.
-
-    Where somebody stops the program, the engine's threads are in the middle of a window, and crash when Python takes
-    away what they work on.
-    """
+def _leave_at_once(code: int) -> None:
+    """End the process without freeing what Python and the engine hold."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr.isatty():
-            sys.stderr.write("\x1b[?25h")  # the cursor, which a bar hides that was stopped while it was drawn
+            sys.stderr.write("\x1b[?25h")  # show the cursor, which a bar hides while it is drawn
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

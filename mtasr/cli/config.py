@@ -1,11 +1,11 @@
 """Settings from files: `mtasr.toml` in the current folder, `config.toml` in the user's configuration folder.
 
-A flag has the last word, then the environment (MTASR_LANGUAGE), the project's file, the user's, and the defaults.
-Keys are the names of options. Those at the top are for every command that has the option; a table of a command's name
-is for that command.
+A flag goes before the environment (MTASR_LANGUAGE), the project's file, the user's file and the default, in this order.
+Keys are the names of options. Keys at the top are for every command that has the option; a table with the name of a
+command is for that command.
 
-The project's file may come with a folder that somebody else has made. So it is looked for in the current folder alone,
-may set nothing but how recordings are decoded and text is laid out, and commands say what it sets.
+The project's file may come with a folder from someone else. So it is read from the current folder alone, can set only
+how recordings are decoded and text is laid out, and commands note what it sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from click.shell_completion import CompletionItem
 from mtasr import system
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import DEBUG, ExitCode, printable, report
-from mtasr.cli.options import MISSPELT, PROJECT, Command, Option, Switch, debug_option
+from mtasr.cli.options import Command, Option, Switch, debug_option
+from mtasr.cli.options.command import MISSPELT, PROJECT
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,21 +37,21 @@ if TYPE_CHECKING:
 #: The project's file.
 PROJECT_FILE = "mtasr.toml"
 
-#: What a project's file may set: these headings of the help, and these besides. Not where results are written, what may
-#: be overwritten, what a machine is asked for, or a model that is not one of those whose files are checked.
+#: What a project's file can set: options under these headings of the help, and these keys besides. It cannot set output
+#: paths, what to overwrite, device options or unpublished models, whose files nothing checks.
 _PROJECT_GROUPS = frozenset({
     "Language", "Subtitles", "Word times", "Search", "Checks and fallback", "Context and tokens",
     "Input and voice activity", "Evaluation",
 })  # fmt: skip
 _PROJECT_KEYS = frozenset({"model", "output_format", "strict", "verbose"})
 
-#: More is no configuration.
+#: A larger file is not a configuration.
 _MOST_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A file's settings by command, by the names of parameters; values as in the file. Beside them what is wrong."""
+    """The settings of a file, by command and name of the parameter, with values as in the file; and its errors."""
 
     file: Path
     by_command: dict[str, dict[str, Any]]
@@ -58,7 +59,7 @@ class Settings:
 
     @contextlib.contextmanager
     def noting_errors(self) -> Iterator[None]:
-        """What is raised within is noted, and no more."""
+        """Add a `UsageError` raised within to the errors."""
         try:
             yield
         except UsageError as error:
@@ -72,12 +73,12 @@ def user_file() -> Path:
 
 
 def apply(ctx: click.Context) -> None:
-    """Make the files' settings the defaults of the commands. Raises `UsageError` for a file that is wrong.
+    """Make the files' settings the defaults of the commands. Raises `UsageError` for the first error in a file.
 
-    Variables whose names are nearly those of settings are noted, so that the command can tell.
+    Notes misspelt variables, for the command to warn of.
     """
     program: Program = ctx.command  # type: ignore[assignment]
-    ctx.meta[MISSPELT] = [_of_no_use(*each) for each in _unknown_variables(program).items() if each[1] is not None]
+    ctx.meta[MISSPELT] = [_warning_of(*each) for each in _unknown_variables(program).items() if each[1] is not None]
     files = _settings(program)
     for error in _errors(files):
         raise error
@@ -92,7 +93,7 @@ def apply(ctx: click.Context) -> None:
 
 
 def _settings(program: Program) -> list[Settings]:
-    """Of the files that are there, the least important first."""
+    """The settings of the files that exist, the user's first."""
     found = []
     for file, project in ((user_file(), False), (Path(PROJECT_FILE), True)):
         try:
@@ -113,7 +114,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     import tomllib
 
     try:
-        # Whoever made the folder may have made it a pipe, which would be waited for.
+        # In a folder from someone else it may be a pipe, which would block.
         with open(file, "rb", opener=system.open_at_once) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UsageError(f"{file}: is not a file")
@@ -123,26 +124,26 @@ def _read(file: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
     if len(data) > _MOST_BYTES:
-        raise UsageError(f"{file}: is no configuration: it has more than {_MOST_BYTES:,} bytes")
+        raise UsageError(f"{file}: is not a configuration: it has more than {_MOST_BYTES:,} bytes")
     try:
         document = tomllib.loads(data.decode())
-        repr(document)  # a number in hexadecimal may be too long to be written, as messages do
+        repr(document)  # fails for a hexadecimal number too long to be shown in messages
         return document
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML
         raise UsageError(f"{file}: is not TOML: {error}") from error
 
 
-#: How variables of ours begin, and those that are no options.
+#: The start of our variables' names, and those that are not options.
 _PREFIX, _OTHER_VARIABLES = "MTASR_", frozenset({"MTASR_CACHE", "MTASR_FFMPEG"})
 
 
 def _unknown_variables(program: Program) -> dict[str, str | None]:
-    """Variables of ours in the environment that nothing looks at, and the nearest name that is looked at, if any."""
+    """Variables in the environment with our prefix that mtasr does not read, and the nearest name that it reads."""
     found = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES)
     if not found:
-        return {}  # for which no other command need be loaded
+        return {}  # without loading the other commands
     known = {str(option.envvar) for options in _commands(program).values() for option in options.values()}
-    # Without their beginning, which makes any two names alike.
+    # Without the prefix, which makes any two names alike.
     endings = sorted(name.removeprefix(_PREFIX) for name in known | _OTHER_VARIABLES)
     unknown = {}
     for name in found:
@@ -152,7 +153,7 @@ def _unknown_variables(program: Program) -> dict[str, str | None]:
     return unknown
 
 
-def _of_no_use(variable: str, near: str | None) -> str:
+def _warning_of(variable: str, near: str | None) -> str:
     return f"{variable} in the environment sets nothing" + ("" if near is None else f"; did you mean {near}?")
 
 
@@ -160,7 +161,7 @@ _Commands = Mapping[str, Mapping[str, Option]]
 
 
 def _commands(program: Program) -> _Commands:
-    """Command -> key -> option, of all that can be set."""
+    """Command -> key -> option, of all options that files can set."""
     found = {}
     for name in program.configured:
         command = program.get_command(click.Context(program), name)
@@ -170,7 +171,7 @@ def _commands(program: Program) -> _Commands:
 
 
 def _checked(file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool) -> Settings:
-    """The settings of a file; what is wrong in it is an unknown name, or a value that an option refuses."""
+    """The settings of a file; its errors are unknown names and values that an option refuses."""
     settings = Settings(file, {name: {} for name in commands}, [])
     common = {key: option for options in commands.values() for key, option in options.items()}
     tables = {name.replace("_", "-"): table for name, table in document.items() if isinstance(table, dict)}
@@ -202,13 +203,13 @@ def _known(file: Path, name: str, names: list[str], what: str) -> str:
         return same
     near = difflib.get_close_matches(wanted, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; `mtasr config show` lists them"
-    raise UsageError(f"{file}: {name!r} is no {what}{hint}")
+    raise UsageError(f"{file}: {name!r} is not a {what}{hint}")
 
 
 def _value(file: Path, key: str, value: Any, option: Option, *, project: bool) -> Any:
-    """A value as the command line would have it, after the option's own type has accepted it."""
+    """A value in the form of the command line, which the type of the option accepts."""
     if project and option.group not in _PROJECT_GROUPS and option.key not in _PROJECT_KEYS:
-        raise UsageError(f"{file}: {key} cannot be set for a folder, but in {user_file()}, the environment or a flag")
+        raise UsageError(f"{file}: {key} cannot be set for a folder; use {user_file()}, the environment or a flag")
     if project and option.key == "model":
         _refuse_unpublished(file, value)
     is_switch = isinstance(option, Switch) or option.is_flag
@@ -230,7 +231,7 @@ def _value(file: Path, key: str, value: Any, option: Option, *, project: bool) -
 
 
 def _refuse_unpublished(file: Path, value: object) -> None:
-    """A folder or a repository of somebody's choice is for the user to name."""
+    """Only the user can name a folder or a repository."""
     from mtasr.models.registry import MODELS
 
     if value not in {name for spec in MODELS.values() for name in (spec.name, *spec.aliases)}:
@@ -255,12 +256,12 @@ def config() -> None:
 @debug_option
 @click.pass_context
 def show(ctx: click.Context, command: str | None) -> int:
-    """Show each setting, its value and where it comes from; of COMMAND alone if one is named.
+    """Show each setting, its value and where it comes from, of COMMAND or of all commands.
 
     A setting has the name of an option. It comes from config.toml in your configuration folder, from mtasr.toml in the
-    current folder (which may set nothing that could do harm), from the environment, as MTASR_LANGUAGE, or from the
-    flag; what is later in this list counts. The files are TOML; a table [evaluate] is for that command alone. What is
-    wrong in a file is told at the end.
+    current folder (which can set nothing harmful), from the environment, as MTASR_LANGUAGE, or from the flag; a later
+    one in this list replaces an earlier one. The files are TOML; a table [evaluate] is for that command alone. Errors
+    in a file are shown at the end.
     """
     program: Program = ctx.find_root().command  # type: ignore[assignment]
     commands = _commands(program)
@@ -268,7 +269,7 @@ def show(ctx: click.Context, command: str | None) -> int:
         raise UsageError(f"{command!r} has no settings; those that have are {', '.join(commands)}")
     files = _settings(program)
     for file, what in ((user_file(), "of the user"), (Path(PROJECT_FILE), "of this folder")):
-        state = "" if any(settings.file == file for settings in files) else ", not there"
+        state = "" if any(settings.file == file for settings in files) else ", missing"
         print_line(printable(f"# {file} ({what}{state})"))
     rows: dict[tuple[str, str, str], list[str]] = {}
     for name in commands if command is None else [command]:
@@ -287,26 +288,26 @@ def show(ctx: click.Context, command: str | None) -> int:
     for key, value, origin in sorted(shown):
         print_line(printable(f"{key:<{width}} = {value}  ({origin})"))
     for variable, near in _unknown_variables(program).items():
-        print_line(printable(f"# {_of_no_use(variable, near)}"))
+        print_line(printable(f"# {_warning_of(variable, near)}"))
     codes = [report(error, debug=ctx.meta.get(DEBUG, False)) for error in _errors(files)]
     return codes[0] if codes else ExitCode.DONE
 
 
 def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
-    """The value of an option without a flag, and where it comes from."""
+    """The value that an option has without a flag, and where it comes from."""
     name, own = str(option.name), str(command.name)
     merged = {key: value for settings in files for key, value in settings.by_command[own].items()}
-    # Resilient parsing leaves the files that a command needs aside, and None for a variable that is wrong.
+    # Resilient parsing needs no arguments of the command, and gives None for a wrong variable.
     ctx = command.make_context(own, [], parent=parent, default_map=merged, resilient_parsing=True)
     value = ctx.params.get(name)
     if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
         variable = str(option.envvar)
-        return _shown(os.environ[variable] if value is None else value), variable
+        return _displayed(os.environ[variable] if value is None else value), variable
     setting = next((each for each in reversed(files) if name in each.by_command[own]), None)
-    return _shown(value), "default" if setting is None else str(setting.file)
+    return _displayed(value), "default" if setting is None else str(setting.file)
 
 
-def _shown(value: Any) -> str:
+def _displayed(value: Any) -> str:
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):

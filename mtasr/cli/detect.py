@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 @debug_option
 @click.pass_context
 def detect_language(ctx: click.Context, /, **params: Any) -> int:
-    """Tell which language is spoken in each FILE, the most probable first.
+    """Detect the language spoken in each FILE, and list the most probable ones.
 
-    Where standard output is no terminal, each line holds file, language code, English name and probability,
+    Where standard output is not a terminal, each line holds file, language code, English name and probability,
     separated by tabs.
     """
     from mtasr.audio.read import check_input
@@ -58,7 +58,7 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
     ready = [file for file in files if attempts.attempt(name_of(file), partial(check_input, file))]
     if not ready:
         return attempts.code
-    # --quiet leaves the languages, which are the result, and drops the notes about it.
+    # --quiet drops the notes; the languages are the result and stay.
     display = Display(quiet=params["quiet"])
     model = load(params, display, "transcribe")
     for file in ready:

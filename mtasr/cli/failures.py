@@ -1,4 +1,4 @@
-"""The one place that turns what went wrong into a line on stderr and an exit code."""
+"""The one place that turns errors into a line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mtasr.errors import InputError, ModelError, MtasrError, OutputError, UsageE
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-#: Where `--debug` is noted in click's context, for whoever reports an error.
+#: Key in click's context that is set by `--debug`.
 DEBUG = "mtasr.debug"
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller."""
+    """The exit code of the process."""
 
     DONE = 0
     BUG = 1
@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
     TERMINATED = 128 + signal.SIGTERM
 
 
-#: The codes of a process that was stopped while it worked.
+#: The codes of a process that was stopped in the middle of its work.
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.TERMINATED)
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
@@ -54,25 +54,25 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 
-#: What a file system says that takes no more.
+#: Errors of a file system that takes no more data.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def of_output(error: Exception) -> Exception:
-    """The error, as one of standard output if it is that; help and versions are printed by click."""
+    """The error, as an `OutputError` if it arose while click printed help or a version on standard output."""
     if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
         return not_written(error)
     return error
 
 
 def not_written(error: OSError) -> OutputError:
-    """What an error of standard output is told as. Nothing more is written there."""
+    """The error to raise for one of standard output, to which nothing more is written then."""
     silence(sys.stdout)
     return OutputError(f"standard output: {error.strerror}")
 
 
-class _Teller(io.FileIO):
-    """Standard error as a file that takes what it can: what cannot be told must not end the work."""
+class _Lenient(io.FileIO):
+    """A file that ignores what it cannot write, except to a closed pipe."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -83,16 +83,16 @@ class _Teller(io.FileIO):
             return memoryview(data).nbytes
 
 
-def tell_what_can_be_told() -> None:
-    """Have errors of writing to standard error forgotten: its disk may be full."""
+def ignore_write_errors_of_stderr() -> None:
+    """A full disk behind standard error must not end the work."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # no file, or closed by the shell
-        told, teller = sys.stderr, io.BufferedWriter(_Teller(sys.stderr.fileno(), "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(teller, told.encoding, "backslashreplace", line_buffering=True)
+        lenient = io.BufferedWriter(_Lenient(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(lenient, sys.stderr.encoding, "backslashreplace", line_buffering=True)
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code of an error; but for want of memory, whatever is not in the tree of `mtasr.errors` is a bug."""
-    if _is_want_of_memory(error):
+    """The exit code of an error. One that is not in the tree of `mtasr.errors` is a bug, unless memory ran out."""
+    if _is_out_of_memory(error):
         return ExitCode.MODEL
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.BUG)
 
@@ -113,10 +113,10 @@ def report(error: Exception, source: str | None = None, *, debug: bool = False) 
 
 
 def message_of(error: Exception, source: str | None = None, *, debug: bool = False) -> str:
-    """What is wrong. The messages of input and output errors name their file; others get the name in front."""
+    """One line about an error. Input and output errors name their file; others get `source` in front."""
     if isinstance(error, MtasrError):
         message = str(error)
-    elif _is_want_of_memory(error):
+    elif _is_out_of_memory(error):
         message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
@@ -126,11 +126,11 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     return message
 
 
-def _is_want_of_memory(error: BaseException) -> bool:
-    """Whether it is, by any of the names that Python has for it.
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, which Python reports in several ways.
 
-    A library that is loaded on the way has no room under a limit on memory; without one that error has another cause: a
-    folder whose files may not be run.
+    A library cannot be mapped under a limit on memory; without a limit that error has another cause, such as a folder
+    mounted with `noexec`.
     """
     if isinstance(error, ImportError) and "failed to map segment from shared object" in str(error):
         return system.memory_is_limited()
@@ -140,13 +140,13 @@ def _is_want_of_memory(error: BaseException) -> bool:
 
 
 def report_usage(error: click.ClickException) -> None:
-    """Write one line about what is wrong with the command line, and where to read on; the help if there is none."""
+    """Write one line about a wrong command line, and where to read on; for an empty one, the help."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return
     context = getattr(error, "ctx", None)
     help_text = f" (see `{context.command_path} --help`)" if context is not None else ""
-    # Click gives each of the values to choose from a line; spaces may be a file name's.
+    # Click puts each choice on a line of its own. Spaces stay: a file name may have several.
     message = error.format_message().rstrip(".").replace("\n\t", " ")
     click.echo(f"mtasr: error: {printable(message)}{help_text}", err=True)
 
@@ -154,8 +154,8 @@ def report_usage(error: click.ClickException) -> None:
 def printable(text: str) -> str:
     r"""`text` on one line that every terminal can show.
 
-    A file name may hold newlines, escape sequences, marks that reverse the writing direction, and bytes that are
-    not UTF-8 (surrogates in Python): each is written as in Python's own literals, a newline as \n.
+    A file name may hold newlines, escape sequences, marks that reverse the writing direction, and bytes that are not
+    UTF-8 (surrogates in Python): each is written as in Python's literals, a newline as \n.
     """
     unsafe = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     return "".join(
@@ -201,37 +201,37 @@ class Attempts:
         return True
 
 
-#: What a signal has raised.
+#: What a signal raised.
 _stopped: list[BaseException] = []
 
 
 def _let_through(error: Exception) -> None:
-    """Raise what a signal has raised, if `error` came of that: native modules that are being loaded make one of it."""
+    """Raise what a signal raised, if `error` came of it: native modules turn it into an error while they are loaded."""
     if _stopped:
         raise _stopped[0] from error
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Within it SIGTERM unwinds the stack like Ctrl-C does, so that ffmpeg and half-written files are cleaned up.
+    """Within it SIGTERM unwinds the stack as Ctrl-C does, so that ffmpeg and half-written files are cleaned up.
 
-    After either of them, a second one ends the process on the spot.
+    A second signal ends the process at once.
     """
     _stopped.clear()
 
     def unwind(signum: int, frame: FrameType | None) -> None:
         for each in before:
-            # Not SIG_DFL: Python complains where the second has come already.
+            # Not SIG_DFL: Python fails if the second signal has come already.
             signal.signal(each, lambda signum, frame: os._exit(128 + signum))
         _stopped.append(KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(ExitCode.TERMINATED))
         raise _stopped[0]
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python handles signals in the main thread alone.
+        yield  # Python handles signals in the main thread only.
         return
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     for each, handler in before.items():
-        if handler != signal.SIG_IGN:  # as a shell has it that starts us in the background
+        if handler != signal.SIG_IGN:  # which shells set for background jobs
             signal.signal(each, unwind)
     try:
         yield
@@ -239,13 +239,13 @@ def terminable() -> Iterator[None]:
         _let_through(error)
         raise
     finally:
-        if not _stopped:  # else the process is about to end, and one more Ctrl-C shall not make it stumble
+        if not _stopped:  # else the process is about to end, and another Ctrl-C must not disturb it
             for each, handler in before.items():
                 signal.signal(each, handler)
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is still buffered in `stream` nowhere, so that Python does not stumble over it while it exits."""
+    """Discard what `stream` still buffers, so that Python does not fail to write it on exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

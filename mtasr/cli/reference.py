@@ -15,8 +15,8 @@ _WIDTH = 100
 _HEAD = """\
 # Commands
 
-What `--help` says of each command; made by `python -m mtasr.cli.reference > docs/commands.md`, and a test compares.
-Settings that `mtasr config show` lists can also be set in configuration files and the environment.
+The output of `--help` for each command. `python -m mtasr.cli.reference > docs/commands.md` writes this page, and a test
+compares. Configuration files and the environment can also set what `mtasr config show` lists.
 """
 
 
@@ -27,7 +27,7 @@ def write(stream: TextIO) -> None:
 
 
 def _contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
-    """One for the command and for each below it, in the order of the help."""
+    """A context for the command and for each below it, in the order of the help."""
     settings: dict[str, Any] = {**command.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
     context = click.Context(command, parent=parent, info_name=name, **settings)
     yield context

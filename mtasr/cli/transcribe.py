@@ -44,9 +44,9 @@ _EXISTING: dict[str, Existing] = {"overwrite": "overwrite", "skip_existing": "sk
 @debug_option
 @click.pass_context
 def transcribe(ctx: click.Context, /, **params: Any) -> int:
-    """Write down what is said in each FILE: audio or video, a folder of them, or - for standard input.
+    """Turn the speech in each FILE into text: audio or video, a folder of them, or - for standard input.
 
-    The text comes on standard output as it is recognised, and a file FILE.srt (--output-format) is written.
+    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format).
     """
     return _run(ctx, params)
 
@@ -63,15 +63,15 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
 @debug_option
 @click.pass_context
 def translate(ctx: click.Context, /, **params: Any) -> int:
-    """Write down in English what is said in each FILE: audio or video, a folder of them, or - for standard input.
+    """Turn the speech in each FILE into English text: audio or video, a folder of them, or - for standard input.
 
-    The text comes on standard output as it is recognised, and a file FILE.srt (--output-format) is written.
+    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format).
     """
     return _run(ctx, params | {"task": "translate"})
 
 
 def _run(ctx: click.Context, params: dict[str, Any]) -> int:
-    """Everything that can be refused is refused before a model is loaded, which may take long and cost a download."""
+    """Refuse what is wrong before a model is loaded, which may take long and cost a download."""
     chosen = [name for name in _EXISTING if params[name]]
     if len(chosen) > 1:
         raise UsageError(f"--{normalise(chosen[0])} and --{normalise(chosen[1])} do not go together")

@@ -1,4 +1,4 @@
-"""`mtasr watch`: recordings are transcribed as they come into a folder."""
+"""`mtasr watch`: transcribe recordings as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from mtasr.cli.options import (
 from mtasr.cli.work import Work
 from mtasr.errors import InputError, MtasrError, UsageError
 
-#: When what is not there was modified.
+#: When a missing file was modified.
 _NEVER = float("-inf")
 
 
-class State(NamedTuple):
+class _Stamp(NamedTuple):
     """What changes while a file is written."""
 
     size: int
@@ -41,28 +41,28 @@ class State(NamedTuple):
 
 
 class Watch:
-    """Tells what has come into a folder and is complete."""
+    """Finds recordings in a folder that are new and complete."""
 
     def __init__(
-        self, folder: str, *, recursive: bool, settled: float, tell: Callable[[str], None] = lambda problem: None
+        self, folder: str, *, recursive: bool, settled: float, report: Callable[[str], None] = lambda problem: None
     ) -> None:
         self._folder, self._recursive, self._settled = folder, recursive, settled
-        self._tell = tell
-        #: What is wrong with subfolders, each told once.
-        self._told: set[str] = set()
+        self._report = report
+        #: Problems of subfolders that have been reported.
+        self._reported: set[str] = set()
         #: When each file was first seen as it is.
-        self._seen: dict[str, tuple[State, float]] = {}
-        self._given: dict[str, State] = {}
+        self._seen: dict[str, tuple[_Stamp, float]] = {}
+        self._given: dict[str, _Stamp] = {}
 
     def ready(self, now: float) -> list[Input]:
-        """Those that have not changed for a while, each once for each state it is in. Raises `InputError`."""
+        """Recordings that have not changed for a while, again whenever they have changed. Raises `InputError`."""
         ready, seen = [], {}
         for each in recordings(self._folder, recursive=self._recursive, pass_over=self._pass_over):
             try:
                 status = Path(each.source).stat()
             except OSError:  # gone already
                 continue
-            state = State(status.st_size, status.st_mtime_ns)
+            state = _Stamp(status.st_size, status.st_mtime_ns)
             before, since = self._seen.get(each.source, (None, now))
             since = since if before == state else now
             seen[each.source] = state, since
@@ -73,9 +73,9 @@ class Watch:
         return ready
 
     def _pass_over(self, problem: InputError) -> None:
-        if str(problem) not in self._told:
-            self._told.add(str(problem))
-            self._tell(str(problem))
+        if str(problem) not in self._reported:
+            self._reported.add(str(problem))
+            self._report(str(problem))
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -88,7 +88,7 @@ class Watch:
     type=click.FloatRange(min=0.1),
     default=2.0,
     metavar="SECONDS",
-    help="Time between looks at the folder.",
+    help="Time between checks of the folder.",
 )
 @click.option(
     "--settled",
@@ -97,7 +97,7 @@ class Watch:
     type=click.FloatRange(min=0.0),
     default=5.0,
     metavar="SECONDS",
-    help="A file is complete once it has not changed for so long.",
+    help="How long a file must not change to be complete.",
 )
 @output_options
 @progress_option
@@ -110,10 +110,10 @@ class Watch:
 @debug_option
 @click.pass_context
 def watch(ctx: click.Context, /, **params: Any) -> int:
-    """Transcribe the recordings in FOLDER, and those that come into it, until Ctrl-C.
+    """Transcribe the recordings in FOLDER, and those that arrive in it, until Ctrl-C.
 
-    Recordings whose files are there already are left alone, unless they change. What goes wrong with one is told, and
-    the rest goes on. The files are written to --output-dir, those of subfolders to subfolders.
+    Recordings that have results already are skipped, unless they change. A failure is reported, and does not stop the
+    rest. Results are written to --output-dir, those of subfolders to subfolders.
     """
     work = Work(ctx, params)
     folder = params["folder"]
@@ -122,7 +122,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
         folder,
         recursive=params["recursive"],
         settled=params["settled"],
-        tell=lambda problem: work.display.note(f"error: {problem}"),
+        report=lambda problem: work.display.note(f"error: {problem}"),
     )
     owners: dict[Path, str] = {}
     code = ExitCode.DONE
@@ -133,7 +133,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
             if not jobs:
                 time.sleep(params["interval"])
                 continue
-        except KeyboardInterrupt:  # While nothing is worked on that is how it is meant to end.
+        except KeyboardInterrupt:  # the normal end, unless a recording is being transcribed
             work.display.note(f"no longer watching {folder}")
             return code
         if work.run(jobs, "resume", keeps_done=False) != ExitCode.DONE:
@@ -141,10 +141,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
 
 
 def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
-    """The work on a recording.
-
-    None if it was done before or the recording is gone; nor, which is told, if its files are those of another one.
-    """
+    """The job for a recording, unless it was done before, is gone, or has files of the same names as another one."""
     try:
         (job,) = work.plan([new])
         known = owners.get(job.files[0]) == new.source
@@ -160,7 +157,7 @@ def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
 
 
 def _modified(file: Path) -> float:
-    """Seconds since the epoch, `_NEVER` if it is not there."""
+    """Seconds since the epoch, `_NEVER` for a missing file."""
     try:
         return file.stat().st_mtime
     except OSError:

@@ -98,7 +98,7 @@ class Work:
         self.directory = Path(params["directory"])
         self._options, self._layout = to_decoding_options(params), to_layout(params)
         if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
-            raise UsageError("--n-best is told in JSON: add --output-format json")
+            raise UsageError("--n-best goes into JSON: add --output-format json")
         undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
         if undecided and needs_word_times(params, self._options, self._layout):
             self._options = replace(self._options, word_timestamps=True)
@@ -225,9 +225,9 @@ class _Progress(Observer):
         seconds = sum(each.seconds or 0.0 for each in endings)
         if len(endings) > 1:
             counts = Counter(each.result for each in endings)
-            told = [_speed(seconds, time.monotonic() - self._began)] if seconds else []
-            told += [f"{counts[result]} of {len(endings)} {result}" for result in RESULTS if counts[result]]
-            self._display.note("; ".join(told))
+            figures = [_speed(seconds, time.monotonic() - self._began)] if seconds else []
+            figures += [f"{counts[result]} of {len(endings)} {result}" for result in RESULTS if counts[result]]
+            self._display.note("; ".join(figures))
         self._display.finish(endings)
 
 

@@ -100,7 +100,7 @@ def test_a_project_may_not_set_what_is_the_users(
     project(line)
     result = run("transcribe", "a.wav")
     assert (result.exit_code, model.loads) == (2, [])
-    assert result.stderr.startswith(f"mtasr: error: mtasr.toml: {key} cannot be set for a folder, but in {settings}")
+    assert result.stderr.startswith(f"mtasr: error: mtasr.toml: {key} cannot be set for a folder; use {settings}")
     settings.write_text(line)
     Path("mtasr.toml").unlink()
     assert run("transcribe", "a.wav").exit_code == 0
@@ -133,11 +133,11 @@ def test_everything_a_project_may_set_is_harmless() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("beam_siez = 1", "'beam_siez' is no setting; did you mean beam_size?"),
-        ("[transcrbe]\nbeam_size = 1", "'transcrbe' is no command; did you mean transcribe?"),
-        ("[evaluate]\noutput_format = 'srt'", "'output_format' is no setting of evaluate"),
-        ("zzz = 1", "'zzz' is no setting; `mtasr config show` lists them"),
-        ("output = 'a.html'", "'output' is no setting"),
+        ("beam_siez = 1", "'beam_siez' is not a setting; did you mean beam_size?"),
+        ("[transcrbe]\nbeam_size = 1", "'transcrbe' is not a command; did you mean transcribe?"),
+        ("[evaluate]\noutput_format = 'srt'", "'output_format' is not a setting of evaluate"),
+        ("zzz = 1", "'zzz' is not a setting; `mtasr config show` lists them"),
+        ("output = 'a.html'", "'output' is not a setting"),
         ("beam_size = 'five'", "beam_size: 'five' is not a valid integer"),
         ("beam_size = true", "beam_size is not True"),
         ("beam_size = 2024-01-01", "beam_size is not"),
@@ -147,7 +147,7 @@ def test_everything_a_project_may_set_is_harmless() -> None:
         ("hotwords = [[1]]", "hotwords is not [[1]]"),
         ("beam_size = ", "is not TOML"),
         ("beam_size = '\udcff'", "is not TOML"),
-        ("#" * 20_001, "is no configuration"),
+        ("#" * 20_001, "is not a configuration"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_file(
@@ -221,7 +221,7 @@ def test_switches_in_the_environment(run: Run, model: FakeModel, monkeypatch: py
 
 def test_names_of_variables_are_nobody_elses() -> None:
     assert isinstance(program, Program)
-    commands = [program.get_command(program.make_context("mtasr", ["doctor"]), name) for name in Program.configured]
+    commands = [program.get_command(program.make_context("mtasr", ["doctor"]), name) for name in program.configured]
     options = [param for command in commands if command for param in command.params if isinstance(param, Option)]
     variables = {option.envvar for option in options if option.configurable}
     assert not variables & {"MTASR_CACHE", "MTASR_FFMPEG"}
@@ -269,7 +269,7 @@ def test_show_says_what_is_wrong_beside_what_is_good(run: Run, settings: Path) -
     assert result.exit_code == 2
     for line, told in zip(
         result.stderr.splitlines(),
-        ("'beam_siez' is no setting", "evaluate.worst: 'many' is not a valid", "'transcrbe' is no command"),
+        ("'beam_siez' is not a setting", "evaluate.worst: 'many' is not a valid", "'transcrbe' is not a command"),
         strict=True,
     ):
         assert line.startswith(f"mtasr: error: {settings}: {told}")

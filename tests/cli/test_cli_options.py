@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from fake_model import FakeModel, Run
 
 from mtasr.audio.tracks import Tracks
-from mtasr.cli import _COMMANDS, program
+from mtasr.cli import COMMANDS, program
 from mtasr.cli.options import Switch, temperatures
 from mtasr.cli.transcribe import transcribe
 from mtasr.errors import UsageError
@@ -174,7 +174,7 @@ def test_temperatures() -> None:
 
 
 def test_commands_in_the_help_are_the_commands() -> None:
-    for name in _COMMANDS:
+    for name in COMMANDS:
         command = program.get_command(click.Context(program), name)
         assert command is not None
         assert command.name == name

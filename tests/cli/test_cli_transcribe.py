@@ -394,7 +394,7 @@ def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
         assert run("transcribe", "a.wav", *wrong).exit_code == 2
     untold = run("transcribe", "a.wav", "--n-best", "3", "-f", "srt,txt")
     assert (untold.exit_code, untold.stderr.count("\n")) == (2, 1)
-    assert "--n-best is told in JSON: add --output-format json" in untold.stderr
+    assert "--n-best goes into JSON: add --output-format json" in untold.stderr
 
 
 def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:

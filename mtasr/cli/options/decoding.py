@@ -1,0 +1,203 @@
+"""What of a recording is decoded, and how: languages, tracks, and the fields of `DecodingOptions`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from mtasr.audio.tracks import Tracks
+from mtasr.cli.options.command import Decorator, normalise, option, switch, together
+from mtasr.cli.options.types import Count, Language, NoneOr, Numbers, OneOf, ParamType, Several
+from mtasr.errors import UsageError
+from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
+
+_DEFAULTS = DecodingOptions()
+
+_LANGUAGE, _WORDS, _SEARCH = "Language", "Word times", "Search"
+_CHECKS, _CONTEXT, _VOICE = "Checks and fallback", "Context and tokens", "Input and voice activity"
+
+#: The task of writing both texts.
+_BOTH = "transcribe,translate"
+
+#: Short, so that most options stay on one line of help.
+_METAVARS = {"integer": "N", "float": "X"}
+
+_TOKEN_IDS = Numbers("ids", int, "numbers such as -1 or 50257,50362")
+_SECONDS = Numbers("times", float, "seconds such as 10,25.5,60,90")
+
+
+def _field(group: str, field: str, kind: ParamType, text: str, **settings: Any) -> Decorator:
+    """The option for a field of `DecodingOptions`, with the field's default."""
+    settings = {"default": getattr(_DEFAULTS, field), "metavar": _METAVARS.get(kind.name)} | settings
+    return option(group, f"--{normalise(field)}", type=kind, help=text, **settings)
+
+
+def _field_switch(group: str, field: str, text: str) -> Decorator:
+    return switch(group, normalise(field), default=getattr(_DEFAULTS, field), help=text)
+
+
+language_option = option(
+    _LANGUAGE,
+    "--language",
+    type=NoneOr(Language()),
+    metavar="LANG",
+    help="Spoken language: code or name.  [default: detect it]",
+)
+
+languages_option = option(
+    _LANGUAGE,
+    "--languages",
+    type=NoneOr(Several(Language())),
+    metavar="LANG,LANG",
+    help="Detect only among these.",
+)
+
+task_options = together(
+    option(
+        _LANGUAGE,
+        "--task",
+        type=OneOf("transcribe", "translate", _BOTH),
+        default=_DEFAULTS.task,
+        metavar="TASK",
+        help="transcribe, translate (into English) or transcribe,translate.",
+    ),
+    _field_switch(_LANGUAGE, "also_translate", "Write an English translation too."),
+)
+
+audio_stream_option = option(
+    _VOICE,
+    "--audio-stream",
+    type=Count(),
+    default=0,
+    help="Audio track of the file, counted from 0.",
+)
+
+track_options = together(
+    audio_stream_option,
+    option(
+        _VOICE,
+        "--channels",
+        type=OneOf("mix", "split"),
+        default="mix",
+        help="split: each channel is a speaker.",
+    ),
+    option(
+        _VOICE,
+        "--speakers",
+        type=NoneOr(Several(click.STRING)),
+        metavar="NAME,NAME",
+        help="Names of the speakers, channel by channel.",
+    ),
+)
+
+_language_and_words = together(
+    languages_option,
+    _field_switch(_LANGUAGE, "multilingual", "Detect the language anew in every window."),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of words; on for subtitles."),
+    _field(
+        _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
+    ),
+    _field(
+        _WORDS, "append_punctuations", click.STRING, "Marks that belong to the word before them.", show_default=False
+    ),
+)
+
+# What None means is openai-whisper's: no beam, one sample, plain scores.
+_search = together(
+    _field(_SEARCH, "beam_size", NoneOr(click.INT, 1), "Width of the beam at temperature 0."),
+    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop after beam size x this finished texts."),
+    _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide scores by length to this power."),
+    _field(_SEARCH, "repetition_penalty", click.FLOAT, "Above 1: avoid words already used."),
+    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Repeat no run of N tokens; 0: allow."),
+    _field(_SEARCH, "n_best", click.INT, "Alternative texts of each window, in JSON."),
+)
+
+_checks = together(
+    _field(
+        _CHECKS,
+        "temperature",
+        NoneOr(click.FLOAT, FALLBACK_TEMPERATURES[0]),
+        "Temperature of the first try.",
+        default=FALLBACK_TEMPERATURES[0],
+    ),
+    option(
+        _CHECKS,
+        "--temperature-increment-on-fallback",
+        "temperature_increment",
+        metavar="X",
+        type=NoneOr(click.FLOAT),
+        default=FALLBACK_TEMPERATURES[1] - FALLBACK_TEMPERATURES[0],
+        help="Added for each further try; None: one try.",
+    ),
+    _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples drawn above temperature 0."),
+    _field(_CHECKS, "seed", click.INT, "The same seed draws the same samples."),
+    _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
+    _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
+    _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is taken for silence."),
+)
+
+_voice = together(
+    _field(
+        _VOICE,
+        "clip_timestamps",
+        _SECONDS,
+        "Only these parts, in seconds.",
+        metavar="START,END,...",
+        configurable=False,
+        default="",
+        show_default=False,
+    ),
+    _field_switch(_VOICE, "vad_filter", "Decode speech only."),
+    _field(_VOICE, "vad_threshold", click.FLOAT, "Speech probability from which audio counts as speech."),
+)
+
+_context = together(
+    _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling and style to expect."),
+    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "What the recording begins with.", configurable=False),
+    _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's sequential algorithm; slower."),
+    _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "Forget previous text above this temperature."),
+    _field(
+        _CONTEXT,
+        "suppress_tokens",
+        NoneOr(_TOKEN_IDS, ()),
+        "Never write them; -1: non-speech symbols.",
+        default=",".join(map(str, _DEFAULTS.suppress_tokens)),
+    ),
+    _field_switch(_CONTEXT, "suppress_blank", "Begin no window with a blank."),
+    _field_switch(_CONTEXT, "without_timestamps", "No timestamp tokens: one segment per window."),
+    _field(_CONTEXT, "max_initial_timestamp", NoneOr(click.FLOAT, 30.0), "Latest first timestamp of a window."),
+)
+
+decoding_options = together(_language_and_words, _search, _checks, _voice, _context)
+
+
+def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
+    """The `DecodingOptions` in a command's parameters. Raises `UsageError` for a value out of range."""
+    names = {field.name for field in dataclasses.fields(DecodingOptions)}
+    given = {name: value for name, value in params.items() if name in names}
+    given["temperature"] = temperatures(params["temperature"], params["temperature_increment"])
+    if given["task"] == _BOTH:
+        given |= {"task": "transcribe", "also_translate": True}
+    return DecodingOptions(**given)
+
+
+def to_tracks(params: Mapping[str, Any]) -> Tracks:
+    """The `Tracks` in a command's parameters. Raises `UsageError` for a combination that makes no sense."""
+    return Tracks(audio_stream=params["audio_stream"], channels=params["channels"], speakers=params["speakers"] or ())
+
+
+def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
+    """From `first` up to 1 by `increment`, as in openai-whisper; `first` alone without an increment."""
+    if not 0 <= first <= 2:
+        raise UsageError(f"temperature is between 0 and 2, not {first}")
+    if increment is None:
+        return (first,)
+    if not increment >= 0.01:
+        raise UsageError(f"temperature_increment_on_fallback is None or at least 0.01, not {increment}")
+    further = math.floor((1.0 - first) / increment + 1e-6)
+    return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))

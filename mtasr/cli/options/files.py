@@ -1,0 +1,157 @@
+"""What comes in and goes out: recordings, results, batches, and the look of subtitles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from mtasr.cli.options.command import Decorator, normalise, option, switch, together
+from mtasr.cli.options.types import Count, NoneOr, OneOf, SomeOf, flat
+from mtasr.errors import UsageError
+from mtasr.formats.cues import Style
+from mtasr.formats.registry import OUTPUT_FORMATS
+from mtasr.options import DecodingOptions
+from mtasr.subtitles import STYLES, Layout
+
+_OUTPUT, _BATCHES, _SUBTITLES = "Output", "Batches", "Subtitles"
+
+
+def _named_files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    if value.count("-") > 1:
+        raise click.BadParameter("standard input (-) can be read only once.", ctx, param)
+    if "" in value:
+        raise click.BadParameter("an empty name names no file.", ctx, param)
+    return value
+
+
+def _complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+files_argument = click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, callback=_named_files, shell_complete=_complete_file
+)
+
+inputs_argument = click.argument(
+    "files", metavar="[FILE]...", nargs=-1, callback=_named_files, shell_complete=_complete_file
+)
+
+quiet_option = option(_OUTPUT, "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+
+
+def _output_dir(*short: str) -> Decorator:
+    return option(
+        _OUTPUT,
+        "--output-dir",
+        *short,
+        "directory",
+        type=click.Path(),
+        default=".",
+        configurable=True,
+        metavar="FOLDER",
+        help="Folder for the results.",
+    )
+
+
+#: For commands whose -o is something else.
+output_dir_option = _output_dir()
+
+output_options = together(
+    option(
+        _OUTPUT,
+        "--output-format",
+        "-f",
+        "formats",
+        type=SomeOf(*OUTPUT_FORMATS, "all"),
+        multiple=True,
+        default=("srt",),
+        callback=flat,
+        help="Files to write, such as srt,json.",
+    ),
+    _output_dir("-o"),
+    switch(_OUTPUT, "verbose", default=True, help="Print the text as it is recognised."),
+    option(_OUTPUT, "--timings", type=click.Path(dir_okay=False), hidden=True, help="Write seconds by stage as JSON."),
+    switch(_OUTPUT, "strict", default=False, help="Exit with 6 if speech lacks text or text lacks speech."),
+    quiet_option,
+)
+
+recursive_option = option(_BATCHES, "--recursive", "-r", is_flag=True, help="Look into subfolders too.")
+
+progress_option = option(
+    _OUTPUT,
+    "--progress",
+    type=OneOf("bar", "json", "none"),
+    default="bar",
+    help="json: for programs, on standard error.",
+)
+
+batch_options = together(
+    option(
+        _BATCHES,
+        "--files-from",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        metavar="LIST",
+        help="File with one path per line; - for standard input.",
+    ),
+    recursive_option,
+    option(_BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace existing results; the default."),
+    option(_BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."),
+    option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Go on where the same command was stopped."),
+    progress_option,
+)
+
+subtitle_options = together(
+    option(
+        _SUBTITLES,
+        "--subtitle-style",
+        type=OneOf(*STYLES),
+        default="web",
+        metavar="STYLE",
+        help=f"{', '.join(STYLES)} (segments as recognised).",
+    ),
+    option(_SUBTITLES, "--max-line-width", type=NoneOr(Count(1)), help="Characters per line.  [default: the style's]"),
+    option(_SUBTITLES, "--max-line-count", type=NoneOr(Count(1)), help="Lines.  [default: the style's]"),
+    option(_SUBTITLES, "--max-words-per-line", type=NoneOr(Count(1)), help="Words.  [default: the style's]"),
+    option(
+        _SUBTITLES,
+        "--max-cps",
+        type=NoneOr(click.FLOAT),
+        metavar="X",
+        help="Characters per second.  [default: the style's]",
+    ),
+    switch(_SUBTITLES, "highlight-words", default=False, help="Underline the spoken word, in SRT and VTT."),
+)
+
+
+def to_style(params: Mapping[str, Any], options: DecodingOptions) -> Style:
+    """The look of subtitles in a command's parameters. Raises `UsageError` for one that needs missing word times."""
+    if params["highlight_words"] and not options.word_timestamps:
+        raise UsageError("--highlight-words needs the times of words: add --word-timestamps")
+    return Style(highlight_words=params["highlight_words"])
+
+
+def to_layout(params: Mapping[str, Any]) -> Layout | None:
+    """The `Layout` in a command's parameters, None for raw segments. Raises `UsageError` for limits without one."""
+    layout = STYLES[params["subtitle_style"]]
+    limits = ("max_line_width", "max_line_count", "max_words_per_line", "max_cps")
+    given = {name: params[name] for name in limits if params[name] is not None}
+    if layout is None:
+        if given:
+            raise UsageError(f"--{normalise(next(iter(given)))} needs a --subtitle-style other than raw")
+        return None
+    # A limit that the user gives holds for every writing system.
+    given |= {f"{name}_cjk": given[name] for name in ("max_line_width", "max_cps") if name in given}
+    return dataclasses.replace(layout, **given)
+
+
+def needs_word_times(params: Mapping[str, Any], options: DecodingOptions, layout: Layout | None) -> bool:
+    """Whether the layout of subtitles should have word times, if the user has not decided.
+
+    Not of a translation, where word times are vague: the model translates sentences.
+    """
+    subtitled = any(form == "all" or OUTPUT_FORMATS[form].is_subtitle for form in params["formats"])
+    return layout is not None and subtitled and options.task == "transcribe"
