@@ -27,9 +27,8 @@ from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.records import write_records
 from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
-from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
-from mtasr.training.loop import train
+from mtasr.training.loop import export, train
 from mtasr.training.run_log import read_log
 
 
@@ -70,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> None:
         rehearsal=[] if options.no_rehearsal else [others], overrides=options.overrides,
     )  # fmt: skip
     run = train(config, lambda entry: print(entry, flush=True))
-    folder, _ = export(run)
+    folder = export(run).path
     steps = [entry for entry in read_log(run.folder / "log.jsonl") if "loss" in entry]
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{len(steps)} steps in {sum(entry['seconds'] for entry in steps):.0f} s, ", end="")

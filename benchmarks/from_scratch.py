@@ -43,8 +43,7 @@ from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.export import export, result_of
-from mtasr.training.loop import begin
+from mtasr.training.loop import begin, best_checkpoints, export
 from mtasr.training.parallel import Crew
 from mtasr.training.run_log import read_log
 from mtasr.transcribe import Model, load_model
@@ -204,8 +203,8 @@ def _encoded(model: Model, samples: Float32Array) -> object:
 def in_torch(config: TrainConfig) -> tuple[Model, Path]:
     """What has come of a run in torch, in float32, and the folder for CTranslate2 made of it."""
     run, _, _ = begin(config, Crew())
-    folder, _ = export(run)
-    checkpoint = result_of(run)
+    exported = export(run)
+    checkpoint = run.objective.merged(best_checkpoints(run))
     settings = checkpoint.settings
     engine = TorchEngine(
         checkpoint.model,
@@ -214,7 +213,7 @@ def in_torch(config: TrainConfig) -> tuple[Model, Path]:
         suppress_ids_begin=settings.suppress_ids_begin,
         alignment_heads=settings.alignment_heads,
     )
-    return Model(engine), folder
+    return Model(engine), exported.path
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -26,11 +26,10 @@ import numpy as np
 import torch
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, WhisperForConditionalGeneration
 
-from mtasr.training.batches import Batch, make_batch
+from mtasr.training.batches import TextBatch
 from mtasr.training.config import TrainConfig, make_config
-from mtasr.training.examples import epoch_of
-from mtasr.training.loop import begin, train
-from mtasr.training.parallel import Crew
+from mtasr.training.loop import train
+from mtasr.training.objectives import make_objective
 from mtasr.training.run_log import read_log
 
 THEIRS, _, OWN = WHO = ("transformers, 30 s", "mtasr, 30 s", "mtasr")
@@ -56,7 +55,7 @@ class Sequential(Seq2SeqTrainer):  # type: ignore[misc]
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
-def theirs(folder: Path, batches: Sequence[Batch], work: Path) -> tuple[list[float], float]:
+def theirs(folder: Path, batches: Sequence[TextBatch], work: Path) -> tuple[list[float], float]:
     """Seconds of each step, and the mean loss."""
     torch.manual_seed(0)
     items = [
@@ -119,10 +118,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
                 "loss": statistics.mean(entry["loss"] for entry in entries),
                 "padding": statistics.mean(entry["padding"] for entry in entries),
             }
-        run, _, _ = begin(config, Crew())
-        groups = epoch_of(run.source, config.data, config.seed, 0)[: options.steps]
-        masks, rng = config.regularisation, np.random.default_rng(0)
-        batches = [make_batch(group, run.store, run.dims.n_mels, masks, rng) for group in groups]
+        objective, rng = make_objective(config), np.random.default_rng(0)
+        batches = [objective.batch(plan, rng) for plan in objective.epoch(0)[: options.steps]]
         seconds, loss = theirs(options.huggingface, batches, Path(name))
         heard, shown = sum(b.seconds for b in batches), 30.0 * sum(len(b.mel) for b in batches)
         return {

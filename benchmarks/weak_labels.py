@@ -42,9 +42,8 @@ from mtasr.data.records import Caption, Record, read_records, write_records
 from mtasr.data.texts import normalised
 from mtasr.edit_distance import ErrorCount
 from mtasr.training.config import TrainConfig, read_config
-from mtasr.training.export import export
 from mtasr.training.finetune import finetune_config
-from mtasr.training.loop import train
+from mtasr.training.loop import export, train
 
 #: A record, another one of its language and one of another language -> the corrupted text.
 _WAYS: dict[str, Callable[[str, str, str], str]] = {
@@ -195,7 +194,7 @@ def compare(options: argparse.Namespace) -> None:
             if options.scratch
             else finetune_config(options.model, [records], run, overrides=overrides)
         )
-        folder, _ = export(train(config, lambda entry: print(entry, flush=True)))
+        folder = export(train(config, lambda entry: print(entry, flush=True))).path
         scores[name] = errors_by_language(folder, options.test)
     languages = list(next(iter(scores.values())))
     print(f"| WER % | {' | '.join(languages)} | together |\n|---|{'---|' * len(languages)}---|")

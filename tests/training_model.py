@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from mtasr.checkpoints.formats import save_checkpoint
 from mtasr.checkpoints.settings import default_settings
 from mtasr.data.records import Caption, Record, write_records
 from mtasr.networks.whisper import ModelDimensions, Whisper
+from mtasr.training.config import TrainConfig
+
+#: The folder of a run, `key=value` overrides, and `steps=` -> a configuration for the tiny model.
+Configure = Callable[..., TrainConfig]
 
 TOKENS = vocabulary(text_size=300)
 DIMS = ModelDimensions(
@@ -55,3 +61,10 @@ def write_tones(folder: Path, count: int = 6) -> Path:
     records.append(replace(records[0], id="silence", audio=str(silence), duration=4.0, captions=()))
     write_records(records, folder / "tones.jsonl")
     return folder / "tones.jsonl"
+
+
+def free_port() -> int:
+    """For processes that train together to meet at."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])

@@ -109,7 +109,7 @@ def finetune(
 
 def _run(config: TrainConfig) -> None:
     with extras():
-        from mtasr.training.export import export
+        from mtasr.training.loop import export
         from mtasr.training.loop import train as run_training
     logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))
     with terminable():
@@ -117,9 +117,9 @@ def _run(config: TrainConfig) -> None:
             run = run_training(config, progress)
         if not run.crew.leads:
             return
-        folder, parity = export(run)
-    click.echo(f"logits: difference {parity.logits.rms:.1e} of the values between torch and {config.export}", err=True)
-    click.echo(printable(f"the model is in {folder}"), err=True)
+        result = export(run)
+    click.echo(result.remark, err=True)
+    click.echo(printable(f"the model is in {result.path}"), err=True)
 
 
 @contextlib.contextmanager

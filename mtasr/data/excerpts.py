@@ -53,6 +53,10 @@ class Excerpt:
     def seconds(self) -> float:
         return sum(part.seconds for part in self.parts)
 
+    @property
+    def text(self) -> str:
+        return " ".join(caption.text for caption in self.captions)
+
     def fits(self, seconds: float) -> bool:
         """Whether it is no longer than that, but for what sums of times are off."""
         return self.seconds <= seconds + 1e-6

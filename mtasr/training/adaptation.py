@@ -1,9 +1,9 @@
-"""Which weights are trained, and how a trained model becomes a plain one again."""
+"""Which weights of a Whisper model are trained, and how the trained model becomes a plain one."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mtasr.networks.whisper import EncoderBlock, Whisper
 from mtasr.training.config import TrainConfig
-from mtasr.training.objectives import ctc
 
 
 class LowRank(nn.Module):
-    """A matrix and a change to it of low rank (Hu et al. 2021, arXiv:2106.09685); none at the start."""
+    """Adds a change of low rank to a matrix (Hu et al. 2021, arXiv:2106.09685). The change begins as zero."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
@@ -30,28 +29,28 @@ class LowRank(nn.Module):
         return weight + self.scale * (self.up @ self.down)
 
 
-def prepare(model: Whisper, config: TrainConfig) -> None:
-    """Make a model ready to be trained by the method of the configuration, in place."""
+def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> None:
+    """Make a model ready for the method of the configuration, in place; `heads` are its parts beside Whisper's own."""
     model.requires_grad_(config.method == "full")
     if config.method == "decoder":
         model.decoder.requires_grad_(True)
-    if config.regularisation.ctc:  # whose weights are random, so a small change to them would not do
-        model.get_submodule(ctc.NAME).requires_grad_(True)
+    for name in heads:  # always trained whole: their weights are random, which a small change would not improve
+        model.get_submodule(name).requires_grad_(True)
     if config.method == "lora":
-        parts = (model.encoder, model.decoder)
-        for module in [each for part in parts for each in part.modules() if isinstance(each, nn.Linear)]:
-            change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
-            parametrize.register_parametrization(module, "weight", change)
+        for module in [*model.encoder.modules(), *model.decoder.modules()]:
+            if isinstance(module, nn.Linear):
+                change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
+                parametrize.register_parametrization(module, "weight", change)
     for block in model.encoder.blocks:
         assert isinstance(block, EncoderBlock)  # noqa: S101 - ModuleList forgets the type
         if config.regularisation.stochastic_depth:
-            block.register_forward_hook(_PassOver(config.regularisation.stochastic_depth))
+            block.register_forward_hook(_StochasticDepth(config.regularisation.stochastic_depth))
         if config.activation_checkpointing and config.method != "decoder":
-            _compute_again(block)
+            _recompute(block)
 
 
-class _PassOver:
-    """Takes what a block adds away for some examples; the others get more of it, so that the mean stays."""
+class _StochasticDepth:
+    """Skips a block for some examples and scales what it adds to the others, so that the mean stays the same."""
 
     def __init__(self, probability: float) -> None:
         self._probability = probability
@@ -64,8 +63,8 @@ class _PassOver:
         return x + (output - x) * stays / kept
 
 
-def _compute_again(block: EncoderBlock) -> None:
-    """Keep only the input of a block, and compute it a second time when gradients are needed."""
+def _recompute(block: EncoderBlock) -> None:
+    """Keep only the input of a block, and compute the block again for its gradients."""
     forward = block.forward
 
     def recomputed(x: Tensor) -> Tensor:
@@ -76,26 +75,24 @@ def _compute_again(block: EncoderBlock) -> None:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that change, by name; not copies."""
+    """The weights that are trained, by name. They are not copies."""
     return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def plain_copy(model: Whisper, average: Mapping[str, Tensor] | None = None) -> Whisper:
-    """A model of the same weights, or of their average where there is one, without what was added for training."""
-    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    state |= {name: tensor.detach().cpu().clone() for name, tensor in (average or {}).items()}
-    merged = {
-        name: tensor
-        for name, tensor in state.items()
-        if ".parametrizations." not in name and not name.startswith(f"{ctc.NAME}.")
-    }
+    """A Whisper model with these weights, or with the averages that replace them, on the CPU.
+
+    Low-rank changes are merged, and what else was added for training is left out.
+    """
+    state = model.state_dict() | dict(average or {})
+    state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
     for name in [name for name in state if name.endswith("parametrizations.weight.original")]:
         stem = name.removesuffix("original")
         module = stem.removesuffix("parametrizations.weight.")
         scale = _scale(model, module.rstrip("."))
-        merged[f"{module}weight"] = state[name] + scale * (state[f"{stem}0.up"] @ state[f"{stem}0.down"])
+        state[f"{module}weight"] = state[name] + scale * (state[f"{stem}0.up"] @ state[f"{stem}0.down"])
     result = Whisper(model.dims).eval()
-    result.load_state_dict(merged)
+    result.load_state_dict({name: state[name] for name in result.state_dict()})
     return result
 
 
@@ -106,7 +103,7 @@ def _scale(model: Whisper, name: str) -> float:
 
 
 def mixed(model: Whisper, others: Mapping[str, Tensor], share: float) -> Whisper:
-    """A model with so large a share of other weights in each of its own."""
+    """A copy of the model in which other weights have this share of each weight (0 to 1)."""
     result = copy.deepcopy(model)
     with torch.no_grad():
         for name, weight in result.named_parameters():

@@ -1,4 +1,4 @@
-"""Examples -> arrays for the model, prepared beside the training.
+"""Arrays for the model, made in a thread beside the training.
 
 Letters in shapes: B examples, M mel bins, F feature frames, T tokens.
 """
@@ -27,25 +27,28 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """`mel` (B, M, F), `tokens` (B, T) given to the decoder, `labels` (B, T) what it is to answer."""
+    """What one call of the loss reads. Each objective adds its arrays in a subclass."""
+
+    #: Items over which the loss is a sum, such as tokens or masked frames.
+    lessons: int
+    #: Seconds of recordings, and of what the model is given with the padding.
+    seconds: float
+    padded_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextBatch(Batch):
+    """`mel` (B, M, F), the `tokens` (B, T) given to the decoder, and the `labels` (B, T) that it is to predict."""
 
     mel: Float32Array
     tokens: IntArray
     labels: IntArray
-    #: Seconds of windows, and of what the encoder is shown.
-    seconds: float
-    padded_seconds: float
-
-    @property
-    def lessons(self) -> int:
-        """Tokens that the model is taught."""
-        return int((self.labels != IGNORED).sum())
 
 
 def make_batch(
     examples: Sequence[Example], store: SampleStore, n_mels: int, config: RegularisationConfig, rng: np.random.Generator
-) -> Batch:
-    """Raises `InputError` for a recording that cannot be read."""
+) -> TextBatch:
+    """Lessons are the labels that are not `IGNORED`. Raises `InputError` for a recording that cannot be read."""
     longest = max(example.context for example in examples)
     length = round(longest * SAMPLE_RATE)
     mels = []
@@ -56,22 +59,23 @@ def make_batch(
     tokens = np.zeros((len(examples), width), np.int64)
     labels = np.full((len(examples), width), IGNORED, np.int64)
     for row, example in enumerate(examples):
-        # Attention looks back only, so what follows the end does not matter: there is no lesson either.
+        # Tokens after the end have no label, and attention looks back only: any will do.
         tokens[row, : len(example.target.tokens) - 1] = example.target.tokens[:-1]
         labels[row, : len(example.target.labels)] = example.target.labels
-    return Batch(
+    return TextBatch(
+        lessons=int((labels != IGNORED).sum()),
+        seconds=sum(example.excerpt.seconds for example in examples),
+        padded_seconds=longest * len(examples),
         mel=np.stack(mels),
         tokens=tokens,
         labels=labels,
-        seconds=sum(example.excerpt.seconds for example in examples),
-        padded_seconds=longest * len(examples),
     )
 
 
 def masked(mel: Float32Array, samples: int, config: RegularisationConfig, rng: np.random.Generator) -> Float32Array:
-    """SpecAugment on features (M, F) of which the first `samples` samples are a window: a new array.
+    """A copy of features (M, F) with SpecAugment's masks (Park et al. 2019); what follows `samples` samples is padding.
 
-    A mask takes at most a fifth of a window's time, and has the mean of the window as its value.
+    A mask covers at most a fifth of the time before the padding, and has the mean of that time as its value.
     """
     n_mels, frames = mel.shape[0], max(1, samples // HOP_LENGTH)
     result = mel.copy()
@@ -88,9 +92,9 @@ def masked(mel: Float32Array, samples: int, config: RegularisationConfig, rng: n
 
 
 class Ahead(Iterator[_T]):
-    """What an iterator gives, computed by a thread that stays a few items ahead; `close` ends it.
+    """The items of an iterator, computed by a thread at most `most` items ahead, until `close` stops it.
 
-    What the iterator raises is raised here, in its turn.
+    An exception of the iterator is raised here, after the items before it.
     """
 
     def __init__(self, items: Iterator[_T], most: int = 4) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import difflib
-import itertools
 import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
@@ -21,6 +21,7 @@ from mtasr.text_files import read_text
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Method = Literal["full", "decoder", "lora"]
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,10 @@ class TrainConfig:
     #: A folder that `mtasr tokenizer train` made, for the vocabulary; `scratch` then changes the sizes of `model`, of
     #: which nothing else is taken.
     vocabulary: str | None = None
+    #: What the model learns to do: sequence (to write the text) or ctc (its encoder to spell it), or another name in
+    #: `mtasr.training.objectives`. Its own settings, if it has any, are in objective_options.
+    objective: str = "sequence"
+    objective_options: Mapping[str, Any] = field(default_factory=dict)
     #: The folder of the run.
     output: str
     steps: int
@@ -188,9 +193,13 @@ class TrainConfig:
         if self.regularisation.ctc and self.method == "decoder":
             raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
 
+    def options(self, kind: type[_Kind]) -> _Kind:
+        """The settings of the objective as a dataclass of this kind. Raises `UsageError`."""
+        return build(kind, self.objective_options, "objective_options.")
 
-#: More than anybody writes, and still read in a second. An alias in an alias makes many values of few bytes.
-_MOST_BYTES, _MOST_VALUES = 30_000, 10_000
+
+#: Bytes of a configuration file at most, far more than anybody writes.
+_MOST_BYTES = 30_000
 
 _SHARES = (
     "rehearsal_share", "timestamps", "previous", "bpe_dropout", "silence", "lead", "short", "join", "full_context",
@@ -212,68 +221,33 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     return make_config({} if document is None else document, overrides)
 
 
-#: Brackets in brackets: Python's stack ends before so many are values, and PyYAML takes the longer the more are open.
-_MOST_OPEN = 400
-
-
 class _Loader(yaml.SafeLoader):
-    """Says at once what it would say in the end of brackets without end."""
+    """Refuses a name that a mapping has twice. YAML's own loader would take the last."""
 
-    def fetch_flow_collection_start(self, kind: type[yaml.Token]) -> None:
-        if self.flow_level >= _MOST_OPEN:
-            raise RecursionError("maximum recursion depth exceeded")
-        super().fetch_flow_collection_start(kind)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in seen:
+                    line = name.start_mark.line + 1
+                    raise ValueError(f"{_shown(name.value)} is there twice, again in line {line}")
+                seen.add(name.value)
+        return super().construct_mapping(node, deep)
 
 
 def _parsed(text: str) -> Any:
-    """The value that YAML stands for, without repeated names.
-
-    Raises `YAMLError`; `ValueError` for a 99th month, a number too long to be written in a message, a tag that does not
-    fit its value, or more values than a configuration has; `RecursionError`, also for what is in itself.
-    """
-    loader = _Loader(text)
+    """The value of a YAML text. Raises `YAMLError`, `ValueError` and `RecursionError`."""
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _count(node, {}) > _MOST_VALUES:
-            raise ValueError(f"it stands for more than {_MOST_VALUES:,} values")
-        value = loader.construct_document(node)
-    except (LookupError, AttributeError, TypeError, ArithmeticError) as exc:  # as PyYAML has it for `!!bool x`
+        return yaml.load(text, _Loader)  # noqa: S506 - a kind of SafeLoader
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as exc:  # of PyYAML, for example for `!!bool x`
         raise ValueError("a value is not of the type that its tag says") from exc
-    finally:
-        loader.dispose()
-    repr(value)
-    return value
-
-
-def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """How many values a node stands for, wherever its parts are repeated by an alias."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if node not in known:
-        parts = node.value
-        if isinstance(node, yaml.MappingNode):
-            _check_names([name for name, _ in node.value])
-            parts = itertools.chain(*node.value)
-        known[node] = 1 + sum(_count(part, known) for part in parts)
-    return known[node]
-
-
-def _check_names(names: Iterable[yaml.Node]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if isinstance(name, yaml.ScalarNode):
-            if name.value in seen:
-                raise ValueError(f"{_shown(name.value)} is there twice, again in line {name.start_mark.line + 1}")
-            seen.add(name.value)
 
 
 def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
-    """The same from a mapping, as `to_document` gives it. Raises `UsageError`."""
+    """The configuration in a mapping, as `to_document` gives it. Raises `UsageError`."""
     if not isinstance(document, Mapping):
         raise UsageError("a configuration is a mapping of names to values")
-    merged: dict[str, Any] = _copied(document)
+    merged = copy.deepcopy(dict(document))
     for override in overrides:
         key, mark, value = override.partition("=")
         if not mark or not key:
@@ -285,12 +259,10 @@ def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
             if not isinstance(place, dict):
                 raise UsageError(f"{key}: {parent} has no settings below it")
         try:
-            given = _parsed(value)
+            place[name] = _parsed(value)
         except (ValueError, RecursionError, yaml.YAMLError) as exc:
             raise UsageError(f"{key}: no YAML value: {_shown(value)}") from exc
-        place[name] = _copied(given) if isinstance(given, Mapping) else given
-    config: TrainConfig = _build(TrainConfig, merged, "")
-    return config
+    return build(TrainConfig, merged)
 
 
 def to_document(config: TrainConfig) -> dict[str, Any]:
@@ -305,27 +277,27 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def _copied(document: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): _copied(value) if isinstance(value, Mapping) else value for key, value in document.items()}
-
-
 def _get(config: object, dotted: str) -> object:
     for name in dotted.split("."):
         config = getattr(config, name)
     return config
 
 
-def _build(kind: type[Any], document: object, where: str) -> Any:
+def build(kind: type[_Kind], document: object, where: str = "") -> _Kind:
+    """A dataclass from a mapping, each value checked against the type of its field.
+
+    `where` is what messages put before the names. Raises `UsageError`.
+    """
     if not isinstance(document, Mapping):
         raise UsageError(f"{where.rstrip('.')} is a mapping of names to values, not {_shown(document)}")
     hints = typing.get_type_hints(kind)
     for name in document:
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
+            near = difflib.get_close_matches(str(name), hints, n=1)
             hint = f"; did you mean {where}{near[0]}?" if near else ""
             raise UsageError(f"there is no setting {where}{_shown(name, str)}{hint}")
     values = {name: _value(hints[name], value, where + name) for name, value in document.items()}
-    for each in dataclasses.fields(kind):
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
         if each.name not in values and each.default is each.default_factory is dataclasses.MISSING:
             raise UsageError(f"the setting {where}{each.name} is missing")
     return kind(**values)
@@ -334,29 +306,26 @@ def _build(kind: type[Any], document: object, where: str) -> Any:
 def _value(hint: Any, value: Any, name: str) -> Any:
     """The value as the type has it: 1 is a number with a fraction too, and one text a list of one."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, f"{name}.")
+        return build(hint, value, f"{name}.")
     origin, options = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
         return None if value is None else _value(next(each for each in options if each is not type(None)), value, name)
     if origin is Literal:
         return _required(value in options, value, name, f"{', '.join(options[:-1])} or {options[-1]}")
     if origin is not None:
-        return _collection(value, name, listed=origin is tuple)
+        if origin is tuple:
+            items = [value] if isinstance(value, str) else value
+            fine = isinstance(items, list | tuple) and all(isinstance(each, str) and "\0" not in each for each in items)
+            return tuple(_required(fine, items, name, "a list of texts"))
+        whole = options[1] is int
+        fine = isinstance(value, Mapping) and (not whole or all(type(each) is int for each in value.values()))
+        return dict(_required(fine, value, name, f"a mapping of names to {'whole numbers' if whole else 'values'}"))
     if hint is float and type(value) in {int, str}:
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)  # YAML takes 1e-4 for a text
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     fine = type(value) is hint and (hint is not float or math.isfinite(value)) and not (hint is str and "\0" in value)
     return _required(fine, value, name, kinds[hint])
-
-
-def _collection(value: Any, name: str, *, listed: bool) -> Any:
-    if listed:
-        items = [value] if isinstance(value, str) else value
-        fine = isinstance(items, list | tuple) and all(isinstance(each, str) and "\0" not in each for each in items)
-        return tuple(_required(fine, items, name, "a list of texts"))
-    fine = isinstance(value, Mapping) and all(type(each) is int for each in value.values())
-    return dict(_required(fine, value, name, "a mapping of names to whole numbers"))
 
 
 def _required(fine: bool, value: Any, name: str, kind: str) -> Any:

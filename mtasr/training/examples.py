@@ -17,9 +17,8 @@ from mtasr.data.excerpts import Excerpt, cut_excerpts, joined
 from mtasr.data.records import Record
 from mtasr.decoding.window_decoder import context_for
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
-from mtasr.training.targets import Target, target_of
+from mtasr.training.targets import Target, target_of, with_dropout
 
 #: Seconds between recordings that are joined.
 _GAP = (0.2, 1.0)

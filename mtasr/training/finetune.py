@@ -9,15 +9,18 @@ from typing import Any
 
 from mtasr.errors import UsageError
 from mtasr.training.config import Method, TrainConfig, make_config, to_document
-from mtasr.training.loop import batches_in_an_epoch
+from mtasr.training.objectives import make_objective
 from mtasr.training.parallel import processes
 
-#: Small, so that the model changes no more than its new data ask for; low-rank changes begin at nothing and take more.
+#: Small, so that the model changes no more than its new data ask for. Low-rank changes begin at zero and need more.
 _LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
 
-#: So many steps of training the whole model on windows that are hardly padded, and decoding such windows gave no loops
-#: (benchmarks/README.md). Fewer were not measured.
+#: After this many steps of training the whole model on excerpts with hardly any padding, decoding at any length gave no
+#: loops (benchmarks/README.md). Fewer steps were not measured.
 _ENOUGH_FOR_ANY_LENGTH = 90
+
+#: To estimate the batches of an epoch, this many epochs are counted, or fewer that have this many batches.
+_EPOCHS_COUNTED, _BATCHES_COUNTED = 20, 200
 
 
 def finetune_config(
@@ -33,9 +36,9 @@ def finetune_config(
 ) -> TrainConfig:
     """The recipe, with `key=value` overrides on top.
 
-    Without rehearsal a share of the initial weights stays in the result: it costs little of what is learned and keeps
-    other languages. With it they are kept anyway, and the share would cost more than it gives (benchmarks/README.md).
-    Raises `UsageError`, `InputError` for records that cannot be read, and `ModelError` for the model.
+    Without rehearsal, a share of the initial weights stays in the result. It costs little of what the model learns and
+    keeps its other languages. Rehearsal keeps them anyway; the share would then cost more than it gives
+    (benchmarks/README.md). Raises `UsageError`, `InputError` for records that cannot be read, and `ModelError`.
     """
     document: dict[str, Any] = {
         "model": model,
@@ -50,9 +53,9 @@ def finetune_config(
             "timestamps": 0.7,
             "join": 0.8,
         },
-        # Two batches, so that windows of different lengths are in a step.
+        # Two batches, so that a step has excerpts of different lengths.
         "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01, "accumulation": 2},
-        # No label smoothing: the published models were trained without, and all of their weights would have to change.
+        # No label smoothing: the published models were trained without it, and all their weights would have to change.
         "regularisation": {"initial_share": 0.2},
     }
     listed = list(overrides)
@@ -76,8 +79,12 @@ def finetune_config(
 
 
 def steps_for(config: TrainConfig, epochs: float) -> int:
-    """So many steps that the data are seen `epochs` times, rehearsal beside them, by all processes together."""
-    batches = batches_in_an_epoch(config)
-    if not batches:
+    """The steps in which all processes together go through the data `epochs` times, with the rehearsal beside them."""
+    objective = make_objective(config)
+    counts: list[int] = []
+    while len(counts) < _EPOCHS_COUNTED and sum(counts) < _BATCHES_COUNTED:
+        counts.append(len(objective.epoch(len(counts))))
+    if not any(counts):
         raise UsageError(f"there is nothing to learn in {', '.join(config.data.train)}")
+    batches = sum(counts) / len(counts)
     return max(1, math.ceil(epochs * batches / (config.optimizer.accumulation * processes())))

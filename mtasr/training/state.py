@@ -1,6 +1,6 @@
-"""Checkpoints of a run: all that it takes to go on as if nothing had happened.
+"""Checkpoints of a run: all that it takes to resume with the same losses.
 
-One file a checkpoint, `step-00000050.pt`, that appears whole or not at all.
+A checkpoint is one file, such as `step-00000050.pt`, that appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtasr.data.records import written_whole
 from mtasr.errors import ModelIntegrityError
-from mtasr.networks.whisper import Whisper
 from mtasr.training.config import TrainConfig, to_document
 
 _LOG = logging.getLogger(__name__)
@@ -28,21 +27,21 @@ _NAME = re.compile(r"step-(\d{8})\.pt")
 
 @dataclass
 class RunState:
-    """A run at some moment: it has taken `step` steps, and batch `batch` of epoch `epoch` comes next."""
+    """What changes during a run: it has taken `step` steps, and batch `batch` of epoch `epoch` comes next."""
 
-    model: Whisper
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    #: Word error rate of each checkpoint that was evaluated, by step.
+    #: The objective's score of each checkpoint that was evaluated, by step; lower is better.
     scores: dict[int, float] = field(default_factory=dict)
 
 
 def save_state(state: RunState, folder: Path, config: TrainConfig) -> Path:
-    """Write a checkpoint, and remove all but the last ones and the best. Raises `OutputError`."""
+    """Write a checkpoint and return its path. Removes all but the last `keep` and the best. Raises `OutputError`."""
     document = {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -66,7 +65,7 @@ def save_state(state: RunState, folder: Path, config: TrainConfig) -> Path:
 
 
 def best_of(paths: Sequence[Path], scores: Mapping[int, float], count: int) -> list[Path]:
-    """The checkpoints with the fewest errors, so many, the earlier of equals first; the last where none is scored."""
+    """The `count` checkpoints with the lowest scores, the earlier of equals first; without scores, the last ones."""
     scored = [path for path in paths if step_of(path) in scores]
     if not scored:
         return list(paths[-count:])
@@ -74,7 +73,7 @@ def best_of(paths: Sequence[Path], scores: Mapping[int, float], count: int) -> l
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those in a folder, in order of their steps."""
+    """The checkpoints in a folder, in order of their steps."""
     return sorted(path for path in folder.glob("step-*.pt") if _NAME.fullmatch(path.name))
 
 
@@ -84,7 +83,7 @@ def step_of(path: Path) -> int:
 
 
 def load_document(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds. Raises `ModelIntegrityError` for a file that is none; no code in it is run."""
+    """What a checkpoint holds. Runs no code in it. Raises `ModelIntegrityError` for another or a damaged file."""
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as exc:
@@ -95,7 +94,7 @@ def load_document(path: Path) -> dict[str, Any]:
 
 
 def usable(folder: Path) -> Iterator[dict[str, Any]]:
-    """What the checkpoints in a folder hold, the last first. Damaged ones are passed over with a warning."""
+    """What the checkpoints in a folder hold, the last first. Skips damaged ones with a warning."""
     for path in reversed(checkpoints(folder)):
         try:
             yield load_document(path)
@@ -104,10 +103,11 @@ def usable(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def restore(state: RunState, document: dict[str, Any]) -> None:
-    """Put a run back to where it was when the checkpoint was written."""
+    """Put a run back to where it was when it wrote the checkpoint."""
+    device = next(state.model.parameters()).device
     state.model.load_state_dict(document["model"])
     state.optimizer.load_state_dict(document["optimizer"])
     state.scaler.load_state_dict(document["scaler"])
-    state.average = {name: tensor.to(state.model.device) for name, tensor in document["average"].items()}
+    state.average = {name: tensor.to(device) for name, tensor in document["average"].items()}
     state.step, state.epoch, state.batch = document["step"], document["epoch"], document["batch"]
     state.scores = dict(document["scores"])

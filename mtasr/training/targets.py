@@ -1,15 +1,17 @@
-"""A window -> the tokens that the model is to write for it (Whisper paper, section 2.3 and figure 1).
+"""An excerpt -> the tokens that the model is to write for it (Whisper paper, section 2.3 and figure 1).
 
     [startofprev, previous text ...] startoftranscript, language, task, [notimestamps], text and times, endoftext
-    startoftranscript, nospeech, endoftext                                  where nobody speaks
+    startoftranscript, nospeech, endoftext                                  without speech
 
-`mtasr.decoding.segments` is the way back.
+`mtasr.decoding.segments` does the inverse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.texts import spaced
@@ -18,15 +20,15 @@ from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 #: Text -> ids of its tokens.
 Encode = Callable[[str], list[int]]
 
-#: Timestamp tokens of a vocabulary, less one: 30 s.
+#: The last timestamp token of a vocabulary, 30 s, counted from the first.
 _LAST_STEP = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`tokens` is the whole sequence; the model is taught all of it after the first `given` tokens.
+    """`tokens` is the whole sequence. The model is taught all of it after the first `given` tokens.
 
-    Given are the text before the window, and the start of transcript.
+    Those are the text before the excerpt, and the start of transcript.
     """
 
     tokens: tuple[int, ...]
@@ -34,11 +36,11 @@ class Target:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """What is to follow each token but the last; `IGNORED` where nothing is taught."""
+        """What follows each token but the last, or `IGNORED` where it is not taught."""
         return (*(IGNORED for _ in range(self.given - 1)), *self.tokens[self.given :])
 
 
-#: The label of a place without a lesson, as `torch.nn.functional.cross_entropy` has it.
+#: The label of a token that is not taught, by default that of `torch.nn.functional.cross_entropy`.
 IGNORED = -100
 
 
@@ -78,9 +80,9 @@ def target_of(
 
 
 def steps_of(excerpt: Excerpt) -> list[tuple[int, int]]:
-    """Start and end of each caption in steps of 0.02 s, as the decoder's rules want them.
+    """Start and end of each caption in steps of 0.02 s, as the rules of decoding allow them.
 
-    No time goes back, no caption lasts less than a step, and all lie within the window as far as there is room.
+    Times never go back, every caption lasts at least a step, and all lie within the excerpt as far as there is room.
     """
     last = min(round(excerpt.seconds / TIMESTAMP_STEP), _LAST_STEP)
     steps, reached = [], 0
@@ -109,3 +111,21 @@ def _untimed(excerpt: Excerpt, encode: Encode) -> list[int]:
 
 def _spaced(text: str, excerpt: Excerpt) -> str:
     return spaced(text, "en" if excerpt.task == "translate" else excerpt.language)
+
+
+def with_dropout(tokenizer: Tokenizer, probability: float, rng: np.random.Generator) -> Encode:
+    """Tokenize with BPE dropout (Provilkov et al. 2020, arXiv:1910.13267): the same text in other tokens each time.
+
+    Each merge of bytes is skipped with the probability, within the tokens that the text has otherwise.
+    """
+
+    def encode(text: str) -> list[int]:
+        return [piece for token in tokenizer.encode(text) for piece in split(token)]
+
+    def split(token: int) -> list[int]:
+        ranks = tokenizer.ranks
+        *_, parts = tokenizer.merges(tokenizer.token_bytes(token), lambda: rng.random() < probability)
+        # A vocabulary may lack some bytes.
+        return [ranks[part] for part in parts] if ranks.keys() >= set(parts) else [token]
+
+    return encode

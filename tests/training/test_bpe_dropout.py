@@ -9,9 +9,9 @@ from training_data import record
 from vocabularies import vocabulary
 
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.bpe_dropout import with_dropout
 from mtasr.training.config import DataConfig
 from mtasr.training.examples import ExampleSource, epoch_of
+from mtasr.training.targets import with_dropout
 
 TOKENIZER = Tokenizer(vocabulary())
 TEXT = " they would look about the people, which is more than how they number each other"

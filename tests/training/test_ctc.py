@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from training_data import record
-from training_model import TOKENS, checkpoint
+from training_model import TOKENS, Configure, checkpoint
 
+from mtasr.checkpoints.checkpoint import load_checkpoint
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.errors import UsageError
 from mtasr.tokenizer import Tokenizer
-from mtasr.training.adaptation import plain_copy, prepare, trained_weights
-from mtasr.training.config import make_config
-from mtasr.training.objectives.ctc import NAME, CtcHead
+from mtasr.training.adaptation import plain_copy, trained_weights
+from mtasr.training.loop import export, train
+from mtasr.training.objectives.ctc import CtcObjective
+from mtasr.training.objectives.lessons import CtcHead
+from mtasr.training.objectives.sequence import SequenceObjective
+from mtasr.training.run_log import read_log
+from mtasr.training.state import checkpoints, load_document
 from mtasr.training.targets import IGNORED, target_of
 
 TOKENIZER = Tokenizer(TOKENS)
@@ -68,19 +75,41 @@ def test_silence_is_left_to_the_decoder(head: CtcHead) -> None:
     assert head(encoded(1), labels_of(silent)).item() == 0
 
 
-def test_nothing_of_it_is_left_in_the_result() -> None:
-    model = checkpoint().model
-    model.add_module(NAME, CtcHead(model.dims.n_audio_state, TOKENIZER))
-    assert plain_copy(model).state_dict().keys() == checkpoint().model.state_dict().keys()
-
-
-def test_low_rank_changes_leave_it_whole() -> None:
-    settings = {"output": "x", "steps": 1, "data": {"train": "x"}, "regularisation": {"ctc": 1.0}}
-    model = checkpoint().model
-    model.add_module(NAME, CtcHead(model.dims.n_audio_state, TOKENIZER))
-    prepare(model, make_config(settings, ["method=lora"]))
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_head_is_trained_whole_and_left_out_of_the_result(
+    method: str, configure: Configure, tmp_path: Path
+) -> None:
+    settings = ["regularisation.ctc=1.0", f"method={method}"]
+    model = SequenceObjective(configure(tmp_path, *settings)).model(torch.device("cpu"))
     trained = {name for name in trained_weights(model) if "parametrizations" not in name}
-    assert trained == {"ctc.spelling.weight", "ctc.spelling.bias"}
+    assert {name for name in trained if name.startswith("ctc")} == {"ctc.spelling.weight", "ctc.spelling.bias"}
+    assert (len(trained) == 2) == (method == "lora")
     assert plain_copy(model).state_dict().keys() == checkpoint().model.state_dict().keys()
+
+
+def test_a_method_that_leaves_the_encoder_is_refused(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="teaches the encoder"):
-        make_config(settings, ["method=decoder"])
+        configure(tmp_path, "regularisation.ctc=1.0", "method=decoder")
+    with pytest.raises(UsageError, match="objective=ctc trains the encoder"):
+        CtcObjective(configure(tmp_path, "objective=ctc", "method=decoder"))
+
+
+def test_an_encoder_is_trained_by_ctc_alone(configure: Configure, data: dict[str, Path], tmp_path: Path) -> None:
+    settings = ["objective=ctc", "save_every=3", "optimizer.learning_rate=3e-3", "optimizer.weight_decay=0.5"]
+    settings += [f"data.evaluation={data['records']}", "data.silence=1.0"]
+    run = train(configure(tmp_path / "run", *settings, steps=6))
+    whole = read_log(run.folder / "log.jsonl")
+    losses = [entry["loss"] for entry in whole if "loss" in entry]
+    assert losses[-1] < losses[0] / 2
+    (figures,) = [entry["evaluation"] for entry in whole if "evaluation" in entry]
+    assert set(figures) == {"wer", "cer"}
+    checkpoints(run.folder)[-1].unlink()
+    run = train(configure(tmp_path / "run", *settings, steps=6))
+    assert [entry["loss"] for entry in read_log(run.folder / "log.jsonl") if "loss" in entry] == losses
+
+    result = load_checkpoint(export(run).path).model.state_dict()
+    averages = load_document(checkpoints(run.folder)[-1])["average"]
+    assert all(result[name].allclose(weight) for name, weight in averages.items() if not name.startswith("ctc"))
+    before = checkpoint().model.state_dict()
+    changed = {name.partition(".")[0] for name in before if not before[name].allclose(result[name])}
+    assert changed == {"encoder"}

@@ -25,7 +25,7 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.training.batches import Ahead, make_batch, masked
 from mtasr.training.config import DataConfig, RegularisationConfig
 from mtasr.training.examples import Example, ExampleSource, epoch_of
-from mtasr.training.judging import excerpts_to_judge
+from mtasr.training.objectives.whisper import excerpts_to_judge
 from mtasr.training.targets import IGNORED
 
 TOKENIZER = Tokenizer(vocabulary())

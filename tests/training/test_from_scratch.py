@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mtasr.cli import program
 from mtasr.data.records import read_records
 from mtasr.training.run_log import read_log
 
@@ -31,7 +32,6 @@ def test_held_out_sentences_are_no_others() -> None:
 
 @pytest.mark.slow
 def test_the_way_from_a_grammar_to_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytest.importorskip("tokenizers")
     import from_scratch
     import made_speech
@@ -39,6 +39,7 @@ def test_the_way_from_a_grammar_to_scores(tmp_path: Path, monkeypatch: pytest.Mo
     size = from_scratch.Size(voices=("m1",), recordings=1, sentences=2, nothing=1)
     monkeypatch.setitem(from_scratch.SIZES, "small", size)
     monkeypatch.setattr(from_scratch, "UNSEEN_VOICES", ("f4",))
+    monkeypatch.setattr(from_scratch, "mtasr", lambda *args: program([*map(str, args)], standalone_mode=False))
     monkeypatch.setattr(made_speech, "NOTHING_SECONDS", 6)
     sizes = "{n_audio_ctx: 300, n_audio_state: 32, n_audio_head: 2, n_audio_layer: 1, n_text_ctx: 128, " \
         "n_text_state: 32, n_text_head: 2, n_text_layer: 1}"  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 
 import pytest
 import torch
 import torch.distributed as dist
+from training_model import free_port
 
 from mtasr.errors import DeviceError, UsageError
 from mtasr.training.parallel import Crew, crew
@@ -34,11 +34,8 @@ def test_a_weight_that_was_not_used_steps_as_if_another_process_had_used_it() ->
 
 
 def test_nobody_gives_up_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     environment = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}
-    for name, value in {**environment, "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "1"}.items():
+    for name, value in {**environment, "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with crew() as ours:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from mtasr.errors import UsageError
-from mtasr.training.curves import write_curves
-from mtasr.training.run_log import RunLog, read_log
+from mtasr.training.run_log import RunLog, read_log, write_curves
 
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -29,7 +28,7 @@ def points(path: Path) -> list[list[tuple[float, float]]]:
 @pytest.mark.parametrize("count", [1, 40, 5000])
 def test_the_picture_falls_as_the_loss_does(count: int, tmp_path: Path) -> None:
     evaluated = [{"step": step, "evaluation": {"wer": wer}} for step, wer in ((1, 0.9), (count, 0.5))]
-    write_curves([*steps(count), *evaluated, {"step": count, "evaluation": {}}], tmp_path / "curves.svg")
+    write_curves([*steps(count), *evaluated, {"step": count, "evaluation": {}}], tmp_path / "curves.svg", "wer")
     losses, rates = points(tmp_path / "curves.svg")
     assert len(losses) == min(count, 500)
     assert [y for _, y in losses] == sorted(y for _, y in losses)  # y grows downwards
@@ -42,13 +41,14 @@ def test_the_picture_falls_as_the_loss_does(count: int, tmp_path: Path) -> None:
 
 
 def test_losses_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
-    write_curves([*steps(4), {"step": 5, "loss": float("nan")}, {"step": 6, "loss": float("inf")}], tmp_path / "c.svg")
-    write_curves(steps(4), tmp_path / "without.svg")
+    broken = [{"step": 5, "loss": float("nan")}, {"step": 6, "loss": float("inf")}]
+    write_curves([*steps(4), *broken], tmp_path / "c.svg", "wer")
+    write_curves(steps(4), tmp_path / "without.svg", "wer")
     assert points(tmp_path / "c.svg") == points(tmp_path / "without.svg")
 
 
 def test_a_log_without_steps_is_an_empty_picture(tmp_path: Path) -> None:
-    write_curves([], tmp_path / "curves.svg")
+    write_curves([], tmp_path / "curves.svg", "wer")
     assert points(tmp_path / "curves.svg") == []
 
 

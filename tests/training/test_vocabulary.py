@@ -35,16 +35,21 @@ def tokens() -> list[str]:
     return learn_vocabulary(TEXTS, SIZE, ["ja", "en", "es"])
 
 
+@cache
+def tokenizer_of_ours() -> Tokenizer:
+    return Tokenizer(tokens())
+
+
 @given(st.text())
 def test_any_text_comes_back(text: str) -> None:
-    tokenizer = Tokenizer(tokens())
+    tokenizer = tokenizer_of_ours()
     ids = tokenizer.encode(text)
     assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
     assert all(token < tokenizer.eot - 1 for token in ids)
 
 
 def test_words_of_the_texts_take_fewer_tokens_than_bytes() -> None:
-    tokenizer = Tokenizer(tokens())
+    tokenizer = tokenizer_of_ours()
     assert len(tokenizer.encode(" the river")) <= 3
     assert len(tokenizer.encode("川")) == 1
 
@@ -84,7 +89,7 @@ def test_all_files_are_of_one_vocabulary(tmp_path: Path) -> None:
         ),
     ]
     for text in [*TEXTS, " the crew's boats, 1913", "não"]:
-        assert [read(text) for read in readers] == [Tokenizer(tokens()).encode(text)] * 2
+        assert [read(text) for read in readers] == [tokenizer_of_ours().encode(text)] * 2
 
 
 def test_translations_are_learned_as_english() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from speech import SAMPLE_RATE, speak, write_wav
 from training_model import write_model
 
 from mtasr import load_model
+from mtasr.cli import program
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "training.md").read_text()
@@ -29,7 +28,8 @@ SENTENCES = {
 
 
 @pytest.mark.slow
-def test_the_walk(tmp_path: Path) -> None:
+def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for name, text in SENTENCES.items():
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
@@ -43,11 +43,8 @@ def test_the_walk(tmp_path: Path) -> None:
         assert command.startswith("mtasr ")
         # Random weights in int8 are no copy of themselves in float32; the tests of conversion have real ones.
         tiny = command.replace("--epochs 8", "--epochs 5 export=float32").split()[1:]
-        done = subprocess.run(
-            [sys.executable, "-m", "mtasr", *tiny], cwd=tmp_path, capture_output=True, text=True, check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(program, tiny)
+        assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert [(entry["source"], entry["records"]) for entry in report["kept"]] == [("recordings", 2)]
     assert (tmp_path / "run" / "model" / "model.bin").is_file()

@@ -1,1 +1,111 @@
-"""What a training run learns from."""
+"""What a training run teaches: the seam between the loop and a task.
+
+The loop (`mtasr.training.loop`) takes steps, writes checkpoints and resumes. It knows neither models nor data: these
+belong to an `Objective`, which the setting `objective` chooses from `OBJECTIVES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtasr.errors import UsageError
+from mtasr.training.batches import Batch
+from mtasr.training.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """Where the result of a run is, and a line about it for the user."""
+
+    path: Path
+    remark: str
+
+
+class Objective(Protocol):
+    """A model, its batches, its loss, and what becomes of it.
+
+    An objective is made from the configuration alone (`OBJECTIVES`), when a run begins or resumes. It raises
+    `UsageError` or `InputError` for settings and data that it cannot use. All of it must be a function of the
+    configuration and the arguments: the loop seeds torch before `model` and before each `loss`.
+
+    Extra lessons are losses beside the main one, such as CTC on the encoder of a sequence-to-sequence model. `model`
+    adds their heads, `loss` adds their weighted sums, and `export` drops the heads
+    (`mtasr.training.objectives.lessons` has those for Whisper's encoder).
+    """
+
+    #: The figure of `evaluate` by which checkpoints are compared, lower being better.
+    score: str
+
+    def model(self, device: torch.device) -> nn.Module:
+        """The model to train, on the device, with its initial weights.
+
+        The loop optimises the parameters that require a gradient, and stores all of the model's state in checkpoints.
+        Weight decay spares vectors and every parameter whose name ends with `positions`.
+        """
+        ...
+
+    def epoch(self, number: int) -> Sequence[Any]:
+        """Plans of the batches of an epoch, counted from 0: small values, without arrays, in their order.
+
+        Called again when a run resumes, so that the same number must give the same plans.
+        """
+        ...
+
+    def batch(self, plan: Any, rng: np.random.Generator) -> Batch:
+        """The arrays of one batch (B, ...), made in a thread beside the training. All its chance comes from `rng`."""
+        ...
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """The loss of a batch as a scalar, float32: the SUM over its `lessons`, extra lessons added with their weights.
+
+        The loop divides by the lessons of all batches of a step, in all processes, so that each lesson weighs the
+        same. It calls this in training mode, and under autocast if `precision` is not float32.
+        """
+        ...
+
+    def evaluate(self, model: Any, average: Mapping[str, Tensor]) -> dict[str, float] | None:
+        """Figures for the log, or None if there is nothing to evaluate with.
+
+        `average` has the moving averages of the weights by name, which replace those of the model; it may be empty.
+        """
+        ...
+
+    def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
+        """Write the result, made of these checkpoints, to the folder of the run.
+
+        A checkpoint has the model's state dictionary under `model` and the moving averages under `average`. There are
+        `average_best` of them, the best first; an objective may average their weights. Raises `OutputError`.
+        """
+        ...
+
+
+#: Objectives by the name that the setting `objective` takes.
+#:
+#: To add one, write a class with the members of `Objective` in a file of its own (in this folder, or in any other
+#: package) and add one line here: its name, and `module:Class`. The module is imported only when a run asks for it.
+#: Settings of its own come from `objective_options`: `config.options(Kind)` checks them against the fields of a
+#: dataclass. A program may also put a class into this dictionary before it calls `train`.
+OBJECTIVES: dict[str, str | Callable[[TrainConfig], Objective]] = {
+    "sequence": "mtasr.training.objectives.sequence:SequenceObjective",
+    "ctc": "mtasr.training.objectives.ctc:CtcObjective",
+}
+
+
+def make_objective(config: TrainConfig) -> Objective:
+    """The objective that a configuration asks for. Raises `UsageError`, and what the objective raises."""
+    found = OBJECTIVES.get(config.objective)
+    if found is None:
+        raise UsageError(f"objective is one of {', '.join(OBJECTIVES)}, not {config.objective!r}")
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        found = getattr(import_module(module), name)
+    objective: Objective = found(config)
+    return objective

@@ -1,51 +1,86 @@
-"""A second lesson for the encoder: the words by themselves (connectionist temporal classification, Graves et al. 2006).
+"""CTC alone: the encoder spells what is said, without a decoder (Graves et al. 2006).
 
-A decoder learns late where in the audio to look, for it can guess much from the words before. The encoder cannot: as it
-learns to spell what is said, in order, the decoder finds something to look at.
-
-Letters in shapes: B examples, S encoder frames, D width, T tokens.
+The result is a Whisper model with a trained encoder and the decoder that it began with: a start for `sequence`.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
-from torch import Tensor, nn
+from torch import Tensor
 
-from mtasr.tokenizer import Tokenizer
+from mtasr.checkpoints.convert import write_with_parity
+from mtasr.checkpoints.destination import check_destination
+from mtasr.data.texts import character_errors, word_errors
+from mtasr.decoding.window_decoder import features_of
+from mtasr.edit_distance import ErrorCount
+from mtasr.errors import UsageError
+from mtasr.networks.whisper import Whisper
+from mtasr.training.batches import TextBatch
+from mtasr.training.config import TrainConfig
+from mtasr.training.examples import Example
+from mtasr.training.objectives import Exported
+from mtasr.training.objectives.lessons import CtcHead, spelled
+from mtasr.training.objectives.whisper import WhisperObjective
 
-#: Under this name the head is part of a model that is trained, and of no other.
-NAME = "ctc"
+_NAME = "ctc"
 
 
-class CtcHead(nn.Module):
-    """Which text token is said in which frame; the end of text stands for none."""
+class CtcObjective(WhisperObjective):
+    """The CTC loss of the encoder's head, summed over examples; lessons are the text tokens of those that teach."""
 
-    def __init__(self, width: int, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self.spelling = nn.Linear(width, tokenizer.eot + 1)
-        self._none, self._times = tokenizer.eot, tokenizer.timestamp_begin
-        self._translate = tokenizer.special("translate") if tokenizer.is_multilingual else -1
+    def __init__(self, config: TrainConfig) -> None:
+        if config.method == "decoder":
+            raise UsageError("objective=ctc trains the encoder, which method=decoder leaves as it is")
+        super().__init__(config)
 
-    def forward(self, encoded: Tensor, labels: Tensor) -> Tensor:
-        """The loss of `encoded` (B, S, D), summed over the examples whose labels (B, T) are what is said in it.
+    def lessons(self) -> dict[str, float]:
+        return {_NAME: 1.0}
 
-        Those of translations are not, nor those that end where a caption is cut off, which have an odd number of times.
-        Silence is left to the decoder: as many frames to the few tokens of its lesson would outweigh everything else.
-        """
-        text = (labels >= 0) & (labels < self._none)
-        whole = (labels != self._translate).all(dim=1) & ((labels >= self._times).sum(dim=1) % 2 == 0)
-        said = whole & text.any(dim=1)
-        if not said.any():
-            return encoded.new_zeros(())
-        labels, text = labels[said], text[said]
-        scores = F.log_softmax(self.spelling(encoded[said]).float(), dim=2)  # (B, S, text tokens + 1)
-        return F.ctc_loss(
-            scores.transpose(0, 1),
-            labels[text],
-            torch.full((len(labels),), scores.shape[1]),
-            text.sum(dim=1),
-            blank=self._none,
-            reduction="sum",
-            zero_infinity=True,
-        )
+    def model(self, device: torch.device) -> Whisper:
+        model = super().model(device)
+        model.decoder.requires_grad_(False)
+        return model
+
+    def batch(self, plan: list[Example], rng: np.random.Generator) -> TextBatch:
+        made = super().batch(plan, rng)
+        return replace(made, lessons=int(spelled(torch.from_numpy(made.labels), self.tokenizer).sum()))
+
+    def loss(self, model: Whisper, batch: TextBatch) -> Tensor:
+        encoded = model.encode(torch.from_numpy(batch.mel).to(model.device))  # (B, S, D)
+        loss: Tensor = model.get_submodule(_NAME)(encoded, torch.from_numpy(batch.labels).to(model.device))
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, model: Whisper, average: Mapping[str, Tensor]) -> dict[str, float] | None:
+        """Error rates of the most probable token of each frame, repetitions and blanks removed."""
+        head = model.get_submodule(_NAME)
+        assert isinstance(head, CtcHead)  # noqa: S101 - for the type checker
+        spoken = [excerpt for excerpt in self.judged if excerpt.captions]
+        if not spoken:
+            return None
+        weights = {name: weight.clone() for name, weight in model.state_dict().items() if name in average}
+        model.load_state_dict(dict(average), strict=False)
+        model.eval()
+        words = characters = ErrorCount()
+        for excerpt in spoken:
+            mel = features_of(self.store.excerpt(excerpt), excerpt.seconds, self.dims.n_mels)
+            frames = head.scores(model.encode(torch.from_numpy(mel)[None].to(model.device)))[0].argmax(dim=1)
+            tokens = [token for token, _ in itertools.groupby(frames.tolist()) if token != head.blank]
+            text, reference = self.tokenizer.decode(tokens), excerpt.text
+            words, characters = words + word_errors(reference, text), characters + character_errors(reference, text)
+        model.load_state_dict(weights, strict=False)
+        return {"wer": words.rate, "cer": characters.rate}
+
+    def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
+        """Write `model.pt`, which the setting `model` of another run takes, replacing one that is there already."""
+        destination = (folder / "model.pt").absolute()
+        check_destination(destination, "openai", force=True)
+        write_with_parity(self.merged(checkpoints), destination, "openai", "float32", force=True)
+        return Exported(path=destination, remark="the encoder is trained, the decoder is the initial one")

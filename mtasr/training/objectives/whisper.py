@@ -1,0 +1,154 @@
+"""What the objectives share that train a Whisper model on records with text: the model, its batches and the result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.convert import locate
+from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
+from mtasr.data.excerpts import Excerpt, cut_excerpts
+from mtasr.data.records import Record, read_records
+from mtasr.data.samples import SampleStore
+from mtasr.decoding.windows import LEAST_SECONDS
+from mtasr.errors import UsageError
+from mtasr.features import CHUNK_SECONDS
+from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.networks.whisper import Whisper
+from mtasr.tokenizer import Tokenizer
+from mtasr.tokenizer.vocabulary import read_vocabulary
+from mtasr.training.adaptation import mixed, plain_copy, prepare
+from mtasr.training.batches import TextBatch, make_batch
+from mtasr.training.config import TrainConfig
+from mtasr.training.examples import Example, ExampleSource, epoch_of
+from mtasr.training.objectives.lessons import LESSONS
+
+
+class WhisperObjective(ABC):
+    """Loads the model and the records of a configuration. A subclass adds `loss`, `evaluate` and `export`.
+
+    Raises `UsageError` for settings that fit neither the model nor the records, `InputError` for records that cannot be
+    read, and `ModelError` for the model.
+    """
+
+    score = "wer"
+
+    def __init__(self, config: TrainConfig) -> None:
+        if config.objective_options:
+            raise UsageError(f"objective={config.objective} has no objective_options")
+        self.config = config
+        self.initial = _initial_checkpoint(config)
+        self.dims = _dimensions(self.initial, config)
+        self.tokenizer = Tokenizer(self.initial.tokens)
+        self.source = ExampleSource(
+            records=_records(config.data.train),
+            rehearsal=_records(config.data.rehearsal),
+            tokenizer=self.tokenizer,
+            text_context=self.dims.n_text_ctx,
+            audio_seconds=self.dims.audio_seconds,
+        )
+        self.store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
+        evaluation = [record for record in _records(config.data.evaluation) if record.task == "transcribe"]
+        _require_languages([*self.source.records, *self.source.rehearsal, *evaluation], self.tokenizer)
+        #: What the model is judged by. Translations are left out, as their errors are not counted in words.
+        self.judged = excerpts_to_judge(evaluation, config.data.evaluation_windows, self.dims.audio_seconds)
+
+    @abstractmethod
+    def lessons(self) -> Mapping[str, float]:
+        """The names of the heads in `LESSONS` that the model has while it is trained, and their weights."""
+
+    def model(self, device: torch.device) -> Whisper:
+        model = Whisper(self.dims) if self.config.scratch is not None else plain_copy(self.initial.model)
+        for name in self.lessons():
+            model.add_module(name, LESSONS[name](self.dims.n_audio_state, self.tokenizer))
+        model = model.to(device)
+        prepare(model, self.config, self.lessons())
+        return model
+
+    def epoch(self, number: int) -> list[list[Example]]:
+        return epoch_of(self.source, self.config.data, self.config.seed, number)
+
+    def batch(self, plan: list[Example], rng: np.random.Generator) -> TextBatch:
+        return make_batch(plan, self.store, self.dims.n_mels, self.config.regularisation, rng)
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """How the result is decoded."""
+        settings, variable = self.initial.settings, self.config.variable_length
+        if self.config.scratch is not None:
+            heads = default_alignment_heads(self.dims.n_text_layer, self.dims.n_text_head)
+            settings = replace(settings, alignment_heads=heads, variable_length=False)
+        return settings if variable is None else replace(settings, variable_length=variable)
+
+    def merged(self, checkpoints: Iterable[Mapping[str, Any]]) -> Checkpoint:
+        """The mean of some checkpoints of the run as a plain model, mixed with the initial one (`initial_share`)."""
+        model = self.model(torch.device("cpu"))
+
+        def plain(document: Mapping[str, Any]) -> Whisper:
+            model.load_state_dict(document["model"])
+            return plain_copy(model, document["average"])
+
+        models = map(plain, checkpoints)
+        result = next(models)
+        for number, another in enumerate(models, start=2):
+            result = mixed(result, another.state_dict(), 1 / number)
+        share = self.config.regularisation.initial_share
+        if share and self.config.scratch is None:
+            result = mixed(result, self.initial.model.state_dict(), share)
+        return Checkpoint(result, self.initial.tokens, self.settings)
+
+
+def excerpts_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Excerpt]:
+    """At most `most` excerpts of up to `seconds`, spread evenly over the records."""
+    excerpts = [excerpt.before_cut() for record in records for excerpt in cut_excerpts(record, lambda: seconds)]
+    excerpts = [excerpt for excerpt in excerpts if excerpt.fits(seconds)]
+    places = np.linspace(0, len(excerpts) - 1, min(most, len(excerpts))).round().astype(int)
+    return [excerpts[place] for place in places]
+
+
+def _initial_checkpoint(config: TrainConfig) -> Checkpoint:
+    """The model that the run begins with. With a vocabulary of its own, it has sizes and no weights."""
+    if config.vocabulary is None:
+        return load_checkpoint(locate(config.model))
+    if config.model not in DIMENSIONS:
+        raise UsageError(f"with a vocabulary, model is one of {', '.join(DIMENSIONS)}, not {config.model!r}")
+    tokens = read_vocabulary(Path(config.vocabulary))
+    dims = replace(DIMENSIONS[config.model], n_vocab=len(tokens))
+    with torch.device("meta"):
+        model = Whisper(dims)
+    return Checkpoint(model, tokens, default_settings(tokens, dims.n_text_layer, dims.n_text_head))
+
+
+def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
+    """Those of the model, or what `scratch` makes of them."""
+    try:
+        dims: ModelDimensions = replace(checkpoint.model.dims, **(config.scratch or {}))
+    except TypeError as exc:
+        raise UsageError(f"scratch: {exc}") from exc
+    if dims.n_vocab != checkpoint.model.dims.n_vocab:
+        raise UsageError("scratch: n_vocab is that of the vocabulary, which comes with the model")
+    if dims.audio_seconds < LEAST_SECONDS:
+        least = round(50 * LEAST_SECONDS)
+        raise UsageError(f"scratch: decoding needs an n_audio_ctx of at least {least}, not {dims.n_audio_ctx}")
+    return dims
+
+
+def _records(paths: Sequence[str]) -> list[Record]:
+    return [record for path in paths for record in read_records(Path(path))]
+
+
+def _require_languages(records: Sequence[Record], tokenizer: Tokenizer) -> None:
+    """A record without captions needs no language."""
+    for record in records:
+        if not record.captions or record.language in tokenizer.language_tokens:
+            continue
+        if record.language is None:
+            raise UsageError(f"the record {record.id} names no language; mtasr data filter drops such records")
+        raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
