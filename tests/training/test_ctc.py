@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from training_data import record
 from training_model import TOKENS, Configure, checkpoint
 
-from mtasr.checkpoints.checkpoint import load_checkpoint
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.errors import UsageError
 from mtasr.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from training_model import DIMS, Configure, checkpoint
 
-from mtasr.checkpoints.checkpoint import load_checkpoint
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.cli import program
 from mtasr.errors import UsageError
 from mtasr.training.adaptation import mixed, plain_copy

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtasr.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint
 from mtasr.checkpoints.convert import locate
+from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.records import Record, read_records
