@@ -156,3 +156,12 @@ def test_the_architecture_shows_every_folder_and_the_layers_of_the_contract() ->
     layers = [folders & set(re.split(r"[ |:]+", layer)) for layer in contract["layers"]]
     shown = [folders & set(line.split("#")[0].split()) for line in picture.splitlines()]
     assert [layer for layer in shown if layer] == [layer for layer in layers if layer]
+
+
+def test_what_is_added_is_registered_where_the_architecture_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("| To add |") :].split("\n\n")[0]
+    registered = re.findall(r"`(\w+)` in `(mtasr/[\w/]+\.py)`", table)
+    assert len(registered) == len(table.splitlines()) - 2 - table.count("| TODO")
+    for name, file in registered:
+        assert re.search(rf"^{name}\b.* = ", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
