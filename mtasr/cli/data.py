@@ -1,4 +1,4 @@
-"""`mtasr data`: recordings with text of unknown quality -> records fit for training."""
+"""`mtasr data`: recordings with text of any quality -> records fit for training."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
 
 @click.group("data")
 def data() -> None:
-    """Prepare data for training: gather, filter and judge recordings with their text.
+    """Prepare data for training: gather, filter and audit recordings with their text.
 
-    RECORDS are files of JSON lines, a recording and its text each. Needs the extra `train`.
+    A RECORDS file has one recording and its text per line, in JSON. Needs the extra `train`.
     """
 
 
@@ -33,57 +33,59 @@ def data() -> None:
 @click.argument("source", metavar="SRC", type=_PATH)
 @click.argument("records", metavar="RECORDS", type=_PATH)
 @click.option(
-    "--language", type=Language(), help="The language spoken: of all in a folder, of what a manifest leaves open."
+    "--language", type=Language(), help="The language spoken in the folder, or where the manifest names none."
 )
-@click.option("--source-name", metavar="NAME", help="What reports call this source.  [default: folder or file name]")
+@click.option(
+    "--source-name", metavar="NAME", help="The name of this source in reports.  [default: folder or file name]"
+)
 @click.option(
     "--time-by-speech",
     is_flag=True,
-    help="Take text without times to last from the first speech to the last. For short recordings.",
+    help="Give text without times those from the first speech to the last. For short recordings.",
 )
 def ingest(source: Path, records: Path, language: str | None, source_name: str | None, time_by_speech: bool) -> int:
     """Gather recordings with their text into RECORDS.
 
     SRC is a folder of recordings with srt, vtt, json or txt files of the same name beside them, or a manifest: CSV or
-    TSV with the columns audio and text (also language, translation), JSON or JSONL with the same fields, or lhotse's
-    cuts. talk.en.srt beside a recording in another language is its translation.
+    TSV with the columns audio and text (and perhaps language, translation), JSON or JSONL with the same fields, or cuts
+    of lhotse. talk.en.srt beside a recording in another language is its English translation.
     """
     from mtasr.data.ingest import IngestOptions, ingest
     from mtasr.data.records import counted, write_records
 
     check_target(records, [str(source)])
     options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
-    passed_over, unnamed = _PassedOver(), 0
+    skipped, unnamed = _Skipped(), 0
 
     def gathered() -> Iterator[Record]:
         nonlocal unnamed
-        for record in ingest(source, options, passed_over):
+        for record in ingest(source, options, skipped):
             unnamed += record.language is None
             yield record
 
     with terminable():
         count = write_records(gathered(), records)
-    _tell(count, records)
+    _print_count(count, records)
     if unnamed:
         click.echo(
             f"mtasr: warning: {counted(unnamed)} without a language, which training refuses: give --language, or name "
-            "it for each (talk.it.srt, a column language)",
+            "the language of each (talk.it.srt, a column language)",
             err=True,
         )
-    return passed_over.code
+    return skipped.code
 
 
-class _PassedOver:
-    """Tells what cannot be used."""
+class _Skipped:
+    """Prints a line for each recording that cannot be used, and makes the exit code tell of it."""
 
     code = ExitCode.DONE
 
     def __call__(self, text: str) -> None:
         self.code = ExitCode.PART_FAILED
-        click.echo(f"mtasr: passed over: {printable(text)}", err=True)
+        click.echo(f"mtasr: skipped: {printable(text)}", err=True)
 
 
-def _tell(count: int, records: Path) -> None:
+def _print_count(count: int, records: Path) -> None:
     from mtasr.data.records import counted
 
     click.echo(printable(f"{counted(count)} written to {records}"), err=True)
@@ -92,19 +94,19 @@ def _tell(count: int, records: Path) -> None:
 @data.command()
 @click.argument("recordings", metavar="FILE...", nargs=-1, required=True, type=_PATH)
 @click.argument("records", metavar="RECORDS", type=_PATH)
-@click.option("--language", type=Language(), help="The language spoken; by default the model judges.")
+@click.option("--language", type=Language(), help="The language spoken.  [default: detected]")
 @click.option("--model", metavar="NAME", default="base", show_default=True, help="The model that writes the text.")
 @click.option(
     "--least-logprob",
     type=click.FloatRange(max=0),
     default=-0.6,
     show_default=True,
-    help="Segments of which the model is less sure are marked as unknown.",
+    help="Mark the text of segments with a lower log-probability as unknown.",
 )
 def label(recordings: tuple[Path, ...], records: Path, language: str | None, model: str, least_logprob: float) -> int:
-    """Let a model write the text of recordings that have none, as RECORDS.
+    """Let a model transcribe recordings without text into RECORDS.
 
-    For what the model knows already: to rehearse it, or to teach it to a smaller one.
+    Use it for what the model knows already: to rehearse it, or to teach it to a smaller model.
     """
     from mtasr.data.label import Trust
     from mtasr.data.label import label as label_recordings
@@ -112,35 +114,40 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     from mtasr.transcribe import load_model
 
     check_target(records, [str(each) for each in recordings])
-    passed_over = _PassedOver()
+    skipped = _Skipped()
     trust = Trust(avg_logprob=least_logprob)
     with terminable():
-        found = label_recordings(recordings, load_model(model), language, trust, passed_over)
+        found = label_recordings(recordings, load_model(model), language, trust, skipped)
         count = write_records(found, records)
-    _tell(count, records)
-    return passed_over.code
+    _print_count(count, records)
+    return skipped.code
 
 
 @data.command("filter")
 @_RECORDS
 @click.argument("kept", metavar="KEPT", type=_PATH)
-@click.option("--report", "report_path", type=_PATH, metavar="FILE", help="Write the report as JSON too.")
+@click.option("--report", "report_path", type=_PATH, metavar="FILE", help="Also write the report as JSON.")
 @click.option(
     "--evaluation",
     type=_PATH,
     multiple=True,
     metavar="RECORDS",
-    help="Drop what is in these, by recording or by text. May be given several times.",
+    help="Drop recordings and texts that are in this file. May be given several times.",
 )
-@click.option("--speech/--no-speech", default=True, show_default=True, help="Compare captions with voice activity.")
-@click.option("--model", metavar="NAME", help="Ask this model too whether captions are what is said. Slow.")
+@click.option(
+    "--speech/--no-speech",
+    default=True,
+    show_default=True,
+    help="Drop records whose captions do not match the voice activity.",
+)
+@click.option("--model", metavar="NAME", help="Drop records whose captions this model does not hear. Slow.")
 def filter_command(
     records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
 ) -> None:
-    """Copy the records that are worth learning from to KEPT.
+    """Copy the records that are fit for training to KEPT.
 
-    Drops what machines wrote, other languages than the label, impossible times and speaking rates, boilerplate,
-    duplicates, and captions that are not where somebody speaks. The report tells the reasons, with examples.
+    Drops text that machines wrote or that is in another language than the label, impossible times and speaking rates,
+    boilerplate, duplicates, and captions that are not where there is speech. The report gives reasons and examples.
     """
     import json
 
@@ -163,7 +170,7 @@ def filter_command(
 
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
-    """The cheap ones first: a record that they drop is not listened to."""
+    """The filters, cheap ones first: they spare the others the records that they drop."""
     from mtasr.data import duplicates, spoken
     from mtasr.data.filters import TEXT_FILTERS
     from mtasr.data.records import read_records
@@ -178,17 +185,19 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
         from mtasr.transcribe import load_model
 
         yield ModelHears(load_model(model).engine)
-    # Last, so that it remembers none that another filter drops.
+    # Last, so that it does not remember a record that another filter drops.
     yield duplicates.NearDuplicates()
 
 
 @data.command()
 @_RECORDS
-@click.option("--model", metavar="NAME", default="base", show_default=True, help="The model to compare with.")
+@click.option(
+    "--model", metavar="NAME", default="base", show_default=True, help="The model whose transcripts are compared."
+)
 def audit(records: Path, model: str) -> None:
-    """Rank sources by how much a model's transcripts differ from theirs, times their hours.
+    """Rank sources by how much their texts differ from a model's transcripts, times their hours.
 
-    Columns separated by tabs: word error rate, hours, source. Look at the first ones by hand.
+    Prints word error rate, hours and source, separated by tabs. Check the first sources by hand.
     """
     from mtasr.data.records import read_records
     from mtasr.data.spoken import audit as audit_sources

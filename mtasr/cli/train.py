@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _OVERRIDES = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 
-#: Where stderr is no terminal, a line for so many steps.
-_STEPS_A_LINE = 10
+#: Steps from one line to the next if stderr is not a terminal.
+_STEPS_PER_LINE = 10
 
 
 @click.command("train")
 @click.argument("config", metavar="CONFIG", type=_PATH)
 @_OVERRIDES
 def train(config: Path, overrides: tuple[str, ...]) -> None:
-    """Train a model as the YAML file CONFIG says, with KEY=VALUE on top (optimizer.learning_rate=1e-5).
+    """Train a model with the settings in the YAML file CONFIG, changed by KEY=VALUE (optimizer.learning_rate=1e-5).
 
-    Goes on from the last checkpoint in the run's folder, if there is one. The result is the folder `model` in it,
+    Resumes from the last checkpoint in the folder of the run, if there is one. The result is the folder `model` in it,
     which `mtasr transcribe --model` takes. Needs the extra `train`.
     """
     with extras():
@@ -45,34 +45,34 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
 @click.argument("model", metavar="MODEL")
 @click.argument("records", metavar="RECORDS", type=_PATH)
 @_OVERRIDES
-@click.option("--output", required=True, type=_PATH, metavar="RUN", help="The folder for the run and its result.")
+@click.option("--output", required=True, type=_PATH, metavar="RUN", help="The folder of the run and its result.")
 @click.option(
     "--method",
     type=OneOf("full", "decoder", "lora"),
     default="full",
     show_default=True,
-    help="Train all weights, those of the decoder, or low-rank changes, which take less memory.",
+    help="Train all weights, only the decoder, or low-rank changes (less memory).",
 )
 @click.option(
     "--epochs",
     type=click.FloatRange(0, min_open=True),
     default=8.0,
     show_default=True,
-    help="How often RECORDS are gone through.",
+    help="How often to go through RECORDS.",
 )
 @click.option(
     "--rehearsal",
     type=_PATH,
     multiple=True,
     metavar="RECORDS",
-    help="Records of what the model must not forget: other languages, translations.",
+    help="Records that keep the model from forgetting other languages or translation.",
 )
 @click.option(
     "--evaluation",
     type=_PATH,
     multiple=True,
     metavar="RECORDS",
-    help="Records to judge checkpoints by; the best is the result.",
+    help="Records to evaluate checkpoints with; the best one is the result.",
 )
 def finetune(
     model: str,
@@ -84,10 +84,10 @@ def finetune(
     rehearsal: tuple[Path, ...],
     evaluation: tuple[Path, ...],
 ) -> None:
-    """Make MODEL better at what is in RECORDS, which `mtasr data` makes.
+    """Improve MODEL on the recordings in RECORDS, a file that `mtasr data` writes.
 
-    The settings suit little data; KEY=VALUE changes them (docs/training.md lists them). Called again, it goes on where
-    it was stopped. The result is the folder `model` in RUN, which `mtasr transcribe --model` takes. Needs the extra
+    The settings suit little data; KEY=VALUE changes them (see docs/training.md). The same command resumes a run that
+    was stopped. The result is the folder `model` in RUN, which `mtasr transcribe --model` takes. Needs the extra
     `train`.
     """
     with extras():
@@ -124,7 +124,7 @@ def _run(config: TrainConfig) -> None:
 
 @contextlib.contextmanager
 def _shown(steps: int) -> Iterator[Progress]:
-    """A bar on a terminal, else a line now and then; what an evaluation found is a line on both."""
+    """A progress bar on a terminal, or else a line now and then. Each evaluation prints a line."""
     if not sys.stderr.isatty():
         yield lambda entry: _note(entry, steps)
         return
@@ -138,7 +138,7 @@ def _shown(steps: int) -> Iterator[Progress]:
     with contextlib.ExitStack() as shown:
 
         def show(entry: dict[str, Any]) -> None:
-            if not bar.live.is_started:  # only where there is something to show: of several processes one tells
+            if not bar.live.is_started:  # of several processes, only the first has something to show
                 shown.enter_context(bar)
             if "evaluation" in entry:
                 console.print(_line(entry, steps))
@@ -149,7 +149,7 @@ def _shown(steps: int) -> Iterator[Progress]:
 
 
 def _note(entry: dict[str, Any], steps: int) -> None:
-    if "evaluation" in entry or entry["step"] % _STEPS_A_LINE == 0 or entry["step"] in {1, steps}:
+    if "evaluation" in entry or entry["step"] % _STEPS_PER_LINE == 0 or entry["step"] in {1, steps}:
         click.echo(_line(entry, steps), err=True)
 
 

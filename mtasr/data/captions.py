@@ -1,4 +1,4 @@
-"""Subtitle and transcript files -> cues: srt, vtt, txt, and the JSON that mtasr and openai-whisper write."""
+"""Subtitle and transcript files -> captions: srt, vtt, txt, and the JSON that mtasr and openai-whisper write."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from mtasr.formats.srt import from_srt_text
 from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 
-#: By the ending of the name; the first that is there counts.
+#: File name endings, in order of preference.
 CAPTION_ENDINGS = (".srt", ".vtt", ".json", ".txt")
 
-# Hours may be missing (WebVTT) and the mark before the milliseconds is a comma or a point.
+# WebVTT may leave out the hours. A comma (SubRip) or a point (WebVTT) separates the milliseconds.
 _TIME = r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
-# None holds the sign that begins it: else each of many that nothing ends would be looked for to the end of the line.
-# A word joiner after that sign says that it is text.
+# Markup never contains its opening character, so that many unclosed ones cost no more than a pass over the line.
+# A word joiner after an opening angle bracket marks it as text (`from_srt_text`).
 _MARKUP = re.compile(r"<(?!\u2060)[^<>\n]*>|\{\\[^{}\n]*\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionFile:
-    """What a caption file says. Without times, all text is one cue that begins and ends at 0."""
+    """The content of a caption file. Without times, the whole text is one caption that begins and ends at 0."""
 
     captions: tuple[Caption, ...]
     timed: bool
-    #: Code, where the file names one.
+    #: The code of the language, if the file names one.
     language: str | None = None
 
 
 def read_captions(path: Path) -> CaptionFile:
-    """Raises `InputError` for a file that cannot be read or is not what its name says."""
+    """Read a caption file of the kind that its name ends with; any other ending means plain text.
+
+    Raises `InputError` for a file that cannot be read or is malformed.
+    """
     text = read_text(path)
     ending = path.suffix.lower()
     if ending in {".srt", ".vtt"}:
@@ -52,9 +55,9 @@ def untimed(text: str, language: str | None = None) -> CaptionFile:
 
 
 def parse_subtitles(text: str) -> tuple[Caption, ...]:
-    """The cues of SubRip or WebVTT, markup removed, in the order of the file.
+    """The captions of SubRip or WebVTT without markup, in the order of the file.
 
-    Whatever is not a line of times with text below it (numbers, names, headers, styles, notes) is passed over.
+    Skips everything but a line of times and the text below it: numbers, names, headers, styles, notes.
     """
     captions = []
     times: tuple[float, float] | None = None

@@ -1,8 +1,8 @@
-"""The same text again: within the data, and in the data that models are judged by.
+"""Repeated texts: within the training data, and between it and the evaluation data.
 
-MinHash (Broder 1997): of all n-grams of a text, under each of many hash functions, the smallest hash. The share of
-equal smallest hashes of two texts estimates how much of their n-grams they have in common (Jaccard). Bands of hashes
-are looked up, so that no two texts need to be compared that have nothing in common.
+MinHash (Broder 1997): the signature of a text has, for each of many hash functions, the smallest hash of its n-grams.
+The share of equal entries in two signatures estimates the share of n-grams in common (Jaccard similarity). An index of
+bands of entries finds candidates, so that unrelated texts are never compared.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from mtasr.data.records import Record
 from mtasr.data.texts import normalised
 
-#: Hashes of a signature, in bands of so many rows: pairs that share 80 % of their n-grams meet in a band with
-#: probability 0.9997, those that share 40 % with 0.34, and are then compared.
+#: Entries of a signature, and of a band. Texts that share 80 % of their n-grams have a band in common with probability
+#: 0.9997, texts that share 40 % with 0.34; such pairs are then compared.
 _HASHES, _ROWS = 64, 4
-#: Characters of an n-gram.
+#: Characters in an n-gram.
 _N = 5
-#: Texts of fewer words are repeated with good reason: "Thank you."
+#: Texts of fewer words repeat for good reasons: "Thank you."
 _LEAST_WORDS = 5
 #: A prime above all 32-bit hashes.
 _PRIME = (1 << 61) - 1
@@ -34,7 +34,7 @@ Signature = npt.NDArray[np.uint64]
 
 
 def signature(text: str) -> Signature:
-    """(64,) of a normalised text."""
+    """The signature (64,) of a normalised text."""
     grams = {text[place : place + _N] for place in range(max(1, len(text) - _N + 1))}
     hashes = [zlib.crc32(gram.encode()) for gram in grams]
     return np.array(
@@ -47,12 +47,12 @@ def signature(text: str) -> Signature:
 
 
 def similarity(one: Signature, other: Signature) -> float:
-    """The estimated share of n-grams in common, 0 to 1."""
+    """The estimated share of n-grams in common, from 0 to 1."""
     return float((one == other).mean())
 
 
 class TextIndex:
-    """Finds texts among those added before that are nearly the same."""
+    """Finds whether nearly the same text was added before; `least` is the similarity from which it counts as same."""
 
     def __init__(self, least: float = 0.8) -> None:
         self._least = least
@@ -76,7 +76,7 @@ class TextIndex:
 
 
 class NearDuplicates:
-    """A filter that remembers what it has kept: of texts that are nearly the same, the first stays."""
+    """A filter that remembers what it has kept. Of nearly equal texts, it keeps the first."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str, str]] = set()
@@ -98,7 +98,7 @@ class NearDuplicates:
 
 
 class EvaluationOverlap:
-    """A filter for what is in the data that the model will be judged by: its recordings, and its texts."""
+    """A filter that drops recordings and texts which are in the evaluation data."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._audio: set[str] = set()

@@ -1,6 +1,6 @@
-"""Records -> windows of at most 30 s with the captions in them (Whisper paper, section 2.1 and 2.3).
+"""Records -> excerpts of at most 30 s with the captions in them (Whisper paper, sections 2.1 and 2.3).
 
-Windows follow each other as they do in decoding: where a caption crosses a window's end, the next begins with it.
+Excerpts follow each other like windows in decoding: if a caption crosses the end of one, the next begins with it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from mtasr.data.records import Caption, Record
 from mtasr.features import CHUNK_SECONDS
 from mtasr.options import Task
 
-#: Stretches of less than this are left out; they hold a word at most.
+#: Seconds below which audio is left out; it would hold a word at most.
 SHORTEST = 0.3
-#: Less silence than this is a pause between words.
+#: Seconds from which silence is an excerpt of its own, and not a pause between words.
 SHORTEST_SILENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """From `start` to `end` of a recording, after `before` seconds of silence."""
+    """`before` seconds of silence, then a recording from `start` to `end`."""
 
     audio: str
     start: float
@@ -34,10 +34,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excerpt:
-    """Audio and what is said in it; times in seconds from the window's start.
+    """Audio of at most 30 s and what is said in it, with times in seconds from its start.
 
-    Without cues nobody speaks in it. `cut` is where a caption begins that the window's end cuts off. `previous` is the
-    text before the window. `whole` tells that it is all of a recording.
+    Without captions it is silence. `cut` is where a caption begins that the excerpt's end cuts off. `previous` is the
+    text before the excerpt. `whole` means that it is all of a recording.
     """
 
     parts: tuple[Part, ...]
@@ -58,11 +58,11 @@ class Excerpt:
         return " ".join(caption.text for caption in self.captions)
 
     def fits(self, seconds: float) -> bool:
-        """Whether it is no longer than that, but for what sums of times are off."""
+        """Whether it lasts at most this long, apart from rounding errors."""
         return self.seconds <= seconds + 1e-6
 
     def delayed(self, seconds: float) -> Excerpt:
-        """With so much more silence in front."""
+        """The excerpt with more silence before it."""
         first, *rest = self.parts
         return replace(
             self,
@@ -72,7 +72,7 @@ class Excerpt:
         )
 
     def before_cut(self) -> Excerpt:
-        """Without the audio of the caption that is cut off: for targets that cannot say where it begins."""
+        """The excerpt without the caption that is cut off, for targets that cannot say where it begins."""
         if self.cut is None:
             return self
         *rest, last = self.parts
@@ -81,10 +81,10 @@ class Excerpt:
 
 
 def cut_excerpts(record: Record, length: Callable[[], float]) -> Iterator[Excerpt]:
-    """The windows of a record, in order; `length` gives the most seconds of the next, at most 30.
+    """The excerpts of a record, in order. `length` is called for the most seconds of the next one, at most 30.
 
-    What is said where nobody wrote it down, or in a caption longer than a window, is in none of them. A record
-    without times makes one window, or none if it is longer than that.
+    Speech of unknown words, and captions longer than 30 s, are in none of them. A record without times makes one
+    excerpt, or none if it is longer than 30 s.
     """
     if not record.timed:
         if SHORTEST <= record.duration <= CHUNK_SECONDS and record.text:
@@ -110,13 +110,13 @@ def cut_excerpts(record: Record, length: Callable[[], float]) -> Iterator[Excerp
 def _between(
     record: Record, position: float, end: float, captions: Sequence[Caption], length: Callable[[], float]
 ) -> Iterator[Excerpt]:
-    """The windows of a stretch in which all is known."""
+    """The excerpts between two times, between which all speech has captions."""
     previous: list[str] = []
     while end - position >= SHORTEST:
         stop = min(position + min(length(), CHUNK_SECONDS), end)
         captions = [caption for caption in captions if caption.start >= position]
         cut = next((caption for caption in captions if caption.start < stop < caption.end), None)
-        if cut is not None and cut.start <= position:  # longer than the window was to be
+        if cut is not None and cut.start <= position:  # longer than the excerpt should be
             stop, cut = cut.end, next((caption for caption in captions if caption.start < cut.end < caption.end), None)
         inside = [
             caption for caption in captions if caption.end <= stop and (cut is None or caption.start <= cut.start)
@@ -126,7 +126,7 @@ def _between(
             previous += [caption.text for caption in inside]
         elif (cut.start if cut else stop) - position >= SHORTEST_SILENCE:
             yield _excerpt(record, position, cut.start if cut else stop, [], None, "")
-        # Of captions that begin together only the first can be had.
+        # Of captions that begin together, only the first can begin an excerpt.
         position = cut.start if cut is not None and cut.start > position else stop
 
 
@@ -146,9 +146,9 @@ def _excerpt(
 
 
 def joined(excerpts: Sequence[Excerpt], gaps: Sequence[float]) -> Excerpt:
-    """Windows that are whole recordings one after the other, with a gap of so many seconds before each but the first.
+    """Whole recordings one after the other as one excerpt, with silence of `gaps` seconds between them.
 
-    They need the same language, task and `timed`.
+    They must have the same language, task and `timed`.
     """
     result = excerpts[0]
     for excerpt, gap in zip(excerpts[1:], gaps, strict=True):

@@ -1,4 +1,4 @@
-"""Filters over all records, and a report of what they dropped."""
+"""Apply filters to records and report what they drop."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, Protocol, runtime_checkable
 from mtasr.data.filters import Filter, without_descriptions
 from mtasr.data.records import Record, counted
 
-#: Examples kept for each reason and source, and characters of each.
+#: Examples in the report for each reason and source, and characters of each.
 _EXAMPLES, _EXAMPLE_LENGTH = 3, 80
-#: Records that a filter may look at together.
+#: Records that are filtered together.
 _TOGETHER = 64
 
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A filter that is faster if it is told first which records it will be asked about."""
+    """A filter that is faster if it sees several records before it is called for each of them."""
 
     def prepare(self, records: Sequence[Record]) -> None: ...
 
 
 @dataclass
 class SourceCount:
-    """Records of one source with the same fate."""
+    """The records of one source that were kept, or dropped for one reason."""
 
     records: int = 0
     seconds: float = 0.0
@@ -40,7 +40,7 @@ class SourceCount:
 
 @dataclass
 class Report:
-    """What was kept, and what was dropped for which reason, by source."""
+    """What was kept, by source, and what was dropped, by reason and source."""
 
     kept: dict[str, SourceCount] = field(default_factory=dict)
     dropped: dict[tuple[str, str], SourceCount] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Report:
             self.dropped.setdefault((reason, record.source), SourceCount()).add(record)
 
     def lines(self) -> Iterator[str]:
-        """The report for people, the reason that dropped most first."""
+        """The report as text, the most frequent reason first."""
         for title, tallies in (("kept", self.kept.values()), ("dropped", self.dropped.values())):
             count, seconds = sum(each.records for each in tallies), sum(each.seconds for each in tallies)
             yield f"{title}: {counted(count)}, {seconds / 60:.1f} minutes"
@@ -75,7 +75,7 @@ class Report:
 
 
 def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Report) -> Iterator[Record]:
-    """The records that no filter drops, without what is described and not said. Filters are asked in their order."""
+    """The records that no filter drops, without descriptions of sounds. The first filter with a reason decides."""
     remaining = iter(records)
     while some := list(itertools.islice(remaining, _TOGETHER)):
         for record, reason in zip(some, _reasons(some, filters), strict=True):
@@ -88,7 +88,7 @@ def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Repor
 
 
 def _reasons(records: Sequence[Record], filters: Sequence[Filter]) -> list[str | None]:
-    """The first reason to drop each record. One filter after the other, so that each may look at several together."""
+    """The first reason to drop each record, or None. Each filter looks at all records before the next one does."""
     reasons: list[str | None] = [None] * len(records)
     for each in filters:
         places = [place for place, reason in enumerate(reasons) if reason is None]

@@ -1,7 +1,7 @@
-"""Records that would teach the model something wrong, and why (Whisper paper, section 2.1).
+"""Filters: a record -> the reason to drop it, or None to keep it (Whisper paper, section 2.1).
 
-A filter is a pure function: a record -> the reason to drop it, or None to keep it. Those of this file look at the text
-alone. `spoken.py` and `listening.py` have those that listen, `duplicates.py` those that look at other records.
+Those of this file look only at the text and the times. `spoken.py` and `listening.py` have filters that listen to the
+recording, `duplicates.py` has those that compare records.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 Filter = Callable[[Record], str | None]
 
-#: Fewer letters than this do not tell case or language: "OK", "iPhone".
+#: Letters below which case and language are uncertain: "OK", "iPhone".
 _FEW_LETTERS = 20
-#: Texts with as many words have a mark somewhere, if people wrote them.
+#: Words from which a text that people wrote has punctuation somewhere.
 _MANY_WORDS = 20
 
-#: Script of languages that are not written in Latin letters, as Unicode begins the names of its letters.
+#: Scripts of languages that are not written in Latin letters: how the Unicode names of their letters begin.
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ru", "uk", "bg", "be", "mk", "kk", "mn", "tg", "tt", "ba"), ("CYRILLIC",)),
     **dict.fromkeys(("ar", "fa", "ur", "ps", "sd"), ("ARABIC",)),
@@ -44,7 +44,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "az": ("LATIN", "CYRILLIC"), "uz": ("LATIN", "CYRILLIC"), "bs": ("LATIN", "CYRILLIC"),
 }  # fmt: skip
 
-#: Lines that subtitles carry and nobody says.
+#: Lines of subtitles that nobody says.
 _BOILERPLATE = re.compile(
     r"https?://|\bwww\.|\.(?:com|org|net)\b|@\w+\.\w|©|\bcopyright\b"
     r"|\b(?:subtitle[sd]?|caption(?:s|ed)?|transcri(?:bed|pt|ption)|translated|sync(?:ed)?) by\b"
@@ -54,14 +54,14 @@ _BOILERPLATE = re.compile(
     r"|\bamara\.org|\bopensubtitles\b|\bsubscribe to (?:our|my|the) channel\b",
     re.IGNORECASE,
 )
-#: What is not said but described: [music], (laughs), *applause*, notes of music.
+#: Descriptions of sounds: [music], (laughs), *applause*, musical notes.
 _DESCRIPTION = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|[♪♫]+[^♪♫]*[♪♫]+|[♪♫]")
 
 
 def without_descriptions(record: Record) -> Record:
-    """A record whose cues say only what is spoken.
+    """The record with only what is spoken in its captions.
 
-    A cue of nothing but a description or a line that subtitles carry loses its text: what is heard there is unknown.
+    A caption that is only a description or boilerplate keeps its times and loses its text: its words are unknown.
     """
     return replace(record, captions=tuple(replace(caption, text=_spoken(caption.text)) for caption in record.captions))
 
@@ -79,16 +79,16 @@ def no_language(record: Record) -> str | None:
 
 
 def boilerplate(record: Record) -> str | None:
-    """Single lines are for `without_descriptions` to remove; where they are many, the rest is no better."""
+    """A fifth of the lines. Of fewer, `without_descriptions` removes the text; of more, the rest is no better."""
     lines = [caption.text for caption in _with_text(record)]
     found = sum(bool(_BOILERPLATE.search(line)) for line in lines)
     return "boilerplate" if found and found * 5 >= len(lines) else None
 
 
 def one_case(record: Record) -> str | None:
-    """All upper or all lower case: written by a machine, or by somebody who did not care.
+    """All upper or all lower case, as machines write.
 
-    People begin short texts with small letters too ("...to hear the menu."), so there the marks decide.
+    People begin short texts with small letters too ("...to hear the menu."), so punctuation decides there.
     """
     cased = [letter for letter in record.text if letter.upper() != letter.lower()]
     if len(cased) < _FEW_LETTERS:
@@ -108,7 +108,7 @@ def no_punctuation(record: Record) -> str | None:
 
 
 def wrong_script(record: Record) -> str | None:
-    """Fewer than half of the letters are of the language's script."""
+    """Fewer than half of the letters belong to the script of the language."""
     language, letters = record.text_language, _letters(record.text)
     if language is None or not letters:
         return None
@@ -118,10 +118,9 @@ def wrong_script(record: Record) -> str | None:
 
 
 def wrong_text_language(record: Record) -> str | None:
-    """Another language is far more probable than the label.
+    """Another language is ten times as probable as the label.
 
-    The factor of ten is for texts of 20 letters: of 563 such texts in five languages it drops none that is labelled
-    rightly, and finds 99 % of wrong labels.
+    Of 563 texts of 20 letters in five languages, this drops none with the right label and finds 99 % of wrong ones.
     """
     language = record.text_language
     if language is None or len(_letters(record.text)) < _FEW_LETTERS:
@@ -142,14 +141,14 @@ def _identifier() -> LanguageIdentifier:
 
 
 def speaking_rate(record: Record) -> str | None:
-    """More or fewer characters a second than people say, in the time of all captions together.
+    """More or fewer characters per second than people say, over all captions together.
 
-    An untimed text may share its recording with silence, so only its haste counts.
+    A text without times may share its recording with silence, so it can only be too fast.
     """
     captions = _with_text(record)
     seconds = sum(max(0.0, caption.end - caption.start) for caption in captions)
     count = sum(character.isalnum() for character in record.text)
-    # An ideograph or a syllable is worth several letters. The fastest broadcasts have 20 letters a second.
+    # An ideograph or a syllable counts as three letters. The fastest broadcasts have 20 letters per second.
     wide = sum(unicodedata.east_asian_width(character) == "W" for character in record.text)
     weight = count + 2 * wide
     if count and (seconds <= 0 or weight / (seconds + 0.5) > 30):
@@ -158,7 +157,7 @@ def speaking_rate(record: Record) -> str | None:
 
 
 def bad_times(record: Record) -> str | None:
-    """Captions that end before they begin, lie outside of the recording, run backwards or much over each other."""
+    """Captions that end before they begin, outlast the recording, run backwards, or overlap much."""
     captions = _with_text(record)
     if not record.timed:
         return None
@@ -166,14 +165,14 @@ def bad_times(record: Record) -> str | None:
         return "captions end before they begin"
     if any(caption.end > record.duration + 2 for caption in captions):
         return "captions outlast the recording"
-    if any(after.start < before.start for before, after in _pairs(captions)):
+    if any(after.start < before.start for before, after in itertools.pairwise(captions)):
         return "captions out of order"
-    overlapping = sum(before.end - after.start > 0.5 for before, after in _pairs(captions))
+    overlapping = sum(before.end - after.start > 0.5 for before, after in itertools.pairwise(captions))
     return "captions overlap" if overlapping > 1 and overlapping * 10 >= len(captions) else None
 
 
 def repeated_lines(record: Record) -> str | None:
-    """One line, of more than a word or two, that makes up a third of the text."""
+    """One line of at least three words that makes up a third of the lines."""
     lines = Counter(_bare(caption.text) for caption in _with_text(record))
     total = lines.total()
     if not total:
@@ -183,18 +182,18 @@ def repeated_lines(record: Record) -> str | None:
 
 
 def looping_text(record: Record) -> str | None:
-    """A phrase four times in a row: what a recogniser writes when it is stuck."""
+    """A phrase four times in a row, as a recogniser writes it when it loops."""
     return "looping text" if re.search(r"(?<!\w)(\w[^\n]{3,60}?)(?:\W+\1){3}(?!\w)", _bare(record.text)) else None
 
 
 def written_twice(record: Record) -> str | None:
-    """All of the text, of more than a few words, twice in a row."""
+    """The whole text, of at least four words, twice in a row."""
     words = _bare(record.text).split()
     half = len(words) // 2
     return "written twice" if half >= 4 and words == words[:half] * 2 else None
 
 
-#: Those that look at nothing but the record's text and times, in the order they are asked in.
+#: The filters of this file in the order in which they are asked.
 TEXT_FILTERS: tuple[Filter, ...] = (
     no_text, no_language, bad_times, boilerplate, one_case, no_punctuation, wrong_script, wrong_text_language,
     speaking_rate, repeated_lines, looping_text, written_twice,
@@ -213,10 +212,6 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isalpha())
 
 
-def _pairs(captions: list[Caption]) -> Iterator[tuple[Caption, Caption]]:
-    return itertools.pairwise(captions)
-
-
 def _bare(text: str) -> str:
-    """Words alone, in lower case."""
+    """The words in lower case, without punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))

@@ -1,10 +1,10 @@
 """Folders and manifests -> records.
 
     folder            recordings beside captions of the same name: talk.mp4 with talk.srt, or talk.fr.srt
-    .csv, .tsv        columns audio and text, and where there are such: language, translation, duration, source, id
-    .json, .jsonl     the same as objects; records; lhotse's cuts (read without lhotse: they are plain JSON)
+    .csv, .tsv        columns audio and text, and perhaps language, translation, duration, source, id
+    .json, .jsonl     the same as objects; records; lhotse's cuts (plain JSON, read without lhotse)
 
-A recording that cannot be used is told and passed over: one bad file among thousands must not stop the rest.
+A recording that cannot be used is reported and skipped: one bad file among thousands must not stop the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
 from mtasr.tokenizer import LANGUAGES, to_code
 
-#: Files that are taken for recordings.
+#: Endings of files that count as recordings.
 MEDIA_ENDINGS = frozenset(
     {
         ".aac", ".aif", ".aiff", ".amr", ".avi", ".flac", ".flv", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp3",
@@ -36,21 +36,21 @@ MEDIA_ENDINGS = frozenset(
     }
 )  # fmt: skip
 
-#: What manifests call their columns -> our name.
+#: Other names of columns in manifests -> the name here.
 _COLUMNS = {
     "audio_filepath": "audio", "audio_path": "audio", "file": "audio", "path": "audio", "wav": "audio",
     "sentence": "text", "transcript": "text", "transcription": "text", "lang": "language",
 }  # fmt: skip
 
-#: Told what was passed over and why.
+#: Gets a line for each recording that is skipped, with the reason.
 Problem = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions:
-    """`language` and `source` hold where nothing says otherwise.
+    """`language` is for recordings whose text names none, `source` for all of them.
 
-    `time_by_speech`: text without times is taken to last from the first speech to the last that voice activity hears.
+    `time_by_speech` gives text without times those from the first speech to the last that voice activity finds.
     """
 
     language: str | None = None
@@ -59,7 +59,7 @@ class IngestOptions:
 
 
 def ingest(path: Path, options: IngestOptions, problem: Problem) -> Iterator[Record]:
-    """The records of a folder or manifest, one at a time. What cannot be used goes to `problem`.
+    """The records of a folder or manifest, one at a time. `problem` gets a line for each that cannot be used.
 
     Raises `InputNotFoundError`, `UsageError` for a file of another kind, `InputError` for one that cannot be read.
     """
@@ -76,7 +76,7 @@ _Item = Callable[[], Record]
 
 
 def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
-    """Each record as a function that makes it, so that whatever it raises concerns this one alone."""
+    """A function for each record that makes it, so that an error concerns this record alone."""
     if path.is_dir():
         yield from _of_folder(path, options)
     elif path.suffix in {".csv", ".tsv"}:
@@ -88,10 +88,10 @@ def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
 
 
 def _finished(record: Record, options: IngestOptions) -> Record:
-    """With what only the recording itself tells: that it is there, its duration, when somebody speaks in it."""
+    """The record with what the recording itself tells: that it exists, its duration, and perhaps when speech occurs."""
     try:
         there = Path(record.audio).is_file()
-    except OSError as exc:  # a name longer than names can be, a folder that may not be entered
+    except OSError as exc:  # a name that is too long, a folder without permission
         raise InputNotFoundError(f"{record.audio}: cannot be read: {exc.strerror}") from exc
     if not there:
         raise InputNotFoundError(f"{record.audio}: no such file")
@@ -106,7 +106,7 @@ def _finished(record: Record, options: IngestOptions) -> Record:
 
 
 def duration_of(path: Path) -> float:
-    """Seconds of audio, as the container states or, if it does not, as decoded. Raises `InputError`."""
+    """Seconds of audio as the container states them, or as decoded if it states none. Raises `InputError`."""
     with open_audio(path) as stream:
         stated = stream.duration
         seconds = stated if stated is not None else sum(block.size for block in stream) / SAMPLE_RATE
@@ -116,7 +116,7 @@ def duration_of(path: Path) -> float:
 
 
 def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
-    """Recordings in the folder and below it, in order of name, with each of their captions."""
+    """Recordings in the folder and its subfolders, by name, with each of their caption files."""
     for media in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS):
         found = _captions_of(media)
         if not found:
@@ -126,7 +126,7 @@ def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
 
 
 def _captions_of(media: Path) -> list[Path]:
-    """Of captions in the same language the first kind counts: subtitles before text."""
+    """The caption files beside a recording; of those in the same language, the first of `CAPTION_ENDINGS`."""
     chosen: dict[str, Path] = {}
     for ending in CAPTION_ENDINGS:
         for path in sorted(media.parent.glob(f"{_literal(media.stem)}*{ending}")):
@@ -160,7 +160,7 @@ def _beside(media: Path, path: Path, folder: Path, options: IngestOptions) -> Re
 
 
 def _task(spoken: str | None, text: str | None) -> Task:
-    """English captions of what is known to be in another language are a translation."""
+    """English text for speech that is known to be in another language is a translation."""
     return "translate" if text == "en" and spoken not in {None, "en"} else "transcribe"
 
 
@@ -196,7 +196,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The objects of a JSON array or of lines of JSON, gzipped or not."""
+    """The objects of a JSON array or of lines of JSON, perhaps gzipped."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as stream:
@@ -213,7 +213,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _of_rows(rows: Iterator[tuple[int, Mapping[str, Any]]], path: Path, options: IngestOptions) -> Iterator[_Item]:
     def recording(numbered: tuple[int, Any]) -> object:
-        """Rows of one recording that follow each other belong together if they are cuts of it."""
+        """Cuts of one recording that follow each other belong together."""
         number, row = numbered
         return row["recording"].get("id") if _is_cut(row) else number
 
@@ -247,7 +247,7 @@ def _of_record(row: Mapping[str, Any], path: Path, where: str, options: IngestOp
 
 
 def _of_row(row: object, path: Path, where: str, options: IngestOptions) -> Iterator[_Item]:
-    """One record, and one more where there is a translation."""
+    """One record, and another for the translation if there is one."""
     if not isinstance(row, Mapping):
         yield partial(_unusable, where, "is not an object")
         return
@@ -279,9 +279,9 @@ def _unusable(where: str, why: str) -> Record:
 
 
 def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: IngestOptions) -> Record:
-    """Cuts of one recording, in lhotse's format: their supervisions, in the times of the recording.
+    """Cuts of one recording in lhotse's format: their supervisions, with the times of the recording.
 
-    What no cut covers is marked as unknown, so that it is not taken for silence.
+    What no cut covers is marked as unknown, so that it does not count as silence.
     """
     try:
         recording = cuts[0]["recording"]
@@ -313,7 +313,7 @@ def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: Ing
 
 
 def _holes(covered: list[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
-    """What is left of 0 to `duration`, without slivers below 10 ms."""
+    """The parts of 0 to `duration` that are not covered, without slivers below 10 ms."""
     holes, reached = [], 0.0
     for start, end in [*covered, (duration, duration)]:
         if start - reached > 0.01:

@@ -1,4 +1,4 @@
-"""Pseudo-labels: what a model writes for recordings, as records, where it is sure enough."""
+"""Pseudo-labels: records with the text that a model writes for recordings, where it is sure enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtasr.transcript import Segment, Transcript
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What a segment must have, for its text to be learned from. The rest is marked as unknown."""
+    """What a segment needs for its text to be used; the text of others is marked as unknown."""
 
     avg_logprob: float = -0.6
     compression_ratio: float = 2.2
@@ -29,7 +29,7 @@ class Trust:
 
 
 def record_of(transcript: Transcript, audio: Path, source: str, trust: Trust) -> Record:
-    """A transcript as a record; also what is said and was not written down is unknown, not silence."""
+    """A transcript as a record. Speech without a segment is marked as unknown, so that it does not count as silence."""
     captions = [
         Caption(start=segment.start, end=segment.end, text=segment.text.strip() if trust.holds(segment) else "")
         for segment in transcript
@@ -49,7 +49,7 @@ def record_of(transcript: Transcript, audio: Path, source: str, trust: Trust) ->
 def label(
     recordings: Sequence[Path], model: Model, language: str | None, trust: Trust, problem: Callable[[str], None]
 ) -> Iterator[Record]:
-    """A record for each recording, of the folder it is in. One that cannot be read goes to `problem`."""
+    """A record for each recording, with its folder as the source. `problem` gets a line for each unreadable one."""
     for audio in recordings:
         try:
             transcript = model.transcribe(audio, language=language)

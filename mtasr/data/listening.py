@@ -1,4 +1,4 @@
-"""A filter that lets a model listen: windows of several records are encoded and scored together, on all cores."""
+"""A filter that lets a model listen. It encodes and scores excerpts of several records together, on all cores."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mtasr.decoding.windows import LONGEST
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.options import DecodingOptions
 
-#: The model's own text is compared with, not kept: the beam finds hardly more probable ones, in twice the time.
+#: For the model's own text. A beam would hardly find a more probable one, in twice the time.
 _OPTIONS = DecodingOptions(beam_size=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """A window of a record with its samples, and its text as tokens."""
+class _Question:
+    """An excerpt of a record with its samples, and its text as tokens. `record` is the record's place in the list."""
 
     record: int
     excerpt: Excerpt
@@ -43,11 +43,11 @@ class _Task:
 
 
 class ModelHears:
-    """Drops records if what a model hears is another language than the label or not what the captions say.
+    """Drops records in which a model hears another language than the label, or something else than the captions say.
 
-    That is, if windows with a reason against them have more than `most` of the captioned time. What the captions of a
-    translation say is not compared. A window that does not fit the model, in a language that it does not know or with
-    captions longer than its encoder or decoder takes, has no reason against it, as such a model does not learn it.
+    It drops a record if the excerpts with a reason against them have more than `most` of the captioned time. The
+    captions of a translation are not compared. Excerpts in a language that the model does not know, or too long for its
+    encoder or decoder, have no reason against them: the model cannot judge them, and would not be trained on them.
     """
 
     def __init__(self, engine: Engine, most: float = 0.4) -> None:
@@ -67,24 +67,24 @@ class ModelHears:
         return max(against, key=lambda reason: against[reason])
 
     def prepare(self, records: Sequence[Record]) -> None:
-        """Listen to these records, and forget others. Raises `InputError` for a recording that cannot be read."""
+        """Listen to these records and forget others. Raises `InputError` for a recording that cannot be read."""
         self._heard = {record: [] for record in records}
-        pending: deque[tuple[list[_Task], Future[list[HeardExcerpt]]]] = deque()
+        pending: deque[tuple[list[_Question], Future[list[HeardExcerpt]]]] = deque()
 
         def take() -> None:
-            tasks, future = pending.popleft()
-            for task, heard in zip(tasks, future.result(), strict=True):
-                self._heard[records[task.record]].append(heard)
+            questions, future = pending.popleft()
+            for question, heard in zip(questions, future.result(), strict=True):
+                self._heard[records[question.record]].append(heard)
 
         with ThreadPoolExecutor(self._engine.workers) as pool:
-            for tasks in _batches(self._tasks(records), self._engine.batch_size):
-                pending.append((tasks, pool.submit(self._listen, tasks)))
+            for questions in _batches(self._questions(records), self._engine.batch_size):
+                pending.append((questions, pool.submit(self._listen, questions)))
                 while len(pending) > 2 * self._engine.workers:
                     take()
             while pending:
                 take()
 
-    def _tasks(self, records: Sequence[Record]) -> Iterator[_Task]:
+    def _questions(self, records: Sequence[Record]) -> Iterator[_Question]:
         engine = self._engine
         for place, record in enumerate(records):
             if record.language not in engine.tokenizer.language_tokens:
@@ -94,72 +94,75 @@ class ModelHears:
             excerpts = [each for each in excerpts if each.captions and each.fits(engine.audio_seconds)]
             samples = read_samples(Path(record.audio)) if excerpts else np.zeros(0, np.float32)
             for excerpt in excerpts:
-                text = " ".join(caption.text for caption in excerpt.captions)
-                tokens, marks = text_tokens(text, record.text_language, engine.tokenizer)
+                tokens, marks = text_tokens(excerpt.text, record.text_language, engine.tokenizer)
                 part = excerpt.parts[0]
                 heard = samples[round(part.start * SAMPLE_RATE) : round(part.end * SAMPLE_RATE)].copy()
-                if len(heard) and any(map(str.isalnum, text)) and len(tokens) <= engine.max_length // 2 - 2:
+                if len(heard) and any(map(str.isalnum, excerpt.text)) and len(tokens) <= engine.max_length // 2 - 2:
                     context = context_for(
                         excerpt.seconds, "transcribe", engine.audio_seconds, variable_length=engine.variable_length
                     )
-                    yield _Task(place, excerpt, heard, tokens, marks, context)
+                    yield _Question(place, excerpt, heard, tokens, marks, context)
 
-    def _listen(self, tasks: Sequence[_Task]) -> list[HeardExcerpt]:
-        """What becomes of tasks of the same context."""
+    def _listen(self, questions: Sequence[_Question]) -> list[HeardExcerpt]:
+        """Let the model judge questions of the same context together."""
         n_mels = self._engine.n_mels
-        encoded = self._engine.encode_batch([features_of(task.samples, task.context, n_mels) for task in tasks])
-        foreign = [self._foreign(task, each) for task, each in zip(tasks, encoded, strict=True)]
-        compared = [place for place, task in enumerate(tasks) if task.excerpt.task == "transcribe"]
-        own, scored = self._own(tasks, encoded, compared), self._scored(tasks, encoded, compared)
+        encoded = self._engine.encode_batch(
+            [features_of(question.samples, question.context, n_mels) for question in questions]
+        )
+        foreign = [self._foreign(question, each) for question, each in zip(questions, encoded, strict=True)]
+        compared = [place for place, question in enumerate(questions) if question.excerpt.task == "transcribe"]
+        own, scored = self._own(questions, encoded, compared), self._scored(questions, encoded, compared)
         likely = [place for place in compared if (guess := foreign[place]) is not None and is_likely(guess.probability)]
-        elsewhere = self._scored(tasks, encoded, likely, foreign)
+        elsewhere = self._scored(questions, encoded, likely, foreign)
         return [
             HeardExcerpt(
-                seconds=task.excerpt.seconds,
+                seconds=question.excerpt.seconds,
                 foreign=foreign[place],
                 own=own.get(place),
                 scored=scored.get(place),
                 elsewhere=elsewhere.get(place),
             )
-            for place, task in enumerate(tasks)
+            for place, question in enumerate(questions)
         ]
 
-    def _foreign(self, task: _Task, encoded: Encoded) -> LanguageGuess | None:
-        """The language heard, if it is not that of the label."""
+    def _foreign(self, question: _Question, encoded: Encoded) -> LanguageGuess | None:
+        """The most probable language, if it is not the labelled one."""
         if not self._engine.tokenizer.is_multilingual:
             return None
         best = self._engine.detect_language(encoded)[0]
-        return None if best.code == task.language else best
+        return None if best.code == question.language else best
 
-    def _own(self, tasks: Sequence[_Task], encoded: Sequence[Encoded], places: Sequence[int]) -> dict[int, Hypothesis]:
-        """What the model writes itself in some of the windows."""
+    def _own(
+        self, questions: Sequence[_Question], encoded: Sequence[Encoded], places: Sequence[int]
+    ) -> dict[int, Hypothesis]:
+        """What the model itself writes for the excerpts at these places."""
         if not places:
             return {}
         some = [encoded[place] for place in places]
-        prompts = [self._prompt(tasks[place].language) for place in places]
+        prompts = [self._prompt(questions[place].language) for place in places]
         return dict(zip(places, self._engine.generate_batch(some, prompts, _OPTIONS, 0.0), strict=True))
 
     def _scored(
         self,
-        tasks: Sequence[_Task],
+        questions: Sequence[_Question],
         encoded: Sequence[Encoded],
         places: Sequence[int],
         languages: Sequence[LanguageGuess | None] = (),
     ) -> dict[int, Scored]:
-        """The texts of some of the windows, in the language of the label or another."""
+        """The texts of the excerpts at these places, scored in the labelled language or in `languages`."""
         if not places:
             return {}
         guesses = {place: guess.code for place in places if languages and (guess := languages[place])}
         found = self._engine.score_batch(
             [encoded[place] for place in places],
-            [self._prompt(guesses.get(place, tasks[place].language)) for place in places],
-            [tasks[place].tokens for place in places],
+            [self._prompt(guesses.get(place, questions[place].language)) for place in places],
+            [questions[place].tokens for place in places],
         )
         return {
             place: Scored(
-                tokens=tasks[place].tokens,
-                marks=tasks[place].marks,
-                words=[is_word(token, self._engine.tokenizer) for token in tasks[place].tokens],
+                tokens=questions[place].tokens,
+                marks=questions[place].marks,
+                words=[is_word(token, self._engine.tokenizer) for token in questions[place].tokens],
                 likelihood=likelihood,
             )
             for place, likelihood in zip(places, found, strict=True)
@@ -169,12 +172,12 @@ class ModelHears:
         return self._engine.tokenizer.sot_sequence(language, "transcribe", timestamps=False)
 
 
-def _batches(tasks: Iterable[_Task], size: int) -> Iterator[list[_Task]]:
-    """Tasks of the same context, as many as `size` where there are so many."""
-    waiting: dict[float, list[_Task]] = {}
-    for task in tasks:
-        alike = waiting.setdefault(task.context, [])
-        alike.append(task)
+def _batches(questions: Iterable[_Question], size: int) -> Iterator[list[_Question]]:
+    """Tasks of the same context, `size` of them while there are enough."""
+    waiting: dict[float, list[_Question]] = {}
+    for question in questions:
+        alike = waiting.setdefault(question.context, [])
+        alike.append(question)
         if len(alike) == size:
-            yield waiting.pop(task.context)
+            yield waiting.pop(question.context)
     yield from waiting.values()

@@ -1,4 +1,4 @@
-"""Decoded audio, kept on disk, so that each epoch reads the samples it needs and ffmpeg runs once for a recording."""
+"""Decoded audio, kept on disk so that ffmpeg runs once per recording and each epoch reads only what it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import written_whole
 from mtasr.errors import InputError
 
-#: Of 16-bit samples.
+#: The range of 16-bit samples.
 _SCALE = 32768.0
 
 
@@ -24,13 +24,13 @@ def read_samples(path: Path) -> Float32Array:
 
 
 class SampleStore:
-    """The samples of recordings as 16-bit .npy files in a folder, 115 MB an hour, made when they are first needed."""
+    """The samples of recordings as 16-bit .npy files in a folder, made when first needed; 115 MB per hour of audio."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def excerpt(self, excerpt: Excerpt) -> Float32Array:
-        """(N,) the samples of a window. Raises `InputError` for a recording that cannot be read."""
+        """The samples (N,) of an excerpt. Raises `InputError` for a recording that cannot be read."""
         pieces = []
         for part in excerpt.parts:
             pieces.append(np.zeros(round(part.before * SAMPLE_RATE), np.float32))
@@ -38,7 +38,7 @@ class SampleStore:
         return np.concatenate(pieces)
 
     def stretch(self, audio: str, start: float, end: float) -> Float32Array:
-        """(N,) from `start` to `end` seconds; silence where the recording has ended."""
+        """The samples (N,) from `start` to `end` seconds, with silence after the end of the recording."""
         first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
         found = np.load(self._stored(Path(audio)), mmap_mode="r")[first:last].astype(np.float32) / _SCALE
         return np.pad(found, (0, last - first - len(found)))
@@ -48,7 +48,7 @@ class SampleStore:
             info = audio.stat()
         except OSError as exc:
             raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
-        # A recording that was replaced is another one.
+        # A replaced recording has another size or time, and so another file.
         identity = f"{audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}"
         path = self._folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
         if not path.exists():

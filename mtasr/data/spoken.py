@@ -1,4 +1,4 @@
-"""What listening tells: captions against where somebody speaks, and sources against what a model hears."""
+"""Where there is speech in recordings; captions compared with it, and sources compared with a model's transcripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def speech_in(path: Path) -> list[Stretch]:
 
 
 class CaptionsBesideSpeech:
-    """Drops records where much speech has no caption, or many captions have no speech: shifted, cut short, foreign."""
+    """Drops records with much speech without captions, or many captions without speech: shifted, truncated, unrelated.
+
+    `most` is the share from which it is too much.
+    """
 
     def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Stretch]] = speech_in) -> None:
         self._most, self._speech = most, speech
@@ -39,7 +42,7 @@ class CaptionsBesideSpeech:
         if not record.timed:
             return None
         speech = self._speech(Path(record.audio))
-        # What nobody wrote down is no fault of the captions.
+        # Captions without text mark speech whose words are unknown, so they cover it.
         captions = [(caption.start - _SLACK, caption.end + _SLACK) for caption in record.captions]
         if not speech:
             return "nobody speaks"
@@ -53,7 +56,7 @@ class CaptionsBesideSpeech:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceAudit:
-    """How well a source agrees with a model. `badness` is what to look at first: error rate times hours."""
+    """How well a source agrees with a model. A high `badness`, error rate times hours, deserves a look first."""
 
     source: str
     errors: ErrorCount
@@ -65,7 +68,7 @@ class SourceAudit:
 
 
 def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
-    """Transcripts of each source against what a model hears, the worst source first (paper, section 2.1)."""
+    """Compare the texts of each source with those of `hear`, the worst source first (Whisper paper, section 2.1)."""
     totals: dict[str, tuple[ErrorCount, float]] = {}
     for record in records:
         if record.task == "transcribe":
@@ -81,7 +84,7 @@ def _total(stretches: Sequence[Stretch]) -> float:
 
 
 def _overlap(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> float:
-    """Seconds of `stretches`, which do not overlap each other, that lie in any of the others."""
+    """Seconds of `stretches`, which must not overlap each other, that lie in any of the others."""
     total = 0.0
     for start, end in stretches:
         reached = start

@@ -1,8 +1,9 @@
-"""From recordings with text of unknown quality to a better model; needs the extra `train`.
+"""From records to a better model. Needs the extra `train`.
 
-captions, ingest   subtitles, transcripts and manifests -> records
-records            one recording and its text, a line of JSON
-filters            records that would teach the model something wrong, and the reason
-windows, targets   records -> at most 30 s of audio -> the tokens to learn
-batches, loop      the training itself
+config, finetune                 all settings; the recipe for little data
+objectives/                      what is learned: the seam of the loop, and the objectives
+examples, targets, batches       records -> random excerpts -> tokens -> arrays
+loop, state, run_log, parallel   the loop, its checkpoints and log, several processes
+adaptation                       which weights are trained, and the plain model of the result
+vocabulary                       a vocabulary for training from scratch
 """

@@ -26,50 +26,50 @@ _Kind = TypeVar("_Kind")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """What is learned from, and in which form. Shares and probabilities are between 0 and 1."""
+    """What the model learns from, and how it is cut. Shares and probabilities are between 0 and 1."""
 
-    #: Files of records. A recording is in the data as often as its file is named.
+    #: Files of records. A recording is in the data as often as its file is listed.
     train: tuple[str, ...] = ()
-    #: Records of what must not be forgotten: other languages, translations.
+    #: Records that keep the model from forgetting: other languages, translations.
     rehearsal: tuple[str, ...] = ()
-    #: The share of windows that are rehearsal, if there is any.
+    #: Share of the excerpts that are rehearsal, if there is any.
     rehearsal_share: float = 0.3
-    #: Records that the model is judged by while it is trained; they must not be among the others.
+    #: Records that the model is evaluated on while it is trained. They must not be among the others.
     evaluation: tuple[str, ...] = ()
-    #: At most so many windows of them, spread evenly.
+    #: Excerpts of them at most, spread evenly.
     evaluation_windows: int = 64
-    #: Decoded audio is kept here. By default in the folder of the run.
+    #: Folder for decoded audio. By default it is in the folder of the run.
     cache: str | None = None
-    #: Seconds of audio and tokens in a batch at most, padding included.
+    #: Most seconds of audio and most tokens in a batch, with the padding.
     batch_seconds: float = 60.0
     batch_tokens: int = 2000
-    #: Windows with times in their targets.
+    #: Share of excerpts whose targets have timestamps.
     timestamps: float = 0.5
-    #: Windows with the text before them, of those that have such.
+    #: Share of excerpts whose targets begin with the previous text, of those that have any.
     previous: float = 0.5
-    #: Merges of tokens that are passed over in the texts taught, so that words are seen in other tokens
-    #: (`mtasr.training.bpe_dropout`).
+    #: Share of merges of tokens that are skipped in the text that the model learns, so that it sees words in other
+    #: tokens (`mtasr.training.targets.with_dropout`).
     bpe_dropout: float = 0.0
-    #: Windows without speech that are used, of those found.
+    #: Share of the excerpts of silence that are used.
     silence: float = 0.1
-    #: Windows that begin with silence, and the most seconds of it.
+    #: Share of excerpts that begin with silence, and the most seconds of it.
     lead: float = 0.5
     lead_seconds: float = 1.0
-    #: The most seconds of a window, or what the model's encoder takes if that is less. Longer captions, and longer
-    #: recordings without times, are left out.
+    #: Most seconds of an excerpt; less if the encoder takes less. Longer captions, and longer recordings without times,
+    #: are left out.
     longest: float = 30.0
-    #: Windows that are cut shorter than that, to any length from `shortest` on.
+    #: Share of excerpts that are cut shorter, to any length from `shortest` seconds on.
     short: float = 0.5
     shortest: float = 4.0
-    #: Short recordings that are joined to longer windows, and the most seconds of a window of them.
+    #: Share of short recordings that are joined to longer excerpts, and the most seconds of such an excerpt.
     join: float = 0.5
     join_seconds: float = 20.0
-    #: Windows that are padded to all that the encoder takes, and of the others those padded as decoding pads for the
-    #: published models. The rest is not padded.
+    #: Share of excerpts that are padded to the encoder's full length, and share of the others that are padded as
+    #: decoding pads them for the published models. The rest is not padded.
     full_context: float = 0.1
     margin: float = 0.5
-    #: The most of what the encoder is shown that may be padding. Half of it is for the above: windows beyond that are
-    #: shown as long as they are. The rest is for windows that share a batch with a longer one.
+    #: Most of the encoder's input that may be padding. Half of it is for the two settings above; excerpts beyond that
+    #: are not padded. The other half is for excerpts that share a batch with a longer one.
     padding: float = 0.08
 
 
@@ -84,9 +84,9 @@ class OptimizerConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-6
-    #: The most that the norm of the gradients may be.
+    #: Norm to which larger gradients are scaled down.
     clip: float = 1.0
-    #: Batches for one step.
+    #: Batches per step.
     accumulation: int = 1
 
 
@@ -99,15 +99,15 @@ class RegularisationConfig:
     time_mask_frames: int = 40
     frequency_masks: int = 2
     frequency_mask_bins: int = 15
-    #: The probability with which a block of the encoder is passed over (Huang et al. 2016).
+    #: Probability that a block of the encoder is skipped (Huang et al. 2016).
     stochastic_depth: float = 0.0
     label_smoothing: float = 0.0
-    #: Weight of the CTC loss on the encoder (`mtasr.training.objectives.ctc`). A model trained from scratch then learns
-    #: early where in the audio to look.
+    #: Weight of the CTC loss on the encoder (`mtasr.training.objectives.lessons`). It lets a model that is trained from
+    #: scratch learn early where in the audio to look.
     ctc: float = 0.0
     #: Decay of the exponential moving average of the weights, which then is the result; 0 for none.
     ema: float = 0.0
-    #: The share of the initial weights in the result (Wortsman et al. 2022, arXiv:2109.01903).
+    #: Share of the initial weights in the result (Wortsman et al. 2022, arXiv:2109.01903).
     initial_share: float = 0.0
 
 
@@ -115,15 +115,15 @@ class RegularisationConfig:
 class TrainConfig:
     """Everything that a run depends on."""
 
-    #: A model to begin with: a name, a folder or a .pt file.
+    #: The model to begin with: a name, a folder or a .pt file.
     model: str = "base"
-    #: Other sizes than those of `model`, by their names in `ModelDimensions`: the weights are then random.
+    #: Other sizes than those of `model`, by their names in `ModelDimensions`. The weights are then random.
     scratch: Mapping[str, int] | None = None
-    #: A folder that `mtasr tokenizer train` made, for the vocabulary; `scratch` then changes the sizes of `model`, of
-    #: which nothing else is taken.
+    #: A folder that `mtasr tokenizer train` made, whose vocabulary replaces that of `model`. Needs `scratch`; only the
+    #: sizes of `model` are used.
     vocabulary: str | None = None
-    #: What the model learns to do: sequence (to write the text) or ctc (its encoder to spell it), or another name in
-    #: `mtasr.training.objectives`. Its own settings, if it has any, are in objective_options.
+    #: What the model learns: sequence (to write the text), ctc (its encoder spells it), or another name in
+    #: `mtasr.training.objectives`. The settings that only this objective has are in objective_options.
     objective: str = "sequence"
     objective_options: Mapping[str, Any] = field(default_factory=dict)
     #: The folder of the run.
@@ -132,60 +132,62 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: Precision = "float32"
-    #: Compute the encoder twice instead of keeping what it computed: less memory, a third more time.
+    #: Compute the encoder twice instead of keeping its activations: less memory, a third more time.
     activation_checkpointing: bool = False
-    #: What is trained: all weights, the decoder alone, or low-rank changes of the attention and feed-forward weights.
+    #: What is trained: all weights, only the decoder, or low-rank changes of the attention and feed-forward weights.
     method: Method = "full"
     lora_rank: int = 16
     lora_alpha: float = 32.0
-    #: auto goes on from the last checkpoint in `output`, if there is one; never begins anew and needs an empty folder.
+    #: auto resumes from the last checkpoint in `output`, if there is one; never needs a folder without any.
     resume: Literal["auto", "never"] = "auto"
     #: Steps between checkpoints, and between evaluations; 0 for one at the end.
     save_every: int = 50
     evaluate_every: int = 0
     #: Checkpoints that are kept, beside the best.
     keep: int = 2
-    #: The result is the mean of so many checkpoints: of those that were evaluated the best, else the last. They are
-    #: kept; the mean itself is not evaluated.
+    #: The result is the mean of this many checkpoints: the best ones if any were evaluated, or else the last. They are
+    #: kept. The mean itself is not evaluated.
     average_best: int = 1
-    #: Write the log for TensorBoard too, to the folder `tensorboard` of the run; needs that package.
+    #: Also write the log for TensorBoard, to the folder `tensorboard` of the run. Needs that package.
     tensorboard: bool = False
     #: How the result is stored for CTranslate2.
     export: Literal["int8", "float16", "float32"] = "int8"
-    #: Whether it is decoded with hardly any silence after its windows, as it learned from such. null: as `model` is,
-    #: and false from scratch.
+    #: Whether the result is decoded with hardly any silence after its windows, as in its training. null: as `model` is,
+    #: or false from scratch.
     variable_length: bool | None = None
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     regularisation: RegularisationConfig = field(default_factory=RegularisationConfig)
 
     def __post_init__(self) -> None:
-        for name, fine in (
-            ("steps", self.steps >= 1),
-            ("keep", self.keep >= 1),
-            ("average_best", self.average_best >= 1),
-            ("save_every", self.save_every >= 0),
-            ("evaluate_every", self.evaluate_every >= 0),
-            ("regularisation.ctc", self.regularisation.ctc >= 0),
-            ("lora_rank", self.lora_rank >= 1),
-            ("data.train", bool(self.data.train)),
-            ("data.evaluation_windows", self.data.evaluation_windows >= 0),
-            ("data.batch_seconds", self.data.batch_seconds >= 30),
-            ("data.batch_tokens", self.data.batch_tokens >= 448),
-            ("data.longest", 1 <= self.data.longest <= 30),
-            ("data.shortest", 1 <= self.data.shortest <= self.data.longest),
-            ("data.join_seconds", 0 < self.data.join_seconds <= 30),
-            ("data.lead_seconds", 0 <= self.data.lead_seconds <= 30),
-            ("optimizer.accumulation", self.optimizer.accumulation >= 1),
-            ("optimizer.learning_rate", self.optimizer.learning_rate > 0),
-            ("optimizer.warmup", self.optimizer.warmup >= 0),
-            ("optimizer.clip", self.optimizer.clip > 0),
-            *((f"data.{name}", 0 <= getattr(self.data, name) <= 1) for name in _SHARES),
-            *(
-                (f"regularisation.{name}", 0 <= getattr(self.regularisation, name) < 1)
+        data, optimizer, regularisation = self.data, self.optimizer, self.regularisation
+        checks = {
+            "steps": self.steps >= 1,
+            "keep": self.keep >= 1,
+            "average_best": self.average_best >= 1,
+            "save_every": self.save_every >= 0,
+            "evaluate_every": self.evaluate_every >= 0,
+            "regularisation.ctc": regularisation.ctc >= 0,
+            "lora_rank": self.lora_rank >= 1,
+            "data.train": bool(data.train),
+            "data.evaluation_windows": data.evaluation_windows >= 0,
+            "data.batch_seconds": data.batch_seconds >= 30,
+            "data.batch_tokens": data.batch_tokens >= 448,
+            "data.longest": 1 <= data.longest <= 30,
+            "data.shortest": 1 <= data.shortest <= data.longest,
+            "data.join_seconds": 0 < data.join_seconds <= 30,
+            "data.lead_seconds": 0 <= data.lead_seconds <= 30,
+            "optimizer.accumulation": optimizer.accumulation >= 1,
+            "optimizer.learning_rate": optimizer.learning_rate > 0,
+            "optimizer.warmup": optimizer.warmup >= 0,
+            "optimizer.clip": optimizer.clip > 0,
+            **{f"data.{name}": 0 <= getattr(data, name) <= 1 for name in _SHARES},
+            **{
+                f"regularisation.{name}": 0 <= getattr(regularisation, name) < 1
                 for name in ("stochastic_depth", "label_smoothing", "ema", "initial_share")
-            ),
-        ):
+            },
+        }
+        for name, fine in checks.items():
             if not fine:
                 raise UsageError(f"{name} has no sensible value: {_get(self, name)!r}")
         if self.vocabulary is not None and self.scratch is None:
@@ -208,10 +210,10 @@ _SHARES = (
 
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
-    """The configuration in a YAML file, with `key=value` on top, such as `optimizer.learning_rate=1e-5`.
+    """The configuration in a YAML file, with overrides such as `optimizer.learning_rate=1e-5` on top.
 
-    Relative paths to records count from the current folder. Raises `InputError` for the file, `UsageError` for what is
-    in it.
+    Paths to records are relative to the current folder. Raises `InputError` for a file that cannot be read as YAML,
+    `UsageError` for settings that are wrong.
     """
     text = read_text(path, most=_MOST_BYTES)
     try:
@@ -304,7 +306,7 @@ def build(kind: type[_Kind], document: object, where: str = "") -> _Kind:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """The value as the type has it: 1 is a number with a fraction too, and one text a list of one."""
+    """The value in the type of its field: a whole number is also a number, and one text is also a list of one."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, f"{name}.")
     origin, options = get_origin(hint), get_args(hint)
@@ -322,7 +324,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return dict(_required(fine, value, name, f"a mapping of names to {'whole numbers' if whole else 'values'}"))
     if hint is float and type(value) in {int, str}:
         with contextlib.suppress(ValueError, OverflowError):
-            value = float(value)  # YAML takes 1e-4 for a text
+            value = float(value)  # YAML reads 1e-4 as a text
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     fine = type(value) is hint and (hint is not float or math.isfinite(value)) and not (hint is str and "\0" in value)
     return _required(fine, value, name, kinds[hint])
@@ -335,6 +337,6 @@ def _required(fine: bool, value: Any, name: str, kind: str) -> Any:
 
 
 def _shown(value: object, text_of: Callable[[object], str] = repr) -> str:
-    """The value in a message, in which a long one is cut."""
+    """The value for a message, shortened if it is long."""
     text = text_of(value)
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,6 +1,6 @@
-"""Which windows an epoch has, in which form, and in which batches: all of it a function of the seed and the epoch.
+"""Which excerpts an epoch has, in which form, and in which batches: a function of the seed and the epoch's number.
 
-Nothing is remembered from one epoch to the next, so that a run goes on where it was interrupted by knowing two numbers.
+An epoch depends on no other, so two numbers are enough to resume a run in the middle.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import DataConfig
 from mtasr.training.targets import Target, target_of, with_dropout
 
-#: Seconds between recordings that are joined.
+#: Least and most seconds of silence between recordings that are joined.
 _GAP = (0.2, 1.0)
-#: Windows of like length are sought among so many that follow each other.
+#: Examples that are sorted by length together.
 _SORTED_AT_ONCE = 512
-#: The encoder makes one of two feature frames, of 10 ms each.
+#: Seconds of an encoder frame: two feature frames of 10 ms.
 _FRAME = 0.02
-#: Seconds of padding that are better than one batch more: the first with which there is little of it in all.
+#: Seconds of padding that cost as much as one more batch. The first value that keeps the padding low enough counts.
 _BATCH_COSTS = (60.0, 30.0, 15.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A window, its target, and the seconds of audio that the encoder is shown: the window's and silence after it.
+    """An excerpt, its target, and the seconds of encoder input: the excerpt and silence after it.
 
-    `wanted` is how many chance wants it to be shown.
+    `wanted` is the length that chance has drawn, which applies as far as there is room for padding.
     """
 
     excerpt: Excerpt
@@ -45,7 +45,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleSource:
-    """Where examples come from: records, and the vocabulary and contexts (tokens, seconds) of the model to train."""
+    """What examples are made from: records, and the tokenizer and contexts (tokens, seconds) of the model to train."""
 
     records: Sequence[Record]
     rehearsal: Sequence[Record]
@@ -55,7 +55,7 @@ class ExampleSource:
 
 
 def epoch_of(source: ExampleSource, config: DataConfig, seed: int, epoch: int) -> list[list[Example]]:
-    """The batches of an epoch. Each window of the data is in it once, in a form that chance decides."""
+    """The batches of an epoch. Each excerpt of the data is in it once, in a form that chance decides."""
     rng = np.random.default_rng([seed, epoch])
     longest = _longest(source, config)
     excerpts = _excerpts(source.records, config, longest, rng)
@@ -78,7 +78,7 @@ def _longest(source: ExampleSource, config: DataConfig) -> float:
 
 
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
-    """So many indices below `count`, each as often as any other or once more."""
+    """`wanted` indices below `count`, each as often as any other or once more."""
     if not count:
         return []
     rounds = (rng.permutation(count) for _ in range(-(-wanted // count)))
@@ -97,7 +97,7 @@ def _excerpts(records: Iterable[Record], config: DataConfig, longest: float, rng
 def _joined_some(
     excerpts: list[Excerpt], config: DataConfig, longest: float, rng: np.random.Generator
 ) -> list[Excerpt]:
-    """Short recordings of the same kind made into longer windows, in an order that is another one in each epoch."""
+    """Join short recordings of the same kind to longer excerpts, in random order."""
     result: list[Excerpt] = []
     groups: dict[tuple[object, ...], list[Excerpt]] = {}
     for excerpt in excerpts:
@@ -123,7 +123,7 @@ def _joined_some(
 
 
 def _example(excerpt: Excerpt, source: ExampleSource, config: DataConfig, rng: np.random.Generator) -> Example | None:
-    """A form of the window, or None if it is too long. Draws the same number of times for all."""
+    """A random form of the excerpt, or None if it does not fit the model. Always draws the same number of times."""
     timestamps, previous, leads, full, margin = rng.random(5) < (
         config.timestamps, config.previous, config.lead, config.full_context, config.margin,
     )  # fmt: skip
@@ -145,7 +145,7 @@ def _example(excerpt: Excerpt, source: ExampleSource, config: DataConfig, rng: n
     if config.bpe_dropout:
         chance = np.random.default_rng(int(rng.integers(1 << 32)))
         target = targeted(encode=with_dropout(source.tokenizer, config.bpe_dropout, chance))
-    if target is None:  # or there are too many tokens, as there may be with more of them
+    if target is None:  # without dropout, or with so much of it that the tokens do not fit
         target = targeted()
     if target is None or not excerpt.fits(longest):
         return None
@@ -155,7 +155,7 @@ def _example(excerpt: Excerpt, source: ExampleSource, config: DataConfig, rng: n
 
 
 def padded(examples: Sequence[Example], most: float) -> list[Example]:
-    """The examples shown for as long as is wanted, the first first, as far as half of what may be padding allows."""
+    """The examples at the lengths they want, in order, until these take half of `most`, the share of padding."""
     audio = sum(example.excerpt.seconds for example in examples)
     room = audio * most / (2 - most) if most < 1 else math.inf
     result = []
@@ -168,7 +168,7 @@ def padded(examples: Sequence[Example], most: float) -> list[Example]:
 
 
 def batches_of(examples: Iterable[Example], config: DataConfig) -> list[list[Example]]:
-    """Batches of examples of like length, each of at most so many seconds and tokens: few, but with little padding."""
+    """Batches of examples of similar length within the limits of the configuration: few, but with little padding."""
     order = sorted(examples, key=lambda each: (-each.context, -len(each.target.tokens)))
     audio = sum(example.excerpt.seconds for example in order)
     batches: list[list[Example]] = []
@@ -180,7 +180,7 @@ def batches_of(examples: Iterable[Example], config: DataConfig) -> list[list[Exa
 
 
 def _cut(order: Sequence[Example], config: DataConfig, cost: float) -> list[list[Example]]:
-    """The cheapest way to cut examples, the longest first, into batches that cost their seconds and so many more."""
+    """The cheapest way to cut examples, the longest first, into batches that cost their seconds and `cost` more."""
     costs, starts = [0.0], [0]  # of the first n examples, and where the last batch of them begins
     for end in range(1, len(order) + 1):
         best, start, tokens = math.inf, end - 1, 0

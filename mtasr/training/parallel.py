@@ -1,4 +1,4 @@
-"""Several processes that train together, started by `torchrun`: each takes other batches, all take the same steps."""
+"""Processes that train together, started by `torchrun`: each computes other batches, all take the same steps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import torch.distributed as dist
 from mtasr.engines.torch import choose_device
 from mtasr.errors import UsageError
 
-#: The others wait while the first evaluates. Of a process that has died they are told by `torchrun`.
+#: The others wait while the first process evaluates. If one dies, `torchrun` stops them.
 _PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The processes of a run, and which of them this one is. The first leads: it alone writes and evaluates."""
+    """The processes of a run, and which of them this is. The first leads: only it writes and evaluates."""
 
     rank: int = 0
     size: int = 1
-    #: The number of this process on its machine, and so of its GPU.
+    #: The number of this process on its machine, which is that of its GPU.
     local: int = 0
 
     @property
@@ -32,7 +32,7 @@ class Crew:
         return self.rank == 0
 
     def device(self, chosen: torch.device) -> torch.device:
-        """The GPU of this process, if GPUs are chosen. Raises `DeviceError` where there are fewer than processes."""
+        """The GPU of this process, if `chosen` is a GPU. Raises `DeviceError` if there are too few GPUs."""
         return choose_device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
 
     def total(self, values: Iterable[float]) -> list[float]:
@@ -43,9 +43,10 @@ class Crew:
         return [float(value) for value in summed]
 
     def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
-        """Give each process the sum of all gradients.
+        """Replace the gradients of all processes by their sum.
 
-        A weight without one gets zeros, for another process may have one, and steps do not depend on their number.
+        A weight without a gradient gets zeros, as another process may have one for it. One process alone does the same,
+        so that steps do not depend on the number of processes.
         """
         for weight in weights:
             if weight.grad is None:
@@ -54,25 +55,25 @@ class Crew:
                 dist.all_reduce(weight.grad)
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 
 
 def processes() -> int:
-    """How many train together: as many as `torchrun` started, or this one alone."""
+    """How many processes train together: as many as `torchrun` started, or one."""
     return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
 
 
 @contextlib.contextmanager
 def crew() -> Iterator[Crew]:
-    """That of the environment which `torchrun` made, or this process alone. Raises `UsageError`."""
+    """The processes that `torchrun` started, or this one alone. Raises `UsageError` within another crew."""
     if not dist.is_torchelastic_launched():
         yield Crew()
         return
     if dist.is_initialized():
         raise UsageError("this process trains another model already")
-    # Numbers of the CPU, such as losses, are added up by gloo; gradients on a GPU by nccl.
+    # gloo adds up numbers on the CPU, such as losses; nccl adds up gradients on GPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_PATIENCE)
     try:

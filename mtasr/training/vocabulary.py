@@ -1,8 +1,8 @@
 """A vocabulary learned from texts, for a model that is trained from scratch.
 
-vocabulary.json       every token in the order of ids, as CTranslate2 has it; this is what `mtasr train` reads
+vocabulary.json       every token in order of its id, as in CTranslate2's format; `mtasr train` reads this file
 tokenizer.json        the same for Hugging Face's `tokenizers`
-vocabulary.tiktoken   the text tokens for tiktoken: their bytes in base64 and their rank, a line each
+vocabulary.tiktoken   the text tokens for tiktoken: one line each with its bytes in base64 and its rank
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mtasr.tokenizer import LANGUAGES, TIMESTAMP_STEP
 from mtasr.tokenizer.tokenizer import GPT2_PATTERN
 from mtasr.tokenizer.vocabulary import byte_of_character, token_bytes
 
-#: Every text can be written with these alone.
+#: Tokens for single bytes, which can spell any text.
 BYTES = 256
 
 
 def texts_of(records: Iterable[Record]) -> Iterator[str]:
-    """What a model of these records is to write, as targets spell it."""
+    """The texts that a model learns from these records, spelled as in targets."""
     for record in records:
         for caption in record.captions:
             if caption.text.strip():
@@ -35,12 +35,12 @@ def texts_of(records: Iterable[Record]) -> Iterator[str]:
 
 
 def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) -> list[str]:
-    """All tokens by id: at most `size` of text (bytes and merges), the empty one, specials, timestamps.
+    """All tokens by id: at most `size` of text (bytes and merges), the empty token, special tokens, timestamps.
 
-    Raises `UsageError` for languages or a size that cannot be, `MissingExtraError` without `tokenizers`.
+    Raises `UsageError` for impossible languages or sizes, `MissingExtraError` without `tokenizers`.
     """
     if not languages:
-        raise UsageError("none of the records tells its language, so a model could not be told what to write")
+        raise UsageError("none of the records names its language, so a model could not learn which one to write")
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise UsageError(f"there is no language {unknown[0]!r}")
     if size <= BYTES:
@@ -48,7 +48,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) 
     return [
         *byte_of_character(),
         *_merged(texts, size),
-        "",  # what tells a multilingual vocabulary from an English one
+        "",  # by which CTranslate2 recognises a multilingual vocabulary
         "<|endoftext|>",
         "<|startoftranscript|>",
         *(f"<|{code}|>" for code in LANGUAGES if code in set(languages)),
@@ -63,7 +63,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) 
 
 
 def _merged(texts: Iterable[str], size: int) -> list[str]:
-    """The tokens beyond bytes, in the order in which they were merged."""
+    """The tokens of several bytes, in the order of their merges."""
     with extras():
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
     learner = Tokenizer(models.BPE())
@@ -81,7 +81,7 @@ def _merged(texts: Iterable[str], size: int) -> list[str]:
 
 
 def write_vocabulary(tokens: Sequence[str], folder: Path) -> None:
-    """The three files. Raises `OutputError`."""
+    """Write the three files. Raises `OutputError`."""
     ranks = (token_bytes(token) for token in tokens[: tokens.index("")])
     for name, text in (
         ("vocabulary.json", json.dumps(tokens, indent=2, ensure_ascii=False) + "\n"),

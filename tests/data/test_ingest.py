@@ -142,8 +142,8 @@ def test_records_without_a_language_are_told(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.output == (
         f"1 record written to {tmp_path / 'all.jsonl'}\n"
-        "mtasr: warning: 1 record without a language, which training refuses: give --language, or name it for each "
-        "(talk.it.srt, a column language)\n"
+        "mtasr: warning: 1 record without a language, which training refuses: give --language, or name the "
+        "language of each (talk.it.srt, a column language)\n"
     )
 
 
@@ -159,7 +159,7 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     (folder / "b [x].txt").write_text("Купите хлеб.")
     done = runner.invoke(program, ["data", "ingest", str(folder), str(tmp_path / "all.jsonl"), "--language", "en"])
     assert done.exit_code == 6, done.output
-    assert "passed over" in done.output
+    assert "skipped" in done.output
     assert f"2 records written to {tmp_path / 'all.jsonl'}\n" in done.output
     command = ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "kept.jsonl")]
     done = runner.invoke(program, [*command, "--report", str(tmp_path / "report.json")])

@@ -47,7 +47,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = ["data", "label", str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), str(tmp_path / "all.jsonl")]
     done = CliRunner().invoke(program, command)
     assert done.exit_code == 6, done.output
-    assert "passed over" in done.output
+    assert "skipped" in done.output
     (found,) = read_records(tmp_path / "all.jsonl")
     assert found.duration == pytest.approx(len(spoken) / SAMPLE_RATE, abs=0.01)
     assert found.text.startswith("Good morning")

@@ -101,7 +101,7 @@ def test_translations_are_learned_as_english() -> None:
 def test_impossible_vocabularies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no language 'xx'"):
         learn_vocabulary(TEXTS, SIZE, ["xx"])
-    with pytest.raises(UsageError, match="tells its language"):
+    with pytest.raises(UsageError, match="names its language"):
         learn_vocabulary(TEXTS, SIZE, [])
     with pytest.raises(UsageError, match="256"):
         learn_vocabulary(TEXTS, 256, ["en"])
