@@ -30,7 +30,6 @@ from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.excerpts import cut_excerpts
 from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.samples import read_samples
@@ -41,6 +40,7 @@ from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
 from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import TrainConfig, read_config
 from mtasr.training.loop import begin, best_checkpoints, export

@@ -17,9 +17,10 @@ import ctranslate2
 import numpy as np
 
 from mtasr import system
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.features import log_mel
 from mtasr.models import int8_copy, resolve
+from mtasr.spans import SAMPLE_RATE
 
 SECONDS = 8
 

@@ -29,7 +29,7 @@ import numpy as np
 import sound
 from speed import Clip, machine, read_clips, table
 
-from mtasr.audio.read import SAMPLE_RATE
+from mtasr.spans import SAMPLE_RATE
 
 #: Languages in a joined file.
 MIXED = 3

@@ -28,10 +28,11 @@ from pathlib import Path
 import ctranslate2
 import numpy as np
 
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.checkpoints.ctranslate2.documents import optimized_for
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.models import DEFAULT_MODEL, resolve
+from mtasr.spans import SAMPLE_RATE
 from mtasr.tokenizer import Tokenizer
 
 BEAMS = {"greedy": 1, "beam 5": 5}

@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.parity import compare
 from mtasr.decoding.longform import encode_window
@@ -49,6 +49,7 @@ from mtasr.engines.search import Found, log_probabilities
 from mtasr.engines.torch import TorchEngine
 from mtasr.models import DEFAULT_MODEL, int8_copy, resolve
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import load_model
 
 BEAMS = {"greedy": 1, "beam 5": 5}

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.audio.read import SAMPLE_RATE, open_audio
-from mtasr.vad.silero import FRAME, Span, VoiceActivity, speech_spans
+from mtasr.audio.read import open_audio
+from mtasr.spans import SAMPLE_RATE, Span
+from mtasr.vad import FRAME, VoiceActivity, speech_spans
 
 Samples = npt.NDArray[np.float32]
 

@@ -16,10 +16,11 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from mtasr.audio.tracks import Tracks
+    from mtasr.decoding.transcription import Transcription
     from mtasr.engines.engine import LanguageGuess
     from mtasr.errors import MtasrError
     from mtasr.options import DecodingOptions
-    from mtasr.transcribe import Model, Transcription, load_model
+    from mtasr.transcribe import Model, load_model
     from mtasr.transcript import Segment, Transcript, Word
 
 __all__ = [
@@ -45,7 +46,7 @@ _HOMES = {
     "Segment": "mtasr.transcript",
     "Tracks": "mtasr.audio.tracks",
     "Transcript": "mtasr.transcript",
-    "Transcription": "mtasr.transcribe",
+    "Transcription": "mtasr.decoding.transcription",
     "Word": "mtasr.transcript",
     "load_model": "mtasr.transcribe",
 }

@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
-
-Float32Array = npt.NDArray[np.float32]
-
-_SAMPLE_RATE = 16_000
+from mtasr.spans import SAMPLE_RATE
 
 #: Samples in the window of one frame, 25 ms.
 N_FFT = 400
@@ -26,7 +24,7 @@ HOP_LENGTH = 160
 #: Seconds the encoder was trained on.
 CHUNK_SECONDS = 30
 #: Frames in CHUNK_SECONDS.
-N_FRAMES = CHUNK_SECONDS * _SAMPLE_RATE // HOP_LENGTH
+N_FRAMES = CHUNK_SECONDS * SAMPLE_RATE // HOP_LENGTH
 
 # Frames transformed at once: windows, spectra and powers of a block stay in a 1 MB cache.
 _BLOCK_FRAMES = 256
@@ -78,7 +76,7 @@ def mel_filters(n_mels: int) -> Float32Array:
     """
     if n_mels < 1:
         raise ValueError(f"n_mels must be positive, not {n_mels}")
-    nyquist = _SAMPLE_RATE / 2
+    nyquist = SAMPLE_RATE / 2
     frequencies = np.linspace(0.0, nyquist, N_FFT // 2 + 1)
     corners = _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(nyquist), n_mels + 2))
     lower, centre, upper = (corners[i : i + n_mels, None] for i in range(3))

@@ -116,6 +116,8 @@ class Transcript:
     language_probability: float
     duration: float
     segments: tuple[Segment, ...]
+    #: Where somebody speaks, in seconds of the file, by voice activity; empty if that is not known.
+    speech: tuple[tuple[float, float], ...] = ()
     coverage: Coverage | None = None
     alternatives: tuple[Alternatives, ...] | None = None
     translation: Transcript | None = None

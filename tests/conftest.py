@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from fakes import DEFAULT_CHECKS
 from hypothesis import settings
 from tiny_model import make_tiny_model
 
@@ -45,7 +46,7 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_words_are_no_loss(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins and random models write a few words for any time, which would look as if most of it was left out."""
     if not request.node.get_closest_marker("weights"):
-        monkeypatch.setattr("mtasr.decoding.window_decoder._THIN", 0.0)
+        monkeypatch.setitem(DEFAULT_CHECKS, "thin", 0.0)
 
 
 @pytest.fixture

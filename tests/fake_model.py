@@ -66,7 +66,7 @@ class FakeModel:
         options: DecodingOptions,
         *,
         tracks: Tracks | None = None,
-        memories: Sequence[object] = (),
+        notes: Sequence[object] = (),
     ) -> Iterator[FakeTranscriptions]:
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from vocabularies import vocabulary
 
-from mtasr.engines.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
+from mtasr.arrays import Float32Array
+from mtasr.decoding.checks import Checks
+from mtasr.engines.engine import Alignment, EngineLimits, Hypothesis, LanguageGuess
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-from mtasr.vad.silero import FRAME
+from mtasr.vad import FRAME
+
+#: The defaults of `Checks` by name: what is set here counts for every `Checks` made later without that threshold.
+DEFAULT_CHECKS: dict[str, Any] = Checks.__init__.__kwdefaults__
 
 
 @dataclass
@@ -33,40 +40,31 @@ class FakeEngine:
 
     script: Sequence[Callable[[float], Hypothesis]] = ()
     kind: str = "multilingual"
-    n_mels: int = 80
-    max_length: int = 448
-    audio_seconds: float = 30.0
-    variable_length: bool = False
+    limits: EngineLimits = EngineLimits()  # noqa: RUF009 - it is frozen
     calls: list[Call] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tokenizer = Tokenizer(vocabulary(self.kind))
 
-    workers = 1
-    batch_size = 1
+    def sampler(self, seed: int) -> contextlib.nullcontext[FakeEngine]:
+        return contextlib.nullcontext(self)
 
-    def sampler(self, seed: int) -> FakeEngine:
-        return self
-
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[int]:
-        return [self.encode(each) for each in features]
-
-    def generate_batch(
-        self, encoded: Sequence[int], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
-    ) -> list[Hypothesis]:
-        return [
-            self.generate(window, prompt, options, temperature) for window, prompt in zip(encoded, prompts, strict=True)
-        ]
-
-    def encode(self, features: Float32Array) -> int:
-        self.frames.append(features.shape[1])
-        return len(self.frames) - 1
+    def encode(self, features: Sequence[Float32Array]) -> list[int]:
+        first = len(self.frames)
+        self.frames.extend(each.shape[1] for each in features)
+        return list(range(first, len(self.frames)))
 
     def detect_language(self, encoded: int) -> list[LanguageGuess]:
         return [LanguageGuess("fr", 0.75), LanguageGuess("en", 0.25)]
 
-    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+    def generate(
+        self, encoded: Sequence[int], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        return [self.answer(*each, options, temperature) for each in zip(encoded, prompts, strict=True)]
+
+    def answer(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+        """The hypothesis for one window; tests override it."""
         self.calls.append(Call(tuple(prompt), temperature, encoded))
         return self.script[encoded](temperature)
 
@@ -86,7 +84,7 @@ class FakeEngine:
 
 
 class LoudIsSpeech:
-    """In the place of `VoiceActivity`: a frame that is not silent is speech."""
+    """A `SpeechDetector` to which every frame that is not silent is speech."""
 
     #: From which mean on, of what lies between -1 and 1.
     level = 0.001
@@ -120,8 +118,7 @@ class HearingEngine:
     `judge` may change a hypothesis; it and `fails`, which makes encoding fail, are given what was heard.
     """
 
-    workers: int = 1
-    batch_size: int = 1
+    limits: EngineLimits = EngineLimits()  # noqa: RUF009 - it is frozen
     pause: float = 0.002
     judge: Callable[[Heard, float, Hypothesis], Hypothesis] = lambda heard, temperature, hypothesis: hypothesis
     fails: Callable[[Heard], bool] = lambda heard: False
@@ -129,25 +126,18 @@ class HearingEngine:
     generated: list[tuple[Heard, float]] = field(default_factory=list)
     detected: list[Heard] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
-    n_mels: int = 80
-    max_length: int = 448
-    audio_seconds: float = 30.0
-    variable_length: bool = False
 
     def __post_init__(self) -> None:
         self.tokenizer = FakeEngine().tokenizer
         self._lock = threading.Lock()
 
-    def sampler(self, seed: int) -> HearingEngine:
-        return self
+    def sampler(self, seed: int) -> contextlib.nullcontext[HearingEngine]:
+        return contextlib.nullcontext(self)
 
     def _wait(self) -> None:
         time.sleep(random.random() * self.pause)
 
-    def encode(self, features: Float32Array) -> Heard:
-        return self.encode_batch([features])[0]
-
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[Heard]:
+    def encode(self, features: Sequence[Float32Array]) -> list[Heard]:
         assert len({each.shape for each in features}) == 1
         self._wait()
         heard = [Heard(zlib.crc32(each.tobytes()), each.shape[1], float(each.max())) for each in features]
@@ -164,15 +154,10 @@ class HearingEngine:
         return [LanguageGuess(codes[0], 0.95), LanguageGuess(codes[1], 0.05)]
 
     def generate(
-        self, encoded: Heard, prompt: Sequence[int], options: DecodingOptions, temperature: float
-    ) -> Hypothesis:
-        return self.generate_batch([encoded], [prompt], options, temperature)[0]
-
-    def generate_batch(
         self, encoded: Sequence[Heard], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
     ) -> list[Hypothesis]:
         assert len(encoded) == len(prompts)
-        assert len(encoded) <= self.batch_size
+        assert len(encoded) <= self.limits.batch_size
         self._wait()
         with self._lock:
             self.generated.extend((each, temperature) for each in encoded)

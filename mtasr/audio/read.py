@@ -28,10 +28,8 @@ from mtasr.audio.ffmpeg_log import FfmpegLog
 from mtasr.audio.route import Route, Source, route
 from mtasr.audio.truncation import is_cut_short
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
+from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
-
-#: Samples a second of every block.
-SAMPLE_RATE = 16_000
 
 #: Samples in a block at most, one second.
 BLOCK_SAMPLES = SAMPLE_RATE

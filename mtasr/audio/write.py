@@ -10,8 +10,8 @@ from typing import IO, Self, cast
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg import start_ffmpeg
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.errors import FfmpegError
+from mtasr.spans import SAMPLE_RATE
 
 #: Bits per second of compressed speech: 14 MB an hour.
 MP3_BITRATE = 32_000

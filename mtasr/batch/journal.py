@@ -30,8 +30,8 @@ from mtasr import __version__
 from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.inputs import STDIN
 from mtasr.batch.outputs import Job
-from mtasr.decoding.longform import WindowResult
-from mtasr.decoding.notes import Memory, Oblivious
+from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.resume import NoNotes, ResumeNotes
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import OutputError
@@ -122,7 +122,7 @@ class Entry:
         content = done.get("content")
         return content is not None and done["files"] == self._hashes() and content == _hash_of(self._job.source)
 
-    def memory(self, channel: int) -> Memory:
+    def memory(self, channel: int) -> ResumeNotes:
         """What is known of a channel of the recording, and where to add to it."""
         return _Channel(self, channel)
 
@@ -232,22 +232,22 @@ class _Channel:
         found: list[LanguageGuess] | None = self._entry.known().get(self._channel)
         return found
 
-    def result(self, window: Window) -> WindowResult | None:
-        found: WindowResult | None = self._entry.known().get((self._channel, window.start, len(window.samples)))
+    def result(self, window: Window) -> DecodedWindow | None:
+        found: DecodedWindow | None = self._entry.known().get((self._channel, window.start, len(window.samples)))
         return found
 
-    def judged(self, guesses: Sequence[LanguageGuess]) -> None:
+    def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         pairs = [[guess.code, guess.probability] for guess in guesses]
         self._entry.add({"channel": self._channel, "guesses": pairs})
 
-    def decoded(self, window: Window, result: WindowResult) -> None:
+    def note_result(self, window: Window, result: DecodedWindow) -> None:
         place = {"channel": self._channel, "start": window.start, "samples": len(window.samples)}
         self._entry.add({**place, "result": asdict(result)})
 
 
-def memory_of(entry: Entry | None) -> Callable[[int], Memory]:
+def memory_of(entry: Entry | None) -> Callable[[int], ResumeNotes]:
     """The memory of each channel of a recording, as `Model.stream_all` takes it."""
-    return entry.memory if entry is not None else lambda _: Oblivious()
+    return entry.memory if entry is not None else lambda _: NoNotes()
 
 
 def _files_of(job: Job) -> dict[str, Path]:
@@ -275,8 +275,8 @@ def _state_of(path: str) -> tuple[int, int, int] | None:
     return None
 
 
-def _result(record: dict[str, Any]) -> WindowResult:
-    return WindowResult(
+def _result(record: dict[str, Any]) -> DecodedWindow:
+    return DecodedWindow(
         segments=_segments(record["segments"]),
         position=record["position"],
         alternatives=tuple(

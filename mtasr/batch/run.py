@@ -19,7 +19,8 @@ from mtasr.transcript import Coverage, Segment, Transcript
 
 if TYPE_CHECKING:
     from mtasr.batch.journal import Entry, Journal
-    from mtasr.transcribe import Model, Transcription
+    from mtasr.decoding.transcription import Transcription
+    from mtasr.transcribe import Model
 
 #: "in doubt" is a recording with speech but no text somewhere, or text but no speech.
 Result = Literal["done", "in doubt", "failed", "skipped"]
@@ -196,8 +197,8 @@ class Batch:
         if journal.discarded:
             self._observer.discarded()
         self._observer.begun([job for job, _ in left])
-        sources, memories = [job.source for job, _ in left], [memory_of(entry) for _, entry in left]
-        with model.stream_all(sources, self._options, tracks=self._tracks, memories=memories) as streams:
+        sources, notes = [job.source for job, _ in left], [memory_of(entry) for _, entry in left]
+        with model.stream_all(sources, self._options, tracks=self._tracks, notes=notes) as streams:
             for (job, entry), transcription in zip(left, streams.drain(), strict=True):
                 yield self._ended(self._attempt(job, transcription, entry))
 

@@ -25,9 +25,10 @@ from mtasr.cli.options import needs_word_times, to_decoding_options, to_layout, 
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
+    from mtasr.decoding.transcription import Transcription
     from mtasr.options import DecodingOptions, Task
     from mtasr.subtitles import Broken
-    from mtasr.transcribe import Model, Transcription
+    from mtasr.transcribe import Model
     from mtasr.transcript import Coverage, Segment, Transcript
 
 #: Places that a warning names; the JSON has them all.

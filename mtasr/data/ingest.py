@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.data.captions import CAPTION_ENDINGS, CaptionFile, read_captions, untimed
 from mtasr.data.records import Caption, Record, from_json
 from mtasr.data.spoken import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
+from mtasr.spans import SAMPLE_RATE
 from mtasr.tokenizer import LANGUAGES, to_code
 
 #: Endings of files that count as recordings.

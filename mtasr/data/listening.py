@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.captions_heard import HeardExcerpt, Scored, is_likely, is_word, text_tokens
 from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.filters import without_descriptions
@@ -21,6 +20,7 @@ from mtasr.decoding.window_decoder import context_for, features_of
 from mtasr.decoding.windows import LONGEST
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 
 #: For the model's own text. A beam would hardly find a more probable one, in twice the time.
 _OPTIONS = DecodingOptions(beam_size=1)
@@ -76,10 +76,10 @@ class ModelHears:
             for question, heard in zip(questions, future.result(), strict=True):
                 self._heard[records[question.record]].append(heard)
 
-        with ThreadPoolExecutor(self._engine.workers) as pool:
-            for questions in _batches(self._questions(records), self._engine.batch_size):
+        with ThreadPoolExecutor(self._engine.limits.workers) as pool:
+            for questions in _batches(self._questions(records), self._engine.limits.batch_size):
                 pending.append((questions, pool.submit(self._listen, questions)))
-                while len(pending) > 2 * self._engine.workers:
+                while len(pending) > 2 * self._engine.limits.workers:
                     take()
             while pending:
                 take()
@@ -90,23 +90,29 @@ class ModelHears:
             if record.language not in engine.tokenizer.language_tokens:
                 continue
             cleaned = without_descriptions(record)
-            excerpts = [each.before_cut() for each in cut_excerpts(cleaned, lambda: min(LONGEST, engine.audio_seconds))]
-            excerpts = [each for each in excerpts if each.captions and each.fits(engine.audio_seconds)]
+            excerpts = [
+                each.before_cut() for each in cut_excerpts(cleaned, lambda: min(LONGEST, engine.limits.audio_seconds))
+            ]
+            excerpts = [each for each in excerpts if each.captions and each.fits(engine.limits.audio_seconds)]
             samples = read_samples(Path(record.audio)) if excerpts else np.zeros(0, np.float32)
             for excerpt in excerpts:
                 tokens, marks = text_tokens(excerpt.text, record.text_language, engine.tokenizer)
                 part = excerpt.parts[0]
                 heard = samples[round(part.start * SAMPLE_RATE) : round(part.end * SAMPLE_RATE)].copy()
-                if len(heard) and any(map(str.isalnum, excerpt.text)) and len(tokens) <= engine.max_length // 2 - 2:
+                fits = len(tokens) <= engine.limits.max_length // 2 - 2
+                if len(heard) and any(map(str.isalnum, excerpt.text)) and fits:
                     context = context_for(
-                        excerpt.seconds, "transcribe", engine.audio_seconds, variable_length=engine.variable_length
+                        excerpt.seconds,
+                        "transcribe",
+                        engine.limits.audio_seconds,
+                        variable_length=engine.limits.variable_length,
                     )
                     yield _Question(place, excerpt, heard, tokens, marks, context)
 
     def _listen(self, questions: Sequence[_Question]) -> list[HeardExcerpt]:
         """Let the model judge questions of the same context together."""
-        n_mels = self._engine.n_mels
-        encoded = self._engine.encode_batch(
+        n_mels = self._engine.limits.n_mels
+        encoded = self._engine.encode(
             [features_of(question.samples, question.context, n_mels) for question in questions]
         )
         foreign = [self._foreign(question, each) for question, each in zip(questions, encoded, strict=True)]
@@ -140,7 +146,7 @@ class ModelHears:
             return {}
         some = [encoded[place] for place in places]
         prompts = [self._prompt(questions[place].language) for place in places]
-        return dict(zip(places, self._engine.generate_batch(some, prompts, _OPTIONS, 0.0), strict=True))
+        return dict(zip(places, self._engine.generate(some, prompts, _OPTIONS, 0.0), strict=True))
 
     def _scored(
         self,
@@ -153,7 +159,7 @@ class ModelHears:
         if not places:
             return {}
         guesses = {place: guess.code for place in places if languages and (guess := languages[place])}
-        found = self._engine.score_batch(
+        found = self._engine.score(
             [encoded[place] for place in places],
             [self._prompt(guesses.get(place, questions[place].language)) for place in places],
             [questions[place].tokens for place in places],

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import written_whole
 from mtasr.errors import InputError
+from mtasr.spans import SAMPLE_RATE
 
 #: The range of 16-bit samples.
 _SCALE = 32768.0

@@ -10,7 +10,7 @@ from mtasr.audio.read import open_audio
 from mtasr.data.records import Record
 from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
-from mtasr.vad.silero import SpeechTrack
+from mtasr.vad import SileroDetector, SpeechTrack
 
 Stretch = tuple[float, float]
 
@@ -22,11 +22,11 @@ _SLACK = 0.5
 
 def speech_in(path: Path) -> list[Stretch]:
     """Start and end in seconds of each stretch of speech in a recording. Raises `InputError`."""
-    track = SpeechTrack(_THRESHOLD)
+    track = SpeechTrack(_THRESHOLD, SileroDetector())
     with open_audio(path) as stream:
         for _ in track.follow(stream):
             pass
-    return track.stretches()
+    return track.intervals()
 
 
 class CaptionsBesideSpeech:

@@ -1,15 +1,17 @@
-"""Channels that are transcribed each by itself, put together."""
+"""Channels decoded separately, one speaker each, put together."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from mtasr.decoding.longform import WindowResult
-from mtasr.decoding.pauses import Stretch
-from mtasr.transcript import Coverage
+from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.submission import Audio, Submission
+from mtasr.engines.engine import LanguageGuess
+from mtasr.spans import Interval
 
 
 class _Timed(Protocol):
@@ -21,14 +23,14 @@ _T = TypeVar("_T", bound=_Timed)
 
 
 class _Held(Generic[_T]):
-    """What the channels before the last hold of one kind."""
+    """Segments, or other timed values, of the channels before the last one."""
 
     def __init__(self, items: Iterable[_T]) -> None:
         # Of those that start together, those of the first channel come first: sorting keeps their order.
         self._waiting = deque(sorted(items, key=lambda item: item.start))
 
     def among(self, items: Sequence[_T]) -> tuple[_T, ...]:
-        """These of the last channel, and what is held and does not start after them."""
+        """Items of the last channel, and held ones that start no later."""
         due: list[_T] = []
         for item in items:
             while self._waiting and self._waiting[0].start <= item.start:
@@ -40,21 +42,21 @@ class _Held(Generic[_T]):
         return tuple(self._waiting)
 
 
-def in_order_of_time(channels: Sequence[Iterable[WindowResult]]) -> Iterator[WindowResult]:
-    """The results of one or more channels as those of one recording, all in them in the order it starts.
+def in_order_of_time(channels: Sequence[Iterable[DecodedWindow]]) -> Iterator[DecodedWindow]:
+    """The results of several channels as those of one recording, with segments in order of their start.
 
-    The channels are asked one after the other. Segments come from when the last is asked: then none can come that
-    starts earlier. Until then results without segments tell how far the work is, as a share of the recording.
+    The channels are decoded one after the other. Segments come once the last one is being decoded, because until then
+    an earlier one could follow; results without segments report progress meanwhile.
     """
     *before, last = channels
-    held: list[WindowResult] = []
+    held: list[DecodedWindow] = []
     decoded = 0.0
     for channel in before:
         position = 0.0
         for result in channel:
             held.append(result)
             position = result.position
-            yield WindowResult((), (decoded + position) / len(channels))
+            yield DecodedWindow((), (decoded + position) / len(channels))
         decoded += position
     segments = _Held(each for result in held for each in result.segments)
     alternatives = _Held(each for result in held for each in result.alternatives)
@@ -62,16 +64,16 @@ def in_order_of_time(channels: Sequence[Iterable[WindowResult]]) -> Iterator[Win
     position = 0.0
     for result in last:
         position = result.position
-        yield WindowResult(
+        yield DecodedWindow(
             segments.among(result.segments),
             (decoded + position) / len(channels),
             alternatives.among(result.alternatives),
             translation.among(result.translation),
         )
-    yield WindowResult(segments.rest(), (decoded + position) / len(channels), alternatives.rest(), translation.rest())
+    yield DecodedWindow(segments.rest(), (decoded + position) / len(channels), alternatives.rest(), translation.rest())
 
 
-def spoken_by(speaker: str, result: WindowResult) -> WindowResult:
+def spoken_by(speaker: str, result: DecodedWindow) -> DecodedWindow:
     """The result with the name of who speaks in all that it holds."""
     return replace(
         result,
@@ -81,21 +83,46 @@ def spoken_by(speaker: str, result: WindowResult) -> WindowResult:
     )
 
 
-def together(channels: Sequence[Coverage]) -> Coverage:
-    """Where anybody's speech has no text, or text no speech; `speech` is the sum over the channels."""
-    return Coverage(
-        speech=round(sum(each.speech for each in channels), 3),
-        speech_without_text=_joined(place for each in channels for place in each.speech_without_text),
-        text_without_speech=_joined(place for each in channels for place in each.text_without_speech),
-    )
+class SplitChannels:
+    """The channels of a recording, each a submission of its own, put together: the `Submission` of split channels.
 
+    `channels` maps the name of the speaker to the submission of the channel.
+    """
 
-def _joined(places: Iterable[Stretch]) -> tuple[Stretch, ...]:
-    """In order, those that overlap as one."""
-    joined: list[Stretch] = []
-    for start, end in sorted(places):
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return tuple(joined)
+    def __init__(self, channels: Mapping[str, Submission]) -> None:
+        self._channels = dict(channels)
+
+    @property
+    def audio(self) -> Audio | None:
+        """The channel opened last: all are one file, with one duration and the same faults."""
+        return next((each.audio for each in reversed(self._channels.values()) if each.audio is not None), None)
+
+    @property
+    def samples(self) -> int:
+        return max(each.samples for each in self._channels.values())
+
+    def open(self) -> None:
+        next(iter(self._channels.values())).open()
+
+    def _first_heard(self) -> Submission:
+        """The first channel with speech. A channel without a window is done, so the next one may be asked."""
+        *before, last = self._channels.values()
+        return next((each for each in before if each.guesses() != []), last)
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self._first_heard().guesses()
+
+    def language(self) -> str:
+        return self._first_heard().language()
+
+    def results(self) -> Iterator[DecodedWindow]:
+        return in_order_of_time(
+            [map(partial(spoken_by, speaker), each.results()) for speaker, each in self._channels.items()]
+        )
+
+    def speech(self) -> dict[str | None, Sequence[Interval]]:
+        return {speaker: each.speech()[None] for speaker, each in self._channels.items()}
+
+    def close(self) -> None:
+        for each in self._channels.values():
+            each.close()

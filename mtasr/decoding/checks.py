@@ -1,25 +1,16 @@
-"""Decoding one window until its result passes the checks (Whisper paper, section 4.5)."""
+"""Whether the text decoded for a window can be trusted (Whisper paper, section 4.5)."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 from mtasr.engines.engine import Hypothesis
-from mtasr.features import CHUNK_SECONDS
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
-
-#: More tokens than this are not said in a window. The languages that need most take some 20 for a second of speech.
-_FREE_TOKENS, _TOKENS_PER_SECOND = 20, 25
-
-#: Tokens at the end that are the same as those one period earlier; the longest period looked at.
-_LOOP_TOKENS, _LONGEST_PERIOD = 24, 12
-
-#: Text that begins so many seconds after the end of a window was not said in it.
-_LATE = 1.0
 
 #: What Whisper models write where nobody speaks, from their training on subtitles; without marks at the end.
 _PHANTOMS = frozenset(
@@ -36,13 +27,11 @@ _PHANTOMS = frozenset(
         "시청해주셔서 감사합니다", "감사합니다",
     }
 )  # fmt: skip
-#: Above this mean log-probability they are taken for said.
-_CONFIDENT_PHANTOM = -0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
-    """The chosen hypothesis of a window, with what its checks measured."""
+class Attempt:
+    """One decoding of a window, with what the checks look at."""
 
     hypothesis: Hypothesis
     compression_ratio: float
@@ -51,33 +40,14 @@ class Decoded:
     last_start: float = 0.0
     #: Whether the text is one that models write where nobody speaks.
     phantom: bool = False
-    #: False when no temperature gave a result that passes the checks, and this is the best of them.
+    #: False if no temperature gave an attempt that passes, and this is the best of those that failed.
     passed: bool = True
 
 
-def compression_ratio(text: str) -> float:
-    """Bytes of the text over bytes of its zlib form: high for loops. 0 for no text."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data)) if data else 0.0
-
-
-def is_silence(decoded: Decoded, options: DecodingOptions) -> bool:
-    """Whether the window holds no speech: likely silent by the no-speech token, and no confident text against it.
-
-    What models write where nobody speaks is text against it only if it is more confident than usual.
-    """
-    hypothesis = decoded.hypothesis
-    if options.no_speech_threshold is None or hypothesis.no_speech_prob <= options.no_speech_threshold:
-        return False
-    if options.logprob_threshold is None or hypothesis.avg_logprob <= options.logprob_threshold:
-        return True
-    return decoded.phantom and hypothesis.avg_logprob <= _CONFIDENT_PHANTOM
-
-
-def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> Decoded:
+def attempt_of(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> Attempt:
     """Measure what the checks look at."""
     text = tokenizer.decode(hypothesis.tokens).strip()
-    return Decoded(
+    return Attempt(
         hypothesis=hypothesis,
         compression_ratio=compression_ratio(text),
         temperature=temperature,
@@ -86,71 +56,111 @@ def check(hypothesis: Hypothesis, temperature: float, tokenizer: Tokenizer) -> D
     )
 
 
+def compression_ratio(text: str) -> float:
+    """Bytes of the text over bytes of its zlib form: high for loops. 0 for no text."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
 def _last_start(tokens: Sequence[int], tokenizer: Tokenizer) -> float:
     starts = (before for before, token in pairwise(tokens) if tokenizer.is_timestamp(before) and token < tokenizer.eot)
     return max(map(tokenizer.seconds, starts), default=0.0)
 
 
-def passes(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
-    """Whether a result for a window of so many seconds can be taken: silence, or probable text that is no loop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """Every threshold that decides whether an attempt is taken, and the decisions.
 
-    With `improbable`, which is for translations, any text that is no loop.
+    The first three are options of a transcription (`Checks.for_options`); None switches such a check off.
     """
-    if is_silence(decoded, options):
-        return True
-    threshold = None if improbable else options.logprob_threshold
-    probable = threshold is None or decoded.hypothesis.avg_logprob >= threshold
-    return probable and not loops(decoded, options, seconds, improbable=improbable)
 
+    #: Text that compresses better than this is a loop.
+    compression_ratio_threshold: float | None = 2.4
+    #: The lowest mean token log-probability of an attempt that is taken.
+    logprob_threshold: float | None = -1.0
+    #: Above this no-speech probability, a window whose text is improbable is silent.
+    no_speech_threshold: float | None = 0.6
+    #: No window holds more tokens than `free_tokens` and `tokens_per_second` for each second. The languages that need
+    #: most take some 20 for a second of speech.
+    free_tokens: int = 20
+    tokens_per_second: int = 25
+    #: A text is a loop if its last `loop_tokens` tokens equal those a period earlier, of at most `longest_period`.
+    #: Short loops of short words compress no better than speech.
+    loop_tokens: int = 24
+    longest_period: int = 12
+    #: Text that begins this many seconds after the end of a window was not said in it.
+    late: float = 1.0
+    #: Above this mean log-probability, text that models write where nobody speaks was said.
+    confident_phantom: float = -0.5
+    #: Below this many tokens per second of speech, suspect dropped text, such as a sentence said twice and written
+    #: once. The thinnest of 108 windows in five languages had 2.5.
+    thin: float = 2.4
+    #: Seconds of speech from which thin text is suspect.
+    thin_from: float = 2.5
+    #: Two halves replace a thin window if they have this many times its tokens.
+    more: float = 1.3
+    #: Seconds of speech after the end of the text that are decoded once more, ...
+    lost: float = 1.0
+    #: ... not counting speech that may be the end of the last word.
+    last_word: float = 0.5
 
-def decode_with_fallback(
-    decode: Callable[[float], Hypothesis],
-    tokenizer: Tokenizer,
-    options: DecodingOptions,
-    *,
-    seconds: float = CHUNK_SECONDS,
-    improbable: bool = False,
-    tried: Sequence[Decoded] = (),
-) -> Decoded:
-    """Call `decode(temperature)` for one temperature after the other until the result passes.
+    def for_options(self, options: DecodingOptions) -> Self:
+        """These checks with the thresholds that are options."""
+        return replace(
+            self,
+            compression_ratio_threshold=options.compression_ratio_threshold,
+            logprob_threshold=options.logprob_threshold,
+            no_speech_threshold=options.no_speech_threshold,
+        )
 
-    When none `passes`, the most probable result that does not look like a loop is taken. `tried` are results that have
-    failed before, the first of them at the first temperature, which is then not tried again.
-    """
-    failed = list(tried)
-    for temperature in options.temperature[1:] if tried else options.temperature:
-        decoded = check(decode(temperature), temperature, tokenizer)
-        if passes(decoded, options, seconds, improbable=improbable):
-            return decoded
-        failed.append(decoded)
-    sound = [decoded for decoded in failed if not loops(decoded, options, seconds, improbable=improbable)]
-    best = max(sound or failed, key=lambda decoded: decoded.hypothesis.avg_logprob)
-    return replace(best, passed=False)
+    def is_silence(self, attempt: Attempt) -> bool:
+        """Whether the window holds no speech: likely silent by the no-speech token, and no confident text against it.
 
-
-def loops(decoded: Decoded, options: DecodingOptions, seconds: float, *, improbable: bool = False) -> bool:
-    """Whether a result says the same again and again, or more than can be said in so many seconds, or after them.
-
-    The times of translations are vague: with `improbable`, text may begin at any.
-    """
-    threshold = options.compression_ratio_threshold
-    if threshold is None:
-        return False
-    tokens = decoded.hypothesis.tokens
-    too_many = len(tokens) > _FREE_TOKENS + _TOKENS_PER_SECOND * seconds
-    late = not improbable and decoded.last_start > seconds + _LATE
-    return decoded.compression_ratio > threshold or too_many or late or ends_in_loop(tokens)
-
-
-def ends_in_loop(tokens: Sequence[int]) -> bool:
-    """Whether the tokens end by saying the same again and again: over 24 tokens, a phrase five times and more.
-
-    Short loops of short words, which compress no better than speech, are seen here.
-    """
-    for period in range(1, _LONGEST_PERIOD + 1):
-        run = 0
-        while run + period < len(tokens) and tokens[-1 - run] == tokens[-1 - run - period]:
-            run += 1
-        if run >= max(_LOOP_TOKENS, 4 * period):
+        Text that models write where nobody speaks counts against it only if it is more confident than usual.
+        """
+        hypothesis = attempt.hypothesis
+        if self.no_speech_threshold is None or hypothesis.no_speech_prob <= self.no_speech_threshold:
+            return False
+        if self.logprob_threshold is None or hypothesis.avg_logprob <= self.logprob_threshold:
             return True
-    return False
+        return attempt.phantom and hypothesis.avg_logprob <= self.confident_phantom
+
+    def passes(self, attempt: Attempt, seconds: float, *, lenient: bool = False) -> bool:
+        """Whether an attempt at a window of that length is taken: silence, or probable text that does not loop.
+
+        `lenient`, for translations, takes any text that does not loop.
+        """
+        if self.is_silence(attempt):
+            return True
+        threshold = None if lenient else self.logprob_threshold
+        probable = threshold is None or attempt.hypothesis.avg_logprob >= threshold
+        return probable and not self.loops(attempt, seconds, lenient=lenient)
+
+    def loops(self, attempt: Attempt, seconds: float, *, lenient: bool = False) -> bool:
+        """Whether the text repeats itself, is more than can be said in the window, or begins after its end.
+
+        The times of translations are vague: `lenient` lets text begin at any time.
+        """
+        if self.compression_ratio_threshold is None:
+            return False
+        tokens = attempt.hypothesis.tokens
+        return (
+            attempt.compression_ratio > self.compression_ratio_threshold
+            or len(tokens) > self.free_tokens + self.tokens_per_second * seconds
+            or (not lenient and attempt.last_start > seconds + self.late)
+            or self.ends_in_loop(tokens)
+        )
+
+    def ends_in_loop(self, tokens: Sequence[int]) -> bool:
+        """Whether the tokens end in a phrase said at least five times, over at least `loop_tokens` tokens."""
+        for period in range(1, self.longest_period + 1):
+            run = 0
+            while run + period < len(tokens) and tokens[-1 - run] == tokens[-1 - run - period]:
+                run += 1
+            if run >= max(self.loop_tokens, 4 * period):
+                return True
+        return False
+
+    def is_thin(self, text_tokens: int, speech_seconds: float) -> bool:
+        """Whether the text of a window is so short for its speech that something may be missing."""
+        return speech_seconds >= self.thin_from and text_tokens < self.thin * speech_seconds

@@ -6,8 +6,8 @@ import math
 import sys
 from collections.abc import Sequence
 
-from mtasr.audio.read import SAMPLE_RATE
-from mtasr.engines.engine import Float32Array
+from mtasr.arrays import Float32Array
+from mtasr.spans import SAMPLE_RATE
 
 
 class Clips:

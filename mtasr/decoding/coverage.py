@@ -1,31 +1,46 @@
-"""What of the speech has no text, and what of the text has no speech: voice activity against the transcript."""
+"""Speech without text and text without speech: voice activity compared with the transcript."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mtasr.decoding.pauses import Stretch
+from mtasr.spans import Interval, merged
 from mtasr.transcript import Coverage, Segment
 
 #: Seconds that the end of a segment and that of speech may be apart.
 _SLACK = 0.3
-#: Speech without text that is interrupted by less than this is one gap, ...
+#: Stretches of speech without text that are closer than this are one gap, ...
 _JOINED = 0.6
-#: ... which counts if there is as much speech in it: about three words.
+#: ... which counts from this much speech on: about three words.
 _LEAST = 0.8
-#: A segment whose text is so many times sparser than is usual in the recording has lost some of it, ...
+#: A segment whose text is this many times sparser than usual in the recording has lost some of it, ...
 _SPARSE = 4.0
-#: ... if its speech is as long as this. What is usual is told from segments with more speech than so much: those for
-#: which there is hardly any room have as much text a second as nobody speaks.
+#: ... from this much speech on. The usual rate comes from segments with at least `_TELLING` seconds of speech: text in
+#: almost no time would look faster than anybody speaks.
 _LONG, _TELLING = 3.0, 0.5
 
 
-def coverage(speech: Sequence[Stretch], segments: Sequence[Segment]) -> Coverage:
-    """Compare speech (in seconds of the file, ascending) with the segments of a transcript, in file order."""
+def coverage(speech: Mapping[str | None, Sequence[Interval]], segments: Sequence[Segment]) -> Coverage:
+    """Compare speech, by speaker, with the segments of a transcript.
+
+    Intervals are in seconds of the file and ascend; segments are in file order. With several speakers each one's
+    speech is compared with that speaker's segments, and `Coverage.speech` is the sum.
+    """
+    if len(speech) == 1:
+        return _coverage(next(iter(speech.values())), segments)
+    found = [_coverage(spoken, [each for each in segments if each.speaker == who]) for who, spoken in speech.items()]
+    return Coverage(
+        speech=round(sum(each.speech for each in found), 3),
+        speech_without_text=merged(place for each in found for place in each.speech_without_text),
+        text_without_speech=merged(place for each in found for place in each.text_without_speech),
+    )
+
+
+def _coverage(speech: Sequence[Interval], segments: Sequence[Segment]) -> Coverage:
     clock = _SpeechClock(speech)
     sparse = _sparse(clock, segments)
     covered = [(each.start - _SLACK, each.end + _SLACK) for each in segments if each.id not in sparse]
@@ -41,7 +56,7 @@ def coverage(speech: Sequence[Stretch], segments: Sequence[Segment]) -> Coverage
 class _SpeechClock:
     """Counts seconds of speech alone."""
 
-    def __init__(self, speech: Sequence[Stretch]) -> None:
+    def __init__(self, speech: Sequence[Interval]) -> None:
         self._times = np.asarray(speech, np.float64).reshape(-1)
         self._spoken = np.cumsum([0.0, *(np.diff(self._times) * (np.arange(len(self._times) - 1) % 2 == 0))])
 
@@ -65,7 +80,7 @@ def _sparse(clock: _SpeechClock, segments: Sequence[Segment]) -> set[int]:
     return {number for number, seconds, rate in rates if seconds >= _LONG and rate * _SPARSE < usual}
 
 
-def _outside(speech: Sequence[Stretch], covered: Sequence[Stretch]) -> Iterator[Stretch]:
+def _outside(speech: Sequence[Interval], covered: Sequence[Interval]) -> Iterator[Interval]:
     """What of the speech is not covered. Both ascend; what covers may overlap."""
     waiting = 0
     for begin, to in speech:
@@ -81,9 +96,9 @@ def _outside(speech: Sequence[Stretch], covered: Sequence[Stretch]) -> Iterator[
             yield at, to
 
 
-def _gaps(lost: Sequence[Stretch]) -> list[Stretch]:
+def _gaps(lost: Sequence[Interval]) -> list[Interval]:
     """Neighbours joined, and those with little speech left out."""
-    runs: list[list[Stretch]] = []
+    runs: list[list[Interval]] = []
     for stretch in lost:
         if runs and stretch[0] - runs[-1][-1][1] < _JOINED:
             runs[-1].append(stretch)

@@ -11,10 +11,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mtasr.spans import Interval
 from mtasr.transcript import Word
-
-#: Seconds of speech, from the start of a window.
-Stretch = tuple[float, float]
 
 #: A pause is looked for between words up to so many seconds away from it, ...
 _FARTHEST = 1.2
@@ -41,7 +39,7 @@ class _Choice:
     before: _Choice | None
 
 
-def place_words(words: Sequence[Word], speech: Sequence[Stretch]) -> list[Word]:
+def place_words(words: Sequence[Word], speech: Sequence[Interval]) -> list[Word]:
     """The words of a window with times that respect its pauses.
 
     `words` follow each other; `speech` are the stretches of speech, ascending and apart. Times are in seconds from the
@@ -55,7 +53,7 @@ def place_words(words: Sequence[Word], speech: Sequence[Stretch]) -> list[Word]:
     return placed
 
 
-def _groups(words: Sequence[Word], speech: Sequence[Stretch]) -> list[tuple[slice, int, int]]:
+def _groups(words: Sequence[Word], speech: Sequence[Interval]) -> list[tuple[slice, int, int]]:
     """Which words lie in which stretches: (words, first stretch, last stretch), in order."""
     letters = [0]
     for each in words:
@@ -115,7 +113,7 @@ def _traced(final: _Choice, pauses: int, words: int) -> list[tuple[slice, int, i
     return groups[::-1]
 
 
-def _fill(words: Sequence[Word], speech: Sequence[Stretch]) -> list[Word]:
+def _fill(words: Sequence[Word], speech: Sequence[Interval]) -> list[Word]:
     """Words that fill the stretches from the first one's start to the last one's end."""
     begin, end = speech[0][0], speech[-1][1]
     cuts = [begin, *(min(max((a.end + b.start) / 2, begin), end) for a, b in itertools.pairwise(words)), end]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mtasr.engines.engine import Float32Array
+from mtasr.arrays import Float32Array
 
 
 class SampleBuffer:

@@ -1,8 +1,15 @@
-"""Everything at once: one thread reads recordings and cuts windows, workers decode them, results come out in order.
+"""Decodes the windows of all recordings of a model together, and gives each recording its results in order.
 
-A worker takes the first window that waits and others that the encoder is shown at the same length. What a window
-becomes does not depend on its company, so neither the number of workers nor their pace changes the result. The reader
-stays so many windows ahead and no more: that bounds memory, whatever the length of a recording.
+    submit -> a reader thread for each queue: open, cut windows -> waiting windows
+           -> workers: take a batch, encode, judge the language, decode -> results in order, for who asks
+
+Recordings submitted together form a queue: they are read one after the other. A worker takes the window that is due
+and fills its batch with windows of the same shape, whatever recordings and callers they come from. Queues take turns,
+so a short recording does not wait behind a long one; a higher priority goes first. What a window becomes does not
+depend on its batch, so neither the number of workers nor other callers change a result. A reader stays a bounded
+number of windows ahead of what is asked for: memory does not grow with the length of a recording.
+
+Threads exist only while there is something to decode.
 """
 
 from __future__ import annotations
@@ -13,400 +20,518 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from weakref import WeakValueDictionary
 
-from mtasr.audio.read import SAMPLE_RATE
+from mtasr.arrays import Float32Array
+from mtasr.decoding.checks import Checks
 from mtasr.decoding.clips import Clips
+from mtasr.decoding.decoded import DecodedWindow
 from mtasr.decoding.language import MOST_WINDOWS
-from mtasr.decoding.longform import WindowResult
-from mtasr.decoding.notes import Memory, Oblivious
-from mtasr.decoding.pauses import Stretch
-from mtasr.decoding.window_decoder import Outcome, Task, WindowDecoder
+from mtasr.decoding.resume import NoNotes, ResumeNotes
+from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput
+from mtasr.decoding.submission import Audio
+from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import cut_windows, longest_for
-from mtasr.engines.engine import Engine, Float32Array, LanguageGuess
+from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.stopwatch import Stopwatch
 from mtasr.threads import start_thread
+from mtasr.vad import MakeDetector, SileroDetector
 
-#: Batches that each worker may have waiting; more of them fill better, and hold more samples.
+#: Batches for each worker that a reader may be ahead: more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
 
-#: Seconds between looks at whether the threads are still at work.
+#: Seconds between looks at whether the threads still work: one that dies for want of memory may fail to say so.
 _LOOK = 1.0
 
-#: Recordings opened ahead: their decoders start meanwhile.
+#: Recordings opened ahead of the one being read: their ffmpeg starts meanwhile.
 _OPEN_AHEAD = 3
 
 
-class Audio(Protocol):
-    """An open recording."""
-
-    warnings: tuple[str, ...]
-
-    @property
-    def duration(self) -> float | None: ...
-
-    def __iter__(self) -> Iterator[Float32Array]: ...
-
-    def abort(self) -> None:
-        """Make iterating end soon, from another thread."""
-
-    def close(self) -> None: ...
-
-
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One recording on its way through the pipeline."""
+    """A recording to submit."""
 
     opens: Callable[[], Audio]
-    #: Whether `opens` returns at once, so that it can be called ahead.
+    #: Whether `opens` returns at once, so that it can be called ahead of time.
     quick: bool = False
-    #: None: to be detected.
+    #: Code of the language; None detects it.
     language: str | None = None
-    audio: Audio | None = None
-    error: BaseException | None = None
-    #: Samples read so far.
-    samples: int = 0
-    #: Where somebody speaks in them, in seconds.
-    speech: list[Stretch] = field(default_factory=list)
-    abandoned: bool = False
-    #: Windows cut so far.
-    windows: int = 0
-    #: Whether there has been a window, in which the language is detected then.
-    spoke: bool = False
-    #: What the language is detected as; nothing for a recording in which nobody speaks.
-    guesses: Future[list[LanguageGuess]] = field(default_factory=Future)
-    opening: threading.Lock = field(default_factory=threading.Lock)
-    memory: Memory = field(default_factory=Oblivious)
-
-    def spoken(self) -> str:
-        """The language, as soon as it is known."""
-        if self.language is not None:
-            return self.language
-        guesses = self.guesses.result()
-        return guesses[0].code if guesses else "en"
-
-    def give_up_language(self, error: BaseException) -> None:
-        """Nobody will find it out, if nobody has."""
-        with contextlib.suppress(InvalidStateError):
-            self.guesses.set_exception(error)
-
-    def open(self) -> None:
-        """Open it, unless that has been done; a failure is kept for whoever asks for the results."""
-        with self.opening:  # The reader does this, and so may whoever wants to know at once whether it can be done.
-            if self.audio is None and self.error is None and not self.abandoned:
-                try:
-                    self.audio = self.opens()
-                except Exception as exc:
-                    self.error = exc
-
-    def abandon(self) -> None:
-        """Nobody wants its results any longer."""
-        self.abandoned = True
-        if self.audio is not None:
-            self.audio.abort()
+    notes: ResumeNotes = field(default_factory=NoNotes)
 
 
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """A place in the order of results: a window, or the end of its recording."""
+    """A window of a submission, in its place among the results."""
 
-    recording: Recording
-    task: Task | None = None
-    #: What is known to have become of the window, in the place of a task.
-    known: WindowResult | None = None
-    #: The windows in which the language is detected, if that is done together with this one.
-    detects: tuple[Task, ...] = ()
-    outcome: Future[Outcome] = field(default_factory=Future)
+    submission: Queued
+    input: WindowInput | None = None
+    #: The first windows, in which the language is judged together with this one.
+    judges: tuple[WindowInput, ...] = ()
+    #: Whether it counts as read ahead; what earlier runs noted does not.
+    counts: bool = True
+    #: What the window became: settled, or still to be decoded at the temperatures.
+    result: DecodedWindow | Decoding | None = None
+    error: Exception | None = None
 
     @property
-    def is_end(self) -> bool:
-        return self.task is None and self.known is None
+    def is_done(self) -> bool:
+        return self.result is not None or self.error is not None
 
 
-class Pipeline:
-    """Transcribes recordings; ask for the results of each in turn."""
+class Queued:
+    """A submitted recording whose windows are decoded side by side; the `Submission` of the scheduler."""
 
-    def __init__(
-        self, engine: Engine, options: DecodingOptions, recordings: Sequence[Recording], stopwatch: Stopwatch
-    ) -> None:
-        self._engine, self._options = engine, options
-        #: Those whose results are to come. What is done is let go of, so that thousands take no more memory than a few.
-        self._recordings = list(recordings)
-        self._unread = deque(recordings)
-        self._stopwatch = stopwatch
-        self._clips = Clips(options.clip_timestamps)
-        self._decoder = WindowDecoder(engine, options, stopwatch)
-        self._most_ahead = _BATCHES_AHEAD * engine.batch_size * engine.workers
-        # All that follows is guarded by this condition.
-        self._changed = threading.Condition()
-        self._waiting: deque[_Entry] = deque()
-        self._ordered: deque[_Entry] = deque()
-        self._ahead = 0
-        self._all_read = self._closed = False
-        self._reader: threading.Thread | None = None
-        self._workers: list[threading.Thread] = []
-        #: What one of them has ended of: without memory, even waiting for the next window can fail.
-        self._broken: BaseException | None = None
+    def __init__(self, scheduler: Scheduler, queue: _Queue, recording: Recording) -> None:
+        self._scheduler, self.queue = scheduler, queue
+        self.recording = recording
+        self.audio: Audio | None = None
+        self.samples = 0
+        self.cancelled = False
+        #: What went wrong while it was opened or read.
+        self.error: BaseException | None = None
+        #: Entries in file order; the scheduler's lock guards them.
+        self.ordered: deque[_Entry] = deque()
+        self.all_read = False
+        self.windows = 0
+        self.speaks = False
+        self._speech: list[Interval] = []
+        self._judged: Future[list[LanguageGuess]] = Future()
+        self._opening = threading.Lock()
 
-    def start(self) -> None:
-        """Begin to work. Does nothing the second time.
+    def open(self) -> None:
+        self.try_to_open()
+        if self.error is not None:
+            raise self.error
+        self._scheduler.start(self.queue)
 
-        One worker is enough. Raises `MemoryError` where there is no room for it or for the reader; the next recording
-        may find some.
-        """
-        if self._reader is not None:
-            return
-        while len(self._workers) < self._engine.workers:
-            try:
-                self._workers.append(start_thread(self._guarded, self._work))
-            except MemoryError:
-                if not self._workers:
-                    raise
-                break
-        self._reader = start_thread(self._guarded, self._read)
+    def try_to_open(self) -> None:
+        """Open it, unless that has been done; a failure is kept for the caller that asks for results."""
+        with self._opening:  # The reader opens it, and a caller may.
+            if self.audio is None and self.error is None and not self.cancelled:
+                try:
+                    self.audio = self.recording.opens()
+                except Exception as exc:
+                    self.error = exc
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Nobody shall wait for ever for what a thread would have done that has ended before."""
-        try:
-            work()
-        except BaseException as exc:
-            self._broken = self._broken or exc
-            for recording in list(self._recordings):
-                recording.give_up_language(exc)
+    def guesses(self) -> list[LanguageGuess] | None:
+        if self.recording.language is not None:
+            return None
+        self._scheduler.start(self.queue)
+        return self._judged.result()
+
+    def language(self) -> str:
+        if self.recording.language is not None:
+            return self.recording.language
+        guesses = self.guesses()
+        return guesses[0].code if guesses else "en"
+
+    def judged(self, guesses: list[LanguageGuess] | BaseException) -> None:
+        """Settle the language, or why it will not be known. The first call counts."""
+        with contextlib.suppress(InvalidStateError):
+            if isinstance(guesses, BaseException):
+                self._judged.set_exception(guesses)
+            else:
+                self._judged.set_result(guesses)
+
+    @property
+    def is_judged(self) -> bool:
+        return self.recording.language is not None or self._judged.done()
+
+    def heard(self, speech: Sequence[Interval]) -> None:
+        self._speech.extend(speech)
+
+    def speech(self) -> dict[str | None, list[Interval]]:
+        return {None: list(self._speech)}
+
+    def results(self) -> Iterator[DecodedWindow]:
+        return self._scheduler.results(self.queue, self)
 
     def close(self) -> None:
-        """Stop reading. Nothing happens the second time."""
-        for recording in self._recordings:
-            recording.abandon()
-        with self._changed:
-            self._closed = True
-            self._drop_abandoned()
-            self._changed.notify_all()
-        if self._reader is not None:
-            self._reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+        self._scheduler.cancel(self.queue, [self])
 
-    def results(self, recording: Recording) -> Iterator[WindowResult]:
-        """The results of a recording, in file order. Recordings before it are abandoned.
 
-        Raises what went wrong with it, when its other results are out, what `start` raises, and `ValueError` once it is
-        abandoned or the pipeline closed.
+@dataclass(eq=False, slots=True)
+class _Queue:
+    """Recordings submitted together: read one after the other, with one decoder and one priority."""
+
+    decoder: WindowDecoder
+    options: DecodingOptions
+    priority: int
+    #: Submissions that still have results to give; what is done is dropped, so that thousands take little memory.
+    submissions: list[Queued] = field(default_factory=list)
+    unread: deque[Queued] = field(default_factory=deque)
+    reader: threading.Thread | None = None
+    #: Windows read and not yet asked for.
+    ahead: int = 0
+    #: When a worker last took one of its windows; queues served longer ago go first.
+    served: int = 0
+    #: Why its reader or a worker ended early.
+    broken: BaseException | None = None
+
+    @property
+    def is_read(self) -> bool:
+        return not self.unread and all(each.all_read or each.cancelled for each in self.submissions)
+
+
+class Scheduler:
+    """Decodes recordings with one engine; `submit` may be called from any thread at any time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        stopwatch: Stopwatch,
+        detector: MakeDetector = SileroDetector,
+        retries: tuple[Retry, ...] = RETRIES,
+    ) -> None:
+        self._engine, self._stopwatch, self._detector, self._retries = engine, stopwatch, detector, retries
+        limits = engine.limits
+        self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
+        self._turn = itertools.count(1)
+        # All that follows is guarded by this condition.
+        self._changed = threading.Condition()
+        self._queues: list[_Queue] = []
+        self._waiting: list[_Entry] = []
+        self._workers = 0
+        self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
+
+    def submit(
+        self,
+        recordings: Sequence[Recording],
+        options: DecodingOptions,
+        *,
+        checks: Checks | None = None,
+        priority: int = 0,
+    ) -> list[Queued]:
+        """Queue recordings, which are read one after the other; ask for their results in that order.
+
+        Work begins when the first result, or the language, is asked for. Windows of a higher `priority` go first.
         """
-        if recording in self._recordings:
-            while self._recordings[0] is not recording:
-                self._recordings.pop(0).abandon()
-        self.start()
-        # Of its own, so that what is drawn for it does not depend on the recordings before.
-        sampler = functools.cache(lambda: self._engine.sampler(self._options.seed))
-        while (entry := self._next(recording)).recording is not recording or not entry.is_end:
-            if entry.recording is recording:
-                yield entry.known or self._decoder.finish(self._outcome(entry), sampler)
-        self._recordings.remove(recording)
-        if recording.error is not None:
-            raise recording.error
+        queue = _Queue(self._decoder(options, checks or Checks()), options, priority)
+        queue.submissions = [Queued(self, queue, recording) for recording in recordings]
+        queue.unread.extend(queue.submissions)
+        return list(queue.submissions)
 
-    def _next(self, recording: Recording) -> _Entry:
-        """The next entry in order, as soon as there is one, for whoever wants the results of this recording."""
+    def _decoder(self, options: DecodingOptions, checks: Checks) -> WindowDecoder:
+        """The same for equal options, so that windows of several callers can share a batch."""
+        options = replace(options, language=None, clip_timestamps=(), seed=0)
         with self._changed:
-            # An abandoned recording must not take away entries of those after it.
-            while not self._changed.wait_for(lambda: self._ordered or self._closed or recording.abandoned, _LOOK):
-                if self._broken is not None:
-                    raise self._broken
-            if self._closed or recording.abandoned:
+            decoder = self._decoders.get((options, checks))
+            if decoder is None:
+                decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, self._retries)
+                self._decoders[options, checks] = decoder
+            return decoder
+
+    def start(self, queue: _Queue) -> None:
+        """Begin to read and decode a queue. Does nothing if that has begun.
+
+        One worker is enough. Raises `MemoryError` if there is no room for it or for the reader; a later call may find
+        some.
+        """
+        with self._changed:
+            if queue.reader is not None or not queue.submissions:
+                return
+            self._queues.append(queue)
+            try:
+                while self._workers < self._engine.limits.workers:
+                    try:
+                        start_thread(self._guarded, self._work, self._queues)
+                    except MemoryError:
+                        if not self._workers:
+                            raise
+                        break
+                    self._workers += 1
+                queue.reader = start_thread(self._guarded, self._read, [queue], queue)
+            except BaseException:
+                self._queues.remove(queue)
+                self._changed.notify_all()
+                raise
+
+    def _guarded(self, work: Callable[..., None], queues: Sequence[_Queue], *arguments: _Queue) -> None:
+        """Do the work of a thread. If it dies, fail every caller that waits for it."""
+        try:
+            work(*arguments)
+        except BaseException as exc:
+            for queue in list(queues):
+                queue.broken = queue.broken or exc
+                for submission in list(queue.submissions):
+                    submission.judged(exc)
+
+    # --- for callers ------------------------------------------------------------------------------------------------
+
+    def results(self, queue: _Queue, submission: Queued) -> Iterator[DecodedWindow]:
+        """The results of a submission, in file order. Submissions before it in its queue are cancelled.
+
+        Raises what went wrong with it after its other results, what `start` raises, and `ValueError` once it is
+        cancelled.
+        """
+        if submission in queue.submissions:
+            self.cancel(queue, queue.submissions[: queue.submissions.index(submission)])
+        self.start(queue)
+        with contextlib.ExitStack() as stack:
+            # Of its own, so that what is drawn does not depend on other recordings.
+            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(queue.options.seed)))
+            while (entry := self._next(queue, submission)) is not None:
+                result = self._outcome(queue, entry)
+                yield queue.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
+        with self._changed:
+            self._drop(queue, [submission])
+        if submission.error is not None:
+            raise submission.error
+
+    def cancel(self, queue: _Queue, submissions: Sequence[Queued]) -> None:
+        """Stop decoding and reading submissions. A batch under way ends, and its result is dropped."""
+        cancelled = [each for each in submissions if not each.cancelled]
+        with self._changed:
+            for submission in cancelled:
+                submission.cancelled = True
+                queue.ahead -= sum(entry.counts for entry in submission.ordered)
+                submission.ordered.clear()
+                submission.judged(_closed_early())
+            self._waiting = [entry for entry in self._waiting if not entry.submission.cancelled]
+            self._drop(queue, cancelled)
+        for submission in cancelled:
+            if submission.audio is not None:
+                submission.audio.abort()
+        if queue.reader is not None and not queue.submissions:
+            queue.reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+
+    def _drop(self, queue: _Queue, submissions: Sequence[Queued]) -> None:
+        """Forget submissions that have nothing more to give. Call it with the lock."""
+        queue.submissions = [each for each in queue.submissions if each not in submissions]
+        if not queue.submissions and queue in self._queues:
+            self._queues.remove(queue)
+        self._changed.notify_all()
+
+    def _next(self, queue: _Queue, submission: Queued) -> _Entry | None:
+        """The next entry of a submission as soon as there is one; None at its end."""
+        with self._changed:
+            self._wait(queue, lambda: submission.ordered or submission.all_read or submission.cancelled)
+            if submission.cancelled:
                 raise _closed_early()
-            entry = self._ordered.popleft()
-            if entry.task is not None:
-                self._ahead -= 1
+            if not submission.ordered:
+                return None
+            entry = submission.ordered.popleft()
+            if entry.counts:
+                queue.ahead -= 1
                 self._changed.notify_all()
             return entry
 
-    def _outcome(self, entry: _Entry) -> Outcome:
-        """What has become of a window, as soon as it is known."""
-        while not wait([entry.outcome], _LOOK).done:
-            if self._broken is not None:
-                raise self._broken
-        return entry.outcome.result()
-
-    # --- the reader -------------------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        while self._unread:
-            recording = self._unread.popleft()
-            recording.open()
-            for coming in itertools.islice(self._unread, _OPEN_AHEAD):
-                if coming.quick:
-                    coming.open()
-            try:
-                self._cut(recording)
-            except Exception as exc:
-                recording.error = exc
-            finally:
-                if recording.audio is not None:
-                    recording.audio.close()
-            if not recording.spoke and recording.language is None:
-                _settle_language(recording)
-            self._put(_Entry(recording))
+    def _outcome(self, queue: _Queue, entry: _Entry) -> DecodedWindow | Decoding:
         with self._changed:
-            self._all_read = True
-            self._changed.notify_all()
+            self._wait(queue, lambda: entry.is_done or entry.submission.cancelled)
+        if entry.error is not None:
+            raise entry.error
+        if entry.result is None:
+            raise _closed_early()
+        return entry.result
 
-    def _cut(self, recording: Recording) -> None:
-        """Read a recording to its end."""
-        if recording.audio is None:
+    def _wait(self, queue: _Queue, ready: Callable[[], object]) -> None:
+        while not self._changed.wait_for(ready, _LOOK):
+            if queue.broken is not None:
+                raise queue.broken
+
+    # --- readers ----------------------------------------------------------------------------------------------------
+
+    def _read(self, queue: _Queue) -> None:
+        while queue.unread:
+            submission = queue.unread.popleft()
+            submission.try_to_open()
+            for coming in itertools.islice(queue.unread, _OPEN_AHEAD):
+                if coming.recording.quick:
+                    coming.try_to_open()
+            try:
+                self._cut(queue, submission)
+            except Exception as exc:
+                submission.error = exc
+            finally:
+                if submission.audio is not None:
+                    submission.audio.close()
+            if not submission.speaks:  # No window will tell the language.
+                submission.judged(_closed_early() if submission.cancelled else submission.error or [])
+            with self._changed:
+                submission.all_read = True
+                self._changed.notify_all()
+
+    def _cut(self, queue: _Queue, submission: Queued) -> None:
+        """Read a recording to its end, and queue its windows."""
+        if submission.audio is None:
             return
+        recording, decoder = submission.recording, queue.decoder
+        if recording.language is None and (guesses := recording.notes.guesses()):
+            submission.judged(guesses)
+            submission.speaks = True
         windows = cut_windows(
-            self._blocks(recording, recording.audio),
-            threshold=self._options.vad_threshold,
-            skip_silence=self._options.vad_filter,
-            longest=longest_for(self._options, self._decoder.audio_seconds),
-            audio_seconds=self._decoder.audio_seconds,
+            self._blocks(submission, submission.audio, Clips(queue.options.clip_timestamps)),
+            detector=self._detector(),
+            threshold=queue.options.vad_threshold,
+            skip_silence=queue.options.vad_filter,
+            longest=longest_for(queue.options, decoder.audio_seconds),
+            audio_seconds=decoder.audio_seconds,
             stopwatch=self._stopwatch,
         )
-        first: list[Task] = []
-        self._remember_language(recording)
+        first: list[_Entry] = []
         for window in windows:
-            if recording.abandoned:
+            if submission.cancelled:
                 return
-            recording.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
-            task = self._decoder.task(window, recording.spoken, first=recording.windows == 0)
-            recording.windows += 1
-            if recording.spoke or recording.language is not None:
-                known = recording.memory.result(window)
-                self._put(_Entry(recording, known=known) if known is not None else _Entry(recording, task))
+            submission.heard([(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech])
+            entry = _Entry(submission, decoder.input(window, first=submission.windows == 0))
+            submission.windows += 1
+            if submission.speaks or recording.language is not None:
+                if (known := recording.notes.result(window)) is not None:
+                    entry = _Entry(submission, counts=False, result=known)
+                self._put(queue, entry)
                 continue
-            first.append(task)
+            first.append(entry)
             if len(first) == MOST_WINDOWS:
-                self._put_first(recording, first)
-        if not recording.spoke and first:
-            self._put_first(recording, first)
+                self._put_first(queue, submission, first)
+        if not submission.speaks and first:
+            self._put_first(queue, submission, first)
 
-    def _remember_language(self, recording: Recording) -> None:
-        """Take the language from memory, where it is to be detected and was before."""
-        if recording.language is None and (guesses := recording.memory.guesses()):
-            recording.guesses.set_result(guesses)
-            recording.spoke = True
+    def _put_first(self, queue: _Queue, submission: Queued, entries: Sequence[_Entry]) -> None:
+        """Queue the windows in which the language is judged: the first of them brings the others along for that."""
+        submission.speaks = True
+        entries[0].judges = tuple(each.input for each in entries if each.input is not None)
+        for entry in entries:
+            self._put(queue, entry)
 
-    def _put_first(self, recording: Recording, tasks: Sequence[Task]) -> None:
-        """The windows that the language is detected in: with the first of them, before the others are decoded."""
-        recording.spoke = True
-        for index, task in enumerate(tasks):
-            self._put(_Entry(recording, task, detects=() if index else tuple(tasks)))
-
-    def _blocks(self, recording: Recording, audio: Audio) -> Iterator[Float32Array]:
+    def _blocks(self, submission: Queued, audio: Audio, clips: Clips) -> Iterator[Float32Array]:
         blocks = iter(audio)
-        while not recording.abandoned:
+        while not submission.cancelled:
             with self._stopwatch.measure("decode"):
                 block = next(blocks, None)
             if block is None:
                 return
-            masked = self._clips.mask(block, recording.samples)
-            recording.samples += len(block)
+            masked = clips.mask(block, submission.samples)
+            submission.samples += len(block)
             yield masked
 
-    def _put(self, entry: _Entry) -> None:
-        """Add to what waits, when there is room."""
+    def _put(self, queue: _Queue, entry: _Entry) -> None:
+        """Add an entry once there is room for it."""
+        submission = entry.submission
         with self._changed:
-            self._changed.wait_for(lambda: self._ahead < self._most_ahead or self._closed)
-            self._ordered.append(entry)
-            if entry.task is not None:
-                self._ahead += 1
+            self._changed.wait_for(lambda: queue.ahead < self._most_ahead or submission.cancelled)
+            if submission.cancelled:
+                return
+            submission.ordered.append(entry)
+            if entry.counts:
+                queue.ahead += 1
                 self._waiting.append(entry)
-                self._drop_abandoned()
             self._changed.notify_all()
 
-    # --- the workers ------------------------------------------------------------------------------------------------
+    # --- workers ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while batch := self._take():
-            self._decode(batch)
-
-    def _decode(self, batch: Sequence[_Entry]) -> None:
         try:
-            tasks = [self._detected(entry) for entry in batch]
-            for outcome in self._decoder.run(tasks):
-                entry = next(entry for entry in batch if entry.task is outcome.task)
-                # What is still to be drawn is not: samples come in a sequence, and whoever goes on begins it anew.
-                if outcome.is_settled:
-                    entry.recording.memory.decoded(outcome.task.window, self._decoder.result(outcome))
-                entry.outcome.set_result(outcome)
-        except Exception as exc:
-            if len(batch) == 1:
-                batch[0].outcome.set_exception(exc)
-            else:  # What is wrong with one recording does not touch the others.
-                for entry in batch:
-                    if not entry.outcome.done():
-                        self._decode([entry])
+            while batch := self._take():
+                self._decode(batch)
+        except BaseException:
+            with self._changed:
+                self._workers -= 1
+            raise
 
     def _take(self) -> list[_Entry]:
-        """The first window that waits, with others of its context; nothing when all are done."""
+        """The windows of the next batch; none once nothing is left to decode, which ends the worker."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._waiting or self._all_read or self._closed)
-                if self._closed or not self._waiting:
+            while not self._waiting:
+                if all(queue.is_read for queue in self._queues):
+                    self._workers -= 1
                     return []
-                self._drop_abandoned()
-                if self._waiting:
-                    break
-            fitting = self._fitting()
-            # Towards the end, nobody shall be idle while another works through a full batch.
-            share = -(-len(self._waiting) // self._engine.workers) if self._all_read else self._engine.batch_size
-            batch = fitting[: min(self._engine.batch_size, share)]
+                self._changed.wait(_LOOK)
+            batch = self._batch(self._due())
             for entry in batch:
                 self._waiting.remove(entry)
+                entry.submission.queue.served = next(self._turn)
             return batch
 
-    def _fitting(self) -> list[_Entry]:
-        """What waits and has the context of the first. Call it with the lock.
+    def _due(self) -> list[_Entry]:
+        """Waiting windows in the order in which they are due: by priority, queues taking turns. Call with the lock."""
+        places: dict[int, Iterator[int]] = {}
+        turns = [(next(places.setdefault(id(e.submission.queue), itertools.count())), e) for e in self._waiting]
+        ranked = sorted(
+            turns,
+            key=lambda turn: (-turn[1].submission.queue.priority, turn[0], turn[1].submission.queue.served),
+        )
+        return [entry for _, entry in ranked]
 
-        Not a window whose language is to be detected in one that would go on waiting: a worker that took it would wait
-        for the language, and all of them could.
+    def _batch(self, due: Sequence[_Entry]) -> list[_Entry]:
+        """The first window that is due, with others of its shape. Call it with the lock.
+
+        A window whose language is judged in one that goes on waiting is left: a worker that took it would wait for the
+        language, and all of them could.
         """
-        context = cast(Task, self._waiting[0].task).context
-        fitting: list[_Entry] = []
-        undetected: list[Recording] = []
-        for entry in self._waiting:
-            if cast(Task, entry.task).context == context and entry.recording not in undetected:
-                fitting.append(entry)
-            elif entry.detects:
-                undetected.append(entry.recording)
-        return fitting
+        size = self._engine.limits.batch_size
+        if all(queue.is_read for queue in self._queues):  # Towards the end, give each worker a share.
+            size = min(size, -(-len(due) // self._engine.limits.workers))
+        batch: list[_Entry] = []
+        unjudged: list[Queued] = []
+        for entry in due:
+            if len(batch) < size and _shape(entry) == _shape(due[0]) and entry.submission not in unjudged:
+                batch.append(entry)
+            elif entry.judges:
+                unjudged.append(entry.submission)
+        return batch
 
-    def _drop_abandoned(self) -> None:
-        """Forget what waits and nobody wants. Call it with the lock."""
-        for entry in [entry for entry in self._waiting if entry.recording.abandoned]:
-            self._waiting.remove(entry)
-            entry.outcome.cancel()
-            if entry.detects:
-                entry.recording.give_up_language(_closed_early())
+    def _decode(self, batch: Sequence[_Entry]) -> None:
+        decoder = batch[0].submission.queue.decoder
+        try:
+            inputs = decoder.encoded([entry.input for entry in batch if entry.input is not None])
+            for entry, shown in zip(batch, inputs, strict=True):
+                if entry.judges and not entry.submission.is_judged:
+                    self._judge(decoder, entry, shown)
+            inputs = [
+                replace(shown, language=entry.submission.language()) for entry, shown in zip(batch, inputs, strict=True)
+            ]
+            for place, decoding in decoder.decode(inputs):
+                self._settle(decoder, batch[place], decoding)
+        except Exception as exc:
+            if len(batch) == 1:
+                if batch[0].judges:
+                    batch[0].submission.judged(exc)
+                self._done(batch[0], error=exc)
+            else:  # What is wrong with one recording does not touch the others.
+                for entry in batch:
+                    if not entry.is_done:
+                        self._decode([entry])
 
-    def _detected(self, entry: _Entry) -> Task:
-        """The task of an entry, after finding out the language if this is the window for it."""
-        task = cast(Task, entry.task)
-        guesses = entry.recording.guesses
-        if entry.detects and not guesses.done():
-            try:
-                # Another worker may be at work on the later windows: copies of them are judged.
-                mine, *others = entry.detects
-                judged = self._decoder.judge_language([mine, *map(replace, others)])
-                entry.recording.memory.judged(judged)  # before any window can be noted, which is of no use without
-                guesses.set_result(judged)
-            except Exception as exc:
-                guesses.set_exception(exc)
-                raise
-        return task
+    def _judge(self, decoder: WindowDecoder, entry: _Entry, shown: WindowInput) -> None:
+        submission = entry.submission
+        try:
+            guesses = decoder.judge_language([shown, *entry.judges[1:]])
+            submission.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
+        except Exception as exc:
+            submission.judged(exc)
+            raise
+        submission.judged(guesses)
+
+    def _settle(self, decoder: WindowDecoder, entry: _Entry, decoding: Decoding) -> None:
+        """Keep what became of a window. One that needs the temperatures is finished in order, by the caller."""
+        if not decoder.is_settled(decoding):
+            self._done(entry, decoding)
+            return
+        result = decoder.finish(decoding, lambda: self._engine)
+        # What is drawn is not noted: samples come in a sequence, which a resumed run begins anew.
+        if entry.input is not None:
+            entry.submission.recording.notes.note_result(entry.input.window, result)
+        self._done(entry, result)
+
+    def _done(
+        self, entry: _Entry, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
+    ) -> None:
+        with self._changed:
+            entry.result, entry.error = result, error
+            entry.input = None
+            entry.judges = ()
+            self._changed.notify_all()
+
+
+def _shape(entry: _Entry) -> tuple[WindowDecoder, float]:
+    """Windows of the same decoder and context can be decoded together."""
+    return entry.submission.queue.decoder, entry.input.context if entry.input is not None else 0.0
 
 
 def _closed_early() -> ValueError:
     return ValueError("the recording was closed before its end")
-
-
-def _settle_language(recording: Recording) -> None:
-    """There was no window, so nothing will tell the language."""
-    if recording.error is not None:
-        recording.guesses.set_exception(recording.error)
-    elif recording.abandoned:
-        recording.guesses.set_exception(_closed_early())
-    else:
-        recording.guesses.set_result([])

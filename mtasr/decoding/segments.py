@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mtasr.decoding.checks import Decoded
+from mtasr.decoding.checks import Attempt
 from mtasr.engines.engine import Hypothesis
 from mtasr.tokenizer import Tokenizer
 from mtasr.transcript import Reading, Segment
@@ -84,7 +84,7 @@ def milliseconds_between(earliest: float, latest: float) -> int:
 
 def timed_segments(
     pieces: Sequence[Piece],
-    decoded: Decoded,
+    attempt: Attempt,
     tokenizer: Tokenizer,
     offset: float,
     reach: float,
@@ -106,10 +106,10 @@ def timed_segments(
             end=end,
             text=text,
             tokens=piece.tokens,
-            avg_logprob=decoded.hypothesis.avg_logprob,
-            compression_ratio=decoded.compression_ratio,
-            no_speech_prob=decoded.hypothesis.no_speech_prob,
-            temperature=decoded.temperature,
+            avg_logprob=attempt.hypothesis.avg_logprob,
+            compression_ratio=attempt.compression_ratio,
+            no_speech_prob=attempt.hypothesis.no_speech_prob,
+            temperature=attempt.temperature,
             language=language,
         )
         for index, ((piece, text), (start, end)) in enumerate(zip(spoken, spans, strict=True))

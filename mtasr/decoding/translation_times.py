@@ -8,7 +8,7 @@ from dataclasses import replace
 from mtasr.transcript import Segment
 
 
-def in_cues_of(transcribed: Sequence[Segment], translated: Sequence[Segment]) -> list[Segment]:
+def at_times_of(transcribed: Sequence[Segment], translated: Sequence[Segment]) -> list[Segment]:
     """The segments of a window's translation, at the times of those of its transcript where that is possible.
 
     As many segments are taken to be the same sentences. Else a translated segment takes the time of those it overlaps

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtasr.audio.read import SAMPLE_RATE
-from mtasr.engines.engine import Float32Array
+from mtasr.arrays import Float32Array
 from mtasr.features import CHUNK_SECONDS
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, Interval, Span
 from mtasr.stopwatch import Stopwatch
-from mtasr.vad.silero import FRAME, Span, VoiceActivity, speech_spans
+from mtasr.vad import FRAME, SpeechDetector, speech_spans
 
 #: Frames of a second, not rounded.
 _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
@@ -112,6 +112,12 @@ class Window:
         """How much speech is in it."""
         return sum(span.end - span.start for span in self.speech) / SAMPLE_RATE
 
+    def speech_intervals(self) -> list[Interval]:
+        """Where somebody speaks, in seconds from the start of the window."""
+        return [
+            ((span.start - self.start) / SAMPLE_RATE, (span.end - self.start) / SAMPLE_RATE) for span in self.speech
+        ]
+
     def split(self, sample: int) -> tuple[Window, Window]:
         """What lies before and after a sample of the file."""
         place = sample - self.start
@@ -153,6 +159,7 @@ class Cut:
 def cut_windows(
     blocks: Iterable[Float32Array],
     *,
+    detector: SpeechDetector,
     threshold: float,
     stopwatch: Stopwatch,
     skip_silence: bool = True,
@@ -165,7 +172,6 @@ def cut_windows(
     which a frame counts as speech; a window ends at a pause before the `longest` seconds, if there is one, and in any
     case before the `audio_seconds` that an encoder takes.
     """
-    activity = VoiceActivity()
     held, first = np.zeros(0, np.float32), 0
 
     def noisy(start: int, end: int) -> bool:
@@ -183,12 +189,12 @@ def cut_windows(
     for block in blocks:
         held = np.concatenate([held, block])
         with stopwatch.measure("voice activity"):
-            cuts = cutter.add(activity.probabilities(block))
+            cuts = cutter.add(detector.probabilities(block))
         yield from map(window, cuts)
         unneeded = cutter.needed_from * FRAME - first
         if unneeded > 0:
             held, first = held[unneeded:], first + unneeded
-    rest = [*cutter.add(activity.probabilities(np.zeros(0, np.float32), last=True)), *cutter.finish()]
+    rest = [*cutter.add(detector.probabilities(np.zeros(0, np.float32), last=True)), *cutter.finish()]
     yield from (each for each in map(window, rest) if each.seconds >= _SHORTEST)
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtasr.audio.read import SAMPLE_RATE
-from mtasr.decoding.pauses import Stretch, place_words
+from mtasr.decoding.pauses import place_words
 from mtasr.decoding.segments import fit_times, milliseconds_between
 from mtasr.engines.engine import Encoded, Engine
 from mtasr.features import HOP_LENGTH
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
 from mtasr.transcript import Segment, Word
@@ -35,7 +35,7 @@ def with_words(
     options: DecodingOptions,
     offset: float,
     reach: float,
-    speech: Sequence[Stretch] = (),
+    speech: Sequence[Interval] = (),
 ) -> list[Segment]:
     """The segments of a window with words, each beginning with its first word and ending with its last.
 
@@ -148,7 +148,7 @@ def _times(
     return tuple(timed)
 
 
-def _among_pauses(groups: Sequence[tuple[Word, ...]], speech: Sequence[Stretch]) -> list[tuple[Word, ...]]:
+def _among_pauses(groups: Sequence[tuple[Word, ...]], speech: Sequence[Interval]) -> list[tuple[Word, ...]]:
     placed = iter(place_words([word for group in groups for word in group], speech))
     return [tuple(itertools.islice(placed, len(group))) for group in groups]
 

@@ -8,13 +8,16 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 
 from mtasr import system
-from mtasr.engines.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess, Likelihood
+from mtasr.arrays import Float32Array
+from mtasr.engines.devices import choose_device
+from mtasr.engines.engine import Alignment, Encoded, EngineLimits, Hypothesis, LanguageGuess, Likelihood
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.options import DecodingOptions
@@ -43,27 +46,11 @@ _MOST_THREADS = 16
 #: More threads than this gain nothing on a single window.
 _MOST_THREADS_ALONE = 8
 
+#: Held while a sampler draws for the first time.
+_FIRST_DRAW = threading.Lock()
+
 #: Windows decoded together. On the CPU, 8 are a thirtieth faster and take half as much memory again.
 _BATCH = {"cpu": 4, "cuda": 16}
-
-
-def choose_device(device: str, device_index: int = 0) -> tuple[str, int]:
-    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has, and its index.
-
-    Raises `DeviceError` when there is none, `UsageError` for another name.
-    """
-    name, _, index = device.partition(":")
-    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
-        raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
-    gpus = ctranslate2.get_cuda_device_count()
-    if name == "cpu" or (name == "auto" and not gpus):
-        return "cpu", 0
-    if not gpus:
-        raise DeviceError("no CUDA device was found on this machine; use --device cpu")
-    chosen = int(index) if index else device_index
-    if not 0 <= chosen < gpus:
-        raise DeviceError(f"there is no CUDA device {chosen}; this machine has {gpus}, counted from 0")
-    return "cuda", chosen
 
 
 def choose_compute_type(compute_type: str, device: str, device_index: int = 0) -> str:
@@ -158,18 +145,21 @@ class CTranslate2Engine:
                 raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
         self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
-        self.max_length, self.audio_seconds = dims.n_text_ctx, dims.audio_seconds
-        self.variable_length = variable_length
+        self.limits = EngineLimits(
+            max_length=dims.n_text_ctx,
+            audio_seconds=dims.audio_seconds,
+            variable_length=variable_length,
+        )
         self._dims, self._tokens, self._int8_copy = dims, tokens, int8_copy
         self._asked = (threads, workers, batch_size)
-        self._sampler: CTranslate2Engine | None = None
-        self._sampler_lock = threading.Lock()
+        #: Samplers that no recording uses.
+        self._idle_samplers: list[CTranslate2Engine] = []
         self._seed, self._has_drawn = 0, False
-        self.device, index = choose_device(device, device_index)
+        self.device, index = choose_device(device, device_index, ctranslate2.get_cuda_device_count())
         try:
             self._load(folder, index, compute_type)
             if self.device == "cuda":  # Libraries that are missing are missed at the first use only.
-                self.encode(np.zeros((self.n_mels, 2), np.float32))
+                self.encode([np.zeros((self.limits.n_mels, 2), np.float32)])
         except DeviceError as exc:
             if device != "auto" or self.device == "cpu":
                 raise
@@ -183,9 +173,10 @@ class CTranslate2Engine:
             self._threads = threads or min(system.available_cores(), _MOST_THREADS)
             size = sum(path.stat().st_size for path in folder.glob("model.bin"))
             fitting = fit_memory(size, self._threads, _BATCH["cpu"], system.free_memory())
-            self.workers, self.batch_size = workers or fitting[0], batch_size or fitting[1]
+            workers, batch_size = workers or fitting[0], batch_size or fitting[1]
         else:
-            self._threads, self.workers, self.batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
+            self._threads, workers, batch_size = 1, workers or 1, batch_size or _BATCH["cuda"]
+        self.limits = replace(self.limits, workers=workers, batch_size=batch_size)
         self._device_index = device_index
         with _explained(f"{folder}: cannot load the model", self.device):
             self.compute_type = choose_compute_type(compute_type, self.device, device_index)
@@ -204,29 +195,36 @@ class CTranslate2Engine:
                 device=self.device,
                 device_index=device_index,
                 compute_type=self.compute_type,
-                inter_threads=self.workers,
-                intra_threads=max(1, self._threads // self.workers),
+                inter_threads=self.limits.workers,
+                intra_threads=max(1, self._threads // self.limits.workers),
             )
+        self.limits = replace(self.limits, n_mels=int(self._model.n_mels))
         self.folder, self._has_drawn = folder, False
         system.return_freed_memory()  # what the file was read into
 
-    def sampler(self, seed: int) -> CTranslate2Engine:
-        """Itself with one worker, else the model loaded once more.
+    @contextlib.contextmanager
+    def sampler(self, seed: int) -> Iterator[CTranslate2Engine]:
+        """The model loaded once more with one worker; on CUDA, where there may be no room for that, this engine.
 
-        A thread of CTranslate2 is seeded when it first draws, and not again: so a model that has drawn is loaded anew.
-        On CUDA, where there may be no room for that, it goes on with the numbers it has.
+        A thread of CTranslate2 takes its seed when it first draws and keeps it. So a model that has drawn is loaded
+        anew for the next recording.
         """
-        with self._sampler_lock:
-            if self.workers == 1:
-                sampler = self
-            else:
-                sampler = self._sampler = self._sampler or self._with_one_worker()
-            if sampler._has_drawn and self.device == "cpu":
-                if sampler is not self:
-                    del sampler._model  # nobody else uses it: not both at a time
-                sampler._read(self.folder, self._device_index)
-            sampler._seed = seed
-            return sampler
+        if self.device == "cuda":
+            self._seed = seed
+            yield self
+            return
+        try:
+            sampler = self._idle_samplers.pop()
+        except IndexError:
+            sampler = self._with_one_worker()
+        if sampler._has_drawn:
+            del sampler._model  # so that memory never holds both
+            sampler._read(self.folder, self._device_index)
+        sampler._seed = seed
+        try:
+            yield sampler
+        finally:
+            self._idle_samplers[:] = [sampler]  # one is kept: more than one recording at a time rarely draws
 
     def _with_one_worker(self) -> CTranslate2Engine:
         return CTranslate2Engine(
@@ -238,21 +236,14 @@ class CTranslate2Engine:
             workers=1,
             dims=self._dims,
             tokens=self._tokens,
-            variable_length=self.variable_length,
+            variable_length=self.limits.variable_length,
         )
 
-    @property
-    def n_mels(self) -> int:
-        return int(self._model.n_mels)
-
-    def encode(self, features: Float32Array) -> Encoded:
-        return self.encode_batch([features])[0]
-
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
+    def encode(self, features: Sequence[Float32Array]) -> list[Encoded]:
         """Arrays of shape (frames / 2, width) in this machine's memory."""
         frames = features[0].shape[1]
         # Encoder output as long as there are mel bins would be taken for raw features: one frame more avoids it.
-        padding = frames % 2 + (2 if (frames + 1) // 2 == self.n_mels else 0)
+        padding = frames % 2 + (2 if (frames + 1) // 2 == self.limits.n_mels else 0)
         batch = np.pad(np.stack(features), ((0, 0), (0, 0), (0, padding)), mode="edge")
         # On the CPU, one after the other takes three quarters of the time of all at once: what a layer writes stays
         # in the cache.
@@ -265,6 +256,20 @@ class CTranslate2Engine:
             ]
         self._check_numbers(*(float(row.sum(dtype=np.float64)) for row in rows))
         return rows
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Set the seed, which CTranslate2 holds for the whole process and a thread takes at its first draw.
+
+        Later draws leave it alone, since another sampler may be about to take it.
+        """
+        if self._has_drawn and self.device == "cpu":
+            yield
+            return
+        with contextlib.nullcontext() if self._has_drawn else _FIRST_DRAW:
+            ctranslate2.set_random_seed(self._seed)
+            self._has_drawn = True
+            yield
 
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return _explained("CTranslate2 cannot run this model", self.device)
@@ -280,16 +285,9 @@ class CTranslate2Engine:
         return [LanguageGuess(token.strip("<|>"), float(probability)) for token, probability in guesses]
 
     def generate(
-        self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
-    ) -> Hypothesis:
-        return self.generate_batch([encoded], [prompt], options, temperature)[0]
-
-    def generate_batch(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
     ) -> list[Hypothesis]:
         if temperature > 0:
-            ctranslate2.set_random_seed(self._seed)
-            self._has_drawn = True
             search = {
                 "beam_size": 1,
                 "num_hypotheses": options.best_of,
@@ -303,7 +301,7 @@ class CTranslate2Engine:
                 "patience": options.patience,
             }
         self.tokenizer.check_ids(options.suppress_tokens)
-        with self._working():
+        with self._seeded() if temperature > 0 else contextlib.nullcontext(), self._working():
             results = self._model.generate(
                 _stacked(encoded),
                 [list(prompt) for prompt in prompts],
@@ -311,7 +309,7 @@ class CTranslate2Engine:
                 length_penalty=options.length_penalty,
                 repetition_penalty=options.repetition_penalty,
                 no_repeat_ngram_size=options.no_repeat_ngram_size,
-                max_length=self.max_length,
+                max_length=self.limits.max_length,
                 return_scores=True,
                 return_no_speech_prob=True,
                 max_initial_timestamp_index=round(options.max_initial_timestamp / TIMESTAMP_STEP),
@@ -336,7 +334,7 @@ class CTranslate2Engine:
             token_probs=np.asarray(result.text_token_probs, dtype=np.float64),
         )
 
-    def score_batch(
+    def score(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
     ) -> list[Likelihood]:
         """The texts as beginnings that are given: the logits of their tokens are told too."""

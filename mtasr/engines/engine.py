@@ -1,24 +1,24 @@
-"""The seam between the decoding strategy and whatever runs the network.
+"""The seam between decoding and the network.
 
-Everything above it (windows, fallback, long form, language, word times) is written against `Engine` alone, so the
-CTranslate2 engine, the torch reference and the fake in the tests are interchangeable.
+Everything above is written against `Engine` alone, so the CTranslate2 engine, the torch reference and the fakes of the
+tests are interchangeable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from mtasr.arrays import Float32Array
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 
-Float32Array = npt.NDArray[np.float32]
-
-#: Encoder output, kept by the engine in its own form (on its own device) and handed back to it unread.
+#: Encoder output in the form and on the device that the engine chooses.
 Encoded = Any
 
 
@@ -30,7 +30,7 @@ class Hypothesis:
     #: Sum of log-probabilities over tokens and end of text, divided by their number.
     avg_logprob: float
     no_speech_prob: float
-    #: The next most probable, as tokens and their mean log-probability, if `DecodingOptions.n_best` asks for them.
+    #: Further hypotheses (tokens, mean log-probability), if `DecodingOptions.n_best` asks for them.
     others: tuple[tuple[tuple[int, ...], float], ...] = ()
 
 
@@ -66,72 +66,68 @@ class Likelihood:
     end_logprobs: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What one loaded model takes, and how to keep it busy."""
+
+    #: Mel bins the encoder takes: 80, or 128 from large-v3 on.
+    n_mels: int = 80
+    #: Tokens of prompt and text together that fit the decoder: 448 for the published models.
+    max_length: int = 448
+    #: Seconds of audio the encoder takes: 30 for the published models.
+    audio_seconds: float = 30.0
+    #: Whether the model was trained on windows of any length, and so needs no silence after them.
+    variable_length: bool = False
+    #: Calls that may run at the same time.
+    workers: int = 1
+    #: Windows that one call of `generate` is best given.
+    batch_size: int = 1
+
+
 class Engine(Protocol):
-    """Runs one Whisper-style model. As many calls as `workers` may run at the same time, from as many threads."""
+    """Runs one Whisper-style model. As many calls as `limits.workers` may run at the same time, from any threads.
+
+    Encoder output belongs to the engine: callers hand it back unread.
+    """
 
     @property
     def tokenizer(self) -> Tokenizer: ...
 
     @property
-    def n_mels(self) -> int:
-        """Mel bins the encoder takes: 80, or 128 from large-v3 on."""
+    def limits(self) -> EngineLimits: ...
 
-    @property
-    def max_length(self) -> int:
-        """Tokens of prompt and text together that fit the decoder, 448 for the published models."""
+    def sampler(self, seed: int) -> AbstractContextManager[Engine]:
+        """The same model for one recording and one call at a time, with the whole machine for it.
 
-    @property
-    def audio_seconds(self) -> float:
-        """How much audio the encoder can be shown, 30 s for the published models."""
-
-    @property
-    def variable_length(self) -> bool:
-        """Whether the model is at home with windows that end without silence."""
-
-    @property
-    def workers(self) -> int:
-        """How many calls run side by side."""
-
-    @property
-    def batch_size(self) -> int:
-        """How many windows to give to one call of `generate_batch`."""
-
-    def sampler(self, seed: int) -> Engine:
-        """The same model for one call at a time, with the whole machine for it; its random numbers begin with `seed`.
-
-        Asking again ends the use of the one before.
+        What it draws at temperatures above 0 depends on `seed` and on its own calls alone (on CUDA, on all calls).
         """
 
-    def encode(self, features: Float32Array) -> Encoded:
-        """Encode log-mel features of shape (n_mels, frames), at most 100 for each of `audio_seconds`, and even."""
+    def encode(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        """Encode log-mel features, (n_mels, frames) each and of one shape.
 
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
-        """Encode several of the same shape."""
+        `frames` is even and at most 100 for each of `limits.audio_seconds`.
+        """
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         """All languages of a multilingual model, the most probable first."""
 
     def generate(
-        self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
-    ) -> Hypothesis:
-        """Decode one window: beam search at temperature 0, the best of several samples above.
-
-        What the prompt has after the start of transcript is what the text begins with, and the hypothesis with it.
-        """
-
-    def generate_batch(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
     ) -> list[Hypothesis]:
-        """Decode windows whose features and prompts have the same lengths: the same as one by one, in less time."""
+        """Decode windows: beam search at temperature 0, the best of several samples above.
+
+        Features have one length, and so have prompts. The result for a window does not depend on the others. Tokens of
+        a prompt after the start of transcript begin the text and the hypothesis.
+        """
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         """Align text tokens with the first `frames` feature frames, after the start-of-transcript tokens `start`."""
 
-    def score_batch(
+    def score(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
     ) -> list[Likelihood]:
-        """How probable each text is as all that is said in its window; nothing is suppressed.
+        """How probable each text is as the whole text of its window; no token is suppressed.
 
-        Features have the same length, and so have prompts, which end in the switch that turns timestamps off. A text
-        has at most `max_length` // 2 - 2 tokens.
+        Features have one length, and so have prompts, which end in the token that turns timestamps off. A text has at
+        most `limits.max_length` // 2 - 2 tokens.
         """

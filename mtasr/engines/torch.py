@@ -11,17 +11,21 @@ Letters in shapes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mtasr.arrays import Float32Array
 from mtasr.engines.alignment import attention_matrix, best_path
-from mtasr.engines.engine import Alignment, Encoded, Float32Array, Hypothesis, LanguageGuess, Likelihood
+from mtasr.engines.devices import choose_device
+from mtasr.engines.engine import Alignment, Encoded, EngineLimits, Hypothesis, LanguageGuess, Likelihood
 from mtasr.engines.rules import rules_for
 from mtasr.engines.search import Found, beam_search, greedy, sample
-from mtasr.errors import DeviceError, UsageError
+from mtasr.errors import DeviceError
 from mtasr.networks.whisper import KeyValueCache, Whisper
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
@@ -35,23 +39,11 @@ _PRECISIONS = {
 }
 
 
-def choose_device(device: str, device_index: int = 0) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that this machine has.
-
-    Raises `DeviceError` when there is none, `UsageError` for another name.
-    """
-    name, _, index = device.partition(":")
-    if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
-        raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+def torch_device(device: str, device_index: int = 0) -> torch.device:
+    """What `choose_device` chooses, as torch's own."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cpu" or (name == "auto" and not gpus):
-        return torch.device("cpu")
-    if not gpus:
-        raise DeviceError("PyTorch found no CUDA device on this machine; use --device cpu")
-    chosen = int(index) if index else device_index
-    if chosen >= gpus:
-        raise DeviceError(f"there is no CUDA device {chosen}; this machine has {gpus}, counted from 0")
-    return torch.device("cuda", chosen)
+    name, index = choose_device(device, device_index, gpus)
+    return torch.device(name, index) if name == "cuda" else torch.device(name)
 
 
 def choose_dtype(compute_type: str) -> torch.dtype:
@@ -87,51 +79,35 @@ class TorchEngine:
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self.model = model.to(choose_device(device, device_index), choose_dtype(compute_type)).eval()
+        self.model = model.to(torch_device(device, device_index), choose_dtype(compute_type)).eval()
         self.tokenizer = tokenizer
         self.suppress_ids = tuple(suppress_ids)
         self.suppress_ids_begin = tuple(suppress_ids_begin)
-        self.variable_length = variable_length
-        layers, heads = model.dims.n_text_layer, model.dims.n_text_head
+        dims = model.dims
+        self.limits = EngineLimits(
+            n_mels=dims.n_mels,
+            max_length=dims.n_text_ctx,
+            audio_seconds=dims.audio_seconds,
+            variable_length=variable_length,
+        )
+        layers, heads = dims.n_text_layer, dims.n_text_head
         upper_half = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
         self.alignment_heads = tuple(alignment_heads) or tuple(upper_half)
         #: Each call to `generate` draws from a generator with this seed: samples do not depend on windows before.
         self._seed = 0
 
-    @property
-    def n_mels(self) -> int:
-        return self.model.dims.n_mels
-
-    @property
-    def max_length(self) -> int:
-        return self.model.dims.n_text_ctx
-
-    @property
-    def audio_seconds(self) -> float:
-        return self.model.dims.audio_seconds
-
-    workers = 1
-    batch_size = 1
-
-    def sampler(self, seed: int) -> TorchEngine:
-        self._seed = seed
-        return self
-
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[Encoded]:
-        return [self.encode(each) for each in features]
-
-    def generate_batch(
-        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
-    ) -> list[Hypothesis]:
-        return [
-            self.generate(window, prompt, options, temperature) for window, prompt in zip(encoded, prompts, strict=True)
-        ]
+    @contextlib.contextmanager
+    def sampler(self, seed: int) -> Iterator[TorchEngine]:
+        """A view of this engine that draws from `seed`; the model is shared."""
+        sampler = copy.copy(self)
+        sampler._seed = seed
+        yield sampler
 
     @torch.inference_mode()
-    def encode(self, features: Float32Array) -> Encoded:
-        """(n_mels, frames) -> (1, S, D), on the model's device."""
-        mel = torch.from_numpy(np.ascontiguousarray(features[np.newaxis], dtype=np.float32))
-        return self.model.encode(mel.to(self.model.device))
+    def encode(self, features: Sequence[Float32Array]) -> list[Encoded]:
+        """(n_mels, frames) each -> (1, S, D) each, on the model's device."""
+        mels = [torch.from_numpy(np.ascontiguousarray(each[np.newaxis], dtype=np.float32)) for each in features]
+        return [self.model.encode(mel.to(self.model.device)) for mel in mels]
 
     @torch.inference_mode()
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
@@ -144,6 +120,14 @@ class TorchEngine:
 
     @torch.inference_mode()
     def generate(
+        self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
+    ) -> list[Hypothesis]:
+        return [
+            self._generate(window, prompt, options, temperature)
+            for window, prompt in zip(encoded, prompts, strict=True)
+        ]
+
+    def _generate(
         self, encoded: Encoded, prompt: Sequence[int], options: DecodingOptions, temperature: float
     ) -> Hypothesis:
         tokenizer = self.tokenizer
@@ -187,7 +171,8 @@ class TorchEngine:
 
     def _most_tokens(self, prompt_length: int) -> int:
         """Half the context, or what the prompt leaves of it. The last token written need not fit: nothing reads it."""
-        return min(self.max_length // 2, self.max_length - prompt_length + 1)
+        longest = self.limits.max_length
+        return min(longest // 2, longest - prompt_length + 1)
 
     def _hypothesis(
         self, found: Sequence[Found], prompt_logits: Tensor, prompt: Sequence[int], begun: int
@@ -221,7 +206,7 @@ class TorchEngine:
             token_probs=token_probs.double().cpu().numpy(),
         )
 
-    def score_batch(
+    def score(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
     ) -> list[Likelihood]:
         return [self._score(*each) for each in zip(encoded, prompts, texts, strict=True)]

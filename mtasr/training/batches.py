@@ -14,9 +14,9 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from mtasr.arrays import Float32Array, IntArray
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.data.samples import SampleStore
 from mtasr.features import HOP_LENGTH, log_mel
+from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
 from mtasr.training.config import RegularisationConfig
 from mtasr.training.examples import Example

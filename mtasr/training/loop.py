@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from mtasr.data.records import written_whole
-from mtasr.engines.torch import choose_device
+from mtasr.engines.torch import torch_device
 from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
@@ -124,7 +124,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     objective = make_objective(config)
     if not objective.epoch(0):
         raise UsageError("there is nothing to learn: none of the records makes an example")
-    run = Run(config, objective, ours.device(choose_device(config.device)), ours)
+    run = Run(config, objective, ours.device(torch_device(config.device)), ours)
     folder = run.folder
     for unfinished in folder.glob(".*.partial") if ours.leads else ():  # of a run that was killed while it wrote
         unfinished.unlink()

@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from mtasr.engines.torch import choose_device
+from mtasr.engines.torch import torch_device
 from mtasr.errors import UsageError
 
 #: The others wait while the first process evaluates. If one dies, `torchrun` stops them.
@@ -33,7 +33,7 @@ class Crew:
 
     def device(self, chosen: torch.device) -> torch.device:
         """The GPU of this process, if `chosen` is a GPU. Raises `DeviceError` if there are too few GPUs."""
-        return choose_device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
+        return torch_device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
 
     def total(self, values: Iterable[float]) -> list[float]:
         """The sums over all processes."""

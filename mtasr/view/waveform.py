@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mtasr.audio.read import SAMPLE_RATE, open_audio
+from mtasr.audio.read import open_audio
 from mtasr.audio.write import Mp3Writer
-from mtasr.vad.silero import SpeechTrack
+from mtasr.spans import SAMPLE_RATE
+from mtasr.vad import SileroDetector, SpeechTrack
 
 #: Peaks in a second, and samples for each.
 PEAKS = 100
@@ -32,7 +33,7 @@ def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float 
     says. `threshold` is the speech probability from which audio counts as speech. Raises what `open_audio` raises, and
     `FfmpegError`.
     """
-    speech = SpeechTrack(threshold)
+    speech = SpeechTrack(threshold, SileroDetector())
     peaks, held, samples = [], np.zeros(0, np.float32), 0
     with open_audio(source, track=track) as audio, Mp3Writer(sound) as writer:
         for block in speech.follow(audio):
@@ -47,5 +48,5 @@ def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float 
     return Waveform(
         duration=samples / SAMPLE_RATE,
         peaks=scaled.round().astype(np.uint8).tobytes(),
-        speech=speech.stretches(),
+        speech=speech.intervals(),
     )

@@ -18,8 +18,9 @@ import pytest
 
 from mtasr.audio import read as reading
 from mtasr.audio.ffmpeg import find_ffmpeg
-from mtasr.audio.read import SAMPLE_RATE, check_input, check_reopenable, count_channels, open_audio
+from mtasr.audio.read import check_input, check_reopenable, count_channels, open_audio
 from mtasr.errors import AudioDecodeError, FfmpegNotFoundError, InputError, InputNotFoundError
+from mtasr.spans import SAMPLE_RATE
 
 TONE = "sine=frequency=440:duration={seconds}:sample_rate={rate}"
 

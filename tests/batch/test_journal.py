@@ -15,7 +15,7 @@ from fake_model import segment
 from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, memory_of
 from mtasr.batch.outputs import Job
-from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.decoded import DecodedWindow
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.transcript import Alternatives, Reading, Segment, Word
@@ -43,7 +43,7 @@ def window(start: int, seconds: float = 1.0) -> Window:
     return Window(start, np.zeros(round(seconds * 16_000), np.float32), ())
 
 
-def full_result() -> WindowResult:
+def full_result() -> DecodedWindow:
     """With all that a result may hold, and numbers that have no short form."""
     words = (Word(word=" naïve", start=0.1 + 0.2, end=2 / 3, probability=1 / 7),)
     first = segment(0, ' He said "naïve" \ud800')
@@ -52,17 +52,17 @@ def full_result() -> WindowResult:
         | {"words": words, "language": "fr", "speaker": "Anna", "avg_logprob": -1 / 3}
     )
     readings = Alternatives(start=0.0, end=1.0, readings=(Reading(text="one", avg_logprob=-0.1),), speaker="Anna")
-    return WindowResult((said,), 1.1, (readings,), (segment(0, " English"),))
+    return DecodedWindow((said,), 1.1, (readings,), (segment(0, " English"),))
 
 
-def stopped(job: Job, *results: tuple[int, WindowResult]) -> Entry:
+def stopped(job: Job, *results: tuple[int, DecodedWindow]) -> Entry:
     """Entry of a run that ends here."""
     run = entry(job, resume=False)
     memory = run.memory(0)
     assert memory.guesses() is None
-    memory.judged([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
+    memory.note_guesses([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
     for start, result in results:
-        memory.decoded(window(start), result)
+        memory.note_result(window(start), result)
     assert run._hashing is not None
     run._hashing.join()
     return run
@@ -74,11 +74,11 @@ def path_of(job: Job) -> Path:
 
 
 def test_everything_comes_back_as_it_was(job: Job) -> None:
-    stopped(job, (16_000, full_result()), (0, WindowResult((), 0.5)))
+    stopped(job, (16_000, full_result()), (0, DecodedWindow((), 0.5)))
     memory = entry(job).memory(0)
     assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
     assert memory.result(window(16_000)) == full_result()
-    assert memory.result(window(0)) == WindowResult((), 0.5)
+    assert memory.result(window(0)) == DecodedWindow((), 0.5)
     assert memory.result(window(0, 2.0)) is None
     assert entry(job).memory(1).guesses() is None
 
@@ -93,7 +93,7 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     memory = run.memory(0)
     assert memory.result(window(0)) == full_result()
     assert memory.result(window(16_000)) is None
-    memory.decoded(window(16_000), full_result())
+    memory.note_result(window(16_000), full_result())
     run.close()
     assert entry(job).memory(0).result(window(16_000)) == full_result()
 
@@ -139,10 +139,10 @@ def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: p
     run = entry(job, resume=False)
     memory = run.memory(0)
     assert memory.result(window(0)) is None
-    memory.decoded(window(0), full_result())
+    memory.note_result(window(0), full_result())
     again = entry(job)  # as if the first run had been killed
     assert again.memory(0).result(window(0)) == full_result()
-    again.memory(0).decoded(window(16_000), full_result())
+    again.memory(0).note_result(window(16_000), full_result())
     assert '"content"' not in path_of(job).read_text()
     third = entry(job)
     assert third.memory(0).result(window(16_000)) == full_result()
@@ -181,7 +181,7 @@ def test_a_recording_that_changes_while_it_is_decoded_has_no_hash(job: Job) -> N
     Path(job.source).write_bytes(b"another")
     memory = run.memory(0)
     assert memory.result(window(0)) is None
-    memory.decoded(window(0), full_result())
+    memory.note_result(window(0), full_result())
     assert run._hashing is not None
     run._hashing.join()
     assert entry(job).memory(0).result(window(0)) is None
@@ -221,7 +221,7 @@ def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -
     run = journal.entry(job)
     assert run is not None
     run.memory(0).guesses()
-    run.memory(0).decoded(window(0), full_result())
+    run.memory(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     journal.close(keep=True)
@@ -245,7 +245,7 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
     run = journal.entry(job)
     assert run is not None
     run.memory(0).guesses()
-    run.memory(0).judged([LanguageGuess("fr", 1.0)])
+    run.memory(0).note_guesses([LanguageGuess("fr", 1.0)])
     journal.close(keep=True)
     assert not (tmp_path / FOLDER).exists(), "no window is noted"
     monkeypatch.setattr(Entry, "_add_content", lambda self: None)  # as if it took long
@@ -255,7 +255,7 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
         run = journal.entry(job)
         assert run is not None
         run.memory(0).guesses()
-        run.memory(0).decoded(window(0), full_result())
+        run.memory(0).note_result(window(0), full_result())
         journal.close(keep=True)
         assert (tmp_path / FOLDER).exists() == is_kept, "a window is kept if anything says of which recording it is"
 
@@ -281,7 +281,7 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
     assert run is not None
     memory = run.memory(0)
     memory.guesses()
-    memory.decoded(window(0), full_result())
+    memory.note_result(window(0), full_result())
     torn = [place / ".mtasr-0123.part" for place in (tmp_path, inner, tmp_path / FOLDER)]
     for path in torn:
         path.write_text("half")
@@ -295,7 +295,7 @@ def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
     stopped(job, (0, full_result()))
     assert memory_of(entry(job))(0).result(window(0)) == full_result()
     memory = memory_of(None)(0)
-    memory.decoded(window(0), full_result())
+    memory.note_result(window(0), full_result())
     assert memory.result(window(0)) is None
 
 
@@ -303,7 +303,7 @@ def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) ->
     run = Journal(tmp_path, ["options"], keeps_done=False).entry(job)
     assert run is not None
     run.memory(0).guesses()
-    run.memory(0).decoded(window(0), full_result())
+    run.memory(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not list((tmp_path / FOLDER).iterdir())
@@ -333,7 +333,7 @@ def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
 def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
     run = stopped(job)
     run.close()
-    run.memory(0).decoded(window(0), full_result())  # too late
+    run.memory(0).note_result(window(0), full_result())  # too late
     assert not list((job.targets["srt"].parent / FOLDER).iterdir())
 
 
@@ -341,7 +341,7 @@ def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Pat
     (tmp_path / FOLDER).write_text("in the way")
     run = entry(job)
     run.memory(0).guesses()
-    run.memory(0).decoded(window(0), full_result())
+    run.memory(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not run.is_done()
@@ -395,7 +395,7 @@ def test_want_of_memory_costs_notes_and_nothing_else(job: Job, monkeypatch: pyte
             patch.setattr(what, no_room)
             run = entry(job, resume=False)
             assert run.memory(0).result(window(0)) is None
-            run.memory(0).decoded(window(0), full_result())
+            run.memory(0).note_result(window(0), full_result())
             job.targets["srt"].write_text("1")
             run.done()
         assert entry(job).is_done() == (what != "hashlib.file_digest")

@@ -16,9 +16,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fakes import Heard, HearingEngine
+from fakes import DEFAULT_CHECKS, Heard, HearingEngine
 
-from mtasr.engines.engine import Float32Array
+from mtasr.arrays import Float32Array
+from mtasr.engines.engine import EngineLimits
 from mtasr.transcribe import Model
 
 #: How loud features are of speech that is clipped; else it comes to 1.2.
@@ -31,12 +32,12 @@ class Suffering(HearingEngine):
 
     fails_with: str = ""
 
-    def encode_batch(self, features: Sequence[Float32Array]) -> list[Heard]:
+    def encode(self, features: Sequence[Float32Array]) -> list[Heard]:
         if self.fails_with and max(float(each.max()) for each in features) > SHOUT:
             if self.fails_with == "memory":
                 raise MemoryError
             raise RuntimeError(self.fails_with)
-        return super().encode_batch(features)
+        return super().encode(features)
 
     def _wait(self) -> None:
         time.sleep(self.pause)
@@ -45,15 +46,16 @@ class Suffering(HearingEngine):
 def hearing_model(*_: object, **__: object) -> Model:
     """In the place of `mtasr.transcribe.load_model`."""
     pause, fails_with = float(os.environ.get("HEARING_PAUSE", "0")), os.environ.get("HEARING_FAILS", "")
-    return Model(Suffering(workers=2, batch_size=2, pause=pause, fails_with=fails_with), lambda: "hearing")
+    limits = EngineLimits(workers=2, batch_size=2)
+    engine = Suffering(limits=limits, pause=pause, fails_with=fails_with)
+    return Model(engine, lambda: "hearing")
 
 
 if __name__ == "__main__":
-    import mtasr.decoding.window_decoder
     import mtasr.transcribe
     from mtasr.cli import main
 
-    mtasr.decoding.window_decoder._THIN = 0.0  # the stand-in writes a few words for any time
+    DEFAULT_CHECKS["thin"] = 0.0  # the stand-in writes a few words for any time
 
     mtasr.transcribe.load_model = hearing_model  # type: ignore[assignment]
     main()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.channels import in_order_of_time, together
-from mtasr.decoding.longform import WindowResult
+from mtasr.decoding.channels import in_order_of_time
+from mtasr.decoding.coverage import coverage
+from mtasr.decoding.decoded import DecodedWindow
 from mtasr.transcript import Coverage, Segment
 
 
@@ -21,7 +22,7 @@ def segment(speaker: str, start: float) -> Segment:
 
 
 @st.composite
-def channels(draw: st.DrawFn) -> list[list[WindowResult]]:
+def channels(draw: st.DrawFn) -> list[list[DecodedWindow]]:
     """Of one recording of 100 s: its starts never run backwards, and its windows hold any number of them."""
     found = []
     for number in range(draw(st.integers(1, 4))):
@@ -29,12 +30,12 @@ def channels(draw: st.DrawFn) -> list[list[WindowResult]]:
         cuts = sorted(draw(st.lists(st.integers(0, len(starts)), max_size=4)))
         windows = [starts[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(starts)], strict=True)]
         spoken = [tuple(segment(f"{number}", float(start)) for start in window) for window in windows]
-        found.append([WindowResult(each, 100 * (i + 1) / len(spoken)) for i, each in enumerate(spoken)])
+        found.append([DecodedWindow(each, 100 * (i + 1) / len(spoken)) for i, each in enumerate(spoken)])
     return found
 
 
 @given(channels())
-def test_in_order_and_complete(recording: list[list[WindowResult]]) -> None:
+def test_in_order_and_complete(recording: list[list[DecodedWindow]]) -> None:
     results = list(in_order_of_time(recording))
     merged = [each for result in results for each in result.segments]
     everything = [each for channel in recording for result in channel for each in result.segments]
@@ -48,10 +49,10 @@ def test_in_order_and_complete(recording: list[list[WindowResult]]) -> None:
 def test_segments_come_as_soon_as_none_can_come_before_them() -> None:
     asked = []
 
-    def channel(name: str, *starts: float) -> Iterator[WindowResult]:
+    def channel(name: str, *starts: float) -> Iterator[DecodedWindow]:
         for start in starts:
             asked.append(start)
-            yield WindowResult((segment(name, start),), start + 1)
+            yield DecodedWindow((segment(name, start),), start + 1)
 
     results = in_order_of_time([channel("a", 0, 4, 8), channel("b", 2, 6)])
     seen = [(len(asked), [each.start for each in result.segments], result.position) for result in results]
@@ -65,16 +66,13 @@ def test_segments_come_as_soon_as_none_can_come_before_them() -> None:
     ]
 
 
-def test_coverage_of_all() -> None:
-    found = together(
-        [
-            Coverage(speech=10.5, speech_without_text=((1.0, 3.0), (8.0, 9.0)), text_without_speech=((20.0, 21.0),)),
-            Coverage(speech=4.0, speech_without_text=((2.0, 4.0), (9.0, 9.5)), text_without_speech=((5.0, 6.0),)),
-        ]
+def test_coverage_compares_each_speaker_with_what_they_said() -> None:
+    speech = {"a": [(1.0, 3.0), (8.0, 9.0)], "b": [(2.0, 4.0), (30.0, 31.5)]}
+    said = [segment("a", 20.0), segment("b", 30.3), segment("b", 40.0)]
+    assert coverage(speech, said) == Coverage(
+        speech=6.5,
+        speech_without_text=((1.0, 4.0), (8.0, 9.0)),
+        text_without_speech=((20.0, 21.0), (40.0, 41.0)),
     )
-    assert found == Coverage(
-        speech=14.5,
-        speech_without_text=((1.0, 4.0), (8.0, 9.0), (9.0, 9.5)),
-        text_without_speech=((5.0, 6.0), (20.0, 21.0)),
-    )
-    assert together([Coverage(speech=1.0), Coverage(speech=2.0)]).complete
+    assert coverage({"a": [(20.0, 21.0)], "b": [(30.0, 31.5)]}, [segment("a", 20.0), segment("b", 30.3)]).complete
+    assert not coverage({"a": [(20.0, 21.0)], "b": []}, [segment("b", 20.0)]).complete, "somebody else's words"

@@ -6,15 +6,8 @@ from fakes import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.checks import (
-    Decoded,
-    check,
-    compression_ratio,
-    decode_with_fallback,
-    ends_in_loop,
-    is_silence,
-    passes,
-)
+from mtasr.decoding.checks import Attempt, Checks, attempt_of, compression_ratio
+from mtasr.decoding.retries import decode_at_temperatures
 from mtasr.engines.engine import Hypothesis
 from mtasr.options import DecodingOptions
 
@@ -22,7 +15,7 @@ ENGINE = FakeEngine()
 LOOP = " the water" * 40
 
 
-def run(results: dict[float, Hypothesis], **changes: object) -> tuple[Decoded, list[float]]:
+def run(results: dict[float, Hypothesis], **changes: object) -> tuple[Attempt, list[float]]:
     asked: list[float] = []
 
     def decode(temperature: float) -> Hypothesis:
@@ -30,20 +23,20 @@ def run(results: dict[float, Hypothesis], **changes: object) -> tuple[Decoded, l
         return results[temperature]
 
     options = DecodingOptions(temperature=tuple(results), **changes)  # type: ignore[arg-type]
-    return decode_with_fallback(decode, ENGINE.tokenizer, options), asked
+    return decode_at_temperatures(decode, ENGINE.tokenizer, options, Checks().for_options(options)), asked
 
 
 def test_a_good_result_is_taken_at_once() -> None:
-    decoded, asked = run({0.0: ENGINE.hypothesis(" the day"), 0.2: ENGINE.hypothesis(" no")})
+    attempt, asked = run({0.0: ENGINE.hypothesis(" the day"), 0.2: ENGINE.hypothesis(" no")})
     assert asked == [0.0]
-    assert decoded.temperature == 0.0
+    assert attempt.temperature == 0.0
 
 
 def test_a_loop_is_decoded_again() -> None:
-    decoded, asked = run({0.0: ENGINE.hypothesis(LOOP), 0.2: ENGINE.hypothesis(" the day")})
+    attempt, asked = run({0.0: ENGINE.hypothesis(LOOP), 0.2: ENGINE.hypothesis(" the day")})
     assert asked == [0.0, 0.2]
-    assert decoded.temperature == 0.2
-    assert decoded.compression_ratio < 2.4
+    assert attempt.temperature == 0.2
+    assert attempt.compression_ratio < 2.4
 
 
 def test_an_improbable_result_is_decoded_again() -> None:
@@ -59,7 +52,7 @@ def test_silence_is_not_decoded_again() -> None:
 
 
 def test_when_all_fail_the_most_probable_that_does_not_loop_is_taken() -> None:
-    decoded, asked = run(
+    attempt, asked = run(
         {
             0.0: ENGINE.hypothesis(LOOP, avg_logprob=-0.1),
             0.2: ENGINE.hypothesis(" most", avg_logprob=-1.5),
@@ -68,8 +61,8 @@ def test_when_all_fail_the_most_probable_that_does_not_loop_is_taken() -> None:
         }
     )
     assert asked == [0.0, 0.2, 0.4, 0.6]
-    assert decoded.temperature == 0.4
-    assert not decoded.passed
+    assert attempt.temperature == 0.4
+    assert not attempt.passed
 
 
 @pytest.mark.parametrize("off", ["compression_ratio_threshold", "logprob_threshold"])
@@ -102,62 +95,66 @@ def test_compression_ratio() -> None:
 @pytest.mark.parametrize("before", [0, 40])
 def test_a_phrase_five_times_and_over_24_tokens_is_a_loop(period: int, times: int, loops: bool, before: int) -> None:
     tokens = [*range(1000, 1000 + before), *list(range(period)) * times]
-    assert ends_in_loop(tokens) == loops
-    assert not ends_in_loop([*tokens, *range(2000, 2100)]), "speech after it: not at the end"
+    assert Checks().ends_in_loop(tokens) == loops
+    assert not Checks().ends_in_loop([*tokens, *range(2000, 2100)]), "speech after it: not at the end"
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 11), st.lists(st.integers(9, 20)))
 def test_a_loop_may_break_off_anywhere(phrase: list[int], more: int, before: list[int]) -> None:
-    assert ends_in_loop([*before, *phrase * 30, *phrase[: more % len(phrase)]])
+    assert Checks().ends_in_loop([*before, *phrase * 30, *phrase[: more % len(phrase)]])
 
 
 @pytest.mark.parametrize("text", ["", " no no no no no", " the water, the water, the water", " day" * 20])
 def test_what_people_do_say_twice_is_no_loop(text: str) -> None:
     hypothesis = ENGINE.hypothesis(text)
-    assert not ends_in_loop(hypothesis.tokens)
+    assert not Checks().ends_in_loop(hypothesis.tokens)
     if text and len(text) < 40:
-        assert passes(check(hypothesis, 0.0, ENGINE.tokenizer), DecodingOptions(), 3.0)
+        assert Checks().passes(attempt_of(hypothesis, 0.0, ENGINE.tokenizer), 3.0)
 
 
 def test_more_tokens_than_can_be_said_fail() -> None:
     tokens = np.random.default_rng(0).integers(0, 256, 100).tolist()
-    decoded = Decoded(
+    attempt = Attempt(
         hypothesis=Hypothesis(tokens=tuple(tokens), avg_logprob=-0.2, no_speech_prob=0.0),
         compression_ratio=1.0,
         temperature=0.0,
     )
-    assert not passes(decoded, DecodingOptions(), 3.1)
-    assert passes(decoded, DecodingOptions(), 3.2)
-    assert passes(decoded, DecodingOptions(compression_ratio_threshold=None), 1.0)
+    assert not Checks().passes(attempt, 3.1)
+    assert Checks().passes(attempt, 3.2)
+    assert Checks(compression_ratio_threshold=None).passes(attempt, 1.0)
 
 
 @pytest.mark.parametrize(("start", "fine"), [("5.00", True), ("8.60", True), ("9.20", False)])
 def test_text_that_begins_after_the_window_fails(start: str, fine: bool) -> None:
-    decoded = check(ENGINE.hypothesis(f"<|0.00|> the day<|4.80|><|{start}|> the water<|20.00|>"), 0.0, ENGINE.tokenizer)
-    assert decoded.last_start == float(start)
-    assert passes(decoded, DecodingOptions(), 8.0) == fine
-    assert passes(decoded, DecodingOptions(), 8.0, improbable=True), "times of translations are vague"
-    assert passes(decoded, DecodingOptions(), 30.0)
+    attempt = attempt_of(
+        ENGINE.hypothesis(f"<|0.00|> the day<|4.80|><|{start}|> the water<|20.00|>"), 0.0, ENGINE.tokenizer
+    )
+    assert attempt.last_start == float(start)
+    assert Checks().passes(attempt, 8.0) == fine
+    assert Checks().passes(attempt, 8.0, lenient=True), "times of translations are vague"
+    assert Checks().passes(attempt, 30.0)
 
 
 def test_a_loop_that_is_silence_passes() -> None:
     silence = ENGINE.hypothesis(LOOP, avg_logprob=-1.2, no_speech_prob=0.9)
-    assert passes(check(silence, 0.0, ENGINE.tokenizer), DecodingOptions(), 30.0)
+    assert Checks().passes(attempt_of(silence, 0.0, ENGINE.tokenizer), 30.0)
 
 
 def test_what_was_tried_before_counts_and_is_not_tried_again() -> None:
     options = DecodingOptions(temperature=(0.0, 0.2))
-    tried = [check(ENGINE.hypothesis(text, avg_logprob=score), 0.0, ENGINE.tokenizer) for text, score in TRIED]
+    tried = [attempt_of(ENGINE.hypothesis(text, avg_logprob=score), 0.0, ENGINE.tokenizer) for text, score in TRIED]
     asked: list[float] = []
 
     def decode(temperature: float) -> Hypothesis:
         asked.append(temperature)
         return ENGINE.hypothesis(" water", avg_logprob=-1.5)
 
-    decoded = decode_with_fallback(decode, ENGINE.tokenizer, options, tried=tried)
+    attempt = decode_at_temperatures(decode, ENGINE.tokenizer, options, Checks(), failed=tried)
     assert asked == [0.2]
-    assert (decoded.hypothesis, decoded.passed) == (tried[1].hypothesis, False)
-    only = decode_with_fallback(decode, ENGINE.tokenizer, DecodingOptions(temperature=(0.0,)), tried=tried[:1])
+    assert (attempt.hypothesis, attempt.passed) == (tried[1].hypothesis, False)
+    only = decode_at_temperatures(
+        decode, ENGINE.tokenizer, DecodingOptions(temperature=(0.0,)), Checks(), failed=tried[:1]
+    )
     assert (asked, only.hypothesis) == ([0.2], tried[0].hypothesis)
 
 
@@ -180,4 +177,4 @@ def test_phantom_phrases_are_the_last_resort(
 ) -> None:
     tokens = tuple(ENGINE.tokenizer.encode(text))
     heard = Hypothesis(tokens=tokens, avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
-    assert is_silence(check(heard, 0.0, ENGINE.tokenizer), DecodingOptions()) is silent
+    assert Checks().is_silence(attempt_of(heard, 0.0, ENGINE.tokenizer)) is silent

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.decoding.clips import Clips
+from mtasr.spans import SAMPLE_RATE
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ import mtasr.decoding.scheduler
 import mtasr.decoding.window_decoder
 import mtasr.decoding.windows
 import mtasr.vad.silero
-from mtasr.audio.read import SAMPLE_RATE
+from mtasr.arrays import Float32Array
 from mtasr.decoding.sample_buffer import SampleBuffer
-from mtasr.engines.engine import Alignment, Float32Array, Hypothesis, LanguageGuess
+from mtasr.engines.engine import Alignment, EngineLimits, Hypothesis, LanguageGuess
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
 from mtasr.transcript import Transcript
 
@@ -137,8 +138,6 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
     monkeypatch.setattr(SampleBuffer, "window", window_and_tell)
     for module in (mtasr.decoding.window_decoder, mtasr.decoding.longform):
         monkeypatch.setattr(module, "log_mel", no_features)
-    for module in (mtasr.decoding.windows, mtasr.vad.silero):
-        monkeypatch.setattr(module, "VoiceActivity", LoudIsSpeech)
     return seen
 
 
@@ -197,10 +196,12 @@ def test_whatever_is_written_no_cue_leaves_its_window_or_overlaps(
 ) -> None:
     chooser, engine, cues = random.Random(outputs), Babbler(seed=outputs), 0
     while engine.written < outputs:
-        engine.batch_size = chooser.choice([1, 4])
+        engine.limits = EngineLimits(batch_size=chooser.choice([1, 4]))
         chosen = any_options(chooser, condition_on_previous_text=previous_text)
         windows.clear()
-        transcript = Model(engine).transcribe(recording(chooser, 3 if previous_text else 12), chosen)
+        transcript = Model(engine, detector=LoudIsSpeech).transcribe(
+            recording(chooser, 3 if previous_text else 12), chosen
+        )
         check(transcript, windows, words=chosen.word_timestamps)
         cues += len(transcript.segments)
     assert cues > outputs / 3, "enough of what was written has reached transcripts"

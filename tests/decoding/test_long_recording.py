@@ -11,8 +11,8 @@ import pytest
 from speech import speak
 
 import mtasr
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.formats import transcript_json
+from mtasr.spans import SAMPLE_RATE
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -9,23 +9,28 @@ from fakes import FakeEngine, LoudIsSpeech
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtasr.audio.read import SAMPLE_RATE
-from mtasr.decoding.longform import LongForm, WindowResult
-from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.arrays import Float32Array
+from mtasr.audio.sources import SampleBlocks
+from mtasr.decoding.checks import Checks
+from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.longform import LongForm
 from mtasr.engines.engine import Hypothesis
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.transcript import Segment
-from mtasr.vad.silero import SpeechTrack
+
+
+def longform(engine: FakeEngine, samples: Float32Array, language: str | None = "en", **changes: object) -> LongForm:
+    blocks = (samples[start : start + 70_000] for start in range(0, len(samples), 70_000))
+    options = DecodingOptions(**changes)  # type: ignore[arg-type]
+    return LongForm(engine, lambda: SampleBlocks(blocks), language, options, Checks(), LoudIsSpeech())
 
 
 def results_of(
     engine: FakeEngine, seconds: float, script: Sequence[Callable[[float], Hypothesis]], **changes: object
-) -> list[WindowResult]:
+) -> list[DecodedWindow]:
     engine.script = script
-    samples = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    blocks = (samples[i : i + 70_000] for i in range(0, len(samples), 70_000))
-    options = DecodingOptions(**changes)  # type: ignore[arg-type]
-    return list(LongForm(engine, SampleBuffer(blocks), "en", options).windows())
+    return list(longform(engine, np.zeros(round(seconds * SAMPLE_RATE), np.float32), **changes).results())
 
 
 def decode(
@@ -76,15 +81,11 @@ def test_a_prefix_begins_the_first_window_alone() -> None:
 
 
 @pytest.mark.parametrize("spoken", [True, False])
-def test_a_prompt_is_not_written_where_nobody_speaks(monkeypatch: pytest.MonkeyPatch, spoken: bool) -> None:
-    monkeypatch.setattr("mtasr.vad.silero.VoiceActivity", LoudIsSpeech)
+def test_a_prompt_is_not_written_where_nobody_speaks(spoken: bool) -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> water<|2.00|>")]
-    track = SpeechTrack(0.5)
     samples = np.full(2 * SAMPLE_RATE, 0.1 if spoken else 0.0, np.float32)
-    options = DecodingOptions(hotwords="water", condition_on_previous_text=True)
-    buffer = SampleBuffer(track.follow([samples]))
-    (result,) = LongForm(engine, buffer, "en", options, track=track).windows()
+    (result,) = longform(engine, samples, hotwords="water", condition_on_previous_text=True).results()
     assert [segment.text for segment in result.segments] == ([" water"] if spoken else [])
 
 
@@ -166,9 +167,10 @@ def test_without_timestamps_a_window_is_a_segment() -> None:
 def test_the_encoder_output_of_the_first_window_is_reused() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the<|2.00|>")]
-    buffer = SampleBuffer(iter([np.zeros(SAMPLE_RATE, dtype=np.float32)]))
-    list(LongForm(engine, buffer, "en", DecodingOptions(), first=0).windows())
-    assert engine.frames == []
+    work = longform(engine, np.zeros(SAMPLE_RATE, np.float32), language=None)
+    assert work.language() == "fr"
+    assert len(list(work.results())) == 1
+    assert engine.frames == [3000]
     assert len(engine.calls) == 1
 
 

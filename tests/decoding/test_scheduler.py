@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import wave
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,17 @@ import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
 
-import mtasr.decoding.windows
-from mtasr.audio.read import SAMPLE_RATE, AudioStream, open_audio
-from mtasr.decoding.longform import WindowResult
-from mtasr.decoding.scheduler import Pipeline, Recording
+from mtasr.arrays import Float32Array
+from mtasr.audio.read import AudioStream, open_audio
+from mtasr.decoding.checks import Checks
+from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.resume import NoNotes, ResumeNotes
+from mtasr.decoding.scheduler import Queued, Recording, Scheduler
 from mtasr.decoding.windows import Window
-from mtasr.engines.engine import Float32Array, Hypothesis, LanguageGuess
+from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import InputNotFoundError
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment
@@ -27,9 +32,9 @@ from mtasr.transcript import Segment
 pytestmark = pytest.mark.timeout(30)
 
 
-@pytest.fixture(autouse=True)
-def loud_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+def model(engine: HearingEngine | None = None) -> Model:
+    """To which every sound is speech."""
+    return Model(engine or HearingEngine(), detector=LoudIsSpeech)
 
 
 def said(*seconds: float, pause: float = 2.5, seed: int = 0, level: float = 0.1) -> Float32Array:
@@ -71,16 +76,31 @@ def in_blocks(samples: Float32Array) -> Iterator[Float32Array]:
     yield from (samples[start : start + SAMPLE_RATE] for start in range(0, len(samples), SAMPLE_RATE))
 
 
-def recording(samples: Float32Array, error: Exception | None = None, language: str | None = "en") -> Recording:
-    return Recording(lambda: Sound(in_blocks(samples), error), language=language)
+def recording(
+    samples: Float32Array,
+    error: Exception | None = None,
+    language: str | None = "en",
+    notes: ResumeNotes = NoNotes(),  # noqa: B008 - it keeps nothing
+) -> Recording:
+    return Recording(opens=lambda: Sound(in_blocks(samples), error), language=language, notes=notes)
 
 
-def pipeline(engine: HearingEngine, recordings: Sequence[Recording], **changes: object) -> Pipeline:
-    return Pipeline(engine, DecodingOptions(**changes), recordings, Stopwatch())  # type: ignore[arg-type]
+def scheduler(engine: HearingEngine) -> Scheduler:
+    return Scheduler(engine, Stopwatch(), LoudIsSpeech)
 
 
-def segments(work: Pipeline, each: Recording) -> list[Segment]:
-    return [segment for result in work.results(each) for segment in result.segments]
+def submit(engine: HearingEngine, recordings: Sequence[Recording], **changes: object) -> list[Queued]:
+    options = DecodingOptions(**changes)  # type: ignore[arg-type]
+    return scheduler(engine).submit(recordings, options, checks=Checks(thin=0.0))
+
+
+def close(submissions: Sequence[Queued]) -> None:
+    for each in submissions:
+        each.close()
+
+
+def segments(each: Queued) -> list[Segment]:
+    return [segment for result in each.results() for segment in result.segments]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -100,16 +120,14 @@ SOURCES = [
 @pytest.fixture(scope="module")
 def alone() -> list[object]:
     """Each recording by itself, one window at a time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
-        patch.setattr(mtasr.decoding.window_decoder, "_THIN", 0.0)  # as in the tests
-        return [Model(HearingEngine()).transcribe(source, word_timestamps=True) for source in SOURCES]
+    some = {"word_timestamps": True, "checks": Checks(thin=0.0)}
+    return [model().transcribe(source, **some) for source in SOURCES]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("workers", "batch_size"), [(1, 1), (1, 8), (3, 1), (3, 4), (8, 16)])
 def test_company_and_pace_change_nothing(alone: list[object], workers: int, batch_size: int) -> None:
-    engine = HearingEngine(workers=workers, batch_size=batch_size, pause=0.01)
-    with Model(engine).stream_all(SOURCES, word_timestamps=True) as streams:
+    engine = HearingEngine(limits=EngineLimits(workers=workers, batch_size=batch_size), pause=0.01)
+    with model(engine).stream_all(SOURCES, word_timestamps=True) as streams:
         assert [stream.transcript() for stream in streams] == alone
     assert max(engine.batches) <= batch_size
     if batch_size > 1 and workers == 1:  # several may share out the windows one by one
@@ -118,7 +136,7 @@ def test_company_and_pace_change_nothing(alone: list[object], workers: int, batc
 
 def test_segments_are_in_file_order_with_ids_that_count() -> None:
     source = said(*[1, 13, 2, 9, 5, 12] * 4)
-    transcript = Model(HearingEngine(workers=3, batch_size=2, pause=0.01)).transcribe(source)
+    transcript = model(HearingEngine(limits=EngineLimits(workers=3, batch_size=2), pause=0.01)).transcribe(source)
     assert [segment.id for segment in transcript] == list(range(24))
     starts = [segment.start for segment in transcript]
     assert starts == sorted(starts)
@@ -127,9 +145,9 @@ def test_segments_are_in_file_order_with_ids_that_count() -> None:
 
 @pytest.mark.parametrize("language", [None, "en"])
 def test_a_missing_file_is_its_own_affair(alone: list[object], language: str | None) -> None:
-    engine = HearingEngine(workers=3, batch_size=4)
+    engine = HearingEngine(limits=EngineLimits(workers=3, batch_size=4))
     sources = [SOURCES[0], "no such file.wav", SOURCES[1]]
-    with Model(engine).stream_all(sources, language=language) as streams:
+    with model(engine).stream_all(sources, language=language) as streams:
         assert streams[0].transcript().segments
         with pytest.raises(InputNotFoundError, match=r"no such file\.wav"):
             streams[1].transcript()
@@ -138,20 +156,25 @@ def test_a_missing_file_is_its_own_affair(alone: list[object], language: str | N
 
 @pytest.mark.parametrize("language", [None, "en"])
 def test_a_recording_that_breaks_off_gives_what_was_read(language: str | None) -> None:
-    whole = pipeline(HearingEngine(), [expected := recording(SOURCES[0], language=language)])
-    wanted = segments(whole, expected)
-    broken = recording(SOURCES[0], OSError("the disk is gone"), language)
-    after = recording(SOURCES[1], language=language)
-    work = pipeline(HearingEngine(workers=2, batch_size=2), [broken, after])
+    (expected,) = submit(HearingEngine(), [recording(SOURCES[0], language=language)])
+    wanted = segments(expected)
+    engine = HearingEngine(limits=EngineLimits(workers=2, batch_size=2))
+    broken, after = submit(
+        engine,
+        [
+            recording(SOURCES[0], OSError("the disk is gone"), language),
+            recording(SOURCES[1], language=language),
+        ],
+    )
     heard: list[Segment] = []
     with pytest.raises(OSError, match="the disk is gone"):
-        heard.extend(segment for result in work.results(broken) for segment in result.segments)
-    # All windows but what was not decided yet when it broke off.
+        heard.extend(segment for result in broken.results() for segment in result.segments)
+    # All windows but those that were not decided when it broke off.
     assert heard == wanted[: len(heard)]
     assert len(heard) >= len(wanted) - 1
-    assert broken.spoken() in {"en", "fr"}
-    assert segments(work, after)
-    work.close()
+    assert broken.language() in {"en", "fr"}
+    assert segments(after)
+    after.close()
 
 
 @pytest.mark.parametrize("language", [None, "en"])
@@ -162,15 +185,15 @@ def test_an_engine_that_fails_for_one_recording(
     def loud(heard: Heard) -> bool:
         return heard.loudest > 1.3
 
-    engine = HearingEngine(workers=workers, batch_size=batch_size, fails=loud)
+    engine = HearingEngine(limits=EngineLimits(workers=workers, batch_size=batch_size), fails=loud)
     sources = [SOURCES[0], said(3, 13, 5, level=0.9), SOURCES[1], SOURCES[3]]
-    with Model(engine).stream_all(sources, language=language) as streams:
+    with model(engine).stream_all(sources, language=language) as streams:
         first = streams[0].transcript()
         with pytest.raises(RuntimeError, match="the engine stopped"):
             streams[1].transcript()
         others = [stream.transcript() for stream in (streams[2], streams[3])]
     for source, transcript in zip((SOURCES[0], SOURCES[1], SOURCES[3]), (first, *others), strict=True):
-        assert transcript == Model(HearingEngine()).transcribe(source, language=language)
+        assert transcript == model().transcribe(source, language=language)
 
 
 @pytest.mark.parametrize("language", [None, "en"])
@@ -186,13 +209,13 @@ def test_no_room_for_threads(monkeypatch: pytest.MonkeyPatch, refused: str, fail
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     sources = SOURCES[:4]
-    with Model(HearingEngine(workers=2)).stream_all(sources, language=language) as streams:
+    with model(HearingEngine(limits=EngineLimits(workers=2))).stream_all(sources, language=language) as streams:
         for number, (source, stream) in enumerate(zip(sources, streams, strict=True)):
             if number < failed:
                 with pytest.raises(MemoryError):
                     stream.transcript()
             else:
-                assert stream.transcript() == Model(HearingEngine()).transcribe(source, language=language)
+                assert stream.transcript() == model().transcribe(source, language=language)
 
 
 @pytest.mark.parametrize("language", [None, "en"])
@@ -203,8 +226,8 @@ def test_a_thread_that_ends_early_keeps_nobody_waiting(
     def no_room(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Pipeline, ends, no_room)
-    with Model(HearingEngine(workers=2)).stream_all(SOURCES[:2], language=language) as streams:
+    monkeypatch.setattr(Scheduler, ends, no_room)
+    with model(HearingEngine(limits=EngineLimits(workers=2))).stream_all(SOURCES[:2], language=language) as streams:
         for stream in streams:
             with pytest.raises(MemoryError):
                 stream.transcript()
@@ -219,20 +242,19 @@ def test_one_worker_is_enough(alone: list[object], monkeypatch: pytest.MonkeyPat
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with Model(HearingEngine(workers=4)).stream_all(SOURCES, word_timestamps=True) as streams:
+    with model(HearingEngine(limits=EngineLimits(workers=4))).stream_all(SOURCES, word_timestamps=True) as streams:
         assert [stream.transcript() for stream in streams] == alone
 
 
 def test_a_worker_does_not_wait_for_a_language_that_it_should_find_out() -> None:
     """The second window of the last recording fits the batch before it, its first one does not."""
     gate = threading.Event()
-    engine = HearingEngine(workers=1, batch_size=8, fails=lambda heard: not gate.wait())
-    recordings = [recording(said(*seconds), language=None) for seconds in ((1,), (12, 12), (3, 12))]
-    work = pipeline(engine, recordings)
-    work.start()
-    wait_until(lambda: work._all_read)
+    engine = HearingEngine(limits=EngineLimits(workers=1, batch_size=8), fails=lambda heard: not gate.wait())
+    submitted = submit(engine, [recording(said(*seconds), language=None) for seconds in ((1,), (12, 12), (3, 12))])
+    submitted[0]._scheduler.start(submitted[0].queue)
+    wait_until(lambda: submitted[-1].all_read)
     gate.set()
-    assert [len(segments(work, each)) for each in recordings] == [1, 2, 2]
+    assert [len(segments(each)) for each in submitted] == [1, 2, 2]
 
 
 def test_closing_early_ends_the_threads_and_ffmpeg(tmp_path: Path) -> None:
@@ -242,11 +264,11 @@ def test_closing_early_ends_the_threads_and_ffmpeg(tmp_path: Path) -> None:
         piece = (said(*[6] * 8) * 20_000).astype(np.int16).tobytes()
         file.writeframes(piece * 8)
     before = set(threading.enumerate())
-    recordings = [Recording(lambda: open_audio(path), quick=True) for _ in range(3)]
-    work = pipeline(HearingEngine(workers=2), recordings)
-    next(work.results(recordings[0]))
-    work.close()
-    streams = [each.audio for each in recordings if isinstance(each.audio, AudioStream)]
+    recordings = [Recording(opens=lambda: open_audio(path), quick=True) for _ in range(3)]
+    submitted = submit(HearingEngine(limits=EngineLimits(workers=2)), recordings)
+    next(submitted[0].results())
+    close(submitted)
+    streams = [each.audio for each in submitted if isinstance(each.audio, AudioStream)]
     assert streams
     assert all(stream._process.returncode is not None for stream in streams)
     deadline = time.monotonic() + 30
@@ -254,36 +276,38 @@ def test_closing_early_ends_the_threads_and_ffmpeg(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert not set(threading.enumerate()) - before
     with pytest.raises(ValueError, match="closed before its end"):
-        next(work.results(recordings[1]))
+        next(submitted[1].results())
 
 
 def test_the_reader_stays_a_number_of_windows_ahead() -> None:
     window = np.roll(said(5), -2 * SAMPLE_RATE)[: round(7.5 * SAMPLE_RATE)]
     sound = Sound(block for _ in range(200) for block in in_blocks(window))
-    endless = Recording(lambda: sound, language="en")
-    work = pipeline(HearingEngine(workers=2, batch_size=2, pause=0), [endless])
+    engine = HearingEngine(limits=EngineLimits(workers=2, batch_size=2), pause=0)
+    (endless,) = submit(engine, [Recording(opens=lambda: sound, language="en")])
     most = 4 * 2 * 2
-    results = work.results(endless)
+    results = endless.results()
     for taken in range(4):
         if taken:
             next(results)
         else:
-            work.start()
-        wait_until(lambda: work._ahead == most)
+            endless.open()
+        wait_until(lambda: endless.queue.ahead == most)
         time.sleep(0.05)  # Enough for a reader that does not wait to run away.
         # One more is cut and waits for room; it was known 2 s of silence after its end.
         assert sound.read <= (taken + most + 1) * len(window) + 3 * SAMPLE_RATE
-        assert work._ahead == most
-    work.close()
+        assert endless.queue.ahead == most
+    endless.close()
     assert sound.aborted
     assert sound.closed
 
 
 def test_a_recording_can_be_skipped() -> None:
-    expected = [Model(HearingEngine()).transcribe(source) for source in SOURCES]
+    expected = [model().transcribe(source) for source in SOURCES]
     # More windows than may wait: the reader must be let on.
     long = said(*[1] * 60)
-    with Model(HearingEngine(workers=2)).stream_all([long, SOURCES[1], long, SOURCES[3]]) as streams:
+    with model(HearingEngine(limits=EngineLimits(workers=2))).stream_all(
+        [long, SOURCES[1], long, SOURCES[3]]
+    ) as streams:
         assert streams[1].transcript() == expected[1]
         next(streams[2])
         streams[2].close()
@@ -294,45 +318,45 @@ def test_a_recording_can_be_skipped() -> None:
 
 
 def test_going_back_to_an_abandoned_recording_takes_nothing_from_the_next() -> None:
-    work = pipeline(HearingEngine(), [one := recording(SOURCES[0]), two := recording(SOURCES[3])])
-    first, second = work.results(one), work.results(two)
+    one, two = submit(HearingEngine(), [recording(SOURCES[0]), recording(SOURCES[3])])
+    first, second = one.results(), two.results()
     next(first)
     start = list(next(second).segments)
     with pytest.raises(ValueError, match="closed before its end"):
         next(first)
-    alone = pipeline(HearingEngine(), [same := recording(SOURCES[3])])
-    assert start + [segment for result in second for segment in result.segments] == segments(alone, same)
+    (alone,) = submit(HearingEngine(), [recording(SOURCES[3])])
+    assert start + [segment for result in second for segment in result.segments] == segments(alone)
 
 
 def test_the_language_of_a_closed_recording_is_not_waited_for() -> None:
     gate = threading.Event()
-    engine = HearingEngine(workers=1, fails=lambda heard: not gate.wait())
-    work = pipeline(engine, [one := recording(SOURCES[0]), two := recording(SOURCES[1], language=None)])
-    work.start()
-    wait_until(lambda: work._ahead == 4)
-    work.close()
+    engine = HearingEngine(limits=EngineLimits(workers=1), fails=lambda heard: not gate.wait())
+    one, two = submit(engine, [recording(SOURCES[0]), recording(SOURCES[1], language=None)])
+    one.open()
+    wait_until(lambda: one.queue.ahead == 4)
+    close([one, two])
     gate.set()
     with pytest.raises(ValueError, match="closed before its end"):
-        two.spoken()
-    assert one.spoken() == "en"
+        two.language()
+    assert one.language() == "en"
 
 
 def test_the_language_is_detected_once_in_the_first_window_and_encoding_is_not_repeated() -> None:
-    engine = HearingEngine(workers=3, batch_size=4)
-    with Model(engine).stream_all(SOURCES) as streams:
+    engine = HearingEngine(limits=EngineLimits(workers=3, batch_size=4))
+    with model(engine).stream_all(SOURCES) as streams:
         codes = [(stream.transcript().language, stream.language_probability) for stream in streams]
     assert codes[2] == ("en", 0.0), "nobody speaks"
     assert {probability for _, probability in codes[:2] + codes[3:]} == {0.95}
     assert len(engine.detected) == 4
     assert len(engine.encoded) == len(set(engine.encoded)) == len(engine.generated)
     for source, (code, _) in zip(SOURCES, codes, strict=True):
-        guesses: list[LanguageGuess] = Model(HearingEngine()).detect_language(source)
+        guesses: list[LanguageGuess] = model().detect_language(source)
         assert guesses[0].code == code or code == "en"
 
 
 def test_a_language_that_is_given_is_not_detected() -> None:
     engine = HearingEngine()
-    transcript = Model(engine).transcribe(SOURCES[0], language="fr")
+    transcript = model(engine).transcribe(SOURCES[0], language="fr")
     assert (transcript.language, transcript.language_probability, engine.detected) == ("fr", 1.0, [])
 
 
@@ -343,8 +367,8 @@ def test_windows_that_fail_are_decoded_at_full_length_and_then_at_the_temperatur
         return hypothesis if good else replace(hypothesis, avg_logprob=-3.0)
 
     def transcribe(workers: int) -> tuple[HearingEngine, list[Segment]]:
-        engine = HearingEngine(workers=workers, batch_size=4, judge=improbable, pause=0.01)
-        transcript = Model(engine).transcribe(said(*[3, 8, 5, 2] * 3), language="en", temperature=(0.0, 0.2, 0.4, 0.6))
+        engine = HearingEngine(limits=EngineLimits(workers=workers, batch_size=4), judge=improbable, pause=0.01)
+        transcript = model(engine).transcribe(said(*[3, 8, 5, 2] * 3), language="en", temperature=(0.0, 0.2, 0.4, 0.6))
         return engine, list(transcript)
 
     engine, found = transcribe(3)
@@ -365,14 +389,14 @@ def test_windows_that_fail_are_decoded_at_full_length_and_then_at_the_temperatur
 
 def test_nobody_speaks() -> None:
     engine = HearingEngine()
-    transcript = Model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32))
+    transcript = model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32))
     assert (transcript.segments, transcript.language_probability, transcript.duration) == ((), 0.0, 70.0)
     assert engine.encoded == []
 
 
 def test_without_the_filter_silence_is_decoded_too() -> None:
     engine = HearingEngine()
-    transcript = Model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32), vad_filter=False)
+    transcript = model(engine).transcribe(np.zeros(70 * SAMPLE_RATE, np.float32), vad_filter=False)
     assert transcript.segments
     assert sum(heard.frames for heard in engine.encoded) >= 70 * 100
 
@@ -385,42 +409,41 @@ def test_a_recording_is_opened_once_however_many_want_it() -> None:
         opened.append(Sound(in_blocks(SOURCES[1])))
         return opened[-1]
 
-    one, two = (Recording(opens, quick=True, language="en") for _ in range(2))
-    work = pipeline(HearingEngine(), [one, two])
-    work.start()
+    one, two = submit(HearingEngine(), [Recording(opens=opens, quick=True, language="en") for _ in range(2)])
+    one.open()
     two.open()
-    assert segments(work, one)
-    assert segments(work, two)
+    assert segments(one)
+    assert segments(two)
     assert len(opened) == 2
 
 
 @pytest.mark.parametrize("attempt", range(8))
 def test_windows_are_decoded_by_others_while_their_language_is_judged(attempt: int) -> None:
     """Where the language is not clear in the first window, the windows after it are judged, too."""
-    engine = HearingEngine(workers=4, batch_size=4)
+    engine = HearingEngine(limits=EngineLimits(workers=4, batch_size=4))
     engine.detect_language = lambda heard: [LanguageGuess("en", 0.6), LanguageGuess("fr", 0.4)]  # type: ignore[method-assign]
-    transcript = Model(engine).transcribe(said(4, 4, 4, seed=attempt), multilingual=True)
+    transcript = model(engine).transcribe(said(4, 4, 4, seed=attempt), multilingual=True)
     assert len(transcript.segments) == 3
 
 
 class Notebook:
-    """A memory that keeps what it is told, and forgets what a test wants it to."""
+    """Notes that a test can read and cut short."""
 
     def __init__(self) -> None:
         self.judgement: list[LanguageGuess] | None = None
-        self.results: dict[tuple[int, int], WindowResult] = {}
+        self.results: dict[tuple[int, int], DecodedWindow] = {}
 
     def guesses(self) -> list[LanguageGuess] | None:
         return self.judgement
 
-    def result(self, window: Window) -> WindowResult | None:
+    def result(self, window: Window) -> DecodedWindow | None:
         return self.results.get((window.start, len(window.samples)))
 
-    def judged(self, guesses: Sequence[LanguageGuess]) -> None:
+    def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         assert not self.results
         self.judgement = list(guesses)
 
-    def decoded(self, window: Window, result: WindowResult) -> None:
+    def note_result(self, window: Window, result: DecodedWindow) -> None:
         assert self.judgement is not None
         self.results[window.start, len(window.samples)] = result
 
@@ -433,10 +456,10 @@ def test_what_is_remembered_is_not_decoded_again_and_changes_nothing(kept: int) 
             return replace(hypothesis, avg_logprob=-3.0) if temperature == 0 else hypothesis
         return hypothesis
 
-    def run(notebook: Notebook) -> tuple[list[Segment], HearingEngine, Recording]:
-        engine = HearingEngine(workers=2, batch_size=2, judge=fails_in_part)
-        each = replace(recording(SOURCES[0], language=None), memory=notebook)
-        return segments(pipeline(engine, [each]), each), engine, each
+    def run(notebook: Notebook) -> tuple[list[Segment], HearingEngine, Queued]:
+        engine = HearingEngine(limits=EngineLimits(workers=2, batch_size=2), judge=fails_in_part)
+        (each,) = submit(engine, [recording(SOURCES[0], language=None, notes=notebook)])
+        return segments(each), engine, each
 
     first = Notebook()
     whole, engine, each = run(first)
@@ -457,14 +480,14 @@ def test_what_is_remembered_is_not_decoded_again_and_changes_nothing(kept: int) 
 
 def test_results_without_a_language_are_not_relied_on() -> None:
     first = Notebook()
-    each = replace(recording(SOURCES[0], language=None), memory=first)
-    whole = segments(pipeline(HearingEngine(), [each]), each)
+    (each,) = submit(HearingEngine(), [recording(SOURCES[0], language=None, notes=first)])
+    whole = segments(each)
     first.judgement = None
     results, first.results = first.results, {}
     torn = Notebook()
     torn.result = lambda window: results.get((window.start, len(window.samples)))  # type: ignore[method-assign]
-    each = replace(recording(SOURCES[0], language=None), memory=torn)
-    assert segments(pipeline(HearingEngine(), [each]), each) == whole
+    (each,) = submit(HearingEngine(), [recording(SOURCES[0], language=None, notes=torn)])
+    assert segments(each) == whole
 
 
 def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
@@ -480,10 +503,141 @@ def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
 
     notebook = Notebook()
     notebook.judgement = [LanguageGuess("en", 1.0)]
-    engine = HearingEngine(batch_size=4, judge=fails_for_some)
-    each = replace(recording(said(4, 4, 4, 4)), memory=notebook)
-    work = pipeline(engine, [each])
-    work._read()  # all that is read waits, so that it becomes one batch
-    (batch,) = [work._take()]
+    engine = HearingEngine(limits=EngineLimits(batch_size=4), judge=fails_for_some)
+    (each,) = submit(engine, [recording(said(4, 4, 4, 4), notes=notebook)])
+    work = each._scheduler
+    work._read(each.queue)  # all that is read waits, so that it becomes one batch
+    batch = work._take()
     work._decode(batch)
     assert (len(batch), noted, len(notebook.results)) == (4, [3], 4)
+
+
+# --- several callers --------------------------------------------------------------------------------------------------
+
+
+def test_threads_that_share_a_model_get_what_each_would_get_alone(alone: list[object]) -> None:
+    engine = HearingEngine(limits=EngineLimits(workers=2, batch_size=4), pause=0.01)
+    shared = model(engine)
+    with ThreadPoolExecutor(len(SOURCES)) as pool:
+        found = list(pool.map(lambda source: shared.transcribe(source, word_timestamps=True), SOURCES))
+    assert found == alone
+    assert not shared._scheduler._queues
+    assert not shared._scheduler._waiting
+
+
+def test_windows_of_several_callers_share_batches() -> None:
+    gate = threading.Event()
+    engine = HearingEngine(limits=EngineLimits(batch_size=4), fails=lambda heard: not gate.wait())
+    shared = scheduler(engine)
+    one, other = (shared.submit([recording(said(3, 3, seed=seed))], DecodingOptions())[0] for seed in (1, 2))
+    for each in (one, other):
+        each.open()
+    wait_until(lambda: one.all_read and other.all_read)
+    gate.set()
+    assert len(segments(one)) == len(segments(other)) == 2
+    assert max(engine.batches) > 2, "more than one caller has"
+
+
+def test_other_options_have_other_batches() -> None:
+    engine = HearingEngine(limits=EngineLimits(batch_size=4))
+    shared = scheduler(engine)
+    greedy, beam = (
+        shared.submit([recording(said(3, 3))], DecodingOptions(beam_size=size, seed=seed))[0]
+        for size, seed in ((1, 0), (5, 0))
+    )
+    assert greedy.queue.decoder is not beam.queue.decoder
+    greedy.open()
+    again = shared.submit([recording(said(3))], DecodingOptions(beam_size=1, language="fr", seed=7))[0]
+    assert again.queue.decoder is greedy.queue.decoder, "neither language nor seed part a batch"
+    for each in (greedy, beam, again):
+        assert segments(each)
+
+
+def order_of_work(first_priority: int, second_priority: int) -> list[str]:
+    """Whose windows the one worker takes, when the second caller comes while the first has many waiting."""
+    gate = threading.Event()
+    engine = HearingEngine(fails=lambda heard: not gate.wait(), pause=0)
+    shared = scheduler(engine)
+    taken: list[str] = []
+    take = shared._take
+
+    def noted() -> list[object]:
+        batch = take()
+        taken.extend("long" if entry.submission is long else "short" for entry in batch)
+        return batch  # type: ignore[return-value]
+
+    shared._take = noted  # type: ignore[method-assign,assignment]
+    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions(), priority=first_priority)
+    (short,) = shared.submit([recording(said(3, 3))], DecodingOptions(), priority=second_priority)
+    long.open()
+    wait_until(lambda: long.queue.ahead == 4)
+    short.open()
+    wait_until(lambda: short.all_read)
+    gate.set()
+    with ThreadPoolExecutor(2) as pool:
+        assert [len(each) for each in pool.map(segments, (long, short))] == [12, 2]
+    return taken
+
+
+def test_a_short_recording_does_not_wait_for_a_long_one() -> None:
+    taken = order_of_work(0, 0)
+    assert taken.index("short") <= 2, "the callers take turns"
+    assert [place for place, who in enumerate(taken) if who == "short"][1] <= 4
+
+
+def test_a_higher_priority_goes_first() -> None:
+    assert order_of_work(0, 1)[1:3] == ["short", "short"]
+    taken = order_of_work(1, 0)
+    assert taken.index("short") > 2, "and a lower one waits while windows of the other do"
+
+
+def test_cancelling_frees_the_place_within_one_window() -> None:
+    gate, working = threading.Event(), threading.Event()
+
+    def stops(heard: Heard) -> bool:
+        working.set()
+        return not gate.wait()
+
+    engine = HearingEngine(fails=stops)
+    shared = scheduler(engine)
+    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions())
+    (after,) = shared.submit([recording(said(5, seed=9))], DecodingOptions())
+    long.open()
+    working.wait()
+    wait_until(lambda: long.queue.ahead == 4)
+    long.close()
+    after.open()
+    gate.set()
+    assert len(segments(after)) == 1
+    assert len(engine.encoded) == 2, "the window under way, and then the other caller's"
+    with pytest.raises(ValueError, match="closed before its end"):
+        next(long.results())
+
+
+def test_segments_come_while_the_input_is_still_being_fed() -> None:
+    blocks: queue.Queue[Float32Array | None] = queue.Queue()
+    source = said(3, 3, 3)
+
+    def fed() -> Iterator[Float32Array]:
+        while (block := blocks.get()) is not None:
+            yield block
+
+    with model(HearingEngine(limits=EngineLimits(workers=2))).stream(fed(), language="en") as stream:
+        for block in in_blocks(source[: 9 * SAMPLE_RATE]):  # the first utterance, and the pause after it
+            blocks.put(block)
+        first = next(stream)
+        assert first.end < 6
+        assert stream.total is None
+        for block in in_blocks(source[9 * SAMPLE_RATE :]):
+            blocks.put(block)
+        blocks.put(None)
+        assert [first, *stream] == list(model().transcribe(source, language="en"))
+
+
+def test_threads_end_when_nothing_is_left_to_decode() -> None:
+    before = set(threading.enumerate())
+    shared = model(HearingEngine(limits=EngineLimits(workers=3)))
+    for _ in range(2):
+        assert shared.transcribe(SOURCES[0]).segments
+        wait_until(lambda: not set(threading.enumerate()) - before)
+    assert shared._scheduler._workers == 0

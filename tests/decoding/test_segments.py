@@ -5,7 +5,7 @@ from fakes import FakeEngine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mtasr.decoding.checks import Decoded
+from mtasr.decoding.checks import Attempt
 from mtasr.decoding.segments import (
     Piece,
     all_pieces,
@@ -145,8 +145,8 @@ def test_all_tokens_become_segments_in_their_window(tokens: list[int], seconds: 
     pieces = all_pieces(tokens, TOKENIZER, seconds)
     assert [token for piece in pieces for token in piece.tokens] == tokens
     hypothesis = Hypothesis(tokens=tuple(tokens), avg_logprob=-0.3, no_speech_prob=0.02)
-    decoded = Decoded(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
-    segments = timed_segments(pieces, decoded, TOKENIZER, offset, seconds)
+    attempt = Attempt(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
+    segments = timed_segments(pieces, attempt, TOKENIZER, offset, seconds)
     assert [segment.id for segment in segments] == list(range(len(segments)))
     assert all(segment.text.strip() for segment in segments)
     assert "".join(segment.text for segment in segments).split() == TOKENIZER.decode(tokens).split()
@@ -197,9 +197,9 @@ def test_pieces_without_room_become_one() -> None:
     pieces = [Piece(start=0.0, end=2.0, tokens=(5,)), Piece(start=1.0, end=1.5, tokens=(6, 7))]
     assert merge_pieces(pieces) == Piece(start=0.0, end=2.0, tokens=(5, 6, 7))
     hypothesis = Hypothesis(tokens=(5, 6, 7), avg_logprob=-0.3, no_speech_prob=0.02)
-    decoded = Decoded(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
+    attempt = Attempt(hypothesis=hypothesis, compression_ratio=1.5, temperature=0.2)
     for reach, count in ((0.002, 2), (0.0019, 1)):
-        segments = timed_segments(pieces, decoded, TOKENIZER, 3.0, reach, "fr")
+        segments = timed_segments(pieces, attempt, TOKENIZER, 3.0, reach, "fr")
         assert len(segments) == count
         assert {(each.no_speech_prob, each.language) for each in segments} == {(0.02, "fr")}
         assert (segments[0].start, segments[-1].end) == (3.0, 3.002 if count == 2 else 3.001)

@@ -11,8 +11,8 @@ import pytest
 from speech import speak
 
 import mtasr
-from mtasr.audio.read import SAMPLE_RATE
-from mtasr.engines.engine import Float32Array
+from mtasr.arrays import Float32Array
+from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]

@@ -10,16 +10,20 @@ from fakes import FakeEngine, Heard, HearingEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.audio.read import SAMPLE_RATE
+from mtasr.decoding.checks import Checks
+from mtasr.decoding.retries import Decoding, WindowInput, decode_at_temperatures
 from mtasr.decoding.segments import Piece
-from mtasr.decoding.window_decoder import Outcome, Task, WindowDecoder, _beside_speech, context_for
+from mtasr.decoding.window_decoder import WindowDecoder, _beside_speech, context_for
 from mtasr.decoding.windows import Window, longest_for
-from mtasr.engines.engine import Hypothesis, LanguageGuess
+from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, Span
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcript import Reading, Segment
-from mtasr.vad.silero import Span
+
+#: Fakes write a few words for any time, which would look as if most of it was left out.
+_ANY_RATE = Checks(thin=0.0)
 
 
 def window(seconds: float, start: float = 0.0, seed: int = 0, speech: tuple[tuple[float, float], ...] = ()) -> Window:
@@ -28,16 +32,27 @@ def window(seconds: float, start: float = 0.0, seed: int = 0, speech: tuple[tupl
     return Window(round(start * SAMPLE_RATE), samples, spans)
 
 
-def task(seconds: float, **place: object) -> Task:
-    return Task(window(seconds, **place), lambda: "en")  # type: ignore[arg-type]
+def decoder(
+    engine: FakeEngine | HearingEngine,
+    checks: Checks = _ANY_RATE,
+    **changes: object,
+) -> WindowDecoder:
+    return WindowDecoder(engine, DecodingOptions(**changes), Stopwatch(), checks)  # type: ignore[arg-type]
 
 
-def decoder(engine: FakeEngine | HearingEngine, **changes: object) -> WindowDecoder:
-    return WindowDecoder(engine, DecodingOptions(**changes), Stopwatch())  # type: ignore[arg-type]
+def shown(seconds: float, **place: object) -> WindowInput:
+    """A window at the context for its length, whatever the options."""
+    cut = window(seconds, **place)  # type: ignore[arg-type]
+    return WindowInput(window=cut, language="en", context=context_for(cut.seconds))
 
 
-def finish(work: WindowDecoder, outcome: Outcome) -> list[Segment]:
-    return list(work.finish(outcome, lambda: work._engine).segments)
+def decode(work: WindowDecoder, *inputs: WindowInput) -> list[Decoding]:
+    """In the order of the inputs."""
+    return [decoding for _, decoding in sorted(work.decode(inputs), key=lambda found: found[0])]
+
+
+def finish(work: WindowDecoder, decoding: Decoding) -> list[Segment]:
+    return list(work.finish(decoding, lambda: work._engine).segments)
 
 
 @given(st.floats(0, 30))
@@ -59,7 +74,7 @@ def test_a_model_for_any_length_is_shown_hardly_any_silence(seconds: float) -> N
 def test_the_engine_tells_what_length_its_model_is_for() -> None:
     syllables = Window(0, np.tile(np.repeat([0.5, 0.0], 4000), 10).astype(np.float32), ())
     contexts = [
-        decoder(FakeEngine(variable_length=variable), task=task).task(syllables, lambda: "en").context
+        decoder(FakeEngine(limits=EngineLimits(variable_length=variable)), task=task).input(syllables).context
         for variable, task in ((False, "transcribe"), (True, "transcribe"), (True, "translate"))
     ]
     assert contexts == [9, 6, 30]
@@ -69,25 +84,25 @@ def test_the_engine_tells_what_length_its_model_is_for() -> None:
 def test_features_have_the_length_of_the_context(seconds: float) -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the day<|0.10|>")]
-    (outcome,) = decoder(engine).run([task(seconds)])
+    (decoding,) = decode(decoder(engine), shown(seconds))
     assert engine.frames == [context_for(seconds) * 100]
-    assert [segment.text for segment in outcome.segments] == [" the day"]
+    assert [segment.text for segment in finish(decoder(engine), decoding)] == [" the day"]
 
 
 def test_a_result_without_speech_is_no_segment() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> you<|2.00|>", avg_logprob=-1.4, no_speech_prob=0.9)] * 2
-    (outcome,) = decoder(engine).run([task(3)])
+    (decoding,) = decode(decoder(engine), shown(3))
     assert engine.frames == [900, 3000], "silence is believed of the full length alone"
-    assert outcome.decoded is not None
-    assert finish(decoder(engine), outcome) == []
+    assert decoding.taken is not None
+    assert finish(decoder(engine), decoding) == []
 
 
 def test_times_are_those_of_the_file_and_of_speech() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the day<|2.00|><|2.00|> you<|9.00|>")]
-    (outcome,) = decoder(engine).run([task(6, start=100, speech=((100.5, 102.5), (103, 105.5)))])
-    assert [(each.start, each.end, each.text) for each in outcome.segments] == [
+    (decoding,) = decode(decoder(engine), shown(6, start=100, speech=((100.5, 102.5), (103, 105.5))))
+    assert [(each.start, each.end, each.text) for each in finish(decoder(engine), decoding)] == [
         (100.5, 102.0, " the day"),
         (102.0, 105.5, " you"),
     ]
@@ -97,7 +112,7 @@ def test_the_prompt_is_given_to_every_window() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> water<|1.00|>")] * 2
     work = decoder(engine, initial_prompt=" the people ", without_timestamps=True)
-    list(work.run([task(2), task(2)]))
+    decode(work, shown(2), shown(2))
     tokenizer = engine.tokenizer
     start = tokenizer.sot_sequence("en", "transcribe", timestamps=False)
     expected = (tokenizer.sot_prev, *tokenizer.encode(" the people"), *start)
@@ -107,7 +122,7 @@ def test_the_prompt_is_given_to_every_window() -> None:
 def test_a_long_prompt_keeps_its_end() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the<|1.00|>")]
-    list(decoder(engine, initial_prompt="day " * 300 + "water").run([task(2)]))
+    decode(decoder(engine, initial_prompt="day " * 300 + "water"), shown(2))
     (call,) = engine.calls
     assert len(call.prompt) == 1 + 223 + 3
     assert engine.tokenizer.decode(call.prompt).endswith(" day water")
@@ -116,9 +131,9 @@ def test_a_long_prompt_keeps_its_end() -> None:
 def test_above_temperature_0_nothing_is_searched_before_its_turn() -> None:
     engine = HearingEngine()
     work = decoder(engine, temperature=(0.4, 0.8))
-    (outcome,) = work.run([task(3)])
-    assert (outcome.decoded, outcome.segments, engine.generated) == (None, [], [])
-    assert finish(work, outcome)[0].temperature == 0.4
+    (decoding,) = decode(work, shown(3))
+    assert (decoding.taken, decoding.is_open, engine.generated) == (None, True, [])
+    assert finish(work, decoding)[0].temperature == 0.4
     assert [temperature for _, temperature in engine.generated] == [0.4]
 
 
@@ -132,55 +147,60 @@ def failing(*good: float) -> HearingEngine:
 def test_a_window_that_fails_is_shown_at_30_seconds_and_encoded_no_more() -> None:
     engine = failing(0.6)
     work = decoder(engine)
-    (outcome,) = work.run([task(3)])
+    (decoding,) = decode(work, shown(3))
     assert [heard.frames for heard in engine.encoded] == [900, 3000]
-    assert len(outcome.failed) == 2
-    (segment,) = finish(work, outcome)
+    assert len(decoding.failed) == 2
+    (segment,) = finish(work, decoding)
     assert segment.temperature == 0.6
     assert [(heard.frames, temperature) for heard, temperature in engine.generated] == [
         (900, 0.0), (3000, 0.0), (3000, 0.2), (3000, 0.4), (3000, 0.6),
     ]  # fmt: skip
     assert len(engine.encoded) == 2
-    assert finish(work, outcome) == [segment], "finishing again decodes nothing"
-    assert len(engine.generated) == 5
+    assert finish(work, decoding) == [segment], "finishing changes nothing in a decoding"
 
 
 def test_a_window_of_full_length_is_not_decoded_twice() -> None:
     engine = failing(0.2)
     work = decoder(engine)
-    (outcome,) = work.run([task(29.5)])
-    finish(work, outcome)
+    (decoding,) = decode(work, shown(29.5))
+    finish(work, decoding)
     assert [temperature for _, temperature in engine.generated] == [0.0, 0.2]
 
 
 def test_when_all_fail_the_most_probable_is_taken() -> None:
     engine = failing()
     work = decoder(engine, temperature=(0.0, 0.2))
-    (outcome,) = work.run([task(3)])
-    (segment,) = finish(work, outcome)
+    (decoding,) = decode(work, shown(3))
+    (segment,) = finish(work, decoding)
     assert (segment.temperature, segment.avg_logprob) == (0.0, -2.0)
-    assert outcome.decoded is not None
-    assert not outcome.decoded.passed
+    taken = decode_at_temperatures(
+        lambda temperature: engine.judge(engine.encoded[1], temperature, decoding.failed[0].hypothesis),
+        engine.tokenizer, DecodingOptions(temperature=(0.0, 0.2)), Checks(), failed=decoding.failed,
+    )  # fmt: skip
+    assert not taken.passed
 
 
 def test_a_window_in_which_nothing_was_written_is_no_segment() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("", avg_logprob=-np.inf)] * 2
     work = decoder(engine, temperature=(0.0,), without_timestamps=True)
-    (outcome,) = work.run([task(3)])
-    assert finish(work, outcome) == []
+    (decoding,) = decode(work, shown(3))
+    assert finish(work, decoding) == []
 
 
-def test_what_was_encoded_is_let_go_once_written() -> None:
+def test_a_settled_window_has_words_and_keeps_no_encoder_output() -> None:
     engine = HearingEngine()
-    outcomes: list[Outcome] = list(decoder(engine, word_timestamps=True).run([task(3)]))
-    assert outcomes[0].task.encoded is None
-    assert outcomes[0].segments[0].words
+    work = decoder(engine, word_timestamps=True)
+    (decoding,) = decode(work, shown(3))
+    assert work.is_settled(decoding)
+    result = work.finish(decoding, lambda: engine)
+    assert result.segments[0].words
+    assert not any(isinstance(getattr(result, name), Heard) for name in result.__slots__)
 
 
 def test_a_language_the_model_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match="cantonese"):
-        list(decoder(HearingEngine()).run([Task(window(3), lambda: "yue")]))
+        decode(decoder(HearingEngine()), replace(shown(3), language="yue"))
 
 
 # Times that both floats and samples hold exactly.
@@ -212,8 +232,8 @@ def test_text_of_the_full_length_is_not_lost_to_a_hasty_silence() -> None:
         return replace(hypothesis, avg_logprob=-1.1 if short else -1.4, no_speech_prob=0.9 if short else 0.1)
 
     work = decoder(HearingEngine(judge=judge))
-    (outcome,) = work.run([task(3)])
-    assert finish(work, outcome), "the text is kept"
+    (decoding,) = decode(work, shown(3))
+    assert finish(work, decoding), "the text is kept"
 
 
 def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
@@ -230,8 +250,8 @@ def test_a_prompt_is_not_written_where_nobody_speaks() -> None:
 
     for silent, speech in itertools.product((True, False), ((), ((0.5, 2.5),))):
         work = decoder(Echo(), hotwords="people")
-        (outcome,) = work.run([task(3, speech=speech)])
-        said = [segment.text for segment in finish(work, outcome)]
+        (decoding,) = decode(work, shown(3, speech=speech))
+        said = [segment.text for segment in finish(work, decoding)]
         assert said == ([" people"] if speech and not silent else []), "with voice activity and a second opinion for it"
 
 
@@ -248,8 +268,8 @@ def early(seconds: float, ends: float, rest: str = " water", **options: object) 
     work = decoder(Hasty(), **options)
     samples = round(seconds * SAMPLE_RATE)
     window = Window(SAMPLE_RATE, np.zeros(samples, np.float32), (Span(SAMPLE_RATE, SAMPLE_RATE + samples),))
-    (outcome,) = work.run([work.task(window, lambda: "en")])
-    return [f"{each.text} {each.start:.1f}-{each.end:.1f}" for each in finish(work, outcome)]
+    (decoding,) = decode(work, work.input(window, language="en"))
+    return [f"{each.text} {each.start:.1f}-{each.end:.1f}" for each in finish(work, decoding)]
 
 
 def test_speech_after_an_early_end_is_decoded_again() -> None:
@@ -260,11 +280,11 @@ def test_speech_after_an_early_end_is_decoded_again() -> None:
 
 
 def test_several_languages_are_followed_window_by_window() -> None:
-    engine = HearingEngine(batch_size=2)
+    engine = HearingEngine(limits=EngineLimits(batch_size=2))
     work = decoder(engine, multilingual=True)
-    first, second = task(3), task(3)
+    first, second = shown(3), shown(3)
     first.window.samples[0], second.window.samples[0] = 0.5, 0.25
-    codes = [finish(work, outcome)[0].language for outcome in work.run([first, second])]
+    codes = [finish(work, decoding)[0].language for decoding in decode(work, first, second)]
     assert codes == [engine.detect_language(heard)[0].code for heard in engine.encoded]
 
 
@@ -282,16 +302,17 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
             spanish = self.tokenizer.language_tokens["es"] in prompt
             return replace(super()._says(heard, prompt), avg_logprob=-0.3 if spanish else -0.8)
 
-    spoken = Task(window(3, speech=((0.5, 2.5),)), lambda: "en")
+    spoken = shown(3, speech=((0.5, 2.5),))
     for batch_size in (1, 4):
-        engine = Unsure(batch_size=batch_size)
-        assert decoder(engine).judge_language([replace(spoken), task(3)])[0].code == "es"
+        engine = Unsure(limits=EngineLimits(batch_size=batch_size))
+        assert decoder(engine).judge_language([spoken, shown(3)])[0].code == "es"
         assert [heard.frames for heard in engine.encoded] == [900, 900, 3000], "where somebody speaks, once more"
         assert [heard.frames for heard, _ in engine.generated] == [3000] * 2, "none without any probability"
-        (outcome,) = decoder(engine, multilingual=True).run([replace(spoken)])
-        assert [segment.language for segment in outcome.segments] == ["es"]
-    at_home = Unsure(variable_length=True)
-    assert decoder(at_home).judge_language([replace(spoken)])[0].code == "es"
+        work = decoder(engine, multilingual=True)
+        (decoding,) = decode(work, spoken)
+        assert [segment.language for segment in finish(work, decoding)] == ["es"]
+    at_home = Unsure(limits=EngineLimits(variable_length=True))
+    assert decoder(at_home).judge_language([spoken])[0].code == "es"
     assert {heard.frames for heard, _ in at_home.generated} == {heard.frames for heard in at_home.encoded} == {900}
 
     class SureOfMore(Unsure):
@@ -302,13 +323,13 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
             return super().detect_language(encoded)
 
     more = SureOfMore()
-    assert decoder(more).judge_language([replace(spoken)])[0].probability == pytest.approx(0.91)
+    assert decoder(more).judge_language([spoken])[0].probability == pytest.approx(0.91)
     assert more.generated == [], "the two together were clear"
     more.before = 0.5
-    assert decoder(more).judge_language([replace(spoken)])[0].code == "es", "the full length alone does not decide"
+    assert decoder(more).judge_language([spoken])[0].code == "es", "the full length alone does not decide"
     clear, silent = Unsure(sure=0.95), Unsure()
-    assert decoder(clear).judge_language([replace(spoken)])[0].code == "it"
-    assert decoder(silent).judge_language([task(3)])[0].code == "it", "nobody speaks, so there is nothing to write"
+    assert decoder(clear).judge_language([spoken])[0].code == "it"
+    assert decoder(silent).judge_language([shown(3)])[0].code == "it", "nobody speaks, so there is nothing to write"
     assert clear.generated == silent.generated == []
     assert len(silent.encoded) == 1
 
@@ -316,7 +337,7 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
 def test_translation_is_shown_the_full_length() -> None:
     engine = HearingEngine()
     work = decoder(engine, task="translate")
-    list(work.run([work.task(window(3), lambda: "fr")]))
+    decode(work, work.input(window(3), language="fr"))
     assert [heard.frames for heard in engine.encoded] == [3000]
     assert longest_for(DecodingOptions(task="translate"), 30).clear > longest_for(DecodingOptions(), 30).clear
 
@@ -328,7 +349,7 @@ def test_sound_in_loud_noise_is_shown_at_the_full_length() -> None:
     talking = np.arange(len(noise)) % SAMPLE_RATE < SAMPLE_RATE // 2
     for samples in (noise, noise * np.where(talking, 1.0, 0.25), noise * np.where(talking, 1.0, 0.07), noise * talking):
         spans = (Span(0, len(samples)),)
-        list(work.run([work.task(Window(0, samples.astype(np.float32), spans), lambda: "en")]))
+        decode(work, work.input(Window(0, samples.astype(np.float32), spans), language="en"))
     assert [heard.frames for heard in engine.encoded] == [3000, 3000, 1200, 1200]
 
 
@@ -336,8 +357,8 @@ def test_a_prefix_begins_the_first_window_of_a_recording_alone() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> the day<|2.00|>")] * 2
     work = decoder(engine, prefix="the", initial_prompt="water")
-    tasks = [work.task(window(3), lambda: "en", first=first) for first in (True, False)]
-    list(work.run(tasks))
+    tasks = [work.input(window(3), language="en", first=first) for first in (True, False)]
+    decode(work, *tasks)
     tokenizer = engine.tokenizer
     start = (tokenizer.sot_prev, *tokenizer.encode(" water"), *tokenizer.sot_sequence("en", "transcribe"))
     begun = (*start, tokenizer.timestamp_begin, *tokenizer.encode(" the"))
@@ -350,8 +371,8 @@ def test_readings_differ_in_their_text() -> None:
     others = ((second.tokens[:-1], -0.3), (third.tokens, -0.4))
     engine.script = [lambda temperature: replace(first, others=others)]
     work = decoder(engine, n_best=3)
-    (outcome,) = work.run([task(3, start=10)])
-    (found,) = work.finish(outcome, lambda: engine).alternatives
+    (decoding,) = decode(work, shown(3, start=10))
+    (found,) = work.finish(decoding, lambda: engine).alternatives
     assert (found.start, found.end) == (10, 13)
     assert found.readings == (Reading(text="the day", avg_logprob=-0.2), Reading(text="you", avg_logprob=-0.4))
 
@@ -359,8 +380,8 @@ def test_readings_differ_in_their_text() -> None:
 class Translating(FakeEngine):
     """Translates one text into another, encoding no window twice."""
 
-    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
-        super().generate(encoded, prompt, options, temperature)
+    def answer(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+        super().answer(encoded, prompt, options, temperature)
         translate = self.tokenizer.special("translate") in prompt
         return self.hypothesis("<|0.00|> you<|1.00|>" if translate else "<|0.00|> the<|1.00|><|1.00|> day<|2.00|>")
 
@@ -370,8 +391,8 @@ def test_translating_as_well_encodes_once(language: str) -> None:
     engine = Translating()
     engine.script = [engine.says("")] * 2
     work = decoder(engine, also_translate=True)
-    for outcome in work.run([work.task(window(3, start=at), lambda: language) for at in (0, 10)]):
-        result = work.finish(outcome, lambda: engine)
+    for decoding in decode(work, *(work.input(window(3, start=at), language=language) for at in (0, 10))):
+        result = work.finish(decoding, lambda: engine)
         begin = result.position - 3
         assert [(each.text, each.start - begin, each.end - begin) for each in result.segments] == [
             (" the", 0, 1),
@@ -387,8 +408,8 @@ def test_what_is_silent_is_not_translated() -> None:
     engine = FakeEngine()
     engine.script = [engine.says("<|0.00|> you<|1.00|>", avg_logprob=-1.5, no_speech_prob=0.9)] * 2
     work = decoder(engine, also_translate=True)
-    (outcome,) = work.run([work.task(window(3), lambda: "fr")])
-    result = work.finish(outcome, lambda: engine)
+    (decoding,) = decode(work, work.input(window(3), language="fr"))
+    result = work.finish(decoding, lambda: engine)
     assert (result.segments, result.translation) == ((), ())
 
 
@@ -397,7 +418,7 @@ def test_an_improbable_translation_is_taken_unless_it_loops() -> None:
     loop = f"<|0.00|>{' you' * 40}<|5.00|>"
     engine.script = [engine.says("<|0.00|> the day<|2.00|>", avg_logprob=-1.5), engine.says(loop, avg_logprob=-0.1)]
     work = decoder(engine, task="translate")
-    first, second = work.run([work.task(window(6), lambda: "fr") for _ in range(2)])
+    first, second = decode(work, *(work.input(window(6), language="fr") for _ in range(2)))
     assert [segment.text for segment in finish(work, first)] == [" the day"]
     finish(work, second)
     assert [call.temperature for call in engine.calls] == [0, 0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -426,30 +447,28 @@ class Repeating(HearingEngine):
 
 
 @pytest.mark.parametrize("loops", [False, True])
-def test_what_is_said_again_is_written_again(monkeypatch: pytest.MonkeyPatch, loops: bool) -> None:
-    monkeypatch.setattr("mtasr.decoding.window_decoder._THIN", 2.4)
+def test_what_is_said_again_is_written_again(loops: bool) -> None:
     engine = Repeating(loops=loops)
-    work = decoder(engine)
+    work = decoder(engine, Checks())
     window = loud(12.0, (2.8, 3.2), (5.8, 6.2), (8.8, 9.2))
-    (outcome,) = work.run([work.task(window, lambda: "en")])
-    segments = finish(work, outcome)
+    (decoding,) = decode(work, work.input(window, language="en"))
+    segments = finish(work, decoding)
     assert [round(segment.start) for segment in segments] == [0, 3, 6, 9]
     assert len({segment.text for segment in segments}) == 1
     assert all(after.start >= before.end for before, after in itertools.pairwise(segments))
 
 
-def test_halves_with_no_more_text_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtasr.decoding.window_decoder._THIN", 2.4)
+def test_halves_with_no_more_text_are_not_taken() -> None:
     engine = FakeEngine()
     engine.script = [
         engine.says("<|0.00|> the day the day<|4.00|>"),
         engine.says("<|0.00|> the day<|2.00|>"),
         engine.says("<|0.00|> the day<|2.00|>"),
     ]
-    work = decoder(engine)
-    (outcome,) = work.run([work.task(loud(4.0, (1.9, 2.1)), lambda: "en")])
+    work = decoder(engine, Checks())
+    (decoding,) = decode(work, work.input(loud(4.0, (1.9, 2.1)), language="en"))
     assert len(engine.calls) == 3, "they were tried"
-    assert [(each.start, each.end, each.text) for each in finish(work, outcome)] == [(0, 4, " the day the day")]
+    assert [(each.start, each.end, each.text) for each in finish(work, decoding)] == [(0, 4, " the day the day")]
 
 
 @given(st.floats(1.1, 30), st.floats(0.3, 0.7), st.floats(0.05, 0.3))
@@ -480,7 +499,7 @@ def test_a_window_that_never_stops_looping_is_halved_once() -> None:
         judge=lambda heard, temperature, found: replace(found, tokens=tuple(engine.tokenizer.encode(" the day" * 60)))
     )
     work = decoder(engine, temperature=(0.0,))
-    list(work.run([work.task(loud(14.0, (6.9, 7.1)), lambda: "en")]))
+    decode(work, work.input(loud(14.0, (6.9, 7.1)), language="en"))
     assert len(engine.encoded) <= 12, "of each part its own length and the full one, and no part twice"
 
 
@@ -493,5 +512,5 @@ def test_a_sample_that_echoes_the_prompt_is_not_written_either(first: float) -> 
 
     engine.script = [says] * 2
     work = decoder(engine, hotwords="water", temperature=(first, 0.6))
-    (outcome,) = work.run([work.task(window(3), lambda: "en")])
-    assert finish(work, outcome) == []
+    (decoding,) = decode(work, work.input(window(3), language="en"))
+    assert finish(work, decoding) == []

