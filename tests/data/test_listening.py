@@ -15,7 +15,7 @@ from training_data import record
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.listening import ModelHears
 from mtasr.data.records import Record
-from mtasr.engines.engine import Hypothesis, LanguageGuess, Likelihood
+from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess, Likelihood
 from mtasr.options import DecodingOptions
 from mtasr.transcribe import load_model
 
@@ -24,17 +24,17 @@ from mtasr.transcribe import load_model
 class Listening(FakeEngine):
     """Finds all texts probable but those with "wrong" in them, in whatever language it is told."""
 
-    batch_size: int = 4
+    limits: EngineLimits = EngineLimits(batch_size=4)  # noqa: RUF009 - it is frozen
     heard: str = "en"
     sizes: list[int] = field(default_factory=list)
 
     def detect_language(self, encoded: int) -> list[LanguageGuess]:
         return [LanguageGuess(self.heard, 0.9)]
 
-    def generate(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
+    def answer(self, encoded: int, prompt: Sequence[int], options: DecodingOptions, temperature: float) -> Hypothesis:
         return self.hypothesis(" the water")
 
-    def score_batch(
+    def score(
         self, encoded: Sequence[int], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
     ) -> list[Likelihood]:
         assert len({len(prompt) for prompt in prompts}) == 1
