@@ -27,8 +27,7 @@ from click.shell_completion import CompletionItem
 from mtasr import system
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import DEBUG, ExitCode, printable, report
-from mtasr.cli.options import Command, Option, Switch, debug_option
-from mtasr.cli.options.command import MISSPELT, PROJECT
+from mtasr.cli.options.command import MISSPELT, PROJECT, Command, Option, Switch, debug_option
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:

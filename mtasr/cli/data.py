@@ -11,7 +11,7 @@ import click
 from mtasr.batch.outputs import check_target
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
-from mtasr.cli.options import Language
+from mtasr.cli.options.types import Language
 
 if TYPE_CHECKING:
     from mtasr.data.filters import Filter

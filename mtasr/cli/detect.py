@@ -12,17 +12,11 @@ import click
 from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options import (
-    Command,
-    Count,
-    Option,
-    audio_stream_option,
-    debug_option,
-    files_argument,
-    languages_option,
-    model_options,
-    quiet_option,
-)
+from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.decoding import audio_stream_option, languages_option
+from mtasr.cli.options.files import files_argument, quiet_option
+from mtasr.cli.options.model import model_options
+from mtasr.cli.options.types import Count
 from mtasr.cli.work import english_name, load
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import click
 from mtasr import __version__
 from mtasr.cli import failures
 from mtasr.cli.display import print_line
-from mtasr.cli.options import debug_option
+from mtasr.cli.options.command import debug_option
 from mtasr.errors import ModelError, MtasrError
 from mtasr.extras import pip_install
 

@@ -17,18 +17,11 @@ from mtasr.atomic import write_text
 from mtasr.batch.outputs import check_target
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options import (
-    Command,
-    Count,
-    Option,
-    SomeOf,
-    debug_option,
-    decoding_options,
-    flat,
-    model_options,
-    quiet_option,
-    to_decoding_options,
-)
+from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.decoding import decoding_options, to_decoding_options
+from mtasr.cli.options.files import quiet_option
+from mtasr.cli.options.model import model_options
+from mtasr.cli.options.types import Count, SomeOf, flat
 from mtasr.cli.work import english_name, load
 from mtasr.errors import MtasrError, UsageError
 

@@ -13,7 +13,8 @@ from mtasr.checkpoints.formats import FORMATS
 from mtasr.checkpoints.vocabulary_choice import LEAST_FREQUENCY
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
-from mtasr.cli.options import OneOf, complete_model
+from mtasr.cli.options.model import complete_model
+from mtasr.cli.options.types import OneOf
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:

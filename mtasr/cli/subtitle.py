@@ -14,23 +14,23 @@ from click.core import ParameterSource
 from mtasr import atomic
 from mtasr.batch import outputs
 from mtasr.cli.display import Display
-from mtasr.cli.options import (
-    Command,
-    Option,
-    debug_option,
+from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.decoding import (
     decoding_options,
     language_option,
-    model_options,
+    task_options,
+    to_decoding_options,
+    track_options,
+)
+from mtasr.cli.options.files import (
     needs_word_times,
     output_dir_option,
     quiet_option,
     subtitle_options,
-    task_options,
-    to_decoding_options,
     to_layout,
     to_style,
-    track_options,
 )
+from mtasr.cli.options.model import model_options
 from mtasr.cli.work import note_broken, transcribe_one
 from mtasr.errors import UsageError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtasr.cli.failures import printable, terminable
-from mtasr.cli.options import OneOf
+from mtasr.cli.options.types import OneOf
 from mtasr.extras import extras
 
 if TYPE_CHECKING:

@@ -8,20 +8,10 @@ import click
 
 from mtasr.batch import gather
 from mtasr.batch.run import Existing
-from mtasr.cli.options import (
-    Command,
-    batch_options,
-    debug_option,
-    decoding_options,
-    inputs_argument,
-    language_option,
-    model_options,
-    normalise,
-    output_options,
-    subtitle_options,
-    task_options,
-    track_options,
-)
+from mtasr.cli.options.command import Command, debug_option, normalise
+from mtasr.cli.options.decoding import decoding_options, language_option, task_options, track_options
+from mtasr.cli.options.files import batch_options, inputs_argument, output_options, subtitle_options
+from mtasr.cli.options.model import model_options
 from mtasr.cli.work import Work
 from mtasr.errors import UsageError
 

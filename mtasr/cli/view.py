@@ -15,19 +15,11 @@ from mtasr import atomic
 from mtasr.batch import outputs
 from mtasr.cli import failures
 from mtasr.cli.display import Display
-from mtasr.cli.options import (
-    Command,
-    OneOf,
-    Option,
-    debug_option,
-    decoding_options,
-    language_option,
-    model_options,
-    quiet_option,
-    to_decoding_options,
-    to_tracks,
-    track_options,
-)
+from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.decoding import decoding_options, language_option, to_decoding_options, to_tracks, track_options
+from mtasr.cli.options.files import quiet_option
+from mtasr.cli.options.model import model_options
+from mtasr.cli.options.types import OneOf
 from mtasr.cli.work import transcribe_one
 from mtasr.errors import UsageError
 

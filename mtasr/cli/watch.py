@@ -12,20 +12,10 @@ import click
 from mtasr.batch import Input, Job, outputs
 from mtasr.batch.inputs import recordings
 from mtasr.cli.failures import ExitCode
-from mtasr.cli.options import (
-    Command,
-    Option,
-    debug_option,
-    decoding_options,
-    language_option,
-    model_options,
-    output_options,
-    progress_option,
-    recursive_option,
-    subtitle_options,
-    task_options,
-    track_options,
-)
+from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.decoding import decoding_options, language_option, task_options, track_options
+from mtasr.cli.options.files import output_options, progress_option, recursive_option, subtitle_options
+from mtasr.cli.options.model import model_options
 from mtasr.cli.work import Work
 from mtasr.errors import InputError, MtasrError, UsageError
 

@@ -21,7 +21,8 @@ from mtasr.batch.run import RESULTS, Existing
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
-from mtasr.cli.options import needs_word_times, to_decoding_options, to_layout, to_style, to_tracks
+from mtasr.cli.options.decoding import to_decoding_options, to_tracks
+from mtasr.cli.options.files import needs_word_times, to_layout, to_style
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TextIO
-from xml.sax.saxutils import escape, quoteattr
 
 from mtasr.formats.cue_text import prefix
 from mtasr.formats.cues import PLAIN, Style, cues, timestamp
@@ -16,6 +15,8 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 def write(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
     """Write cues. Their language stays empty where that of the text is not known or changes."""
+    from xml.sax.saxutils import escape, quoteattr  # which loads urllib and ssl: not at every start of the program
+
     language = quoteattr(transcript.text_language or "")
     stream.write(
         '<?xml version="1.0" encoding="UTF-8"?>\n'

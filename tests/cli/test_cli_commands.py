@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mtasr.cli import COMMANDS, LazyCommand, program
-from mtasr.cli.options import Command, Option, language_option
+from mtasr.cli.options.command import Command, Option
+from mtasr.cli.options.decoding import language_option
 from mtasr.errors import InputError
 
 

@@ -14,7 +14,7 @@ from fake_model import FakeModel, Run
 import mtasr
 from mtasr.cli import Program, program
 from mtasr.cli.config import user_file
-from mtasr.cli.options import Option
+from mtasr.cli.options.command import Option
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_no_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     result = examined()
     assert result.exit_code == 3
     assert line(result, "ffmpeg") == "! ffmpeg         cannot be used"
-    assert "-> MTASR_FFMPEG is /no/such/ffmpeg, which is not a program" in result.stdout
+    assert "-> MTASR_FFMPEG is /no/such/ffmpeg, which is not an executable program" in result.stdout
     assert line(result, "extras")
 
 

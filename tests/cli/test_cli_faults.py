@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from faults import HEARING, without_privileges
 from hearing import hearing_model
 from speech import SAMPLE_RATE, speak, write_wav
@@ -29,7 +29,8 @@ SENTENCE = speak("The train leaves at noon from the second platform.")
 #: About 10 s of speech and silence, which make one window.
 WINDOW = np.concatenate([SENTENCE, np.zeros(SAMPLE_RATE, np.float32)] * 2 + [np.zeros(2 * SAMPLE_RATE, np.float32)])
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+#: Runs the command line in this process.
+Here = Callable[..., Result]
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ def run(*arguments: str, preexec: Callable[[], None] | None = None, **env: str) 
         [sys.executable, "-W", "error", HEARING, *arguments],
         env=os.environ | env, preexec_fn=preexec, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """As `run`, but in this process."""
+    monkeypatch.setattr("mtasr.transcribe.load_model", hearing_model)
+    return lambda *arguments: CliRunner().invoke(program, arguments, prog_name="mtasr")
 
 
 def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
@@ -94,9 +102,9 @@ def test_a_disk_that_fills(place: Path) -> None:
     assert left(place) == {"a.wav", "a.json"}
 
 
-def test_what_a_killed_run_left_a_moment_ago_is_removed(place: Path) -> None:
+def test_what_a_killed_run_left_a_moment_ago_is_removed(here: Here, place: Path) -> None:
     (place / ".mtasr-0123456789ab.part").touch()
-    assert run("transcribe", "-q", "a.wav", "--resume").returncode == 0
+    assert here("transcribe", "-q", "a.wav", "--resume").exit_code == 0
     assert left(place) == {"a.wav", "a.srt"}
 
 
@@ -129,9 +137,8 @@ def test_a_read_only_file_is_replaced_as_in_any_folder_that_may_be_written(place
     assert (place / "a.srt").stat().st_size > 0
 
 
-def test_nothing_is_renamed_from_one_device_to_another(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_renamed_from_one_device_to_another(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """File systems cannot do that, so results grow in the folder where they will stay."""
-    monkeypatch.setattr("mtasr.transcribe.load_model", hearing_model)
     monkeypatch.setenv("TMPDIR", "/nonexistent")
     renamed = []
     replace = Path.replace
@@ -141,31 +148,33 @@ def test_nothing_is_renamed_from_one_device_to_another(place: Path, monkeypatch:
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", watched)
-    assert CliRunner().invoke(program, ["transcribe", "-f", "all", "-o", "out", "a.wav"]).exit_code == 0
+    assert here("transcribe", "-f", "all", "-o", "out", "a.wav").exit_code == 0
     assert len(renamed) >= 10
     assert all(before == after for before, after in renamed)
 
 
 @pytest.mark.parametrize("target", ["kept.txt", "gone.txt"])
-def test_a_link_in_the_place_of_a_result_is_replaced_and_what_it_leads_to_is_kept(place: Path, target: str) -> None:
+def test_a_link_in_the_place_of_a_result_is_replaced_and_what_it_leads_to_is_kept(
+    here: Here, place: Path, target: str
+) -> None:
     (place / "kept.txt").write_text("kept")
     (place / "a.srt").symlink_to(target)
-    assert run("transcribe", "a.wav").returncode == 0
+    assert here("transcribe", "a.wav").exit_code == 0
     assert not (place / "a.srt").is_symlink()
     assert left(place) == {"a.wav", "a.srt", "kept.txt"}
     assert (place / "kept.txt").read_text() == "kept"
 
 
-def test_a_link_to_the_recording_is_refused(place: Path) -> None:
+def test_a_link_to_the_recording_is_refused(here: Here, place: Path) -> None:
     (place / "a.srt").symlink_to("a.wav")
-    assert run("transcribe", "a.wav").returncode == 2
+    assert here("transcribe", "a.wav").exit_code == 2
     assert (place / "a.wav").stat().st_size > 10_000
 
 
-def test_a_link_to_a_folder_is_a_folder(place: Path) -> None:
+def test_a_link_to_a_folder_is_a_folder(here: Here, place: Path) -> None:
     (place / "far").mkdir()
     (place / "out").symlink_to("far")
-    assert run("transcribe", "-o", "out", "a.wav").returncode == 0
+    assert here("transcribe", "-o", "out", "a.wav").exit_code == 0
     assert left(place) >= {"far/a.srt"}
 
 
@@ -200,8 +209,8 @@ def test_only_the_first_line_is_wanted(place: Path) -> None:
 
 def test_who_stops_reading_keeps_the_files_that_are_written(place: Path) -> None:
     """And the notes with which the rest goes on."""
-    write_wav(place / "b.wav", np.tile(WINDOW, 40))
-    process = start("transcribe", "--language", "en", "a.wav", "b.wav", HEARING_PAUSE="0.1")
+    write_wav(place / "b.wav", np.tile(WINDOW, 16))
+    process = start("transcribe", "--language", "en", "a.wav", "b.wav", HEARING_PAUSE="0.3", HEARING_QUICK="4")
     assert process.stdout is not None
     assert process.stderr is not None
     errors = ""
@@ -268,10 +277,11 @@ def in_a_terminal(place: Path, *presses: float, **env: str) -> tuple[int, float,
 PAUSE = 4.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("presses", [[0.0], [0.4 * PAUSE], [0.8 * PAUSE]])
 def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[float]) -> None:
     write_wav(place / "long.wav", np.tile(WINDOW, 40))
-    code, took, screen = in_a_terminal(place, *presses, HEARING_PAUSE=str(PAUSE / 2))
+    code, took, screen = in_a_terminal(place, *presses, HEARING_PAUSE=str(PAUSE / 2), HEARING_QUICK="4")
     assert code == 130, screen[-1500:]
     assert took < PAUSE + 1
     assert "mtasr: stopped" in screen
@@ -287,7 +297,7 @@ def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[flo
 
 def test_ctrl_c_twice_ends_at_once(place: Path) -> None:
     write_wav(place / "long.wav", np.tile(WINDOW, 40))
-    code, took, screen = in_a_terminal(place, 0.2, 0.0, HEARING_PAUSE="10")
+    code, took, screen = in_a_terminal(place, 0.2, 0.0, HEARING_PAUSE="10", HEARING_QUICK="4")
     assert code == 130, screen[-1500:]
     assert took < 5, "a window takes 20 s"
     assert "Traceback" not in screen
@@ -295,11 +305,11 @@ def test_ctrl_c_twice_ends_at_once(place: Path) -> None:
     assert left(place) == {"a.wav", "long.wav"}
 
 
-@pytest.mark.parametrize("after", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("after", [0.0, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (0.02, 0.2))])
 def test_a_second_signal_while_the_first_is_obeyed(place: Path, after: float) -> None:
-    write_wav(place / "a.wav", np.tile(WINDOW, 40))
+    write_wav(place / "a.wav", np.tile(WINDOW, 20))
     for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)):
-        process = start("transcribe", "--language", "en", "a.wav", HEARING_PAUSE="0.3")
+        process = start("transcribe", "--language", "en", "a.wav", HEARING_PAUSE="0.3", HEARING_QUICK="4")
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(first)
@@ -371,21 +381,25 @@ def test_a_killed_ffmpeg_costs_its_recording_alone(place: Path) -> None:
         ("oh no", "b.wav: this is a bug in mtasr: RuntimeError: oh no; run it again with --debug to see where"),
     ],
 )
-def test_a_worker_that_fails_costs_that_recording_alone(place: Path, fails_with: str, says: str) -> None:
+def test_a_worker_that_fails_costs_that_recording_alone(
+    here: Here, place: Path, monkeypatch: pytest.MonkeyPatch, fails_with: str, says: str
+) -> None:
+    monkeypatch.setenv("HEARING_FAILS", fails_with)
     write_wav(place / "b.wav", SENTENCE * 8)
     write_wav(place / "c.wav", SENTENCE)
-    done = run("transcribe", "a.wav", "b.wav", "c.wav", HEARING_FAILS=fails_with)
-    assert done.returncode == 6
+    done = here("transcribe", "a.wav", "b.wav", "c.wav")
+    assert done.exit_code == 6
     assert [line for line in done.stderr.splitlines() if line.startswith("mtasr: error")] == [f"mtasr: error: {says}"]
     assert left(place) == {"a.wav", "b.wav", "c.wav", "a.srt", "c.srt"}
 
 
-@pytest.mark.parametrize("mebibytes", [250, 270, 290, 310, 350, 400, 1000])
-def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [250, 270, 290, 310, 350, 1000])
+def test_a_limit_on_memory_costs_no_more_than_time(here: Here, place: Path, mebibytes: int) -> None:
     """Too little, hardly enough, and enough: results are whole or not there, and --resume ends with the same."""
     arguments = ("transcribe", "--language", "en", "-f", "json", "-o", "out", "a.wav", "b.wav")
     write_wav(place / "b.wav", np.tile(WINDOW, 10))
-    assert run(*arguments).returncode == 0
+    assert here(*arguments).exit_code == 0
     whole = {path.name: path.read_bytes() for path in (place / "out").iterdir()}
     shutil.rmtree(place / "out")
 
@@ -401,7 +415,7 @@ def test_a_limit_on_memory_costs_no_more_than_time(place: Path, mebibytes: int) 
     if mebibytes == 1000:
         assert done.returncode == 0
     assert (done.returncode == 0) == (len(found) == 2)
-    assert run(*arguments, "--resume").returncode == 0
+    assert here(*arguments, "--resume").exit_code == 0
     assert {path.name: path.read_bytes() for path in (place / "out").iterdir()} == whole
 
 

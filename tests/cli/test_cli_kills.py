@@ -26,7 +26,7 @@ KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 )
 def test_killed_batches_end_with_the_same_bytes(options: list[str]) -> None:
     longest = "12" if "--condition-on-previous-text" in options else "4"
-    command = [sys.executable, KILLS, "--kills", "4", "--files", "3", "--shortest", "1", "--longest", longest]
+    command = [sys.executable, KILLS, "--kills", "3", "--files", "2", "--shortest", "1", "--longest", longest]
     done = subprocess.run([*command, "--", "--model", "base", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) at most", done.stdout)

@@ -12,7 +12,8 @@ from fake_model import FakeModel, Run
 
 from mtasr.audio.tracks import Tracks
 from mtasr.cli import COMMANDS, program
-from mtasr.cli.options import Switch, temperatures
+from mtasr.cli.options.command import Switch
+from mtasr.cli.options.decoding import temperatures
 from mtasr.cli.transcribe import transcribe
 from mtasr.errors import UsageError
 from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions

@@ -15,10 +15,17 @@ from typing import IO
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
+from fake_model import Run
 from faults import without_privileges
 from speech import SAMPLE_RATE, speak, write_wav
 
 FAKE = str(Path(__file__).parents[1] / "fake_model.py")
+
+
+def in_full(*values: object) -> list[ParameterSet]:
+    """Parameters for the whole suite alone: others take nearly the same way."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:
@@ -104,7 +111,7 @@ def test_a_profiler_keeps_its_report(folder: Path) -> None:
     assert (folder / "profile").stat().st_size > 0
 
 
-@pytest.mark.parametrize("module", ["click", "mtasr.cli.options", "mtasr.subtitles", "mtasr.cli.transcribe"])
+@pytest.mark.parametrize("module", ["click", "mtasr.cli.transcribe", *in_full("mtasr.cli.options", "mtasr.subtitles")])
 def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
     program = (
         "import os, runpy, signal, sys\n"
@@ -154,7 +161,7 @@ def test_a_full_disk_behind_stdout(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("progress", ["bar", "json", "none"])
+@pytest.mark.parametrize("progress", ["bar", *in_full("json", "none")])
 def test_a_full_disk_behind_stderr_costs_no_result(folder: Path, progress: str) -> None:
     def run(*args: str) -> int:
         with Path("/dev/full").open("w") as full:
@@ -168,18 +175,17 @@ def test_a_full_disk_behind_stderr_costs_no_result(folder: Path, progress: str) 
 
 
 @pytest.mark.parametrize("name", ["pipe", "/dev/null", "/dev/stdout", "/proc/self/fd/1"])
-def test_only_files_are_replaced(folder: Path, name: str) -> None:
+def test_only_files_are_replaced(run: Run, folder: Path, name: str) -> None:
     os.mkfifo(folder / "pipe")
-    with (folder / "log").open("wb") as log:
-        command = [sys.executable, FAKE, "view", "a.wav", "-o", name]
-        done = subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 4
+    done = run("view", "a.wav", "-o", name)
+    assert done.exit_code == 4
     assert done.stderr == f"mtasr: error: {name}: is not a file; name one that can be replaced\n"
     assert stat.S_ISFIFO((folder / "pipe").stat().st_mode)
 
 
 @pytest.mark.parametrize(
-    "args", ["evaluate manifest.json", "models list", "doctor", "config show", "--help", "--version", "view --help"]
+    "args",
+    ["evaluate manifest.json", "models list", "--help", *in_full("doctor", "config show", "--version", "view --help")],
 )
 def test_every_command_prints_alike(folder: Path, args: str) -> None:
     """A full disk behind stdout is one line, and whoever does not read it ends it quietly."""
@@ -268,7 +274,7 @@ def test_languages_on_a_terminal(folder: Path) -> None:
     assert screen == "a.wav\r\n   75.0%  fr   French\r\n   20.0%  haw  Hawaiian\r\n    5.0%  en   English\r\n"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&- 2>&-", *in_full(">&-", "2>&-")])
 def test_closed_streams_cost_no_file(folder: Path, closed: str) -> None:
     command = f"{sys.executable} {FAKE} transcribe a.wav {closed}"
     assert subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, check=False).returncode == 0

@@ -7,6 +7,7 @@ Nothing is left behind in any case: no process, thread or descriptor, and no fil
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -17,8 +18,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ class Row:
     seconds: tuple[float, float] = (WHOLE - 0.1, WHOLE + 0.1)
     #: Whether text is found in it.
     text: bool = True
+    #: Whether other rows show the same in short, so that this one waits for the whole suite.
+    similar: bool = False
 
 
 def works(name: str, make: Make, seconds: tuple[float, float] = (WHOLE - 0.1, WHOLE + 0.1)) -> Row:
@@ -72,7 +75,19 @@ def fails(name: str, make: Make, says: str, code: int = 3) -> Row:
     return Row(name, make, says, code)
 
 
+def family(rows: Iterable[Row], shown: int = 2) -> list[Row]:
+    """Rows of one kind, of which the first few speak for the others."""
+    return [replace(row, similar=number >= shown) for number, row in enumerate(rows)]
+
+
 # --- what makes the inputs ---
+
+
+@functools.cache
+def _made(arguments: tuple[str, ...], name: str) -> bytes:
+    """The content of a file that ffmpeg writes, once for all rows that begin with it."""
+    run_ffmpeg(*arguments, f"file:{name}")
+    return Path(name).read_bytes()
 
 
 def run_ffmpeg(*arguments: object) -> None:
@@ -83,7 +98,7 @@ def ffmpeg(name: str, arguments: str) -> Make:
     """What ffmpeg writes under that name."""
 
     def make() -> str:
-        run_ffmpeg(*arguments.split(), f"file:{name}")
+        Path(name).write_bytes(_made(tuple(arguments.split()), name))
         return name
 
     return make
@@ -292,14 +307,14 @@ ROWS = [
     fails("video without sound", ffmpeg("a.mp4", "-i kept/video.mp4 -c copy -an"), "has no audio track"),
     works("several tracks", ffmpeg("a.mkv", "-i kept/spoken.wav -i kept/spoken.wav -map 0 -map 1")),
     # Rates, channels, samples.
-    *(
+    *family(
         works(f"{rate} Hz", encoded("a.wav", f"-ar {rate}"))
-        for rate in (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 192000)
+        for rate in (8000, 44100, 11025, 16000, 22050, 32000, 48000, 88200, 96000, 192000)
     ),
-    *(works(f"{channels} channels", encoded("a.wav", f"-ac {channels}")) for channels in range(1, 9)),
-    *(
+    *family(works(f"{count} channels", encoded("a.wav", f"-ac {count}")) for count in (2, 6, 1, 3, 4, 5, 7, 8)),
+    *family(
         works(codec, encoded("a.wav", f"-c:a pcm_{codec}"))
-        for codec in ("u8", "s16le", "s24le", "s32le", "f32le", "f64le", "alaw", "mulaw")
+        for codec in ("s24le", "f32le", "u8", "s16le", "s32le", "f64le", "alaw", "mulaw")
     ),
     works("mp3", MP3),
     works("vorbis", OGG),
@@ -326,13 +341,16 @@ ROWS = [
     works("edit list of a copy", ffmpeg("a.mp4", "-ss 1 -i kept/video.mp4 -c copy"), (1.9, 2.1)),
     works("gap", encoded("a.mkv", "-af asetpts='if(lt(T,1),PTS,PTS+2/TB)' -c:a flac"), (WHOLE + 1.9, WHOLE + 2.1)),
     # Names.
-    *(
-        works(f"named {name!r}", copied(name))
-        for name in (
-            b"-x.wav", b"--help", b"a:b.wav", b"a%03d.wav", b"[x].wav", b"{a}.wav", b"a b.wav", b"new\nline.wav",
-            b"\xff\xfe.wav", b"concat:a.wav", b"http:x.wav", b"pipe:0", b"*.wav", b"tab\t\x1b[2J.wav",
-            "会议 🎙.wav".encode(), b"n" * 240 + b".wav",
-        )
+    *family(
+        (
+            works(f"named {name!r}", copied(name))
+            for name in (
+                b"--help", b"a%03d.wav", b"[x].wav", b"new\nline.wav", b"\xff\xfe.wav", b"concat:a.wav",
+                b"-x.wav", b"a:b.wav", b"{a}.wav", b"a b.wav", b"http:x.wav", b"pipe:0", b"*.wav", b"tab\t\x1b[2J.wav",
+                "会议 🎙.wav".encode(), b"n" * 240 + b".wav",
+            )
+        ),
+        shown=6,
     ),
     fails("longest name", named("n" * 300), "File name too long"),
     # Other ways than a file.
@@ -343,7 +361,7 @@ ROWS = [
     fails("nothing through a pipe", piped(holding("a.wav", b"")), "is incomplete|" + NO_MEDIA),
     fails("no standard input", no_stdin, "standard input: is closed"),
     # Names of protocols and addresses: nobody is called, which tests/cli/test_isolation.py watches.
-    *(
+    *family(
         fails(f"address {address}", named(address), "no such file")
         for address in (
             "http://127.0.0.1:9/a.wav", "https://127.0.0.1:9/a.wav", "rtsp://127.0.0.1:9/a", "file:kept/spoken.wav",
@@ -351,7 +369,7 @@ ROWS = [
             "async:kept/spoken.wav", "crypto:kept/spoken.wav", "data:audio/wav;base64,UklGRg==", "pipe:0",
         )
     ),
-    *(
+    *family(
         fails(f"playlist {kind} called {ending}", holding(f"a.{ending}", content), NO_MEDIA)
         for kind, content in PLAYLISTS.items()
         for ending in (kind, "wav")
@@ -363,13 +381,16 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A recording in order, and a video of it."""
     folder = tmp_path_factory.mktemp("kept")
     write_wav(folder / "spoken.wav", speak(SENTENCE))
     picture = ["-f", "lavfi", "-i", "testsrc=duration=3:size=64x64:rate=10"]
     run_ffmpeg(*picture, "-i", folder / "spoken.wav", folder / "video.mp4")
-    return folder
+    gc.collect()
+    gc.freeze()  # what other tests loaded; looking through all of it takes longer than most rows
+    yield folder
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -396,6 +417,12 @@ def left_behind() -> tuple[str, int, int]:
     return children, threading.active_count(), sum(int(each.name) > 2 for each in Path("/proc/self/fd").iterdir())
 
 
+def nothing_new(before: tuple[str, int, int]) -> bool:
+    """Whether no more is left than before. Threads of an earlier test may have ended, and stdin may be closed."""
+    children, threads, descriptors = left_behind()
+    return children == before[0] and threads <= before[1] and descriptors <= before[2]
+
+
 def used() -> float:
     """Seconds of processor time of this process and its ended children, whatever else the machine does."""
     times = os.times()
@@ -407,7 +434,10 @@ def files(folder: Path) -> set[Path]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: re.sub(r"\s+", "-", row.name)[:60])
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] * row.similar, id=re.sub(r"\s+", "-", row.name)[:60]) for row in ROWS],
+)
 def test_input(row: Row, place: Path) -> None:
     before = left_behind()
     made = row.make()
@@ -437,10 +467,7 @@ def test_input(row: Row, place: Path) -> None:
         assert least <= transcript["duration"] <= most
         assert bool(transcript["text"]) == row.text == bool(result.stdout)
         assert ("no speech found" in result.stderr) == (not row.text)
-    children, threads, descriptors = left_behind()
-    assert children == before[0]
-    assert threads <= before[1]  # fewer, where one of an earlier test came to its end
-    assert descriptors <= before[2]  # fewer, where standard input was closed
+    assert any(nothing_new(before) or time.sleep(0.02) for _ in range(250)), (before, left_behind())
 
 
 def test_no_permission(place: Path) -> None:
@@ -458,9 +485,9 @@ def test_no_permission(place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_twenty_hours(place: Path) -> None:
+def test_hours(place: Path) -> None:
     """Silence but for the last seconds, 8 kHz; most of the file takes no room on the disk."""
-    seconds, rate = 20 * 3600, 8000
+    seconds, rate = 5 * 3600 // 2, 8000  # as floats at 16 kHz it would take 576 MB
     run_ffmpeg("-i", "kept/spoken.wav", "-ar", rate, "-f", "s16le", "end")
     with Path("a.wav").open("wb") as file:
         file.write(
