@@ -23,9 +23,16 @@ for name in [name for name in os.environ if name.startswith("MTASR_") and name n
 
 # The same examples in every run, so that a red run always speaks of the change that it tests. To look for new
 # failures: `pytest --hypothesis-profile explore`, and pin what it finds with @example.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("thorough", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=5000, deadline=None)
-settings.load_profile("repeatable")
+settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take more examples where slow tests run too."""
+    if not config.option.markexpr and not config.getoption("--hypothesis-profile"):
+        settings.load_profile("thorough")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The front end against a slow one written from the definition, in float64 and without an FFT."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ def slaney_hertz(mel: float) -> float:
     return 200 * mel / 3 if mel <= 15 else 1000 * 6.4 ** ((mel - 15) / 27)
 
 
+@cache
 def reference_filters(n_mels: int) -> np.ndarray:
     """One weight at a time: where on which side of which triangle does this frequency lie?"""
     edges = [slaney_hertz(slaney_mel(8000.0) * i / (n_mels + 1)) for i in range(n_mels + 2)]
@@ -43,34 +45,35 @@ def reference_log_mel(samples: np.ndarray, n_mels: int) -> np.ndarray:
     hann = np.sin(np.pi * n / 400) ** 2
     fourier = np.exp(-2j * np.pi * np.outer(np.arange(201), n) / 400)
     period = max(1, 2 * (len(x) - 1))
-    columns = []
-    for frame in range(len(x) // 160):
-        # Reflection at both ends is a triangle wave of positions.
-        positions = (frame * 160 - 200 + n) % period
-        positions = np.minimum(positions, period - positions)
-        columns.append(np.abs(fourier @ (x[positions] * hann)) ** 2)
-    logs = np.log10(np.maximum(reference_filters(n_mels) @ np.array(columns).T, 1e-10))
+    # Reflection at both ends is a triangle wave of positions.
+    positions = (np.arange(len(x) // 160)[:, None] * 160 - 200 + n) % period
+    positions = np.minimum(positions, period - positions)
+    power = np.abs(fourier @ (x[positions] * hann).T) ** 2
+    logs = np.log10(np.maximum(reference_filters(n_mels) @ power, 1e-10))
     return (np.maximum(logs, logs.max() - 8) + 4) / 4
 
 
+@cache
 def signals() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    seconds = np.arange(2 * RATE) / RATE
+    seconds = np.arange(RATE) / RATE
     return {
-        "noise": rng.standard_normal(2 * RATE) * 0.1,
-        "faint": rng.standard_normal(2 * RATE) * 1e-4,
+        "noise": rng.standard_normal(RATE) * 0.1,
+        "faint": rng.standard_normal(RATE) * 1e-4,
         "tone": 0.5 * np.sin(2 * np.pi * 1000 * seconds),
         "between bins": 0.5 * np.sin(2 * np.pi * 3217.3 * seconds),
         "clipped": np.clip(4 * np.sin(2 * np.pi * 250 * seconds), -1, 1),
-        "click": np.eye(1, 2 * RATE, 9000)[0],
-        "silence": np.zeros(2 * RATE),
-        "constant": np.full(2 * RATE, 0.25),
-        "speech": speak("The quick answer is that nobody knows."),
+        "click": np.eye(1, RATE, 9000)[0],
+        "silence": np.zeros(RATE),
+        "constant": np.full(RATE, 0.25),
+        "speech": speak("Nobody knows."),
     }
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-@pytest.mark.parametrize("name", signals())
+@pytest.mark.parametrize(
+    "name", ["noise", "faint", "tone", "between bins", "clipped", "click", "silence", "constant", "speech"]
+)
 def test_agrees_with_the_definition(name, n_mels):
     samples = signals()[name].astype(np.float32)
     mel = log_mel(samples, n_mels)

@@ -81,7 +81,9 @@ def _ingest(path: Path) -> object:
 
 def _config_show(path: Path) -> object:
     """As the user's settings; the command says what it makes of them."""
-    result = CliRunner().invoke(program, ["config", "show"], env={"XDG_CONFIG_HOME": str(path.parent.parent)})
+    result = CliRunner().invoke(
+        program, ["config", "show", "evaluate"], env={"XDG_CONFIG_HOME": str(path.parent.parent)}
+    )
     assert result.exit_code in {0, 2}, result.output
     assert result.stderr.count("\n") <= 1, result.stderr
     return result
@@ -146,7 +148,7 @@ def survives(read: Reader, path: Path, content: bytes) -> None:
     ("name", "read", "wholes"), [each[1:] for each in READERS], ids=[f"{what}: {name}" for what, name, *_ in READERS]
 )
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings.default.max_examples))
 def test_any_file_gives_a_result_or_an_error_of_ours(
     folder: Path, name: str, read: Reader, wholes: Sequence[bytes], data: st.DataObject
 ) -> None:

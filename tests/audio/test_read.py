@@ -53,8 +53,17 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collections_are_quick():
+    """A collection looks at what the tests here make, not at all that the modules hold."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind():
+def nothing_is_left_behind(collections_are_quick):
     before = children(), threading.active_count(), descriptors()
     yield
     gc.collect()
@@ -196,7 +205,7 @@ def test_channels_apart(tracks):
 def test_how_many_channels(tmp_path, channels):
     path = make_tone(tmp_path / "a.wav", channels=channels, seconds=0.5)
     assert count_channels(path) == channels
-    for channel in range(channels):
+    for channel in {0, channels - 1}:
         assert frequency(read(path, channel=channel)) == pytest.approx(440, abs=2)
 
 
@@ -570,6 +579,7 @@ def resident_kilobytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+@pytest.mark.slow
 def test_an_hour_takes_constant_memory_and_waits_for_us(tmp_path):
     """An hour is 230 MB of samples. ffmpeg runs ahead by the size of its pipe and no more."""
     path = make_tone(tmp_path / "a.flac", seconds=3600, rate=8_000)

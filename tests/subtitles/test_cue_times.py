@@ -7,22 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
 from timed_text import (
     WEB,
-    conversations,
-    layouts,
-    limits_of,
     milliseconds,
     segment,
     timed,
-    to_read,
     transcript,
 )
 
 from mtasr.subtitles import Layout, Subtitles, _Draft, _parted, lay_out
 from mtasr.subtitles.breaks import Lines
-from mtasr.transcript import Segment, Transcript
+from mtasr.transcript import Segment
 
 PLAIN = Layout(max_cps=10.0, min_duration=1.0, max_duration=5.0, min_gap=0.1)
 
@@ -146,37 +141,6 @@ def test_a_line_break_in_a_script_without_spaces_is_no_character_to_read() -> No
 def test_one_voice_is_as_with_nobody_else() -> None:
     said = timed(("One", 0, 1), ("two.", 1, 2), ("Three.", 2.5, 3))
     assert laid_out(said) == laid_out(dataclasses.replace(said, speaker="Anna"))
-
-
-@given(conversations(), layouts)
-def test_the_report_tells_nothing_else(said: Transcript, layout: Layout) -> None:
-    laid = lay_out(said, layout)
-    cues = list(laid.transcript)
-    told = {(broken.cue, broken.rule) for broken in laid.broken}
-    for number, cue in enumerate(cues):
-        limits, (start, end) = limits_of(cue, layout), milliseconds(cue)
-        wide = any(len(line) > limits.width for line in cue.text.split("\n"))
-        assert ((number, "line width") in told) == wide
-        assert ((number, "reading speed") in told) == (end - start < limits.reading_time(len(to_read(cue))))
-        assert ((number, "minimum duration") in told) == (end - start < limits.shortest)
-        soon = [each for each in cues[number + 1 :] if milliseconds(each)[0] < end + limits.gap]
-        assert ((number, "minimum gap") in told) == bool(soon)
-
-
-@given(conversations(), layouts)
-def test_a_gap_is_kept_before_cues_of_all_voices_where_the_speech_allows_it(said: Transcript, layout: Layout) -> None:
-    cues = list(lay_out(said, layout).transcript)
-    for number, cue in enumerate(cues):
-        limits, (start, end) = limits_of(cue, layout), milliseconds(cue)
-        for later in cues[number + 1 :]:
-            begins = milliseconds(later)[0]
-            if begins - end >= limits.gap or cue.words is None or end == start + 1:
-                continue  # the last is what words at one moment become
-            assert later.speaker != cue.speaker
-            last = cue.words[-1]
-            at_once = begins < round(last.end * 1000) or begins <= round(last.start * 1000)
-            needed = max(limits.reading_time(len(to_read(cue))), limits.shortest)
-            assert at_once or begins - limits.gap < start + needed
 
 
 def test_the_report_counts_from_the_first_cue() -> None:

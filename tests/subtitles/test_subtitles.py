@@ -1,4 +1,4 @@
-"""Each rule of a subtitle layout as a property of whatever is laid out."""
+"""Each rule of a subtitle layout as a property of any speech: what is laid out once is checked for all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from timed_text import (
     LAYOUTS,
@@ -33,31 +33,16 @@ from mtasr.subtitles.layout import Limits
 from mtasr.transcript import Transcript, Word
 
 
-@given(spoken(), layouts)
-def test_the_words_stay(said: Transcript, layout: Layout) -> None:
-    expected = "".join(each.text for each in said).split()
-    assert " ".join(texts(lay_out(said, layout))).split() == expected
-
-
-@given(spoken(awkward), layouts)
-def test_the_text_stays(said: Transcript, layout: Layout) -> None:
-    expected = "".join(each.text for each in said).split()
-    # Where no space is written between words, a line may end between any two.
-    assert "".join("".join(texts(lay_out(said, layout))).split()) == "".join(expected)
-
-
-@given(conversations(), layouts)
-def test_the_text_stays_in_conversations(said: Transcript, layout: Layout) -> None:
-    cues = list(lay_out(said, layout).transcript)
+def check_the_text_stays_in_conversations(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    cues = list(laid.transcript)
     for who in {each.speaker for each in said}:
         own, expected = ([each for each in some if each.speaker == who] for some in (cues, said))
         # Between segments of scripts without spaces there is none.
         assert "".join("".join(map(to_read, own)).split()) == "".join("".join(each.text for each in expected).split())
 
 
-@given(conversations(), layouts)
-def test_no_line_is_longer_or_wider_than_its_language_allows(said: Transcript, layout: Layout) -> None:
-    for cue in lay_out(said, layout).transcript:
+def check_lines_fit_their_language(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    for cue in laid.transcript:
         limits, lines = limits_of(cue, layout), cue.text.split("\n")
         assert len(lines) <= limits.lines
         if cue.language != "ja":  # where a word is several phrases
@@ -67,62 +52,7 @@ def test_no_line_is_longer_or_wider_than_its_language_allows(said: Transcript, l
             assert limits.words is None or max(counts) <= limits.words
 
 
-@given(spoken(awkward), layouts)
-def test_no_line_is_wider_than_allowed_but_a_single_word(said: Transcript, layout: Layout) -> None:
-    laid = lay_out(said, layout)
-    wide = {broken.cue for broken in laid.broken if broken.rule == "line width"}
-    for number, cue in enumerate(laid.transcript):
-        lines = cue.text.split("\n")
-        assert len(lines) <= layout.max_line_count
-        # A mark that stands alone belongs to the word beside it.
-        joined = [re.findall(r"\w\S*", line) for line in lines]
-        too_wide = [found for line, found in zip(lines, joined, strict=True) if len(line) > layout.max_line_width]
-        assert all(len(found) <= 1 for found in too_wide) or any(not word.isascii() for word in cue.text.split())
-        assert bool(too_wide) <= (number in wide)
-
-
-@given(spoken(ordinary), layouts)
-def test_no_more_words_on_a_line_than_allowed(said: Transcript, layout: Layout) -> None:
-    assume(layout.max_words_per_line is not None)
-    for text in texts(lay_out(said, layout)):
-        assert all(len(line.split()) <= (layout.max_words_per_line or 0) for line in text.split("\n"))
-
-
-@given(spoken(), layouts)
-def test_a_text_that_fits_a_line_is_not_broken(said: Transcript, layout: Layout) -> None:
-    for text in texts(lay_out(said, layout)):
-        if "\n" in text and layout.max_words_per_line is None:
-            assert len(text) > layout.max_line_width
-
-
-@given(spoken(awkward), layouts)
-def test_cues_can_be_read_or_the_report_tells(said: Transcript, layout: Layout) -> None:
-    laid = lay_out(said, layout)
-    told = {(broken.cue, broken.rule) for broken in laid.broken}
-    for number, cue in enumerate(laid.transcript):
-        start, end = milliseconds(cue)
-        too_fast = len(cue.text) / layout.max_cps > (end - start) / 1000 + 1e-9
-        too_short = (end - start) / 1000 < layout.min_duration - 1e-9
-        assert ((number, "reading speed") in told) >= too_fast
-        assert ((number, "minimum duration") in told) >= too_short
-        assert (end - start) / 1000 <= layout.max_duration + 1e-9
-    assert all(broken.reason for broken in laid.broken)
-
-
-@given(spoken(awkward), layouts)
-def test_cues_are_in_order_and_apart(said: Transcript, layout: Layout) -> None:
-    laid = lay_out(said, layout)
-    told = {broken.cue for broken in laid.broken if broken.rule == "minimum gap"}
-    cues = [milliseconds(cue) for cue in laid.transcript]
-    assert all(start < end for start, end in cues)
-    for number, ((_, end), (start, _)) in enumerate(itertools.pairwise(cues)):
-        assert end <= start
-        assert number in told or (start - end) / 1000 >= layout.min_gap - 1e-9
-
-
-@given(conversations(), layouts)
-def test_cues_of_each_voice_are_in_order_and_apart(said: Transcript, layout: Layout) -> None:
-    laid = lay_out(said, layout)
+def check_cues_of_each_voice_are_in_order_and_apart(said: Transcript, laid: Subtitles, layout: Layout) -> None:
     cues = list(laid.transcript)
     assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
     told = {broken.cue for broken in laid.broken if broken.rule == "minimum gap"}
@@ -134,19 +64,135 @@ def test_cues_of_each_voice_are_in_order_and_apart(said: Transcript, layout: Lay
             assert number in told or (start - end) / 1000 >= layout.min_gap - 1e-9
 
 
-@given(spoken(ordinary), layouts)
-def test_a_cue_comes_with_its_first_word(said: Transcript, layout: Layout) -> None:
+def check_the_report_tells_nothing_else(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    cues = list(laid.transcript)
+    told = {(broken.cue, broken.rule) for broken in laid.broken}
+    for number, cue in enumerate(cues):
+        limits, (start, end) = limits_of(cue, layout), milliseconds(cue)
+        wide = any(len(line) > limits.width for line in cue.text.split("\n"))
+        assert ((number, "line width") in told) == wide
+        assert ((number, "reading speed") in told) == (end - start < limits.reading_time(len(to_read(cue))))
+        assert ((number, "minimum duration") in told) == (end - start < limits.shortest)
+        soon = [each for each in cues[number + 1 :] if milliseconds(each)[0] < end + limits.gap]
+        assert ((number, "minimum gap") in told) == bool(soon)
+
+
+def check_gaps_are_kept_where_the_speech_allows_it(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    cues = list(laid.transcript)
+    for number, cue in enumerate(cues):
+        limits, (start, end) = limits_of(cue, layout), milliseconds(cue)
+        for later in cues[number + 1 :]:
+            begins = milliseconds(later)[0]
+            if begins - end >= limits.gap or cue.words is None or end == start + 1:
+                continue  # the last is what words at one moment become
+            assert later.speaker != cue.speaker
+            last = cue.words[-1]
+            at_once = begins < round(last.end * 1000) or begins <= round(last.start * 1000)
+            needed = max(limits.reading_time(len(to_read(cue))), limits.shortest)
+            assert at_once or begins - limits.gap < start + needed
+
+
+@given(conversations(), layouts)
+def test_conversations(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    check_the_text_stays_in_conversations(said, laid, layout)
+    check_lines_fit_their_language(said, laid, layout)
+    check_cues_of_each_voice_are_in_order_and_apart(said, laid, layout)
+    check_the_report_tells_nothing_else(said, laid, layout)
+    check_gaps_are_kept_where_the_speech_allows_it(said, laid, layout)
+
+
+def check_the_text_stays(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    expected = "".join(each.text for each in said).split()
+    # Where no space is written between words, a line may end between any two.
+    assert "".join("".join(texts(laid)).split()) == "".join(expected)
+
+
+def check_only_single_words_are_wider_than_a_line(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    wide = {broken.cue for broken in laid.broken if broken.rule == "line width"}
+    for number, cue in enumerate(laid.transcript):
+        lines = cue.text.split("\n")
+        assert len(lines) <= layout.max_line_count
+        # A mark that stands alone belongs to the word beside it.
+        joined = [re.findall(r"\w\S*", line) for line in lines]
+        too_wide = [found for line, found in zip(lines, joined, strict=True) if len(line) > layout.max_line_width]
+        assert all(len(found) <= 1 for found in too_wide) or any(not word.isascii() for word in cue.text.split())
+        assert bool(too_wide) <= (number in wide)
+
+
+def check_cues_can_be_read_or_the_report_tells(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    told = {(broken.cue, broken.rule) for broken in laid.broken}
+    for number, cue in enumerate(laid.transcript):
+        start, end = milliseconds(cue)
+        too_fast = len(cue.text) / layout.max_cps > (end - start) / 1000 + 1e-9
+        too_short = (end - start) / 1000 < layout.min_duration - 1e-9
+        assert ((number, "reading speed") in told) >= too_fast
+        assert ((number, "minimum duration") in told) >= too_short
+        assert (end - start) / 1000 <= layout.max_duration + 1e-9
+    assert all(broken.reason for broken in laid.broken)
+
+
+def check_cues_are_in_order_and_apart(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    told = {broken.cue for broken in laid.broken if broken.rule == "minimum gap"}
+    cues = [milliseconds(cue) for cue in laid.transcript]
+    assert all(start < end for start, end in cues)
+    for number, ((_, end), (start, _)) in enumerate(itertools.pairwise(cues)):
+        assert end <= start
+        assert number in told or (start - end) / 1000 >= layout.min_gap - 1e-9
+
+
+def check_the_words_of_a_cue_are_its_text(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    for cue in laid.transcript:
+        if cue.words is not None:
+            assert "".join(word.word for word in cue.words) == cue.text
+
+
+@given(spoken(awkward), layouts)
+def test_awkward_words(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    check_the_text_stays(said, laid, layout)
+    check_only_single_words_are_wider_than_a_line(said, laid, layout)
+    check_cues_can_be_read_or_the_report_tells(said, laid, layout)
+    check_cues_are_in_order_and_apart(said, laid, layout)
+    check_the_words_of_a_cue_are_its_text(said, laid, layout)
+
+
+def check_the_words_stay(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    expected = "".join(each.text for each in said).split()
+    assert " ".join(texts(laid)).split() == expected
+
+
+def check_a_text_that_fits_a_line_is_not_broken(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    for text in texts(laid):
+        if "\n" in text and layout.max_words_per_line is None:
+            assert len(text) > layout.max_line_width
+
+
+@given(spoken(), layouts)
+def test_words_with_marks(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    check_the_words_stay(said, laid, layout)
+    check_a_text_that_fits_a_line_is_not_broken(said, laid, layout)
+
+
+def check_no_more_words_on_a_line_than_allowed(said: Transcript, laid: Subtitles, layout: Layout) -> None:
+    if layout.max_words_per_line is not None:
+        for text in texts(laid):
+            assert all(len(line.split()) <= layout.max_words_per_line for line in text.split("\n"))
+
+
+def check_a_cue_comes_with_its_first_word(said: Transcript, laid: Subtitles, layout: Layout) -> None:
     starts = {round(word.start * 1000) for each in said for word in each.words or ()}
-    for cue in lay_out(said, layout).transcript:
+    for cue in laid.transcript:
         if cue.words and round(cue.start * 1000) not in starts:
             assert cue.words[0].start < cue.start < cue.words[0].start + 0.2  # pushed by words at one moment
 
 
-@given(spoken(awkward), layouts)
-def test_the_words_of_a_cue_are_its_text(said: Transcript, layout: Layout) -> None:
-    for cue in lay_out(said, layout).transcript:
-        if cue.words is not None:
-            assert "".join(word.word for word in cue.words) == cue.text
+@given(spoken(ordinary), layouts)
+def test_ordinary_words(said: Transcript, layout: Layout) -> None:
+    laid = lay_out(said, layout)
+    check_no_more_words_on_a_line_than_allowed(said, laid, layout)
+    check_a_cue_comes_with_its_first_word(said, laid, layout)
 
 
 @st.composite
@@ -207,7 +253,8 @@ def broken_rules(words: list[tuple[str, float, float]], edges: tuple[int, ...], 
             return math.inf
         shown = min(until - start, limits.longest)
         characters = sum(len(word) + 1 for word, _, _ in own) - 1
-        count += lonely + (shown < limits.shortest) + (shown < characters / limits.cps * 1000)
+        no_gap = until - start < 1  # shown for a moment all the same
+        count += lonely + no_gap + (shown < limits.shortest) + (shown < characters / limits.cps * 1000)
     return count
 
 
