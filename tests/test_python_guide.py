@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mtasr import DecodingOptions, Model
+from mtasr import DecodingOptions
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text(encoding="utf-8")
@@ -23,8 +22,6 @@ GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text(encoding="utf-8")
 def test_programs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     programs = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
-    if "progress" not in inspect.signature(Model.transcribe).parameters:  # TODO: until it has it
-        programs = [program.replace(", progress=show", "") for program in programs]
     command = [sys.executable, "-W", "error", "-c", "\n".join(programs)]
     done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -294,8 +294,8 @@ def test_the_copy_goes_where_others_go(source: Path, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "again").tokens == load_checkpoint(cut).tokens
     engine = load_model(str(cut), engine="torch", device="cpu").engine
     assert isinstance(engine, TorchEngine)
-    assert engine.variable_length
-    assert load_model(str(cut), device="cpu").engine.variable_length
+    assert engine.limits.variable_length
+    assert load_model(str(cut), device="cpu").engine.limits.variable_length
     assert engine.tokenizer.n_vocab == len(load_checkpoint(cut).tokens)
 
 

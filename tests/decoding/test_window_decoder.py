@@ -449,7 +449,7 @@ class Repeating(HearingEngine):
 @pytest.mark.parametrize("loops", [False, True])
 def test_what_is_said_again_is_written_again(loops: bool) -> None:
     engine = Repeating(loops=loops)
-    work = decoder(engine, Checks())
+    work = decoder(engine, Checks(thin=2.4))
     window = loud(12.0, (2.8, 3.2), (5.8, 6.2), (8.8, 9.2))
     (decoding,) = decode(work, work.input(window, language="en"))
     segments = finish(work, decoding)
@@ -465,7 +465,7 @@ def test_halves_with_no_more_text_are_not_taken() -> None:
         engine.says("<|0.00|> the day<|2.00|>"),
         engine.says("<|0.00|> the day<|2.00|>"),
     ]
-    work = decoder(engine, Checks())
+    work = decoder(engine, Checks(thin=2.4))
     (decoding,) = decode(work, work.input(loud(4.0, (1.9, 2.1)), language="en"))
     assert len(engine.calls) == 3, "they were tried"
     assert [(each.start, each.end, each.text) for each in finish(work, decoding)] == [(0, 4, " the day the day")]
