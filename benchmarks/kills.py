@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.batch.journal import FOLDER
+from mtasr.decoding.retries import Decoding, WindowInput
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -76,18 +77,18 @@ def begun(log: Path) -> dict[str, float]:
 def child(log: str, args: list[str]) -> None:
     """mtasr, which writes down each window that it begins to decode."""
     from mtasr.cli import main
-    from mtasr.decoding.window_decoder import Outcome, Task, WindowDecoder
+    from mtasr.decoding.window_decoder import WindowDecoder
 
-    run = WindowDecoder.run
+    decode = WindowDecoder.decode
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def logged(self: WindowDecoder, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        windows = (task.window for task in tasks)
+    def logged(self: WindowDecoder, inputs: Sequence[WindowInput]) -> Iterator[tuple[int, Decoding]]:
+        windows = (each.window for each in inputs)
         names = (f"{zlib.crc32(each.samples.tobytes()):08x}-{each.start}-{each.seconds}" for each in windows)
         os.write(stream, (" ".join(names) + "\n").encode())
-        return run(self, tasks)
+        return decode(self, inputs)
 
-    WindowDecoder.run = logged  # type: ignore[method-assign, assignment]
+    WindowDecoder.decode = logged  # type: ignore[method-assign]
     main(args)
 
 

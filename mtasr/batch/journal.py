@@ -122,7 +122,7 @@ class Entry:
         content = done.get("content")
         return content is not None and done["files"] == self._hashes() and content == _hash_of(self._job.source)
 
-    def memory(self, channel: int) -> ResumeNotes:
+    def notes(self, channel: int) -> ResumeNotes:
         """What is known of a channel of the recording, and where to add to it."""
         return _Channel(self, channel)
 
@@ -135,7 +135,7 @@ class Entry:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             return
-        content = self._content or self._hash()  # not hashed yet where decoding asks for no memory
+        content = self._content or self._hash()  # not hashed yet where decoding asks for no notes
         line = json.dumps({"content": content, "files": self._hashes()}) + "\n"
         with contextlib.suppress(OutputError, OSError, MemoryError):
             self.path.parent.mkdir(exist_ok=True)
@@ -223,7 +223,7 @@ class Entry:
 
 
 class _Channel:
-    """The memory of one channel."""
+    """The notes on one channel."""
 
     def __init__(self, entry: Entry, channel: int) -> None:
         self._entry, self._channel = entry, channel
@@ -245,9 +245,9 @@ class _Channel:
         self._entry.add({**place, "result": asdict(result)})
 
 
-def memory_of(entry: Entry | None) -> Callable[[int], ResumeNotes]:
-    """The memory of each channel of a recording, as `Model.stream_all` takes it."""
-    return entry.memory if entry is not None else lambda _: NoNotes()
+def notes_of(entry: Entry | None) -> Callable[[int], ResumeNotes]:
+    """The notes on each channel of a recording, as `Model.stream_all` takes it."""
+    return entry.notes if entry is not None else lambda _: NoNotes()
 
 
 def _files_of(job: Job) -> dict[str, Path]:

@@ -41,7 +41,7 @@ class Ending:
     result: Result
     #: Why it failed or was skipped.
     reason: str = ""
-    #: What a failed one raised: an `MtasrError`, or any other for a bug and for want of memory.
+    #: What a failed one raised: an `MtasrError`, or any other for a bug and for a lack of memory.
     error: Exception | None = None
     #: Duration of the audio.
     seconds: float | None = None
@@ -88,7 +88,7 @@ class Observer:
         """All recordings have ended. The journal of a batch that ended well is deleted after this."""
 
 
-class Batch:
+class BatchRun:
     """Recordings to transcribe with one model and the same options.
 
     Args:
@@ -185,7 +185,7 @@ class Batch:
             self._observer.kept()
 
     def _decode(self, model: Model, journal: Journal, ready: Sequence[Job]) -> Iterator[Ending]:
-        from mtasr.batch.journal import memory_of
+        from mtasr.batch.journal import notes_of
 
         left: list[tuple[Job, Entry | None]] = []
         for job in ready:
@@ -197,7 +197,7 @@ class Batch:
         if journal.discarded:
             self._observer.discarded()
         self._observer.begun([job for job, _ in left])
-        sources, notes = [job.source for job, _ in left], [memory_of(entry) for _, entry in left]
+        sources, notes = [job.source for job, _ in left], [notes_of(entry) for _, entry in left]
         with model.stream_all(sources, self._options, tracks=self._tracks, notes=notes) as streams:
             for (job, entry), transcription in zip(left, streams.drain(), strict=True):
                 yield self._ended(self._attempt(job, transcription, entry))

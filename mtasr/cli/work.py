@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from mtasr import atomic
-from mtasr.batch import Batch, Ending, Input, Job, Observer, outputs, plan
+from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
 from mtasr.batch.run import RESULTS, Existing
 from mtasr.cli import failures
 from mtasr.cli.display import Display
@@ -114,7 +114,7 @@ class Work:
         return plan(inputs, self.directory, self._params["formats"], translated=self._options.also_translate)
 
     def run(self, jobs: Sequence[Job], existing: Existing, *, keeps_done: bool = True) -> failures.ExitCode:
-        """Transcribe the recordings, and show how it goes; `keeps_done` as in `Batch`."""
+        """Transcribe the recordings, and show how it goes; `keeps_done` as in `BatchRun`."""
         progress = _Progress(
             jobs,
             self._options,
@@ -123,7 +123,7 @@ class Work:
             debug=self._debug,
             advice="the same command with --resume" if keeps_done else "the same command",
         )
-        batch = Batch(
+        batch = BatchRun(
             jobs,
             partial(self._loaded, jobs),
             self._options,

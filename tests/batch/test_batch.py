@@ -14,7 +14,7 @@ from fake_model import FakeModel
 from fakes import HearingEngine
 from speech import SAMPLE_RATE, speak, write_wav
 
-from mtasr.batch import Batch, Ending, Job, Observer, gather, plan
+from mtasr.batch import BatchRun, Ending, Job, Observer, gather, plan
 from mtasr.batch.journal import FOLDER
 from mtasr.errors import AudioDecodeError, OutputError, UsageError
 from mtasr.transcribe import Model, Transcription
@@ -66,13 +66,13 @@ class Log(Observer):
         self.seen.append("finished")
 
 
-def results(batch: Batch) -> list[tuple[str, str]]:
+def results(batch: BatchRun) -> list[tuple[str, str]]:
     return [(Path(ending.name).stem, ending.result) for ending in batch.run()]
 
 
 def test_each_recording_ends(jobs: list[Job]) -> None:
     model = FakeModel(errors={jobs[1].source: AudioDecodeError("b.wav: it is noise")})
-    first, second, third = Batch(jobs, model).run()
+    first, second, third = BatchRun(jobs, model).run()
     assert first.files == tuple(map(str, jobs[0].files))
     assert (first.result, first.seconds, first.language, first.reason) == ("done", 4.0, "fr", "")
     assert (second.result, second.reason, type(second.error)) == ("failed", "b.wav: it is noise", AudioDecodeError)
@@ -83,11 +83,11 @@ def test_each_recording_ends(jobs: list[Job]) -> None:
 def test_a_batch_goes_on_after_an_interruption(jobs: list[Job]) -> None:
     model, stopped = FakeModel(), Log(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        results(Batch(jobs, model, observer=stopped))
+        results(BatchRun(jobs, model, observer=stopped))
     assert stopped.seen[-1] == "kept"
     model.calls.clear()
     resumed = Log()
-    assert results(Batch(jobs, model, existing="resume", observer=resumed)) == [
+    assert results(BatchRun(jobs, model, existing="resume", observer=resumed)) == [
         ("a", "skipped"), ("b", "done"), ("c", "done"),
     ]  # fmt: skip
     assert resumed.seen == [
@@ -99,15 +99,15 @@ def test_a_batch_goes_on_after_an_interruption(jobs: list[Job]) -> None:
 
 
 def test_who_leaves_early_can_go_on(jobs: list[Job]) -> None:
-    run = Batch(jobs, FakeModel()).run()
+    run = BatchRun(jobs, FakeModel()).run()
     assert next(run).result == "done"
     run.close()  # type: ignore[attr-defined]
-    assert results(Batch(jobs, FakeModel(), existing="resume")) == [("a", "skipped"), ("b", "done"), ("c", "done")]
+    assert results(BatchRun(jobs, FakeModel(), existing="resume")) == [("a", "skipped"), ("b", "done"), ("c", "done")]
     log = Log()
-    run = Batch(jobs, FakeModel(), observer=log).run()
+    run = BatchRun(jobs, FakeModel(), observer=log).run()
     next(run)
     run.close()  # type: ignore[attr-defined]
-    results(Batch(jobs, FakeModel(), observer=log))
+    results(BatchRun(jobs, FakeModel(), observer=log))
     assert "discarded" in log.seen
 
 
@@ -125,12 +125,12 @@ def test_decoded_windows_are_not_decoded_again(tmp_path: Path) -> None:
         def segment(self, segment: Segment) -> None:
             raise KeyboardInterrupt
 
-    (whole,) = Batch(jobs, model).run()
+    (whole,) = BatchRun(jobs, model).run()
     content = jobs[0].targets["json"].read_bytes()
     jobs[0].targets["json"].unlink()
     with pytest.raises(KeyboardInterrupt):
-        list(Batch(jobs, model, observer=Stop()).run())
-    (resumed,) = Batch(jobs, model, existing="resume").run()
+        list(BatchRun(jobs, model, observer=Stop()).run())
+    (resumed,) = BatchRun(jobs, model, existing="resume").run()
     assert resumed == whole
     assert jobs[0].targets["json"].read_bytes() == content
     assert 0 < len(engines[2].generated) < len(engines[0].generated)
@@ -144,27 +144,27 @@ def test_no_model_is_loaded_for_nothing(jobs: list[Job]) -> None:
         job.directory.mkdir(exist_ok=True)
         for file in job.files:
             file.write_text("before")
-    assert {ending.result for ending in Batch(jobs, load, existing="skip").run()} == {"skipped"}
+    assert {ending.result for ending in BatchRun(jobs, load, existing="skip").run()} == {"skipped"}
     for job in jobs:
         Path(job.source).unlink()
-    assert {ending.result for ending in Batch(jobs, load).run()} == {"failed"}
+    assert {ending.result for ending in BatchRun(jobs, load).run()} == {"failed"}
 
 
 def test_a_full_disk_behind_the_text_costs_no_file(jobs: list[Job]) -> None:
     log = Log(OutputError("standard output: No space left on device"))
-    assert results(Batch(jobs, FakeModel(), observer=log)) == [("a", "done"), ("b", "failed"), ("c", "failed")]
+    assert results(BatchRun(jobs, FakeModel(), observer=log)) == [("a", "done"), ("b", "failed"), ("c", "failed")]
     assert all(file.exists() for job in jobs for file in job.files)
 
 
 def test_doubts_are_told_with_their_places(jobs: list[Job]) -> None:
     coverage = Coverage(speech=3.0, speech_without_text=((1.0, 2.0),))
-    ending = next(iter(Batch(jobs, FakeModel(coverage=coverage)).run()))
+    ending = next(iter(BatchRun(jobs, FakeModel(coverage=coverage)).run()))
     assert (ending.result, ending.coverage) == ("in doubt", coverage)
 
 
 def test_what_to_do_about_earlier_results_is_one_of_three(jobs: list[Job]) -> None:
     with pytest.raises(UsageError, match="existing is overwrite, skip, resume, not 'replace'"):
-        Batch(jobs, FakeModel(), existing="replace")  # type: ignore[arg-type]
+        BatchRun(jobs, FakeModel(), existing="replace")  # type: ignore[arg-type]
 
 
 def test_it_needs_neither_click_nor_rich() -> None:

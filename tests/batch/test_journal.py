@@ -13,7 +13,7 @@ import pytest
 from fake_model import segment
 
 from mtasr.atomic import remove_torn, write_text
-from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, memory_of
+from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, notes_of
 from mtasr.batch.outputs import Job
 from mtasr.decoding.decoded import DecodedWindow
 from mtasr.decoding.windows import Window
@@ -58,11 +58,11 @@ def full_result() -> DecodedWindow:
 def stopped(job: Job, *results: tuple[int, DecodedWindow]) -> Entry:
     """Entry of a run that ends here."""
     run = entry(job, resume=False)
-    memory = run.memory(0)
-    assert memory.guesses() is None
-    memory.note_guesses([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
+    noted = run.notes(0)
+    assert noted.guesses() is None
+    noted.note_guesses([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
     for start, result in results:
-        memory.note_result(window(start), result)
+        noted.note_result(window(start), result)
     assert run._hashing is not None
     run._hashing.join()
     return run
@@ -75,12 +75,12 @@ def path_of(job: Job) -> Path:
 
 def test_everything_comes_back_as_it_was(job: Job) -> None:
     stopped(job, (16_000, full_result()), (0, DecodedWindow((), 0.5)))
-    memory = entry(job).memory(0)
-    assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
-    assert memory.result(window(16_000)) == full_result()
-    assert memory.result(window(0)) == DecodedWindow((), 0.5)
-    assert memory.result(window(0, 2.0)) is None
-    assert entry(job).memory(1).guesses() is None
+    noted = entry(job).notes(0)
+    assert noted.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
+    assert noted.result(window(16_000)) == full_result()
+    assert noted.result(window(0)) == DecodedWindow((), 0.5)
+    assert noted.result(window(0, 2.0)) is None
+    assert entry(job).notes(1).guesses() is None
 
 
 @pytest.mark.parametrize("cut", range(2, 60, 7))
@@ -90,12 +90,12 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     lines.sort(key=lambda line: b"16000," in line)  # the hash may come at any time
     path_of(job).write_bytes(b"".join(lines)[:-cut])
     run = entry(job)
-    memory = run.memory(0)
-    assert memory.result(window(0)) == full_result()
-    assert memory.result(window(16_000)) is None
-    memory.note_result(window(16_000), full_result())
+    noted = run.notes(0)
+    assert noted.result(window(0)) == full_result()
+    assert noted.result(window(16_000)) is None
+    noted.note_result(window(16_000), full_result())
     run.close()
-    assert entry(job).memory(0).result(window(16_000)) == full_result()
+    assert entry(job).notes(0).result(window(16_000)) == full_result()
 
 
 def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
@@ -107,18 +107,18 @@ def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
         b'{"channel": 0, "start": 0, "samples": 16000, "result": {"segments": 5}}\n\xff\n'
     )
     path_of(job).write_bytes(senseless + path_of(job).read_bytes() + b"\n" + senseless)
-    memory = entry(job).memory(0)
-    assert memory.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
-    assert memory.result(window(0)) == full_result()
+    noted = entry(job).notes(0)
+    assert noted.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
+    assert noted.result(window(0)) == full_result()
 
 
 def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
-    assert entry(job, settings="others").memory(0).result(window(0)) is None
+    assert entry(job, settings="others").notes(0).result(window(0)) is None
     Path(job.source).write_bytes(b"another")
-    assert entry(job).memory(0).result(window(0)) is None
+    assert entry(job).notes(0).result(window(0)) is None
     Path(job.source).write_bytes(b"sound")
-    assert entry(job).memory(0).result(window(0)) is None, "what is of no use is gone"
+    assert entry(job).notes(0).result(window(0)) is None, "what is of no use is gone"
 
 
 def without(job: Job, *kinds: str) -> None:
@@ -130,22 +130,22 @@ def without(job: Job, *kinds: str) -> None:
 def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
     stopped(job, (0, full_result()))
     without(job, "content", "state")
-    assert entry(job).memory(0).result(window(0)) is None
+    assert entry(job).notes(0).result(window(0)) is None
 
 
 def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = threading.Event()
     monkeypatch.setattr("mtasr.batch.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
     run = entry(job, resume=False)
-    memory = run.memory(0)
-    assert memory.result(window(0)) is None
-    memory.note_result(window(0), full_result())
+    noted = run.notes(0)
+    assert noted.result(window(0)) is None
+    noted.note_result(window(0), full_result())
     again = entry(job)  # as if the first run had been killed
-    assert again.memory(0).result(window(0)) == full_result()
-    again.memory(0).note_result(window(16_000), full_result())
+    assert again.notes(0).result(window(0)) == full_result()
+    again.notes(0).note_result(window(16_000), full_result())
     assert '"content"' not in path_of(job).read_text()
     third = entry(job)
-    assert third.memory(0).result(window(16_000)) == full_result()
+    assert third.notes(0).result(window(16_000)) == full_result()
     hashes.set()
     for each in (run, again, third):
         assert each._hashing is not None
@@ -167,24 +167,24 @@ def test_notes_without_a_hash_are_of_no_use_once_the_file_has_changed(job: Job, 
     if change == "of the same size and time":
         os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (source.stat().st_size, source.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert entry(job).memory(0).result(window(0)) is None
+    assert entry(job).notes(0).result(window(0)) is None
 
 
 def test_the_hash_goes_before_what_else_is_known_of_the_file(job: Job) -> None:
     stopped(job, (0, full_result()))
     os.utime(job.source, (1, 1))
-    assert entry(job).memory(0).result(window(0)) == full_result()
+    assert entry(job).notes(0).result(window(0)) == full_result()
 
 
 def test_a_recording_that_changes_while_it_is_decoded_has_no_hash(job: Job) -> None:
     run = entry(job, resume=False)
     Path(job.source).write_bytes(b"another")
-    memory = run.memory(0)
-    assert memory.result(window(0)) is None
-    memory.note_result(window(0), full_result())
+    noted = run.notes(0)
+    assert noted.result(window(0)) is None
+    noted.note_result(window(0), full_result())
     assert run._hashing is not None
     run._hashing.join()
-    assert entry(job).memory(0).result(window(0)) is None
+    assert entry(job).notes(0).result(window(0)) is None
     job.targets["srt"].write_text("1")
     run.done()
     assert not entry(job).is_done()
@@ -213,15 +213,15 @@ def test_without_resume_all_begins_anew(job: Job) -> None:
     journal = Journal(job.targets["srt"].parent, ["options"])
     assert journal.entry(job) is not None
     assert journal.discarded == 1
-    assert entry(job).memory(0).result(window(0)) is None
+    assert entry(job).notes(0).result(window(0)) is None
 
 
 def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -> None:
     journal = Journal(tmp_path, ["options"])
     run = journal.entry(job)
     assert run is not None
-    run.memory(0).guesses()
-    run.memory(0).note_result(window(0), full_result())
+    run.notes(0).guesses()
+    run.notes(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     journal.close(keep=True)
@@ -244,8 +244,8 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
     journal = Journal(tmp_path, ["options"])
     run = journal.entry(job)
     assert run is not None
-    run.memory(0).guesses()
-    run.memory(0).note_guesses([LanguageGuess("fr", 1.0)])
+    run.notes(0).guesses()
+    run.notes(0).note_guesses([LanguageGuess("fr", 1.0)])
     journal.close(keep=True)
     assert not (tmp_path / FOLDER).exists(), "no window is noted"
     monkeypatch.setattr(Entry, "_add_content", lambda self: None)  # as if it took long
@@ -254,8 +254,8 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
         journal = Journal(tmp_path, ["options"])
         run = journal.entry(job)
         assert run is not None
-        run.memory(0).guesses()
-        run.memory(0).note_result(window(0), full_result())
+        run.notes(0).guesses()
+        run.notes(0).note_result(window(0), full_result())
         journal.close(keep=True)
         assert (tmp_path / FOLDER).exists() == is_kept, "a window is kept if anything says of which recording it is"
 
@@ -265,7 +265,7 @@ def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path) -
     journal = Journal(tmp_path, ["options"])
     run = journal.entry(job)
     assert run is not None
-    run.memory(0).guesses()
+    run.notes(0).guesses()
     job.targets["srt"].write_text("")
     run.done()
     run.close()
@@ -279,9 +279,9 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
     journal = Journal(tmp_path, ["options"])
     run = journal.entry(job_of(Path(job.source), tmp_path, "inner/a"))
     assert run is not None
-    memory = run.memory(0)
-    memory.guesses()
-    memory.note_result(window(0), full_result())
+    noted = run.notes(0)
+    noted.guesses()
+    noted.note_result(window(0), full_result())
     torn = [place / ".mtasr-0123.part" for place in (tmp_path, inner, tmp_path / FOLDER)]
     for path in torn:
         path.write_text("half")
@@ -293,17 +293,17 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
 
 def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
     stopped(job, (0, full_result()))
-    assert memory_of(entry(job))(0).result(window(0)) == full_result()
-    memory = memory_of(None)(0)
-    memory.note_result(window(0), full_result())
-    assert memory.result(window(0)) is None
+    assert notes_of(entry(job))(0).result(window(0)) == full_result()
+    noted = notes_of(None)(0)
+    noted.note_result(window(0), full_result())
+    assert noted.result(window(0)) is None
 
 
 def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) -> None:
     run = Journal(tmp_path, ["options"], keeps_done=False).entry(job)
     assert run is not None
-    run.memory(0).guesses()
-    run.memory(0).note_result(window(0), full_result())
+    run.notes(0).guesses()
+    run.notes(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not list((tmp_path / FOLDER).iterdir())
@@ -327,21 +327,21 @@ def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
     other = Journal(tmp_path, ["others"])
     other.entry(job)
     other.close(keep=False)
-    assert entry(job).memory(0).result(window(0)) == full_result()
+    assert entry(job).notes(0).result(window(0)) == full_result()
 
 
 def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
     run = stopped(job)
     run.close()
-    run.memory(0).note_result(window(0), full_result())  # too late
+    run.notes(0).note_result(window(0), full_result())  # too late
     assert not list((job.targets["srt"].parent / FOLDER).iterdir())
 
 
 def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("in the way")
     run = entry(job)
-    run.memory(0).guesses()
-    run.memory(0).note_result(window(0), full_result())
+    run.notes(0).guesses()
+    run.notes(0).note_result(window(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not run.is_done()
@@ -394,8 +394,8 @@ def test_want_of_memory_costs_notes_and_nothing_else(job: Job, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(what, no_room)
             run = entry(job, resume=False)
-            assert run.memory(0).result(window(0)) is None
-            run.memory(0).note_result(window(0), full_result())
+            assert run.notes(0).result(window(0)) is None
+            run.notes(0).note_result(window(0), full_result())
             job.targets["srt"].write_text("1")
             run.done()
         assert entry(job).is_done() == (what != "hashlib.file_digest")
