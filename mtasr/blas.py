@@ -1,4 +1,4 @@
-"""NumPy's matrix products on one thread: the matrices here are small, and the workers that decode need the cores."""
+"""NumPy's matrix products on one thread: our matrices are small, and the decoding workers need the cores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _R = TypeVar("_R")
 
 
 class _OneThread:
-    """While anybody is inside, one thread; then as many as there were."""
+    """A context that several threads may enter: BLAS has one thread until the last of them leaves."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,9 +49,9 @@ def _controller() -> ThreadpoolController:
 
 
 def on_one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Run a function with BLAS on one thread, as long as any such function runs.
+    """Decorate a function so that BLAS has one thread while it runs.
 
-    The number is the process's: what others multiply meanwhile has one thread, too.
+    The number holds for the whole process, so other products have one thread too while such a function runs.
     """
 
     @wraps(function)

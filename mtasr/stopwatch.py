@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by stage, summed over threads."""
+"""Seconds spent by stage, summed over threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """Adds up wall time by the names of stages, from any thread."""
+    """Adds up wall time by the name of a stage, from any thread."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Threads that work beside us; a process that is told to stop does not wait for them."""
+"""Threads in the background, for which a process that ends does not wait."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 def start_thread(work: Callable[..., object], *arguments: object) -> threading.Thread:
-    """Do `work` in a thread. Raises `MemoryError` where there is no room for one."""
+    """Do `work` in a thread. Raises `MemoryError` if the system cannot start one."""
     thread = threading.Thread(target=work, args=arguments, daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # which is how Python says so
+    except RuntimeError as error:  # Python's error for it
         raise MemoryError(str(error)) from error
     return thread

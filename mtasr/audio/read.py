@@ -25,7 +25,7 @@ from mtasr import system
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg import FORMATS, printable, start_ffmpeg
 from mtasr.audio.ffmpeg_log import FfmpegLog
-from mtasr.audio.route import Route, Source, route
+from mtasr.audio.route import FileSource, Route, route
 from mtasr.audio.truncation import is_cut_short
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
 from mtasr.spans import SAMPLE_RATE
@@ -51,7 +51,7 @@ _LEAST_RATE = 1000
 _CANCELLED = 100.0
 
 
-def check_input(source: Source) -> None:
+def check_input(source: FileSource) -> None:
     """Raise InputNotFoundError for what shows without decoding: a missing, unreadable or empty file, or a folder.
 
     Pipes and devices pass, and so does any binary file object.
@@ -103,7 +103,7 @@ def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
     return str(getattr(exc, "strerror", None) or exc)
 
 
-def check_reopenable(source: Source) -> None:
+def check_reopenable(source: FileSource) -> None:
     """Raise InputError for sources that can be read only once: standard input, pipes and file objects."""
     if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
         return
@@ -112,7 +112,7 @@ def check_reopenable(source: Source) -> None:
     )
 
 
-def count_channels(source: Source, *, track: int = 0) -> int:
+def count_channels(source: FileSource, *, track: int = 0) -> int:
     """The number of channels of an audio track; 0 if nothing can be decoded, and then `open_audio` gives the reason.
 
     Raises InputError for sources that can be read only once, and what `open_audio` raises.
@@ -123,7 +123,7 @@ def count_channels(source: Source, *, track: int = 0) -> int:
         return stream.channels
 
 
-def open_audio(source: Source, *, track: int = 0, channel: int | None = None) -> AudioStream:
+def open_audio(source: FileSource, *, track: int = 0, channel: int | None = None) -> AudioStream:
     """Start decoding `source`: a path, "-" for standard input, or a binary file object.
 
     Of several audio tracks, `track` chooses one, and `channel` chooses one of its channels, both counted from 0.
@@ -351,7 +351,7 @@ class _Feeder:
         self._thread.join(timeout=1.0)
 
 
-def _name_of(source: Source) -> str:
+def _name_of(source: FileSource) -> str:
     if source == "-":
         return "standard input"
     if isinstance(source, str | os.PathLike):

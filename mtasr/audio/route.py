@@ -12,7 +12,8 @@ from typing import IO, BinaryIO, NamedTuple
 
 from mtasr import system
 
-Source = str | os.PathLike[str] | BinaryIO
+#: A path, "-" for standard input, or a binary file object.
+FileSource = str | os.PathLike[str] | BinaryIO
 
 
 class Route(NamedTuple):
@@ -26,7 +27,7 @@ class Route(NamedTuple):
     file: str | None = None
 
 
-def route(source: Source, opened: contextlib.ExitStack) -> Route:
+def route(source: FileSource, opened: contextlib.ExitStack) -> Route:
     """The way of a source. `opened` closes, in this process, what ffmpeg inherits. Raises `OSError`."""
     if not isinstance(source, str | os.PathLike):
         stdin_path = system.standard_input_path()

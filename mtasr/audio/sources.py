@@ -7,19 +7,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, check_input, check_reopenable, count_channels, open_audio
+from mtasr.audio.route import FileSource
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import InputError
 from mtasr.spans import SAMPLE_RATE
-
-#: What ffmpeg reads.
-FileSource = str | os.PathLike[str] | BinaryIO
 
 Samples = npt.NDArray[np.floating[Any]]
 

@@ -11,6 +11,10 @@ from mtasr.errors import InputError, InputNotFoundError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
 
+#: Fields of a segment: numbers that describe its decoding, and names that it may lack.
+_MEASURES = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
+_NAMES = ("language", "speaker")
+
 # Writing
 
 
@@ -52,15 +56,9 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "end": _seconds(segment.end),
         "text": segment.text,
         "tokens": list(segment.tokens),
-        "avg_logprob": _finite(segment.avg_logprob),
-        "compression_ratio": _finite(segment.compression_ratio),
-        "no_speech_prob": _finite(segment.no_speech_prob),
-        "temperature": _finite(segment.temperature),
     }
-    if segment.language is not None:
-        fields["language"] = segment.language
-    if segment.speaker is not None:
-        fields["speaker"] = segment.speaker
+    fields |= {name: _finite(getattr(segment, name)) for name in _MEASURES}
+    fields |= {name: value for name in _NAMES if (value := getattr(segment, name)) is not None}
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
@@ -141,19 +139,17 @@ def _read_transcript(document: dict[str, Any]) -> Transcript:
 
 def _read_segment(number: int, given: dict[str, Any]) -> Segment:
     words = given.get("words")
+    measures: dict[str, Any] = {name: _number(given.get(name)) for name in _MEASURES}
+    names: dict[str, Any] = {name: _text(given[name]) for name in _NAMES if given.get(name) is not None}
     return Segment(
         id=number,
         start=_time(given["start"]),
         end=_time(given["end"]),
         text=_text(given["text"]),
         tokens=(),
-        avg_logprob=_number(given.get("avg_logprob")),
-        compression_ratio=_number(given.get("compression_ratio")),
-        no_speech_prob=_number(given.get("no_speech_prob")),
-        temperature=_number(given.get("temperature")),
         words=None if words is None else tuple(map(_read_word, words)),
-        language=None if given.get("language") is None else _text(given["language"]),
-        speaker=None if given.get("speaker") is None else _text(given["speaker"]),
+        **measures,
+        **names,
     )
 
 

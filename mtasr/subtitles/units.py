@@ -122,8 +122,8 @@ def _segment_units(segment: Segment, language: str) -> Iterator[Unit]:
     for span in spans:
         yield Unit(
             text=_SPACES.sub(_one_space, text[span.start : span.end]),
-            start=clock.at(span.start),
-            end=clock.until(span.end),
+            start=clock.at(span.start, span.start),
+            end=clock.at(span.end - 1, span.end),
             spaced=span.start > 0 and text[span.start - 1].isspace(),
             source=segment,
             words=clock.words(span),
@@ -235,15 +235,9 @@ class _Clock:
             self._words = [(_Range(first, first + len(bare)), whole)]
         self._starts = [span.start for span, _ in self._words]
 
-    def at(self, place: int) -> int:
-        """Milliseconds at the start of the character at `place`."""
-        index = max(bisect_right(self._starts, place) - 1, 0)
-        return self._inside(index, place)
-
-    def until(self, place: int) -> int:
-        """Milliseconds at the end of the character before `place`."""
-        index = max(bisect_right(self._starts, place - 1) - 1, 0)
-        return self._inside(index, place)
+    def at(self, character: int, edge: int) -> int:
+        """Milliseconds at an edge of a character, which is at `character` (its start) or behind it (its end)."""
+        return self._inside(max(bisect_right(self._starts, character) - 1, 0), edge)
 
     def _inside(self, index: int, place: int) -> int:
         span, word = self._words[index]

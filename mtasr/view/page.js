@@ -32,15 +32,17 @@
     return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
   }
 
-  /** The last place in `inTime` that starts at `time` or before, or -1. */
-  function placeAt(time) {
-    let low = 0, high = inTime.length;
+  /** The last of `count` places whose start is at `time` or before, or -1. */
+  function lastBy(time, count, start) {
+    let low = 0, high = count;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (words[inTime[middle]].start <= time + 1e-3) low = middle + 1; else high = middle;
+      if (start(middle) <= time) low = middle + 1; else high = middle;
     }
     return low - 1;
   }
+
+  const placeAt = (time) => lastBy(time + 1e-3, inTime.length, (place) => words[inTime[place]].start);
 
   function seek(time, play) {
     now = Math.min(Math.max(time, 0), duration);
@@ -114,12 +116,8 @@
   }
 
   function speaks(time) {
-    let low = 0, high = data.speech.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (data.speech[middle][0] <= time) low = middle + 1; else high = middle;
-    }
-    return low > 0 && time < data.speech[low - 1][1];
+    const place = lastBy(time, data.speech.length, (place) => data.speech[place][0]);
+    return place >= 0 && time < data.speech[place][1];
   }
 
   /** Draw speech and the peaks over it, from `start` on for `length` seconds, in the upper `height` of a canvas. */
