@@ -14,19 +14,12 @@ LAYOUTS = {name: layout for name, layout in STYLES.items() if layout is not None
 WEB = LAYOUTS["web"]
 
 
-def segment(start: float, end: float, text: str, words: tuple[Word, ...] | None = None) -> Segment:
-    return Segment(
-        id=0,
-        start=start,
-        end=end,
-        text=text,
-        tokens=(1, 2),
-        avg_logprob=-0.5,
-        compression_ratio=1.5,
-        no_speech_prob=0.1,
-        temperature=0.0,
-        words=words,
-    )
+def segment(start: float, end: float, text: str, words: tuple[Word, ...] | None = None, **fields: object) -> Segment:
+    made = Segment(
+        id=0, start=start, end=end, text=text, tokens=(1, 2), avg_logprob=-0.5, compression_ratio=1.5,
+        no_speech_prob=0.1, temperature=0.0, words=words,
+    )  # fmt: skip
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
 
 
 def transcript(*segments: Segment, duration: float = 600.0, language: str = "en") -> Transcript:

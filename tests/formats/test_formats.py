@@ -23,7 +23,6 @@ from test_writers import (
     conversations,
     names,
     parsed,
-    segment,
     transcript,
     transcripts,
     without_stand_ins,
@@ -31,7 +30,7 @@ from test_writers import (
     written,
 )
 from timed_text import conversations as conversations_in_scripts
-from timed_text import layouts
+from timed_text import layouts, segment
 
 from mtasr.formats import ass
 from mtasr.formats.cue_text import one_line

@@ -14,26 +14,12 @@ import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from timed_text import segment
 
 from mtasr.formats.cue_text import one_line
 from mtasr.formats.cues import PLAIN, Style, cues
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Word
-
-
-def segment(start: float, end: float, text: str, **fields: object) -> Segment:
-    values = {
-        "id": 0,
-        "start": start,
-        "end": end,
-        "text": text,
-        "tokens": (1, 2),
-        "avg_logprob": -0.5,
-        "compression_ratio": 1.5,
-        "no_speech_prob": 0.1,
-        "temperature": 0.0,
-    }
-    return Segment(**(values | fields))  # type: ignore[arg-type]
 
 
 def transcript(*segments: Segment, duration: float = 60.0) -> Transcript:
