@@ -44,7 +44,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "az": ("LATIN", "CYRILLIC"), "uz": ("LATIN", "CYRILLIC"), "bs": ("LATIN", "CYRILLIC"),
 }  # fmt: skip
 
-#: Lines of subtitles that nobody says.
+#: Lines of subtitles that are not spoken.
 _BOILERPLATE = re.compile(
     r"https?://|\bwww\.|\.(?:com|org|net)\b|@\w+\.\w|©|\bcopyright\b"
     r"|\b(?:subtitle[sd]?|caption(?:s|ed)?|transcri(?:bed|pt|ption)|translated|sync(?:ed)?) by\b"
