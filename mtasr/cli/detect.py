@@ -12,7 +12,7 @@ import click
 from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import audio_stream_option, languages_option
 from mtasr.cli.options.files import files_argument, quiet_option
 from mtasr.cli.options.model import model_options
@@ -23,16 +23,9 @@ if TYPE_CHECKING:
     from mtasr.transcribe import Model
 
 
-@click.command("detect-language", cls=Command, context_settings={"show_default": True})
+@click.command("detect-language", cls=Command)
 @files_argument
-@click.option(
-    "--top",
-    cls=Option,
-    group="Output",
-    type=Count(1),
-    default=3,
-    help="How many languages to show.",
-)
+@option("Output", "--top", type=Count(1), default=3, help="How many languages to show.")
 @languages_option
 @audio_stream_option
 @quiet_option

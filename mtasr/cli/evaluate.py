@@ -17,7 +17,7 @@ from mtasr.atomic import write_text
 from mtasr.batch.outputs import check_target
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options.command import Command, Option, debug_option
+from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import decoding_options, to_decoding_options
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import model_options
@@ -34,13 +34,12 @@ _FILE = click.Path(dir_okay=False)
 _MEASURES = ("transcription", "translation", "language")
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(cls=Command)
 @click.argument("manifest", metavar="MANIFEST", type=click.Path(path_type=Path))
-@click.option(
+@option(
+    "Evaluation",
     "--measure",
     "measures",
-    cls=Option,
-    group="Evaluation",
     type=SomeOf(*_MEASURES),
     multiple=True,
     default=_MEASURES,
@@ -48,13 +47,10 @@ _MEASURES = ("transcription", "translation", "language")
     show_default=False,
     help="Measure only these, between commas.  [default: all]",
 )
-@click.option(
-    "--limit", cls=Option, group="Evaluation", type=Count(1), configurable=False,
-    help="Only the first N clips of each language.",
-)  # fmt: skip
-@click.option("--worst", cls=Option, group="Evaluation", type=Count(), default=5, help="Show the N worst clips.")
-@click.option("--json", "json_file", cls=Option, group="Evaluation", type=_FILE, help="Write all figures to this file.")
-@click.option("--html", "html_file", cls=Option, group="Evaluation", type=_FILE, help="Write a report to this file.")
+@option("Evaluation", "--limit", type=Count(1), configurable=False, help="Only the first N clips of each language.")
+@option("Evaluation", "--worst", type=Count(), default=5, help="Show the N worst clips.")
+@option("Evaluation", "--json", "json_file", type=_FILE, help="Write all figures to this file.")
+@option("Evaluation", "--html", "html_file", type=_FILE, help="Write a report to this file.")
 @quiet_option
 @model_options
 @decoding_options
@@ -98,7 +94,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
         evaluation = run(model, ready, options, measures, done=done)
     for result in evaluation.results:
         if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
-            attempts.attempt(str(result.clip.audio), partial(_raise, result.failures[0]))
+            attempts.fail(str(result.clip.audio), result.failures[0])
     evaluation = replace(evaluation, results=_in_order(clips, (*evaluation.results, *refused)))
     _write(evaluation, params)  # first: the reader of standard output may have exited
     _print(evaluation, params["worst"])
@@ -112,25 +108,21 @@ def _checked(clips: Sequence[Clip], attempts: failures.Attempts) -> tuple[list[C
     from mtasr.audio.read import check_input
     from mtasr.evaluation import Result
 
+    ready: list[Clip] = []
     refused: list[Result] = []
-
-    def check(clip: Clip) -> None:
+    for clip in clips:
         try:
             check_input(str(clip.audio))
+            ready.append(clip)
         except MtasrError as error:
+            attempts.fail(str(clip.audio), error)
             refused.append(Result(clip=clip, failures=[error]))
-            raise
-
-    return [clip for clip in clips if attempts.attempt(str(clip.audio), partial(check, clip))], refused
+    return ready, refused
 
 
 def _in_order(clips: Sequence[Clip], results: Sequence[Result]) -> tuple[Result, ...]:
     places = {id(clip): place for place, clip in enumerate(clips)}
     return tuple(sorted(results, key=lambda result: places[id(result.clip)]))
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 def _refuse_other_languages(clips: Sequence[Clip], model: str | None) -> None:

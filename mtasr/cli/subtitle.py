@@ -14,14 +14,8 @@ from click.core import ParameterSource
 from mtasr import atomic
 from mtasr.batch import outputs
 from mtasr.cli.display import Display
-from mtasr.cli.options.command import Command, Option, debug_option
-from mtasr.cli.options.decoding import (
-    decoding_options,
-    language_option,
-    task_options,
-    to_decoding_options,
-    track_options,
-)
+from mtasr.cli.options.command import Command, option
+from mtasr.cli.options.decoding import recognition_options, task_options, to_decoding_options
 from mtasr.cli.options.files import (
     needs_word_times,
     output_dir_option,
@@ -30,7 +24,6 @@ from mtasr.cli.options.files import (
     to_layout,
     to_style,
 )
-from mtasr.cli.options.model import model_options
 from mtasr.cli.work import note_broken, transcribe_one
 from mtasr.errors import UsageError
 
@@ -42,33 +35,30 @@ if TYPE_CHECKING:
 _GROUP = "Video"
 
 
-@click.command("subtitle", cls=Command, context_settings={"show_default": True})
+@click.command("subtitle", cls=Command)
 @click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
-@click.option(
-    "--embed", cls=Option, group=_GROUP, is_flag=True, configurable=False,
-    help="Add a track that players can show or hide.",
-)  # fmt: skip
-@click.option(
-    "--burn", cls=Option, group=_GROUP, is_flag=True, configurable=False,
-    help="Draw into the picture, which is encoded again.",
-)  # fmt: skip
-@click.option(
-    "--subtitles", cls=Option, group=_GROUP, type=click.Path(path_type=Path), metavar="FILE",
+@option(_GROUP, "--embed", is_flag=True, configurable=False, help="Add a track that players can show or hide.")
+@option(_GROUP, "--burn", is_flag=True, configurable=False, help="Draw into the picture, which is encoded again.")
+@option(
+    _GROUP,
+    "--subtitles",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Use these (srt, vtt, ass or json) instead of transcribing.",
-)  # fmt: skip
-@click.option(
-    "--output", "-o", cls=Option, group=_GROUP, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+)
+@option(
+    _GROUP,
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
     help="The new video.  [default: VIDEO.subtitled.mp4]",
-)  # fmt: skip
+)
 @output_dir_option
 @subtitle_options
-@language_option
-@task_options
 @quiet_option
-@model_options
-@decoding_options
-@track_options
-@debug_option
+@recognition_options
+@task_options
 @click.pass_context
 def subtitle(ctx: click.Context, /, **params: Any) -> None:
     """Put subtitles into VIDEO: --embed or --burn.

@@ -8,30 +8,22 @@ import click
 
 from mtasr.batch import gather
 from mtasr.batch.run import Existing
-from mtasr.cli.options.command import Command, debug_option, normalise
-from mtasr.cli.options.decoding import decoding_options, language_option, task_options, track_options
+from mtasr.cli.options.command import Command, normalise, together
+from mtasr.cli.options.decoding import recognition_options, task_options
 from mtasr.cli.options.files import batch_options, inputs_argument, output_options, subtitle_options
-from mtasr.cli.options.model import model_options
 from mtasr.cli.work import Work
 from mtasr.errors import UsageError
-
-_SETTINGS = {"show_default": True}
 
 #: What each of the options says about results of an earlier run; they exclude each other.
 _EXISTING: dict[str, Existing] = {"overwrite": "overwrite", "skip_existing": "skip", "resume": "resume"}
 
 
-@click.command(cls=Command, context_settings=_SETTINGS)
-@inputs_argument
-@output_options
-@batch_options
-@subtitle_options
-@language_option
+_options = together(inputs_argument, output_options, batch_options, subtitle_options, recognition_options)
+
+
+@click.command(cls=Command)
+@_options
 @task_options
-@model_options
-@decoding_options
-@track_options
-@debug_option
 @click.pass_context
 def transcribe(ctx: click.Context, /, **params: Any) -> int:
     """Turn the speech in each FILE into text: audio or video, a folder of them, or - for standard input.
@@ -41,16 +33,8 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
     return _run(ctx, params)
 
 
-@click.command(cls=Command, context_settings=_SETTINGS)
-@inputs_argument
-@output_options
-@batch_options
-@subtitle_options
-@language_option
-@model_options
-@decoding_options
-@track_options
-@debug_option
+@click.command(cls=Command)
+@_options
 @click.pass_context
 def translate(ctx: click.Context, /, **params: Any) -> int:
     """Turn the speech in each FILE into English text: audio or video, a folder of them, or - for standard input.
@@ -64,7 +48,7 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     """Refuse what is wrong before a model is loaded, which may take long and cost a download."""
     chosen = [name for name in _EXISTING if params[name]]
     if len(chosen) > 1:
-        raise UsageError(f"--{normalise(chosen[0])} and --{normalise(chosen[1])} do not go together")
+        raise UsageError(f"--{normalise(chosen[0])} and --{normalise(chosen[1])} exclude each other")
     work = Work(ctx, params)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     return work.run(work.plan(inputs), _EXISTING[chosen[0]] if chosen else "overwrite")

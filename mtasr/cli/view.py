@@ -15,10 +15,9 @@ from mtasr import atomic
 from mtasr.batch import outputs
 from mtasr.cli import failures
 from mtasr.cli.display import Display
-from mtasr.cli.options.command import Command, Option, debug_option
-from mtasr.cli.options.decoding import decoding_options, language_option, to_decoding_options, to_tracks, track_options
+from mtasr.cli.options.command import Command, option
+from mtasr.cli.options.decoding import recognition_options, to_decoding_options, to_tracks
 from mtasr.cli.options.files import quiet_option
-from mtasr.cli.options.model import model_options
 from mtasr.cli.options.types import OneOf
 from mtasr.cli.work import transcribe_one
 from mtasr.errors import UsageError
@@ -34,26 +33,33 @@ _EMBEDDED = 25_000_000
 _OTHER_LENGTH = 2.0, 0.02
 
 
-@click.command("view", cls=Command, context_settings={"show_default": True})
+@click.command("view", cls=Command)
 @click.argument("file", metavar="FILE", type=click.Path())
-@click.option(
-    "--transcript", cls=Option, group="Page", type=click.Path(path_type=Path), metavar="JSON",
+@option(
+    "Page",
+    "--transcript",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
     help="Show this transcript instead of transcribing.",
-)  # fmt: skip
-@click.option(
-    "--output", "-o", cls=Option, group="Page", type=click.Path(path_type=Path, dir_okay=False), metavar="HTML",
+)
+@option(
+    "Page",
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="HTML",
     help="The page.  [default: FILE.html]",
-)  # fmt: skip
-@click.option(
-    "--sound", cls=Option, group="Page", type=OneOf("auto", "embed", "beside"), default="auto", metavar="WHERE",
+)
+@option(
+    "Page",
+    "--sound",
+    type=OneOf("auto", "embed", "beside"),
+    default="auto",
+    metavar="WHERE",
     help="embed: in the page; beside: FILE.sound.mp3; auto: by size.",
-)  # fmt: skip
-@language_option
+)
 @quiet_option
-@model_options
-@decoding_options
-@track_options
-@debug_option
+@recognition_options
 def view(**params: Any) -> None:
     """Write a page to listen to FILE and read its text in a browser.
 

@@ -12,10 +12,9 @@ import click
 from mtasr.batch import Input, Job, outputs
 from mtasr.batch.inputs import recordings
 from mtasr.cli.failures import ExitCode
-from mtasr.cli.options.command import Command, Option, debug_option
-from mtasr.cli.options.decoding import decoding_options, language_option, task_options, track_options
+from mtasr.cli.options.command import Command, option
+from mtasr.cli.options.decoding import recognition_options, task_options
 from mtasr.cli.options.files import output_options, progress_option, recursive_option, subtitle_options
-from mtasr.cli.options.model import model_options
 from mtasr.cli.work import Work
 from mtasr.errors import InputError, MtasrError, UsageError
 
@@ -68,22 +67,20 @@ class Watch:
             self._report(str(problem))
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @recursive_option
-@click.option(
+@option(
+    "Batches",
     "--interval",
-    cls=Option,
-    group="Batches",
     type=click.FloatRange(min=0.1),
     default=2.0,
     metavar="SECONDS",
     help="Time between checks of the folder.",
 )
-@click.option(
+@option(
+    "Batches",
     "--settled",
-    cls=Option,
-    group="Batches",
     type=click.FloatRange(min=0.0),
     default=5.0,
     metavar="SECONDS",
@@ -92,12 +89,8 @@ class Watch:
 @output_options
 @progress_option
 @subtitle_options
-@language_option
+@recognition_options
 @task_options
-@model_options
-@decoding_options
-@track_options
-@debug_option
 @click.pass_context
 def watch(ctx: click.Context, /, **params: Any) -> int:
     """Transcribe the recordings in FOLDER, and those that arrive in it, until Ctrl-C.

@@ -53,7 +53,7 @@ def test_a_list(run: Run, folder: Path, model: FakeModel) -> None:
 def test_what_does_not_go_together(run: Run, model: FakeModel) -> None:
     result = run("transcribe", "a.wav", "--resume", "--skip-existing")
     assert result.exit_code == 2
-    assert "--skip-existing and --resume do not go together" in result.stderr
+    assert "--skip-existing and --resume exclude each other" in result.stderr
     assert run("transcribe").exit_code == 2
     assert not model.loads
 

@@ -80,6 +80,9 @@ class Command(click.Command):
     Before it runs, it notes the settings of a project's file, which may be someone else's, and misspelt variables.
     """
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"context_settings": {"show_default": True}} | settings)
+
     def invoke(self, ctx: click.Context) -> Any:
         from mtasr.cli.display import Display
 

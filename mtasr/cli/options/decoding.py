@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from mtasr.audio.tracks import Tracks
-from mtasr.cli.options.command import Decorator, normalise, option, switch, together
+from mtasr.cli.options.command import Decorator, debug_option, normalise, option, switch, together
+from mtasr.cli.options.model import model_options
 from mtasr.cli.options.types import Count, Language, NoneOr, Numbers, OneOf, ParamType, Several
 from mtasr.errors import UsageError
 from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
@@ -49,11 +50,7 @@ language_option = option(
 )
 
 languages_option = option(
-    _LANGUAGE,
-    "--languages",
-    type=NoneOr(Several(Language())),
-    metavar="LANG,LANG",
-    help="Detect only among these.",
+    _LANGUAGE, "--languages", type=NoneOr(Several(Language())), metavar="LANG,LANG", help="Detect only among these."
 )
 
 task_options = together(
@@ -69,22 +66,12 @@ task_options = together(
 )
 
 audio_stream_option = option(
-    _VOICE,
-    "--audio-stream",
-    type=Count(),
-    default=0,
-    help="Audio track of the file, counted from 0.",
+    _VOICE, "--audio-stream", type=Count(), default=0, help="Audio track of the file, counted from 0."
 )
 
 track_options = together(
     audio_stream_option,
-    option(
-        _VOICE,
-        "--channels",
-        type=OneOf("mix", "split"),
-        default="mix",
-        help="split: each channel is a speaker.",
-    ),
+    option(_VOICE, "--channels", type=OneOf("mix", "split"), default="mix", help="split: each channel is a speaker."),
     option(
         _VOICE,
         "--speakers",
@@ -174,6 +161,10 @@ _context = together(
 )
 
 decoding_options = together(_language_and_words, _search, _checks, _voice, _context)
+
+
+#: What every command has that recognises speech.
+recognition_options = together(language_option, model_options, decoding_options, track_options, debug_option)
 
 
 def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:

@@ -11,7 +11,7 @@ from mtasr.cli.options.types import Count, Device, OneOf
 #: The precisions that CTranslate2 knows, and "auto".
 _COMPUTE_TYPES = (
     "auto", "default", "int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16",
-    "float32",
+    "float32"
 )  # fmt: skip
 
 _MODEL = "Model"
