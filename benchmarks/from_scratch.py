@@ -34,7 +34,7 @@ from mtasr.data.excerpts import cut_excerpts
 from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.samples import read_samples
 from mtasr.data.texts import word_errors
-from mtasr.decoding.segments import all_pieces
+from mtasr.decoding.timing.segments import all_pieces
 from mtasr.decoding.window_decoder import context_for
 from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine

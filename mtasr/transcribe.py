@@ -19,9 +19,10 @@ from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import LongForm, full_window
+from mtasr.decoding.queue import Recording
 from mtasr.decoding.resume import NoNotes, ResumeNotes
 from mtasr.decoding.retries import RETRIES, Retry
-from mtasr.decoding.scheduler import Recording, Scheduler
+from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.submission import Submission
 from mtasr.decoding.transcription import OnProgress, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder

@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from mtasr.decoding.decoded import DecodedWindow
-from mtasr.decoding.submission import Audio, Submission
+from mtasr.decoding.submission import Audio, DecodedWindow, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 

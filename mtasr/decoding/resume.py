@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 

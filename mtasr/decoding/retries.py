@@ -72,7 +72,7 @@ class Decoding:
             yield from self.taken.hypothesis.tokens
 
 
-class Decoder(Protocol):
+class RetryContext(Protocol):
     """What a retry may ask for; `WindowDecoder` provides it."""
 
     @property
@@ -100,20 +100,20 @@ class Decoder(Protocol):
 class Retry(Protocol):
     """One way to decode a window again."""
 
-    def applies(self, decoding: Decoding, decoder: Decoder) -> bool:
+    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
         """Whether this decoding should be retried in this way."""
 
-    def decode(self, decoding: Decoding, decoder: Decoder) -> Decoding | None:
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
         """The decoding after the retry; None if that is no better."""
 
 
 class InHalves:
     """A window that loops or lacks text is replaced by its two halves, if both pass and have clearly more text."""
 
-    def applies(self, decoding: Decoding, decoder: Decoder) -> bool:
-        return decoder.is_doubtful(decoding)
+    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
+        return context.is_doubtful(decoding)
 
-    def decode(self, decoding: Decoding, decoder: Decoder) -> Decoding | None:
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
         whole = decoding.input
         parts = []
         for place, half in enumerate(whole.window.halves() or ()):
@@ -121,17 +121,17 @@ class InHalves:
                 whole,
                 window=half,
                 first=whole.first and not place,
-                context=decoder.context_of(half, whole.task),
+                context=context.context_of(half, whole.task),
                 encoded=None,
             )
-            part = decoder.retry(decoder.search(Decoding(input=shown)))
+            part = context.retry(context.search(Decoding(input=shown)))
             if part.is_open:
                 return None
             parts.append(part)
         if not parts:
             return None
-        found = sum(map(decoder.text_tokens, parts))
-        if decoding.taken is not None and found < decoder.checks.more * decoder.text_tokens(decoding):
+        found = sum(map(context.text_tokens, parts))
+        if decoding.taken is not None and found < context.checks.more * context.text_tokens(decoding):
             return None
         return replace(decoding, parts=tuple(parts))
 
@@ -139,12 +139,12 @@ class InHalves:
 class AtFullLength:
     """A window that failed is shown to the encoder with as much silence after it as most models were trained on."""
 
-    def applies(self, decoding: Decoding, decoder: Decoder) -> bool:
-        return decoding.is_open and decoding.input.context < decoder.audio_seconds
+    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
+        return decoding.is_open and decoding.input.context < context.audio_seconds
 
-    def decode(self, decoding: Decoding, decoder: Decoder) -> Decoding | None:
-        return decoder.search(
-            replace(decoding, input=replace(decoding.input, context=decoder.audio_seconds, encoded=None))
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+        return context.search(
+            replace(decoding, input=replace(decoding.input, context=context.audio_seconds, encoded=None))
         )
 
 
@@ -152,12 +152,12 @@ class AtFullLength:
 RETRIES: tuple[Retry, ...] = (InHalves(), AtFullLength())
 
 
-def retried(decoding: Decoding, decoder: Decoder, retries: tuple[Retry, ...] = RETRIES) -> Decoding:
+def retried(decoding: Decoding, context: RetryContext, retries: tuple[Retry, ...] = RETRIES) -> Decoding:
     """The decoding after all retries that apply. The result of one can make an earlier one apply; each runs once."""
     left = list(retries)
-    while not decoding.parts and (rule := next((each for each in left if each.applies(decoding, decoder)), None)):
+    while not decoding.parts and (rule := next((each for each in left if each.applies(decoding, context)), None)):
         left.remove(rule)
-        decoding = rule.decode(decoding, decoder) or decoding
+        decoding = rule.decode(decoding, context) or decoding
     return decoding
 
 

@@ -18,25 +18,18 @@ import contextlib
 import functools
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from mtasr.arrays import Float32Array
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.clips import Clips
-from mtasr.decoding.decoded import DecodedWindow
-from mtasr.decoding.language import MOST_WINDOWS
-from mtasr.decoding.resume import NoNotes, ResumeNotes
+from mtasr.decoding.queue import Entry, Queue, Queued, Recording, closed_early
+from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput
-from mtasr.decoding.submission import Audio
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
-from mtasr.decoding.windows import cut_windows, longest_for
-from mtasr.engines.engine import Engine, LanguageGuess
+from mtasr.engines.engine import Engine
 from mtasr.options import DecodingOptions
-from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.stopwatch import Stopwatch
 from mtasr.threads import start_thread
 from mtasr.vad import MakeDetector, SileroDetector
@@ -46,135 +39,6 @@ _BATCHES_AHEAD = 4
 
 #: Seconds between looks at whether the threads still work: one that dies for want of memory may fail to say so.
 _LOOK = 1.0
-
-#: Recordings opened ahead of the one being read: their ffmpeg starts meanwhile.
-_OPEN_AHEAD = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """A recording to submit."""
-
-    opens: Callable[[], Audio]
-    #: Whether `opens` returns at once, so that it can be called ahead of time.
-    quick: bool = False
-    #: Code of the language; None detects it.
-    language: str | None = None
-    notes: ResumeNotes = field(default_factory=NoNotes)
-
-
-@dataclass(eq=False, slots=True)
-class _Entry:
-    """A window of a submission, in its place among the results."""
-
-    submission: Queued
-    input: WindowInput | None = None
-    #: The first windows, in which the language is judged together with this one.
-    judges: tuple[WindowInput, ...] = ()
-    #: Whether it counts as read ahead; what earlier runs noted does not.
-    counts: bool = True
-    #: What the window became: settled, or still to be decoded at the temperatures.
-    result: DecodedWindow | Decoding | None = None
-    error: Exception | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.result is not None or self.error is not None
-
-
-class Queued:
-    """A submitted recording whose windows are decoded side by side; the `Submission` of the scheduler."""
-
-    def __init__(self, scheduler: Scheduler, queue: _Queue, recording: Recording) -> None:
-        self._scheduler, self.queue = scheduler, queue
-        self.recording = recording
-        self.audio: Audio | None = None
-        self.samples = 0
-        self.cancelled = False
-        #: What went wrong while it was opened or read.
-        self.error: BaseException | None = None
-        #: Entries in file order; the scheduler's lock guards them.
-        self.ordered: deque[_Entry] = deque()
-        self.all_read = False
-        self.windows = 0
-        self.speaks = False
-        self._speech: list[Interval] = []
-        self._judged: Future[list[LanguageGuess]] = Future()
-        self._opening = threading.Lock()
-
-    def open(self) -> None:
-        self.try_to_open()
-        if self.error is not None:
-            raise self.error
-        self._scheduler.start(self.queue)
-
-    def try_to_open(self) -> None:
-        """Open it, unless that has been done; a failure is kept for the caller that asks for results."""
-        with self._opening:  # The reader opens it, and a caller may.
-            if self.audio is None and self.error is None and not self.cancelled:
-                try:
-                    self.audio = self.recording.opens()
-                except Exception as exc:
-                    self.error = exc
-
-    def guesses(self) -> list[LanguageGuess] | None:
-        if self.recording.language is not None:
-            return None
-        self._scheduler.start(self.queue)
-        return self._judged.result()
-
-    def language(self) -> str:
-        if self.recording.language is not None:
-            return self.recording.language
-        guesses = self.guesses()
-        return guesses[0].code if guesses else "en"
-
-    def judged(self, guesses: list[LanguageGuess] | BaseException) -> None:
-        """Settle the language, or why it will not be known. The first call counts."""
-        with contextlib.suppress(InvalidStateError):
-            if isinstance(guesses, BaseException):
-                self._judged.set_exception(guesses)
-            else:
-                self._judged.set_result(guesses)
-
-    @property
-    def is_judged(self) -> bool:
-        return self.recording.language is not None or self._judged.done()
-
-    def heard(self, speech: Sequence[Interval]) -> None:
-        self._speech.extend(speech)
-
-    def speech(self) -> dict[str | None, list[Interval]]:
-        return {None: list(self._speech)}
-
-    def results(self) -> Iterator[DecodedWindow]:
-        return self._scheduler.results(self.queue, self)
-
-    def close(self) -> None:
-        self._scheduler.cancel(self.queue, [self])
-
-
-@dataclass(eq=False, slots=True)
-class _Queue:
-    """Recordings submitted together: read one after the other, with one decoder and one priority."""
-
-    decoder: WindowDecoder
-    options: DecodingOptions
-    priority: int
-    #: Submissions that still have results to give; what is done is dropped, so that thousands take little memory.
-    submissions: list[Queued] = field(default_factory=list)
-    unread: deque[Queued] = field(default_factory=deque)
-    reader: threading.Thread | None = None
-    #: Windows read and not yet asked for.
-    ahead: int = 0
-    #: When a worker last took one of its windows; queues served longer ago go first.
-    served: int = 0
-    #: Why its reader or a worker ended early.
-    broken: BaseException | None = None
-
-    @property
-    def is_read(self) -> bool:
-        return not self.unread and all(each.all_read or each.cancelled for each in self.submissions)
 
 
 class Scheduler:
@@ -193,8 +57,8 @@ class Scheduler:
         self._turn = itertools.count(1)
         # All that follows is guarded by this condition.
         self._changed = threading.Condition()
-        self._queues: list[_Queue] = []
-        self._waiting: list[_Entry] = []
+        self._queues: list[Queue] = []
+        self._waiting: list[Entry] = []
         self._workers = 0
         self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
 
@@ -210,7 +74,7 @@ class Scheduler:
 
         Work begins when the first result, or the language, is asked for. Windows of a higher `priority` go first.
         """
-        queue = _Queue(self._decoder(options, checks or Checks()), options, priority)
+        queue = Queue(self._decoder(options, checks or Checks()), options, priority)
         queue.submissions = [Queued(self, queue, recording) for recording in recordings]
         queue.unread.extend(queue.submissions)
         return list(queue.submissions)
@@ -225,7 +89,7 @@ class Scheduler:
                 self._decoders[options, checks] = decoder
             return decoder
 
-    def start(self, queue: _Queue) -> None:
+    def start(self, queue: Queue) -> None:
         """Begin to read and decode a queue. Does nothing if that has begun.
 
         One worker is enough. Raises `MemoryError` if there is no room for it or for the reader; a later call may find
@@ -250,7 +114,7 @@ class Scheduler:
                 self._changed.notify_all()
                 raise
 
-    def _guarded(self, work: Callable[..., None], queues: Sequence[_Queue], *arguments: _Queue) -> None:
+    def _guarded(self, work: Callable[..., None], queues: Sequence[Queue], *arguments: Queue) -> None:
         """Do the work of a thread. If it dies, fail every caller that waits for it."""
         try:
             work(*arguments)
@@ -262,7 +126,7 @@ class Scheduler:
 
     # --- for callers ------------------------------------------------------------------------------------------------
 
-    def results(self, queue: _Queue, submission: Queued) -> Iterator[DecodedWindow]:
+    def results(self, queue: Queue, submission: Queued) -> Iterator[DecodedWindow]:
         """The results of a submission, in file order. Submissions before it in its queue are cancelled.
 
         Raises what went wrong with it after its other results, what `start` raises, and `ValueError` once it is
@@ -282,7 +146,7 @@ class Scheduler:
         if submission.error is not None:
             raise submission.error
 
-    def cancel(self, queue: _Queue, submissions: Sequence[Queued]) -> None:
+    def cancel(self, queue: Queue, submissions: Sequence[Queued]) -> None:
         """Stop decoding and reading submissions. A batch under way ends, and its result is dropped."""
         cancelled = [each for each in submissions if not each.cancelled]
         with self._changed:
@@ -290,7 +154,7 @@ class Scheduler:
                 submission.cancelled = True
                 queue.ahead -= sum(entry.counts for entry in submission.ordered)
                 submission.ordered.clear()
-                submission.judged(_closed_early())
+                submission.judged(closed_early())
             self._waiting = [entry for entry in self._waiting if not entry.submission.cancelled]
             self._drop(queue, cancelled)
         for submission in cancelled:
@@ -299,19 +163,19 @@ class Scheduler:
         if queue.reader is not None and not queue.submissions:
             queue.reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
 
-    def _drop(self, queue: _Queue, submissions: Sequence[Queued]) -> None:
+    def _drop(self, queue: Queue, submissions: Sequence[Queued]) -> None:
         """Forget submissions that have nothing more to give. Call it with the lock."""
         queue.submissions = [each for each in queue.submissions if each not in submissions]
         if not queue.submissions and queue in self._queues:
             self._queues.remove(queue)
         self._changed.notify_all()
 
-    def _next(self, queue: _Queue, submission: Queued) -> _Entry | None:
+    def _next(self, queue: Queue, submission: Queued) -> Entry | None:
         """The next entry of a submission as soon as there is one; None at its end."""
         with self._changed:
             self._wait(queue, lambda: submission.ordered or submission.all_read or submission.cancelled)
             if submission.cancelled:
-                raise _closed_early()
+                raise closed_early()
             if not submission.ordered:
                 return None
             entry = submission.ordered.popleft()
@@ -320,96 +184,31 @@ class Scheduler:
                 self._changed.notify_all()
             return entry
 
-    def _outcome(self, queue: _Queue, entry: _Entry) -> DecodedWindow | Decoding:
+    def _outcome(self, queue: Queue, entry: Entry) -> DecodedWindow | Decoding:
         with self._changed:
             self._wait(queue, lambda: entry.is_done or entry.submission.cancelled)
         if entry.error is not None:
             raise entry.error
         if entry.result is None:
-            raise _closed_early()
+            raise closed_early()
         return entry.result
 
-    def _wait(self, queue: _Queue, ready: Callable[[], object]) -> None:
+    def _wait(self, queue: Queue, ready: Callable[[], object]) -> None:
         while not self._changed.wait_for(ready, _LOOK):
             if queue.broken is not None:
                 raise queue.broken
 
     # --- readers ----------------------------------------------------------------------------------------------------
 
-    def _read(self, queue: _Queue) -> None:
+    def _read(self, queue: Queue) -> None:
+        reader = Reader(queue, self._put, self._detector, self._stopwatch)
         while queue.unread:
-            submission = queue.unread.popleft()
-            submission.try_to_open()
-            for coming in itertools.islice(queue.unread, _OPEN_AHEAD):
-                if coming.recording.quick:
-                    coming.try_to_open()
-            try:
-                self._cut(queue, submission)
-            except Exception as exc:
-                submission.error = exc
-            finally:
-                if submission.audio is not None:
-                    submission.audio.close()
-            if not submission.speaks:  # No window will tell the language.
-                submission.judged(_closed_early() if submission.cancelled else submission.error or [])
+            submission = reader.read_next()
             with self._changed:
                 submission.all_read = True
                 self._changed.notify_all()
 
-    def _cut(self, queue: _Queue, submission: Queued) -> None:
-        """Read a recording to its end, and queue its windows."""
-        if submission.audio is None:
-            return
-        recording, decoder = submission.recording, queue.decoder
-        if recording.language is None and (guesses := recording.notes.guesses()):
-            submission.judged(guesses)
-            submission.speaks = True
-        windows = cut_windows(
-            self._blocks(submission, submission.audio, Clips(queue.options.clip_timestamps)),
-            detector=self._detector(),
-            threshold=queue.options.vad_threshold,
-            skip_silence=queue.options.vad_filter,
-            longest=longest_for(queue.options, decoder.audio_seconds),
-            audio_seconds=decoder.audio_seconds,
-            stopwatch=self._stopwatch,
-        )
-        first: list[_Entry] = []
-        for window in windows:
-            if submission.cancelled:
-                return
-            submission.heard([(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech])
-            entry = _Entry(submission, decoder.input(window, first=submission.windows == 0))
-            submission.windows += 1
-            if submission.speaks or recording.language is not None:
-                if (known := recording.notes.result(window)) is not None:
-                    entry = _Entry(submission, counts=False, result=known)
-                self._put(queue, entry)
-                continue
-            first.append(entry)
-            if len(first) == MOST_WINDOWS:
-                self._put_first(queue, submission, first)
-        if not submission.speaks and first:
-            self._put_first(queue, submission, first)
-
-    def _put_first(self, queue: _Queue, submission: Queued, entries: Sequence[_Entry]) -> None:
-        """Queue the windows in which the language is judged: the first of them brings the others along for that."""
-        submission.speaks = True
-        entries[0].judges = tuple(each.input for each in entries if each.input is not None)
-        for entry in entries:
-            self._put(queue, entry)
-
-    def _blocks(self, submission: Queued, audio: Audio, clips: Clips) -> Iterator[Float32Array]:
-        blocks = iter(audio)
-        while not submission.cancelled:
-            with self._stopwatch.measure("decode"):
-                block = next(blocks, None)
-            if block is None:
-                return
-            masked = clips.mask(block, submission.samples)
-            submission.samples += len(block)
-            yield masked
-
-    def _put(self, queue: _Queue, entry: _Entry) -> None:
+    def _put(self, queue: Queue, entry: Entry) -> None:
         """Add an entry once there is room for it."""
         submission = entry.submission
         with self._changed:
@@ -433,7 +232,7 @@ class Scheduler:
                 self._workers -= 1
             raise
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[Entry]:
         """The windows of the next batch; none once nothing is left to decode, which ends the worker."""
         with self._changed:
             while not self._waiting:
@@ -447,7 +246,7 @@ class Scheduler:
                 entry.submission.queue.served = next(self._turn)
             return batch
 
-    def _due(self) -> list[_Entry]:
+    def _due(self) -> list[Entry]:
         """Waiting windows in the order in which they are due: by priority, queues taking turns. Call with the lock."""
         places: dict[int, Iterator[int]] = {}
         turns = [(next(places.setdefault(id(e.submission.queue), itertools.count())), e) for e in self._waiting]
@@ -457,7 +256,7 @@ class Scheduler:
         )
         return [entry for _, entry in ranked]
 
-    def _batch(self, due: Sequence[_Entry]) -> list[_Entry]:
+    def _batch(self, due: Sequence[Entry]) -> list[Entry]:
         """The first window that is due, with others of its shape. Call it with the lock.
 
         A window whose language is judged in one that goes on waiting is left: a worker that took it would wait for the
@@ -466,7 +265,7 @@ class Scheduler:
         size = self._engine.limits.batch_size
         if all(queue.is_read for queue in self._queues):  # Towards the end, give each worker a share.
             size = min(size, -(-len(due) // self._engine.limits.workers))
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         unjudged: list[Queued] = []
         for entry in due:
             if len(batch) < size and _shape(entry) == _shape(due[0]) and entry.submission not in unjudged:
@@ -475,7 +274,7 @@ class Scheduler:
                 unjudged.append(entry.submission)
         return batch
 
-    def _decode(self, batch: Sequence[_Entry]) -> None:
+    def _decode(self, batch: Sequence[Entry]) -> None:
         decoder = batch[0].submission.queue.decoder
         try:
             inputs = decoder.encoded([entry.input for entry in batch if entry.input is not None])
@@ -497,7 +296,7 @@ class Scheduler:
                     if not entry.is_done:
                         self._decode([entry])
 
-    def _judge(self, decoder: WindowDecoder, entry: _Entry, shown: WindowInput) -> None:
+    def _judge(self, decoder: WindowDecoder, entry: Entry, shown: WindowInput) -> None:
         submission = entry.submission
         try:
             guesses = decoder.judge_language([shown, *entry.judges[1:]])
@@ -507,7 +306,7 @@ class Scheduler:
             raise
         submission.judged(guesses)
 
-    def _settle(self, decoder: WindowDecoder, entry: _Entry, decoding: Decoding) -> None:
+    def _settle(self, decoder: WindowDecoder, entry: Entry, decoding: Decoding) -> None:
         """Keep what became of a window. One that needs the temperatures is finished in order, by the caller."""
         if not decoder.is_settled(decoding):
             self._done(entry, decoding)
@@ -519,7 +318,7 @@ class Scheduler:
         self._done(entry, result)
 
     def _done(
-        self, entry: _Entry, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
+        self, entry: Entry, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
     ) -> None:
         with self._changed:
             entry.result, entry.error = result, error
@@ -528,10 +327,6 @@ class Scheduler:
             self._changed.notify_all()
 
 
-def _shape(entry: _Entry) -> tuple[WindowDecoder, float]:
+def _shape(entry: Entry) -> tuple[WindowDecoder, float]:
     """Windows of the same decoder and context can be decoded together."""
     return entry.submission.queue.decoder, entry.input.context if entry.input is not None else 0.0
-
-
-def _closed_early() -> ValueError:
-    return ValueError("the recording was closed before its end")

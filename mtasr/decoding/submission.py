@@ -1,14 +1,28 @@
-"""A recording that is being decoded, whatever the way: the face that `Transcription` sees."""
+"""A recording that is being decoded, in whatever way: what `Transcription` sees of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mtasr.arrays import Float32Array
-from mtasr.decoding.decoded import DecodedWindow
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
+from mtasr.transcript import Alternatives, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedWindow:
+    """The segments of one window, in seconds of the file; their ids count from 0 in each window."""
+
+    segments: tuple[Segment, ...]
+    #: Seconds up to which the file is now decoded.
+    position: float
+    #: Other readings of the window, if they were asked for.
+    alternatives: tuple[Alternatives, ...] = ()
+    #: The segments of its translation, if both were asked for.
+    translation: tuple[Segment, ...] = ()
 
 
 class Audio(Protocol):

@@ -16,14 +16,14 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.checks import Attempt, Checks, attempt_of
-from mtasr.decoding.decoded import DecodedWindow
 from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, TRIED, among, combined, weighed_by_text
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput, decode_at_temperatures, retried
-from mtasr.decoding.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
-from mtasr.decoding.translation_times import at_times_of
+from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.timing.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
+from mtasr.decoding.timing.translation_times import at_times_of
+from mtasr.decoding.timing.words import with_words
 from mtasr.decoding.windows import LOUD_NOISE, Window, is_noisy
-from mtasr.decoding.words import with_words
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.features import CHUNK_SECONDS, log_mel
 from mtasr.options import DecodingOptions, Task

@@ -3,7 +3,7 @@
     [startofprev, previous text ...] startoftranscript, language, task, [notimestamps], text and times, endoftext
     startoftranscript, nospeech, endoftext                                  without speech
 
-`mtasr.decoding.segments` does the inverse.
+`mtasr.decoding.timing.segments` does the inverse.
 """
 
 from __future__ import annotations

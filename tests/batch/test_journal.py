@@ -15,7 +15,7 @@ from fake_model import segment
 from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, notes_of
 from mtasr.batch.outputs import Job
-from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.transcript import Alternatives, Reading, Segment, Word

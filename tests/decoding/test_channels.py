@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtasr.decoding.channels import in_order_of_time
 from mtasr.decoding.coverage import coverage
-from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.transcript import Coverage, Segment
 
 

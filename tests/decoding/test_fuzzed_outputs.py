@@ -13,12 +13,12 @@ import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
 
 import mtasr.decoding.longform
-import mtasr.decoding.scheduler
+import mtasr.decoding.reader
 import mtasr.decoding.window_decoder
 import mtasr.decoding.windows
 import mtasr.vad.silero
 from mtasr.arrays import Float32Array
-from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.decoding.longform import SampleBuffer
 from mtasr.engines.engine import Alignment, EngineLimits, Hypothesis, LanguageGuess
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
@@ -119,7 +119,7 @@ class Babbler(HearingEngine):
 def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
     """The windows that a recording is decoded in; the other parts, of which nothing depends, are made fast."""
     seen: list[Stretch] = []
-    cut, window = mtasr.decoding.scheduler.cut_windows, SampleBuffer.window
+    cut, window = mtasr.decoding.reader.cut_windows, SampleBuffer.window
 
     def cut_and_tell(*args: Any, **options: Any) -> Iterator[mtasr.decoding.windows.Window]:
         for each in cut(*args, **options):
@@ -134,7 +134,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
     def no_features(samples: Float32Array, n_mels: int) -> Float32Array:
         return np.zeros((n_mels, len(samples) // 160), np.float32)
 
-    monkeypatch.setattr(mtasr.decoding.scheduler, "cut_windows", cut_and_tell)
+    monkeypatch.setattr(mtasr.decoding.reader, "cut_windows", cut_and_tell)
     monkeypatch.setattr(SampleBuffer, "window", window_and_tell)
     for module in (mtasr.decoding.window_decoder, mtasr.decoding.longform):
         monkeypatch.setattr(module, "log_mel", no_features)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mtasr.arrays import Float32Array
 from mtasr.audio.sources import SampleBlocks
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.decoded import DecodedWindow
 from mtasr.decoding.longform import LongForm
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.engines.engine import Hypothesis
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE

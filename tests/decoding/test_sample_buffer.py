@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.sample_buffer import SampleBuffer
+from mtasr.decoding.longform import SampleBuffer
 
 
 @given(

@@ -16,9 +16,10 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, open_audio
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.decoded import DecodedWindow
+from mtasr.decoding.queue import Queued, Recording
 from mtasr.decoding.resume import NoNotes, ResumeNotes
-from mtasr.decoding.scheduler import Queued, Recording, Scheduler
+from mtasr.decoding.scheduler import Scheduler
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import InputNotFoundError
@@ -251,7 +252,7 @@ def test_a_worker_does_not_wait_for_a_language_that_it_should_find_out() -> None
     gate = threading.Event()
     engine = HearingEngine(limits=EngineLimits(workers=1, batch_size=8), fails=lambda heard: not gate.wait())
     submitted = submit(engine, [recording(said(*seconds), language=None) for seconds in ((1,), (12, 12), (3, 12))])
-    submitted[0]._scheduler.start(submitted[0].queue)
+    submitted[0]._host.start(submitted[0].queue)
     wait_until(lambda: submitted[-1].all_read)
     gate.set()
     assert [len(segments(each)) for each in submitted] == [1, 2, 2]
@@ -505,7 +506,7 @@ def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
     notebook.judgement = [LanguageGuess("en", 1.0)]
     engine = HearingEngine(limits=EngineLimits(batch_size=4), judge=fails_for_some)
     (each,) = submit(engine, [recording(said(4, 4, 4, 4), notes=notebook)])
-    work = each._scheduler
+    work = each._host
     work._read(each.queue)  # all that is read waits, so that it becomes one batch
     batch = work._take()
     work._decode(batch)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.retries import Decoding, WindowInput, decode_at_temperatures
-from mtasr.decoding.segments import Piece
+from mtasr.decoding.timing.segments import Piece
 from mtasr.decoding.window_decoder import WindowDecoder, _beside_speech, context_for
 from mtasr.decoding.windows import Window, longest_for
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess

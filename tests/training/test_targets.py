@@ -11,7 +11,7 @@ from vocabularies import vocabulary
 
 from mtasr.data.excerpts import Excerpt, Part
 from mtasr.data.records import Caption
-from mtasr.decoding.segments import all_pieces, split_at_timestamps
+from mtasr.decoding.timing.segments import all_pieces, split_at_timestamps
 from mtasr.engines.rules import FORBIDDEN, TimestampRules, rules_for
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.clips import Clips
+from mtasr.audio.clips import Clips
 from mtasr.spans import SAMPLE_RATE
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.pauses import place_words
+from mtasr.decoding.timing.pauses import place_words
 from mtasr.transcript import Word
 
 

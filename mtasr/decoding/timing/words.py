@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtasr.decoding.pauses import place_words
-from mtasr.decoding.segments import fit_times, milliseconds_between
+from mtasr.decoding.timing.pauses import place_words
+from mtasr.decoding.timing.segments import fit_times, milliseconds_between
 from mtasr.engines.engine import Encoded, Engine
 from mtasr.features import HOP_LENGTH
 from mtasr.options import DecodingOptions

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mtasr.decoding.checks import Attempt
-from mtasr.decoding.segments import (
+from mtasr.decoding.timing.segments import (
     Piece,
     all_pieces,
     fit_times,

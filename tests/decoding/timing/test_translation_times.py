@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.decoding.checks import attempt_of
-from mtasr.decoding.segments import Piece, timed_segments
-from mtasr.decoding.translation_times import at_times_of
+from mtasr.decoding.timing.segments import Piece, timed_segments
+from mtasr.decoding.timing.translation_times import at_times_of
 from mtasr.transcript import Segment
 
 ENGINE = FakeEngine()

@@ -1,0 +1,1 @@
+"""From the tokens of a window to segments and words with times."""
