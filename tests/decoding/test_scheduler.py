@@ -526,17 +526,27 @@ def test_threads_that_share_a_model_get_what_each_would_get_alone(alone: list[ob
     assert not shared._scheduler._waiting
 
 
-def test_windows_of_several_callers_share_batches() -> None:
+def test_windows_of_several_callers_share_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     engine = HearingEngine(limits=EngineLimits(batch_size=4), fails=lambda heard: not gate.wait())
     shared = scheduler(engine)
-    one, other = (shared.submit([recording(said(3, 3, seed=seed))], DecodingOptions())[0] for seed in (1, 2))
+    callers: list[int] = []
+    take = shared._take
+
+    def noted() -> list[object]:
+        batch = take()
+        callers.append(len({entry.submission for entry in batch}))
+        return batch  # type: ignore[return-value]
+
+    monkeypatch.setattr(shared, "_take", noted)
+    one, other = (shared.submit([recording(said(*[3] * 6, seed=seed))], DecodingOptions())[0] for seed in (1, 2))
     for each in (one, other):
         each.open()
     wait_until(lambda: one.all_read and other.all_read)
     gate.set()
-    assert len(segments(one)) == len(segments(other)) == 2
-    assert max(engine.batches) > 2, "more than one caller has"
+    with ThreadPoolExecutor(2) as pool:
+        assert [len(found) for found in pool.map(segments, (one, other))] == [6, 6]
+    assert max(callers) == 2
 
 
 def test_other_options_have_other_batches() -> None:
