@@ -117,15 +117,15 @@ def watched(engine: CTranslate2Engine) -> tuple[list[Call], list[Call]]:
     """Lists that fill with the calls of encoder and decoder."""
     encoder: list[Call] = []
     decoder: list[Call] = []
-    encode, generate = engine.encode_batch, engine.generate_batch
+    encode, generate = engine.encode, engine.generate
 
-    def encode_batch(features: Sequence[Any]) -> Any:
+    def timed_encode(features: Sequence[Any]) -> Any:
         began = time.process_time()
         found = encode(features)
         encoder.append(Call(len(features), features[0].shape[1] / 100, (), time.process_time() - began))
         return found
 
-    def generate_batch(encoded: Sequence[Any], prompts: Any, options: Any, temperature: float) -> Any:
+    def timed_generate(encoded: Sequence[Any], prompts: Any, options: Any, temperature: float) -> Any:
         began = time.process_time()
         found = generate(encoded, prompts, options, temperature)
         spent = time.process_time() - began
@@ -134,7 +134,7 @@ def watched(engine: CTranslate2Engine) -> tuple[list[Call], list[Call]]:
             decoder.append(Call(len(encoded), encoded[0].shape[0] / _POSITIONS, tokens, spent))
         return found
 
-    engine.encode_batch, engine.generate_batch = encode_batch, generate_batch  # type: ignore[method-assign]
+    engine.encode, engine.generate = timed_encode, timed_generate  # type: ignore[method-assign]
     return encoder, decoder
 
 

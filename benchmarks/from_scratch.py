@@ -35,10 +35,10 @@ from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.samples import read_samples
 from mtasr.data.texts import word_errors
 from mtasr.decoding.timing.segments import all_pieces
-from mtasr.decoding.window_decoder import context_for
+from mtasr.decoding.window_decoder import context_for, features_of
 from mtasr.edit_distance import ErrorCount
+from mtasr.engines.engine import Encoded
 from mtasr.engines.torch import TorchEngine
-from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.tokenizer import Tokenizer
@@ -177,11 +177,11 @@ def score(model: Model, folder: Path) -> Scores:
 def _score_windows(model: Model, record: Record, samples: Float32Array, found: Scores) -> None:
     """No speech and times, in windows cut as in training."""
     tokenizer, options = model.engine.tokenizer, DecodingOptions(beam_size=1)
-    for cut in cut_excerpts(record, lambda: model.engine.audio_seconds - 1):
+    for cut in cut_excerpts(record, lambda: model.engine.limits.audio_seconds - 1):
         excerpt, part = cut.before_cut(), cut.parts[0]
         heard = samples[round(part.start * SAMPLE_RATE) : round((part.start + excerpt.seconds) * SAMPLE_RATE)]
         prompt = tokenizer.sot_sequence(record.language or "en", "transcribe")
-        hypothesis = model.engine.generate(_encoded(model, heard), prompt, options, 0.0)
+        hypothesis = model.engine.generate([_encoded(model, heard)], [prompt], options, 0.0)[0]
         if not excerpt.captions:
             found.nothing.append(hypothesis.no_speech_prob > NO_SPEECH)
             continue
@@ -193,11 +193,10 @@ def _score_windows(model: Model, record: Record, samples: Float32Array, found: S
                 found.times += [abs(piece.start - caption.start), abs(piece.end - caption.end)]
 
 
-def _encoded(model: Model, samples: Float32Array) -> object:
+def _encoded(model: Model, samples: Float32Array) -> Encoded:
     engine = model.engine
-    length = round(context_for(len(samples) / SAMPLE_RATE, "transcribe", engine.audio_seconds) * SAMPLE_RATE)
-    padded = np.pad(samples[:length], (0, max(0, length - len(samples))))
-    return engine.encode(log_mel(padded, engine.n_mels))
+    context = context_for(len(samples) / SAMPLE_RATE, "transcribe", engine.limits.audio_seconds)
+    return engine.encode([features_of(samples, context, engine.limits.n_mels)])[0]
 
 
 def in_torch(config: TrainConfig) -> tuple[Model, Path]:

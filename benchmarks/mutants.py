@@ -46,12 +46,12 @@ COVERED = {
     "mtasr/subtitles/units.py": ["tests/subtitles"],
     "mtasr/subtitles/breaks.py": ["tests/subtitles"],
     "mtasr/subtitles/layout.py": ["tests/subtitles"],
-    "mtasr/engines/rules.py": ["tests/decoding/test_rules.py", "tests/decoding/test_search.py"],
-    "mtasr/decoding/windows.py": ["tests/decoding/test_windows.py", "tests/decoding/test_independent.py"],
-    "mtasr/decoding/segments.py": [
-        "tests/decoding/test_segments.py",
+    "mtasr/engines/rules.py": ["tests/engines/test_rules.py", "tests/engines/test_search.py"],
+    "mtasr/decoding/windows.py": ["tests/decoding/test_windows.py", "tests/decoding/test_window_decoder.py"],
+    "mtasr/decoding/timing/segments.py": [
+        "tests/decoding/timing/test_segments.py",
         "tests/decoding/test_longform.py",
-        "tests/decoding/test_independent.py",
+        "tests/decoding/test_window_decoder.py",
         "tests/decoding/test_fuzzed_outputs.py",
     ],
     "mtasr/batch/journal.py": ["tests/batch/test_journal.py", "tests/cli/test_cli_batch.py"],

@@ -129,7 +129,7 @@ class Judge:
 
     def score(self, tokens: Sequence[int]) -> float:
         logits, whole = self._logits(tokens), [*tokens, self.engine.tokenizer.eot]
-        if len(tokens) == self.engine.max_length // 2:  # there was no room for the end of text
+        if len(tokens) == self.engine.limits.max_length // 2:  # there was no room for the end of text
             whole.pop()
         total = sum(
             float(
@@ -275,7 +275,8 @@ class Comparison:
         for search, beam_size in BEAMS.items():
             options = DecodingOptions(beam_size=beam_size)
             found = {
-                name: engine.generate(encoded[name], prompt, options, 0.0) for name, engine in self.engines.items()
+                name: engine.generate([encoded[name]], [prompt], options, 0.0)[0]
+                for name, engine in self.engines.items()
             }
             texts = {name: tokenizer.decode(hypothesis.tokens) for name, hypothesis in found.items()}
             self.tallies[search].add(clip, texts, found)

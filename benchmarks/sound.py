@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mtasr.audio.read import open_audio
 from mtasr.spans import SAMPLE_RATE, Span
-from mtasr.vad import FRAME, VoiceActivity, speech_spans
+from mtasr.vad import FRAME, SileroDetector, speech_spans
 
 Samples = npt.NDArray[np.float32]
 
@@ -35,8 +35,6 @@ def write(path: Path, samples: npt.NDArray[np.floating]) -> None:
 
 def speech(samples: Samples) -> list[Span]:
     """Where somebody speaks, in samples; everywhere if nobody seems to."""
-    activity = VoiceActivity()
-    frames = [activity.probabilities(samples), activity.probabilities(np.zeros(0, np.float32), last=True)]
-    spans = speech_spans(np.concatenate(frames), 0.5)
+    spans = speech_spans(SileroDetector().probabilities(samples, last=True), 0.5)
     found = [Span(span.start * FRAME, min(span.end * FRAME, len(samples))) for span in spans]
     return found or [Span(0, len(samples))]

@@ -5,26 +5,29 @@ after the other.
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
 `mtasr.decoding.window_decoder` (windows.LONGEST=10, window_decoder._STEP=1, for a model of variable length
-window_decoder._VARIABLE_STEP=3) or decoding options (beam_size=3). A manifest is
-a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with texts. One process; the
-model is loaded once, and seconds are those of transcribing. A window, or a half that is decoded in its place, fails if
-its first decoding does not pass the checks; of those some loop.
+window_decoder._VARIABLE_STEP=3), thresholds of `mtasr.decoding.checks.Checks` (checks.thin=2) or decoding options
+(beam_size=3). A manifest is a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with
+texts. One process; the model is loaded once, and seconds are those of transcribing. A window, or a half that replaces
+it, fails if its first decoding does not pass the checks; of those some loop.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from parity import edits, words
 
 from mtasr.decoding import scheduler, window_decoder
-from mtasr.decoding.checks import loops
+from mtasr.decoding.checks import Checks
+from mtasr.decoding.retries import RETRIES, AtFullLength, Decoding, RetryContext
 from mtasr.transcribe import Model, load_model
 
 
@@ -32,26 +35,53 @@ class Counted(window_decoder.WindowDecoder):
     """Counts what becomes of first decodings."""
 
     windows = failed = looped = 0
+    #: Its `uncounted` says that what this thread decodes is no first decoding.
+    state = threading.local()
 
-    def _try(self, outcomes: Sequence[window_decoder.Outcome]) -> None:
-        super()._try(outcomes)
-        failed = [each for each in outcomes if each.is_open]
-        Counted.windows += len(outcomes)
-        Counted.failed += len(failed)
-        tries = [(each.failed[-1], each.task.window.seconds) for each in failed if each.failed]
-        Counted.looped += sum(loops(decoded, self._options, seconds) for decoded, seconds in tries)
+    def _searched(self, decodings: Sequence[Decoding]) -> list[Decoding]:
+        found = super()._searched(decodings)
+        if not getattr(self.state, "uncounted", False):
+            failed = [each for each in found if each.is_open]
+            Counted.windows += len(found)
+            Counted.failed += len(failed)
+            tries = [(each.failed[-1], each.input.window.seconds) for each in failed if each.failed]
+            Counted.looped += sum(self.checks.loops(attempt, seconds) for attempt, seconds in tries)
+        return found
+
+    def _continued(self, decoding: Decoding) -> Decoding:
+        with uncounted():
+            return super()._continued(decoding)
+
+
+@contextlib.contextmanager
+def uncounted() -> Iterator[None]:
+    Counted.state.uncounted = True
+    try:
+        yield
+    finally:
+        Counted.state.uncounted = False
+
+
+class Again(AtFullLength):
+    """A window that was decoded before."""
+
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+        with uncounted():
+            return super().decode(decoding, context)
 
 
 def parse(setting: str) -> tuple[dict[str, float], dict[str, Any]]:
-    """Constants by module and name, and options."""
-    constants, options = {}, {}
+    """Constants by module and name, and options, with the checks among them."""
+    constants, options, thresholds = {}, {}, {}
     for item in [] if setting == "default" else setting.split(","):
         name, value = item.split("=")
-        if "." in name:
+        if name.startswith("checks."):
+            thresholds[name.removeprefix("checks.")] = json.loads(value)
+        elif "." in name:
             constants[name] = float(value)
         else:
             options[name] = json.loads(value)
-    return constants, options
+    return constants, options | {"checks": Checks(**thresholds)}
 
 
 def score(model: Model, manifest: Path, rows: list[dict[str, Any]], options: dict[str, Any]) -> tuple[int, int]:
@@ -77,7 +107,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=0)
     args = parser.parse_args()
     rows = json.loads(args.clips.read_text(encoding="utf-8"))
-    model = load_model(args.model, batch_size=args.batch_size)
+    retries = tuple(Again() if isinstance(each, AtFullLength) else each for each in RETRIES)
+    model = load_model(args.model, batch_size=args.batch_size, retries=retries)
     scheduler.WindowDecoder = Counted  # type: ignore[misc]
     for setting in args.settings:
         constants, options = parse(setting)
