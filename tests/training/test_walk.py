@@ -48,5 +48,5 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     assert [(entry["source"], entry["records"]) for entry in report["kept"]] == [("recordings", 2)]
     assert (tmp_path / "run" / "model" / "model.bin").is_file()
-    assert not load_model(tmp_path / "run" / "model").engine.variable_length  # too few steps
+    assert not load_model(tmp_path / "run" / "model").engine.limits.variable_length  # too few steps
     assert (tmp_path / "talk.srt").is_file()
