@@ -48,7 +48,21 @@ def ffmpeg(*arguments: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, capture_output=True, check=False)
 
 
+#: Videos by ending and size: made once, then copied.
+made_videos: dict[tuple[str, str], bytes] = {}
+
+
 def make_video(path: Path, *more: object, size: str = "320x180") -> Path:
+    key = (path.suffix, size)
+    if not more:
+        if key not in made_videos:
+            made_videos[key] = encode_video(path, size=size).read_bytes()
+        path.write_bytes(made_videos[key])
+        return path
+    return encode_video(path, *more, size=size)
+
+
+def encode_video(path: Path, *more: object, size: str) -> Path:
     picture, sound = CODECS[path.suffix]
     made = ffmpeg(
         "-f", "lavfi", "-i", f"color=black:size={size}:rate=10:duration=2", "-f", "lavfi", "-i", "sine=duration=2",
