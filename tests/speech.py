@@ -35,8 +35,13 @@ def speak(
 
     `pitch` runs from 0 to 100; `word_gap` is a pause between words in units of 10 ms.
     """
+    return _spoken(text, voice, words_per_minute, pitch, word_gap).copy()
+
+
+@cache
+def _spoken(text: str, voice: str, rate: int, pitch: int, word_gap: int) -> npt.NDArray[np.float32]:
     with _lock:
-        return _Espeak.shared().speak(text, voice, words_per_minute, pitch, word_gap).copy()
+        return _Espeak.shared().speak(text, voice, rate, pitch, word_gap)
 
 
 class _Espeak:
