@@ -3,17 +3,17 @@
     MtasrError
     ├── UsageError              an option or a combination of options makes no sense
     │   └── MissingExtraError       it needs an extra that is not installed
-    ├── InputError              a recording cannot be read
-    │   ├── InputNotFoundError      there is no such file, or it may not be opened
-    │   ├── AudioDecodeError        ffmpeg could not make sense of it; ffmpeg's own words inside
-    │   ├── FfmpegNotFoundError     there is no ffmpeg to read it with
+    ├── InputError              an input cannot be read
+    │   ├── InputNotFoundError      it does not exist, or may not be opened
+    │   ├── AudioDecodeError        ffmpeg could not decode it; has ffmpeg's own words
+    │   ├── FfmpegNotFoundError     ffmpeg is missing
     │   └── ManifestError           a list of recordings is damaged or lacks something
     ├── OutputError             a result cannot be written
-    │   └── FfmpegError             ffmpeg could not write it; ffmpeg's own words inside
+    │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
     └── ModelError              a model cannot be used
-        ├── ModelNotFoundError      no folder, cached copy, package or hub entry has it
-        ├── ModelDownloadError      the hub did not deliver it whole
-        ├── ModelIntegrityError     a file of it is damaged, tampered with or of the wrong shape
+        ├── ModelNotFoundError      no folder, cache, package or hub has it
+        ├── ModelDownloadError      downloading it failed
+        ├── ModelIntegrityError     a file of it is damaged, manipulated or does not fit
         └── DeviceError             this machine cannot run it on that device or in that precision
 
 The message of each is one line that names the thing and the reason. The command line turns the class into an
@@ -30,11 +30,11 @@ class UsageError(MtasrError):
 
 
 class MissingExtraError(UsageError):
-    """What is asked for needs an extra that is not installed."""
+    """An option needs an extra that is not installed."""
 
 
 class InputError(MtasrError):
-    """A recording cannot be read."""
+    """An input cannot be read."""
 
 
 class InputNotFoundError(InputError):
@@ -44,7 +44,7 @@ class InputNotFoundError(InputError):
 class AudioDecodeError(InputError):
     """ffmpeg could not decode the input.
 
-    `details` holds what ffmpeg wrote, line by line, so that nothing it said is lost.
+    `details` holds all that ffmpeg wrote, line by line.
     """
 
     def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
@@ -67,7 +67,7 @@ class OutputError(MtasrError):
 class FfmpegError(OutputError):
     """ffmpeg could not write a result.
 
-    `details` holds what ffmpeg wrote, line by line.
+    `details` holds all that ffmpeg wrote, line by line.
     """
 
     def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
@@ -84,11 +84,11 @@ class ModelNotFoundError(ModelError):
 
 
 class ModelDownloadError(ModelError):
-    """The hub did not deliver a file whole."""
+    """Downloading a model failed."""
 
 
 class ModelIntegrityError(ModelError):
-    """A file of the model is damaged, tampered with, missing or of the wrong shape."""
+    """A file of the model is damaged, manipulated, missing or does not fit the others."""
 
 
 class DeviceError(ModelError):

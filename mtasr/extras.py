@@ -1,4 +1,4 @@
-"""What the optional parts need, and how to get it where it is missing."""
+"""The optional dependencies, and how to install a missing one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mtasr.errors import MissingExtraError
 
-#: Modules that an extra brings -> its name in pyproject.toml.
+#: Module -> the extra in pyproject.toml that installs it.
 _EXTRAS = {
     "jiwer": "evaluate",
     "sacrebleu": "evaluate",
@@ -25,7 +25,7 @@ _EXTRAS = {
 
 @contextlib.contextmanager
 def extras() -> Iterator[None]:
-    """Around imports: raises `MissingExtraError` for a module that an extra brings."""
+    """Around imports: raises `MissingExtraError` if the module of an extra is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -36,5 +36,5 @@ def extras() -> Iterator[None]:
 
 
 def pip_install(package: str) -> str:
-    """The command, in marks, that brings a package to the Python that runs: the pip on the PATH may be another's."""
+    """The command, in backquotes, that installs a package for this Python; the `pip` on the PATH may be another's."""
     return f"`{shlex.quote(sys.executable or 'python3')} -m pip install {shlex.quote(package)}`"

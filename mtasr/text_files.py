@@ -1,4 +1,4 @@
-"""Files of text that somebody else has written: read in one way, with one line about what is wrong."""
+"""Reading text files of the user, with one line for what is wrong."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mtasr.errors import InputError, InputNotFoundError
 
 
 def read_text(path: Path, error: type[InputError] | None = None, *, most: int | None = None) -> str:
-    """The text of a file in UTF-8, without the mark that some programs put before it.
+    """The text of a UTF-8 file, without a byte order mark.
 
-    Raises `InputNotFoundError` for a file that cannot be opened, `InputError` for one in another encoding or, if that
-    is given, with more than `most` bytes; `error` for all of these, if it is given.
+    Raises `InputNotFoundError` if the file cannot be opened, and `InputError` if it has another encoding or more than
+    `most` bytes. `error` replaces both classes.
     """
     try:
         with path.open("rb") as stream:

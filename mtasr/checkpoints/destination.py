@@ -40,7 +40,7 @@ def check_destination(destination: Path, kind: str, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def staged(destination: Path, *, force: bool) -> Iterator[Path]:
-    """A path to write to that becomes the destination if all goes well, and else leaves nothing behind."""
+    """A path to write to. It becomes the destination on success; an error leaves nothing behind."""
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent))
@@ -70,7 +70,7 @@ def _put_in_place(staging: Path, destination: Path, aside: Path, *, force: bool)
 
 
 def _sync(path: Path) -> None:
-    """Bytes before names: after a power cut the renamed model must not turn out to be empty."""
+    """Before the rename: after a power cut the files of the model must not be empty."""
     for file in [path] if path.is_file() else path.iterdir():
         descriptor = os.open(file, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What `mtasr models info` tells of a model. Needs no torch for CTranslate2 folders."""
+"""What `mtasr models info` shows. Needs no torch for CTranslate2 folders."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ModelInfo:
     #: Codes, in the order of their tokens.
     languages: tuple[str, ...]
     tasks: tuple[str, ...]
-    #: Codes of the languages that its vocabulary was cut down to by `optimize`; none for a whole vocabulary.
+    #: See `Summary`.
     optimized_for: tuple[str, ...]
     #: Bytes of all its files.
     size: int
 
 
 def info(path: Path) -> ModelInfo:
-    """Read what there is to tell of a model. Raises as `load_checkpoint` does."""
+    """Read the facts of a model. Raises as `load_checkpoint` does."""
     kind = format_of(path)
     dims, precision, tokens, optimized_for = kind.summary(path) or _summary(load_checkpoint(path))
     tokenizer = Tokenizer(tokens)

@@ -1,9 +1,9 @@
-"""A copy of a model whose vocabulary holds what some languages need, and which decodes faster for it.
+"""A copy of a model with the vocabulary of some languages only, which decodes faster.
 
-A decoding step reads all weights of the decoder, and for small models about half of them are the output projection,
-one row for each token. The rows, the vocabulary and the ids in the settings are cut down together. Nothing else
-changes, so the tokens that stay have the logits that they had; at the end CTranslate2 runs both models on a spoken
-clip to see that this is so. Needs no torch.
+A decoding step reads all weights of the decoder. In small models about half of them are the output projection, with a
+row for each token. The rows, the vocabulary and the ids in the settings are cut down together. Nothing else changes, so
+the tokens that stay keep their logits. At the end CTranslate2 runs both models on a spoken clip to check that. Needs no
+torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import EllipsisType
 
 import numpy as np
 
@@ -55,7 +56,7 @@ from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimized:
-    """What became of it: tokens and bytes before and after, and how far the logits of the tokens kept are apart."""
+    """Tokens and bytes before and after, and the difference in the logits of the tokens that were kept."""
 
     source: Path
     tokens_before: int
@@ -67,7 +68,7 @@ class Optimized:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """A CTranslate2 folder, read and found sound."""
+    """A CTranslate2 folder that passed all checks."""
 
     folder: Path
     file: ModelFile
@@ -88,11 +89,11 @@ def optimize(
 ) -> Optimized:
     """Write the model `source` (a name or a CTranslate2 folder) with the tokens that these languages (codes) need.
 
-    `text` is a file of UTF-8 whose words and tokens are kept too; `least` is how often a token has to occur for each
-    word to be kept. Everything else is as `mtasr.checkpoints.convert.convert` does it.
+    `text` is a UTF-8 file whose words and tokens are kept too. `least` is the lowest frequency, per word of running
+    text, of a token to keep. Everything else is as in `mtasr.checkpoints.convert.convert`.
 
-    Raises `UsageError` for languages that the model does not know or nothing is known of, `InputError` for
-    the text, `OutputError` for the destination, and `ModelError` for the source.
+    Raises `UsageError` for languages that the model does not know or that have no word list, `InputError` for the text,
+    `OutputError` for the destination, and `ModelError` for the source.
     """
     destination = destination.expanduser().absolute()
     check_destination(destination, "ctranslate2", force=force)
@@ -133,7 +134,7 @@ def _read(folder: Path) -> _Source:
 
 
 def _weight_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
-    """The rows of the vocabulary are where they are looked for, and nowhere else."""
+    """Whether the rows of the vocabulary are anywhere but in the embedding, and matrices that cannot be decoded."""
     problems = projection_problems(file) + [
         f"{name} is of type {variable.dtype} and has no scale"
         for name, variable in file.variables.items()
@@ -152,7 +153,7 @@ def _weight_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
 
 def _check_languages(tokenizer: Tokenizer, languages: Sequence[str], where: Path) -> None:
     if not tokenizer.is_multilingual:
-        raise UsageError(f"{where} is English-only, and its vocabulary holds little but English")
+        raise UsageError(f"{where} is English-only, and so is most of its vocabulary")
     if not languages:
         raise UsageError("no language to optimize for")
     if unknown := [LANGUAGES[code] for code in languages if code not in tokenizer.language_tokens]:
@@ -160,7 +161,7 @@ def _check_languages(tokenizer: Tokenizer, languages: Sequence[str], where: Path
 
 
 def renumbered(settings: GenerationSettings, kept: Sequence[int]) -> GenerationSettings:
-    """The settings in the ids of a vocabulary of the tokens `kept`, ascending; all that they name is among them."""
+    """The settings for a vocabulary of the tokens `kept`, ascending, which include all tokens of the settings."""
 
     def new(ids: Sequence[int]) -> tuple[int, ...]:
         return tuple(bisect_left(kept, token) for token in ids)
@@ -178,22 +179,15 @@ def renumbered(settings: GenerationSettings, kept: Sequence[int]) -> GenerationS
 
 def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], precision: Precision, folder: Path) -> None:
     file = source.file
-    rest = rest_of(precision)
-    quantize = precision.startswith("int8")
     names = sorted(
         name
         for name in file.variables
         if name != PROJECTION and not (name.endswith("_scale") and name.removesuffix("_scale") in file.variables)
     )
-    scales = sum(quantize and (_is_matrix(file, name) or _is_quantized(file, name)) for name in names)
+    variables = (each for name in names for each in _stored(file, name, kept if name == EMBEDDING else ..., precision))
     folder.mkdir()
     with (folder / "model.bin").open("xb") as stream:
-        records = (
-            record
-            for name in names
-            for record in _variables(file, name, kept if name == EMBEDDING else None, rest, quantize=quantize)
-        )
-        model_bin.write(stream, len(names) + scales, records, {PROJECTION: EMBEDDING})
+        model_bin.write(stream, variables, {PROJECTION: EMBEDDING})
     write_documents(
         folder,
         [source.tokens[token] for token in kept],
@@ -203,60 +197,42 @@ def _write(source: _Source, kept: Sequence[int], languages: Sequence[str], preci
     )
 
 
-def _is_matrix(file: ModelFile, name: str) -> bool:
-    """Matrices to quantise: those that are quantised when a model is loaded (see `int8_copy`), so not convolutions.
-
-    So the copy computes in int8 what the source computes in int8, to the bit.
-    """
-    return name.endswith("/weight") and len(file.variables[name].shape) == 2
-
-
-def _is_quantized(file: ModelFile, name: str) -> bool:
-    """Whether it is in int8 already, with a factor for each row."""
-    variable, scale = file.variables[name], file.variables.get(f"{name}_scale")
-    rows = variable.shape[:1]
-    return variable.dtype == "int8" and scale is not None and (scale.dtype, scale.shape) == ("float32", rows)
-
-
-def _variables(
-    file: ModelFile, name: str, rows: Sequence[int] | None, rest: str, *, quantize: bool
+def _stored(
+    file: ModelFile, name: str, rows: Sequence[int] | EllipsisType, precision: Precision
 ) -> Iterator[StoredVariable]:
-    """A variable as it is written, of the matrices in int8 followed by its scales; of some only these rows."""
-    variable = file.variables[name]
+    """These rows of a variable (`...` means all) as they are written; the scales follow a matrix in int8.
+
+    Matrices to quantise are those that CTranslate2 quantises when it loads a model (see `int8_copy`), so not
+    convolutions. So the copy computes in int8 what the source computes in int8, to the bit.
+    """
+    variable, scale = file.variables[name], file.variables.get(f"{name}_scale")
     if not variable.shape and variable.dtype.startswith("int"):
         yield StoredVariable(name, variable.dtype, (), bytes(file.read(variable)))
         return
-    if quantize and _is_quantized(file, name):  # to do it once more could round anew
-        yield from _copied(file, name, rows)
-        return
-    array = stored_weights.values(file, name)
-    array = array if rows is None else array[np.asarray(rows)]
-    if quantize and _is_matrix(file, name):
+    array = stored_weights.values(file, name)[rows]
+    quantize = precision.startswith("int8")
+    by_row = scale is not None and (scale.dtype, scale.shape) == ("float32", variable.shape[:1])
+    if quantize and variable.dtype == "int8" and scale and by_row:  # quantising again could round differently
+        for each, stored in ((name, variable), (f"{name}_scale", scale)):
+            data = np.frombuffer(file.read(stored), np.uint8).reshape(stored.shape[0], -1)[rows]
+            yield StoredVariable(each, stored.dtype, (len(data), *stored.shape[1:]), data.tobytes())
+    elif quantize and name.endswith("/weight") and len(variable.shape) == 2:
         yield from stored_weights.quantized(name, array, system.largest_weight())
     else:
-        yield stored_weights.stored(name, array, rest)
-
-
-def _copied(file: ModelFile, name: str, rows: Sequence[int] | None) -> Iterator[StoredVariable]:
-    stored_weights.values(file, name)  # for its checks
-    for each in (name, f"{name}_scale"):
-        variable = file.variables[each]
-        data = np.frombuffer(file.read(variable), np.uint8).reshape(variable.shape[0], -1)
-        data = data if rows is None else data[np.asarray(rows)]
-        yield StoredVariable(each, variable.dtype, (len(data), *variable.shape[1:]), data.tobytes())
+        yield stored_weights.stored(name, array, rest_of(precision))
 
 
 # The gate
 
 
 def _compare(source: _Source, kept: Sequence[int], precision: Precision, result: Path) -> Difference:
-    """How far the logits are apart that both have, in CTranslate2. Raises `ModelError` if too far."""
+    """How far source and result are apart in the logits they share, in CTranslate2. Raises `ModelError` if too far."""
     *_, written = checked_folder(result)
     tokenizer, small = Tokenizer(source.tokens), Tokenizer.from_folder(result)
     settings = renumbered(source.settings, kept)
     if written != settings:
-        raise ModelError("parity: the settings did not arrive as they were")
-    # Its int8 copy, or else computing in the result's precision: either way the source is quantised as it was here.
+        raise ModelError("parity: the settings changed")
+    # By its int8 copy or by computing in the result's precision, the source is quantised as the result was.
     copy = int8_copy.provide(source.folder) if precision.startswith("int8") else None
     compute = "int8_float32" if precision.startswith("int8") else "float32"
     mel = features(CLIP, source.dims)
@@ -273,19 +249,19 @@ def _compare(source: _Source, kept: Sequence[int], precision: Precision, result:
     after = CTranslate2Runner(result, mel, Rules(suppressed, small.eot), context, compute)
     tokens, logits = before.greedy(prompt_of(tokenizer))
     new_tokens, new_logits = after.greedy(prompt_of(small))
-    # Both rows that chose the first different token still follow the same text.
+    # The rows that chose the first different token still follow the same text.
     same = next((at for at, (a, b) in enumerate(zip(tokens, new_tokens, strict=False)) if a != kept[b]), len(tokens))
     count = min(same + 1, len(logits), len(new_logits))
     open_ids = np.setdiff1d(np.arange(small.n_vocab), suppressed)
     found = difference(centred(logits[:count, np.asarray(kept)[open_ids]]), centred(new_logits[:count, open_ids]))
     tolerance = _tolerance(precision_of(source.file), precision, copied=copy is not None)
     if not found.rms <= tolerance:
-        raise ModelError(f"parity: the logits differ by {found.rms:.1e}; at most {tolerance:.0e} may be")
+        raise ModelError(f"parity: the logits differ by {found.rms:.1e}, more than {tolerance:.0e}")
     return found
 
 
 def _tolerance(before: Precision, after: Precision, *, copied: bool) -> float:
-    """Quantising gives what it gives in CTranslate2, to the bit; what is rounded besides makes a difference."""
+    """Quantising gives the same bits as in CTranslate2, so only other rounding makes a difference."""
     rest, whole = rest_of(after), after.partition("_")[0]
     quantises = whole == "int8" and not before.startswith("int8")
     otherwise = quantises and not copied and system.largest_weight() != WHOLE_RANGE

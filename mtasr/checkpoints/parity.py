@@ -1,10 +1,10 @@
 """The parity gate: do two checkpoints compute the same?
 
-Both hear a short spoken clip (`examples/make_examples.py` made it). The result writes text greedily; the source is
-given the same tokens (teacher forcing), and the encoder outputs and all logits are compared. Then the source writes
-text by itself, which must be the same unless two tokens were nearly as probable as each other.
+Both hear a short spoken clip (made by `examples/make_examples.py`). The result decodes greedily. The source is given
+the same tokens (teacher forcing), and the encoder outputs and all logits are compared. Then the source decodes by
+itself, and its text must be the same unless two tokens were almost equally probable.
 
-The result is run by whatever will run it: CTranslate2 for its own format, torch for the others.
+CTranslate2 runs results in its own format, torch all others.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from mtasr.errors import ModelError
 from mtasr.networks.whisper import Whisper
 from mtasr.tokenizer import Tokenizer
 
-#: How far two logits may stray towards each other, in tolerances. Single ones stray further than all in the mean:
-#: `base`, fine-tuned, wrote another word in int8 where the source's was ahead by 2.8 of them.
+#: How far two logits may approach each other, in tolerances. Single values differ more than the mean: `base`,
+#: fine-tuned, chose another word in int8 where the source's word was ahead by 2.8 tolerances.
 _STRAY = 5.0
 
 
@@ -49,34 +49,32 @@ class Parity:
     tolerance: float
     source_text: str
     result_text: str
-    #: What of vocabulary and settings did not arrive as it was.
+    #: "tokens" or "settings" if these changed.
     lost: tuple[str, ...]
-    #: By how much the source preferred its own token where the texts part, in root mean squares of its logits; 0
-    #: where the texts are the same.
+    #: How much the source preferred its own token where the texts part, in root mean squares of its logits; 0 for
+    #: equal texts.
     margin: float
 
     @property
     def most(self) -> float:
-        """The largest difference that passes: single values stray further than their root mean square."""
+        """The largest difference that passes: single values differ by more than the root mean square."""
         return min(10 * self.tolerance, 1.0)
 
     def require(self) -> None:
         """Raise `ModelError` if a difference exceeds the tolerance, or the texts differ by more than a tie."""
         if self.lost:
-            raise ModelError(f"parity: {' and '.join(self.lost)} did not arrive as they were")
+            raise ModelError(f"parity: {' and '.join(self.lost)} changed")
         for what, apart in (("encoder outputs", self.encoder), ("logits", self.logits)):
             if not apart.rms <= self.tolerance:  # so that "not a number" fails
-                raise ModelError(f"parity: the {what} differ by {apart.rms:.1e}; at most {self.tolerance:.0e} may be")
+                raise ModelError(f"parity: the {what} differ by {apart.rms:.1e}, more than {self.tolerance:.0e}")
             if not apart.largest <= self.most:
-                raise ModelError(
-                    f"parity: one of the {what} differs by {apart.largest:.1e}; at most {self.most:.0e} may be"
-                )
+                raise ModelError(f"parity: one of the {what} differs by {apart.largest:.1e}, more than {self.most:.0e}")
         if self.margin > _STRAY * self.tolerance:
             raise ModelError(f"parity: the text was {self.source_text!r} and is now {self.result_text!r}")
 
 
 def compare(source: Checkpoint, result: Path, precision: Precision, clip: Path = CLIP) -> Parity:
-    """Run both on the first ten seconds of a recording and measure how far they are apart; `Parity.require` judges."""
+    """Run both on the first ten seconds of a recording and measure their differences, which `Parity.require` judges."""
     tokenizer = Tokenizer(source.tokens)
     prompt = prompt_of(tokenizer)
     mel = features(clip, source.model.dims)
@@ -112,7 +110,7 @@ def _margin(own: Sequence[int], other: Sequence[int], rows: Float32Array) -> flo
 
 
 class TorchRunner:
-    """The model of this project."""
+    """The network of this package, having heard the clip."""
 
     def __init__(self, model: Whisper, mel: Float32Array, rules: Rules) -> None:
         self._model = model

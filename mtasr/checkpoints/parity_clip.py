@@ -1,4 +1,4 @@
-"""The clip that tells two models apart, CTranslate2 hearing it, and how far results are apart. Needs no torch."""
+"""The clip of the parity gate, CTranslate2 hearing it, and measures of difference. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from mtasr.networks.dimensions import ModelDimensions
 from mtasr.system import WHOLE_RANGE
 from mtasr.tokenizer import Tokenizer
 
-#: What passes, as root mean square of the difference over that of the values, by the type of the matrices.
+#: The largest difference that passes, as its root mean square over that of the values, by the type of the matrices.
 #: Measured on `base`: float32 1e-5, float16 4e-3, bfloat16 4e-2, int8 9e-2; with the weights of another model, about 1.
 _TOLERANCES = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 2e-1}
-#: Of int8 where the processor's sums overflow: `base` 1.5e-1, a model of random weights 3e-1.
+#: For int8 on processors whose sums overflow. Measured: `base` 1.5e-1, a model of random weights 3e-1.
 _OVERFLOWING = 4e-1
 
 MOST_TOKENS = 32
-#: Ten seconds, a good part of them silence after the clip.
+#: Ten seconds, the last of them silence after the clip.
 _CLIP_FRAMES = 1000
 CLIP = Path(__file__).with_name("parity_clip.flac")
 
 
 class Difference(NamedTuple):
-    """How far two arrays are apart: parts of the source's root mean square, and of its largest value."""
+    """Difference of two arrays, relative to the root mean square and to the largest value of the source."""
 
     rms: float
     largest: float
 
 
 class Rules(NamedTuple):
-    """How both sides choose tokens: the most probable that is not suppressed, until the end of text."""
+    """How both sides choose tokens: the most probable one that is not suppressed, until `end`."""
 
     suppressed: tuple[int, ...]
     end: int
@@ -62,14 +62,14 @@ def tolerance_of(precision: str) -> float:
 
 
 def prompt_of(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What starts the decoder on the clip, which is spoken in English, without timestamps."""
+    """The prompt for the clip, which is in English, without timestamps."""
     languages = tokenizer.language_tokens
     language = "en" if "en" in languages else next(iter(languages))
     return tokenizer.sot_sequence(language, "transcribe", timestamps=False)
 
 
 def features(clip: Path, dims: ModelDimensions) -> Float32Array:
-    """Features (M, F): an even number of frames, and not those whose encoding CTranslate2 takes for features."""
+    """Features (M, F). F is even and avoids the length whose encoding CTranslate2 mistakes for features."""
     frames = min(_CLIP_FRAMES, 2 * dims.n_audio_ctx)
     frames -= 2 if frames // 2 == dims.n_mels else 0
     with open_audio(clip) as blocks:
@@ -80,7 +80,7 @@ def features(clip: Path, dims: ModelDimensions) -> Float32Array:
 def difference(source: Float32Array, result: Float32Array) -> Difference:
     """Raises `ModelError` for arrays of different shapes."""
     if source.shape != result.shape:
-        raise ModelError(f"parity: the shapes differ: {source.shape} was computed, and now {result.shape}")
+        raise ModelError(f"parity: the shape was {source.shape} and is now {result.shape}")
     apart = np.abs(source - result)
     return Difference(rms(apart) / max(rms(source), 1e-12), float(apart.max() / max(np.abs(source).max(), 1e-12)))
 
@@ -91,7 +91,7 @@ def rms(values: Float32Array) -> float:
 
 
 def centred(logits: Float32Array) -> Float32Array:
-    """Each row less its mean, which says nothing: softmax ignores it."""
+    """Each row less its mean, which softmax ignores."""
     moved: Float32Array = logits - logits.mean(axis=1, keepdims=True)
     return moved
 
@@ -120,7 +120,7 @@ class CTranslate2Runner:
             self._audio,
             [list(prompt)],
             beam_size=1,
-            # CTranslate2 writes at most half of max_length, and no more than fits after the prompt.
+            # CTranslate2 writes at most half of max_length and stays within it, prompt included.
             max_length=max(2 * steps, steps + len(prompt)),
             suppress_blank=False,
             suppress_tokens=list(self._rules.suppressed),

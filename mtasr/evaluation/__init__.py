@@ -1,8 +1,7 @@
-"""How good a model is on recordings whose words are known: error rates, translation scores, speed.
+"""Measuring a model on recordings with known words: error rates, translation scores, speed.
 
-Needs the extra `evaluate`: jiwer aligns, sacrebleu scores translations, whisper-normalizer makes texts comparable as
-Whisper's paper does (appendix C), but for marks: they are dropped where they are diacritics, and stay where they are
-vowels or tones.
+Needs the extra `evaluate`: jiwer aligns, sacrebleu scores translations, and whisper-normalizer makes texts comparable
+as in Whisper's paper (appendix C). Unlike there, only diacritics are removed: marks that write vowels or tones stay.
 """
 
 from mtasr.evaluation.manifest import Clip, read_manifest

@@ -1,4 +1,4 @@
-"""Manifests: lists of recordings with what is said in them, as JSON, JSON lines or CSV."""
+"""Manifests: lists of recordings with their texts, as JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mtasr.tokenizer import to_code
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A recording and what is known of it.
+    """A recording and its reference texts.
 
-    `text` is what is said in its own language, `translation` the same in English; one of them is there. `language` is
-    a code, None where it is not known.
+    `text` is in the language spoken, `translation` in English; at least one of them is given. `language` is a code, or
+    None if unknown.
     """
 
     audio: Path
@@ -30,10 +30,10 @@ class Clip:
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """The clips of a manifest, in its order; relative names of recordings are relative to its folder.
+    """The clips of a manifest, in its order. Paths of recordings are relative to its folder.
 
-    A JSON list, JSON lines, or CSV with a header line, told apart by how they begin. The fields are `audio`, `text` (or
-    `segments`, a list of objects with a `text`), `translation` and `language`; others are ignored.
+    The manifest is a JSON list, JSON lines, or CSV with a header line, as its first character shows. The fields are
+    `audio`, `text` (or `segments`, a list of objects with a `text`), `translation` and `language`; others are ignored.
     Raises `ManifestError`, which names the line or item.
     """
     content = read_text(path, ManifestError)
@@ -44,7 +44,7 @@ def read_manifest(path: Path) -> list[Clip]:
 
 
 def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where each entry stands, and its fields."""
+    """The place of each entry, for messages, and its fields."""
     start = content.lstrip()[:1]
     if start == "[":
         for number, fields in enumerate(_parsed(content, path, "it"), start=1):
@@ -61,7 +61,7 @@ def _rows(content: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for fields in table:
                 known = {name: value for name, value in fields.items() if name and value}
                 if "translation" not in known and fields.get("text") == "":
-                    known["text"] = ""  # nobody speaks, as in JSON; beside a translation it is left out
+                    known["text"] = ""  # no speech, as in JSON; unless there is a translation
                 yield f"line {table.line_num}", known
         except csv.Error as error:
             raise ManifestError(f"{path}: line {table.line_num}: {error}") from error
@@ -72,7 +72,7 @@ def _parsed(text: str, path: Path, what: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{path}: {what} is not JSON: {error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting
         raise ManifestError(f"{path}: {what} is not JSON: {error}") from error
 
 

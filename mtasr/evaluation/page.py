@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing else: figures, plots, and the worst clips word by word."""
+"""An evaluation as one self-contained HTML page: figures, plots, and the worst clips word by word."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ _HEIGHT, _BOTTOM = 260, 30
 
 
 def _dots(results: Sequence[Result]) -> str:
-    """A dot for each clip: seconds to the right, error rate upwards, all above 100 % at the top."""
+    """A dot for each clip: seconds to the right, error rate upwards, rates above 100 % at the top."""
     scored = [(result, result.words) for result in results if result.words is not None]
     longest = max((result.audio for result, _ in scored), default=0.0) or 1.0
     digits = 0 if longest >= 100 else 1

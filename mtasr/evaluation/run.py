@@ -1,4 +1,4 @@
-"""Running a model over clips and collecting what it says beside what it should say."""
+"""Running a model over clips and comparing its texts with the references."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from mtasr.transcribe import Model
     from mtasr.transcript import Transcript
 
-#: What may be measured: WER and CER; BLEU and chrF; language accuracy.
+#: "transcription" gives WER and CER, "translation" BLEU and chrF, "language" the accuracy of language detection.
 Measure = Literal["transcription", "translation", "language"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What a model made of a clip; None is what was not asked for or failed."""
+    """The outputs of a model for a clip; None if not requested or failed."""
 
     clip: Clip
     #: Seconds.
@@ -40,7 +40,7 @@ class Result:
 
     @property
     def has_failed(self) -> bool:
-        """Whether nothing was made of it."""
+        """Whether there are errors and no output."""
         return bool(self.failures) and self.text is None and self.translation is None and self.language is None
 
 
@@ -59,7 +59,7 @@ class Evaluation:
         return [result for _, result in ordered[::-1][:count]]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as values that JSON knows."""
+        """The evaluation as JSON values."""
         return {
             "total": _plain(self.total),
             "languages": {code: _plain(each) for code, each in self.languages.items()},
@@ -75,10 +75,10 @@ def evaluate(
     *,
     done: Callable[[Clip], None] = lambda clip: None,
 ) -> Evaluation:
-    """Transcribe, translate and judge the language of the clips, as far as it is known what is right.
+    """Transcribe, translate and detect the language of the clips that have a reference for it.
 
-    A clip is transcribed in its own language; where the manifest names none, the model judges it. A clip that cannot be
-    read has its error among its `failures` and counts for nothing. `done` is called after each clip of each measure.
+    A clip is transcribed in its own language, which the model detects if the manifest does not name it. A clip that
+    cannot be read has its error in `failures` and does not count. `done` is called after each clip of each measure.
     """
     scores.require_libraries()
     results = [Result(clip=clip) for clip in clips]
@@ -118,7 +118,7 @@ def _recognised(
     took: dict[str, float],
     done: Callable[[Clip], None],
 ) -> Iterator[tuple[Result, Transcript]]:
-    """Clips of one language are decoded together; `took` gets the seconds for each language."""
+    """Decode the clips of one language together; `took` receives the seconds for each language."""
     for code in dict.fromkeys(result.clip.language for result in results):
         own = [result for result in results if result.clip.language == code]
         began = time.perf_counter()
@@ -177,7 +177,7 @@ def _scores(results: Sequence[Result], took: float) -> Scores:
 
 
 def _plain(each: Scores) -> dict[str, Any]:
-    """A figure becomes its value, beside a pair `..._interval`."""
+    """Each figure as its value and a pair `..._interval`."""
     plain: dict[str, Any] = {"clips": each.clips, "audio": round(each.audio, 3)}
     for name in ("wer", "cer", "bleu", "chrf", "language_accuracy"):
         figure: Figure | None = getattr(each, name)

@@ -1,4 +1,4 @@
-"""Texts beside what they should be -> figures with confidence intervals, and alignments word by word."""
+"""Comparing texts with references: figures with confidence intervals, and alignments word by word."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mtasr.tokenizer.languages import UNSPACED
 if TYPE_CHECKING:
     from sacrebleu import BLEU, CHRF
 
-#: How many times clips are drawn anew, with replacement, for an interval; the seed makes it the same each time.
+#: How many times clips are drawn with replacement for an interval, and the seed that makes intervals reproducible.
 _DRAWS, _SEED = 1000, 1
 _INTERVAL = (0.025, 0.975)
 
-#: Languages whose marks are vowels, tones or parts of letters: without them か is が, and a word of Hindi falls apart.
+#: Languages whose marks are vowels, tones or parts of letters. Without them が becomes か, and words of Hindi break up.
 _MARKS_COUNT = UNSPACED - {"zh", "yue"} | set("as bn gu hi kn ko ml mr ne pa sa si ta te".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A value and its 95 % confidence interval, by drawing clips."""
+    """A value and its 95 % confidence interval, by bootstrapping over clips."""
 
     value: float
     low: float
@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The figures of some clips; None where there was nothing to compare with.
+    """The figures of some clips; None without references.
 
     WER, CER and language accuracy are rates, BLEU and chrF go to 100.
     """
@@ -56,7 +56,7 @@ class Scores:
     bleu: Figure | None = None
     chrf: Figure | None = None
     language_accuracy: Figure | None = None
-    #: Seconds of work for a second of audio, without loading the model.
+    #: Processing time by duration of the audio, without loading the model.
     real_time_factor: float | None = None
 
 
@@ -69,7 +69,7 @@ def require_libraries() -> None:
 
 
 def normalise(text: str, language: str | None) -> str:
-    """Without what is no mistake: case, punctuation, marks that make no other letter; English spelling, numbers."""
+    """The text without differences that are not errors: case, punctuation, diacritics, English spelling and numbers."""
     return _normaliser(language == "en", language in _MARKS_COUNT)(text)
 
 
@@ -115,14 +115,14 @@ def _characters(text: str, language: str | None) -> str:
 
 
 def rate(errors: Sequence[ErrorCount]) -> Figure | None:
-    """All errors over all words (or characters): long clips count for more, as is usual."""
+    """All errors over all words (or characters), so that long clips weigh more, as is usual."""
     wrong = np.array([each.errors for each in errors], dtype=np.int64)
     total = np.array([each.length for each in errors], dtype=np.int64)
     return _ratio(wrong, total)
 
 
 def share(right: Sequence[bool]) -> Figure | None:
-    """How many of them are true."""
+    """The part of them that is true."""
     return _ratio(np.array(right, dtype=np.int64), np.ones(len(right), dtype=np.int64))
 
 
@@ -138,12 +138,12 @@ def _ratio(
     return Figure(float(part.sum() / whole.sum()), float(low), float(high))
 
 
-#: How sacrebleu writes what it finds by drawing.
+#: How sacrebleu writes its bootstrapped interval.
 _CONFIDENCE = re.compile(r"μ = ([\d.]+) ± ([\d.]+)")
 
 
 def bleu(references: Sequence[str], hypotheses: Sequence[str]) -> Figure | None:
-    """BLEU without regard to case, with sacrebleu's tokenizer 13a."""
+    """BLEU, ignoring case, with sacrebleu's tokenizer 13a."""
     from sacrebleu import BLEU
 
     return _translation_score(BLEU(lowercase=True), references, hypotheses)

@@ -1,6 +1,6 @@
-"""Named models: where they come from, where they are kept, and whether they are still what they were.
+"""Named models: finding, downloading, caching and verifying them.
 
-Importing this loads neither CTranslate2 nor torch, and the network code only when something is downloaded.
+Importing this loads neither CTranslate2 nor torch, and network code only for a download.
 """
 
 from mtasr.models.hub import Progress

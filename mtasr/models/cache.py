@@ -1,15 +1,15 @@
-"""The folder where models live once they were downloaded or unpacked.
+"""The folder that keeps downloaded and unpacked models.
 
     $MTASR_CACHE, or models/ in the user's cache folder
         base@ebe41f70d5b6/                  a model: name @ first digits of the revision
             model.bin config.json ... mtasr.json
-        .base@ebe41f70d5b6.partial/         one that is being written
-        .base.lock                          held while it is written or removed
+        .base@ebe41f70d5b6.partial/         a model that is being written
+        .base.lock                          held while a model is written or removed
         int8/                               copies that load faster, see int8_copy.py
 
-A model is assembled in a `.partial` folder and then renamed, in one step, so that a model folder is either whole
-or not there. What a killed process leaves is a `.partial` folder, which the next install of that model removes.
-Reading takes no lock and writes nothing: a cache may be on a read-only disk.
+A model is written to a `.partial` folder that is renamed at the end, so a model folder is always complete. The next
+installation of the model removes the `.partial` folder of a killed process. Reading takes no lock and writes nothing,
+so the cache may be on a read-only disk.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mtasr import system
 from mtasr.errors import ModelError, ModelIntegrityError
@@ -38,7 +39,7 @@ def root() -> Path:
 
 
 def slug(name: str) -> str:
-    """The form a model name or `owner/name` has in a file name."""
+    """A model name or `owner/name` as part of a file name."""
     return name.replace("/", "--")
 
 
@@ -62,15 +63,15 @@ def all_copies() -> list[Path]:
 
 
 def holds(folder: Path) -> bool:
-    """Whether a folder is in the cache. Raises `ModelError` if nobody may look."""
+    """Whether this folder of the cache exists. Raises `ModelError` if the cache cannot be read."""
     try:
         return folder.is_dir()
     except OSError as exc:
-        raise ModelError(f"{folder.parent}: the cache of models cannot be read: {exc.strerror}") from exc
+        raise ModelError(f"{folder.parent}: the model cache cannot be read: {exc.strerror}") from exc
 
 
 def intact(folder: Path) -> bool:
-    """Whether the folder is there and passes the quick check."""
+    """Whether the folder exists and passes the quick check."""
     try:
         return holds(folder) and not changed_sizes(folder, Provenance.read(folder))
     except ModelIntegrityError:
@@ -78,28 +79,28 @@ def intact(folder: Path) -> bool:
 
 
 def require_intact(folder: Path, name: str) -> Path:
-    """The folder, after the quick check. Raises ModelIntegrityError, with the way out."""
+    """The folder itself, if it passes the quick check. Raises `ModelIntegrityError`, which says how to repair it."""
     try:
         problems = changed_sizes(folder, Provenance.read(folder))
     except ModelIntegrityError as exc:
         problems = [str(exc)]
     if problems:
-        advice = f"`mtasr models pull --force {name}` installs it anew"
+        advice = f"`mtasr models pull --force {name}` installs it again"
         raise ModelIntegrityError(f"the copy of {name} in {folder} is damaged: {', '.join(problems)}; {advice}")
     return folder
 
 
 class Staging:
-    """A folder under construction: what `install` hands to whoever has the bytes."""
+    """A model folder under construction. The caller of `install` fills it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records: dict[str, FileRecord] = {}
 
     def write(self, name: str, blocks: Iterable[bytes]) -> FileRecord:
-        """Write a file as its bytes arrive, and return what arrived. An error leaves no file behind.
+        """Write a file as its bytes arrive, and return its size and hash. An error leaves no file behind.
 
-        `blocks` must raise nothing but ModelErrors: any OSError here counts as one of the disk.
+        An OSError that `blocks` raises is reported as an error of the disk.
         """
         if name not in ALLOWED:
             raise ValueError(f"{name!r} is not a file of a model")
@@ -111,8 +112,7 @@ class Staging:
                     stream.write(block)
                     digest.update(block)
                     size += len(block)
-                stream.flush()
-                os.fsync(stream.fileno())
+                _fsync(stream)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -123,8 +123,8 @@ class Staging:
 def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None], *, replace: bool = False) -> Path:
     """Install one model and return its folder.
 
-    `fill` writes the files and raises if one of them is wrong. It is not called when another process has installed
-    the model in the meantime, unless `replace` asks for a fresh copy. Raises ModelError if the cache cannot be written.
+    `fill` writes the files and raises if one of them is wrong. If another process has just installed the model, `fill`
+    is not called, unless `replace` asks for a new copy. Raises `ModelError` if the cache cannot be written.
     """
     final = location(name, revision)
     with lock(name):
@@ -148,7 +148,7 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
 
 
 def remove(name: str) -> list[Path]:
-    """Remove all cached revisions of a model; the folders that were removed."""
+    """Remove all cached revisions of a model and return their folders."""
     if not copies(name):
         return []
     with lock(name):
@@ -163,13 +163,17 @@ def remove(name: str) -> list[Path]:
 def _write_provenance(folder: Path, provenance: Provenance) -> None:
     with (folder / PROVENANCE).open("xb") as stream:
         stream.write(provenance.dump())
-        stream.flush()
-        os.fsync(stream.fileno())
+        _fsync(stream)
     system.sync_folder(folder)
 
 
+def _fsync(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
 def discard(folder: Path) -> None:
-    """Remove a folder so that no half of it is ever visible: rename first, then delete."""
+    """Remove a folder. It is renamed first, so that an incomplete folder is never visible."""
     if not folder.exists():
         return
     doomed = folder.with_name(f".{folder.name}.old{_PARTIAL}")
@@ -178,7 +182,7 @@ def discard(folder: Path) -> None:
 
 
 def _sweep(name: str) -> None:
-    """Remove what a killed process left. Only under the lock, or it would remove what another is writing."""
+    """Remove what a killed process left. Only under the lock, since another process may be writing."""
     for path in root().iterdir():
         if path.name.startswith(f".{slug(name)}@") and path.name.endswith(_PARTIAL):
             shutil.rmtree(path, ignore_errors=True)
@@ -186,8 +190,8 @@ def _sweep(name: str) -> None:
 
 @contextlib.contextmanager
 def lock(name: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of that name. Without `wait`, a lock that another process holds is a ModelError."""
-    from filelock import FileLock, Timeout  # here because it imports asyncio, which every `mtasr --help` would pay for
+    """Hold the lock of that name. Without `wait`, raises `ModelError` if another process holds it."""
+    from filelock import FileLock, Timeout  # here because it imports asyncio, which would slow down `mtasr --help`
 
     held = FileLock(root() / f".{slug(name)}.lock")
     with disk(root()):
@@ -195,7 +199,7 @@ def lock(name: str, *, wait: bool = True) -> Iterator[None]:
         try:
             held.acquire(blocking=wait)
         except Timeout:
-            raise ModelError(f"another process is at work on {name} in the model cache") from None
+            raise ModelError(f"another process is using {name} in the model cache") from None
     try:
         yield
     finally:
@@ -204,7 +208,7 @@ def lock(name: str, *, wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turn what the disk complains about into one line."""
+    """Turn an error of the disk into a `ModelError`."""
     try:
         yield
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""What tells one model on disk from another, in a moment."""
+"""A fast hash that tells one model on disk from another."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from mtasr.errors import ModelIntegrityError
 
-#: So many blocks, evenly spread over a file, are looked at, and of a smaller file all of it. Training changes weights
-#: everywhere, so two models do not agree in all of them.
+#: Number and size of the blocks that are read, evenly spread over a file. Training changes weights everywhere, so two
+#: models differ in some of them. Smaller files are read completely.
 _BLOCKS, _BLOCK = 64, 1 << 16
 
 
 def fingerprint(source: Path, *circumstances: str) -> str:
-    """A hash of the files of a model folder (or of one file) and of what else makes a difference.
+    """A hash of the files of a model folder, or of one file, and of the circumstances.
 
-    A look at 4 MB of each file in place of all of it, which would take seconds with large models. Raises
-    `ModelIntegrityError` if a file cannot be read.
+    Reads 4 MB of each file, because reading all of a large model takes seconds. Raises `ModelIntegrityError` if a file
+    cannot be read.
     """
     digest = hashlib.sha256(repr(circumstances).encode())
     try:

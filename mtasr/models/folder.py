@@ -1,4 +1,4 @@
-"""What a model folder holds, and how to tell whether it still holds it."""
+"""The files of a model folder, and checks that they are complete and unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 REQUIRED = ("config.json", "model.bin")
 OPTIONAL = ("tokenizer.json", "preprocessor_config.json")
-#: The only names that are ever written into the cache.
+#: The only names of files that are ever written into the cache.
 ALLOWED = frozenset((*REQUIRED, *VOCABULARY_FILES, *OPTIONAL))
 PROVENANCE = "mtasr.json"
 
@@ -31,7 +31,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a cached model came from, and what each of its files was when it arrived."""
+    """Where a cached model came from, and size and hash of each file on arrival."""
 
     repo: str
     revision: str
@@ -44,7 +44,7 @@ class Provenance:
 
     @classmethod
     def read(cls, folder: Path) -> Provenance:
-        """Read the provenance of a cached model. Raises ModelIntegrityError if it is missing or damaged."""
+        """Read the provenance of a cached model. Raises `ModelIntegrityError` if it is missing or damaged."""
         try:
             document: Any = json.loads((folder / PROVENANCE).read_bytes())
             records = {
@@ -54,12 +54,12 @@ class Provenance:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
             raise ModelIntegrityError(f"{folder / PROVENANCE} is missing or damaged") from exc
         if not set(records) <= ALLOWED:
-            raise ModelIntegrityError(f"{folder / PROVENANCE} names a file that no model has")
+            raise ModelIntegrityError(f"{folder / PROVENANCE} names a file that does not belong to a model")
         return provenance
 
 
 def check(folder: Path) -> Path:
-    """The folder itself, if it has what CTranslate2 needs; else ModelIntegrityError naming all that is missing."""
+    """The folder itself. Raises `ModelIntegrityError`, which names all that CTranslate2 needs and the folder lacks."""
     missing = [name for name in REQUIRED if not _has(folder / name)]
     if not any(_has(folder / name) for name in VOCABULARY_FILES):
         missing.append(" or ".join(VOCABULARY_FILES))
@@ -73,7 +73,7 @@ def _has(path: Path) -> bool:
 
 
 def changed_sizes(folder: Path, provenance: Provenance) -> list[str]:
-    """The quick check: what is missing or has another size than when it arrived."""
+    """The quick check: files that are missing or have another size than on arrival."""
     problems = []
     for name, record in provenance.files.items():
         path = folder / name
@@ -85,9 +85,9 @@ def changed_sizes(folder: Path, provenance: Provenance) -> list[str]:
 
 
 def differences(folder: Path, provenance: Provenance, pins: Mapping[str, str]) -> list[str]:
-    """The full check, which reads every byte: what is missing, changed, or should not be there.
+    """The full check, which reads every byte: files that are missing, changed or unexpected.
 
-    `pins` are hashes from the registry; they also catch a folder that was changed together with its provenance.
+    `pins` are hashes from the registry. They also detect a folder that was changed together with its provenance.
     """
     problems = changed_sizes(folder, provenance)
     complained = {problem.split()[0] for problem in problems}
@@ -104,7 +104,7 @@ def differences(folder: Path, provenance: Provenance, pins: Mapping[str, str]) -
 
 
 def sha256_of(*parts: Path) -> str:
-    """SHA-256 of the files one after the other. Raises ModelIntegrityError if one cannot be read."""
+    """SHA-256 of the files one after the other. Raises `ModelIntegrityError` if one cannot be read."""
     digest = hashlib.sha256()
     for path in parts:
         try:

@@ -2,8 +2,8 @@
 
 Environment: HF_ENDPOINT (another hub), HF_HUB_OFFLINE (never download), HF_TOKEN (for private repositories).
 
-Every file is checked before it counts: against the registry's SHA-256 if there is one, else against what the hub
-states in the answer: `X-Linked-Etag` is the SHA-256 of a large file, `ETag` the git blob id of a small one.
+Every file is checked against the registry's SHA-256, or, if the registry has none, against the header of the answer:
+`X-Linked-Etag` is the SHA-256 of a large file, `ETag` the git blob id of a small one.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 if TYPE_CHECKING:
     import requests
 
-#: Called with the file, the bytes that have arrived and the bytes there are, if the server told.
+#: Called with the name of the file, the bytes received and the bytes in total, None if the server does not say.
 Progress = Callable[[str, int, int | None], None]
 
-#: Times a transfer may fail without one new byte before it is given up, and the pause after the first failure.
+#: Failures in a row without a new byte after which a transfer is given up; seconds of pause after the first.
 ATTEMPTS = 5
 BACKOFF = 0.5
 _MAX_PAUSE = 8.0
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte
-_BLOCK = 1 << 16  # what arrives of a block before the connection is cut is lost, so not too big
+_BLOCK = 1 << 16  # small, because a connection that is cut loses the rest of its block
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
 def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids downloading; the same values count as in huggingface_hub."""
+    """Whether HF_HUB_OFFLINE forbids downloads; with the same values as in huggingface_hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
@@ -53,13 +53,13 @@ def endpoint() -> str:
 def fetch(
     repo: str, revision: str, pins: Mapping[str, str], staging: Staging, progress: Progress | None = None
 ) -> None:
-    """Download the files of a model at a commit into `staging`, checking each.
+    """Download the files of a model at a commit into `staging`, and check each.
 
-    `pins` holds SHA-256 by file name. Raises ModelNotFoundError if the repository, or a file that every model needs,
-    is not there; ModelDownloadError if the hub cannot be reached or does not deliver; ModelIntegrityError if it
-    delivers something else than it should.
+    `pins` holds SHA-256 by file name. Raises `ModelNotFoundError` if the repository, or a file that every model needs,
+    does not exist; `ModelDownloadError` if the hub cannot be reached or fails; `ModelIntegrityError` if a file is not
+    the right one.
     """
-    # A file whose hash is known surely exists: asking for it first saves a request that would find nothing.
+    # A file with a known hash exists, so asking for it first saves a request.
     vocabularies = sorted(VOCABULARY_FILES, key=lambda name: name not in pins)
     with _session() as session:
 
@@ -71,7 +71,7 @@ def fetch(
                 return False
             return True
 
-        # Small files first: a repository that is no CTranslate2 model is found out before the big download.
+        # Small files first: they show whether the repository is a CTranslate2 model before the large download.
         if not get("config.json"):
             raise ModelNotFoundError(f"the hub has no model {repo} at {revision} ({endpoint()})")
         if not any(get(name) for name in vocabularies):
@@ -79,14 +79,14 @@ def fetch(
         for name in OPTIONAL:
             get(name)
         if lacking := sorted(set(pins) - set(staging.records) - {"model.bin"}):
-            raise ModelNotFoundError(f"{repo} on the hub is not what it should be: it has no {', '.join(lacking)}")
+            raise ModelNotFoundError(f"{repo} on the hub is incomplete: it has no {', '.join(lacking)}")
         for name in REQUIRED:
             if name not in staging.records and not get(name):
                 raise ModelNotFoundError(f"{repo} on the hub is not a CTranslate2 model: it has no {name}")
 
 
 def commit_of(repo: str, branch: str = "main") -> str:
-    """The commit a branch of a repository is at. Raises as `fetch` does."""
+    """The current commit of a branch. Raises as `fetch` does."""
     url = f"{endpoint()}/{repo}/resolve/{branch}/config.json"
     try:
         with _session() as session, _connect(session, url, "HEAD") as answer:
@@ -128,13 +128,13 @@ class _AbsentError(Exception):
 
 
 class _CutError(Exception):
-    """The transfer broke, and may be taken up again."""
+    """The transfer broke off and can be resumed."""
 
 
 class _Transfer:
-    """The bytes of one file, over as many connections as it takes. Iterate over it once.
+    """The bytes of one file, over as many connections as necessary. Iterate over it once.
 
-    What the hub states about the file, `sha256` or `git_blob`, is known once the first bytes are there.
+    `sha256` or `git_blob`, as the hub states it, is known after the first block.
     """
 
     def __init__(self, session: requests.Session, url: str, name: str, progress: Progress | None) -> None:
@@ -160,7 +160,7 @@ class _Transfer:
             time.sleep(min(BACKOFF * 2 ** (failures - 1), _MAX_PAUSE))
 
     def _once(self) -> Iterator[bytes]:
-        """Go on from where the last connection ended. Raises _CutError if this one ends too early as well."""
+        """Continue where the last connection ended. Raises `_CutError` if this one ends too early as well."""
         with _connect(self._session, self.url, "GET", start=self._done) as answer:
             skip = self._begin(answer)
             for block in _blocks(answer):
@@ -177,7 +177,7 @@ class _Transfer:
             raise _CutError(f"the connection was cut after {self._done} of {self._total} bytes")
 
     def _begin(self, answer: requests.Response) -> int:
-        """Look at the head of an answer; how many bytes of its body are there already."""
+        """Check the head of an answer, and return how many bytes of its body were received before."""
         status = answer.status_code
         if status == 404:
             raise _AbsentError
@@ -198,12 +198,12 @@ class _Transfer:
     def _check_range(self, answer: requests.Response) -> None:
         announced = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         if not announced or int(announced[1]) != self._done or int(announced[2]) != (self._total or int(announced[2])):
-            raise ModelDownloadError(f"cannot download {self.url}: the server answers another range than was asked for")
+            raise ModelDownloadError(f"cannot download {self.url}: the server sends another range than requested")
 
     def _read_claims(self, answer: requests.Response) -> None:
         linked = _header(answer, "X-Linked-Etag")
         claim = (linked or _header(answer, "ETag") or "").removeprefix("W/").strip('"').lower()
-        # Storage servers have ETags of their own, so 64 digits count only where the hub itself says what they are.
+        # Storage servers have ETags of other kinds, so 64 digits count only in the header of the hub itself.
         if linked and re.fullmatch(r"[0-9a-f]{64}", claim):
             self.sha256 = claim
         elif re.fullmatch(r"[0-9a-f]{40}", claim):
@@ -216,7 +216,7 @@ def _length(answer: requests.Response) -> int | None:
 
 
 def _header(answer: requests.Response, name: str) -> str | None:
-    """A header as the first answer on the way had it: the hub's own words, before it redirects to a storage server."""
+    """A header from the first answer that has it: that of the hub, which then redirects to a storage server."""
     return next((each.headers[name] for each in [*answer.history, answer] if name in each.headers), None)
 
 
@@ -239,13 +239,13 @@ def _session() -> Iterator[requests.Session]:
     import requests
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # requests takes this header away again when it is redirected to another host or port.
+        # requests removes this header when it follows a redirection to another host or port.
         if token := os.environ.get("HF_TOKEN", "").strip():
             request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     with requests.Session() as session:
-        # As a callable, because requests would let an entry in ~/.netrc replace a plain header.
+        # As a callable, because an entry in ~/.netrc would replace a plain header.
         session.auth = authorize
         session.headers["Accept-Encoding"] = "identity"
         session.headers["User-Agent"] = "mtasr"
@@ -266,7 +266,7 @@ def _connect(session: requests.Session, url: str, method: str, start: int = 0) -
 
 
 def _reason(exc: Exception) -> str:
-    """A few words for what went wrong. Not the exception's own: they hold signed addresses."""
+    """What went wrong in a few words. The exception's own message may hold signed addresses."""
     import requests
 
     reasons = (

@@ -1,18 +1,19 @@
 """Int8 copies of models, so that a model published in float16 is quantised once and not at every start.
 
-    <cache>/int8/base@ebe41f70d5b6/       of a model in the cache: under its name there
-    <cache>/int8/3f0c5a1d2b7e4c96/        of another folder: a hash of its path
-    <cache>/int8/...-96/                  for processors on which weights must be smaller
-        model.bin                         matrices in int8, all else as in the source
-        config.json vocabulary.*          links to those of the source, so that they cannot fall behind
-        copy.json                         what it was made of, and its size and hash
+    <cache>/int8/base@ebe41f70d5b6/       the copy of a model in the cache, under its name there
+    <cache>/int8/3f0c5a1d2b7e4c96/        the copy of another folder, under a hash of its path
+    <cache>/int8/...-96/                  for processors that need smaller weights
+        model.bin                         matrices in int8, the rest as in the source
+        config.json vocabulary.*          links to the files of the source, so that they are never older
+        copy.json                         which source it was made of, and its own size and hash
 
-The matrices are what CTranslate2 makes of the source when it computes in int8, to the bit, unless that is not good for
-this processor (`system.largest_weight`): then they use less of the range. Convolutions stay as they are, because
-CTranslate2 treats them apart. A copy counts only while its source is what it was made of: for a model in the cache the
-hash in its manifest, for another folder path, size and time of its `model.bin`. There is one copy to a folder and kind
-of processor, and whoever writes a copy removes those whose source is gone. A cache that cannot be written costs the
-gain.
+The matrices are, to the bit, those that CTranslate2 makes of the source when it computes in int8. On processors whose
+sums would overflow (`system.largest_weight`) they use less of the range. Convolutions stay as they are, because
+CTranslate2 does not quantise them when it loads a model.
+
+A copy is valid only for the source it was made of: a model in the cache is known by the hash in its provenance, another
+folder by path, size and time of its `model.bin`. There is one copy for each folder and kind of processor. Whoever
+writes a copy also removes the copies whose source is gone. Without a writable cache there are no copies.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from mtasr.arrays import Float32Array
+
 _LOG = logging.getLogger(__name__)
 
 _RECORD = "copy.json"
@@ -46,16 +49,21 @@ _RECORD = "copy.json"
 _BESIDE = ("config.json", *VOCABULARY_FILES)
 _LOCK = "int8"
 
-#: Bytes of a `model.bin` from which on a copy is worth its place; a smaller one loads in a moment.
+#: Bytes from which a `model.bin` gets a copy; smaller ones load quickly anyway.
 _SMALLEST = 16 << 20
 
-#: Values that are quantised at a time: few enough for the processor's cache.
+#: Values quantised at a time: few enough for the processor's cache.
 _VALUES = 1 << 18
 
 _FLOATS = {"float16": "<f2", "float32": "<f4"}
 
 
-class _Unwanted(Exception):  # noqa: N818 - no error: nobody waits for the copy any more
+#: What can go wrong with a copy. None of it matters to the caller, who loads the source instead. RuntimeError comes
+#: from file systems without locks, missing home folders and deeply nested JSON.
+_FAILURES = (OSError, RuntimeError, MemoryError, ValueError, KeyError, TypeError, MtasrError)
+
+
+class _Unwanted(Exception):  # noqa: N818 - not an error: the program ends before the copy is complete
     pass
 
 
@@ -63,9 +71,9 @@ class _Unwanted(Exception):  # noqa: N818 - no error: nobody waits for the copy 
 
 
 def provide(folder: Path) -> Path | None:
-    """The folder of the copy to load in place of this model folder, if there is one.
+    """The copy to load instead of this model folder, if there is one.
 
-    Where the copy is better than what CTranslate2 would make of the source, it is made now if there is none yet.
+    Where a copy is more accurate than what CTranslate2 would make of the source, a missing one is made at once.
     """
     copy = find(folder)
     if copy is None and system.largest_weight() != system.WHOLE_RANGE:
@@ -76,10 +84,7 @@ def provide(folder: Path) -> Path | None:
 
 
 def find(folder: Path) -> Path | None:
-    """The folder of the copy of this model folder, if there is one that is whole and of the model as it is now.
-
-    Costs a look at the headers, not at the weights.
-    """
+    """The copy of this model folder, if it is complete and made of the model as it is now. Reads headers only."""
     try:
         copy = _location(folder)
         record = _read_record(copy)
@@ -91,14 +96,14 @@ def find(folder: Path) -> Path | None:
             and record["contents"] == _contents(read_contents(model))
             and all((copy / name).samefile(folder / name) for name in record["source"]["beside"])
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MtasrError):  # RuntimeError: no home, deep JSON
+    except _FAILURES:
         return None
     return copy if current else None
 
 
 def _location(folder: Path) -> Path:
     key = folder.name if _in_cache(folder) else hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    largest = system.largest_weight()  # machines that share a cache must not take turns to replace the copy
+    largest = system.largest_weight()  # machines that share a cache must not keep replacing each other's copy
     return _root() / (key if largest == system.WHOLE_RANGE else f"{key}-{largest}")
 
 
@@ -111,9 +116,9 @@ def _in_cache(folder: Path) -> bool:
 
 
 def _source(folder: Path) -> dict[str, Any]:
-    """What tells this model from any other, without reading its weights."""
+    """What identifies this model, found without reading its weights."""
     beside = [name for name in _BESIDE if (folder / name).is_file()]
-    if _in_cache(folder):  # whose path and times may change, when a cache is copied to another machine
+    if _in_cache(folder):  # its path and times change when the cache is copied to another machine
         model: dict[str, Any] = {"sha256": Provenance.read(folder).files["model.bin"].sha256}
         return {"name": folder.name, "model.bin": model, "beside": beside}
     status = (folder / "model.bin").stat()
@@ -122,7 +127,7 @@ def _source(folder: Path) -> dict[str, Any]:
 
 
 def _contents(file: ModelFile) -> str:
-    """A hash of names, types, shapes and places: CTranslate2 would trust damaged ones."""
+    """A hash of names, types, shapes and offsets, because CTranslate2 trusts them even if they are damaged."""
     rows = [(name, each.dtype, each.shape, each.offset) for name, each in sorted(file.variables.items())]
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
@@ -138,19 +143,19 @@ def _read_record(copy: Path) -> dict[str, Any]:
 
 
 def make_later(folder: Path) -> None:
-    """Make the copy beside the program's work, in a thread that gives up when the program ends."""
+    """Make the copy in a thread that stops when the program ends."""
     main = threading.main_thread()
     try:
         threading.Thread(target=make, args=(folder, main.is_alive), name="mtasr-int8-copy").start()
-    except RuntimeError as exc:  # no thread to be had
+    except RuntimeError as exc:  # the system allows no more threads
         _LOG.debug("%s: no int8 copy: %s", folder, exc)
 
 
 def make(folder: Path, wanted: Callable[[], bool] = lambda: True, *, wait: bool = False) -> Path | None:
-    """Make the copy of this model folder and return its folder; None where there is nothing to gain or it fails.
+    """Make the copy of this model folder and return its folder; None if it would gain nothing or cannot be made.
 
-    `wanted` is asked again and again; once it says no, the work is dropped. So it is when another process is at it,
-    unless `wait` says to wait for that.
+    The work stops as soon as `wanted` returns false. While another process makes a copy, `wait` waits for it; without
+    `wait` the result is None.
     """
     try:
         source = _source(folder)  # before anything else is read, so that a change from here on is noticed
@@ -163,21 +168,14 @@ def make(folder: Path, wanted: Callable[[], bool] = lambda: True, *, wait: bool 
             _sweep()
             return _install(folder, file, source, wanted)
     except _Unwanted:
-        _LOG.debug("%s: the int8 copy was not finished before the end", folder)
-    except (
-        OSError,
-        RuntimeError,
-        MemoryError,
-        ValueError,
-        KeyError,
-        MtasrError,
-    ) as exc:  # RuntimeError: no locks on this file system
+        _LOG.debug("%s: the program ended before the int8 copy was complete", folder)
+    except _FAILURES as exc:
         _LOG.debug("%s: no int8 copy: %s", folder, exc)
     return None
 
 
 def _quantizable(folder: Path) -> ModelFile | None:
-    """The model's table of contents, if a copy would be of use."""
+    """The model's table of contents, if a copy would save time."""
     if (folder / "model.bin").stat().st_size < _SMALLEST:
         return None
     file = read_contents(folder / "model.bin")
@@ -224,7 +222,7 @@ def _describe(model: Path, source: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_space(file: ModelFile) -> None:
-    """A copy must not take the last of the disk from what the program is about to write."""
+    """Leave room on the disk for what the program is about to write."""
     size = file.path.stat().st_size
     if (free := shutil.disk_usage(_root()).free) < 2 * size:
         raise OSError(f"{free} bytes are free in {_root()}, which is less than twice the {size} of the model")
@@ -232,56 +230,50 @@ def _require_space(file: ModelFile) -> None:
 
 def _write(file: ModelFile, stream: BinaryIO, wanted: Callable[[], bool]) -> None:
     """Write the model with its matrices in int8."""
-    owner: dict[int, str] = {}  # by place in the file: an alias has that of the variable it stands for
+    owner: dict[int, str] = {}  # by offset: an alias has the offset of the variable it stands for
     for name, variable in sorted(file.variables.items()):
         owner.setdefault(variable.offset, name)
     aliases = {name: owner[each.offset] for name, each in file.variables.items() if owner[each.offset] != name}
     matrices = {name for name in owner.values() if _is_float_matrix(name, file.variables[name])}
     aliases |= {f"{alias}_scale": f"{name}_scale" for alias, name in aliases.items() if name in matrices}
-    names = sorted([*owner.values(), *(f"{name}_scale" for name in matrices)])
-    write(stream, len(names), _variables(file, names, matrices, wanted), aliases)
 
-
-def _variables(
-    file: ModelFile, names: list[str], matrices: set[str], wanted: Callable[[], bool]
-) -> Iterator[StoredVariable]:
-    """All variables in order; the factors of a matrix come right after it."""
-    factors = None
-    with file.path.open("rb") as source:
-        for name in names:
+    def variables() -> Iterator[StoredVariable]:
+        for name in sorted(owner.values()):
+            variable = file.variables[name]
             if name in matrices:
-                variable = file.variables[name]
-                values, factors = _quantize(_blocks(source, variable, wanted), variable.shape)
+                values, factors = _quantize(_blocks(file.path, variable, wanted), variable.shape)
                 yield StoredVariable(name, "int8", variable.shape, values.tobytes())
-            elif name in file.variables:
-                variable = file.variables[name]
+                yield StoredVariable(f"{name}_scale", "float32", factors.shape, factors.tobytes())
+            else:
                 yield StoredVariable(name, variable.dtype, variable.shape, bytes(file.read(variable)))
-            elif factors is not None:
-                yield StoredVariable(name, "float32", factors.shape, factors.tobytes())
+
+    write(stream, variables(), aliases)
 
 
-def _blocks(source: BinaryIO, variable: Variable, wanted: Callable[[], bool]) -> Iterator[npt.NDArray[np.float32]]:
+def _blocks(model: Path, variable: Variable, wanted: Callable[[], bool]) -> Iterator[Float32Array]:
     """A matrix of the file, some rows at a time."""
-    import numpy as np  # here because `mtasr models`, which knows copies too, does without
+    import numpy as np  # here because `mtasr models`, which lists copies, needs no NumPy
 
     rows, width = variable.shape
+    kind = np.dtype(_FLOATS[variable.dtype])
     step = max(1, _VALUES // max(width, 1))
-    source.seek(variable.offset)
-    for begin in range(0, rows, step):
-        if not wanted():
-            raise _Unwanted
-        count = min(step, rows - begin) * width
-        kind = np.dtype(_FLOATS[variable.dtype])
-        data = source.read(count * kind.itemsize)
-        if len(data) < count * kind.itemsize:
-            raise ModelIntegrityError("the model was cut short while it was read")
-        yield np.frombuffer(data, kind).reshape(-1, width).astype(np.float32)
+    with model.open("rb") as source:
+        source.seek(variable.offset)
+        for begin in range(0, rows, step):
+            if not wanted():
+                raise _Unwanted
+            size = min(step, rows - begin) * width * kind.itemsize
+            data = source.read(size)
+            if len(data) < size:
+                raise ModelIntegrityError("the model was cut short while it was read")
+            yield np.frombuffer(data, kind).reshape(-1, width).astype(np.float32)
 
 
-def _quantize(
-    blocks: Iterator[npt.NDArray[np.float32]], shape: tuple[int, ...]
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """(rows, width) -> int8 of the same shape, and the factor of each row; see `ctranslate2_format` for the rule."""
+def _quantize(blocks: Iterator[Float32Array], shape: tuple[int, ...]) -> tuple[npt.NDArray[np.int8], Float32Array]:
+    """(rows, width) -> int8 of the same shape, and the factor of each row.
+
+    The same rule as in `mtasr.checkpoints.ctranslate2.stored_weights.quantized`, in blocks.
+    """
     import numpy as np
 
     top = np.float32(system.largest_weight())
@@ -313,7 +305,7 @@ def of_name(name: str) -> list[Path]:
 
 
 def remove(name: str) -> list[Path]:
-    """Remove the copies of a cached model; the folders that were removed. Raises ModelError if that fails."""
+    """Remove the copies of a cached model and return their folders. Raises `ModelError` if that fails."""
     if not of_name(name):
         return []
     with cache.lock(_LOCK):
@@ -325,13 +317,12 @@ def remove(name: str) -> list[Path]:
 
 
 def differences(copy: Path) -> list[str]:
-    """What of a copy is not as it was written; reads every byte."""
+    """Damage to a copy since it was written; reads every byte."""
     try:
-        record = _read_record(copy)
-        if sha256_of(copy / "model.bin") != record["sha256"]:
-            return ["model.bin of this int8 copy has changed; once its folder is deleted, it is made anew"]
-    except (OSError, ValueError, KeyError, RuntimeError, ModelIntegrityError):
-        return ["this int8 copy is incomplete; it is made anew at the next use"]
+        if sha256_of(copy / "model.bin") != _read_record(copy)["sha256"]:
+            return ["model.bin of this int8 copy has changed; delete its folder to have it made again"]
+    except _FAILURES:
+        return ["this int8 copy is incomplete; the next use makes it again"]
     return []
 
 
@@ -346,7 +337,7 @@ def _sweep() -> None:
 
 
 def _has_source(copy: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
+    with contextlib.suppress(*_FAILURES):
         source = _read_record(copy)["source"]
         folder = cache.root() / source["name"] if "name" in source else Path(source["path"])
         return (folder / "model.bin").is_file()

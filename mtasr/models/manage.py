@@ -1,4 +1,4 @@
-"""What `mtasr models` does: list, pull, verify and remove, as functions."""
+"""List, pull, verify and remove models: the functions behind `mtasr models`."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What became of checking one copy of a model, byte for byte."""
+    """The result of checking one copy of a model, byte for byte."""
 
     #: The cached folder, or the folder of the installed package.
     path: Path
-    #: One line for every file that is changed, missing or extra. Empty if all is well.
+    #: One line for every file that is changed, missing or extra.
     problems: tuple[str, ...]
 
 
 def list_models() -> list[ModelStatus]:
-    """The models of the registry in its order, then the other ones in the cache."""
+    """The models of the registry in its order, then other models in the cache."""
     named = [_status(spec) for spec in registry.MODELS.values()]
     others = [_foreign(path) for path in cache.all_copies() if "--" in path.name.partition("@")[0]]
     return named + sorted((each for each in others if each), key=lambda each: each.name)
@@ -72,16 +72,16 @@ def _foreign(path: Path) -> ModelStatus | None:
 
 
 def pull(name: str, *, progress: Progress | None = None, force: bool = False) -> Path:
-    """Put a model into the cache and return its folder. A copy there is kept if it is whole, unless `force`.
+    """Put a model into the cache and return its folder. An intact copy is kept, unless `force` replaces it.
 
-    For `owner/name` the hub is asked for the newest commit. Raises as `resolve` does.
+    For `owner/name` this fetches the newest commit. Raises as `resolve` does.
     """
     if spec := registry.find(name):
-        # Looked at before anything else, so that it needs neither lock nor network nor a writable disk.
+        # First of all, so that a cached model needs neither lock nor network nor a writable disk.
         cached = cache.location(spec.name, spec.revision)
         if cache.intact(cached) and not force:
             return cached
-        int8_copy.remove(spec.name)  # as damaged as the model, for all that is known
+        int8_copy.remove(spec.name)  # it may be as damaged as the model
         return install(spec, progress, replace=force)
     if is_repo(name):
         if force:
@@ -91,15 +91,15 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
 
 
 def verify(name: str) -> list[Verification]:
-    """Hash every file of the cached copies (int8 copies among them) and of the installed package of a model.
+    """Hash every file of a model's cached copies, its int8 copies and its installed package.
 
-    Files are compared with what they were when they arrived, and with the registry. Raises ModelNotFoundError if
-    there is neither a copy nor a package.
+    The hashes are compared with those on arrival and those of the registry. Raises `ModelNotFoundError` if there is
+    neither a copy nor a package.
     """
     spec = registry.find(name)
     if spec is None and not is_repo(name):
         raise registry.unknown(name)
-    ours = spec.name if spec else name
+    ours = _cached_name(name)
     results = [_verify_copy(path, spec) for path in cache.copies(ours)]
     results += [Verification(path, tuple(int8_copy.differences(path))) for path in int8_copy.of_name(ours)]
     files = packages.locate(spec.name) if spec else None
@@ -115,23 +115,26 @@ def _verify_copy(path: Path, spec: registry.ModelSpec | None) -> Verification:
         provenance = folder.Provenance.read(path)
     except ModelIntegrityError as exc:
         return Verification(path, (str(exc),))
-    # The registry's hashes are those of its own revision; an older copy only has its provenance.
+    # The registry's hashes are for its own revision; an older copy has only its provenance.
     pins = spec.sha256 if spec and provenance.revision == spec.revision else {}
     return Verification(path, tuple(folder.differences(path, provenance, pins)))
 
 
 def copies(name: str) -> list[Path]:
-    """The folders that `remove` would delete."""
-    spec = registry.find(name)
-    ours = spec.name if spec else name
+    """The folders that `remove` deletes."""
+    ours = _cached_name(name)
     return cache.copies(ours) + int8_copy.of_name(ours)
 
 
 def remove(name: str) -> list[Path]:
-    """Delete all cached copies of a model; the folders that were deleted. Raises ModelNotFoundError if none was."""
-    spec = registry.find(name)
-    ours = spec.name if spec else name
+    """Delete all cached copies of a model and return their folders. Raises `ModelNotFoundError` if there are none."""
+    ours = _cached_name(name)
     removed = cache.remove(ours) + int8_copy.remove(ours)
     if not removed:
         raise ModelNotFoundError(f"the model {name} is not in the cache")
     return removed
+
+
+def _cached_name(name: str) -> str:
+    spec = registry.find(name)
+    return spec.name if spec else name

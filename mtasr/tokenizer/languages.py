@@ -1,7 +1,4 @@
-"""The languages of Whisper's models: codes and English names.
-
-Codes and their names are those of the published models (large-v3 added Cantonese, "yue").
-"""
+"""The languages of Whisper's models: codes and English names, as in the published models (with "yue" of large-v3)."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ LANGUAGES: dict[str, str] = {
     "ba": "bashkir", "jw": "javanese", "su": "sundanese", "yue": "cantonese",
 }  # fmt: skip
 
-#: Other names and codes that people use for them.
+#: Other names and codes in use.
 _ALIASES = {
     "burmese": "my", "castilian": "es", "farsi": "fa", "filipino": "tl", "flemish": "nl", "haitian": "ht",
     "letzeburgesch": "lb", "mandarin": "zh", "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps",

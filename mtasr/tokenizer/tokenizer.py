@@ -17,7 +17,7 @@ from mtasr.tokenizer.vocabulary import read_vocabulary, token_bytes
 if TYPE_CHECKING:
     import tiktoken
 
-#: GPT-2's way to cut text before merging bytes (Radford et al. 2019), which every Whisper vocabulary uses.
+#: How GPT-2 and every Whisper vocabulary cut text before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 #: Seconds between one timestamp token and the next.
@@ -30,14 +30,14 @@ _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 class Tokenizer:
     """The vocabulary of one model.
 
-    Ids run as in CTranslate2's Whisper contract: text, then specials, then timestamps in steps of 0.02 s.
-    English-only vocabularies have no empty token in the text part; that is how they are told apart.
+    Ids are in the order that CTranslate2 expects: text, specials, timestamps in steps of 0.02 s. Multilingual
+    vocabularies have an empty token in the text part; English-only ones do not.
 
-    Raises `ModelIntegrityError` when a special token is missing.
+    Raises `ModelIntegrityError` if a special token is missing.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
-        # Backwards, so that of equal tokens the first counts.
+        # Backwards, so that the first of equal tokens counts.
         ids = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
         missing = [name for name in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>") if name not in ids]
         if missing:
@@ -61,14 +61,14 @@ class Tokenizer:
 
     @cached_property
     def ranks(self) -> dict[bytes, int]:
-        """Id of each text token by its bytes; of equal ones the first. Byte pairs of the lowest are merged first."""
+        """Bytes of each text token -> its id, the first of equal ones. Pairs with the lowest id are merged first."""
         pieces = [(token_bytes(token), index) for index, token in enumerate(self._tokens[: self.eot])]
         return {piece: index for piece, index in reversed(pieces) if piece}
 
     def merges(self, piece: bytes, is_passed_over: Callable[[], bool] = lambda: False) -> Iterator[list[bytes]]:
         """Byte-pair encoding, from single bytes on: the parts of `piece` after each merge.
 
-        `is_passed_over` is asked about each merge that could be next; of equal ones the leftmost is taken.
+        `is_passed_over` is asked about each possible next merge. Of equal merges the leftmost is taken.
         """
         parts = [bytes([byte]) for byte in piece]
         yield parts
@@ -120,14 +120,14 @@ class Tokenizer:
 
     @cached_property
     def never_text(self) -> tuple[int, ...]:
-        """Specials that are part of prompts only, which a model must never write."""
+        """Specials that belong to prompts, which a model must never write."""
         names = ("<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>")
         return tuple(sorted({self._ids[name] for name in names if name in self._ids} | {self.no_speech} - {-1}))
 
     def sot_sequence(self, language: str, task: str, *, timestamps: bool = True) -> tuple[int, ...]:
-        """What starts the decoder: start of transcript, language, task and, without timestamps, their off switch.
+        """The prompt: start of transcript, language, task and, without timestamps, `<|notimestamps|>`.
 
-        Raises `UsageError` when the model does not know the language or only transcribes English.
+        Raises `UsageError` if the model does not know the language, or cannot translate.
         """
         if not self.is_multilingual:
             if task != "transcribe":
@@ -143,14 +143,14 @@ class Tokenizer:
         return head if timestamps else (*head, self.no_timestamps)
 
     def text_in(self, prompt: Sequence[int]) -> tuple[int, ...]:
-        """How the text begins, if the prompt gives that: what stands after start, language, task and off switch."""
+        """The start of the text, if the prompt has it: the tokens after the special ones."""
         place = list(prompt).index(self.sot)
         while place < len(prompt) and self.sot <= prompt[place] <= self.no_timestamps:
             place += 1
         return tuple(prompt[place:])
 
     def check_ids(self, ids: Iterable[int]) -> None:
-        """Raise `UsageError` for ids that the vocabulary does not have; -1, "the model's own list", is one."""
+        """Raise `UsageError` for ids outside the vocabulary; -1 is allowed and means "the model's own list"."""
         for token in ids:
             if not -1 <= token < self.n_vocab:
                 raise UsageError(f"this model has no token {token}; its ids go from 0 to {self.n_vocab - 1}")
@@ -158,22 +158,22 @@ class Tokenizer:
     # Text
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; what looks like a special token is text too."""
+        """Ids of plain text, in which the spelling of a special token is text too."""
         return self.encoding.encode_ordinary(text)
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of a text token; none for specials and timestamps."""
+        """The bytes of a text token; empty for specials and timestamps."""
         return token_bytes(self._tokens[token]) if token < self.eot else b""
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of the tokens. Specials and timestamps, and bytes that are no valid UTF-8, are left out."""
+        """The text of the tokens, without specials, timestamps and bytes that are not valid UTF-8."""
         return self.decode_groups([tokens])[0]
 
     def decode_groups(self, groups: Iterable[Iterable[int]]) -> list[str]:
         """The texts of consecutive groups of tokens.
 
-        A character whose bytes are spread over two groups appears whole, in the group that completes it; no
-        replacement character is ever added.
+        A character whose bytes are spread over two groups appears in the group that completes it. Replacement
+        characters are never added.
         """
         decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         return [decoder.decode(b"".join(map(self.token_bytes, group))) for group in groups]
@@ -192,5 +192,5 @@ class Tokenizer:
         return token >= self.timestamp_begin
 
     def seconds(self, token: int) -> float:
-        """The time in its window that a timestamp token stands for."""
+        """The time that a timestamp token stands for, in seconds from the start of the window."""
         return round((token - self.timestamp_begin) * TIMESTAMP_STEP, 2)

@@ -1,4 +1,4 @@
-"""Reading the vocabulary of a model folder: a list of tokens, id by id, in GPT-2's printable spelling of bytes."""
+"""Reading the vocabulary of a model folder: its tokens by id, in GPT-2's printable spelling of bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOCABULARY_FILES = ("vocabulary.json", "vocabulary.txt")
 
 
 def read_vocabulary(folder: Path) -> list[str]:
-    """Every token of the model, in the order of ids. Raises `ModelIntegrityError` when there is none to read."""
+    """Every token of the model, by id. Raises `ModelIntegrityError` if there is no vocabulary or it is damaged."""
     for name in VOCABULARY_FILES:
         path = folder / name
         if path.is_file():
@@ -32,7 +32,7 @@ def read_vocabulary(folder: Path) -> list[str]:
 
 @cache
 def byte_of_character() -> dict[str, int]:
-    """GPT-2's spelling of the 256 bytes: printable Latin-1 stands for itself, the rest for U+0100 upwards in order."""
+    """GPT-2's spelling of the 256 bytes: printable Latin-1 as itself, the rest in order from U+0100 on."""
     plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     table = {chr(byte): byte for byte in plain}
     others = (byte for byte in range(256) if byte not in plain)
@@ -41,10 +41,10 @@ def byte_of_character() -> dict[str, int]:
 
 
 def token_bytes(token: str) -> bytes:
-    """The bytes that a token of the vocabulary stands for."""
+    """The bytes of a token of the vocabulary."""
     table = byte_of_character()
     try:
         return bytes(table[character] for character in token)
     except KeyError:
-        # Added tokens of fine-tuned models are spelled as plain text.
+        # Fine-tuned models spell added tokens as plain text.
         return token.encode()

@@ -1,4 +1,4 @@
-"""Cutting tokens into words, for word times."""
+"""Cutting tokens into words, for word timestamps."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mtasr.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class WordTokens:
-    """A word as it stands in the text (leading space included) and the tokens that spell it."""
+    """A word as in the text, with its leading space, and its tokens."""
 
     text: str
     tokens: tuple[int, ...]
 
 
 def split_words(tokenizer: Tokenizer, tokens: Sequence[int], language: str) -> list[WordTokens]:
-    """Cut text tokens into words: at spaces, or, where the language writes no spaces, at characters.
+    """Cut text tokens into words at spaces, or into characters if the language writes no spaces.
 
-    Joining the texts gives the text of the tokens, joining the token groups gives the tokens.
+    The texts together are the text of the tokens; the token groups together are the tokens.
     """
     pieces = _characters(tokenizer, tokens)
     return pieces if language in UNSPACED else _at_spaces(pieces)
@@ -36,7 +36,7 @@ def _characters(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[WordTokens]
         if text:
             pieces.append(WordTokens(text, tuple(held)))
             held = []
-    if held and pieces:  # Bytes that never became a character stay with the last one that did.
+    if held and pieces:  # Bytes that form no character stay with the last one.
         pieces[-1] = WordTokens(pieces[-1].text, (*pieces[-1].tokens, *held))
     return pieces
 
@@ -52,14 +52,14 @@ def _at_spaces(pieces: Sequence[WordTokens]) -> list[WordTokens]:
 
 
 def merge_punctuation(words: Sequence[WordTokens], prepended: str, appended: str) -> list[WordTokens]:
-    """Join lone marks: an opening quote, say, to the word after it, a comma or French " ?" to the word before."""
+    """Join lone marks to a word: an opening quote to the word after it, a comma or French " ?" to the one before."""
     merged: list[WordTokens] = []
     opening: WordTokens | None = None
     for word in words:
         mark = word.text.strip()
         current = word if opening is None else WordTokens(opening.text + word.text, opening.tokens + word.tokens)
         opening = None
-        # A mark that begins with a space opens what follows; the same mark without one closes what came before.
+        # A mark after a space opens the next word; without a space it closes the previous one.
         if word.text.startswith(" ") and mark and mark in prepended:
             opening = current
         elif merged and current is word and mark and mark in appended:

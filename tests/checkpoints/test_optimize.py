@@ -236,12 +236,12 @@ def test_rows_that_went_elsewhere_are_noticed(source: Path, tmp_path: Path, monk
     write = module._write
 
     def shifted(whole: object, kept: list[int], *rest: object) -> None:
-        right = module._variables
+        right = module._stored
 
-        def wrong(file: object, name: str, rows: list[int] | None, *args: object, **options: object) -> object:
-            return right(file, name, rows and [*rows[1:], rows[0]], *args, **options)  # type: ignore[arg-type]
+        def wrong(file: object, name: str, rows: object, *args: object, **options: object) -> object:
+            return right(file, name, [*rows[1:], rows[0]] if isinstance(rows, list) else rows, *args, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module, "_variables", wrong)
+        monkeypatch.setattr(module, "_stored", wrong)
         write(whole, kept, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_write", shifted)
@@ -262,7 +262,7 @@ def test_settings_that_were_not_renumbered_are_noticed(
         (folder / "config.json").write_text(json.dumps(config))
 
     monkeypatch.setattr(module, "write_documents", stale)
-    with pytest.raises(ModelError, match="the settings did not arrive"):
+    with pytest.raises(ModelError, match="parity: the settings changed"):
         optimize(str(source), tmp_path / "cut", ["en"])
     assert list(tmp_path.iterdir()) == []
 
@@ -338,8 +338,8 @@ def test_what_the_command_says(source: Path, tmp_path: Path) -> None:
     assert done.stdout == ""
     rows = dict(line.split("\t") for line in run("info", tmp_path / "cut").stdout.splitlines())
     count = rows["vocabulary"].split()[0]
-    assert f"{count} of 2308 tokens are kept" in done.stderr
-    assert f"is optimized for fr en in {tmp_path / 'cut'}" in done.stderr
+    assert f"kept {count} of 2308 tokens" in done.stderr
+    assert f"optimized for fr en in {tmp_path / 'cut'}" in done.stderr
     assert rows["optimized for"] == "fr en"
     assert "optimized for" not in run("info", source).stdout
     assert rows["precision"] == "int8"

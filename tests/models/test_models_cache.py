@@ -119,11 +119,11 @@ def test_verify_does_not_trust_the_manifest_alone(fake_hub: FakeHub) -> None:
     assert [problem.split(":")[0] for problem in result.problems] == ["model.bin is not the published file"]
 
 
-def test_a_manifest_names_nothing_outside_its_folder(fake_hub: FakeHub) -> None:
+def test_a_provenance_names_nothing_outside_its_folder(fake_hub: FakeHub) -> None:
     folder = pull("fake")
     text = (folder / PROVENANCE).read_text().replace("tokenizer.json", "../../secret")
     (folder / PROVENANCE).write_text(text)
-    with pytest.raises(ModelIntegrityError, match="names a file that no model has"):
+    with pytest.raises(ModelIntegrityError, match="names a file that does not belong to a model"):
         Provenance.read(folder)
 
 

@@ -79,7 +79,7 @@ def test_remove_asks(fake_hub: FakeHub) -> None:
     assert run("path", "fake").exit_code == 0
     nobody = run("remove", "fake", answer="")
     assert isinstance(nobody.exception, UsageError)
-    assert "--yes goes without asking" in str(nobody.exception)
+    assert "--yes deletes without asking" in str(nobody.exception)
     assert run("remove", "fake", answer="y\n").exit_code == 0
     assert isinstance(run("path", "fake").exception, ModelNotFoundError)
     run("pull", "fake")

@@ -1,4 +1,4 @@
-"""What stands beside `model.bin` in a CTranslate2 folder: settings and vocabulary, as JSON. Needs no torch."""
+"""The JSON files beside `model.bin` in a CTranslate2 folder: settings and vocabulary. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_documents(
     *,
     optimized_for: Sequence[str] = (),
 ) -> None:
-    """Write everything but the weights. `optimized_for` are the languages that the vocabulary was cut down to."""
+    """Write the files. `optimized_for`: the languages that the vocabulary was cut down to."""
     config = dict(sorted(plain(settings).items()))
     own: dict[str, object] = {"languages": list(optimized_for)} if optimized_for else {}
     if config.pop("variable_length"):
@@ -28,13 +28,13 @@ def write_documents(
         config[OURS] = own
     _write_json(folder / "config.json", config)
     _write_json(folder / "vocabulary.json", tokens)
-    # CTranslate2 needs neither; faster-whisper would otherwise ask a model hub for them.
+    # Only for faster-whisper, which would download missing ones from a model hub.
     _write_json(folder / "tokenizer.json", tokenizer_json(tokens))
     _write_json(folder / "preprocessor_config.json", preprocessor_config(dims))
 
 
 def optimized_for(folder: Path) -> tuple[str, ...]:
-    """The languages that `optimize` cut the vocabulary down to; none for a whole vocabulary."""
+    """The languages that `optimize` cut the vocabulary down to; empty for a whole vocabulary."""
     languages = ours(read_json(folder / "config.json")).get("languages")
     return tuple(map(str, languages)) if isinstance(languages, list) else ()
 

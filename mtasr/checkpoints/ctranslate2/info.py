@@ -1,4 +1,4 @@
-"""What can be told of a CTranslate2 folder from names and headers alone, without torch."""
+"""Reading and checking a CTranslate2 folder without torch: dimensions, shapes, precision, settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 
 
 def dimensions_of(file: ModelFile) -> ModelDimensions:
-    """The dimensions that the shapes in the file amount to. Raises `ModelIntegrityError` where one cannot be told."""
+    """The dimensions that follow from the shapes in the file. Raises `ModelIntegrityError` if one does not."""
     layers: dict[str, set[int]] = {"encoder": set(), "decoder": set()}
     for name in file.variables:
         if found := _LAYER.match(name):
@@ -102,7 +102,7 @@ def _shape_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
     for name, shape in expected_shapes(dims).items():
         variable, scale = file.variables.get(name), file.variables.get(f"{name}_scale")
         if variable is None:
-            if not name.endswith("/bias"):  # CTranslate2 goes without
+            if not name.endswith("/bias"):  # CTranslate2 needs none
                 problems.append(f"{name} is missing")
         elif variable.shape != shape:
             problems.append(f"{name} has the shape {variable.shape} instead of {shape}")
@@ -112,11 +112,11 @@ def _shape_problems(file: ModelFile, dims: ModelDimensions) -> list[str]:
 
 
 def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str], GenerationSettings]:
-    """Dimensions, precision, vocabulary and settings, once weights, vocabulary and settings are known to fit them.
+    """Dimensions, precision, vocabulary and settings, after a check that they and the weights fit each other.
 
-    CTranslate2 checks none of these: shapes, ids and heads that do not fit make it read outside its memory. Vectors
-    are read, which takes milliseconds: with AVX-512 it writes text even where one is no number. Raises
-    `ModelIntegrityError` with all that is wrong.
+    CTranslate2 checks none of this: shapes, ids and heads that do not fit make it read outside its memory. Vectors are
+    read too, within milliseconds, because with AVX-512 it writes text even if a value is not a number. Raises one
+    `ModelIntegrityError` for everything that is wrong.
     """
     file = read_contents(folder / "model.bin")
     dims = checked_dimensions(dimensions_of(file), folder)
@@ -134,7 +134,7 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str],
 
 
 def projection_problems(file: ModelFile) -> list[str]:
-    """Whether the output projection is anything but the embedding, stored again or under another name."""
+    """What is wrong with the output projection, which must equal the embedding."""
     if PROJECTION not in file.variables:
         return [f"{PROJECTION} is missing"]
     names = [(PROJECTION, EMBEDDING), (f"{PROJECTION}_scale", f"{EMBEDDING}_scale")]
@@ -155,9 +155,9 @@ def rest_of(precision: str) -> str:
 
 
 def precision_of(file: ModelFile) -> Precision:
-    """How the weights are stored, by its name in CTranslate2."""
+    """How the weights are stored, as CTranslate2 calls it."""
     weight, norm = (file.variables[name].dtype for name in (EMBEDDING, "decoder/layer_norm/gamma"))
-    if weight == "int16":  # finer than int8, and not written any more
+    if weight == "int16":  # finer than int8; older versions of CTranslate2 wrote it
         return "float32"
     if weight == "int8":
         return {"float16": "int8_float16", "bfloat16": "int8_bfloat16"}.get(norm, "int8")  # type: ignore[return-value]
@@ -165,7 +165,7 @@ def precision_of(file: ModelFile) -> Precision:
 
 
 def read_settings(folder: Path, alignment_heads: tuple[tuple[int, int], ...]) -> GenerationSettings:
-    """The settings in `config.json`, with these heads where it has none."""
+    """The settings in `config.json`; `alignment_heads` if it has none."""
     path = folder / "config.json"
     config = read_json(path)
     variable_length = ours(config).get("variable_length") is True

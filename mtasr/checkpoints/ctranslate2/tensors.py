@@ -32,7 +32,7 @@ from mtasr.models.model_bin import ModelFile, StoredVariable, Variable
 from mtasr.networks.whisper import ModelDimensions
 from mtasr.tokenizer.vocabulary import read_vocabulary
 
-#: Variables that are not weights: type and the value that they must have if they are there.
+#: Variables that are not weights: type and required value. A file may lack them.
 _SCALARS: dict[str, tuple[str, int]] = {
     "decoder/activation": ("int8", 3),  # GELU
     "decoder/alibi": ("int8", 0),
@@ -64,7 +64,7 @@ def load(folder: Path) -> Checkpoint:
 
 
 def _check(file: ModelFile, dims: ModelDimensions) -> None:
-    """Raise one `ModelIntegrityError` for everything in the file that is not as it must be."""
+    """Raise one `ModelIntegrityError` for everything in the file that is wrong."""
     expected = {name: shape for name, shape in expected_shapes(dims).items() if name != PROJECTION}
     found = {}
     others = []
@@ -100,7 +100,7 @@ def _split(file: ModelFile, group: FusedTensor) -> Iterator[tuple[str, Tensor]]:
         if part:
             yield part, tensor.clone() if len(group.parts) > 1 else tensor
         elif tensor.any():
-            raise ModelIntegrityError(f"{file.path}: {group.name} has a bias for keys, which Whisper has not")
+            raise ModelIntegrityError(f"{file.path}: {group.name} has a bias for keys, unlike Whisper")
 
 
 # Writing
@@ -115,7 +115,7 @@ def save(checkpoint: Checkpoint, folder: Path, precision: Precision) -> None:
     scalars = _SCALARS | {name: ("int16", count) for name, count in heads.items()}
 
     def variables() -> Iterator[StoredVariable]:
-        """One at a time, so that only one matrix is held; its factors follow a quantised one."""
+        """One at a time, so that only one matrix is in memory. The factors follow a quantised matrix."""
         for name in sorted([*layout, *scalars]):
             if name in scalars:
                 dtype, value = scalars[name]
@@ -127,8 +127,7 @@ def save(checkpoint: Checkpoint, folder: Path, precision: Precision) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "model.bin").open("xb") as stream:
-        count = len(layout) + len(scalars) + len(matrices)
-        model_bin.write(stream, count, variables(), {PROJECTION: EMBEDDING})
+        model_bin.write(stream, variables(), {PROJECTION: EMBEDDING})
     write_documents(folder, checkpoint.tokens, checkpoint.settings, dims)
 
 

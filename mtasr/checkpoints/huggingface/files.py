@@ -1,4 +1,4 @@
-"""The JSON files of a Hugging Face folder, made from a vocabulary and dimensions, and read back. Needs no torch."""
+"""The JSON files of a Hugging Face folder, to write and to read. Needs no torch."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def generation_config(dims: ModelDimensions, tokenizer: Tokenizer, settings: Gen
 
 
 def read_settings(folder: Path, fallback: GenerationSettings) -> GenerationSettings:
-    """The settings in generation_config.json, or, of older models, config.json; the rest from `fallback`."""
+    """The settings in generation_config.json, or in config.json of older models; the rest from `fallback`."""
     path = folder / "generation_config.json"
     if not path.is_file():
         path = folder / "config.json"
@@ -139,11 +139,11 @@ def preprocessor_config(dims: ModelDimensions) -> dict[str, Any]:
 def merges(tokens: Sequence[str]) -> list[tuple[str, str]]:
     """The merges of a byte-level BPE vocabulary, in the order in which they were learnt.
 
-    A token's id is the rank of the merge that made it. Its two parts are what remains of it when all earlier merges
-    were made, as in byte-pair encoding itself (Sennrich et al. 2016). Tokens that no merge makes are left out.
+    A token's id is the rank of the merge that made it. Its two parts are those that all earlier merges leave, as in
+    byte-pair encoding itself (Sennrich et al. 2016). Tokens that no merge makes are left out.
 
-    For the multilingual models this gives what their published tokenizer.json has, and one merge more: the very
-    first, of a space and "t", is missing there, although the token exists and OpenAI's own tokenizer makes it.
+    For the multilingual models this gives the merges of their published tokenizer.json and one more: the very first,
+    of a space and "t", is missing there, although the token exists and OpenAI's own tokenizer makes it.
     """
     ranks = {token: index for index, token in enumerate(tokens) if token}
     pairs = (_parts(token, ranks) for token in tokens if len(token) > 1)
@@ -167,7 +167,7 @@ def vocab_json(tokens: Sequence[str]) -> dict[str, int]:
 
 
 def added_tokens(tokens: Sequence[str]) -> list[dict[str, Any]]:
-    """The special tokens and the timestamps, as tokenizer.json lists them; timestamps count as text there."""
+    """The special tokens and the timestamps as tokenizer.json lists them, where timestamps are not special."""
     first = Tokenizer(tokens).eot
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return [
@@ -240,7 +240,7 @@ def tokenizer_config(tokens: Sequence[str]) -> dict[str, Any]:
 def read_tokens(folder: Path, n_vocab: int | None = None) -> list[str]:
     """Every token by id, from tokenizer.json or else vocab.json with added_tokens.json.
 
-    Older files leave out the timestamps: they are added up to `n_vocab`. Raises `ModelIntegrityError`.
+    Older files lack the timestamps, which are added up to `n_vocab`. Raises `ModelIntegrityError`.
     """
     path = folder / "tokenizer.json"
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Hugging Face folders, as transformers reads and writes them: safetensors, configuration, tokenizer."""
+"""The contents of Hugging Face folders, as transformers reads and writes them: weights, configuration, tokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES, read_vocabulary
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-#: The output projection, which some files store although it is the embedding.
+#: The output projection, which some files store although it equals the embedding.
 _PROJECTION = "proj_out.weight"
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -53,12 +53,12 @@ def _tokens(folder: Path, dims: ModelDimensions) -> list[str]:
 
 
 def _contents(folder: Path) -> dict[str, tuple[Path, weights.TensorHeader]]:
-    """By name, where each tensor is and what the file's header says of it."""
+    """For each tensor its file and what the header of that file says."""
     found = {}
     for path in _shards(folder):
         try:
             with safe_open(path, framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118 - it is no dictionary
+                for name in stream.keys():  # noqa: SIM118 - not a dictionary
                     part = stream.get_slice(name)
                     dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
                     found[name] = (path, weights.TensorHeader(tuple(part.get_shape()), dtype))
@@ -68,7 +68,7 @@ def _contents(folder: Path) -> dict[str, tuple[Path, weights.TensorHeader]]:
 
 
 def _shards(folder: Path) -> list[Path]:
-    """The weights file, or all that the index names."""
+    """The weights file, or all files that the index names."""
     index = folder / _INDEX
     if (folder / _WEIGHTS).is_file() or not index.is_file():
         return [folder / _WEIGHTS]
@@ -76,7 +76,7 @@ def _shards(folder: Path) -> list[Path]:
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ModelIntegrityError(f"{index} has no weight_map")
     outside = [name for name in names.values() if Path(name).name != name]
-    if outside:  # an index may name no file but its neighbours
+    if outside:  # an index may name only files of its folder
         raise ModelIntegrityError(f"{index} names a file elsewhere: {outside[0]}")
     return sorted({folder / name for name in names.values()})
 
@@ -115,7 +115,7 @@ def save(checkpoint: Checkpoint, folder: Path, precision: Precision) -> None:
 
 
 def _ordinary_mode(folder: Path) -> int:
-    """The mode that a new file gets; safetensors makes its files unreadable for others."""
+    """The mode of a new file; safetensors makes its files unreadable for other users."""
     probe = folder / "merges.txt"
     probe.touch()
     return probe.stat().st_mode & 0o777

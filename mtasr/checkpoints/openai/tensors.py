@@ -1,8 +1,7 @@
-"""OpenAI's checkpoints: one file of torch, {"dims": ..., "model_state_dict": ...}.
+"""The contents of OpenAI's checkpoints: {"dims": ..., "model_state_dict": ...}, saved by torch.
 
-A pickle can hold code. torch unpickles it with `weights_only=True`, which knows tensors and plain containers and
-nothing else, and there is no second try without. OpenAI's files have neither vocabulary nor settings; ours carry them
-under two more keys, which openai-whisper passes over.
+A pickle can hold code. torch unpickles it with `weights_only=True`, which accepts only tensors and plain containers.
+OpenAI's files have neither vocabulary nor settings. Ours have them under two more keys, which openai-whisper ignores.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ _VOCABULARY, _SETTINGS = "vocabulary", "generation"
 
 # Reading
 
-
-#: What torch and zipfile raise for files that are not what they say.
+#: What torch and zipfile raise for damaged files.
 _DAMAGE = (
     RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, MemoryError,
     zipfile.BadZipFile, NotImplementedError,
@@ -56,14 +54,14 @@ def load(path: Path) -> Checkpoint:
 
 def _unpickle(path: Path) -> Mapping[str, Any]:
     try:
-        # torch has read other layouts too; nobody stores Whisper in them, and this one is the easiest to be sure of.
+        # torch can read older layouts too, but no Whisper model uses them.
         if not zipfile.is_zipfile(path):
             raise ModelIntegrityError(f"{path} is damaged or not a torch checkpoint")
         _check_archive(path)
-        with warnings.catch_warnings(action="ignore"):  # about pickles other than torch's own, which fail or not
+        with warnings.catch_warnings(action="ignore"):  # about pickles that torch did not write
             document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
-        raise ModelIntegrityError(f"{path} holds more than weights, and nothing of it was run") from exc
+        raise ModelIntegrityError(f"{path} holds more than weights; none of its code was run") from exc
     except OSError as exc:
         raise ModelIntegrityError(f"cannot read {path}: {exc.strerror or exc}") from exc
     except _DAMAGE as exc:
@@ -74,11 +72,11 @@ def _unpickle(path: Path) -> Mapping[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Every byte is the one that was written, and unpacks to no more than the file has."""
+    """Check the checksums, and that the contents are not larger than the file."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ModelIntegrityError(f"{path} is compressed, which torch's own checkpoints never are")
+            raise ModelIntegrityError(f"{path} is compressed, unlike any checkpoint that torch writes")
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise ModelIntegrityError(f"{path}: its contents are larger than the file")
         if broken := archive.testzip():
@@ -106,7 +104,7 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _check_size(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Strides of zero make a small file unfold into huge tensors; a real one stores every value."""
+    """Check that the file stores every value: strides of zero would make huge tensors of a small file."""
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
         raise ModelIntegrityError(f"{path}: its tensors are larger than the file")
 
@@ -118,7 +116,7 @@ def _vocabulary(document: Mapping[str, Any], dims: ModelDimensions, path: Path) 
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ModelIntegrityError(f"{path}: the vocabulary in it is not a list of tokens")
     if not isinstance(settings, dict):
-        raise ModelIntegrityError(f"{path}: the generation settings in it are none")
+        raise ModelIntegrityError(f"{path}: the generation settings in it are not a dictionary")
     return tokens, settings_in(settings, path, variable_length=settings.get("variable_length") is True)
 
 

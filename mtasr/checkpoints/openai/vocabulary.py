@@ -1,4 +1,4 @@
-"""The vocabulary of a checkpoint that comes without: from a file beside it, or from an installed weights package."""
+"""The vocabulary of a checkpoint that has none: from a file beside it, or from an installed weights package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES, read_vocabulary
 
-#: The weights package that has the vocabulary of so many tokens, or nearly.
+#: Size of a vocabulary -> the weights package that has it, or one that differs by a few tokens.
 _PACKAGES = {
     DIMENSIONS["base"].n_vocab: "base",
     DIMENSIONS["large-v3"].n_vocab: "base",
@@ -23,7 +23,7 @@ _PACKAGES = {
 
 
 def vocabulary_for(checkpoint: Path, dims: ModelDimensions) -> tuple[list[str], GenerationSettings]:
-    """Tokens and settings for a checkpoint file. Raises `ModelError` if there is no vocabulary that fits."""
+    """Tokens and settings for a checkpoint file. Raises `ModelError` if no vocabulary fits."""
     beside = checkpoint.parent
     if any((beside / name).is_file() for name in VOCABULARY_FILES):
         tokens = read_vocabulary(beside)
@@ -45,14 +45,14 @@ def _packaged(checkpoint: Path, dims: ModelDimensions) -> tuple[list[str], Gener
     if not files:
         way = f", or {pip_install('mtasr[base]')}" if name == "base" else ""
         raise ModelError(
-            f"{checkpoint} comes without a vocabulary, and none of {dims.n_vocab} tokens is known: put its "
+            f"{checkpoint} has no vocabulary, and no known one has {dims.n_vocab} tokens: put its "
             f"vocabulary.json or tokenizer.json beside it{way}"
         )
     tokens = read_vocabulary(files["vocabulary.txt"][0].parent)
     if dims.n_vocab == DIMENSIONS["large-v3"].n_vocab:
         tokens = as_large_v3(tokens)
     settings = default_settings(tokens, dims.n_text_layer, dims.n_text_head)
-    # The text part is the same, so the symbols that are not spoken are too.
+    # The text part is the same, and so are the symbols that are never spoken.
     config = files["config.json"][0]
     end = Tokenizer(tokens).eot
     symbols = (token for token in token_ids(read_json(config), "suppress_ids", config) if token < end)
@@ -60,7 +60,7 @@ def _packaged(checkpoint: Path, dims: ModelDimensions) -> tuple[list[str], Gener
 
 
 def as_large_v3(tokens: list[str]) -> list[str]:
-    """The vocabulary of large-v3: that of the models before, with Cantonese added and one token renamed."""
+    """The vocabulary of large-v3: that of earlier models with Cantonese added and one token renamed."""
     renamed = ["<|nospeech|>" if token == "<|nocaptions|>" else token for token in tokens]  # noqa: S105
     place = renamed.index("<|translate|>")
     return [*renamed[:place], "<|yue|>", *renamed[place:]]
