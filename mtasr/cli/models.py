@@ -133,7 +133,7 @@ def convert(source: str, destination: Path, kind: str | None, quantization: Prec
     for what, difference in (("encoder", parity.encoder), ("logits", parity.logits)):
         click.echo(
             f"{what}: difference {difference.rms:.1e} of the values (limit {parity.tolerance:.0e}), "
-            f"the largest {difference.largest:.1e} (at most {parity.most:.0e})",
+            f"the largest {difference.largest:.1e} (limit {parity.most:.0e})",
             err=True,
         )
     same = (
