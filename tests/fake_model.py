@@ -1,4 +1,4 @@
-"""A model behind the face of `mtasr.transcribe.Model` that recognises what it is told to.
+"""Replaces `mtasr.transcribe.Model`, and recognises what a test sets.
 
 Run as a program it is `mtasr` with this model, for the tests that need a process of their own.
 """
@@ -50,7 +50,7 @@ class FakeModel:
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
     tracks: list[Tracks] = field(default_factory=list)
-    #: In the place of what `texts` become.
+    #: Instead of segments made from `texts`.
     segments: list[Segment] | None = None
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
     engine: Any = field(default_factory=lambda: SimpleNamespace(tokenizer=SimpleNamespace(is_multilingual=True)))

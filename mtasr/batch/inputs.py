@@ -95,7 +95,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _waits(name: str) -> bool:
-    """Whether it is a pipe, a device or the like: opening one that the user did not name could block for ever."""
+    """Whether it is a pipe, a device or the like: opening one that the user did not name could wait for ever."""
     try:
         mode = os.stat(name).st_mode  # noqa: PTH116 - names may hold what no path can
     except (OSError, ValueError):

@@ -63,7 +63,7 @@ class Journal:
         """The entry of a recording; None for one that can be read only once."""
         if job.source == STDIN or not Path(job.source).is_file():
             return None
-        # Without the recording's path, since its folder may be mounted elsewhere next time; its hash tells it.
+        # Without the recording's path, since its folder may be mounted elsewhere next time; its hash identifies it.
         name = hashlib.sha256(repr((self._settings, *_files_of(job))).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
         self._places |= {file.parent for file in job.files}

@@ -124,7 +124,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
 
 
 def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
-    """The job for a recording, unless it was done before, is gone, or has files of the same names as another one."""
+    """The job for a recording, unless it is done, was deleted, or its files have the names of another one's."""
     try:
         (job,) = work.plan([new])
         known = owners.get(job.files[0]) == new.source

@@ -66,7 +66,7 @@ def test_patterns_that_no_shell_expanded(tree: Path) -> None:
     assert sources("*.wav") == ["[x].wav", "b.wav"]
     assert sources("**/*.wav") == ["[x].wav", "b.wav", "day 1/a.wav"]
     assert sources("[x].wav") == ["[x].wav"], "a file of that name goes before"
-    assert sources("day*") == ["day*"], "a folder is no match; it is told that there is no such file"
+    assert sources("day*") == ["day*"], "a folder is no match; the pattern is reported as a missing file"
     assert sources("no*.ogg") == ["no*.ogg"]
 
 

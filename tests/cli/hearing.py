@@ -1,4 +1,4 @@
-"""`mtasr` as it is, but for a stand-in where the network would be: it writes words wherever somebody speaks.
+"""`mtasr` with a stand-in for the network, which writes words wherever there is speech.
 
 Run as a program it is the command line, for tests that need a process of their own. HEARING_PAUSE is how many seconds
 each step takes then, after the first HEARING_QUICK steps, which take none; HEARING_FAILS is what becomes of recordings
@@ -49,7 +49,7 @@ class Suffering(HearingEngine):
 
 
 def hearing_model(*_: object, **__: object) -> Model:
-    """In the place of `mtasr.transcribe.load_model`."""
+    """Replaces `mtasr.transcribe.load_model`."""
     pause, fails_with = float(os.environ.get("HEARING_PAUSE", "0")), os.environ.get("HEARING_FAILS", "")
     limits = EngineLimits(workers=2, batch_size=2)
     quick = int(os.environ.get("HEARING_QUICK", "0"))

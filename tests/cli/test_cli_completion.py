@@ -1,4 +1,4 @@
-"""What the shells ask when somebody presses Tab, answered as a process would."""
+"""Completion: what a shell asks when the user presses Tab."""
 
 from __future__ import annotations
 

@@ -75,12 +75,12 @@ def test_values_of_every_kind(run: Run, model: FakeModel, settings: Path) -> Non
 def test_a_project_says_what_it_sets(run: Run, settings: Path) -> None:
     settings.write_text("beam_size = 2\n")
     project('language = "fr"\nbest_of = 2\nmeasure = "language"\n')
-    told = "mtasr.toml sets language, best_of\n"
-    assert run("transcribe", "a.wav").stderr.startswith(told)
+    message = "mtasr.toml sets language, best_of\n"
+    assert run("transcribe", "a.wav").stderr.startswith(message)
     assert run("transcribe", "a.wav", "--best-of", "1").stderr.startswith("mtasr.toml sets language\n")
     assert run("transcribe", "a.wav", "-q").stderr == ""
     event = json.loads(run("transcribe", "a.wav", "--progress", "json").stderr.splitlines()[0])
-    assert event == {"event": "note", "text": told.rstrip()}
+    assert event == {"event": "note", "text": message.rstrip()}
     assert "sets" not in run("detect-language", "a.wav").stderr
 
 
@@ -107,7 +107,7 @@ def test_a_project_may_not_set_what_is_the_users(
 
 
 def test_a_projects_model_is_a_published_one(run: Run, model: FakeModel, settings: Path) -> None:
-    for name in ("./model", "somebody/model", "openai/whisper-base"):
+    for name in ("./model", "someone/model", "openai/whisper-base"):
         project(f'model = "{name}"\n')
         result = run("transcribe", "a.wav")
         assert (result.exit_code, model.loads) == (2, []), name
@@ -118,7 +118,7 @@ def test_a_projects_model_is_a_published_one(run: Run, model: FakeModel, setting
 
 
 def test_everything_a_project_may_set_is_harmless() -> None:
-    """A new option is the user's until somebody decides otherwise: whatever is not listed here, no project can set."""
+    """A new option is the user's alone until it is listed here: then a project can set it too."""
     from mtasr.cli.config import _PROJECT_GROUPS, _PROJECT_KEYS, _commands
 
     assert isinstance(program, Program)
@@ -185,18 +185,18 @@ def test_a_variable_that_is_nearly_a_setting(run: Run, monkeypatch: pytest.Monke
         ("MTASR_CAHCE", "/nonexistent"),
         ("MTASR_CACHE", "/nonexistent"),
         ("MTASR_TOP", "1"),  # of another command
-        ("MTASR_HOME", "/srv"),  # somebody else's
+        ("MTASR_HOME", "/srv"),  # of another program
     ):
         monkeypatch.setenv(name, value)
-    told = [
+    message = [
         "MTASR_CAHCE in the environment sets nothing; did you mean MTASR_CACHE?",
         "MTASR_MODLE in the environment sets nothing; did you mean MTASR_MODEL?",
     ]
     result = run("transcribe", "a.wav")
     assert result.exit_code == 0
-    assert [line for line in result.stderr.splitlines() if "MTASR" in line] == [f"warning: {line}" for line in told]
+    assert [line for line in result.stderr.splitlines() if "MTASR" in line] == [f"warning: {line}" for line in message]
     events = run("transcribe", "a.wav", "--progress", "json").stderr.splitlines()
-    assert [json.loads(line)["text"] for line in events[:2]] == [f"warning: {line}" for line in told]
+    assert [json.loads(line)["text"] for line in events[:2]] == [f"warning: {line}" for line in message]
     assert run("transcribe", "a.wav", "-q").stderr == ""
 
 
@@ -267,12 +267,12 @@ def test_show_says_what_is_wrong_beside_what_is_good(run: Run, settings: Path) -
     settings.write_text('beam_siez = 2\nthreads = 2\n[evaluate]\nworst = "many"\nbeam_size = 1\n[transcrbe]\n')
     result = run("config", "show")
     assert result.exit_code == 2
-    for line, told in zip(
+    for line, message in zip(
         result.stderr.splitlines(),
         ("'beam_siez' is not a setting", "evaluate.worst: 'many' is not a valid", "'transcrbe' is not a command"),
         strict=True,
     ):
-        assert line.startswith(f"mtasr: error: {settings}: {told}")
+        assert line.startswith(f"mtasr: error: {settings}: {message}")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert f"threads = 2 ({settings})" in lines
     assert f"evaluate.beam_size = 1 ({settings})" in lines

@@ -112,10 +112,10 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
 
 
 def test_an_english_only_model_on_other_languages(run: Run, model: FakeModel, manifest: Path) -> None:
-    told = "is English-only, and the manifest has recordings in German (de), French (fr): use a multilingual model\n"
+    message = "is English-only, and the manifest has recordings in German (de), French (fr): use a multilingual model\n"
     result = run("evaluate", "manifest.json", "--model", "base.en")
     assert (result.exit_code, model.loads) == (2, [])
-    assert result.stderr == f"mtasr: error: base.en {told}"
+    assert result.stderr == f"mtasr: error: base.en {message}"
     model.engine.tokenizer.is_multilingual = False  # what the folder of such a model tells when it is loaded
     result = run("evaluate", "manifest.json", "--model", "./folder")
     assert (result.exit_code, model.calls) == (2, [])

@@ -1,4 +1,4 @@
-"""What goes wrong around us: the place for the results, and processes that end or are told to end."""
+"""Faults of the surroundings: folders for results, and processes that end or are stopped."""
 
 from __future__ import annotations
 

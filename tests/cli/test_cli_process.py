@@ -188,7 +188,7 @@ def test_only_files_are_replaced(run: Run, folder: Path, name: str) -> None:
     ["evaluate manifest.json", "models list", "--help", *in_full("doctor", "config show", "--version", "view --help")],
 )
 def test_every_command_prints_alike(folder: Path, args: str) -> None:
-    """A full disk behind stdout is one line, and whoever does not read it ends it quietly."""
+    """A full disk behind stdout is one line; a reader that has exited ends the command silently."""
     (folder / "manifest.json").write_text('[{"audio": "a.wav", "text": "a", "language": "fr"}]')
 
     def run(target: IO[bytes]) -> tuple[int, str]:
@@ -199,8 +199,8 @@ def test_every_command_prints_alike(folder: Path, args: str) -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("wb") as full:
             assert run(full) == (4, "mtasr: error: standard output: No space left on device")
-    nobody, pipe = os.pipe()
-    os.close(nobody)
+    reader, pipe = os.pipe()
+    os.close(reader)
     with os.fdopen(pipe, "wb") as closed:
         assert run(closed) == (141, "")
 

@@ -187,13 +187,13 @@ def test_seconds_by_stage(run: Run, folder: Path, model: FakeModel) -> None:
     assert run("transcribe", "a.wav", "--timings", "new/t.json").exit_code == 0
     assert json.loads((folder / "new" / "t.json").read_text()) == {"decode": 0.5}
     model.loads.clear()
-    for name, code, told in (
+    for name, code, message in (
         ("/proc/none/t.json", 4, "/proc/none: cannot write here"),
         ("a.wav", 2, "a.wav: would be"),
     ):
         result = run("transcribe", "a.wav", "--timings", name)
         assert (result.exit_code, model.loads) == (code, [])
-        assert result.stderr.startswith(f"mtasr: error: {told}")
+        assert result.stderr.startswith(f"mtasr: error: {message}")
 
 
 def test_an_output_that_is_a_folder(run: Run, folder: Path, model: FakeModel) -> None:
@@ -246,7 +246,7 @@ def test_a_file_name_stays_on_its_line(run: Run, folder: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("a.wav", "No such command 'a.wav'; did you mean: mtasr transcribe a.wav"),
         ("c d.wav", "No such command 'c d.wav'; did you mean: mtasr transcribe 'c d.wav'"),
@@ -256,9 +256,9 @@ def test_a_file_name_stays_on_its_line(run: Run, folder: Path, name: str) -> Non
         ("--modles", "No such option '--modles'"),
     ],
 )
-def test_what_is_no_command(run: Run, word: str, told: str) -> None:
+def test_what_is_no_command(run: Run, word: str, message: str) -> None:
     result = run(word, "a.wav")
-    assert (result.exit_code, result.stderr) == (2, f"mtasr: error: {told} (see `mtasr --help`)\n")
+    assert (result.exit_code, result.stderr) == (2, f"mtasr: error: {message} (see `mtasr --help`)\n")
 
 
 def test_a_suggested_command_names_the_file_as_it_is(run: Run, folder: Path) -> None:
@@ -410,8 +410,8 @@ def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:
     assert [line for line in result.stderr.splitlines() if "language" in line] == [
         "a.wav: detected language French (fr, 75%)", "a.wav: Ben: detected language Hawaiian (haw)",
     ]  # fmt: skip
-    for told in (["--language", "fr"], ["--multilingual"]):
-        assert "Ben: detected" not in run("transcribe", "a.wav", "--channels", "split", *told).stderr
+    for given in (["--language", "fr"], ["--multilingual"]):
+        assert "Ben: detected" not in run("transcribe", "a.wav", "--channels", "split", *given).stderr
 
 
 @pytest.mark.parametrize("source", ["-", "fifo"])

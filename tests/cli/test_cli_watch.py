@@ -49,11 +49,11 @@ def test_a_subfolder_that_nobody_may_read_is_told_once(tmp_path: Path, monkeypat
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", fail)
-    told: list[str] = []
-    looks = Watch(str(tmp_path), recursive=True, settled=1.0, report=told.append)
+    reported: list[str] = []
+    looks = Watch(str(tmp_path), recursive=True, settled=1.0, report=reported.append)
     assert ready(looks, 0.0) == []
     assert ready(looks, 2.0) == ["a.wav"]
-    assert told == [f"{tmp_path / 'locked'}: cannot be read: Permission denied"]
+    assert reported == [f"{tmp_path / 'locked'}: cannot be read: Permission denied"]
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def works(name: str, make: Make, seconds: tuple[float, float] = (WHOLE - 0.1, WH
 
 
 def silent(name: str, make: Make, seconds: tuple[float, float] = (0.0, 0.0)) -> Row:
-    """Works, and nobody speaks in it."""
+    """Works, and has no speech in it."""
     return Row(name, make, seconds=seconds, text=False)
 
 
@@ -360,7 +360,7 @@ ROWS = [
     works("fifo", fifo(WAV)),
     fails("nothing through a pipe", piped(holding("a.wav", b"")), "is incomplete|" + NO_MEDIA),
     fails("no standard input", no_stdin, "standard input: is closed"),
-    # Names of protocols and addresses: nobody is called, which tests/cli/test_isolation.py watches.
+    # Names of protocols and addresses: none is connected to, as tests/cli/test_isolation.py checks.
     *family(
         fails(f"address {address}", named(address), "no such file")
         for address in (

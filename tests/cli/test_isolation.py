@@ -1,4 +1,4 @@
-"""What the program reads and whom it calls, as the kernel sees it: nobody, and nothing but what it was given."""
+"""What the program opens and connects to, as the kernel sees it: its inputs, and no address."""
 
 from __future__ import annotations
 
