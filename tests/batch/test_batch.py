@@ -98,7 +98,7 @@ def test_a_batch_goes_on_after_an_interruption(jobs: list[Job]) -> None:
     assert not (jobs[0].directory / FOLDER).exists()
 
 
-def test_who_leaves_early_can_go_on(jobs: list[Job]) -> None:
+def test_a_caller_that_leaves_early_can_go_on(jobs: list[Job]) -> None:
     run = BatchRun(jobs, FakeModel()).run()
     assert next(run).result == "done"
     run.close()  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def test_a_full_disk_behind_the_text_costs_no_file(jobs: list[Job]) -> None:
     assert all(file.exists() for job in jobs for file in job.files)
 
 
-def test_doubts_are_told_with_their_places(jobs: list[Job]) -> None:
+def test_doubts_come_with_their_places(jobs: list[Job]) -> None:
     coverage = Coverage(speech=3.0, speech_without_text=((1.0, 2.0),))
     ending = next(iter(BatchRun(jobs, FakeModel(coverage=coverage)).run()))
     assert (ending.result, ending.coverage) == ("in doubt", coverage)

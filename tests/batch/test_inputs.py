@@ -86,7 +86,7 @@ def test_a_list_with_a_byte_order_mark(tree: Path) -> None:
     assert sources(files_from="list") == ["a.MP3", "b.wav"]
 
 
-def test_nobody_waits_for_a_pipe_that_is_not_named(tree: Path) -> None:
+def test_a_pipe_that_is_not_named_is_skipped(tree: Path) -> None:
     os.mkfifo(tree / "pipe.wav")
     assert "pipe.wav" not in [*sources("."), *sources("*.wav")]
     assert sources("pipe.wav") == ["pipe.wav"]

@@ -216,7 +216,7 @@ def test_without_resume_all_begins_anew(job: Job) -> None:
     assert entry(job).notes(0).result(window(0)) is None
 
 
-def test_nothing_is_left_when_a_batch_has_ended_well(job: Job, tmp_path: Path) -> None:
+def test_the_journal_is_deleted_after_success(job: Job, tmp_path: Path) -> None:
     journal = Journal(tmp_path, ["options"])
     run = journal.entry(job)
     assert run is not None
@@ -273,7 +273,7 @@ def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path) -
     assert entry(job).is_done()
 
 
-def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -> None:
+def test_at_the_end_files_of_killed_writers_are_removed(job: Job, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     journal = Journal(tmp_path, ["options"])
@@ -291,7 +291,7 @@ def test_at_the_end_files_of_killed_writers_are_gone(job: Job, tmp_path: Path) -
     assert path_of(job).exists()
 
 
-def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
+def test_notes_for_the_model(job: Job) -> None:
     stopped(job, (0, full_result()))
     assert notes_of(entry(job))(0).result(window(0)) == full_result()
     noted = notes_of(None)(0)
@@ -299,7 +299,7 @@ def test_what_the_model_is_told_of_a_recording(job: Job) -> None:
     assert noted.result(window(0)) is None
 
 
-def test_notes_that_are_not_kept_are_gone_when_done(job: Job, tmp_path: Path) -> None:
+def test_notes_that_are_not_kept_are_deleted_when_done(job: Job, tmp_path: Path) -> None:
     run = Journal(tmp_path, ["options"], keeps_done=False).entry(job)
     assert run is not None
     run.notes(0).guesses()

@@ -109,7 +109,7 @@ def test_the_journal_goes_last(run: Run, model: FakeModel, folder: Path, monkeyp
     assert not (folder / FOLDER).exists()
 
 
-def test_without_resume_all_is_done_again_and_it_is_told_once(run: Run, model: FakeModel, folder: Path) -> None:
+def test_without_resume_all_is_done_again_and_a_note_says_so_once(run: Run, model: FakeModel, folder: Path) -> None:
     model.errors = {"b.mp3": NOISE}
     run("transcribe", ".")
     worked_on(model)
@@ -128,7 +128,7 @@ def test_other_options_are_other_work(run: Run, model: FakeModel) -> None:
     assert len(worked_on(model)) == 3
 
 
-def test_failures_are_told_again_at_the_end_with_reasons(run: Run, model: FakeModel) -> None:
+def test_failures_are_listed_at_the_end_with_reasons(run: Run, model: FakeModel) -> None:
     model.errors = {"b.mp3": NOISE}
     model.coverage = Coverage(speech=3.0, speech_without_text=((1.0, 2.0),))
     result = run("transcribe", "a.wav", "b.mp3", "missing.wav")
@@ -194,7 +194,7 @@ def test_no_progress_is_no_bar(folder: Path) -> None:
     assert "-->" in screen
 
 
-def test_what_is_left_is_told_by_size() -> None:
+def test_the_time_left_is_estimated_from_sizes() -> None:
     now = 0.0
     pace = Pace({"a": 100, "b": 300}, _began=0.0, _clock=lambda: now)
     assert (pace.fraction(), pace.left(), pace.speed()) == (0.0, None, None)

@@ -150,9 +150,7 @@ def test_everything_a_project_may_set_is_harmless() -> None:
         ("#" * 20_001, "is not a configuration"),
     ],
 )
-def test_what_is_wrong_is_told_with_the_file(
-    run: Run, model: FakeModel, settings: Path, text: str, message: str
-) -> None:
+def test_errors_in_a_file_name_it(run: Run, model: FakeModel, settings: Path, text: str, message: str) -> None:
     for file in (settings, Path("mtasr.toml")):
         file.write_bytes(text.encode("utf-8", "surrogateescape"))
         result = run("transcribe", "a.wav")
@@ -219,7 +217,7 @@ def test_switches_in_the_environment(run: Run, model: FakeModel, monkeypatch: py
     assert model.calls[-1][1].vad_filter is True
 
 
-def test_names_of_variables_are_nobody_elses() -> None:
+def test_each_variable_sets_one_thing() -> None:
     assert isinstance(program, Program)
     commands = [program.get_command(program.make_context("mtasr", ["doctor"]), name) for name in program.configured]
     options = [param for command in commands if command for param in command.params if isinstance(param, Option)]

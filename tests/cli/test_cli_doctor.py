@@ -30,7 +30,7 @@ def line(result: Result, subject: str) -> str:
     return found
 
 
-def test_all_is_told(cache: Path) -> None:
+def test_everything_is_reported(cache: Path) -> None:
     result = examined()
     assert (result.exit_code, result.stderr) == (0, "")
     assert f" {__version__}, Python 3." in line(result, "mtasr")

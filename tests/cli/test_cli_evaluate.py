@@ -67,7 +67,7 @@ def test_options_that_nothing_would_come_of_are_refused(
     assert option.partition("=")[0] in result.stderr
 
 
-def test_a_clip_that_fails_is_told_and_the_rest_counts(run: Run, model: FakeModel, manifest: Path) -> None:
+def test_a_clip_that_fails_is_reported_and_the_rest_counts(run: Run, model: FakeModel, manifest: Path) -> None:
     model.errors[Path("b.mp3")] = AudioDecodeError("b.mp3: noise")  # type: ignore[index]
     result = run("evaluate", "manifest.json", "--measure", "transcription")
     assert (result.exit_code, result.stderr) == (6, "mtasr: error: b.mp3: noise\n")
@@ -104,7 +104,7 @@ def test_errors(run: Run, folder: Path, content: str, args: tuple[str, ...], cod
 
 
 @pytest.mark.parametrize("option", ["--json", "--html"])
-def test_a_place_that_cannot_be_written_is_told_before_any_work(
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(
     run: Run, model: FakeModel, manifest: Path, option: str
 ) -> None:
     for name, code in (("manifest.json", 2), ("a.wav", 2), ("/proc/none/a", 4)):

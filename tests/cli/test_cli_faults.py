@@ -207,7 +207,7 @@ def test_only_the_first_line_is_wanted(place: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["a.wav"]
 
 
-def test_who_stops_reading_keeps_the_files_that_are_written(place: Path) -> None:
+def test_a_reader_that_exits_costs_no_file_that_is_written(place: Path) -> None:
     """And the notes with which the rest goes on."""
     write_wav(place / "b.wav", np.tile(WINDOW, 16))
     process = start("transcribe", "--language", "en", "a.wav", "b.wav", HEARING_PAUSE="0.3", HEARING_QUICK="4")

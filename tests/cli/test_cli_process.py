@@ -127,7 +127,7 @@ def test_ctrl_c_while_the_program_is_loaded(folder: Path, module: str) -> None:
 
 
 @pytest.mark.parametrize("stderr", [">&-", "> /dev/full"])
-def test_ctrl_c_where_nobody_can_be_told(folder: Path, stderr: str) -> None:
+def test_ctrl_c_without_a_stderr(folder: Path, stderr: str) -> None:
     program = "import os, signal; from mtasr.__main__ import _stop; signal.signal(2, _stop); os.kill(os.getpid(), 2)"
     command = ["sh", "-c", f'exec "$0" -c "$1" 2{stderr}', sys.executable, program]
     assert subprocess.run(command, cwd=folder, check=False).returncode == 130
@@ -322,7 +322,7 @@ def test_without_a_command_the_help_is_shown(folder: Path, args: list[str]) -> N
 
 
 @pytest.mark.parametrize("args", [["models", "list"], ["transcribe", "a.wav"]])
-def test_a_cache_that_nobody_may_read(folder: Path, args: list[str]) -> None:
+def test_a_cache_that_cannot_be_read(folder: Path, args: list[str]) -> None:
     cache = folder / "cache"
     cache.mkdir(mode=0)
     done = subprocess.run(
@@ -335,7 +335,7 @@ def test_a_cache_that_nobody_may_read(folder: Path, args: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == message
 
 
-def test_a_folder_for_nothing_is_gone(folder: Path) -> None:
+def test_a_new_folder_that_stays_empty_is_removed(folder: Path) -> None:
     process = start(folder, "transcribe", "a.wav", "-o", "new/out", FAKE_SEGMENTS="3", FAKE_DELAY="200", FAKE_TRACE="1")
     assert process.stdout is not None
     process.stdout.readline()

@@ -118,7 +118,7 @@ def test_errors(run: Run, model: FakeModel, video: Path, args: tuple[str, ...], 
     assert sorted(video.parent.iterdir()) == before
 
 
-def test_a_picture_that_does_not_fit_is_told_before_any_work(run: Run, model: FakeModel, video: Path) -> None:
+def test_a_picture_that_does_not_fit_is_refused_before_any_work(run: Run, model: FakeModel, video: Path) -> None:
     before = sorted(video.parent.iterdir())
     result = run("subtitle", "talk.mp4", "--embed", "-o", "talk.webm")
     assert (result.exit_code, model.loads, sorted(video.parent.iterdir())) == (4, [], before)

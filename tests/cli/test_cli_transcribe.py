@@ -71,7 +71,7 @@ def test_limits_of_lines(run: Run, model: FakeModel, folder: Path) -> None:
     )
 
 
-def test_broken_subtitle_rules_are_told_with_reasons(run: Run, model: FakeModel) -> None:
+def test_broken_subtitle_rules_are_reported_with_reasons(run: Run, model: FakeModel) -> None:
     model.texts = [" Somebody is speaking much faster than anybody could possibly read along."]
     result = run("transcribe", "a.wav")
     reason = "more speech follows, the recording ends, or the maximum duration is reached"

@@ -38,7 +38,7 @@ def test_a_recording_is_ready_once_it_has_stopped_growing(tmp_path: Path) -> Non
     assert ready(looks, 40.0) == []
 
 
-def test_a_subfolder_that_nobody_may_read_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subfolder_that_cannot_be_read_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.wav").write_bytes(b"1")
     (tmp_path / "locked").mkdir()
     scandir = os.scandir
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_recording_that_is_gone_before_it_is_opened(
+def test_a_recording_that_is_deleted_before_it_is_opened(
     run: Run, model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "in" / "a.wav").write_bytes(b"sound")

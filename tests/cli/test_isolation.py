@@ -95,7 +95,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_ordinary_run_calls_nobody_and_reads_nothing_else(folder: Path) -> None:
+def test_an_ordinary_run_connects_to_nothing_and_reads_nothing_else(folder: Path) -> None:
     write_wav(folder / "a.wav", speak("The train leaves at noon."))
     subprocess.run([find_ffmpeg(), "-loglevel", "error", "-i", folder / "a.wav", folder / "b.mp3"], check=True)
     first, _ = traced(folder, "transcribe", "a.wav", "--output-dir", "out")  # unpacks the model
@@ -111,7 +111,7 @@ def test_an_ordinary_run_calls_nobody_and_reads_nothing_else(folder: Path) -> No
     assert {path for path in opened(trace, folder) if not path.startswith(mine)} <= {str(folder)}
 
 
-def test_hostile_recordings_reach_nobody_and_nothing(folder: Path) -> None:
+def test_hostile_recordings_reach_no_address_and_no_other_file(folder: Path) -> None:
     secret = folder / "secret" / "secret.wav"
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
