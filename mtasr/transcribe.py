@@ -86,29 +86,33 @@ def load_model(
     settings: dict[str, Any] = {
         "device": device, "device_index": device_index, "compute_type": compute_type, "threads": threads,
     }  # fmt: skip
+    name = DEFAULT_MODEL if name is None else name
     if engine == "torch":
-        torch, told_apart = _torch_engine(DEFAULT_MODEL if name is None else name, settings, progress)
-        return Model(torch, told_apart, detector=detector, retries=retries)
-    folder = resolve(DEFAULT_MODEL if name is None else name, progress=progress)
+        loaded, told_apart = _torch_engine(name, settings, progress)
+    else:
+        settings |= {"workers": workers, "batch_size": batch_size}
+        loaded, told_apart = _ctranslate2_engine(resolve(name, progress=progress), settings)
+    return Model(loaded, told_apart, detector=detector, retries=retries)
+
+
+def _ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine, Callable[[], str]]:
     from mtasr.checkpoints.ctranslate2.info import checked_folder
     from mtasr.engines.ctranslate2 import CTranslate2Engine
     from mtasr.models import int8_copy
 
     dims, _, tokens, generation = checked_folder(folder)
-    loaded = CTranslate2Engine(
+    engine = CTranslate2Engine(
         folder,
-        workers=workers,
-        batch_size=batch_size,
         dims=dims,
         tokens=tokens,
         variable_length=generation.variable_length,
         int8_copy=partial(int8_copy.provide, folder),
         **settings,
     )
-    if loaded.folder == folder and (loaded.device, loaded.compute_type) == ("cpu", "int8"):
+    if engine.folder == folder and (engine.device, engine.compute_type) == ("cpu", "int8"):
         int8_copy.make_later(folder)
-    computes = (loaded.device, loaded.compute_type, str(system.largest_weight()))
-    return Model(loaded, partial(fingerprint, folder, *computes), detector=detector, retries=retries)
+    computes = (engine.device, engine.compute_type, str(system.largest_weight()))
+    return engine, partial(fingerprint, folder, *computes)
 
 
 def _torch_engine(

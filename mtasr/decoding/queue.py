@@ -32,7 +32,7 @@ class Recording:
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
+class Pending:
     """A window of a submission, in its place among the results."""
 
     submission: Queued
@@ -75,7 +75,7 @@ class Queued:
         #: What went wrong while it was opened or read.
         self.error: BaseException | None = None
         #: Entries in file order; the scheduler's lock guards them.
-        self.ordered: deque[Entry] = deque()
+        self.ordered: deque[Pending] = deque()
         self.all_read = False
         self.windows = 0
         self.speaks = False

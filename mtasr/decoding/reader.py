@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
 from mtasr.decoding.language import MOST_WINDOWS
-from mtasr.decoding.queue import Entry, Queue, Queued, closed_early
+from mtasr.decoding.queue import Pending, Queue, Queued, closed_early
 from mtasr.decoding.submission import Audio
 from mtasr.decoding.windows import cut_windows, longest_for
 from mtasr.spans import SAMPLE_RATE
@@ -23,7 +23,7 @@ class Reader:
     """Turns the recordings of a queue into entries, which it hands to `put`; that may wait."""
 
     def __init__(
-        self, queue: Queue, put: Callable[[Queue, Entry], None], detector: MakeDetector, stopwatch: Stopwatch
+        self, queue: Queue, put: Callable[[Queue, Pending], None], detector: MakeDetector, stopwatch: Stopwatch
     ) -> None:
         self._queue, self._put, self._detector, self._stopwatch = queue, put, detector, stopwatch
 
@@ -63,16 +63,16 @@ class Reader:
             audio_seconds=decoder.audio_seconds,
             stopwatch=self._stopwatch,
         )
-        first: list[Entry] = []
+        first: list[Pending] = []
         for window in windows:
             if submission.cancelled:
                 return
             submission.heard([(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech])
-            entry = Entry(submission, decoder.input(window, first=submission.windows == 0))
+            entry = Pending(submission, decoder.input(window, first=submission.windows == 0))
             submission.windows += 1
             if submission.speaks or recording.language is not None:
                 if (known := recording.notes.result(window)) is not None:
-                    entry = Entry(submission, counts=False, result=known)
+                    entry = Pending(submission, counts=False, result=known)
                 self._put(self._queue, entry)
                 continue
             first.append(entry)
@@ -81,7 +81,7 @@ class Reader:
         if not submission.speaks and first:
             self._put_first(submission, first)
 
-    def _put_first(self, submission: Queued, entries: Sequence[Entry]) -> None:
+    def _put_first(self, submission: Queued, entries: Sequence[Pending]) -> None:
         """Queue the windows in which the language is judged: the first of them brings the others along for that."""
         submission.speaks = True
         entries[0].judges = tuple(each.input for each in entries if each.input is not None)

@@ -23,7 +23,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.queue import Entry, Queue, Queued, Recording, closed_early
+from mtasr.decoding.queue import Pending, Queue, Queued, Recording, closed_early
 from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput
 from mtasr.decoding.submission import DecodedWindow
@@ -58,7 +58,7 @@ class Scheduler:
         # All that follows is guarded by this condition.
         self._changed = threading.Condition()
         self._queues: list[Queue] = []
-        self._waiting: list[Entry] = []
+        self._waiting: list[Pending] = []
         self._workers = 0
         self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
 
@@ -170,7 +170,7 @@ class Scheduler:
             self._queues.remove(queue)
         self._changed.notify_all()
 
-    def _next(self, queue: Queue, submission: Queued) -> Entry | None:
+    def _next(self, queue: Queue, submission: Queued) -> Pending | None:
         """The next entry of a submission as soon as there is one; None at its end."""
         with self._changed:
             self._wait(queue, lambda: submission.ordered or submission.all_read or submission.cancelled)
@@ -184,7 +184,7 @@ class Scheduler:
                 self._changed.notify_all()
             return entry
 
-    def _outcome(self, queue: Queue, entry: Entry) -> DecodedWindow | Decoding:
+    def _outcome(self, queue: Queue, entry: Pending) -> DecodedWindow | Decoding:
         with self._changed:
             self._wait(queue, lambda: entry.is_done or entry.submission.cancelled)
         if entry.error is not None:
@@ -208,7 +208,7 @@ class Scheduler:
                 submission.all_read = True
                 self._changed.notify_all()
 
-    def _put(self, queue: Queue, entry: Entry) -> None:
+    def _put(self, queue: Queue, entry: Pending) -> None:
         """Add an entry once there is room for it."""
         submission = entry.submission
         with self._changed:
@@ -232,7 +232,7 @@ class Scheduler:
                 self._workers -= 1
             raise
 
-    def _take(self) -> list[Entry]:
+    def _take(self) -> list[Pending]:
         """The windows of the next batch; none once nothing is left to decode, which ends the worker."""
         with self._changed:
             while not self._waiting:
@@ -246,7 +246,7 @@ class Scheduler:
                 entry.submission.queue.served = next(self._turn)
             return batch
 
-    def _due(self) -> list[Entry]:
+    def _due(self) -> list[Pending]:
         """Waiting windows in the order in which they are due: by priority, queues taking turns. Call with the lock."""
         places: dict[int, Iterator[int]] = {}
         turns = [(next(places.setdefault(id(e.submission.queue), itertools.count())), e) for e in self._waiting]
@@ -256,7 +256,7 @@ class Scheduler:
         )
         return [entry for _, entry in ranked]
 
-    def _batch(self, due: Sequence[Entry]) -> list[Entry]:
+    def _batch(self, due: Sequence[Pending]) -> list[Pending]:
         """The first window that is due, with others of its shape. Call it with the lock.
 
         A window whose language is judged in one that goes on waiting is left: a worker that took it would wait for the
@@ -265,7 +265,7 @@ class Scheduler:
         size = self._engine.limits.batch_size
         if all(queue.is_read for queue in self._queues):  # Towards the end, give each worker a share.
             size = min(size, -(-len(due) // self._engine.limits.workers))
-        batch: list[Entry] = []
+        batch: list[Pending] = []
         unjudged: list[Queued] = []
         for entry in due:
             if len(batch) < size and _shape(entry) == _shape(due[0]) and entry.submission not in unjudged:
@@ -274,7 +274,7 @@ class Scheduler:
                 unjudged.append(entry.submission)
         return batch
 
-    def _decode(self, batch: Sequence[Entry]) -> None:
+    def _decode(self, batch: Sequence[Pending]) -> None:
         decoder = batch[0].submission.queue.decoder
         try:
             inputs = decoder.encoded([entry.input for entry in batch if entry.input is not None])
@@ -296,7 +296,7 @@ class Scheduler:
                     if not entry.is_done:
                         self._decode([entry])
 
-    def _judge(self, decoder: WindowDecoder, entry: Entry, shown: WindowInput) -> None:
+    def _judge(self, decoder: WindowDecoder, entry: Pending, shown: WindowInput) -> None:
         submission = entry.submission
         try:
             guesses = decoder.judge_language([shown, *entry.judges[1:]])
@@ -306,7 +306,7 @@ class Scheduler:
             raise
         submission.judged(guesses)
 
-    def _settle(self, decoder: WindowDecoder, entry: Entry, decoding: Decoding) -> None:
+    def _settle(self, decoder: WindowDecoder, entry: Pending, decoding: Decoding) -> None:
         """Keep what became of a window. One that needs the temperatures is finished in order, by the caller."""
         if not decoder.is_settled(decoding):
             self._done(entry, decoding)
@@ -318,7 +318,7 @@ class Scheduler:
         self._done(entry, result)
 
     def _done(
-        self, entry: Entry, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
+        self, entry: Pending, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
     ) -> None:
         with self._changed:
             entry.result, entry.error = result, error
@@ -327,6 +327,6 @@ class Scheduler:
             self._changed.notify_all()
 
 
-def _shape(entry: Entry) -> tuple[WindowDecoder, float]:
+def _shape(entry: Pending) -> tuple[WindowDecoder, float]:
     """Windows of the same decoder and context can be decoded together."""
     return entry.submission.queue.decoder, entry.input.context if entry.input is not None else 0.0

@@ -1,0 +1,86 @@
+"""Retries in their order, and one from outside the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from fakes import Heard, HearingEngine, LoudIsSpeech
+
+from mtasr.decoding.retries import RETRIES, Decoding, RetryContext, WindowInput, retried
+from mtasr.decoding.windows import Window
+from mtasr.engines.engine import Hypothesis
+from mtasr.spans import SAMPLE_RATE
+from mtasr.transcribe import Model
+
+
+@dataclass
+class Noted:
+    """Applies while the decoding is open, and gives what a test says."""
+
+    name: str
+    log: list[str]
+    gives: Decoding | None = None
+
+    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
+        return decoding.is_open
+
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+        self.log.append(self.name)
+        return self.gives
+
+
+OPEN = Decoding(input=WindowInput(window=Window(0, np.zeros(0, np.float32), ())))
+
+
+def test_each_rule_is_tried_once_in_order() -> None:
+    log: list[str] = []
+    rules = (Noted("first", log), Noted("second", log, OPEN), Noted("third", log))
+    assert retried(OPEN, None, rules) is OPEN  # type: ignore[arg-type]
+    assert log == ["first", "second", "third"]
+
+
+def test_parts_end_the_retries() -> None:
+    log: list[str] = []
+    rules = (Noted("first", log, replace(OPEN, parts=(OPEN,))), Noted("second", log))
+    assert retried(OPEN, None, rules).parts  # type: ignore[arg-type]
+    assert log == ["first"]
+
+
+@dataclass(frozen=True)
+class FirstHalfOnly:
+    """A rule from outside: of a window that failed, only the first half is decoded."""
+
+    used: list[float] = field(default_factory=list)
+
+    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
+        return decoding.is_open
+
+    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+        window = decoding.input.window
+        half, _ = window.split(window.start + len(window.samples) // 2)
+        self.used.append(half.seconds)
+        shown = replace(decoding.input, window=half, context=context.context_of(half, "transcribe"), encoded=None)
+        return context.search(replace(decoding, input=shown))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_rule_from_outside(own: bool) -> None:
+    def judge(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        return hypothesis if heard.frames == 900 else replace(hypothesis, avg_logprob=-3.0)
+
+    rule = FirstHalfOnly()
+    engine = HearingEngine(judge=judge)
+    model = Model(engine, detector=LoudIsSpeech, retries=(rule,) if own else RETRIES)
+    samples = np.random.default_rng(0).normal(0, 0.1, 10 * SAMPLE_RATE).astype(np.float32)
+    transcript = model.transcribe(samples, language="en", temperature=0.0)
+    lengths = [heard.frames for heard in engine.encoded]
+    if own:
+        assert rule.used == [pytest.approx(5, abs=0.1)]
+        assert lengths[1:] == [900]
+        assert transcript.segments[-1].end <= 5.1
+        assert transcript.segments[0].avg_logprob > -1
+    else:
+        assert rule.used == []
+        assert lengths[1:] == [3000]
