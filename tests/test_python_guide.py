@@ -29,6 +29,8 @@ def test_programs(tmp_path: Path) -> None:
     assert "missing.wav: no such file\n" in done.stdout
     assert done.stdout.endswith("no-such-file.wav: no such file\n")
     assert re.search(r"^es (0\.|1)", done.stdout, re.MULTILINE)
+    assert re.search(r"^examples/interview.flac (done|in doubt) $", done.stdout, re.MULTILINE)
+    assert (tmp_path / "texts" / "entrevista.json").stat().st_size > 100
     assert "Good morning" in (tmp_path / "interview.srt").read_text(encoding="utf-8")
     assert "<u>" in (tmp_path / "talk.vtt").read_text(encoding="utf-8")
     assert (tmp_path / "interview.txt").stat().st_size > 100

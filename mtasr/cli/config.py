@@ -173,25 +173,24 @@ def _checked(file: Path, document: Mapping[str, Any], commands: _Commands, *, pr
     """The settings of a file; its errors are unknown names and values that an option refuses."""
     settings = Settings(file, {name: {} for name in commands}, [])
     common = {key: option for options in commands.values() for key, option in options.items()}
-    tables = {name.replace("_", "-"): table for name, table in document.items() if isinstance(table, dict)}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            continue
+
+    def take(command: str, key: str, value: Any, shown: str) -> None:
+        option = commands[command][key]
+        settings.by_command[command][str(option.name)] = _value(file, shown, value, option, project=project)
+
+    for name, value in sorted(document.items(), key=lambda item: isinstance(item[1], dict)):  # tables go last
         with settings.noting_errors():
-            key = _known(file, name, [*common], "setting")
-            for command, options in commands.items():
-                if key in options:
-                    taken = _value(file, key, value, options[key], project=project)
-                    settings.by_command[command][str(options[key].name)] = taken
-    for name, table in tables.items():
-        with settings.noting_errors():
+            if not isinstance(value, dict):
+                key = _known(file, name, [*common], "setting")
+                for command in commands:
+                    if key in commands[command]:
+                        take(command, key, value, key)
+                continue
             command = _known(file, name, [*commands], "command")
-            for inner, value in table.items():
+            for inner, each in value.items():
                 with settings.noting_errors():
                     key = _known(file, inner, [*commands[command]], f"setting of {command}")
-                    option = commands[command][key]
-                    taken = _value(file, f"{command}.{key}", value, option, project=project)
-                    settings.by_command[command][str(option.name)] = taken
+                    take(command, key, each, f"{command}.{key}")
     return settings
 
 
@@ -270,18 +269,15 @@ def show(ctx: click.Context, command: str | None) -> int:
     for file, what in ((user_file(), "of the user"), (Path(PROJECT_FILE), "of this folder")):
         state = "" if any(settings.file == file for settings in files) else ", missing"
         print_line(printable(f"# {file} ({what}{state})"))
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[str, dict[tuple[str, str], list[str]]] = {}
     for name in commands if command is None else [command]:
-        loaded = program.get_command(ctx, name)
-        if loaded is None:
-            continue
         for key, option in commands[name].items():
-            rows.setdefault((key, *_origin(ctx, loaded, option, files)), []).append(name)
-    having = {key: [name for name, options in commands.items() if key in options] for key, _, _ in rows}
+            rows.setdefault(key, {}).setdefault(_origin(ctx, name, option, files), []).append(name)
     shown = [
-        (key if command is not None or names == having[key] else f"{name}.{key}", value, origin)
-        for (key, value, origin), names in rows.items()
-        for name in (names if command is None and names != having[key] else names[:1])
+        (key if len(found) == 1 else f"{name}.{key}", *setting)
+        for key, found in rows.items()
+        for setting, names in found.items()
+        for name in (names[:1] if len(found) == 1 else names)
     ]
     width = max(len(key) for key, _, _ in shown)
     for key, value, origin in sorted(shown):
@@ -292,9 +288,11 @@ def show(ctx: click.Context, command: str | None) -> int:
     return codes[0] if codes else ExitCode.DONE
 
 
-def _origin(parent: click.Context, command: click.Command, option: Option, files: list[Settings]) -> tuple[str, str]:
-    """The value that an option has without a flag, and where it comes from."""
-    name, own = str(option.name), str(command.name)
+def _origin(parent: click.Context, own: str, option: Option, files: list[Settings]) -> tuple[str, str]:
+    """The value that an option of the command `own` has without a flag, and where it comes from."""
+    program: Program = parent.find_root().command  # type: ignore[assignment]
+    name, command = str(option.name), program.get_command(parent, own)
+    assert command is not None  # noqa: S101 - it has the option
     merged = {key: value for settings in files for key, value in settings.by_command[own].items()}
     # Resilient parsing needs no arguments of the command, and gives None for a wrong variable.
     ctx = command.make_context(own, [], parent=parent, default_map=merged, resilient_parsing=True)
