@@ -5,11 +5,11 @@ Letters in shapes: B examples, M mel bins, F feature frames, T tokens.
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from mtasr.arrays import Float32Array, IntArray
 from mtasr.data.samples import SampleStore
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.spans import SAMPLE_RATE
-from mtasr.threads import start_thread
 from mtasr.training.config import RegularisationConfig
 from mtasr.training.examples import Example
 from mtasr.training.targets import IGNORED
@@ -98,43 +97,13 @@ class Ahead(Iterator[_T]):
     """
 
     def __init__(self, items: Iterator[_T], most: int = 4) -> None:
-        self._queue: queue.Queue[Callable[[], _T]] = queue.Queue(most)
-        self._stopped = threading.Event()
-        self._thread = start_thread(self._work, items)
-
-    def _work(self, items: Iterator[_T]) -> None:
-        while True:
-            try:
-                item = next(items)
-            except BaseException as exc:
-                self._put(_raising(exc))
-                return
-            if not self._put(_giving(item)):
-                return
-
-    def _put(self, item: Callable[[], _T]) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._items, self._pool = items, ThreadPoolExecutor(1)
+        self._coming = deque(self._pool.submit(next, items) for _ in range(most))
 
     def __next__(self) -> _T:
-        return self._queue.get()()
+        item = self._coming.popleft()
+        self._coming.append(self._pool.submit(next, self._items))
+        return item.result()
 
     def close(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-
-def _giving(item: _T) -> Callable[[], _T]:
-    return lambda: item
-
-
-def _raising(error: BaseException) -> Callable[[], NoReturn]:
-    def answer() -> NoReturn:
-        raise error
-
-    return answer
+        self._pool.shutdown(cancel_futures=True)
