@@ -10,6 +10,7 @@ A recording that cannot be used is reported and skipped: one bad file among thou
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import itertools
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.audio.read import open_audio
-from mtasr.data.captions import CAPTION_ENDINGS, CaptionFile, read_captions, untimed
+from mtasr.data.captions import CAPTION_ENDINGS, read_captions, untimed
 from mtasr.data.records import Caption, Record, from_json
 from mtasr.data.spoken import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
@@ -121,7 +122,7 @@ def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
     for media in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS):
         found = _captions_of(media)
         if not found:
-            yield partial(_no_text, media)
+            yield partial(_unusable, media, f"has no captions beside it ({', '.join(CAPTION_ENDINGS)})")
         for file in found:
             yield partial(_beside, media, file, folder, options)
 
@@ -130,60 +131,32 @@ def _captions_of(media: Path) -> list[Path]:
     """The caption files beside a recording; of those in the same language, the first of `CAPTION_ENDINGS`."""
     chosen: dict[str, Path] = {}
     for ending in CAPTION_ENDINGS:
-        for path in sorted(media.parent.glob(f"{_literal(media.stem)}*{ending}")):
+        for path in sorted(media.parent.glob(f"{glob.escape(media.stem)}*{ending}")):
             middle = path.name[len(media.stem) : -len(ending)]
             if not middle or middle[1:].lower().partition("-")[0] in LANGUAGES:
                 chosen.setdefault(middle.lower(), path)
     return list(chosen.values())
 
 
-def _literal(stem: str) -> str:
-    return "".join(f"[{mark}]" if mark in "*?[" else mark for mark in stem)
-
-
-def _no_text(media: Path) -> Record:
-    raise InputError(f"{media}: has no captions beside it ({', '.join(CAPTION_ENDINGS)})")
+def _unusable(where: str | Path, why: str) -> Record:
+    raise InputError(f"{where}: {why}")
 
 
 def _beside(media: Path, path: Path, folder: Path, options: IngestOptions) -> Record:
+    """A recording with the captions beside it. English text for another language known to be spoken translates it."""
     file = read_captions(path)
     named = path.name[len(media.stem) : -len(path.suffix)].lstrip(".") or None
     text_language = to_code(named) if named else file.language
-    source = options.source or str(media.parent.relative_to(folder.parent))
-    return _record(
-        media,
-        file,
-        language=options.language or text_language,
-        task=_task(options.language, text_language),
-        source=source,
-        identity=str(media.relative_to(folder).with_suffix("")) + (f".{named}" if named else ""),
-    )
-
-
-def _task(spoken: str | None, text: str | None) -> Task:
-    """English text for speech that is known to be in another language is a translation."""
-    return "translate" if text == "en" and spoken not in {None, "en"} else "transcribe"
-
-
-def _record(
-    media: Path,
-    file: CaptionFile,
-    *,
-    language: str | None,
-    task: Task,
-    source: str,
-    identity: str,
-    duration: float = 0,
-) -> Record:
+    translated = text_language == "en" and options.language not in {None, "en"}
     return Record(
-        id=identity,
+        id=str(media.relative_to(folder).with_suffix("")) + (f".{named}" if named else ""),
         audio=str(media.absolute()),
-        duration=duration,
-        language=language,
+        duration=0,
+        language=options.language or text_language,
         captions=file.captions,
-        task=task,
+        task="translate" if translated else "transcribe",
         timed=file.timed,
-        source=source,
+        source=options.source or str(media.parent.relative_to(folder.parent)),
     )
 
 
@@ -264,19 +237,20 @@ def _of_row(row: object, path: Path, where: str, options: IngestOptions) -> Iter
         except (UsageError, ValueError, TypeError, OverflowError) as exc:
             raise InputError(f"{where}: {exc}") from exc
         media = path.absolute().parent / fields["audio"]
-        identity = str(fields.get("id") or media.stem) + (".en" if task == "translate" else "")
-        source = options.source or str(fields.get("source") or path.stem)
-        return _record(
-            media, untimed(text), language=language, task=task, source=source, identity=identity, duration=duration
+        return Record(
+            id=str(fields.get("id") or media.stem) + (".en" if task == "translate" else ""),
+            audio=str(media),
+            duration=duration,
+            language=language,
+            captions=untimed(text).captions,
+            task=task,
+            timed=False,
+            source=options.source or str(fields.get("source") or path.stem),
         )
 
     yield partial(made, fields["text"], "transcribe")
     if isinstance(fields.get("translation"), str):
         yield partial(made, fields["translation"], "translate")
-
-
-def _unusable(where: str, why: str) -> Record:
-    raise InputError(f"{where}: {why}")
 
 
 def _of_cuts(cuts: list[Mapping[str, Any]], path: Path, where: str, options: IngestOptions) -> Record:

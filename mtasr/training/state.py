@@ -23,6 +23,8 @@ from mtasr.training.config import TrainConfig, to_document
 _LOG = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
+#: Attributes of `RunState` that have a state of their own.
+_STATEFUL = ("model", "optimizer", "scaler")
 
 
 @dataclass
@@ -42,17 +44,8 @@ class RunState:
 
 def save_state(state: RunState, folder: Path, config: TrainConfig) -> Path:
     """Write a checkpoint and return its path. Removes all but the last `keep` and the best. Raises `OutputError`."""
-    document = {
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "average": state.average,
-        "step": state.step,
-        "epoch": state.epoch,
-        "batch": state.batch,
-        "scores": state.scores,
-        "config": to_document(config),
-    }
+    document = vars(state) | {name: getattr(state, name).state_dict() for name in _STATEFUL}
+    document["config"] = to_document(config)
     path = folder / f"step-{state.step:08}.pt"
     with written_whole(path) as staging:
         torch.save(document, staging)
@@ -105,9 +98,8 @@ def usable(folder: Path) -> Iterator[dict[str, Any]]:
 def restore(state: RunState, document: dict[str, Any]) -> None:
     """Put a run back to where it was when it wrote the checkpoint."""
     device = next(state.model.parameters()).device
-    state.model.load_state_dict(document["model"])
-    state.optimizer.load_state_dict(document["optimizer"])
-    state.scaler.load_state_dict(document["scaler"])
+    for name in _STATEFUL:
+        getattr(state, name).load_state_dict(document[name])
     state.average = {name: tensor.to(device) for name, tensor in document["average"].items()}
     state.step, state.epoch, state.batch = document["step"], document["epoch"], document["batch"]
     state.scores = dict(document["scores"])
