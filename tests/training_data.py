@@ -8,7 +8,7 @@ from mtasr.data.records import Caption, Record
 def record(
     *texts: str, language: str | None = "en", seconds: float = 3.0, gap: float = 0.5, **fields: object
 ) -> Record:
-    """Captions of so many seconds, one after the other with gaps between them."""
+    """Captions of `seconds` each, one after the other with gaps between them."""
     captions = tuple(
         Caption(start=gap + index * (seconds + gap), end=(index + 1) * (seconds + gap), text=text)
         for index, text in enumerate(texts)

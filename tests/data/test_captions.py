@@ -1,4 +1,4 @@
-"""Subtitle files -> cues."""
+"""Subtitle files -> captions."""
 
 from __future__ import annotations
 

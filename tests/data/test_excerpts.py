@@ -1,4 +1,4 @@
-"""Windows: everything that is known is in one of them, once, and nothing else is."""
+"""Excerpts hold every known caption once, and no speech of unknown words."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_file(excerpt: Excerpt) -> list[Caption]:
 
 
 @given(recordings(), lengths)
-def test_each_caption_is_in_one_window_at_its_time(each: Record, seconds: list[float]) -> None:
+def test_each_caption_is_in_one_excerpt_at_its_time(each: Record, seconds: list[float]) -> None:
     excerpts = excerpts_of(each, seconds)
     found = [caption for excerpt in excerpts for caption in in_file(excerpt)]
     expected = [caption for caption in each.captions if caption.text and caption.end - caption.start <= 30]
@@ -55,7 +55,7 @@ def test_each_caption_is_in_one_window_at_its_time(each: Record, seconds: list[f
 
 
 @given(recordings(), lengths)
-def test_windows_hold_nothing_that_nobody_wrote_down(each: Record, seconds: list[float]) -> None:
+def test_excerpts_hold_no_speech_of_unknown_words(each: Record, seconds: list[float]) -> None:
     for excerpt in excerpts_of(each, seconds):
         (part,) = excerpt.parts
         assert 0 <= part.start < part.end <= each.duration
@@ -71,7 +71,7 @@ def test_windows_hold_nothing_that_nobody_wrote_down(each: Record, seconds: list
 
 
 @given(recordings(), lengths)
-def test_a_caption_cut_off_begins_the_next_window(each: Record, seconds: list[float]) -> None:
+def test_a_caption_cut_off_begins_the_next_excerpt(each: Record, seconds: list[float]) -> None:
     excerpts = excerpts_of(each, seconds)
     for excerpt, after in itertools.pairwise(excerpts):
         if excerpt.cut is not None:
@@ -92,7 +92,7 @@ def test_previous_text_is_what_was_said_before(each: Record, seconds: list[float
         said += [caption.text for caption in excerpt.captions]
 
 
-def test_known_windows() -> None:
+def test_known_excerpts() -> None:
     captions = tuple(Caption(start=a, end=b, text=t) for a, b, t in [(1, 4, "One."), (5, 9, "Two."), (9, 12, "Three.")])
     excerpts = excerpts_of(Record(id="a", audio="/a", duration=20, language="en", captions=captions), [10])
     assert [(w.parts[0].start, w.parts[0].end, [c.text for c in w.captions], w.cut, w.previous) for w in excerpts] == [
@@ -105,13 +105,15 @@ def test_known_windows() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(-5, 60)), max_size=8), lengths)
-def test_captions_in_any_disorder_come_to_an_end(times: list[tuple[int, int]], seconds: list[float]) -> None:
+def test_captions_in_any_disorder_give_finitely_many_excerpts(
+    times: list[tuple[int, int]], seconds: list[float]
+) -> None:
     captions = tuple(Caption(start=float(start), end=float(max(0, start + more)), text="x") for start, more in times)
     each = Record(id="a", audio="/a.wav", duration=70.0, language="en", captions=captions)
     assert all(SHORTEST <= excerpt.seconds <= 30 + 1e-6 for excerpt in excerpts_of(each, seconds))
 
 
-def test_untimed_records_make_one_window_or_none() -> None:
+def test_untimed_records_make_one_excerpt_or_none() -> None:
     short = record("One.", timed=False, duration=5.0)
     (excerpt,) = excerpts_of(short, [3])
     assert (excerpt.seconds, excerpt.timed, excerpt.whole) == (5.0, False, True)
@@ -119,7 +121,7 @@ def test_untimed_records_make_one_window_or_none() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(50, 500), st.integers(0, 200)), min_size=1, max_size=5))
-def test_joined_windows_keep_their_times(sizes: list[tuple[int, int]]) -> None:
+def test_joined_excerpts_keep_their_times(sizes: list[tuple[int, int]]) -> None:
     records = [
         record(f"word {number}.", seconds=seconds / 100, gap=0.25, audio=f"/{number}.wav")
         for number, (seconds, _) in enumerate(sizes)

@@ -178,7 +178,7 @@ def test_captions_beside_speech(speech: list[tuple[float, float]], reason: str |
     assert CaptionsBesideSpeech(speech=lambda path: speech)(CAPTIONED) == reason
 
 
-def test_where_nobody_wrote_down_what_is_said_is_no_fault() -> None:
+def test_unknown_words_count_as_captioned() -> None:
     heard = [(0.5, 10.5), (11.0, 60.0)]
     unknown = replace(CAPTIONED, captions=(*CAPTIONED.captions, Caption(start=11.0, end=60.0, text="")))
     listen = CaptionsBesideSpeech(speech=lambda path: heard)

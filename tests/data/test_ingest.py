@@ -124,7 +124,7 @@ def test_times_by_speech(folder: Path) -> None:
     assert caption.end == pytest.approx(1.0 + len(spoken) / SAMPLE_RATE, abs=0.3)
 
 
-def test_what_is_no_source(tmp_path: Path) -> None:
+def test_sources_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         gather(tmp_path / "none")
     (tmp_path / "a.doc").touch()
@@ -135,7 +135,7 @@ def test_what_is_no_source(tmp_path: Path) -> None:
         gather(tmp_path / "a.json")
 
 
-def test_records_without_a_language_are_told(tmp_path: Path) -> None:
+def test_records_without_a_language_cause_a_warning(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", speak("The bread is warm."))
     (tmp_path / "a.txt").write_text("The bread is warm.")
     done = CliRunner().invoke(program, ["data", "ingest", str(tmp_path), str(tmp_path / "all.jsonl")])

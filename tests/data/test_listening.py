@@ -55,7 +55,7 @@ def silence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("mtasr.data.listening.read_samples", lambda path: samples)
 
 
-def test_windows_of_several_records_are_scored_together() -> None:
+def test_excerpts_of_several_records_are_scored_together() -> None:
     engine = Listening()
     texts = ["the water", "wrong", "people", "wrong", "number", "the day"]
     records = [record(text, audio=f"/{place}.wav") for place, text in enumerate(texts)]
@@ -80,7 +80,7 @@ def test_a_record_goes_if_much_of_it_is_wrong() -> None:
     assert listen(record("wrong", "the water", "wrong", seconds=13.0)) == "the model hears something else"
 
 
-def test_what_is_described_is_not_asked_about() -> None:
+def test_descriptions_are_not_scored() -> None:
     assert ModelHears(Listening())(record("(wrong) the water")) is None
 
 

@@ -1,4 +1,4 @@
-"""Records survive a file, and what is wrong with one is told with its line."""
+"""Records survive a file, and errors name the line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
         ({"langauge": "en"}, "unknown field 'langauge'"),
     ],
 )
-def test_the_line_is_named(tmp_path: Path, change: dict[str, object], reason: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, change: dict[str, object], reason: str) -> None:
     path = tmp_path / "all.jsonl"
     good = record("Hello there.").to_json()
     path.write_text(json.dumps(good) + "\n\n" + json.dumps(good | change) + "\n")

@@ -29,18 +29,18 @@ def test_any_text_comes_back(text: str, probability: float, seed: int) -> None:
 
 
 @given(st.text("the andofwuld. é你"))
-def test_at_the_ends_it_is_the_tokenizer_or_bytes(text: str) -> None:
+def test_no_dropout_is_the_tokenizer_and_full_dropout_is_bytes(text: str) -> None:
     assert encoded(text, 0.0) == TOKENIZER.encode(text)
     assert len(encoded(text, 1.0)) == len(text.encode())
 
 
-def test_the_more_is_passed_over_the_more_tokens_there_are() -> None:
+def test_more_dropout_makes_more_tokens() -> None:
     counts = [sum(len(encoded(TEXT, share, seed)) for seed in range(50)) for share in (0.0, 0.1, 0.3, 0.6, 1.0)]
     assert counts == sorted(set(counts))
     assert len({tuple(encoded(TEXT, 0.1, seed)) for seed in range(50)}) > 25
 
 
-def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
+def test_dropout_changes_the_text_to_learn_and_not_the_previous_text() -> None:
     records = [record(*TEXT.split(", "), TEXT, TEXT, seconds=9.0, audio="/a.wav")]
     source = ExampleSource(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=448, audio_seconds=30.0)
     config = DataConfig(bpe_dropout=0.5, previous=1.0, timestamps=0.0, short=0.0, longest=20.0)
@@ -59,7 +59,7 @@ def test_what_is_taught_is_spelled_anew_and_what_is_given_is_not() -> None:
     assert epoch_of(source, config, 0, 0) == epoch_of(source, config, 0, 0) != epoch_of(source, config, 0, 1)
 
 
-def test_no_window_is_lost_for_having_more_tokens() -> None:
+def test_no_excerpt_is_lost_for_having_more_tokens() -> None:
     records = [record(TEXT, seconds=9.0, audio="/a.wav")]
     room = 2 * (len(TOKENIZER.encode(TEXT)) + 4)
     source = ExampleSource(records=records, rehearsal=[], tokenizer=TOKENIZER, text_context=room, audio_seconds=30.0)

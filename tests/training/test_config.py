@@ -1,4 +1,4 @@
-"""Configurations: typed, named in errors, the same after a round trip."""
+"""Configurations are typed, survive a round trip, and errors name the setting."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
         ('data.train=["a\\0"]', "data.train is a list of texts, not ['a\\x00']"),
     ],
 )
-def test_what_is_wrong_is_named(override: str, message: str) -> None:
+def test_errors_name_the_setting(override: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         make_config(LEAST, [override])
     assert str(raised.value) == message
@@ -104,27 +104,27 @@ def test_a_configuration_that_is_no_mapping(tmp_path: Path, content: str) -> Non
         read_config(path)
 
 
-def test_a_value_that_is_repeated_by_its_name_is_read(tmp_path: Path) -> None:
+def test_a_yaml_alias_is_read(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("output: run\nsteps: 10\ndata: {train: &all [a.jsonl, b.jsonl], evaluation: *all}\n")
     assert read_config(path).data.evaluation == ("a.jsonl", "b.jsonl")
 
 
-def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+def test_messages_shorten_long_values(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         make_config(LEAST, [f"steps=[{'a,' * 5000}]"])
     assert str(raised.value).startswith("steps is a whole number, not ['a', 'a'")
     assert len(str(raised.value)) < 300
 
 
-def test_what_is_missing_is_named() -> None:
+def test_errors_name_a_missing_setting() -> None:
     with pytest.raises(UsageError, match="the setting output is missing"):
         make_config({"steps": 1})
     with pytest.raises(UsageError, match="a configuration is a mapping"):
         make_config([1])
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         read_config(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")

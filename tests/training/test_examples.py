@@ -64,7 +64,7 @@ def test_an_epoch_has_each_recording_once(count: int, join: float, epoch: int) -
 
 @pytest.mark.parametrize(("longest", "audio_seconds"), [(30.0, 6.0), (6.0, 30.0)])
 @given(st.floats(0, 1), st.integers(0, 5))
-def test_no_window_exceeds_what_it_may_have(longest: float, audio_seconds: float, short: float, epoch: int) -> None:
+def test_no_excerpt_exceeds_the_limits(longest: float, audio_seconds: float, short: float, epoch: int) -> None:
     talk = record(*(f"number {n}." for n in range(20)), seconds=2.0, gap=0.4)
     config = DataConfig(short=short, shortest=2.0, batch_seconds=30.0, longest=longest)
     untimed = record("A long one.", seconds=9.0, timed=False)
@@ -82,7 +82,7 @@ def test_no_window_exceeds_what_it_may_have(longest: float, audio_seconds: float
     assert {excerpt.task for excerpt in excerpts_in(batches)} == {"transcribe", "translate"}
 
 
-def test_no_full_window_is_lost_to_rounding() -> None:
+def test_no_full_excerpt_is_lost_to_rounding() -> None:
     """A window from 0.1 to 6.1 s is longer than 6 s in floating point."""
     talks = [record(*["so."] * 90, seconds=0.7, gap=0.1 + n / 97, audio=f"/{n}.wav") for n in range(20)]
     cut = [excerpt for talk in talks for excerpt in cut_excerpts(talk, lambda: 6.0)]
@@ -163,7 +163,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return path, samples
 
 
-def test_samples_of_a_window(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_samples_of_an_excerpt(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path, samples = noise
     store = SampleStore(tmp_path / "store")
     parts = (Part(audio=str(path), start=0.5, end=1.0), Part(audio=str(path), start=1.5, end=3.0, before=0.25))
@@ -211,7 +211,7 @@ def test_masks_cover_no_more_than_they_may(seed: int, samples: int) -> None:
     assert not changed[~rows][:, ~columns].any()
 
 
-def test_ahead_keeps_order_raises_in_its_turn_and_ends() -> None:
+def test_ahead_keeps_the_order_of_items_and_errors() -> None:
     def failing():
         yield from range(3)
         raise InputError("gone")

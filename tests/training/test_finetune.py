@@ -18,7 +18,7 @@ from mtasr.training.finetune import finetune_config
 
 
 @pytest.mark.parametrize("seconds", [2.0, 9.0, 600.0])
-def test_fine_tuning_takes_as_many_epochs_as_it_is_told(
+def test_fine_tuning_takes_as_many_epochs_as_asked_for(
     seconds: float, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captions = [Caption(start=start, end=start + 1.5, text="the of") for start in np.arange(0.2, seconds - 1.6, 1.7)]
@@ -58,7 +58,7 @@ def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> No
     ("overrides", "variable"),
     [([], True), (["steps=89"], None), (["method=decoder"], None), (["variable_length=false"], False)],
 )
-def test_who_is_at_home_with_any_length(
+def test_when_the_result_is_decoded_at_any_length(
     overrides: list[str], variable: bool | None, data: dict[str, Path], tmp_path: Path
 ) -> None:
     settings = finetune_config(str(data["model"]), [data["records"]], tmp_path, overrides=["steps=90", *overrides])

@@ -32,7 +32,7 @@ def weights(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_digit(configure: Configure, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_with_the_same_losses_to_the_last_digit(configure: Configure, tmp_path: Path) -> None:
     steps, every = 24, 3
     settings = [f"steps={steps}", f"save_every={every}", "optimizer.accumulation=2"]
     train(configure(tmp_path / "whole", *settings))

@@ -23,7 +23,7 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         Crew(2, 3, 2).device(chosen)
 
 
-def test_a_weight_that_was_not_used_steps_as_if_another_process_had_used_it() -> None:
+def test_an_unused_weight_gets_zero_gradients() -> None:
     used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
     used.sum().backward()
     Crew().add_gradients([used, unused])
@@ -33,7 +33,7 @@ def test_a_weight_that_was_not_used_steps_as_if_another_process_had_used_it() ->
     assert unused.grad.tolist() == [0, 0]
 
 
-def test_nobody_gives_up_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_wait_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}
     for name, value in {**environment, "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "1"}.items():
         monkeypatch.setenv(name, value)

@@ -56,7 +56,7 @@ def test_the_best_checkpoints_are_kept_and_their_mean_is_the_result(
 
 
 @pytest.mark.slow
-def test_it_learns_what_it_is_taught(configure: Configure, data: dict[str, Path], tmp_path: Path) -> None:
+def test_it_learns(configure: Configure, data: dict[str, Path], tmp_path: Path) -> None:
     settings = [
         "regularisation={time_masks: 0, frequency_masks: 0}",
         "optimizer={learning_rate: 5e-3, warmup: 20, weight_decay: 0}",

@@ -91,7 +91,7 @@ def test_the_rules_of_decoding_allow_it(excerpt: Excerpt) -> None:
 
 
 @given(excerpts(), st.booleans(), st.booleans())
-def test_only_what_is_given_is_not_taught(excerpt: Excerpt, timestamps: bool, previous: bool) -> None:
+def test_all_but_the_given_tokens_are_taught(excerpt: Excerpt, timestamps: bool, previous: bool) -> None:
     target = made(excerpt, timestamps=timestamps, previous=previous)
     start = target.tokens.index(TOKENIZER.sot)
     assert len(target.labels) == len(target.tokens) - 1

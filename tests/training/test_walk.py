@@ -1,4 +1,4 @@
-"""The commands of docs/training.md do what it says, with a tiny model in the place of base."""
+"""The commands of docs/training.md do what it says, with a tiny model instead of base."""
 
 from __future__ import annotations
 
