@@ -93,7 +93,7 @@ def view(**params: Any) -> None:
         transcript = transcribe_one(source, params, options, display)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         heard = Path(folder, beside.name)
-        waveform = _listen(source, heard, tracks.audio_stream, options.vad_threshold, display)
+        waveform = _listen(source, heard, transcript, tracks.audio_stream, options.vad_threshold, display)
         if params["transcript"] is not None:
             _note_other_length(source, transcript, waveform, page, display)
         embedded = params["sound"] == "embed" or (params["sound"] == "auto" and heard.stat().st_size <= _EMBEDDED)
@@ -103,11 +103,13 @@ def view(**params: Any) -> None:
     display.note(f"{source}: {where}")
 
 
-def _listen(source: str, heard: Path, track: int, threshold: float, display: Display) -> Waveform:
+def _listen(
+    source: str, heard: Path, transcript: Transcript, track: int, threshold: float, display: Display
+) -> Waveform:
     from mtasr.view import listen
 
     with display.working(source, lambda: 0.0, lambda: None):
-        return listen(source, heard, track=track, threshold=threshold)
+        return listen(source, heard, track=track, threshold=threshold, speech=transcript.speech)
 
 
 def _note_other_length(source: str, transcript: Transcript, waveform: Waveform, page: Path, display: Display) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from mtasr.audio.read import open_audio
 from mtasr.audio.write import Mp3Writer
-from mtasr.spans import SAMPLE_RATE
+from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.vad import SileroDetector, SpeechTrack
 
 #: Peaks in a second, and samples for each.
@@ -23,20 +24,22 @@ class Waveform:
 
     duration: float
     peaks: bytes
-    speech: list[tuple[float, float]]
+    speech: list[Interval]
 
 
-def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float = 0.5) -> Waveform:
+def listen(
+    source: Path | str, sound: Path, *, track: int = 0, threshold: float = 0.5, speech: Sequence[Interval] = ()
+) -> Waveform:
     """Read a recording once and write its sound to `sound`, as MP3.
 
     The sound consists of the samples that the transcript's times count, so both agree whatever the file's own clock
-    says. `threshold` is the speech probability from which audio counts as speech. Raises what `open_audio` raises, and
-    `FfmpegError`.
+    says. If `speech` is not known, it is detected; `threshold` is the speech probability from which audio counts as
+    speech. Raises what `open_audio` raises, and `FfmpegError`.
     """
-    speech = SpeechTrack(threshold, SileroDetector())
+    detected = None if speech else SpeechTrack(threshold, SileroDetector())
     peaks, held, samples = [], np.zeros(0, np.float32), 0
     with open_audio(source, track=track) as audio, Mp3Writer(sound) as writer:
-        for block in speech.follow(audio):
+        for block in audio if detected is None else detected.follow(audio):
             writer.write(block)
             samples += len(block)
             held = np.concatenate([held, block])
@@ -48,5 +51,5 @@ def listen(source: Path | str, sound: Path, *, track: int = 0, threshold: float 
     return Waveform(
         duration=samples / SAMPLE_RATE,
         peaks=scaled.round().astype(np.uint8).tobytes(),
-        speech=speech.intervals(),
+        speech=list(speech) if detected is None else detected.intervals(),
     )

@@ -192,6 +192,7 @@ def test_listening(tmp_path: Path) -> None:
     assert (max(heard.peaks), set(heard.peaks[:99])) == (255, {0})
     ((start, end),) = [heard.speech[0]]
     assert 0.9 < start < 1.3 < end < 1.1 + len(speech) / SAMPLE_RATE
+    assert listen(tmp_path / "a.wav", tmp_path / "a.mp3", speech=[(1.0, 2.0)]).speech == [(1.0, 2.0)]
     with open_audio(tmp_path / "a.mp3") as mp3:
         assert sum(map(len, mp3)) / SAMPLE_RATE == pytest.approx(heard.duration, abs=0.02)
     assert (tmp_path / "a.mp3").stat().st_size == pytest.approx(heard.duration * 4000, rel=0.15)
