@@ -10,9 +10,8 @@ from mtasr.audio.read import open_audio
 from mtasr.data.records import Record
 from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
+from mtasr.spans import Interval
 from mtasr.vad import SileroDetector, SpeechTrack
-
-Stretch = tuple[float, float]
 
 #: Speech probability from which audio counts as speech, as in decoding.
 _THRESHOLD = 0.5
@@ -20,7 +19,7 @@ _THRESHOLD = 0.5
 _SLACK = 0.5
 
 
-def speech_in(path: Path) -> list[Stretch]:
+def speech_in(path: Path) -> list[Interval]:
     """Start and end in seconds of each stretch of speech in a recording. Raises `InputError`."""
     track = SpeechTrack(_THRESHOLD, SileroDetector())
     with open_audio(path) as stream:
@@ -35,7 +34,7 @@ class CaptionsBesideSpeech:
     `most` is the share from which it is too much.
     """
 
-    def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Stretch]] = speech_in) -> None:
+    def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Interval]] = speech_in) -> None:
         self._most, self._speech = most, speech
 
     def __call__(self, record: Record) -> str | None:
@@ -79,11 +78,11 @@ def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[Sour
     return sorted(audits, key=lambda each: -each.badness)
 
 
-def _total(stretches: Sequence[Stretch]) -> float:
+def _total(stretches: Sequence[Interval]) -> float:
     return sum(end - start for start, end in stretches)
 
 
-def _overlap(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> float:
+def _overlap(stretches: Sequence[Interval], others: Sequence[Interval]) -> float:
     """Seconds of `stretches`, which must not overlap each other, that lie in any of the others."""
     total = 0.0
     for start, end in stretches:
