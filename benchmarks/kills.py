@@ -46,15 +46,15 @@ SPANISH = (
 )
 
 
-def synthesise(folder: Path, count: int, chooser: random.Random) -> None:
-    """Recordings of one to twelve sentences."""
+def synthesise(folder: Path, count: int, sentences: int, chooser: random.Random) -> None:
+    """Recordings of one to `sentences` sentences."""
     from speech import SAMPLE_RATE, speak, write_wav
 
     folder.mkdir()
     for number in range(count):
         texts, voice = (SPANISH, "es") if number % 4 == 3 else (ENGLISH, "en-us")
         parts = []
-        for _ in range(chooser.randint(1, 12)):
+        for _ in range(chooser.randint(1, sentences)):
             pause = np.zeros(round(chooser.uniform(0.3, 2.5) * SAMPLE_RATE), np.float32)
             parts += [speak(chooser.choice(texts), voice, pitch=chooser.randint(30, 70)), pause]
         write_wav(folder / f"{number:02}.wav", np.concatenate(parts))
@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--files", type=int, default=20)
+    parser.add_argument("--sentences", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shortest", type=float, default=0.0)
     parser.add_argument("--longest", type=float, default=4.0)
@@ -104,7 +105,7 @@ def main() -> None:
     chooser = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        synthesise(folder / "in", args.files, chooser)
+        synthesise(folder / "in", args.files, args.sentences, chooser)
         log, out = folder / "log", folder / "out"
         command = [sys.executable, __file__, "--child", str(log), "transcribe", str(folder / "in"), "-q"]
         command += ["-f", "srt", "-f", "json", *args.options, "--output-dir"]

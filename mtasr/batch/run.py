@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mtasr.transcribe import Model
 
 #: "in doubt" is a recording with speech but no text somewhere, or text but no speech.
-Result = Literal["done", "in doubt", "failed", "skipped"]
+Outcome = Literal["done", "in doubt", "failed", "skipped"]
 
-RESULTS: tuple[Result, ...] = get_args(Result)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 #: What to do about results of an earlier run: replace them, skip recordings that have all their files, or go on where
 #: the journal says that the earlier run was stopped.
@@ -38,7 +38,7 @@ class Ending:
 
     #: The recording, as it was named.
     name: str
-    result: Result
+    result: Outcome
     #: Why it failed or was skipped.
     reason: str = ""
     #: What a failed one raised: an `MtasrError`, or any other for a bug and for a lack of memory.

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from mtasr import atomic
 from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
-from mtasr.batch.run import RESULTS, Existing
+from mtasr.batch.run import OUTCOMES, Existing
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
@@ -228,7 +228,7 @@ class _Progress(Observer):
         if len(endings) > 1:
             counts = Counter(each.result for each in endings)
             figures = [_speed(seconds, time.monotonic() - self._began)] if seconds else []
-            figures += [f"{counts[result]} of {len(endings)} {result}" for result in RESULTS if counts[result]]
+            figures += [f"{counts[result]} of {len(endings)} {result}" for result in OUTCOMES if counts[result]]
             self._display.note("; ".join(figures))
         self._display.finish(endings)
 

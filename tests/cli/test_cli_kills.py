@@ -25,8 +25,21 @@ KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
     ids=" ".join,
 )
 def test_killed_batches_end_with_the_same_bytes(options: list[str]) -> None:
-    kills, longest = ("2", "9") if "--condition-on-previous-text" in options else ("3", "4")
-    command = [sys.executable, KILLS, "--kills", kills, "--files", "2", "--shortest", "1", "--longest", longest]
+    kills, longest = ("2", "6") if "--condition-on-previous-text" in options else ("3", "3")
+    command = [
+        sys.executable,
+        KILLS,
+        "--kills",
+        kills,
+        "--files",
+        "2",
+        "--sentences",
+        "6",
+        "--shortest",
+        "1",
+        "--longest",
+        longest,
+    ]
     done = subprocess.run([*command, "--", "--model", "base", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) at most", done.stdout)

@@ -331,7 +331,7 @@ def test_a_cache_that_cannot_be_read(folder: Path, args: list[str]) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 5
-    message = f"mtasr: error: {cache}: the cache of models cannot be read: Permission denied"
+    message = f"mtasr: error: {cache}: the model cache cannot be read: Permission denied"
     assert done.stderr.splitlines()[-1] == message
 
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtasr.batch.run import RESULTS, Ending, Result
+from mtasr.batch.run import OUTCOMES, Ending, Outcome
 from mtasr.cli.display.pace import Pace
 from mtasr.cli.failures import not_written, printable
 from mtasr.formats.cue_text import labelled
@@ -134,7 +134,7 @@ class Display:
         if self.is_for_programs:
             counts = Counter(each.result for each in endings)
             figures = {"seconds": self._pace.seconds, "took": self._pace.took()}
-            _write_event("finish", **{_identifier(result): counts[result] for result in RESULTS}, **figures)
+            _write_event("finish", **{_identifier(result): counts[result] for result in OUTCOMES}, **figures)
             return
         bad = [each for each in endings if each.result in ("failed", "in doubt")]
         listed = bad if len(endings) > _LONGEST_TABLE or not sys.stderr.isatty() else endings
@@ -199,7 +199,7 @@ class Display:
         self._bars.show()
 
 
-def _identifier(result: Result) -> str:
+def _identifier(result: Outcome) -> str:
     return result.replace(" ", "_")
 
 

@@ -16,14 +16,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mtasr.batch.run import Ending, Result
+from mtasr.batch.run import Ending, Outcome
 from mtasr.cli.display.pace import Pace, clock, timestamp
 from mtasr.cli.failures import printable
 
 #: (file, bytes done, bytes in total or None) while a model is downloaded.
 DownloadProgress = Callable[[str, int, int | None], None]
 
-_COLOURS: dict[Result, str] = {"done": "green", "in doubt": "yellow", "failed": "red", "skipped": "dim"}
+_COLOURS: dict[Outcome, str] = {"done": "green", "in doubt": "yellow", "failed": "red", "skipped": "dim"}
 
 
 class Bars:
@@ -124,7 +124,7 @@ def print_table(endings: Sequence[Ending]) -> None:
     table.add_column("Recording", overflow="fold", max_width=40)
     table.add_column("Audio", justify="right")
     table.add_column("Language")
-    table.add_column("Result", no_wrap=True)
+    table.add_column("Outcome", no_wrap=True)
     has_reasons = any(each.reason for each in endings)
     if has_reasons:
         table.add_column("Reason", overflow="fold")
