@@ -1,4 +1,4 @@
-"""Several threads with one model, as in a server: compared with one call after the other, and a short beside a long one.
+"""Several threads with one model, as in a server: one call after the other against all at once, and a short one waiting.
 
     python benchmarks/callers.py [--model base] [--rounds 5] [--threads 2] [--files 24]
 
