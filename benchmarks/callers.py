@@ -1,4 +1,4 @@
-"""Several threads with one model, as in a server: calls in turn against calls at once, and a short one beside a long one.
+"""Several threads with one model, as in a server: calls in turn and at once, and a short one beside a long one.
 
     python benchmarks/callers.py [--model base] [--rounds 5] [--threads 2] [--files 24]
 
