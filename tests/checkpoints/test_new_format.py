@@ -64,25 +64,23 @@ def run(*args: str | Path) -> str:
 
 
 @pytest.mark.usefixtures("npz")
-def test_a_format_is_added_by_one_line_of_the_registry(tmp_path: Path) -> None:
-    save_checkpoint(small_checkpoint(), tmp_path / "source", "ctranslate2", "float16")
-    assert "npz, float16" in run("convert", tmp_path / "source", tmp_path / "model.npz")
+def test_a_format_is_added_by_one_line_of_the_registry(source: Path, tmp_path: Path) -> None:
+    assert "npz, float16" in run("convert", source, tmp_path / "model.npz")
     assert "format\tnpz\nprecision\tfloat16" in run("info", tmp_path / "model.npz")
     run("convert", tmp_path / "model.npz", tmp_path / "back")
     assert same(load_checkpoint(tmp_path / "back"), small_checkpoint())
-    assert (tmp_path / "back/model.bin").read_bytes() == (tmp_path / "source/model.bin").read_bytes()
-    run("convert", tmp_path / "source", tmp_path / "model.npz", "--force")
+    assert (tmp_path / "back/model.bin").read_bytes() == (source / "model.bin").read_bytes()
+    run("convert", source, tmp_path / "model.npz", "--force")
     with pytest.raises(
         ModelIntegrityError, match=r"known format: a folder with model.bin .*, a .npz file \(npz\), a .pt file"
     ):
         load_checkpoint(tmp_path)
 
 
-def test_the_ending_of_the_destination_decides(tmp_path: Path) -> None:
-    save_checkpoint(small_checkpoint(), tmp_path / "source", "huggingface", "float16")
-    assert "openai, float16" in run("convert", tmp_path / "source", tmp_path / "base.pt")
-    assert "ctranslate2, float16" in run("convert", tmp_path / "source", tmp_path / "base.en")
-    assert "huggingface, float16" in run("convert", tmp_path / "source", tmp_path / "c.pt", "--format", "huggingface")
+def test_the_ending_of_the_destination_decides(source: Path, tmp_path: Path) -> None:
+    assert "openai, float16" in run("convert", source, tmp_path / "base.pt")
+    assert "ctranslate2, float16" in run("convert", source, tmp_path / "base.en")
+    assert "huggingface, float16" in run("convert", source, tmp_path / "c.pt", "--format", "huggingface")
     assert (tmp_path / "base.pt").is_file()
     assert (tmp_path / "c.pt" / "model.safetensors").is_file()
 

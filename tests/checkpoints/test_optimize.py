@@ -58,14 +58,6 @@ def lists(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "wordfreq", fake)
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("source") / "model"
-    save_checkpoint(small_checkpoint(), path, "ctranslate2", "float16")
-    return path
-
-
 def run(*args: str | Path) -> Result:
     return CliRunner().invoke(program, ["models", *map(str, args)])
 
@@ -410,6 +402,7 @@ def test_without_the_word_lists(source: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.weights
+@pytest.mark.slow
 def test_base_writes_the_same(tmp_path: Path) -> None:
     result = run("optimize", "base", tmp_path / "cut", "--languages", "en,es")
     assert result.exit_code == 0, result.output
