@@ -53,6 +53,8 @@ class Npz(Format):
 
 @pytest.fixture
 def npz(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mtasr.cli.models  # noqa: F401 - whose choices of formats must not keep this one
+
     *others, last = formats.FORMATS
     monkeypatch.setattr(formats, "FORMATS", (*others, Npz(), last))
 

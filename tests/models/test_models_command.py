@@ -16,7 +16,9 @@ pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 def run(*arguments: str, answer: str | None = None) -> click.testing.Result:
-    return click.testing.CliRunner().invoke(command.models, arguments, input=answer)
+    # The commands remember the names of their help option, and the reference of all commands is written from them.
+    names = ["--help", "-h"]
+    return click.testing.CliRunner().invoke(command.models, arguments, input=answer, help_option_names=names)
 
 
 def test_list_is_plain_where_nobody_watches(fake_hub: FakeHub) -> None:
