@@ -107,6 +107,9 @@ class DecodingOptions:
         if self.languages is not None:
             listed = [self.languages] if isinstance(self.languages, str) else self.languages
             object.__setattr__(self, "languages", tuple(listed))
+        for several in ("suppress_tokens", "clip_timestamps"):  # lists are fine, but options must be hashable
+            given = getattr(self, several)
+            object.__setattr__(self, several, tuple(given) if isinstance(given, list) else given)
         if self.task not in ("transcribe", "translate"):
             raise UsageError(f"task is 'transcribe' or 'translate', not {self.task!r}")
         for name, fine, rule in self._rules():

@@ -231,8 +231,9 @@ class Model:
         speaker, and come in order of time once the last channel is being decoded.
 
         `notes`, one for each source, give what an earlier run noted of each channel, which is not decoded again; they
-        do not apply with `condition_on_previous_text`. `checks` are the thresholds that decide whether text is trusted.
-        Windows of a higher `priority` are decoded before those of other calls.
+        do not apply with `condition_on_previous_text`. `checks` are the thresholds that decide whether text is trusted,
+        apart from the three that are options. Windows of a higher `priority` are decoded before those of other calls,
+        which wait meanwhile; it has no effect with `condition_on_previous_text`.
         """
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}

@@ -71,7 +71,7 @@ def _last_start(tokens: Sequence[int], tokenizer: Tokenizer) -> float:
 class Checks:
     """Every threshold that decides whether an attempt is taken, and the decisions.
 
-    The first three are options of a transcription (`Checks.for_options`); None switches such a check off.
+    The first three are options: `Checks.for_options` takes them from there. None switches such a check off.
     """
 
     #: Text that compresses better than this is a loop.

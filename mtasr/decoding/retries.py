@@ -1,7 +1,7 @@
 """What happens to a window whose first attempt fails the checks.
 
 The rules of `RETRIES` are tried in their order, each once, until the window passes or none applies. What still fails
-is decoded at the temperatures (`WindowDecoder.finish`). To add a rule, write a class with the method of `Retry` and
+is decoded at the temperatures (`WindowDecoder.finish`). To add a rule, write a class with the methods of `Retry` and
 add it to `RETRIES`; a program can pass its own tuple to `load_model(retries=...)`.
 """
 

@@ -34,7 +34,7 @@ from mtasr.stopwatch import Stopwatch
 from mtasr.threads import start_thread
 from mtasr.vad import MakeDetector, SileroDetector
 
-#: Batches for each worker that a reader may be ahead: more of them fill better, and hold more samples.
+#: Batches for each worker that the readers may be ahead, together: more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
 
 #: Seconds between looks at whether the threads still work: one that dies for want of memory may fail to say so.
@@ -59,7 +59,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._queues: list[Queue] = []
         self._waiting: list[Pending] = []
-        self._workers = 0
+        self._workers: set[threading.Thread] = set()
         self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
 
     def submit(
@@ -72,7 +72,8 @@ class Scheduler:
     ) -> list[Queued]:
         """Queue recordings, which are read one after the other; ask for their results in that order.
 
-        Work begins when the first result, or the language, is asked for. Windows of a higher `priority` go first.
+        Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
+        first, and others wait while there are any.
         """
         queue = Queue(self._decoder(options, checks or Checks()), options, priority)
         queue.submissions = [Queued(self, queue, recording) for recording in recordings]
@@ -100,14 +101,14 @@ class Scheduler:
                 return
             self._queues.append(queue)
             try:
-                while self._workers < self._engine.limits.workers:
+                self._workers = {each for each in self._workers if each.is_alive()}
+                while len(self._workers) < self._engine.limits.workers:
                     try:
-                        start_thread(self._guarded, self._work, self._queues)
+                        self._workers.add(start_thread(self._guarded, self._work, self._queues))
                     except MemoryError:
                         if not self._workers:
                             raise
                         break
-                    self._workers += 1
                 queue.reader = start_thread(self._guarded, self._read, [queue], queue)
             except BaseException:
                 self._queues.remove(queue)
@@ -160,7 +161,7 @@ class Scheduler:
         for submission in cancelled:
             if submission.audio is not None:
                 submission.audio.abort()
-        if queue.reader is not None and not queue.submissions:
+        if queue.reader not in (None, threading.current_thread()) and not queue.submissions:
             queue.reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
 
     def _drop(self, queue: Queue, submissions: Sequence[Queued]) -> None:
@@ -212,7 +213,7 @@ class Scheduler:
         """Add an entry once there is room for it."""
         submission = entry.submission
         with self._changed:
-            self._changed.wait_for(lambda: queue.ahead < self._most_ahead or submission.cancelled)
+            self._changed.wait_for(lambda: queue.ahead < self._room() or submission.cancelled)
             if submission.cancelled:
                 return
             submission.ordered.append(entry)
@@ -221,23 +222,22 @@ class Scheduler:
                 self._waiting.append(entry)
             self._changed.notify_all()
 
+    def _room(self) -> int:
+        """Windows that each queue may be ahead: a share, so that memory does not grow with the number of callers."""
+        return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._queues)))
+
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        try:
-            while batch := self._take():
-                self._decode(batch)
-        except BaseException:
-            with self._changed:
-                self._workers -= 1
-            raise
+        while batch := self._take():
+            self._decode(batch)
 
     def _take(self) -> list[Pending]:
         """The windows of the next batch; none once nothing is left to decode, which ends the worker."""
         with self._changed:
             while not self._waiting:
                 if all(queue.is_read for queue in self._queues):
-                    self._workers -= 1
+                    self._workers.discard(threading.current_thread())
                     return []
                 self._changed.wait(_LOOK)
             batch = self._batch(self._due())
@@ -281,11 +281,11 @@ class Scheduler:
             for entry, shown in zip(batch, inputs, strict=True):
                 if entry.judges and not entry.submission.is_judged:
                     self._judge(decoder, entry, shown)
-            inputs = [
-                replace(shown, language=entry.submission.language()) for entry, shown in zip(batch, inputs, strict=True)
-            ]
-            for place, decoding in decoder.decode(inputs):
-                self._settle(decoder, batch[place], decoding)
+            wanted = [place for place, entry in enumerate(batch) if not entry.submission.cancelled]
+            inputs = [replace(inputs[place], language=batch[place].submission.language()) for place in wanted]
+            entries = [batch[place] for place in wanted]
+            for place, decoding in decoder.decode(inputs, lambda place: not entries[place].submission.cancelled):
+                self._settle(decoder, entries[place], decoding)
         except Exception as exc:
             if len(batch) == 1:
                 if batch[0].judges:
@@ -293,7 +293,7 @@ class Scheduler:
                 self._done(batch[0], error=exc)
             else:  # What is wrong with one recording does not touch the others.
                 for entry in batch:
-                    if not entry.is_done:
+                    if not entry.is_done and not entry.submission.cancelled:
                         self._decode([entry])
 
     def _judge(self, decoder: WindowDecoder, entry: Pending, shown: WindowInput) -> None:

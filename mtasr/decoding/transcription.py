@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -34,8 +35,8 @@ class Transcription:
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
         self._alternatives: list[Alternatives] = []
-        self._pending = self._decode()
-        self._closed = False
+        self._pending: Generator[Segment] = self._decode()
+        self._closed = self._complete = False
         self._failure: BaseException | None = None
 
     def open(self) -> None:
@@ -83,6 +84,8 @@ class Transcription:
     def __next__(self) -> Segment:
         if self._failure is not None:  # What is incomplete does not become complete by asking once more.
             raise self._failure
+        if not self._complete:
+            self._require_open()
         try:
             return next(self._pending)
         except StopIteration:
@@ -91,7 +94,7 @@ class Transcription:
             self._failure = exc
             raise
 
-    def _decode(self) -> Iterator[Segment]:
+    def _decode(self) -> Generator[Segment]:
         for result in self._submission.results():
             self.position = result.position
             if self.on_progress is not None:
@@ -105,6 +108,7 @@ class Transcription:
         end = self._submission.samples / SAMPLE_RATE
         if self._options.clip_timestamps and min(self._options.clip_timestamps[::2]) >= end:
             raise UsageError(f"no clip begins before the end of the recording, at {end:.1f} s")
+        self._complete = True
 
     def _require_open(self) -> None:
         if self._closed:
@@ -139,6 +143,8 @@ class Transcription:
         if not self._closed:
             self._closed = True
             self._submission.close()
+            with contextlib.suppress(ValueError):  # closed from within, as by a progress callback
+                self._pending.close()  # which gives back the model that samples were drawn with
 
     def __enter__(self) -> Self:
         return self

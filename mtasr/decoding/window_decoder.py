@@ -112,12 +112,16 @@ class WindowDecoder:
 
     # --- decoding ---------------------------------------------------------------------------------------------------
 
-    def decode(self, inputs: Sequence[WindowInput]) -> Iterator[tuple[int, Decoding]]:
+    def decode(
+        self, inputs: Sequence[WindowInput], is_wanted: Callable[[int], bool] = lambda place: True
+    ) -> Iterator[tuple[int, Decoding]]:
         """Decode inputs of one context by beam search and retries; yields places in `inputs` with their decodings.
 
         Each comes as soon as it is done, so those that pass at once come before those that are retried. A decoding that
-        is still open needs the temperatures, for which `finish` is called.
+        is still open needs the temperatures, for which `finish` is called. Places no longer wanted are left out.
         """
+        if not inputs:
+            return
         inputs = self.encoded(inputs)
         if self._options.multilingual:
             inputs = [replace(each, language=self._language_of(each)) for each in inputs]
@@ -125,6 +129,8 @@ class WindowDecoder:
         if self._options.also_translate:
             decodings = self._with_translations(decodings)
         for place in sorted(range(len(inputs)), key=lambda place: self._is_retried(decodings[place])):
+            if not is_wanted(place):
+                continue
             decoding = self.retry(decodings[place])
             if decoding.translation is not None:
                 decoding = replace(decoding, translation=self.retry(decoding.translation))

@@ -155,6 +155,8 @@ class CTranslate2Engine:
         #: Samplers that no recording uses.
         self._idle_samplers: list[CTranslate2Engine] = []
         self._seed, self._has_drawn = 0, False
+        #: Held while a recording uses this engine as its sampler.
+        self._lent = threading.Lock()
         self.device, index = choose_device(device, device_index, ctranslate2.get_cuda_device_count())
         try:
             self._load(folder, index, compute_type)
@@ -204,7 +206,8 @@ class CTranslate2Engine:
 
     @contextlib.contextmanager
     def sampler(self, seed: int) -> Iterator[CTranslate2Engine]:
-        """The model loaded once more with one worker; on CUDA, where there may be no room for that, this engine.
+        """The model loaded once more with one worker; this engine if it has one worker that no recording uses, or on
+        CUDA, where there may be no room.
 
         A thread of CTranslate2 takes its seed when it first draws and keeps it. So a model that has drawn is loaded
         anew for the next recording.
@@ -212,6 +215,15 @@ class CTranslate2Engine:
         if self.device == "cuda":
             self._seed = seed
             yield self
+            return
+        if self.limits.workers == 1 and self._lent.acquire(blocking=False):
+            try:
+                if self._has_drawn:
+                    self._read(self.folder, self._device_index)
+                self._seed = seed
+                yield self
+            finally:
+                self._lent.release()
             return
         try:
             sampler = self._idle_samplers.pop()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -651,4 +652,55 @@ def test_threads_end_when_nothing_is_left_to_decode() -> None:
     for _ in range(2):
         assert shared.transcribe(SOURCES[0]).segments
         wait_until(lambda: not set(threading.enumerate()) - before)
-    assert shared._scheduler._workers == 0
+    assert not shared._scheduler._workers
+
+
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_a_closed_transcription_gives_its_sampler_back(previous_text: bool) -> None:
+    held = 0
+
+    class Lending(HearingEngine):
+        @contextlib.contextmanager
+        def sampler(self, seed: int) -> Iterator[HearingEngine]:
+            nonlocal held
+            held += 1
+            try:
+                yield self
+            finally:
+                held -= 1
+
+    shared = model(Lending())
+    streams = [
+        shared.stream(SOURCES[0], language="en", temperature=0.4, condition_on_previous_text=previous_text)
+        for _ in range(3)
+    ]
+    for stream in streams:
+        next(stream)
+    assert held == 3
+    for stream in streams:
+        stream.close()
+        with pytest.raises(ValueError, match="closed before its end"):
+            next(stream)
+    assert held == 0
+
+
+def test_what_is_cancelled_is_not_retried() -> None:
+    def judge(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        if not cancelled:
+            cancelled.append(each)
+            each.close()
+        return replace(hypothesis, avg_logprob=-3.0)
+
+    cancelled: list[Queued] = []
+    engine = HearingEngine(limits=EngineLimits(batch_size=4), judge=judge)
+    (each,) = submit(engine, [recording(said(4, 4, 4, 4))])
+    each._host._read(each.queue)
+    batch = each._host._take()
+    each._host._decode(batch)
+    assert {heard.frames for heard in engine.encoded} == {900}, "the full length was not tried"
+
+
+def test_lists_are_options_too() -> None:
+    options = DecodingOptions(suppress_tokens=[-1], clip_timestamps=[0.0, 4.0])  # type: ignore[arg-type]
+    assert options == DecodingOptions(suppress_tokens=(-1,), clip_timestamps=(0.0, 4.0))
+    assert model().transcribe(SOURCES[1], suppress_tokens=[-1]) == model().transcribe(SOURCES[1])

@@ -258,7 +258,9 @@ def test_a_sampler_is_one_worker_with_the_same_model(workers: dict[int, CTransla
     engine, options = workers[count], DecodingOptions(best_of=2)
     prompt, encoded = engine.tokenizer.sot_sequence("en", "transcribe"), windows(engine, 1)[0]
     with engine.sampler(0) as sampler:
-        assert sampler is not engine, "what the engine draws itself does not count"
+        assert (sampler is engine) == (count == 1), "with one worker the model is not loaded twice"
+        with engine.sampler(0) as second:
+            assert second not in (sampler, engine), "a second recording has its own"
         assert (sampler.limits.workers, sampler.device, sampler.compute_type) == (1, "cpu", engine.compute_type)
         said = generate_one(sampler, encoded, prompt, options)
     assert said == generate_one(workers[1], encoded, prompt, options)
