@@ -51,10 +51,10 @@ class DecodingOptions:
     #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text. On CUDA
     #: they begin once for all recordings.
     seed: int = 0
-    #: So many of the most probable readings of each window are told (`Transcript.alternatives`); 1: the text alone.
+    #: How many readings of each window to return (`Transcript.alternatives`), the most probable first; 1: the text alone.
     n_best: int = 1
 
-    #: A window whose text compresses better than this is taken for a loop; None switches the check off.
+    #: A window whose text compresses better than this counts as a loop; None switches the check off.
     compression_ratio_threshold: float | None = 2.4
     #: A window whose mean token log-probability is lower than this has failed; None switches the check off.
     logprob_threshold: float | None = -1.0
@@ -67,7 +67,7 @@ class DecodingOptions:
     prefix: str | None = None
     #: Words to expect in every window. They share the room for text before a window with the prompt.
     hotwords: str | None = None
-    #: Whisper's own algorithm: one window of 30 s after the other, each told the text before it. Slower; without it,
+    #: Whisper's own algorithm: one window of 30 s after the other, each given the text before it. Slower; without it,
     #: windows are cut at pauses and decoded side by side.
     condition_on_previous_text: bool = False
     #: Forget the previous text after a window that needed a temperature above this.

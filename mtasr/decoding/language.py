@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 from mtasr.engines.engine import Hypothesis, LanguageGuess
 
-#: The first windows of a recording tell its language: one if it is as clear as this, else up to so many together.
+#: The language is judged from the first window if its probability is at least `CLEAR`, else from the first
+#: `MOST_WINDOWS` together.
 CLEAR = 0.9
 MOST_WINDOWS = 3
 
-#: Where the language is not clear, speech is written down in so many of the most probable ones, and the texts compared.
+#: If the language is unclear, the speech is transcribed in this many of the most probable ones, and the texts compared.
 TRIED = 6
 
-#: In a recording of several languages, a window less clear than this is taken to be in the recording's own.
+#: In a recording of several languages, a window less clear than this counts as being in the recording's own.
 CLEAR_CHANGE = 0.5
 
 

@@ -1,4 +1,4 @@
-"""What the model is told before a window: hotwords, and the initial prompt or the text before; and how text begins."""
+"""What the model is given before a window: hotwords, and the initial prompt or the previous text; and the prefix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Prompt:
         prefix, hotwords, initial = map(_clean, (options.prefix, options.hotwords, options.initial_prompt))
         self._words = frozenset(_WORD.findall(f"{prefix} {hotwords} {initial}".casefold()))
         all_prefix, all_hotwords, all_initial = map(self._encoded, (prefix, hotwords, initial))
-        #: Whether anything was.
+        #: Whether a prefix, hotwords or a prompt were given.
         self.given = bool(self._words)
         #: What the text of the first window begins with.
         self.prefix = tuple(all_prefix[: room // 2])
@@ -57,8 +57,8 @@ class Prompt:
 
     def before(self, previous: Sequence[int]) -> tuple[int, ...]:
         """The tokens before the start of transcript: hotwords and as much of the end of `previous` as there is room."""
-        told = [*self._hotwords, *self._last(previous)]
-        return (self._tokenizer.sot_prev, *told) if told else ()
+        given = [*self._hotwords, *self._last(previous)]
+        return (self._tokenizer.sot_prev, *given) if given else ()
 
     def echoed_by(self, text: str) -> bool:
         """Whether a text consists of what was given alone, as a model writes it where nobody speaks."""

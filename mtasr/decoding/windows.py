@@ -28,30 +28,29 @@ LONGEST = 14.0
 _LONGEST_IN_ONE_LANGUAGE = 7.0
 #: ... and for translation and in noise, where more is understood of more.
 _LONGER = 26.0
-#: Sound is noisy if its loudest frames are less than so many dB above its softest, and the noise is loud below so many.
-#: Of prompts in noise 20 dB below the speech 92 % are noisy, of those without 7 %; of recordings in a quiet room none.
-#: Loud is the noise in all of those at 10 dB, and in 1 % of those at 20 dB.
+#: Sound is noisy if its loudest frames are less than `_NOISY` dB above its softest, and loudly so below `LOUD_NOISE`.
+#: Of prompts in noise 20 dB below the speech 92 % are noisy, of those without noise 7 %, of recordings in a quiet room
+#: none. The noise is loud in all prompts at 10 dB, and in 1 % of those at 20 dB.
 _NOISY, LOUD_NOISE = 26.0, 20.0
 #: Which frames count as the loudest and the softest, in percent: no click, and the short pauses of a single sentence.
 _LOUDEST, _SOFTEST = 95, 3
-#: Speech without any pause is cut where it is least like speech, once the encoder takes only so much more.
+#: Speech without a pause is cut at its least speech-like frame, this many seconds before the encoder is full.
 _SPARE = 2.0
-#: Decoding needs an encoder that takes so many seconds, so that windows are not shorter than words.
+#: The shortest encoder, in seconds, with which windows are longer than words.
 LEAST_SECONDS = _SPARE + 1.0
 #: A window always ends at a pause as long as this, so that long silence is not decoded.
 _LONG_PAUSE = 2.0
 #: Choosing a pause: one of this length or more is as good as any, ...
 _FULL_PAUSE = 1.0
-#: ... and a window of full length is worth as much more than an empty one as this much more of a pause.
+#: ... and a full window is preferred to an empty one as much as a pause this much longer.
 _WORTH_OF_LENGTH = 0.5
 #: Sound before and after speech that belongs to the window, where no other speech is near.
 _MARGIN = 0.5
-#: Frames after which it is decided again what can be cut. No window exceeds the longest by more than that, and margins.
+#: How often cuts are decided, in frames. No window exceeds the longest by more than that and the margins.
 _DECIDE_EVERY = 25
-#: Of a window that is cut in two, each part has at least so many seconds of speech; the power is looked at over so many
-#: frames.
+#: The least seconds of speech in each half of a window, and the frames over which power is averaged to find the cut.
 _LEAST_SPEECH, _SMOOTH = 0.5, 3
-#: A remainder of speech below this is left alone: no word fits in.
+#: A shorter remainder, in seconds, is not decoded: no word fits into it.
 _SHORTEST = 0.1
 
 

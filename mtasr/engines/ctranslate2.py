@@ -349,7 +349,7 @@ class CTranslate2Engine:
     def score(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
     ) -> list[Likelihood]:
-        """The texts as beginnings that are given: the logits of their tokens are told too."""
+        """Give the texts as prefixes: CTranslate2 then returns the logits of their tokens."""
         steps = max(map(len, texts)) + 1
         with self._working():
             results = self._model.generate(

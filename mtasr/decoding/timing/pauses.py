@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from mtasr.spans import Interval
 from mtasr.transcript import Word
 
-#: A pause is looked for between words up to so many seconds away from it, ...
+#: A pause is placed between words at most this many seconds away from it, ...
 _FARTHEST = 1.2
-#: ... and a word with a mark at its end is as likely before it as one so many seconds nearer.
+#: ... and a word that ends in punctuation is as likely before it as one this many seconds nearer.
 _WORTH_OF_MARK = 0.25
-#: To have a word stretch over a pause is as unlikely as to be off by so many times its length.
+#: A word that stretches over a pause costs as much as being off by this many times the length of the pause.
 _WORTH_OF_PAUSE = 1.5
 #: Words that take longer or shorter than their letters tell, in seconds of that.
 _WORTH_OF_LENGTH = 0.5
