@@ -51,7 +51,7 @@ class DecodingOptions:
     #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text. On CUDA
     #: they begin once for all recordings.
     seed: int = 0
-    #: How many readings of each window to return (`Transcript.alternatives`), the most probable first; 1: the text alone.
+    #: Readings of each window to return (`Transcript.alternatives`), the most probable first; 1: the text alone.
     n_best: int = 1
 
     #: A window whose text compresses better than this counts as a loop; None switches the check off.
