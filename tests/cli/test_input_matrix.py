@@ -498,11 +498,14 @@ def test_hours(place: Path) -> None:
         file.seek(44 + 2 * seconds * rate - len(end))
         file.write(end)
     command = [sys.executable, HEARING, "transcribe", "-q", "-f", "json", "--language", "en", "a.wav"]
-    with subprocess.Popen(command) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    # The kernel counts the memory of the process that starts another one as the other's: a small one has to.
+    measure = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", measure, *command], stdout=subprocess.PIPE, text=True, check=True)
+    peak = int(done.stdout.splitlines()[-1])
     transcript = json.loads(Path("a.json").read_text("utf-8"))
     assert transcript["duration"] == seconds
     assert transcript["segments"][0]["start"] > seconds - 10
-    assert usage.ru_maxrss < 500_000  # KiB
+    assert peak < 500_000  # KiB
