@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +82,13 @@ def child(log: str, args: list[str]) -> None:
     decode = WindowDecoder.decode
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def logged(self: WindowDecoder, inputs: Sequence[WindowInput]) -> Iterator[tuple[int, Decoding]]:
+    def logged(
+        self: WindowDecoder, inputs: Sequence[WindowInput], is_wanted: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Decoding]]:
         windows = (each.window for each in inputs)
         names = (f"{zlib.crc32(each.samples.tobytes()):08x}-{each.start}-{each.seconds}" for each in windows)
         os.write(stream, (" ".join(names) + "\n").encode())
-        return decode(self, inputs)
+        return decode(self, inputs, is_wanted)
 
     WindowDecoder.decode = logged  # type: ignore[method-assign]
     main(args)
