@@ -254,12 +254,12 @@ def config() -> None:
 @debug_option
 @click.pass_context
 def show(ctx: click.Context, command: str | None) -> int:
-    """Show each setting, its value and where it comes from, of COMMAND or of all commands.
+    """Show each setting of COMMAND, or of all commands: its value and where it comes from.
 
-    A setting has the name of an option. It comes from config.toml in your configuration folder, from mtasr.toml in the
-    current folder (which can set nothing harmful), from the environment, as MTASR_LANGUAGE, or from the flag; a later
-    one in this list replaces an earlier one. The files are TOML; a table [evaluate] is for that command alone. Errors
-    in a file are shown at the end.
+    Settings have the names of options. The first of these that has a setting wins: the flag, the environment
+    (MTASR_LANGUAGE), mtasr.toml in the current folder, config.toml in your configuration folder. mtasr.toml can set
+    only harmless options. In both files a table such as [evaluate] is for that command alone. Errors in a file are
+    shown at the end.
     """
     program: Program = ctx.find_root().command  # type: ignore[assignment]
     commands = _commands(program)

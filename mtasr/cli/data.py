@@ -33,7 +33,9 @@ def data() -> None:
 @click.argument("source", metavar="SRC", type=_PATH)
 @click.argument("records", metavar="RECORDS", type=_PATH)
 @click.option(
-    "--language", type=Language(), help="The language spoken in the folder, or where the manifest names none."
+    "--language",
+    type=Language(),
+    help="Language spoken in the folder, or in recordings for which the manifest names none.",
 )
 @click.option(
     "--source-name", metavar="NAME", help="The name of this source in reports.  [default: folder or file name]"
@@ -41,14 +43,14 @@ def data() -> None:
 @click.option(
     "--time-by-speech",
     is_flag=True,
-    help="Give text without times those from the first speech to the last. For short recordings.",
+    help="Let text without times last from the first to the last speech. For short recordings.",
 )
 def ingest(source: Path, records: Path, language: str | None, source_name: str | None, time_by_speech: bool) -> int:
     """Gather recordings with their text into RECORDS.
 
     SRC is a folder of recordings with srt, vtt, json or txt files of the same name beside them, or a manifest: CSV or
-    TSV with the columns audio and text (and perhaps language, translation), JSON or JSONL with the same fields, or cuts
-    of lhotse. talk.en.srt beside a recording in another language is its English translation.
+    TSV with the columns audio and text (optionally language and translation), JSON or JSONL with the same fields, or
+    lhotse cuts. talk.en.srt beside a recording in another language is its English translation.
     """
     from mtasr.data.ingest import IngestOptions, ingest
     from mtasr.data.records import counted, write_records
@@ -104,9 +106,9 @@ def _print_count(count: int, records: Path) -> None:
     help="Mark the text of segments with a lower log-probability as unknown.",
 )
 def label(recordings: tuple[Path, ...], records: Path, language: str | None, model: str, least_logprob: float) -> int:
-    """Let a model transcribe recordings without text into RECORDS.
+    """Transcribe recordings that have no text, and write them to RECORDS.
 
-    Use it for what the model knows already: to rehearse it, or to teach it to a smaller model.
+    Train on them to keep what the model knows (`mtasr finetune --rehearsal`), or to teach a smaller model.
     """
     from mtasr.data.label import Trust
     from mtasr.data.label import label as label_recordings
@@ -132,7 +134,7 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     type=_PATH,
     multiple=True,
     metavar="RECORDS",
-    help="Drop recordings and texts that are in this file. May be given several times.",
+    help="Drop recordings and texts that are in this file. You can give several.",
 )
 @click.option(
     "--speech/--no-speech",
@@ -140,14 +142,14 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     show_default=True,
     help="Drop records whose captions do not match the voice activity.",
 )
-@click.option("--model", metavar="NAME", help="Drop records whose captions this model does not hear. Slow.")
+@click.option("--model", metavar="NAME", help="Drop records whose captions this model finds improbable. Slow.")
 def filter_command(
     records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
 ) -> None:
     """Copy the records that are fit for training to KEPT.
 
-    Drops text that machines wrote or that is in another language than the label, impossible times and speaking rates,
-    boilerplate, duplicates, and captions that are not where there is speech. The report gives reasons and examples.
+    Drops text that machines wrote or whose language is not that of the label, impossible times and speaking rates,
+    boilerplate, duplicates, and captions outside the speech. The report gives reasons and examples.
     """
     import json
 
@@ -195,7 +197,7 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     "--model", metavar="NAME", default="base", show_default=True, help="The model whose transcripts are compared."
 )
 def audit(records: Path, model: str) -> None:
-    """Rank sources by how much their texts differ from a model's transcripts, times their hours.
+    """Rank sources by their hours times the word errors against a model's transcripts.
 
     Prints word error rate, hours and source, separated by tabs. Check the first sources by hand.
     """

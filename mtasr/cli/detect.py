@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def detect_language(ctx: click.Context, /, **params: Any) -> int:
     """Detect the language spoken in each FILE, and list the most probable ones.
 
-    Where standard output is not a terminal, each line holds file, language code, English name and probability,
-    separated by tabs.
+    If standard output is not a terminal, each line has file, language code, English name and probability, separated by
+    tabs.
     """
     from mtasr.audio.read import check_input
 

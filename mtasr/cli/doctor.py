@@ -34,9 +34,9 @@ class Finding:
 @click.command()
 @debug_option
 def doctor() -> int:
-    """Check what mtasr needs on this machine, and say what could be better.
+    """Check what mtasr needs on this machine, and suggest improvements.
 
-    The exit code is that of the first problem that keeps mtasr from transcribing, or 0.
+    The exit code is 0 unless a problem keeps mtasr from transcribing; then it is the code of the first such problem.
     """
     code = failures.ExitCode.DONE
     for finding in _findings():

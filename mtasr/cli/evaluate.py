@@ -45,7 +45,7 @@ _MEASURES = ("transcription", "translation", "language")
     default=_MEASURES,
     callback=flat,
     show_default=False,
-    help="Measure only these, between commas.  [default: all]",
+    help="Measure only these, separated by commas.  [default: all]",
 )
 @option("Evaluation", "--limit", type=Count(1), configurable=False, help="Only the first N clips of each language.")
 @option("Evaluation", "--worst", type=Count(), default=5, help="Show the N worst clips.")
@@ -59,9 +59,10 @@ _MEASURES = ("transcription", "translation", "language")
 def evaluate(ctx: click.Context, /, **params: Any) -> int:
     """Measure a model on the recordings that MANIFEST lists.
 
-    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language; paths of
-    recordings are relative to its folder. Prints, by language and in total, word and character error rate, BLEU and
-    chrF of the translation into English, how often the language is detected right (LID), and the real-time factor.
+    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language. Paths of
+    recordings are relative to its folder. Prints these figures for each language and in total: word and character error
+    rate, BLEU and chrF of the translation into English, share of languages detected correctly (LID), and real-time
+    factor.
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries

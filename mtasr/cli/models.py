@@ -28,8 +28,8 @@ _NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
 def models() -> None:
     """Manage models.
 
-    NAME is a name that `list` shows, or OWNER/NAME on the Hugging Face hub. Models are stored in the folder
-    MTASR_CACHE, by default in the user's cache folder.
+    NAME is a name that `list` shows, or OWNER/NAME on the Hugging Face hub. Models are stored in your cache folder, or
+    in the folder that the variable MTASR_CACHE names.
     """
 
 
@@ -37,7 +37,7 @@ def models() -> None:
 def list_command() -> None:
     """List the models: languages, size and where they are.
 
-    A terminal shows a table. Other outputs get columns separated by tabs, with the size in bytes and the folder
+    Prints a table on a terminal, and columns separated by tabs elsewhere. These have the size in bytes and the folder
     of a cached model.
     """
     from mtasr.models import list_models
@@ -110,20 +110,20 @@ def remove(name: str, yes: bool) -> None:
     "--format",
     "kind",
     type=OneOf(*(each.name for each in FORMATS)),
-    help="Format of DST: a folder for CTranslate2 or Hugging Face transformers, or a .pt file like OpenAI's. By "
-    "default openai if DST ends in .pt, else ctranslate2.",
+    help="Format of DST: a folder for CTranslate2 or Hugging Face transformers, or a .pt file like OpenAI's. The "
+    "default is openai if DST ends in .pt, else ctranslate2.",
 )
 @click.option(
     "--quantization",
     type=OneOf(*PRECISIONS),
-    help="Type of the stored weights, by default that of SRC. Only CTranslate2 stores int8.",
+    help="Precision of the stored weights, by default that of SRC. Only CTranslate2 stores int8.",
 )
 @click.option("--force", is_flag=True, help="Replace the model at DST, if there is one.")
 def convert(source: str, destination: Path, kind: str | None, quantization: Precision | None, force: bool) -> None:
     """Convert a model to another format or precision.
 
-    SRC is a NAME, a model folder (CTranslate2 or Hugging Face) or an OpenAI .pt file. At the end SRC and the result
-    both transcribe a short clip. If they differ by more than rounding explains, DST is not written.
+    SRC is a NAME, a model folder (CTranslate2 or Hugging Face) or an OpenAI .pt file. Before DST is written,
+    SRC and the result both transcribe a short clip. If they differ by more than rounding explains, DST is not written.
     """
     from mtasr.checkpoints.convert import convert as convert_model
 
@@ -150,7 +150,11 @@ def convert(source: str, destination: Path, kind: str | None, quantization: Prec
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--languages", required=True, metavar="LANGUAGE,...", help="The languages to keep, by code or name.")
 @click.option(
-    "--quantization", type=OneOf(*PRECISIONS), default="int8", show_default=True, help="Type of the stored weights."
+    "--quantization",
+    type=OneOf(*PRECISIONS),
+    default="int8",
+    show_default=True,
+    help="Precision of the stored weights.",
 )
 @click.option(
     "--text",

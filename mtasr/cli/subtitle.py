@@ -37,8 +37,14 @@ _GROUP = "Video"
 
 @click.command("subtitle", cls=Command)
 @click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
-@option(_GROUP, "--embed", is_flag=True, configurable=False, help="Add a track that players can show or hide.")
-@option(_GROUP, "--burn", is_flag=True, configurable=False, help="Draw into the picture, which is encoded again.")
+@option(_GROUP, "--embed", is_flag=True, configurable=False, help="Add a subtitle track that players can show or hide.")
+@option(
+    _GROUP,
+    "--burn",
+    is_flag=True,
+    configurable=False,
+    help="Draw the subtitles into the picture, which is encoded again.",
+)
 @option(
     _GROUP,
     "--subtitles",
@@ -61,10 +67,10 @@ _GROUP = "Video"
 @task_options
 @click.pass_context
 def subtitle(ctx: click.Context, /, **params: Any) -> None:
-    """Put subtitles into VIDEO: --embed or --burn.
+    """Put subtitles into VIDEO, as a track (--embed) or in the picture (--burn).
 
-    The subtitles are the transcript of VIDEO, or --subtitles. The result has VIDEO's container, if that is mp4, mov,
-    mkv or webm; otherwise --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
+    Transcribes VIDEO, unless --subtitles names a file. The result keeps the container if that is mp4, mov, mkv or webm.
+    From any other, --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
     """
     from mtasr.audio.read import check_input
     from mtasr.audio.video import check_can_burn, check_can_embed, check_subtitles, container_of

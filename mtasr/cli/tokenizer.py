@@ -27,9 +27,10 @@ def tokenizer() -> None:
     help="Maximum number of text tokens. Short texts give fewer.",
 )
 def train(records: tuple[Path, ...], output: Path, size: int) -> None:
-    """Learn a vocabulary from the texts of RECORDS, which `mtasr data` makes, for their languages.
+    """Learn a vocabulary from the texts of RECORDS, for their languages.
 
-    To train a model with it, set `scratch` and `vocabulary: FOLDER` in the configuration of `mtasr train`.
+    `mtasr data` writes such RECORDS. To train a model with the vocabulary, set `scratch` and `vocabulary: FOLDER` in
+    the configuration of `mtasr train`.
     """
     from mtasr.data.records import read_records
     from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary

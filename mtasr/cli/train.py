@@ -30,10 +30,11 @@ _STEPS_PER_LINE = 10
 @click.argument("config", metavar="CONFIG", type=_PATH)
 @_OVERRIDES
 def train(config: Path, overrides: tuple[str, ...]) -> None:
-    """Train a model with the settings in the YAML file CONFIG, changed by KEY=VALUE (optimizer.learning_rate=1e-5).
+    """Train a model with the settings in the YAML file CONFIG.
 
-    Resumes from the last checkpoint in the folder of the run, if there is one. The result is the folder `model` in it,
-    which `mtasr transcribe --model` takes. Needs the extra `train`.
+    KEY=VALUE changes a setting (optimizer.learning_rate=1e-5). Resumes from the last checkpoint in the run's folder, if
+    there is one. The result is the folder `model` in the run's folder, for `mtasr transcribe --model`. Needs the extra
+    `train`.
     """
     with extras():
         from mtasr.training.config import read_config
@@ -58,7 +59,7 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
     type=click.FloatRange(0, min_open=True),
     default=8.0,
     show_default=True,
-    help="How often to go through RECORDS.",
+    help="Number of passes through RECORDS.",
 )
 @click.option(
     "--rehearsal",
@@ -72,7 +73,7 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
     type=_PATH,
     multiple=True,
     metavar="RECORDS",
-    help="Records to evaluate checkpoints with; the best one is the result.",
+    help="Records to evaluate checkpoints on; the best checkpoint is the result.",
 )
 def finetune(
     model: str,
@@ -86,9 +87,8 @@ def finetune(
 ) -> None:
     """Improve MODEL on the recordings in RECORDS, a file that `mtasr data` writes.
 
-    The settings suit little data; KEY=VALUE changes them (see docs/training.md). The same command resumes a run that
-    was stopped. The result is the folder `model` in RUN, which `mtasr transcribe --model` takes. Needs the extra
-    `train`.
+    The default settings suit little data; KEY=VALUE changes them (see docs/training.md). The same command resumes a run
+    that was stopped. The result is the folder `model` in RUN, for `mtasr transcribe --model`. Needs the extra `train`.
     """
     with extras():
         from mtasr.training.finetune import finetune_config

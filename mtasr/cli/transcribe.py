@@ -28,7 +28,8 @@ _options = together(inputs_argument, output_options, batch_options, subtitle_opt
 def transcribe(ctx: click.Context, /, **params: Any) -> int:
     """Turn the speech in each FILE into text: audio or video, a folder of them, or - for standard input.
 
-    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format).
+    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format). Recordings are decoded in
+    windows: pieces of some seconds, cut at pauses.
     """
     return _run(ctx, params)
 
@@ -39,7 +40,8 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
 def translate(ctx: click.Context, /, **params: Any) -> int:
     """Turn the speech in each FILE into English text: audio or video, a folder of them, or - for standard input.
 
-    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format).
+    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format). Recordings are decoded in
+    windows: pieces of some seconds, cut at pauses.
     """
     return _run(ctx, params | {"task": "translate"})
 

@@ -63,9 +63,9 @@ _OTHER_LENGTH = 2.0, 0.02
 def view(**params: Any) -> None:
     """Write a page to listen to FILE and read its text in a browser.
 
-    The page shows the waveform, where speech is, and the text, with colours where the model was unsure of a word. A
-    click on a word plays it. The page is one file and needs no network; a sound of more than 25 MB, some 100 minutes,
-    stays beside it.
+    The page shows the waveform, the speech in it, and the text. Colours mark words that the model was unsure of. Click
+    a word to play it. The page is one file and needs no network. If the sound is larger than 25 MB (about 100 minutes),
+    it is a second file beside the page.
     """
     from mtasr.audio.read import check_input
     from mtasr.formats import transcript_json

@@ -84,7 +84,7 @@ class Watch:
     type=click.FloatRange(min=0.0),
     default=5.0,
     metavar="SECONDS",
-    help="How long a file must not change to be complete.",
+    help="Transcribe a file once it is unchanged for this long.",
 )
 @output_options
 @progress_option
@@ -95,8 +95,8 @@ class Watch:
 def watch(ctx: click.Context, /, **params: Any) -> int:
     """Transcribe the recordings in FOLDER, and those that arrive in it, until Ctrl-C.
 
-    Recordings that have results already are skipped, unless they change. A failure is reported, and does not stop the
-    rest. Results are written to --output-dir, those of subfolders to subfolders.
+    Skips recordings that have results, unless they change. Reports a failure, and goes on with the rest. Writes results
+    to --output-dir, and those of subfolders to subfolders with the same names.
     """
     work = Work(ctx, params)
     folder = params["folder"]

@@ -50,7 +50,7 @@ language_option = option(
 )
 
 languages_option = option(
-    _LANGUAGE, "--languages", type=NoneOr(Several(Language())), metavar="LANG,LANG", help="Detect only among these."
+    _LANGUAGE, "--languages", type=NoneOr(Several(Language())), metavar="LANG,LANG", help="Detect only these languages."
 )
 
 task_options = together(
@@ -60,7 +60,7 @@ task_options = together(
         type=OneOf("transcribe", "translate", _BOTH),
         default=_DEFAULTS.task,
         metavar="TASK",
-        help="transcribe, translate (into English) or transcribe,translate.",
+        help="transcribe, translate (into English) or both: transcribe,translate.",
     ),
     _field_switch(_LANGUAGE, "also_translate", "Write an English translation too."),
 )
@@ -83,8 +83,8 @@ track_options = together(
 
 _language_and_words = together(
     languages_option,
-    _field_switch(_LANGUAGE, "multilingual", "Detect the language anew in every window."),
-    _field_switch(_WORDS, "word_timestamps", "Find the times of words; on for subtitles."),
+    _field_switch(_LANGUAGE, "multilingual", "Detect the language of each window."),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of words.  [default: for subtitles]"),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
     ),
@@ -96,11 +96,11 @@ _language_and_words = together(
 # What None means is openai-whisper's: no beam, one sample, plain scores.
 _search = together(
     _field(_SEARCH, "beam_size", NoneOr(click.INT, 1), "Width of the beam at temperature 0."),
-    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop after beam size x this finished texts."),
-    _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide scores by length to this power."),
-    _field(_SEARCH, "repetition_penalty", click.FLOAT, "Above 1: avoid words already used."),
-    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Repeat no run of N tokens; 0: allow."),
-    _field(_SEARCH, "n_best", click.INT, "Alternative texts of each window, in JSON."),
+    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop after X finished texts per beam."),
+    _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide each score by the length to this power."),
+    _field(_SEARCH, "repetition_penalty", click.FLOAT, "If above 1, avoid words already used."),
+    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Never repeat N tokens in a row; 0: no limit."),
+    _field(_SEARCH, "n_best", click.INT, "Texts to give for each window, in JSON."),
 )
 
 _checks = together(
@@ -118,13 +118,15 @@ _checks = together(
         metavar="X",
         type=NoneOr(click.FLOAT),
         default=FALLBACK_TEMPERATURES[1] - FALLBACK_TEMPERATURES[0],
-        help="Added for each further try; None: one try.",
+        help="Added for each retry; None: no retry.",
     ),
-    _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples drawn above temperature 0."),
-    _field(_CHECKS, "seed", click.INT, "The same seed draws the same samples."),
-    _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Above it, text is a loop: try again."),
-    _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Below it, text is a guess: try again."),
-    _field(_CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Above it, a guess is taken for silence."),
+    _field(_CHECKS, "best_of", NoneOr(click.INT, 1), "Samples per try above temperature 0."),
+    _field(_CHECKS, "seed", click.INT, "Seed of the random samples."),
+    _field(_CHECKS, "compression_ratio_threshold", NoneOr(click.FLOAT), "Retry text that compresses better than this."),
+    _field(_CHECKS, "logprob_threshold", NoneOr(click.FLOAT), "Retry text with a lower mean log-probability."),
+    _field(
+        _CHECKS, "no_speech_threshold", NoneOr(click.FLOAT), "Drop improbable text if silence is likelier than this."
+    ),
 )
 
 _voice = together(
@@ -132,7 +134,7 @@ _voice = together(
         _VOICE,
         "clip_timestamps",
         _SECONDS,
-        "Only these parts, in seconds.",
+        "Transcribe only these parts, in seconds.",
         metavar="START,END,...",
         configurable=False,
         default="",
@@ -144,20 +146,22 @@ _voice = together(
 
 _context = together(
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling and style to expect."),
-    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "What the recording begins with.", configurable=False),
+    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "First words of the recording.", configurable=False),
     _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
-    _field_switch(_CONTEXT, "condition_on_previous_text", "Whisper's sequential algorithm; slower."),
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Show each window the text before it; slower."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "Forget previous text above this temperature."),
     _field(
         _CONTEXT,
         "suppress_tokens",
         NoneOr(_TOKEN_IDS, ()),
-        "Never write them; -1: non-speech symbols.",
+        "Tokens never to write; -1: non-speech symbols.",
         default=",".join(map(str, _DEFAULTS.suppress_tokens)),
     ),
-    _field_switch(_CONTEXT, "suppress_blank", "Begin no window with a blank."),
-    _field_switch(_CONTEXT, "without_timestamps", "No timestamp tokens: one segment per window."),
-    _field(_CONTEXT, "max_initial_timestamp", NoneOr(click.FLOAT, 30.0), "Latest first timestamp of a window."),
+    _field_switch(_CONTEXT, "suppress_blank", "Never begin a window with a blank."),
+    _field_switch(_CONTEXT, "without_timestamps", "Decode without timestamps: one segment per window."),
+    _field(
+        _CONTEXT, "max_initial_timestamp", NoneOr(click.FLOAT, 30.0), "Latest start of text in a window, in seconds."
+    ),
 )
 
 decoding_options = together(_language_and_words, _search, _checks, _voice, _context)

@@ -40,7 +40,7 @@ inputs_argument = click.argument(
     "files", metavar="[FILE]...", nargs=-1, callback=_named_files, shell_complete=_complete_file
 )
 
-quiet_option = option(_OUTPUT, "--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+quiet_option = option(_OUTPUT, "--quiet", "-q", is_flag=True, help="Print only errors.")
 
 
 def _output_dir(*short: str) -> Decorator:
@@ -75,7 +75,7 @@ output_options = together(
     _output_dir("-o"),
     switch(_OUTPUT, "verbose", default=True, help="Print the text as it is recognised."),
     option(_OUTPUT, "--timings", type=click.Path(dir_okay=False), hidden=True, help="Write seconds by stage as JSON."),
-    switch(_OUTPUT, "strict", default=False, help="Exit with 6 if speech lacks text or text lacks speech."),
+    switch(_OUTPUT, "strict", default=False, help="Exit with code 6 if speech has no text or text has no speech."),
     quiet_option,
 )
 
@@ -98,9 +98,9 @@ batch_options = together(
         help="File with one path per line; - for standard input.",
     ),
     recursive_option,
-    option(_BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace existing results; the default."),
+    option(_BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace existing results (the default)."),
     option(_BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."),
-    option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Go on where the same command was stopped."),
+    option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Continue where the same command stopped."),
     progress_option,
 )
 
@@ -111,11 +111,11 @@ subtitle_options = together(
         type=OneOf(*STYLES),
         default="web",
         metavar="STYLE",
-        help=f"{', '.join(STYLES)} (segments as recognised).",
+        help=f"{', '.join(STYLES)} (no layout).",
     ),
     option(_SUBTITLES, "--max-line-width", type=NoneOr(Count(1)), help="Characters per line.  [default: the style's]"),
-    option(_SUBTITLES, "--max-line-count", type=NoneOr(Count(1)), help="Lines.  [default: the style's]"),
-    option(_SUBTITLES, "--max-words-per-line", type=NoneOr(Count(1)), help="Words.  [default: the style's]"),
+    option(_SUBTITLES, "--max-line-count", type=NoneOr(Count(1)), help="Lines per subtitle.  [default: the style's]"),
+    option(_SUBTITLES, "--max-words-per-line", type=NoneOr(Count(1)), help="Words per line.  [default: the style's]"),
     option(
         _SUBTITLES,
         "--max-cps",
