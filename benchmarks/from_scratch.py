@@ -35,7 +35,7 @@ from mtasr.data.records import Record, read_records, write_records
 from mtasr.data.samples import read_samples
 from mtasr.data.texts import word_errors
 from mtasr.decoding.timing.segments import all_pieces
-from mtasr.decoding.window_decoder import context_for, features_of
+from mtasr.decoding.window_input import context_for, features_of
 from mtasr.edit_distance import ErrorCount
 from mtasr.engines.engine import Encoded
 from mtasr.engines.torch import TorchEngine

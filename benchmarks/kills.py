@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.batch.journal import FOLDER
-from mtasr.decoding.retries import Decoding, WindowInput
+from mtasr.decoding.retries import Decoding
+from mtasr.decoding.window_input import WindowInput
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

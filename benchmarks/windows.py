@@ -27,7 +27,8 @@ from parity import edits, words
 
 from mtasr.decoding import scheduler, window_decoder
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.retries import RETRIES, AtFullLength, Decoding, RetryContext
+from mtasr.decoding.retries import Decoding
+from mtasr.decoding.window_input import WindowInput
 from mtasr.transcribe import Model, load_model
 
 
@@ -48,6 +49,11 @@ class Counted(window_decoder.WindowDecoder):
             Counted.looped += sum(self.checks.loops(attempt, seconds) for attempt, seconds in tries)
         return found
 
+    def _tried(self, decoding: Decoding, inputs: Sequence[WindowInput]) -> list[Decoding]:
+        is_again = any(each.window is decoding.input.window for each in inputs)
+        with uncounted() if is_again else contextlib.nullcontext():
+            return super()._tried(decoding, inputs)
+
     def _continued(self, decoding: Decoding) -> Decoding:
         with uncounted():
             return super()._continued(decoding)
@@ -60,14 +66,6 @@ def uncounted() -> Iterator[None]:
         yield
     finally:
         Counted.state.uncounted = False
-
-
-class Again(AtFullLength):
-    """A window that was decoded before."""
-
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
-        with uncounted():
-            return super().decode(decoding, context)
 
 
 def parse(setting: str) -> tuple[dict[str, float], dict[str, Any]]:
@@ -107,8 +105,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=0)
     args = parser.parse_args()
     rows = json.loads(args.clips.read_text(encoding="utf-8"))
-    retries = tuple(Again() if isinstance(each, AtFullLength) else each for each in RETRIES)
-    model = load_model(args.model, batch_size=args.batch_size, retries=retries)
+    model = load_model(args.model, batch_size=args.batch_size)
     scheduler.WindowDecoder = Counted  # type: ignore[misc]
     for setting in args.settings:
         constants, options = parse(setting)

@@ -11,6 +11,7 @@ import importlib
 import math
 import os
 import signal
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,28 @@ _M_ARENA_MAX = -8
 _CORES_OF_ARENA = 4
 #: Bytes of free memory to assume of a system that does not state them.
 _ASSUMED_MEMORY = 4 << 30
+
+
+# Processes
+
+_with_threads: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_after_fork(owner: object) -> None:
+    """Never free an owner of threads in a forked process: it would wait for ever for threads that are not there.
+
+    Does nothing on systems without `fork`.
+    """
+    _with_threads.add(owner)
+
+
+def _keep_all() -> None:
+    for owner in _with_threads:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_all)
 
 
 # Processor

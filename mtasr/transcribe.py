@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,13 +18,12 @@ from mtasr.audio.sources import Source, open_source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
+from mtasr.decoding.jobs import Recording
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import LongForm, full_window
-from mtasr.decoding.queue import Recording
-from mtasr.decoding.resume import NoNotes, ResumeNotes
 from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
-from mtasr.decoding.submission import Submission
+from mtasr.decoding.submission import NoNotes, ResumeNotes, Submission
 from mtasr.decoding.transcription import OnProgress, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, cut_windows, longest_for
@@ -167,6 +167,7 @@ class Model:
         self.engine = engine
         self.fingerprint = fingerprint
         self._detector = detector
+        self._process = os.getpid()
         self._stopwatch = Stopwatch()
         self._scheduler = Scheduler(engine, self._stopwatch, detector, retries)
 
@@ -235,6 +236,7 @@ class Model:
         apart from the three that are options. Windows of a higher `priority` are decoded before those of other calls,
         which wait meanwhile; it has no effect with `condition_on_previous_text`.
         """
+        self._require_own_process()
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
@@ -244,18 +246,18 @@ class Model:
         opening = [openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:
             sequential = (
-                [LongForm(self.engine, opens, language, merged, checks, self._detector()) for opens in channels]
+                [LongForm(self.engine, open_, language, merged, checks, self._detector) for open_ in channels]
                 for channels in opening
             )
             return Transcriptions(_transcription(channels, tracks, merged) for channels in sequential)
         recordings = [
-            Recording(opens=opens, quick=opens_at_once(source), language=language, notes=noted(channel))
+            Recording(open=open_, opens_at_once=opens_at_once(source), language=language, notes=noted(channel))
             for source, channels, noted in zip(sources, opening, notes or [_nothing_noted] * len(sources), strict=True)
-            for channel, opens in enumerate(channels)
+            for channel, open_ in enumerate(channels)
         ]
-        queued = iter(self._scheduler.submit(recordings, merged, checks=checks, priority=priority))
+        scheduled = iter(self._scheduler.submit(recordings, merged, checks=checks, priority=priority))
         return Transcriptions(
-            _transcription(list(itertools.islice(queued, len(channels))), tracks, merged) for channels in opening
+            _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged) for channels in opening
         )
 
     def detect_language(
@@ -269,6 +271,7 @@ class Model:
         Raises `InputError` if the recording cannot be read, `UsageError` for an English-only model or an unknown
         language.
         """
+        self._require_own_process()
         tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
@@ -291,6 +294,11 @@ class Model:
             return []
         decoder = WindowDecoder(self.engine, options, self._stopwatch)
         return decoder.judge_language([decoder.input(each) for each in windows])
+
+    def _require_own_process(self) -> None:
+        """Raise `ModelError` in a forked process, where the engine's threads are missing and waiting would not end."""
+        if os.getpid() != self._process:
+            raise ModelError("the model was loaded before this process was forked; load it in the process that uses it")
 
 
 def _nothing_noted(channel: int) -> ResumeNotes:

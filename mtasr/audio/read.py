@@ -230,9 +230,10 @@ class AudioStream:
     def __del__(self) -> None:
         self.close()
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         """Stop ffmpeg, so that iterating, in any thread, soon ends: with an error, or as at the end of the audio."""
         self._process.kill()
+        return True
 
     def close(self) -> None:
         """Stop ffmpeg if it still runs, and release all resources. Does nothing the second time."""

@@ -43,8 +43,8 @@ class SampleBlocks:
             _check_samples(block)
             yield np.nan_to_num(block.astype(np.float32), posinf=0.0, neginf=0.0)
 
-    def abort(self) -> None:
-        pass
+    def abort(self) -> bool:
+        return False
 
     def close(self) -> None:
         pass

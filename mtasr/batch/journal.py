@@ -30,8 +30,7 @@ from mtasr import __version__
 from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.inputs import STDIN
 from mtasr.batch.outputs import Job
-from mtasr.decoding.resume import NoNotes, ResumeNotes
-from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import OutputError

@@ -16,7 +16,7 @@ from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.filters import without_descriptions
 from mtasr.data.records import Record
 from mtasr.data.samples import read_samples
-from mtasr.decoding.window_decoder import context_for, features_of
+from mtasr.decoding.window_input import context_for, features_of
 from mtasr.decoding.windows import LONGEST
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
 from mtasr.options import DecodingOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ from mtasr.features import log_mel
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.transcript import Alternatives, Segment
-from mtasr.vad import SpeechDetector, SpeechTrack
+from mtasr.vad import MakeDetector, SpeechTrack
 
 #: The shortest window in samples: no word fits into less.
 _SHORTEST_WINDOW = SAMPLE_RATE // 10
@@ -83,26 +84,32 @@ class LongForm:
     def __init__(
         self,
         engine: Engine,
-        opens: Callable[[], Audio],
+        open_audio: Callable[[], Audio],
         language: str | None,
         options: DecodingOptions,
         checks: Checks,
-        detector: SpeechDetector,
+        detector: MakeDetector,
     ) -> None:
-        self._engine, self._opens, self._options = engine, opens, options
+        self._engine, self._open, self._options, self._detector = engine, open_audio, options, detector
         self._checks = checks.for_options(options)
         self._language = language
         self._guesses: list[LanguageGuess] | None = None
         #: Encoder output of the first window, if detecting the language has made it.
         self._first: Encoded | None = None
-        self._track = SpeechTrack(options.vad_threshold, detector)
-        self._buffer = SampleBuffer(self._track.follow(self._blocks()))
         self.audio: Audio | None = None
         self.samples = 0
 
+    @functools.cached_property
+    def _track(self) -> SpeechTrack:
+        return SpeechTrack(self._options.vad_threshold, self._detector())
+
+    @functools.cached_property
+    def _buffer(self) -> SampleBuffer:
+        return SampleBuffer(self._track.follow(self._blocks()))
+
     def open(self) -> None:
         if self.audio is None:
-            self.audio = self._opens()
+            self.audio = self._open()
 
     def _blocks(self) -> Iterator[Float32Array]:
         self.open()
@@ -155,6 +162,7 @@ class _Windows:
         self._options, self._checks, self._language, self._track = options, checks, language, track
         self._most_previous = engine.limits.max_length // 2 - 1
         self._prompts = Prompt(engine.tokenizer, options, engine.limits.max_length)
+        self._prompts.log_cuts()
         self._previous = self._prompts.initial
         self._has_spoken = False
 

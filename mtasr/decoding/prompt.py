@@ -18,7 +18,7 @@ class Prompt:
     """Prefix, hotwords and initial prompt as tokens, cut to the room that the decoder has for text that is given.
 
     That is half of its context (`max_length` tokens). The prefix gets up to half of it. Hotwords get up to half of what
-    is left when there is a prompt too; of a prompt the end is kept. What had to be cut is logged as a warning.
+    is left when there is a prompt too; of a prompt the end is kept.
     """
 
     def __init__(self, tokenizer: Tokenizer, options: DecodingOptions, max_length: int) -> None:
@@ -38,15 +38,20 @@ class Prompt:
         self._hotwords = all_hotwords[: self._room // 2 if initial else self._room]
         #: The initial prompt, as far as there is room for it.
         self.initial = self._last(all_initial)
-        for name, given, kept, end in (
-            ("prefix", all_prefix, self.prefix, "end"),
-            ("hotwords", all_hotwords, self._hotwords, "end"),
-            ("initial prompt", all_initial, self.initial, "beginning"),
-        ):
-            if len(kept) < len(given):
-                _LOG.warning(
-                    "%s of %d tokens, but there is room for %d: the %s is left out", name, len(given), len(kept), end
-                )
+        self._cuts = [
+            (name, len(given), len(kept), end)
+            for name, given, kept, end in (
+                ("prefix", all_prefix, self.prefix, "end"),
+                ("hotwords", all_hotwords, self._hotwords, "end"),
+                ("initial prompt", all_initial, self.initial, "beginning"),
+            )
+            if len(kept) < len(given)
+        ]
+
+    def log_cuts(self) -> None:
+        """Warn of what there was no room for."""
+        for cut in self._cuts:
+            _LOG.warning("%s of %d tokens, but there is room for %d: the %s is left out", *cut)
 
     def _encoded(self, text: str) -> list[int]:
         return self._tokenizer.encode(f" {text}") if text else []

@@ -1,16 +1,18 @@
-"""Reads the recordings of a queue one after the other, and cuts them into windows."""
+"""Reads the recordings of a job one after the other, and cuts them into windows."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
+from mtasr.decoding.jobs import Job, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.language import MOST_WINDOWS
-from mtasr.decoding.queue import Pending, Queue, Queued, closed_early
 from mtasr.decoding.submission import Audio
-from mtasr.decoding.windows import cut_windows, longest_for
+from mtasr.decoding.window_input import WindowInput
+from mtasr.decoding.windows import Window, cut_windows, longest_for
 from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import MakeDetector
@@ -19,82 +21,99 @@ from mtasr.vad import MakeDetector
 _OPEN_AHEAD = 3
 
 
+class Put(Protocol):
+    """Takes the next place among the results, and the window for it unless its result is known; may wait."""
+
+    def __call__(self, slot: Slot, waiting: Waiting | None = None) -> None: ...
+
+
 class Reader:
-    """Turns the recordings of a queue into entries, which it hands to `put`; that may wait."""
+    """Turns the recordings of a job into windows, which it hands to `put`."""
 
-    def __init__(
-        self, queue: Queue, put: Callable[[Queue, Pending], None], detector: MakeDetector, stopwatch: Stopwatch
-    ) -> None:
-        self._queue, self._put, self._detector, self._stopwatch = queue, put, detector, stopwatch
+    def __init__(self, job: Job, put: Put, detector: MakeDetector, stopwatch: Stopwatch) -> None:
+        self._job, self._put, self._detector, self._stopwatch = job, put, detector, stopwatch
 
-    def read_next(self) -> Queued:
-        """Read the next recording to its end. What is wrong with it is kept in its submission."""
-        unread = self._queue.unread
-        submission = unread.popleft()
-        submission.try_to_open()
+    def read_next(self) -> RecordingState:
+        """Read the next recording to its end. What is wrong with it is kept in its state."""
+        unread = self._job.unread
+        state = unread.popleft()
+        state.open()
         for coming in itertools.islice(unread, _OPEN_AHEAD):
-            if coming.recording.quick:
-                coming.try_to_open()
+            if coming.recording.opens_at_once:
+                coming.open()
         try:
-            self._cut(submission)
+            self._cut(state)
         except Exception as exc:
-            submission.error = exc
+            state.error = exc
         finally:
-            if submission.audio is not None:
-                submission.audio.close()
-        if not submission.speaks:  # No window will tell the language.
-            submission.judged(closed_early() if submission.cancelled else submission.error or [])
-        return submission
+            if state.audio is not None:
+                state.audio.close()
+        if not state.windows:  # No window will tell the language.
+            state.settle_language(closed_early() if state.is_cancelled else state.error or [])
+        return state
 
-    def _cut(self, submission: Queued) -> None:
-        """Read a recording to its end, and queue its windows."""
-        if submission.audio is None:
+    def _cut(self, state: RecordingState) -> None:
+        """Hand on the windows of a recording. The first are held back if its language is judged in them."""
+        recording, notes = state.recording, state.recording.notes
+        if recording.language is None and (guesses := notes.guesses()):
+            state.settle_language(guesses)
+        windows = self._windows(state)
+        if not state.has_language:
+            self._put_first(state, windows)
+        for window in windows:
+            known = notes.result(window)
+            shown = self._shown(state, window)
+            if known is None:
+                self._put_one(state, shown)
+            else:
+                self._put(Slot(state, result=known, is_noted=True))
+
+    def _put_first(self, state: RecordingState, windows: Iterator[Window]) -> None:
+        """Hand on the windows in which the language is judged: the first brings the others along for that."""
+        first = [self._shown(state, window) for window in itertools.islice(windows, MOST_WINDOWS)]
+        for place, shown in enumerate(first):
+            self._put_one(state, shown, () if place else first)
+
+    def _put_one(self, state: RecordingState, shown: WindowInput, first_windows: Sequence[WindowInput] = ()) -> None:
+        slot = Slot(state)
+        self._put(slot, Waiting(slot, shown, tuple(first_windows)))
+
+    def _shown(self, state: RecordingState, window: Window) -> WindowInput:
+        state.windows += 1
+        return self._job.decoder.input(window, first=state.windows == 1)
+
+    def _windows(self, state: RecordingState) -> Iterator[Window]:
+        """The windows of a recording, until it is cancelled; notes the speech in them."""
+        if state.audio is None:
             return
-        queue, recording, decoder = self._queue, submission.recording, self._queue.decoder
-        if recording.language is None and (guesses := recording.notes.guesses()):
-            submission.judged(guesses)
-            submission.speaks = True
+        options, decoder = self._job.options, self._job.decoder
         windows = cut_windows(
-            self._blocks(submission, submission.audio, Clips(queue.options.clip_timestamps)),
+            self._blocks(state, state.audio, Clips(options.clip_timestamps)),
             detector=self._detector(),
-            threshold=queue.options.vad_threshold,
-            skip_silence=queue.options.vad_filter,
-            longest=longest_for(queue.options, decoder.audio_seconds),
+            threshold=options.vad_threshold,
+            skip_silence=options.vad_filter,
+            longest=longest_for(options, decoder.audio_seconds),
             audio_seconds=decoder.audio_seconds,
             stopwatch=self._stopwatch,
         )
-        first: list[Pending] = []
         for window in windows:
-            if submission.cancelled:
+            if state.is_cancelled:
                 return
-            submission.heard([(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech])
-            entry = Pending(submission, decoder.input(window, first=submission.windows == 0))
-            submission.windows += 1
-            if submission.speaks or recording.language is not None:
-                if (known := recording.notes.result(window)) is not None:
-                    entry = Pending(submission, counts=False, result=known)
-                self._put(self._queue, entry)
-                continue
-            first.append(entry)
-            if len(first) == MOST_WINDOWS:
-                self._put_first(submission, first)
-        if not submission.speaks and first:
-            self._put_first(submission, first)
+            state.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
+            yield window
 
-    def _put_first(self, submission: Queued, entries: Sequence[Pending]) -> None:
-        """Queue the windows in which the language is judged: the first of them brings the others along for that."""
-        submission.speaks = True
-        entries[0].judges = tuple(each.input for each in entries if each.input is not None)
-        for entry in entries:
-            self._put(self._queue, entry)
-
-    def _blocks(self, submission: Queued, audio: Audio, clips: Clips) -> Iterator[Float32Array]:
+    def _blocks(self, state: RecordingState, audio: Audio, clips: Clips) -> Iterator[Float32Array]:
+        """The samples up to the end, or up to where reading fails: what was read before is decoded."""
         blocks = iter(audio)
-        while not submission.cancelled:
-            with self._stopwatch.measure("decode"):
-                block = next(blocks, None)
+        while not state.is_cancelled:
+            try:
+                with self._stopwatch.measure("decode"):
+                    block = next(blocks, None)
+            except Exception as exc:
+                state.error = exc
+                return
             if block is None:
                 return
-            masked = clips.mask(block, submission.samples)
-            submission.samples += len(block)
+            masked = clips.mask(block, state.samples)
+            state.samples += len(block)
             yield masked

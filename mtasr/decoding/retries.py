@@ -1,46 +1,23 @@
 """What happens to a window whose first attempt fails the checks.
 
-The rules of `RETRIES` are tried in their order, each once, until the window passes or none applies. What still fails
-is decoded at the temperatures (`WindowDecoder.finish`). To add a rule, write a class with the methods of `Retry` and
-add it to `RETRIES`; a program can pass its own tuple to `load_model(retries=...)`.
+The decoder tries the rules of `RETRIES` in their order, each once, until none applies (`WindowDecoder.retry`). What
+still fails it decodes at the temperatures (`WindowDecoder.finish`). To add a rule, write a class with the methods of
+`Retry` and add it to `RETRIES`; a program can pass its own tuple to `load_model(retries=...)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mtasr.decoding.checks import Attempt, Checks, attempt_of
-from mtasr.decoding.windows import Window
-from mtasr.engines.engine import Encoded, Hypothesis
+from mtasr.decoding.window_input import WindowInput, context_for
+from mtasr.decoding.windows import LOUD_NOISE, Window, is_noisy
+from mtasr.engines.engine import Hypothesis
 from mtasr.features import CHUNK_SECONDS
 from mtasr.options import DecodingOptions, Task
 from mtasr.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowInput:
-    """A window and how it is shown to the model."""
-
-    window: Window
-    #: Code of the language spoken; empty until it is known.
-    language: str = ""
-    task: Task = "transcribe"
-    #: Whether the recording begins with this window.
-    first: bool = False
-    #: Seconds that the encoder is shown: the window and silence after it.
-    context: float = 0.0
-    #: Encoder output, None until the window is encoded.
-    encoded: Encoded | None = None
-
-    @property
-    def lenient(self) -> bool:
-        """Whether any text that does not loop is taken, however improbable and wherever it begins.
-
-        So it is for translations: samples drawn instead are no better, and take a fifth longer (benchmarks/README.md).
-        """
-        return self.task == "translate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,93 +49,94 @@ class Decoding:
             yield from self.taken.hypothesis.tokens
 
 
-class RetryContext(Protocol):
-    """What a retry may ask for; `WindowDecoder` provides it."""
+@dataclass(frozen=True, slots=True)
+class RetryFacts:
+    """What a rule knows besides the decoding."""
 
-    @property
-    def checks(self) -> Checks: ...
-
-    @property
-    def audio_seconds(self) -> float: ...
-
-    def search(self, decoding: Decoding) -> Decoding:
-        """The decoding after one more attempt by beam search, encoded if it was not."""
-
-    def retry(self, decoding: Decoding) -> Decoding:
-        """The decoding after all retries that apply."""
+    checks: Checks
+    tokenizer: Tokenizer
+    #: Seconds that the encoder takes.
+    audio_seconds: float
+    #: Whether the model was trained on windows of any length.
+    variable_length: bool = False
 
     def context_of(self, window: Window, task: Task) -> float:
-        """Seconds that the encoder should be shown of a window."""
+        """Seconds to show the encoder: in loud noise all it takes, since it understands more of more."""
+        if is_noisy(window.samples, LOUD_NOISE):
+            return self.audio_seconds
+        return context_for(window.seconds, task, self.audio_seconds, variable_length=self.variable_length)
 
-    def text_tokens(self, decoding: Decoding) -> int:
-        """Tokens of text, without timestamps."""
+    def text_tokens(self, tokens: Iterable[int]) -> int:
+        """How many tokens are text, not timestamps."""
+        return sum(token < self.tokenizer.eot for token in tokens)
 
     def is_doubtful(self, decoding: Decoding) -> bool:
-        """Whether the text loops, or is so thin that something may be missing."""
+        """Whether the text loops, or is so thin that words said twice may be missing."""
+        attempt, shown = decoding.last, decoding.input
+        if attempt is None:
+            return False
+        if self.checks.loops(attempt, shown.window.seconds, lenient=shown.lenient):
+            return True
+        if shown.task == "translate" or self.checks.is_silence(attempt):
+            return False
+        return self.checks.is_thin(self.text_tokens(attempt.hypothesis.tokens), shown.window.speech_seconds)
 
 
 class Retry(Protocol):
-    """One way to decode a window again."""
+    """One way to decode a window again. It says what to decode, and what comes of it; the decoder decodes."""
 
-    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
-        """Whether this decoding should be retried in this way."""
+    def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
+        """What to decode instead, not encoded yet; empty if the rule does not apply."""
 
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
-        """The decoding after the retry; None if that is no better."""
+    def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
+        """The decoding after the retry; None if that is no better.
+
+        `tried` is what became of the inputs, up to the first that failed.
+        """
 
 
 class InHalves:
     """A window that loops or lacks text is replaced by its two halves, if both pass and have clearly more text."""
 
-    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
-        return context.is_doubtful(decoding)
-
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+    def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
+        if not facts.is_doubtful(decoding):
+            return ()
         whole = decoding.input
-        parts = []
-        for place, half in enumerate(whole.window.halves() or ()):
-            shown = replace(
+        return [
+            replace(
                 whole,
                 window=half,
                 first=whole.first and not place,
-                context=context.context_of(half, whole.task),
+                context=facts.context_of(half, whole.task),
                 encoded=None,
             )
-            part = context.retry(context.search(Decoding(input=shown)))
-            if part.is_open:
-                return None
-            parts.append(part)
-        if not parts:
+            for place, half in enumerate(whole.window.halves() or ())
+        ]
+
+    def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
+        if any(half.is_open for half in tried):
             return None
-        found = sum(map(context.text_tokens, parts))
-        if decoding.taken is not None and found < context.checks.more * context.text_tokens(decoding):
+        found = sum(facts.text_tokens(half.tokens()) for half in tried)
+        if decoding.taken is not None and found < facts.checks.more * facts.text_tokens(decoding.tokens()):
             return None
-        return replace(decoding, parts=tuple(parts))
+        return replace(decoding, parts=tuple(tried))
 
 
 class AtFullLength:
     """A window that failed is shown to the encoder with as much silence after it as most models were trained on."""
 
-    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
-        return decoding.is_open and decoding.input.context < context.audio_seconds
+    def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
+        if not decoding.is_open or decoding.input.context >= facts.audio_seconds:
+            return ()
+        return [replace(decoding.input, context=facts.audio_seconds, encoded=None)]
 
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
-        return context.search(
-            replace(decoding, input=replace(decoding.input, context=context.audio_seconds, encoded=None))
-        )
+    def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
+        (full,) = tried
+        return replace(decoding, input=full.input, taken=full.taken, failed=(*decoding.failed, *full.failed))
 
 
 #: Tried in this order.
 RETRIES: tuple[Retry, ...] = (InHalves(), AtFullLength())
-
-
-def retried(decoding: Decoding, context: RetryContext, retries: tuple[Retry, ...] = RETRIES) -> Decoding:
-    """The decoding after all retries that apply. The result of one can make an earlier one apply; each runs once."""
-    left = list(retries)
-    while not decoding.parts and (rule := next((each for each in left if each.applies(decoding, context)), None)):
-        left.remove(rule)
-        decoding = rule.decode(decoding, context) or decoding
-    return decoding
 
 
 def decode_at_temperatures(

@@ -1,10 +1,10 @@
 """Decodes the windows of all recordings of a model together, and gives each recording its results in order.
 
-    submit -> a reader thread for each queue: open, cut windows -> waiting windows
-           -> workers: take a batch, encode, judge the language, decode -> results in order, for who asks
+    submit -> a reader thread for each job: open, cut windows -> waiting windows
+           -> workers: take a batch, encode, judge the language, decode -> results in order, for the caller
 
-Recordings submitted together form a queue: they are read one after the other. A worker takes the window that is due
-and fills its batch with windows of the same shape, whatever recordings and callers they come from. Queues take turns,
+Recordings submitted together form a job: they are read one after the other. A worker takes the window that is due
+and fills its batch with windows of the same shape, whatever recordings and callers they come from. Jobs take turns,
 so a short recording does not wait behind a long one; a higher priority goes first. What a window becomes does not
 depend on its batch, so neither the number of workers nor other callers change a result. A reader stays a bounded
 number of windows ahead of what is asked for: memory does not grow with the length of a recording.
@@ -14,22 +14,27 @@ Threads exist only while there is something to decode.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary, finalize
 
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.queue import Pending, Queue, Queued, Recording, closed_early
+from mtasr.decoding.jobs import Job, Recording, RecordingState, Slot, Waiting, closed_early, next_batch
 from mtasr.decoding.reader import Reader
-from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput
-from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.retries import RETRIES, Decoding, Retry
+from mtasr.decoding.submission import Audio, DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
-from mtasr.engines.engine import Engine
+from mtasr.decoding.window_input import WindowInput
+from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.spans import Interval
 from mtasr.stopwatch import Stopwatch
 from mtasr.threads import start_thread
 from mtasr.vad import MakeDetector, SileroDetector
@@ -37,8 +42,11 @@ from mtasr.vad import MakeDetector, SileroDetector
 #: Batches for each worker that the readers may be ahead, together: more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
 
-#: Seconds between looks at whether the threads still work: one that dies for want of memory may fail to say so.
+#: Seconds between looks at what nobody reports: a thread that died for want of memory, a recording nobody holds.
 _LOOK = 1.0
+
+#: Seconds to wait for a reader to close a recording.
+_CLOSING = 2.0
 
 
 class Scheduler:
@@ -55,10 +63,12 @@ class Scheduler:
         limits = engine.limits
         self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
         self._turn = itertools.count(1)
-        # All that follows is guarded by this condition.
+        #: Recordings that nobody can ask for results any more; appended to without the lock.
+        self._abandoned: deque[RecordingState] = deque()
+        # This condition guards all that follows.
         self._changed = threading.Condition()
-        self._queues: list[Queue] = []
-        self._waiting: list[Pending] = []
+        self._jobs: list[Job] = []
+        self._waiting: list[Waiting] = []
         self._workers: set[threading.Thread] = set()
         self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
 
@@ -69,16 +79,17 @@ class Scheduler:
         *,
         checks: Checks | None = None,
         priority: int = 0,
-    ) -> list[Queued]:
-        """Queue recordings, which are read one after the other; ask for their results in that order.
+    ) -> list[Scheduled]:
+        """Take recordings, which are read one after the other; ask for their results in that order.
 
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
         first, and others wait while there are any.
         """
-        queue = Queue(self._decoder(options, checks or Checks()), options, priority)
-        queue.submissions = [Queued(self, queue, recording) for recording in recordings]
-        queue.unread.extend(queue.submissions)
-        return list(queue.submissions)
+        job = Job(self._decoder(options, checks or Checks()), options, priority)
+        states = [RecordingState(job, recording) for recording in recordings]
+        job.unfinished = dict.fromkeys(states)
+        job.unread.extend(states)
+        return [Scheduled(self, state) for state in states]
 
     def _decoder(self, options: DecodingOptions, checks: Checks) -> WindowDecoder:
         """The same for equal options, so that windows of several callers can share a batch."""
@@ -88,245 +99,329 @@ class Scheduler:
             if decoder is None:
                 decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, self._retries)
                 self._decoders[options, checks] = decoder
-            return decoder
+        decoder.prompts.log_cuts()
+        return decoder
 
-    def start(self, queue: Queue) -> None:
-        """Begin to read and decode a queue. Does nothing if that has begun.
+    # --- for callers ------------------------------------------------------------------------------------------------
+
+    def start(self, job: Job) -> None:
+        """Begin to read and decode a job. Does nothing if that has begun.
 
         One worker is enough. Raises `MemoryError` if there is no room for it or for the reader; a later call may find
         some.
         """
         with self._changed:
-            if queue.reader is not None or not queue.submissions:
+            self._forget_abandoned()
+            if job.reader is not None or not job.unfinished:
                 return
-            self._queues.append(queue)
+            _schedulers.add(self)
+            self._jobs.append(job)
             try:
-                self._workers = {each for each in self._workers if each.is_alive()}
                 while len(self._workers) < self._engine.limits.workers:
                     try:
-                        self._workers.add(start_thread(self._guarded, self._work, self._queues))
+                        self._workers.add(start_thread(self._work))
                     except MemoryError:
                         if not self._workers:
                             raise
                         break
-                queue.reader = start_thread(self._guarded, self._read, [queue], queue)
+                job.reader = start_thread(self._read, job)
             except BaseException:
-                self._queues.remove(queue)
+                self._jobs.remove(job)
                 self._changed.notify_all()
                 raise
 
-    def _guarded(self, work: Callable[..., None], queues: Sequence[Queue], *arguments: Queue) -> None:
-        """Do the work of a thread. If it dies, fail every caller that waits for it."""
-        try:
-            work(*arguments)
-        except BaseException as exc:
-            for queue in list(queues):
-                queue.broken = queue.broken or exc
-                for submission in list(queue.submissions):
-                    submission.judged(exc)
+    def guesses(self, state: RecordingState) -> list[LanguageGuess]:
+        """The languages that a recording may be in; waits until they are known. Empty if nobody speaks.
 
-    # --- for callers ------------------------------------------------------------------------------------------------
+        Raises what went wrong before that, and `ValueError` once it is cancelled.
+        """
+        self.start(state.job)
+        with self._changed:
+            self._wait(state.job, lambda: state.guesses is not None or state.is_cancelled)
+        if state.guesses is None:
+            raise closed_early()
+        if isinstance(state.guesses, BaseException):
+            raise state.guesses
+        return state.guesses
 
-    def results(self, queue: Queue, submission: Queued) -> Iterator[DecodedWindow]:
-        """The results of a submission, in file order. Submissions before it in its queue are cancelled.
+    def language(self, state: RecordingState) -> str:
+        """The code of the language given or judged; "en" if nobody speaks. Waits and raises as `guesses` does."""
+        if state.recording.language is not None:
+            return state.recording.language
+        guesses = self.guesses(state)
+        return guesses[0].code if guesses else "en"
+
+    def results(self, state: RecordingState) -> Iterator[DecodedWindow]:
+        """The results of a recording, in file order. Those before it in its job are cancelled.
 
         Raises what went wrong with it after its other results, what `start` raises, and `ValueError` once it is
         cancelled.
         """
-        if submission in queue.submissions:
-            self.cancel(queue, queue.submissions[: queue.submissions.index(submission)])
-        self.start(queue)
+        job = state.job
+        if state in job.unfinished:
+            self.cancel(list(itertools.takewhile(lambda each: each is not state, job.unfinished)))
+        self.start(job)
         with contextlib.ExitStack() as stack:
             # Of its own, so that what is drawn does not depend on other recordings.
-            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(queue.options.seed)))
-            while (entry := self._next(queue, submission)) is not None:
-                result = self._outcome(queue, entry)
-                yield queue.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
+            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(job.options.seed)))
+            while (slot := self._next(state)) is not None:
+                result = self._result(slot)
+                yield job.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
         with self._changed:
-            self._drop(queue, [submission])
-        if submission.error is not None:
-            raise submission.error
+            self._drop(state)
+        if state.error is not None:
+            raise state.error
 
-    def cancel(self, queue: Queue, submissions: Sequence[Queued]) -> None:
-        """Stop decoding and reading submissions. A batch under way ends, and its result is dropped."""
-        cancelled = [each for each in submissions if not each.cancelled]
+    def cancel(self, states: Sequence[RecordingState]) -> None:
+        """Stop decoding and reading recordings. A batch under way ends, and its result is dropped."""
         with self._changed:
-            for submission in cancelled:
-                submission.cancelled = True
-                queue.ahead -= sum(entry.counts for entry in submission.ordered)
-                submission.ordered.clear()
-                submission.judged(closed_early())
-            self._waiting = [entry for entry in self._waiting if not entry.submission.cancelled]
-            self._drop(queue, cancelled)
-        for submission in cancelled:
-            if submission.audio is not None:
-                submission.audio.abort()
-        if queue.reader not in (None, threading.current_thread()) and not queue.submissions:
-            queue.reader.join(timeout=2.0)  # A named pipe without a writer cannot be interrupted.
+            self._forget(states)
+        for state in states:
+            # A reader that waits for live audio cannot be interrupted: it ends when the next block comes.
+            is_closing = state.audio is not None and state.audio.abort()
+            reader = state.job.reader
+            if is_closing and reader not in (None, threading.current_thread()) and not state.job.unfinished:
+                reader.join(timeout=_CLOSING)
 
-    def _drop(self, queue: Queue, submissions: Sequence[Queued]) -> None:
-        """Forget submissions that have nothing more to give. Call it with the lock."""
-        queue.submissions = [each for each in queue.submissions if each not in submissions]
-        if not queue.submissions and queue in self._queues:
-            self._queues.remove(queue)
+    def abandon(self, state: RecordingState) -> None:
+        """Cancel a recording, some time soon. Takes no lock: garbage collection may call it anywhere."""
+        state.is_cancelled = True
+        self._abandoned.append(state)
+
+    def _forget(self, states: Iterable[RecordingState]) -> None:
+        """Drop recordings and their windows. Call it with the lock."""
+        for state in states:
+            state.is_cancelled = True
+            state.job.ahead -= sum(not slot.is_noted for slot in state.slots)
+            state.slots.clear()
+            self._drop(state)
+        self._waiting = [each for each in self._waiting if not each.state.is_cancelled]
+
+    def _forget_abandoned(self) -> None:
+        while self._abandoned:
+            self._forget([self._abandoned.popleft()])
+
+    def _drop(self, state: RecordingState) -> None:
+        """Forget a recording that has nothing more to give. Call it with the lock."""
+        job = state.job
+        job.unfinished.pop(state, None)
+        if not job.unfinished and job in self._jobs:
+            self._jobs.remove(job)
         self._changed.notify_all()
 
-    def _next(self, queue: Queue, submission: Queued) -> Pending | None:
-        """The next entry of a submission as soon as there is one; None at its end."""
+    def _next(self, state: RecordingState) -> Slot | None:
+        """The next place of a recording as soon as there is one; None at its end."""
         with self._changed:
-            self._wait(queue, lambda: submission.ordered or submission.all_read or submission.cancelled)
-            if submission.cancelled:
+            self._wait(state.job, lambda: state.slots or state.is_read or state.is_cancelled)
+            if state.is_cancelled:
                 raise closed_early()
-            if not submission.ordered:
+            if not state.slots:
                 return None
-            entry = submission.ordered.popleft()
-            if entry.counts:
-                queue.ahead -= 1
+            slot = state.slots.popleft()
+            if not slot.is_noted:
+                state.job.ahead -= 1
                 self._changed.notify_all()
-            return entry
+            return slot
 
-    def _outcome(self, queue: Queue, entry: Pending) -> DecodedWindow | Decoding:
+    def _result(self, slot: Slot) -> DecodedWindow | Decoding:
         with self._changed:
-            self._wait(queue, lambda: entry.is_done or entry.submission.cancelled)
-        if entry.error is not None:
-            raise entry.error
-        if entry.result is None:
+            self._wait(slot.state.job, lambda: slot.is_done or slot.state.is_cancelled)
+        if slot.error is not None:
+            raise slot.error
+        if slot.result is None:
             raise closed_early()
-        return entry.result
+        return slot.result
 
-    def _wait(self, queue: Queue, ready: Callable[[], object]) -> None:
-        while not self._changed.wait_for(ready, _LOOK):
-            if queue.broken is not None:
-                raise queue.broken
+    def _wait(self, job: Job, ready: Callable[[], object]) -> None:
+        """Wait for a job. Call it with the lock. Raises why the job broke, if what is waited for will not come."""
+        while not self._changed.wait_for(lambda: ready() or job.broken is not None, _LOOK):
+            pass
+        if not ready() and job.broken is not None:
+            raise job.broken
 
     # --- readers ----------------------------------------------------------------------------------------------------
 
-    def _read(self, queue: Queue) -> None:
-        reader = Reader(queue, self._put, self._detector, self._stopwatch)
-        while queue.unread:
-            submission = reader.read_next()
+    def _read(self, job: Job) -> None:
+        """Read a job, in a thread of its own."""
+        reader = Reader(job, self._put, self._detector, self._stopwatch)
+        try:
+            while job.unread:
+                state = reader.read_next()
+                with self._changed:
+                    state.is_read = True
+                    self._changed.notify_all()
+        except BaseException as exc:
+            job.broken = exc
+        finally:
+            job.is_read = True
             with self._changed:
-                submission.all_read = True
                 self._changed.notify_all()
 
-    def _put(self, queue: Queue, entry: Pending) -> None:
-        """Add an entry once there is room for it."""
-        submission = entry.submission
+    def _put(self, slot: Slot, waiting: Waiting | None = None) -> None:
+        """Add a place, and the window that waits for it, once there is room."""
+        state, job = slot.state, slot.state.job
         with self._changed:
-            self._changed.wait_for(lambda: queue.ahead < self._room() or submission.cancelled)
-            if submission.cancelled:
+            while not self._changed.wait_for(lambda: job.ahead < self._room() or state.is_cancelled, _LOOK):
+                pass
+            if state.is_cancelled:
                 return
-            submission.ordered.append(entry)
-            if entry.counts:
-                queue.ahead += 1
-                self._waiting.append(entry)
+            state.slots.append(slot)
+            if waiting is not None:
+                job.ahead += 1
+                self._waiting.append(waiting)
             self._changed.notify_all()
 
     def _room(self) -> int:
-        """Windows that each queue may be ahead: a share, so that memory does not grow with the number of callers."""
-        return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._queues)))
+        """Windows that each job may be ahead: a share, so that memory does not grow with the number of callers."""
+        return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._jobs)))
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while batch := self._take():
-            self._decode(batch)
+        """Decode batches until nothing is left, in a thread of its own."""
+        batch: list[Waiting] = []
+        try:
+            while batch := self._take():
+                self._decode(batch)
+        except BaseException as exc:
+            with self._changed:
+                self._workers.discard(threading.current_thread())
+                # The other workers go on with the other jobs.
+                for job in {each.state.job for each in batch} if self._workers else list(self._jobs):
+                    job.broken = exc
+                self._changed.notify_all()
 
-    def _take(self) -> list[Pending]:
+    def _take(self) -> list[Waiting]:
         """The windows of the next batch; none once nothing is left to decode, which ends the worker."""
         with self._changed:
+            self._forget_abandoned()
             while not self._waiting:
-                if all(queue.is_read for queue in self._queues):
+                if all(job.is_read for job in self._jobs):
                     self._workers.discard(threading.current_thread())
                     return []
                 self._changed.wait(_LOOK)
-            batch = self._batch(self._due())
-            for entry in batch:
-                self._waiting.remove(entry)
-                entry.submission.queue.served = next(self._turn)
+                self._forget_abandoned()
+            size = self._engine.limits.batch_size
+            if all(job.is_read for job in self._jobs):  # Towards the end, give each worker a share.
+                size = min(size, -(-len(self._waiting) // self._engine.limits.workers))
+            batch = next_batch(self._waiting, size)
+            for waiting in batch:
+                self._waiting.remove(waiting)
+                waiting.state.job.served = next(self._turn)
             return batch
 
-    def _due(self) -> list[Pending]:
-        """Waiting windows in the order in which they are due: by priority, queues taking turns. Call with the lock."""
-        places: dict[int, Iterator[int]] = {}
-        turns = [(next(places.setdefault(id(e.submission.queue), itertools.count())), e) for e in self._waiting]
-        ranked = sorted(
-            turns,
-            key=lambda turn: (-turn[1].submission.queue.priority, turn[0], turn[1].submission.queue.served),
-        )
-        return [entry for _, entry in ranked]
-
-    def _batch(self, due: Sequence[Pending]) -> list[Pending]:
-        """The first window that is due, with others of its shape. Call it with the lock.
-
-        A window whose language is judged in one that goes on waiting is left: a worker that took it would wait for the
-        language, and all of them could.
-        """
-        size = self._engine.limits.batch_size
-        if all(queue.is_read for queue in self._queues):  # Towards the end, give each worker a share.
-            size = min(size, -(-len(due) // self._engine.limits.workers))
-        batch: list[Pending] = []
-        unjudged: list[Queued] = []
-        for entry in due:
-            if len(batch) < size and _shape(entry) == _shape(due[0]) and entry.submission not in unjudged:
-                batch.append(entry)
-            elif entry.judges:
-                unjudged.append(entry.submission)
-        return batch
-
-    def _decode(self, batch: Sequence[Pending]) -> None:
-        decoder = batch[0].submission.queue.decoder
+    def _decode(self, batch: Sequence[Waiting]) -> None:
+        decoder = batch[0].state.job.decoder
         try:
-            inputs = decoder.encoded([entry.input for entry in batch if entry.input is not None])
-            for entry, shown in zip(batch, inputs, strict=True):
-                if entry.judges and not entry.submission.is_judged:
-                    self._judge(decoder, entry, shown)
-            wanted = [place for place, entry in enumerate(batch) if not entry.submission.cancelled]
-            inputs = [replace(inputs[place], language=batch[place].submission.language()) for place in wanted]
-            entries = [batch[place] for place in wanted]
-            for place, decoding in decoder.decode(inputs, lambda place: not entries[place].submission.cancelled):
-                self._settle(decoder, entries[place], decoding)
+            inputs = decoder.encoded([each.input for each in batch])
+            for waiting, shown in zip(batch, inputs, strict=True):
+                if waiting.first_windows and not waiting.state.has_language:
+                    self._judge_language(waiting, shown)
+            wanted = [place for place, each in enumerate(batch) if not each.state.is_cancelled]
+            inputs = [replace(inputs[place], language=self.language(batch[place].state)) for place in wanted]
+            slots = [batch[place].slot for place in wanted]
+            for place, decoding in decoder.decode(inputs, lambda place: not slots[place].state.is_cancelled):
+                self._settle(slots[place], decoding)
         except Exception as exc:
             if len(batch) == 1:
-                if batch[0].judges:
-                    batch[0].submission.judged(exc)
-                self._done(batch[0], error=exc)
+                self._done(batch[0].slot, error=exc)
             else:  # What is wrong with one recording does not touch the others.
-                for entry in batch:
-                    if not entry.is_done and not entry.submission.cancelled:
-                        self._decode([entry])
+                for each in batch:
+                    if not each.slot.is_done and not each.state.is_cancelled:
+                        self._decode([each])
 
-    def _judge(self, decoder: WindowDecoder, entry: Pending, shown: WindowInput) -> None:
-        submission = entry.submission
+    def _judge_language(self, waiting: Waiting, shown: WindowInput) -> None:
+        """Judge the language of a recording in its first windows, the first of which is encoded."""
+        state, guesses = waiting.state, None
         try:
-            guesses = decoder.judge_language([shown, *entry.judges[1:]])
-            submission.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
+            guesses = waiting.state.job.decoder.judge_language([shown, *waiting.first_windows[1:]])
+            state.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
         except Exception as exc:
-            submission.judged(exc)
+            self._settle_language(state, exc)
             raise
-        submission.judged(guesses)
+        self._settle_language(state, guesses)
 
-    def _settle(self, decoder: WindowDecoder, entry: Pending, decoding: Decoding) -> None:
+    def _settle_language(self, state: RecordingState, guesses: Sequence[LanguageGuess] | Exception) -> None:
+        with self._changed:
+            state.settle_language(guesses)
+            self._changed.notify_all()
+
+    def _settle(self, slot: Slot, decoding: Decoding) -> None:
         """Keep what became of a window. One that needs the temperatures is finished in order, by the caller."""
+        decoder = slot.state.job.decoder
         if not decoder.is_settled(decoding):
-            self._done(entry, decoding)
+            self._done(slot, decoding)
             return
         result = decoder.finish(decoding, lambda: self._engine)
         # What is drawn is not noted: samples come in a sequence, which a resumed run begins anew.
-        if entry.input is not None:
-            entry.submission.recording.notes.note_result(entry.input.window, result)
-        self._done(entry, result)
+        slot.state.recording.notes.note_result(decoding.input.window, result)
+        self._done(slot, result)
 
-    def _done(
-        self, entry: Pending, result: DecodedWindow | Decoding | None = None, error: Exception | None = None
-    ) -> None:
+    def _done(self, slot: Slot, result: DecodedWindow | Decoding | None = None, error: Exception | None = None) -> None:
         with self._changed:
-            entry.result, entry.error = result, error
-            entry.input = None
-            entry.judges = ()
+            slot.result, slot.error = result, error
             self._changed.notify_all()
 
+    def stop(self) -> None:
+        """Cancel everything, and wait for the batches under way."""
+        with self._changed:
+            for job in list(self._jobs):
+                self._forget(list(job.unfinished))
+            workers = list(self._workers)
+        for worker in workers:
+            worker.join()
 
-def _shape(entry: Pending) -> tuple[WindowDecoder, float]:
-    """Windows of the same decoder and context can be decoded together."""
-    return entry.submission.queue.decoder, entry.input.context if entry.input is not None else 0.0
+
+class Scheduled:
+    """A recording in the scheduler's hands; the `Submission` of windows that are decoded side by side."""
+
+    def __init__(self, scheduler: Scheduler, state: RecordingState) -> None:
+        self._scheduler, self._state = scheduler, state
+        # The threads hold the state alone, so that a recording its caller has forgotten does not keep them.
+        finalize(self, scheduler.abandon, state).atexit = False
+
+    @property
+    def audio(self) -> Audio | None:
+        return self._state.audio
+
+    @property
+    def samples(self) -> int:
+        return self._state.samples
+
+    def open(self) -> None:
+        self._state.open()
+        if self._state.error is not None:
+            raise self._state.error
+        self._scheduler.start(self._state.job)
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return None if self._state.recording.language is not None else self._scheduler.guesses(self._state)
+
+    def language(self) -> str:
+        return self._scheduler.language(self._state)
+
+    def results(self) -> Iterator[DecodedWindow]:
+        yield from self._scheduler.results(self._state)
+
+    def speech(self) -> dict[str | None, list[Interval]]:
+        return {None: list(self._state.speech)}
+
+    def close(self) -> None:
+        if not self._state.is_cancelled:
+            self._scheduler.cancel([self._state])
+
+
+#: Those whose threads may run when the interpreter exits.
+_schedulers: WeakSet[Scheduler] = WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Wait for the batches under way: a thread that returns from the engine to an interpreter that is gone crashes."""
+    for scheduler in list(_schedulers):
+        scheduler.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads are gone in a forked process, and nobody would release a lock that one of them held.
+    os.register_at_fork(after_in_child=_schedulers.clear)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mtasr.arrays import Float32Array
+from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.transcript import Alternatives, Segment
@@ -36,8 +37,8 @@ class Audio(Protocol):
 
     def __iter__(self) -> Iterator[Float32Array]: ...
 
-    def abort(self) -> None:
-        """Make iterating end soon, from another thread."""
+    def abort(self) -> bool:
+        """Make iterating in another thread end soon. False if it ends only when the next block comes."""
 
     def close(self) -> None: ...
 
@@ -70,3 +71,38 @@ class Submission(Protocol):
 
     def close(self) -> None:
         """Stop decoding and reading. A second call does nothing."""
+
+
+class ResumeNotes(Protocol):
+    """What an earlier run noted of a recording or one of its channels, so that no window is decoded twice.
+
+    Several threads may read and add notes.
+    """
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        """The languages it may be in, None if they are not noted."""
+
+    def result(self, window: Window) -> DecodedWindow | None:
+        """The result of a window, None if it is not noted."""
+
+    def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
+        """Note the languages. They are known before the first result is."""
+
+    def note_result(self, window: Window, result: DecodedWindow) -> None:
+        """Note a result. Windows come in any order."""
+
+
+class NoNotes:
+    """For a recording of which nothing is noted, and nothing needs to be."""
+
+    def guesses(self) -> None:
+        return None
+
+    def result(self, window: Window) -> None:
+        return None
+
+    def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
+        pass
+
+    def note_result(self, window: Window, result: DecodedWindow) -> None:
+        pass

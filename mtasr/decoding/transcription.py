@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -38,6 +39,7 @@ class Transcription:
         self._pending: Generator[Segment] = self._decode()
         self._closed = self._complete = False
         self._failure: BaseException | None = None
+        self._asking = threading.RLock()
 
     def open(self) -> None:
         """Open the recording now rather than when it is needed. Raises `InputError` if it cannot be opened."""
@@ -82,6 +84,10 @@ class Transcription:
         return self
 
     def __next__(self) -> Segment:
+        with self._asking:  # Several threads may share the segments.
+            return self._next()
+
+    def _next(self) -> Segment:
         if self._failure is not None:  # What is incomplete does not become complete by asking once more.
             raise self._failure
         if not self._complete:

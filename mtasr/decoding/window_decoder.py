@@ -2,8 +2,8 @@
 
     Window -> WindowInput -> Decoding (attempts, checks, retries) -> DecodedWindow
 
-Each window is encoded at its own length and a little more instead of 30 s, which is most of the speed. Where that costs
-text, the checks notice and the retries repair it.
+A short context makes most of the speed (`window_input.py`). Where it costs text, the checks notice and the retries
+repair it.
 """
 
 from __future__ import annotations
@@ -12,57 +12,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from mtasr.arrays import Float32Array
 from mtasr.decoding.checks import Attempt, Checks, attempt_of
 from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, TRIED, among, combined, weighed_by_text
 from mtasr.decoding.prompt import Prompt
-from mtasr.decoding.retries import RETRIES, Decoding, Retry, WindowInput, decode_at_temperatures, retried
+from mtasr.decoding.retries import RETRIES, Decoding, Retry, RetryFacts, decode_at_temperatures
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.timing.segments import SHORTEST, Piece, all_pieces, readings_of, timed_segments
 from mtasr.decoding.timing.translation_times import at_times_of
 from mtasr.decoding.timing.words import with_words
-from mtasr.decoding.windows import LOUD_NOISE, Window, is_noisy
+from mtasr.decoding.window_input import WindowInput, features_of
+from mtasr.decoding.windows import Window
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
-from mtasr.features import CHUNK_SECONDS, log_mel
-from mtasr.options import DecodingOptions, Task
+from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcript import Alternatives, Segment
-
-#: Seconds of silence that the encoder is shown after a window: with less, models trained on 30 s start to loop
-#: (benchmarks/README.md).
-_MARGIN = 2.0
-#: The shortest context, in seconds.
-_SHORTEST = 8.0
-#: Contexts are multiples of this, so that windows of about the same length are decoded together.
-_STEP = 3.0
-#: The same for models trained on windows of any length.
-_VARIABLE_MARGIN, _VARIABLE_SHORTEST, _VARIABLE_STEP = 0.2, 3.0, 1.0
-
-
-def context_for(
-    seconds: float, task: Task = "transcribe", most: float = CHUNK_SECONDS, *, variable_length: bool = False
-) -> float:
-    """How many seconds the encoder is shown of a window of that length; it takes `most` seconds.
-
-    Models trained on windows of `variable_length` need hardly any silence after them. A translation, which the models
-    do less surely, gets all: with less it is worse in most languages (benchmarks/README.md).
-    """
-    if task == "translate":
-        return float(most)
-    margin, shortest, step = _MARGIN, _SHORTEST, _STEP
-    if variable_length:
-        margin, shortest, step = _VARIABLE_MARGIN, _VARIABLE_SHORTEST, _VARIABLE_STEP
-    longer = max(shortest, seconds + margin)
-    return min(math.ceil(longer / step) * step, float(most))
-
-
-def features_of(samples: Float32Array, context: float, n_mels: int) -> Float32Array:
-    """Log-mel (n_mels, frames) of a window (n,) with silence after it, up to `context` seconds."""
-    length = round(context * SAMPLE_RATE)
-    return log_mel(np.pad(samples[:length], (0, max(0, length - len(samples)))), n_mels)
 
 
 class WindowDecoder:
@@ -77,26 +41,21 @@ class WindowDecoder:
         retries: tuple[Retry, ...] = RETRIES,
     ) -> None:
         self._engine, self._options, self._stopwatch = engine, options, stopwatch
+        limits = engine.limits
         self.checks = (checks or Checks()).for_options(options)
+        self.audio_seconds = limits.audio_seconds
         self._retries = retries
-        self.audio_seconds = engine.limits.audio_seconds
-        self._prompts = Prompt(engine.tokenizer, options, engine.limits.max_length)
-        self._before = self._prompts.before(self._prompts.initial)
+        self._facts = RetryFacts(self.checks, engine.tokenizer, limits.audio_seconds, limits.variable_length)
+        self.prompts = Prompt(engine.tokenizer, options, engine.limits.max_length)
+        self._before = self.prompts.before(self.prompts.initial)
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
     def input(self, window: Window, *, language: str = "", first: bool = False) -> WindowInput:
         """A window at the context that suits these options; `first` says that the recording begins with it."""
         options = self._options
-        context = self.context_of(window, "translate" if options.translates else "transcribe")
+        context = self._facts.context_of(window, "translate" if options.translates else "transcribe")
         return WindowInput(window=window, language=language, task=options.task, first=first, context=context)
-
-    def context_of(self, window: Window, task: Task) -> float:
-        """In loud noise all that the encoder takes, since it understands more of more; else by length and task."""
-        if is_noisy(window.samples, LOUD_NOISE):
-            return self.audio_seconds
-        variable = self._engine.limits.variable_length
-        return context_for(window.seconds, task, self.audio_seconds, variable_length=variable)
 
     def encoded(self, inputs: Sequence[WindowInput]) -> list[WindowInput]:
         """The inputs with encoder output. They have one context."""
@@ -145,7 +104,7 @@ class WindowDecoder:
 
     def _is_retried(self, decoding: Decoding) -> bool:
         decodings = [decoding] if decoding.translation is None else [decoding, decoding.translation]
-        return any(each.is_open or self.is_doubtful(each) for each in decodings)
+        return any(each.is_open or self._facts.is_doubtful(each) for each in decodings)
 
     def _searched(self, decodings: Sequence[Decoding]) -> list[Decoding]:
         """The decodings after a beam search in all of them, unless the first temperature is above 0."""
@@ -161,15 +120,31 @@ class WindowDecoder:
             found |= zip(alike, hypotheses, strict=True)
         return [self._checked(each, found[place]) for place, each in enumerate(decodings)]
 
-    def search(self, decoding: Decoding) -> Decoding:
-        """The decoding after one more attempt by beam search, encoded if it was not."""
-        (shown,) = self.encoded([decoding.input])
-        (searched,) = self._searched([replace(decoding, input=shown)])
-        return searched
-
     def retry(self, decoding: Decoding) -> Decoding:
-        """The decoding after all retries that apply, none of which involves chance."""
-        return decoding if self._options.temperature[0] > 0 else retried(decoding, self, self._retries)
+        """The decoding after all retries that apply, none of which involves chance.
+
+        Each rule is tried once; the result of one can make an earlier one apply.
+        """
+        left = [] if self._options.temperature[0] > 0 else list(self._retries)
+        while not decoding.parts:
+            proposed = ((rule, inputs) for rule in left if (inputs := rule.inputs(decoding, self._facts)))
+            rule, inputs = next(proposed, (None, ()))
+            if rule is None:
+                break
+            left.remove(rule)
+            decoding = rule.result(decoding, self._tried(decoding, inputs), self._facts) or decoding
+        return decoding
+
+    def _tried(self, decoding: Decoding, inputs: Sequence[WindowInput]) -> list[Decoding]:
+        """What becomes of inputs that are decoded instead of a decoding's, up to the first that fails."""
+        tried: list[Decoding] = []
+        for each in inputs:
+            (found,) = self._searched([Decoding(input=self.encoded([each])[0])])
+            # Another window has retries of its own; the same window, shown otherwise, goes on with those left.
+            tried.append(found if each.window is decoding.input.window else self.retry(found))
+            if tried[-1].is_open:
+                break
+        return tried
 
     def _checked(self, decoding: Decoding, hypothesis: Hypothesis) -> Decoding:
         """The decoding with one more attempt, taken or failed."""
@@ -181,24 +156,6 @@ class WindowDecoder:
         if self.checks.passes(attempt, shown.window.seconds, lenient=shown.lenient):
             return replace(decoding, taken=attempt)
         return replace(decoding, failed=(*decoding.failed, attempt))
-
-    def is_doubtful(self, decoding: Decoding) -> bool:
-        """Whether the text loops, or is so thin that words said twice may be missing."""
-        attempt, shown = decoding.last, decoding.input
-        if attempt is None:
-            return False
-        if self.checks.loops(attempt, shown.window.seconds, lenient=shown.lenient):
-            return True
-        if shown.task == "translate" or self.checks.is_silence(attempt):
-            return False
-        return self.checks.is_thin(self._text_tokens(attempt.hypothesis.tokens), shown.window.speech_seconds)
-
-    def text_tokens(self, decoding: Decoding) -> int:
-        """Tokens of text, without timestamps."""
-        return self._text_tokens(decoding.tokens())
-
-    def _text_tokens(self, tokens: Iterator[int] | Sequence[int]) -> int:
-        return sum(token < self._engine.tokenizer.eot for token in tokens)
 
     def _continued(self, decoding: Decoding) -> Decoding:
         """Decode the rest of a window whose text ends well before its speech does.
@@ -242,7 +199,7 @@ class WindowDecoder:
     def _without_echo(self, attempt: Attempt, shown: WindowInput) -> Attempt:
         """No text, if the text is what was given before the window and nobody speaks in it."""
         hypothesis = attempt.hypothesis
-        if not self._prompts.given or not self._prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens)):
+        if not self.prompts.given or not self.prompts.echoed_by(self._engine.tokenizer.decode(hypothesis.tokens)):
             return attempt
         if shown.window.speech and not self._is_silent(shown):
             return attempt
@@ -255,7 +212,7 @@ class WindowDecoder:
         return self.checks.is_silence(attempt_of(alone, 0.0, self._engine.tokenizer))
 
     def _prompt(self, shown: WindowInput) -> tuple[int, ...]:
-        return (*self._before, *self._start(shown), *(self._prompts.beginning if shown.first else ()))
+        return (*self._before, *self._start(shown), *(self.prompts.beginning if shown.first else ()))
 
     def _start(self, shown: WindowInput) -> tuple[int, ...]:
         timestamps = not self._options.without_timestamps

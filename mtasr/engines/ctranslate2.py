@@ -200,6 +200,7 @@ class CTranslate2Engine:
                 inter_threads=self.limits.workers,
                 intra_threads=max(1, self._threads // self.limits.workers),
             )
+        system.keep_after_fork(self._model)
         self.limits = replace(self.limits, n_mels=int(self._model.n_mels))
         self.folder, self._has_drawn = folder, False
         system.return_freed_memory()  # what the file was read into

@@ -15,7 +15,7 @@ import numpy as np
 
 from mtasr.data.excerpts import Excerpt, cut_excerpts, joined
 from mtasr.data.records import Record
-from mtasr.decoding.window_decoder import context_for
+from mtasr.decoding.window_input import context_for
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.config import DataConfig
 from mtasr.training.targets import Target, target_of, with_dropout

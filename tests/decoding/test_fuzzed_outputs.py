@@ -14,7 +14,7 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 
 import mtasr.decoding.longform
 import mtasr.decoding.reader
-import mtasr.decoding.window_decoder
+import mtasr.decoding.window_input
 import mtasr.decoding.windows
 import mtasr.vad.silero
 from mtasr.arrays import Float32Array
@@ -136,7 +136,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Stretch]:
 
     monkeypatch.setattr(mtasr.decoding.reader, "cut_windows", cut_and_tell)
     monkeypatch.setattr(SampleBuffer, "window", window_and_tell)
-    for module in (mtasr.decoding.window_decoder, mtasr.decoding.longform):
+    for module in (mtasr.decoding.window_input, mtasr.decoding.longform):
         monkeypatch.setattr(module, "log_mel", no_features)
     return seen
 

@@ -23,7 +23,7 @@ from mtasr.transcript import Segment
 def longform(engine: FakeEngine, samples: Float32Array, language: str | None = "en", **changes: object) -> LongForm:
     blocks = (samples[start : start + 70_000] for start in range(0, len(samples), 70_000))
     options = DecodingOptions(**changes)  # type: ignore[arg-type]
-    return LongForm(engine, lambda: SampleBlocks(blocks), language, options, Checks(), LoudIsSpeech())
+    return LongForm(engine, lambda: SampleBlocks(blocks), language, options, Checks(), LoudIsSpeech)
 
 
 def results_of(

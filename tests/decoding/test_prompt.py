@@ -28,6 +28,7 @@ def test_all_fits_half_of_the_context_and_what_is_cut_is_told(
     hotwords: int, text: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = prompt(hotwords=" water" * hotwords, initial_prompt=" day" * text)
+    made.log_cuts()
     told = made.before(made.initial)
     assert len(told) <= 224
     assert ("hotwords" in caplog.text) == (hotwords == 1000)
@@ -39,6 +40,7 @@ def test_all_fits_half_of_the_context_and_what_is_cut_is_told(
 @pytest.mark.parametrize("words", [1, 50, 1000])
 def test_a_prefix_shares_the_room(words: int, caplog: pytest.LogCaptureFixture) -> None:
     made = prompt(prefix="water " * words, initial_prompt="day" * 1000)
+    made.log_cuts()
     assert made.prefix[:1] == tuple(TOKENIZER.encode(" water"))
     assert len(made.prefix) + len(made.before(made.initial)) == 224
     assert ("prefix of 1000 tokens" in caplog.text) == (words == 1000)

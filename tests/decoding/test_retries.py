@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
 
-from mtasr.decoding.retries import RETRIES, Decoding, RetryContext, WindowInput, retried
+from mtasr.decoding.retries import RETRIES, Decoding, Retry, RetryFacts
+from mtasr.decoding.window_decoder import WindowDecoder
+from mtasr.decoding.window_input import WindowInput
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import Hypothesis
+from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
+from mtasr.stopwatch import Stopwatch
 from mtasr.transcribe import Model
 
 
@@ -23,28 +28,32 @@ class Noted:
     log: list[str]
     gives: Decoding | None = None
 
-    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
-        return decoding.is_open
+    def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
+        return [decoding.input] if decoding.is_open else ()
 
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+    def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
+        assert [each.input.window for each in tried] == [decoding.input.window]
         self.log.append(self.name)
         return self.gives
 
 
-OPEN = Decoding(input=WindowInput(window=Window(0, np.zeros(0, np.float32), ())))
+OPEN = Decoding(input=WindowInput(window=Window(0, np.zeros(SAMPLE_RATE, np.float32), ()), language="en", context=9.0))
+
+
+def retried(*rules: Retry) -> Decoding:
+    engine = HearingEngine(judge=lambda heard, temperature, hypothesis: replace(hypothesis, avg_logprob=-3.0))
+    return WindowDecoder(engine, DecodingOptions(), Stopwatch(), retries=rules).retry(OPEN)
 
 
 def test_each_rule_is_tried_once_in_order() -> None:
     log: list[str] = []
-    rules = (Noted("first", log), Noted("second", log, OPEN), Noted("third", log))
-    assert retried(OPEN, None, rules) is OPEN  # type: ignore[arg-type]
+    assert retried(Noted("first", log), Noted("second", log, OPEN), Noted("third", log)) is OPEN
     assert log == ["first", "second", "third"]
 
 
 def test_parts_end_the_retries() -> None:
     log: list[str] = []
-    rules = (Noted("first", log, replace(OPEN, parts=(OPEN,))), Noted("second", log))
-    assert retried(OPEN, None, rules).parts  # type: ignore[arg-type]
+    assert retried(Noted("first", log, replace(OPEN, parts=(OPEN,))), Noted("second", log)).parts
     assert log == ["first"]
 
 
@@ -54,15 +63,16 @@ class FirstHalfOnly:
 
     used: list[float] = field(default_factory=list)
 
-    def applies(self, decoding: Decoding, context: RetryContext) -> bool:
-        return decoding.is_open
-
-    def decode(self, decoding: Decoding, context: RetryContext) -> Decoding | None:
+    def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
+        if not decoding.is_open:
+            return ()
         window = decoding.input.window
         half, _ = window.split(window.start + len(window.samples) // 2)
         self.used.append(half.seconds)
-        shown = replace(decoding.input, window=half, context=context.context_of(half, "transcribe"), encoded=None)
-        return context.search(replace(decoding, input=shown))
+        return [replace(decoding.input, window=half, context=facts.context_of(half, "transcribe"), encoded=None)]
+
+    def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
+        return tried[0]
 
 
 @pytest.mark.parametrize("own", [True, False])

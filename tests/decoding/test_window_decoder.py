@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.retries import Decoding, WindowInput, decode_at_temperatures
+from mtasr.decoding.retries import Decoding, decode_at_temperatures
 from mtasr.decoding.timing.segments import Piece
-from mtasr.decoding.window_decoder import WindowDecoder, _beside_speech, context_for
+from mtasr.decoding.window_decoder import WindowDecoder, _beside_speech
+from mtasr.decoding.window_input import WindowInput, context_for
 from mtasr.decoding.windows import Window, longest_for
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import UsageError

@@ -18,7 +18,7 @@ from vocabularies import vocabulary
 from mtasr.data.excerpts import Excerpt, Part, cut_excerpts
 from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
-from mtasr.decoding.window_decoder import context_for
+from mtasr.decoding.window_input import context_for
 from mtasr.errors import InputError
 from mtasr.features import log_mel
 from mtasr.tokenizer import Tokenizer

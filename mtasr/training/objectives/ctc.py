@@ -18,7 +18,7 @@ from torch import Tensor
 from mtasr.checkpoints.convert import write_with_parity
 from mtasr.checkpoints.destination import check_destination
 from mtasr.data.texts import character_errors, word_errors
-from mtasr.decoding.window_decoder import features_of
+from mtasr.decoding.window_input import features_of
 from mtasr.edit_distance import ErrorCount
 from mtasr.errors import UsageError
 from mtasr.networks.whisper import Whisper

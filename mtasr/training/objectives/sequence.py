@@ -16,7 +16,7 @@ from mtasr.checkpoints.settings import GenerationSettings
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.samples import SampleStore
 from mtasr.data.texts import character_errors, word_errors
-from mtasr.decoding.window_decoder import context_for, features_of
+from mtasr.decoding.window_input import context_for, features_of
 from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
 from mtasr.networks.whisper import Whisper

@@ -1,0 +1,158 @@
+"""Recordings on their way through the scheduler, and which of their windows are decoded next."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mtasr.decoding.retries import Decoding
+from mtasr.decoding.submission import Audio, DecodedWindow, NoNotes, ResumeNotes
+from mtasr.decoding.window_decoder import WindowDecoder
+from mtasr.decoding.window_input import WindowInput
+from mtasr.engines.engine import LanguageGuess
+from mtasr.options import DecodingOptions
+from mtasr.spans import Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A recording to submit."""
+
+    open: Callable[[], Audio]
+    #: Whether `open` returns at once, so that it can be called ahead of time.
+    opens_at_once: bool = False
+    #: Code of the language; None detects it.
+    language: str | None = None
+    notes: ResumeNotes = field(default_factory=NoNotes)
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """Recordings submitted together: read one after the other, with one decoder and one priority.
+
+    The scheduler's lock guards it and all that belongs to it.
+    """
+
+    decoder: WindowDecoder
+    options: DecodingOptions
+    priority: int
+    #: Those that still have results to give, in their order. What is done is dropped: thousands take little memory.
+    unfinished: dict[RecordingState, None] = field(default_factory=dict)
+    unread: deque[RecordingState] = field(default_factory=deque)
+    reader: threading.Thread | None = None
+    is_read: bool = False
+    #: Windows read and not yet asked for.
+    ahead: int = 0
+    #: When a worker last took one of its windows; jobs served longer ago go first.
+    served: int = 0
+    #: Why its reader, or a worker with its windows, ended early.
+    broken: BaseException | None = None
+
+
+@dataclass(eq=False, slots=True)
+class RecordingState:
+    """How far a submitted recording is."""
+
+    job: Job
+    recording: Recording
+    audio: Audio | None = None
+    #: Samples read.
+    samples: int = 0
+    #: Windows cut.
+    windows: int = 0
+    speech: list[Interval] = field(default_factory=list)
+    is_read: bool = False
+    is_cancelled: bool = False
+    #: What went wrong while it was opened or read.
+    error: BaseException | None = None
+    #: The places of its windows, in file order.
+    slots: deque[Slot] = field(default_factory=deque)
+    #: The languages it may be in, none if nobody speaks; or why they will not be known; None until that is settled.
+    guesses: list[LanguageGuess] | BaseException | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self) -> None:
+        """Open it, unless that has been done; a failure is kept for the caller that asks for results."""
+        with self._opening:  # The reader opens it, and a caller may.
+            if self.audio is None and self.error is None and not self.is_cancelled:
+                try:
+                    self.audio = self.recording.open()
+                except Exception as exc:
+                    self.error = exc
+
+    @property
+    def has_language(self) -> bool:
+        return self.recording.language is not None or self.guesses is not None
+
+    def settle_language(self, guesses: Sequence[LanguageGuess] | BaseException) -> None:
+        """Keep the languages, or why they will not be known. The first call counts."""
+        if self.guesses is None:
+            self.guesses = guesses if isinstance(guesses, BaseException) else list(guesses)
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """The place of a window among the results of its recording."""
+
+    state: RecordingState
+    #: What the window became: settled, or still to be decoded at the temperatures.
+    result: DecodedWindow | Decoding | None = None
+    error: Exception | None = None
+    #: Whether the result comes from an earlier run. Such a window does not count as read ahead.
+    is_noted: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.result is not None or self.error is not None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Waiting:
+    """A window that waits for a worker."""
+
+    slot: Slot
+    input: WindowInput
+    #: The first windows of the recording, this one first, if its language has to be judged in them.
+    first_windows: tuple[WindowInput, ...] = ()
+
+    @property
+    def state(self) -> RecordingState:
+        return self.slot.state
+
+
+def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
+    """The window that is due, with up to `size` in all of its shape.
+
+    Windows are due by priority, jobs taking turns. A window whose language is judged in one that goes on waiting is
+    left: a worker that took it would wait for the language, and all of them could.
+    """
+    due = _in_order(waiting)
+    batch: list[Waiting] = []
+    unjudged: list[RecordingState] = []
+    for each in due:
+        if len(batch) < size and _shape(each) == _shape(due[0]) and each.state not in unjudged:
+            batch.append(each)
+        elif each.first_windows:
+            unjudged.append(each.state)
+    return batch
+
+
+def _in_order(waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Windows in the order in which they are due."""
+    places: defaultdict[Job, Iterator[int]] = defaultdict(itertools.count)
+    turns = [(next(places[each.state.job]), each) for each in waiting]
+    turns.sort(key=lambda turn: (-turn[1].state.job.priority, turn[0], turn[1].state.job.served))
+    return [each for _, each in turns]
+
+
+def _shape(waiting: Waiting) -> tuple[WindowDecoder, float]:
+    """Windows of the same decoder and context can be decoded together."""
+    return waiting.state.job.decoder, waiting.input.context
+
+
+def closed_early() -> ValueError:
+    """The error for a caller that waits for a cancelled recording."""
+    return ValueError("the recording was closed before its end")
