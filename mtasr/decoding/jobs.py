@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -124,16 +124,24 @@ class Waiting:
 
 
 def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
-    """The window that is due, with up to `size` in all of its shape.
+    """The window that is due, with others like it, up to `size` in all.
 
-    Windows are due by priority, jobs taking turns. A window whose language is judged in one that goes on waiting is
-    left: a worker that took it would wait for the language, and all of them could.
+    Windows are due by priority, jobs taking turns. Jobs with a batch or more waiting do not fill the batches of the
+    others: a short recording need not wait for the windows of a long one. A window whose language is judged in one that
+    goes on waiting is left: a worker that took it would wait for the language, and all of them could.
     """
     due = _in_order(waiting)
+    counts = Counter(each.state.job for each in waiting)
     batch: list[Waiting] = []
     unjudged: list[RecordingState] = []
+
+    def kind(each: Waiting) -> tuple[WindowDecoder, float, bool]:
+        """Windows of one kind can and should be decoded together."""
+        job = each.state.job
+        return job.decoder, each.input.context, counts[job] < size
+
     for each in due:
-        if len(batch) < size and _shape(each) == _shape(due[0]) and each.state not in unjudged:
+        if len(batch) < size and kind(each) == kind(due[0]) and each.state not in unjudged:
             batch.append(each)
         elif each.first_windows:
             unjudged.append(each.state)
@@ -146,11 +154,6 @@ def _in_order(waiting: Sequence[Waiting]) -> list[Waiting]:
     turns = [(next(places[each.state.job]), each) for each in waiting]
     turns.sort(key=lambda turn: (-turn[1].state.job.priority, turn[0], turn[1].state.job.served))
     return [each for _, each in turns]
-
-
-def _shape(waiting: Waiting) -> tuple[WindowDecoder, float]:
-    """Windows of the same decoder and context can be decoded together."""
-    return waiting.state.job.decoder, waiting.input.context
 
 
 def closed_early() -> ValueError:

@@ -595,6 +595,17 @@ def test_a_short_recording_does_not_wait_for_a_long_one() -> None:
     assert [place for place, who in enumerate(taken) if who == "short"][1] <= 4
 
 
+def test_a_long_recording_does_not_fill_the_batch_of_a_short_one() -> None:
+    engine = HearingEngine(limits=EngineLimits(batch_size=4))
+    shared = scheduler(engine)
+    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions())
+    (short,) = shared.submit([recording(said(3, 3))], DecodingOptions())
+    for each in (short, long):
+        shared._read(each._state.job)
+    batches = [[each.state for each in shared._take()] for _ in range(4)]
+    assert batches == [[short._state] * 2, [long._state] * 4, [long._state] * 4, [long._state] * 4]
+
+
 def test_a_higher_priority_goes_first() -> None:
     assert order_of_work(0, 1)[1:3] == ["short", "short"]
     taken = order_of_work(1, 0)
