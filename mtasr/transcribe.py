@@ -18,7 +18,7 @@ from mtasr.audio.sources import Source, open_source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.jobs import Recording
+from mtasr.decoding.groups import Recording
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import LongForm, full_window
 from mtasr.decoding.retries import RETRIES, Retry

@@ -173,7 +173,7 @@ def filter_command(
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
     """The filters, cheap ones first: they spare the others the records that they drop."""
-    from mtasr.data import duplicates, spoken
+    from mtasr.data import duplicates, speech_found
     from mtasr.data.filters import TEXT_FILTERS
     from mtasr.data.records import read_records
 
@@ -181,7 +181,7 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     if evaluation:
         yield duplicates.EvaluationOverlap(record for path in evaluation for record in read_records(path))
     if speech:
-        yield spoken.CaptionsBesideSpeech()
+        yield speech_found.CaptionsBesideSpeech()
     if model is not None:
         from mtasr.data.listening import ModelHears
         from mtasr.transcribe import load_model
@@ -202,7 +202,7 @@ def audit(records: Path, model: str) -> None:
     Prints word error rate, hours and source, separated by tabs. Check the first sources by hand.
     """
     from mtasr.data.records import read_records
-    from mtasr.data.spoken import audit as audit_sources
+    from mtasr.data.speech_found import audit as audit_sources
     from mtasr.transcribe import load_model
 
     loaded = load_model(model)

@@ -1,7 +1,7 @@
 """Filters: a record -> the reason to drop it, or None to keep it (Whisper paper, section 2.1).
 
-Those of this file look only at the text and the times. `spoken.py` and `listening.py` have filters that listen to the
-recording, `duplicates.py` has those that compare records.
+Those of this file look only at the text and the times. `speech_found.py` and `listening.py` have filters that listen to
+the recording, `duplicates.py` has those that compare records.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from typing import Any
 from mtasr.audio.read import open_audio
 from mtasr.data.captions import CAPTION_ENDINGS, read_captions, untimed
 from mtasr.data.records import Caption, Record, from_json
-from mtasr.data.spoken import speech_in
+from mtasr.data.speech_found import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
 from mtasr.spans import SAMPLE_RATE

@@ -87,6 +87,8 @@ class Checks:
     #: A text is a loop if its last `loop_tokens` tokens equal those a period earlier, of at most `longest_period`.
     #: Short loops of short words compress no better than speech.
     loop_tokens: int = 24
+    #: A phrase said this many times over is a loop.
+    loop_times: int = 5
     longest_period: int = 12
     #: Text that begins this many seconds after the end of a window was not said in it.
     late: float = 1.0
@@ -152,12 +154,12 @@ class Checks:
         )
 
     def ends_in_loop(self, tokens: Sequence[int]) -> bool:
-        """Whether the tokens end in a phrase said at least five times, over at least `loop_tokens` tokens."""
+        """Whether the tokens end in a phrase said at least `loop_times` times, over at least `loop_tokens` tokens."""
         for period in range(1, self.longest_period + 1):
             run = 0
             while run + period < len(tokens) and tokens[-1 - run] == tokens[-1 - run - period]:
                 run += 1
-            if run >= max(self.loop_tokens, 4 * period):
+            if run >= max(self.loop_tokens, (self.loop_times - 1) * period):
                 return True
         return False
 

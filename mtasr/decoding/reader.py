@@ -1,4 +1,4 @@
-"""Reads the recordings of a job one after the other, and cuts them into windows."""
+"""Reads the recordings of a group one after the other, and cuts them into windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
-from mtasr.decoding.jobs import Job, RecordingState, Slot, Waiting, closed_early
+from mtasr.decoding.groups import Group, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.submission import Audio
 from mtasr.decoding.window_input import WindowInput
@@ -28,10 +28,10 @@ class Put(Protocol):
 
 
 class Reader:
-    """Turns the recordings of a job into windows, which it hands to `put`."""
+    """Turns the recordings of a group into windows, which it hands to `put`."""
 
-    def __init__(self, job: Job, put: Put, detector: MakeDetector, stopwatch: Stopwatch) -> None:
-        self._job, self._put, self._detector, self._stopwatch = job, put, detector, stopwatch
+    def __init__(self, group: Group, put: Put, detector: MakeDetector, stopwatch: Stopwatch) -> None:
+        self._job, self._put, self._detector, self._stopwatch = group, put, detector, stopwatch
 
     def read_next(self) -> RecordingState:
         """Read the next recording to its end. What is wrong with it is kept in its state."""

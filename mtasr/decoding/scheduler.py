@@ -1,10 +1,10 @@
 """Decodes the windows of all recordings of a model together, and gives each recording its results in order.
 
-    submit -> a reader thread for each job: open, cut windows -> waiting windows
+    submit -> a reader thread for each group: open, cut windows -> waiting windows
            -> workers: take a batch, encode, judge the language, decode -> results in order, for the caller
 
-Recordings submitted together form a job: they are read one after the other. A worker takes the window that is due
-and fills its batch with windows of the same shape, whatever recordings and callers they come from. Jobs take turns,
+Recordings submitted together form a group: they are read one after the other. A worker takes the window that is due
+and fills its batch with windows of the same shape, whatever recordings and callers they come from. Groups take turns,
 so a short recording does not wait behind a long one; a higher priority goes first. What a window becomes does not
 depend on its batch, so neither the number of workers nor other callers change a result. A reader stays a bounded
 number of windows ahead of what is asked for: memory does not grow with the length of a recording.
@@ -26,7 +26,7 @@ from dataclasses import replace
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.jobs import Job, Recording, RecordingState, Slot, Waiting, closed_early, next_batch
+from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting, closed_early, next_batch
 from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry
 from mtasr.decoding.submission import Audio, DecodedWindow
@@ -67,7 +67,7 @@ class Scheduler:
         self._abandoned: deque[RecordingState] = deque()
         # This condition guards all that follows.
         self._changed = threading.Condition()
-        self._jobs: list[Job] = []
+        self._groups: list[Group] = []
         self._waiting: list[Waiting] = []
         self._workers: set[threading.Thread] = set()
         self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
@@ -85,10 +85,10 @@ class Scheduler:
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
         first, and others wait while there are any.
         """
-        job = Job(self._decoder(options, checks or Checks()), options, priority)
-        states = [RecordingState(job, recording) for recording in recordings]
-        job.unfinished = dict.fromkeys(states)
-        job.unread.extend(states)
+        group = Group(self._decoder(options, checks or Checks()), options, priority)
+        states = [RecordingState(group, recording) for recording in recordings]
+        group.unfinished = dict.fromkeys(states)
+        group.unread.extend(states)
         return [Scheduled(self, state) for state in states]
 
     def _decoder(self, options: DecodingOptions, checks: Checks) -> WindowDecoder:
@@ -104,18 +104,18 @@ class Scheduler:
 
     # --- for callers ------------------------------------------------------------------------------------------------
 
-    def start(self, job: Job) -> None:
-        """Begin to read and decode a job. Does nothing if that has begun.
+    def start(self, group: Group) -> None:
+        """Begin to read and decode a group. Does nothing if that has begun.
 
         One worker is enough. Raises `MemoryError` if there is no room for it or for the reader; a later call may find
         some.
         """
         with self._changed:
             self._forget_abandoned()
-            if job.reader is not None or not job.unfinished:
+            if group.reader is not None or not group.unfinished:
                 return
             _schedulers.add(self)
-            self._jobs.append(job)
+            self._groups.append(group)
             try:
                 while len(self._workers) < self._engine.limits.workers:
                     try:
@@ -124,9 +124,9 @@ class Scheduler:
                         if not self._workers:
                             raise
                         break
-                job.reader = start_thread(self._read, job)
+                group.reader = start_thread(self._read, group)
             except BaseException:
-                self._jobs.remove(job)
+                self._groups.remove(group)
                 self._changed.notify_all()
                 raise
 
@@ -135,9 +135,9 @@ class Scheduler:
 
         Raises what went wrong before that, and `ValueError` once it is cancelled.
         """
-        self.start(state.job)
+        self.start(state.group)
         with self._changed:
-            self._wait(state.job, lambda: state.guesses is not None or state.is_cancelled)
+            self._wait(state.group, lambda: state.guesses is not None or state.is_cancelled)
         if state.guesses is None:
             raise closed_early()
         if isinstance(state.guesses, BaseException):
@@ -152,21 +152,21 @@ class Scheduler:
         return guesses[0].code if guesses else "en"
 
     def results(self, state: RecordingState) -> Iterator[DecodedWindow]:
-        """The results of a recording, in file order. Those before it in its job are cancelled.
+        """The results of a recording, in file order. Those before it in its group are cancelled.
 
         Raises what went wrong with it after its other results, what `start` raises, and `ValueError` once it is
         cancelled.
         """
-        job = state.job
-        if state in job.unfinished:
-            self.cancel(list(itertools.takewhile(lambda each: each is not state, job.unfinished)))
-        self.start(job)
+        group = state.group
+        if state in group.unfinished:
+            self.cancel(list(itertools.takewhile(lambda each: each is not state, group.unfinished)))
+        self.start(group)
         with contextlib.ExitStack() as stack:
             # Of its own, so that what is drawn does not depend on other recordings.
-            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(job.options.seed)))
+            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
             while (slot := self._next(state)) is not None:
                 result = self._result(slot)
-                yield job.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
+                yield group.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
         with self._changed:
             self._drop(state)
         if state.error is not None:
@@ -179,8 +179,8 @@ class Scheduler:
         for state in states:
             # A reader that waits for live audio cannot be interrupted: it ends when the next block comes.
             is_closing = state.audio is not None and state.audio.abort()
-            reader = state.job.reader
-            if is_closing and reader not in (None, threading.current_thread()) and not state.job.unfinished:
+            reader = state.group.reader
+            if is_closing and reader not in (None, threading.current_thread()) and not state.group.unfinished:
                 reader.join(timeout=_CLOSING)
 
     def abandon(self, state: RecordingState) -> None:
@@ -192,7 +192,7 @@ class Scheduler:
         """Drop recordings and their windows. Call it with the lock."""
         for state in states:
             state.is_cancelled = True
-            state.job.ahead -= sum(not slot.is_noted for slot in state.slots)
+            state.group.ahead -= sum(not slot.is_noted for slot in state.slots)
             state.slots.clear()
             self._drop(state)
         self._waiting = [each for each in self._waiting if not each.state.is_cancelled]
@@ -203,77 +203,77 @@ class Scheduler:
 
     def _drop(self, state: RecordingState) -> None:
         """Forget a recording that has nothing more to give. Call it with the lock."""
-        job = state.job
-        job.unfinished.pop(state, None)
-        if not job.unfinished and job in self._jobs:
-            self._jobs.remove(job)
+        group = state.group
+        group.unfinished.pop(state, None)
+        if not group.unfinished and group in self._groups:
+            self._groups.remove(group)
         self._changed.notify_all()
 
     def _next(self, state: RecordingState) -> Slot | None:
         """The next place of a recording as soon as there is one; None at its end."""
         with self._changed:
-            self._wait(state.job, lambda: state.slots or state.is_read or state.is_cancelled)
+            self._wait(state.group, lambda: state.slots or state.is_read or state.is_cancelled)
             if state.is_cancelled:
                 raise closed_early()
             if not state.slots:
                 return None
             slot = state.slots.popleft()
             if not slot.is_noted:
-                state.job.ahead -= 1
+                state.group.ahead -= 1
                 self._changed.notify_all()
             return slot
 
     def _result(self, slot: Slot) -> DecodedWindow | Decoding:
         with self._changed:
-            self._wait(slot.state.job, lambda: slot.is_done or slot.state.is_cancelled)
+            self._wait(slot.state.group, lambda: slot.is_done or slot.state.is_cancelled)
         if slot.error is not None:
             raise slot.error
         if slot.result is None:
             raise closed_early()
         return slot.result
 
-    def _wait(self, job: Job, ready: Callable[[], object]) -> None:
-        """Wait for a job. Call it with the lock. Raises why the job broke, if what is waited for will not come."""
-        while not self._changed.wait_for(lambda: ready() or job.broken is not None, _LOOK):
+    def _wait(self, group: Group, ready: Callable[[], object]) -> None:
+        """Wait for a group. Call it with the lock. Raises why the group broke, if what is waited for will not come."""
+        while not self._changed.wait_for(lambda: ready() or group.broken is not None, _LOOK):
             pass
-        if not ready() and job.broken is not None:
-            raise job.broken
+        if not ready() and group.broken is not None:
+            raise group.broken
 
     # --- readers ----------------------------------------------------------------------------------------------------
 
-    def _read(self, job: Job) -> None:
-        """Read a job, in a thread of its own."""
-        reader = Reader(job, self._put, self._detector, self._stopwatch)
+    def _read(self, group: Group) -> None:
+        """Read a group, in a thread of its own."""
+        reader = Reader(group, self._put, self._detector, self._stopwatch)
         try:
-            while job.unread:
+            while group.unread:
                 state = reader.read_next()
                 with self._changed:
                     state.is_read = True
                     self._changed.notify_all()
         except BaseException as exc:
-            job.broken = exc
+            group.broken = exc
         finally:
-            job.is_read = True
+            group.is_read = True
             with self._changed:
                 self._changed.notify_all()
 
     def _put(self, slot: Slot, waiting: Waiting | None = None) -> None:
         """Add a place, and the window that waits for it, once there is room."""
-        state, job = slot.state, slot.state.job
+        state, group = slot.state, slot.state.group
         with self._changed:
-            while not self._changed.wait_for(lambda: job.ahead < self._room() or state.is_cancelled, _LOOK):
+            while not self._changed.wait_for(lambda: group.ahead < self._room() or state.is_cancelled, _LOOK):
                 pass
             if state.is_cancelled:
                 return
             state.slots.append(slot)
             if waiting is not None:
-                job.ahead += 1
+                group.ahead += 1
                 self._waiting.append(waiting)
             self._changed.notify_all()
 
     def _room(self) -> int:
-        """Windows that each job may be ahead: a share, so that memory does not grow with the number of callers."""
-        return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._jobs)))
+        """Windows that each group may be ahead: a share, so that memory does not grow with the number of callers."""
+        return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._groups)))
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
@@ -286,9 +286,9 @@ class Scheduler:
         except BaseException as exc:
             with self._changed:
                 self._workers.discard(threading.current_thread())
-                # The other workers go on with the other jobs.
-                for job in {each.state.job for each in batch} if self._workers else list(self._jobs):
-                    job.broken = exc
+                # The other workers go on with the other groups.
+                for group in {each.state.group for each in batch} if self._workers else list(self._groups):
+                    group.broken = exc
                 self._changed.notify_all()
 
     def _take(self) -> list[Waiting]:
@@ -296,22 +296,22 @@ class Scheduler:
         with self._changed:
             self._forget_abandoned()
             while not self._waiting:
-                if all(job.is_read for job in self._jobs):
+                if all(group.is_read for group in self._groups):
                     self._workers.discard(threading.current_thread())
                     return []
                 self._changed.wait(_LOOK)
                 self._forget_abandoned()
             size = self._engine.limits.batch_size
-            if all(job.is_read for job in self._jobs):  # Towards the end, give each worker a share.
+            if all(group.is_read for group in self._groups):  # Towards the end, give each worker a share.
                 size = min(size, -(-len(self._waiting) // self._engine.limits.workers))
             batch = next_batch(self._waiting, size)
             for waiting in batch:
                 self._waiting.remove(waiting)
-                waiting.state.job.served = next(self._turn)
+                waiting.state.group.served = next(self._turn)
             return batch
 
     def _decode(self, batch: Sequence[Waiting]) -> None:
-        decoder = batch[0].state.job.decoder
+        decoder = batch[0].state.group.decoder
         try:
             inputs = decoder.encoded([each.input for each in batch])
             for waiting, shown in zip(batch, inputs, strict=True):
@@ -334,7 +334,7 @@ class Scheduler:
         """Judge the language of a recording in its first windows, the first of which is encoded."""
         state, guesses = waiting.state, None
         try:
-            guesses = waiting.state.job.decoder.judge_language([shown, *waiting.first_windows[1:]])
+            guesses = waiting.state.group.decoder.judge_language([shown, *waiting.first_windows[1:]])
             state.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
         except Exception as exc:
             self._settle_language(state, exc)
@@ -348,7 +348,7 @@ class Scheduler:
 
     def _settle(self, slot: Slot, decoding: Decoding) -> None:
         """Keep what became of a window. One that needs the temperatures is finished in order, by the caller."""
-        decoder = slot.state.job.decoder
+        decoder = slot.state.group.decoder
         if not decoder.is_settled(decoding):
             self._done(slot, decoding)
             return
@@ -365,8 +365,8 @@ class Scheduler:
     def stop(self) -> None:
         """Cancel everything, and wait for the batches under way."""
         with self._changed:
-            for job in list(self._jobs):
-                self._forget(list(job.unfinished))
+            for group in list(self._groups):
+                self._forget(list(group.unfinished))
             workers = list(self._workers)
         for worker in workers:
             worker.join()
@@ -392,7 +392,7 @@ class Scheduled:
         self._state.open()
         if self._state.error is not None:
             raise self._state.error
-        self._scheduler.start(self._state.job)
+        self._scheduler.start(self._state.group)
 
     def guesses(self) -> list[LanguageGuess] | None:
         return None if self._state.recording.language is not None else self._scheduler.guesses(self._state)

@@ -29,7 +29,7 @@ class Batch:
     """What one call of the loss reads. Each objective adds its arrays in a subclass."""
 
     #: Items over which the loss is a sum, such as tokens or masked frames.
-    lessons: int
+    targets: int
     #: Seconds of recordings, and of what the model is given with the padding.
     seconds: float
     padded_seconds: float
@@ -62,7 +62,7 @@ def make_batch(
         tokens[row, : len(example.target.tokens) - 1] = example.target.tokens[:-1]
         labels[row, : len(example.target.labels)] = example.target.labels
     return TextBatch(
-        lessons=int((labels != IGNORED).sum()),
+        targets=int((labels != IGNORED).sum()),
         seconds=sum(example.excerpt.seconds for example in examples),
         padded_seconds=longest * len(examples),
         mel=np.stack(mels),

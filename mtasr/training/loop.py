@@ -193,14 +193,14 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
     model.train()
-    (lessons,) = run.crew.total([sum(batch.lessons for batch in group)])
+    (targets,) = run.crew.total([sum(batch.targets for batch in group)])
     loss_here = 0.0
     for seed, batch in zip(seeds, group, strict=True):
         torch.manual_seed(seed)  # so that a batch has the same chances in any process, whatever was drawn before
         with _precision(run):
             loss = run.objective.loss(model, batch)
-        loss = loss / max(lessons, 1)  # so that each lesson weighs the same, in any batch
-        if loss.requires_grad:  # not so for a batch without lessons
+        loss = loss / max(targets, 1)  # so that each target weighs the same, in any batch
+        if loss.requires_grad:  # not so for a batch without targets
             torch.autograd.backward(state.scaler.scale(loss))
         loss_here += float(loss.detach())
     trained = [weight for weight in model.parameters() if weight.requires_grad]

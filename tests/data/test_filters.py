@@ -15,7 +15,7 @@ from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, signature, 
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
 from mtasr.data.records import Caption, Record
-from mtasr.data.spoken import CaptionsBesideSpeech, audit
+from mtasr.data.speech_found import CaptionsBesideSpeech, audit
 from mtasr.data.texts import normalised, word_errors
 from mtasr.edit_distance import ErrorCount, edit_distance
 

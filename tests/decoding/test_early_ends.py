@@ -73,6 +73,8 @@ def test_a_worker_that_dies_fails_the_recordings_whose_windows_it_had(workers: i
         other = pool.submit(shared.transcribe, said(3, 3, 3))
         if workers == 2:
             assert len(other.result().segments) == 3
+        else:
+            wait_until(lambda: len(shared._scheduler._groups) == 2)
         gate.set()
         with pytest.raises(Dies):
             dying.result()
@@ -119,7 +121,7 @@ def test_a_forgotten_stream_keeps_no_thread() -> None:
     gc.collect()
     wait_until(lambda: not set(threading.enumerate()) - before)
     assert shared.transcribe(said(3)).segments
-    assert not shared._scheduler._jobs
+    assert not shared._scheduler._groups
 
 
 def test_all_that_was_read_of_a_source_that_breaks_is_decoded() -> None:

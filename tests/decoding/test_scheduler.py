@@ -17,7 +17,7 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, open_audio
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.jobs import Recording, Waiting
+from mtasr.decoding.groups import Recording, Waiting
 from mtasr.decoding.scheduler import Scheduled, Scheduler
 from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
 from mtasr.decoding.windows import Window
@@ -251,7 +251,7 @@ def test_a_worker_does_not_wait_for_a_language_that_it_should_find_out() -> None
     gate = threading.Event()
     engine = HearingEngine(limits=EngineLimits(workers=1, batch_size=8), fails=lambda heard: not gate.wait())
     submitted = submit(engine, [recording(said(*seconds), language=None) for seconds in ((1,), (12, 12), (3, 12))])
-    submitted[0]._scheduler.start(submitted[0]._state.job)
+    submitted[0]._scheduler.start(submitted[0]._state.group)
     wait_until(lambda: submitted[-1]._state.is_read)
     gate.set()
     assert [len(segments(each)) for each in submitted] == [1, 2, 2]
@@ -291,11 +291,11 @@ def test_the_reader_stays_a_number_of_windows_ahead() -> None:
             next(results)
         else:
             endless.open()
-        wait_until(lambda: endless._state.job.ahead == most)
+        wait_until(lambda: endless._state.group.ahead == most)
         time.sleep(0.05)  # Enough for a reader that does not wait to run away.
         # One more is cut and waits for room; it was known 2 s of silence after its end.
         assert sound.read <= (taken + most + 1) * len(window) + 3 * SAMPLE_RATE
-        assert endless._state.job.ahead == most
+        assert endless._state.group.ahead == most
     endless.close()
     assert sound.aborted
     assert sound.closed
@@ -333,7 +333,7 @@ def test_the_language_of_a_closed_recording_is_not_waited_for() -> None:
     engine = HearingEngine(limits=EngineLimits(workers=1), fails=lambda heard: not gate.wait())
     one, two = submit(engine, [recording(SOURCES[0]), recording(SOURCES[1], language=None)])
     one.open()
-    wait_until(lambda: one._state.job.ahead == 4)
+    wait_until(lambda: one._state.group.ahead == 4)
     close([one, two])
     gate.set()
     with pytest.raises(ValueError, match="closed before its end"):
@@ -506,7 +506,7 @@ def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
     engine = HearingEngine(limits=EngineLimits(batch_size=4), judge=fails_for_some)
     (each,) = submit(engine, [recording(said(4, 4, 4, 4), notes=notebook)])
     work = each._scheduler
-    work._read(each._state.job)  # all that is read waits, so that it becomes one batch
+    work._read(each._state.group)  # all that is read waits, so that it becomes one batch
     batch = work._take()
     work._decode(batch)
     assert (len(batch), noted, len(notebook.results)) == (4, [3], 4)
@@ -521,7 +521,7 @@ def test_threads_that_share_a_model_get_what_each_would_get_alone(alone: list[Wa
     with ThreadPoolExecutor(len(SOURCES)) as pool:
         found = list(pool.map(lambda source: shared.transcribe(source, word_timestamps=True), SOURCES))
     assert found == alone
-    assert not shared._scheduler._jobs
+    assert not shared._scheduler._groups
     assert not shared._scheduler._waiting
 
 
@@ -555,10 +555,10 @@ def test_other_options_have_other_batches() -> None:
         shared.submit([recording(said(3, 3))], DecodingOptions(beam_size=size, seed=seed))[0]
         for size, seed in ((1, 0), (5, 0))
     )
-    assert greedy._state.job.decoder is not beam._state.job.decoder
+    assert greedy._state.group.decoder is not beam._state.group.decoder
     greedy.open()
     again = shared.submit([recording(said(3))], DecodingOptions(beam_size=1, language="fr", seed=7))[0]
-    assert again._state.job.decoder is greedy._state.job.decoder, "neither language nor seed part a batch"
+    assert again._state.group.decoder is greedy._state.group.decoder, "neither language nor seed part a batch"
     for each in (greedy, beam, again):
         assert segments(each)
 
@@ -580,7 +580,7 @@ def order_of_work(first_priority: int, second_priority: int) -> list[str]:
     (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions(), priority=first_priority)
     (short,) = shared.submit([recording(said(3, 3))], DecodingOptions(), priority=second_priority)
     long.open()
-    wait_until(lambda: long._state.job.ahead == 4)
+    wait_until(lambda: long._state.group.ahead == 4)
     short.open()
     wait_until(lambda: short._state.is_read)
     gate.set()
@@ -601,7 +601,7 @@ def test_a_long_recording_does_not_fill_the_batch_of_a_short_one() -> None:
     (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions())
     (short,) = shared.submit([recording(said(3, 3))], DecodingOptions())
     for each in (short, long):
-        shared._read(each._state.job)
+        shared._read(each._state.group)
     batches = [[each.state for each in shared._take()] for _ in range(4)]
     assert batches == [[short._state] * 2, [long._state] * 4, [long._state] * 4, [long._state] * 4]
 
@@ -625,7 +625,7 @@ def test_cancelling_frees_the_place_within_one_window() -> None:
     (after,) = shared.submit([recording(said(5, seed=9))], DecodingOptions())
     long.open()
     working.wait()
-    wait_until(lambda: long._state.job.ahead == 4)
+    wait_until(lambda: long._state.group.ahead == 4)
     long.close()
     after.open()
     gate.set()
@@ -703,7 +703,7 @@ def test_what_is_cancelled_is_not_retried() -> None:
     cancelled: list[Scheduled] = []
     engine = HearingEngine(limits=EngineLimits(batch_size=4), judge=judge)
     (each,) = submit(engine, [recording(said(4, 4, 4, 4))])
-    each._scheduler._read(each._state.job)
+    each._scheduler._read(each._state.group)
     batch = each._scheduler._take()
     each._scheduler._decode(batch)
     assert {heard.frames for heard in engine.encoded} == {900}, "the full length was not tried"

@@ -195,7 +195,7 @@ def test_batches(noise: tuple[Path, np.ndarray], tmp_path: Path) -> None:
         assert tuple(batch.tokens[row, :count]) == example.target.tokens[:-1]
         assert tuple(batch.labels[row, :count]) == example.target.labels
         assert (batch.labels[row, count:] == IGNORED).all()
-    assert batch.lessons == sum(len(example.target.tokens) - example.target.given for example in examples)
+    assert batch.targets == sum(len(example.target.tokens) - example.target.given for example in examples)
     assert batch.seconds == pytest.approx(sum(e.excerpt.seconds for e in examples))
 
 

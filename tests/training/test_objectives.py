@@ -67,7 +67,7 @@ class MaskedFrames:
         mel = np.stack([log_mel(samples).T for samples in stretches])
         hidden = rng.random(mel.shape[:2]) < self.options.masked
         seconds = SECONDS * len(plan)
-        return MaskedBatch(lessons=int(hidden.sum()), seconds=seconds, padded_seconds=seconds, mel=mel, hidden=hidden)
+        return MaskedBatch(targets=int(hidden.sum()), seconds=seconds, padded_seconds=seconds, mel=mel, hidden=hidden)
 
     def loss(self, model: nn.Module, batch: MaskedBatch) -> Tensor:
         mel, hidden = torch.from_numpy(batch.mel), torch.from_numpy(batch.hidden)
@@ -78,7 +78,7 @@ class MaskedFrames:
     def evaluate(self, model: nn.Module, average: Mapping[str, Tensor]) -> dict[str, float]:
         assert set(average) == {name for name, _ in model.named_parameters()}
         batch = self.batch(self.epoch(0)[0], np.random.default_rng(0))
-        return {"error": float(self.loss(model.eval(), batch)) / batch.lessons}
+        return {"error": float(self.loss(model.eval(), batch)) / batch.targets}
 
     def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
         (best,) = checkpoints

@@ -27,7 +27,7 @@ def batch() -> TextBatch:
     rng = torch.Generator().manual_seed(0)
     mel = torch.randn(2, 80, 200, generator=rng).numpy()
     tokens = torch.randint(0, DIMS.n_vocab, (2, 6), generator=rng).numpy()
-    return TextBatch(mel=mel, tokens=tokens, labels=tokens, lessons=tokens.size, seconds=4.0, padded_seconds=4.0)
+    return TextBatch(mel=mel, tokens=tokens, labels=tokens, targets=tokens.size, seconds=4.0, padded_seconds=4.0)
 
 
 def test_the_best_checkpoints_are_kept_and_their_mean_is_the_result(

@@ -64,9 +64,9 @@ class Objective(Protocol):
         ...
 
     def loss(self, model: Any, batch: Any) -> Tensor:
-        """The loss of a batch as a scalar, float32: the SUM over its `lessons`, extra lessons added with their weights.
+        """The loss of a batch as a scalar, float32: the SUM over its `targets`, extra lessons added with their weights.
 
-        The loop divides by the lessons of all batches of a step, in all processes, so that each lesson weighs the
+        The loop divides by the targets of all batches of a step, in all processes, so that each target weighs the
         same. It calls this in training mode, and under autocast if `precision` is not float32.
         """
         ...

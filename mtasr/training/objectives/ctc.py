@@ -33,7 +33,7 @@ _NAME = "ctc"
 
 
 class CtcObjective(WhisperObjective):
-    """The CTC loss of the encoder's head, summed over examples; lessons are the text tokens of those that teach."""
+    """The CTC loss of the encoder's head, summed over examples; targets are the text tokens of those that teach."""
 
     def __init__(self, config: TrainConfig) -> None:
         if config.method == "decoder":
@@ -50,7 +50,7 @@ class CtcObjective(WhisperObjective):
 
     def batch(self, plan: list[Example], rng: np.random.Generator) -> TextBatch:
         made = super().batch(plan, rng)
-        return replace(made, lessons=int(spelled(torch.from_numpy(made.labels), self.tokenizer).sum()))
+        return replace(made, targets=int(spelled(torch.from_numpy(made.labels), self.tokenizer).sum()))
 
     def loss(self, model: Whisper, batch: TextBatch) -> Tensor:
         encoded = model.encode(torch.from_numpy(batch.mel).to(model.device))  # (B, S, D)

@@ -30,7 +30,7 @@ class Recording:
 
 
 @dataclass(eq=False, slots=True)
-class Job:
+class Group:
     """Recordings submitted together: read one after the other, with one decoder and one priority.
 
     The scheduler's lock guards it and all that belongs to it.
@@ -46,7 +46,7 @@ class Job:
     is_read: bool = False
     #: Windows read and not yet asked for.
     ahead: int = 0
-    #: When a worker last took one of its windows; jobs served longer ago go first.
+    #: When a worker last took one of its windows; groups served longer ago go first.
     served: int = 0
     #: Why its reader, or a worker with its windows, ended early.
     broken: BaseException | None = None
@@ -56,7 +56,7 @@ class Job:
 class RecordingState:
     """How far a submitted recording is."""
 
-    job: Job
+    group: Group
     recording: Recording
     audio: Audio | None = None
     #: Samples read.
@@ -126,19 +126,19 @@ class Waiting:
 def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
     """The window that is due, with others like it, up to `size` in all.
 
-    Windows are due by priority, jobs taking turns. Jobs with a batch or more waiting do not fill the batches of the
+    Windows are due by priority, groups taking turns. Groups with a batch or more waiting do not fill the batches of the
     others: a short recording need not wait for the windows of a long one. A window whose language is judged in one that
     goes on waiting is left: a worker that took it would wait for the language, and all of them could.
     """
     due = _in_order(waiting)
-    counts = Counter(each.state.job for each in waiting)
+    counts = Counter(each.state.group for each in waiting)
     batch: list[Waiting] = []
     unjudged: list[RecordingState] = []
 
     def kind(each: Waiting) -> tuple[WindowDecoder, float, bool]:
         """Windows of one kind can and should be decoded together."""
-        job = each.state.job
-        return job.decoder, each.input.context, counts[job] < size
+        group = each.state.group
+        return group.decoder, each.input.context, counts[group] < size
 
     for each in due:
         if len(batch) < size and kind(each) == kind(due[0]) and each.state not in unjudged:
@@ -150,9 +150,9 @@ def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
 
 def _in_order(waiting: Sequence[Waiting]) -> list[Waiting]:
     """Windows in the order in which they are due."""
-    places: defaultdict[Job, Iterator[int]] = defaultdict(itertools.count)
-    turns = [(next(places[each.state.job]), each) for each in waiting]
-    turns.sort(key=lambda turn: (-turn[1].state.job.priority, turn[0], turn[1].state.job.served))
+    places: defaultdict[Group, Iterator[int]] = defaultdict(itertools.count)
+    turns = [(next(places[each.state.group]), each) for each in waiting]
+    turns.sort(key=lambda turn: (-turn[1].state.group.priority, turn[0], turn[1].state.group.served))
     return [each for _, each in turns]
 
 
