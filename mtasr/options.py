@@ -1,4 +1,4 @@
-"""The one place that lists how decoding can be steered."""
+"""The options of decoding, listed only here."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class DecodingOptions:
     #: Code ("fr") or English name ("French"); None detects it.
     language: str | None = None
 
-    #: When it is detected: these only, as codes or English names; None allows all that the model knows.
+    #: The languages that detection may choose from, as codes or English names; None: all that the model knows.
     languages: tuple[str, ...] | None = None
-    #: Detect it in every window: for recordings in which it changes.
+    #: Detect the language in every window, for recordings in which it changes.
     multilingual: bool = False
 
     #: Width of the beam at temperature 0.
@@ -46,12 +46,12 @@ class DecodingOptions:
     repetition_penalty: float = 1.0
     #: No n-gram of this many tokens is written twice; 0 allows all.
     no_repeat_ngram_size: int = 0
-    #: Tried in turn until a window passes its checks; a single number is taken as a tuple of one.
+    #: Temperatures to try in turn until a window passes its checks; a single number means a tuple of one.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
-    #: Where the random numbers of a recording begin, at temperatures above 0: the same seed, the same text. On CUDA
-    #: they begin once for all recordings.
+    #: Seed of the random samples of each recording, at temperatures above 0: the same seed gives the same text. On CUDA
+    #: one sequence of random numbers serves all recordings.
     seed: int = 0
-    #: Readings of each window to return (`Transcript.alternatives`), the most probable first; 1: the text alone.
+    #: How many texts of each window to return in `Transcript.alternatives`, the most probable first; 1: none.
     n_best: int = 1
 
     #: A window whose text compresses better than this counts as a loop; None switches the check off.
@@ -63,28 +63,28 @@ class DecodingOptions:
 
     #: Text before the recording: names, spelling, style.
     initial_prompt: str | None = None
-    #: What the recording begins with, said in it: the first window's text begins with this.
+    #: The first words said in the recording; the text of the first window begins with them.
     prefix: str | None = None
-    #: Words to expect in every window. They share the room for text before a window with the prompt.
+    #: Words to expect in every window. They and the initial prompt share the room for text before a window.
     hotwords: str | None = None
-    #: Whisper's own algorithm: one window of 30 s after the other, each given the text before it. Slower; without it,
-    #: windows are cut at pauses and decoded side by side.
+    #: Use Whisper's algorithm, which is slower: decode windows of 30 s one after the other, and show the model the text
+    #: before each. Otherwise windows are cut at pauses and decoded side by side.
     condition_on_previous_text: bool = False
     #: Forget the previous text after a window that needed a temperature above this.
     prompt_reset_on_temperature: float = 0.5
 
-    #: Seconds: start, end, start, end, ... of what is decoded, the end of the recording if the last end is missing.
+    #: Parts to decode, in seconds: start, end, start, end, ... If the last end is missing, it is that of the recording.
     clip_timestamps: tuple[float, ...] = ()
-    #: Decode only where somebody speaks; False decodes all of the recording. Without previous text only.
+    #: Decode only speech; False decodes all of the recording. No effect with `condition_on_previous_text`.
     vad_filter: bool = True
-    #: The probability of speech from which a moment counts as speech.
+    #: Speech probability from which audio counts as speech.
     vad_threshold: float = 0.5
 
     #: Token ids never written; -1 stands for the model's own list of non-speech symbols.
     suppress_tokens: tuple[int, ...] = (-1,)
-    #: No empty text at the start of a window.
+    #: Never begin a window with a blank.
     suppress_blank: bool = True
-    #: Decode without timestamp tokens: one segment a window.
+    #: Decode without timestamp tokens: one segment per window.
     without_timestamps: bool = False
     #: The first timestamp of a window is at most this many seconds.
     max_initial_timestamp: float = 1.0
@@ -111,14 +111,14 @@ class DecodingOptions:
             given = getattr(self, several)
             object.__setattr__(self, several, tuple(given) if isinstance(given, list) else given)
         if self.task not in ("transcribe", "translate"):
-            raise UsageError(f"task is 'transcribe' or 'translate', not {self.task!r}")
+            raise UsageError(f"task must be 'transcribe' or 'translate', not {self.task!r}")
         for name, fine, rule in self._rules():
             try:
                 kept = fine()
             except TypeError:
                 kept = False
             if not kept:
-                raise UsageError(f"{name} is {rule}, not {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be {rule}, not {getattr(self, name)!r}")
 
     def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
         """Each rule: the option's name, whether its value keeps the rule, and the rule in words."""
@@ -126,7 +126,7 @@ class DecodingOptions:
         yield (
             "also_translate",
             lambda: not self.also_translate or (self.task == "transcribe" and not self.condition_on_previous_text),
-            "for transcription, and not with condition_on_previous_text",
+            "False for a translation or with condition_on_previous_text",
         )
         listed = self.languages
         yield (
@@ -137,14 +137,14 @@ class DecodingOptions:
         yield (
             "multilingual",
             lambda: not self.multilingual or self.language is None,
-            "for a language that is not given",
+            "False if a language is given",
         )
-        yield "beam_size", lambda: isinstance(self.beam_size, int) and self.beam_size >= 1, "a whole number from 1 on"
-        yield "best_of", lambda: isinstance(self.best_of, int) and self.best_of >= 1, "a whole number from 1 on"
+        yield "beam_size", lambda: isinstance(self.beam_size, int) and self.beam_size >= 1, "a whole number above 0"
+        yield "best_of", lambda: isinstance(self.best_of, int) and self.best_of >= 1, "a whole number above 0"
         yield (
             "patience",
             lambda: 0.5 <= self.beam_size * self.patience < 10_000,
-            "a number, and times beam_size at least 0.5",
+            "a number that makes beam_size * patience at least 0.5",
         )
         yield "length_penalty", lambda: math.isfinite(self.length_penalty), "a number"
         yield "repetition_penalty", lambda: 0 < self.repetition_penalty < math.inf, "a number above 0"

@@ -1,4 +1,4 @@
-"""What every part exchanges: words, segments and the transcript, as frozen values in file time (seconds)."""
+"""Words, segments and transcripts: the frozen values that all modules exchange. Times are seconds of the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Segment:
-    """A stretch of speech that the model wrote down as one: 0 <= start < end <= duration.
+    """A stretch of text that the model wrote, with times: 0 <= start < end <= duration.
 
     `tokens` are its token ids, timestamp tokens included. `avg_logprob` (natural logarithm, per token),
     `compression_ratio` (zlib, of the text), `no_speech_prob` and `temperature` describe the decoding of the
@@ -51,9 +51,9 @@ class Segment:
     no_speech_prob: float
     temperature: float
     words: tuple[Word, ...] | None = None
-    #: Code of the language spoken, None where it is not known for each segment.
+    #: Code of the language spoken; None if only the transcript's language is known.
     language: str | None = None
-    #: The name of the speaker, None where speakers are not distinguished.
+    #: The name of the speaker; None if speakers are not distinguished.
     speaker: str | None = None
 
     def __repr__(self) -> str:
@@ -88,8 +88,8 @@ class Alternatives:
 class Coverage:
     """A transcript compared with voice activity; times in seconds of the file.
 
-    `speech` is the total duration of speech, `speech_without_text` holds the stretches of speech that the text lacks,
-    and `text_without_speech` those where there is text but no speech.
+    `speech` is the total duration of speech. `speech_without_text` holds the stretches of speech that have no text, and
+    `text_without_speech` the stretches of text in which nobody speaks.
     """
 
     speech: float
@@ -116,7 +116,7 @@ class Transcript:
     language_probability: float
     duration: float
     segments: tuple[Segment, ...]
-    #: Where somebody speaks, in seconds of the file, by voice activity; empty if that is not known.
+    #: Start and end of each stretch of speech, in seconds, by voice activity detection; empty if unknown.
     speech: tuple[tuple[float, float], ...] = ()
     coverage: Coverage | None = None
     alternatives: tuple[Alternatives, ...] | None = None
@@ -163,15 +163,15 @@ class Transcript:
     ) -> None:
         """Write the transcript to a file, which appears whole or not at all and replaces one of that name.
 
-        The format is `output_format`, or else the ending of the name: txt, srt, vtt, ass, lrc, ttml, tsv, csv, md or
-        json. Subtitles (srt, vtt, ass, lrc, ttml) are divided into cues as `mtasr transcribe` does by default:
-        `subtitle_style` is "broadcast", "web", "social", a `mtasr.subtitles.Layout`, or "raw" for the segments as the
-        model wrote them. Cues follow the words where their times are known (`word_timestamps=True`, which
-        `mtasr transcribe` sets by itself for subtitles); else a segment is taken to be spoken evenly. With
-        `highlight_words`, srt and vtt underline each word while it is spoken, where its time is known. An English
-        translation is a transcript of its own: `translation.write(...)`.
+        The format is `output_format`, or by default the ending of the name: txt, srt, vtt, ass, lrc, ttml, tsv, csv, md
+        or json. Subtitles (srt, vtt, ass, lrc, ttml) are divided into cues as by `mtasr transcribe`: `subtitle_style`
+        is "broadcast", "web", "social", a `mtasr.subtitles.Layout`, or "raw" for the segments as the model wrote them.
+        Cues begin and end with words if their times are known (`word_timestamps=True`, which `mtasr transcribe` sets
+        for subtitles). Otherwise each segment counts as spoken at an even pace. With `highlight_words`, srt and vtt
+        underline each word while it is spoken, if its time is known. To write an English translation, call
+        `translation.write(...)`.
 
-        Raises `UsageError` for an unknown format or style, and `OutputError` where the file cannot be written.
+        Raises `UsageError` for an unknown format or style, and `OutputError` if the file cannot be written.
         """
         from mtasr.formats import registry
 

@@ -102,7 +102,7 @@ def test_a_transcript_of_half_a_recording_is_refused() -> None:
 
 @pytest.mark.parametrize("source", [None, b"RIFF", 3])
 def test_other_sources_are_refused(source: object) -> None:
-    with pytest.raises(InputError, match="a recording is a path"):
+    with pytest.raises(InputError, match="a recording must be a path"):
         Model(FakeEngine()).transcribe(source)  # type: ignore[arg-type]
 
 
@@ -135,7 +135,7 @@ def test_samples_that_are_no_numbers_are_silence(tiny_models: dict[str, Path]) -
 @pytest.mark.parametrize("previous_text", [False, True])
 def test_blocks_that_are_no_samples_are_refused(block: object, kind: str, previous_text: bool) -> None:
     for blocks in ([block], [noise(1), block], iter([block])):
-        with pytest.raises(InputError, match=rf"samples are a float array of shape \(n,\) at 16 kHz, not {kind}"):
+        with pytest.raises(InputError, match=rf"samples must be a float array of shape \(n,\) at 16 kHz, not {kind}"):
             hearing().transcribe(blocks, condition_on_previous_text=previous_text)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=f"at 16 kHz, not {kind}"):
         hearing().detect_language([block])  # type: ignore[list-item]
@@ -595,7 +595,7 @@ def test_one_of_several_tracks(tmp_path: Path) -> None:
     for call in (model.transcribe, model.detect_language):
         with pytest.raises(InputError, match="has no audio track 2: there are 2"):
             call(path, audio_stream=2)
-        with pytest.raises(UsageError, match="audio_stream is a whole number from 0"):
+        with pytest.raises(UsageError, match="audio_stream must be a whole number from 0"):
             call(path, audio_stream=-1)
     with pytest.raises(InputError, match="has no audio track 2: there are 2"):
         model.transcribe(path, audio_stream=2, channels="split")

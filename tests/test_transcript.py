@@ -73,7 +73,7 @@ def test_errors_name_what_is_possible(tmp_path: Path) -> None:
         TRANSCRIPT.write(tmp_path / "a.doc")
     with pytest.raises(UsageError, match="a: has no ending that names an output format; give output_format"):
         TRANSCRIPT.write(tmp_path / "a")
-    with pytest.raises(UsageError, match="subtitle_style is broadcast, web, social, raw or a Layout, not 'wide'"):
+    with pytest.raises(UsageError, match="subtitle_style must be broadcast, web, social, raw or a Layout, not 'wide'"):
         TRANSCRIPT.to_srt(subtitle_style="wide")
     with pytest.raises(OutputError, match=r"missing/a.srt: No such file or directory"):
         TRANSCRIPT.write(tmp_path / "missing" / "a.srt")

@@ -108,7 +108,7 @@ def check_reopenable(source: FileSource) -> None:
     if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
         return
     raise InputError(
-        f"{_name_of(source)}: splitting channels reads a file once for each of them; give the path of a file"
+        f"{_name_of(source)}: to split channels, ffmpeg reads the file once per channel; give the path of a file"
     )
 
 
@@ -303,7 +303,7 @@ class AudioStream:
             raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
         is_cut = self._file is not None and is_cut_short(self._file)
         if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
-            raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound behind its header")
+            raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound after its header")
         self.warnings = tuple(self._complaints(failed=code != 0, is_cut=is_cut))
 
     def _complaints(self, *, failed: bool, is_cut: bool) -> Iterator[str]:

@@ -52,10 +52,10 @@ class SampleBlocks:
 
 def _check_samples(samples: object) -> None:
     if not isinstance(samples, np.ndarray):
-        raise InputError(f"samples are a float array of shape (n,) at 16 kHz, not {type(samples).__name__}")
+        raise InputError(f"samples must be a float array of shape (n,) at 16 kHz, not {type(samples).__name__}")
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
         raise InputError(
-            f"samples are a float array of shape (n,) at 16 kHz, not {samples.dtype} of shape {samples.shape}"
+            f"samples must be a float array of shape (n,) at 16 kHz, not {samples.dtype} of shape {samples.shape}"
         )
 
 
@@ -92,7 +92,9 @@ def open_source(source: Source, track: int, channel: int | None = None) -> Audio
     if not _is_file(source):
         if isinstance(source, bytes) or not isinstance(source, Iterable):
             kind = type(source).__name__
-            raise InputError(f"a recording is a path, '-', a binary file, an array or blocks of samples, not {kind}")
+            raise InputError(
+                f"a recording must be a path, '-', a binary file, an array or blocks of samples, not {kind}"
+            )
         return SampleBlocks(cast(Iterable[Samples], source))
     if channel is not None:
         check_input(source)

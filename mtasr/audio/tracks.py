@@ -32,14 +32,14 @@ class Tracks:
     def __post_init__(self) -> None:
         number = self.audio_stream
         if not isinstance(number, int) or not 0 <= number < _MOST_TRACKS:
-            raise UsageError(f"audio_stream is a whole number from 0 to {_MOST_TRACKS - 1}, not {number!r}")
+            raise UsageError(f"audio_stream must be a whole number from 0 to {_MOST_TRACKS - 1}, not {number!r}")
         if self.channels not in get_args(ChannelUse):
-            raise UsageError(f"channels is {' or '.join(get_args(ChannelUse))}, not {self.channels!r}")
+            raise UsageError(f"channels must be {' or '.join(get_args(ChannelUse))}, not {self.channels!r}")
         if isinstance(self.speakers, str) or not all(isinstance(name, str) for name in self.speakers):
-            raise UsageError(f"speakers is a list of names, not {self.speakers!r}")
+            raise UsageError(f"speakers must be a list of names, not {self.speakers!r}")
         object.__setattr__(self, "speakers", tuple(name.strip() for name in self.speakers))
         if self.speakers and self.channels != "split":
-            raise UsageError("speakers name the channels: they need channels split")
+            raise UsageError("speakers needs channels split, because each channel is a speaker")
         # A name may be the default name of a channel that has none.
         names = (
             [self.speaker(channel) for channel in range(len(self.speakers) + _MOST_CHANNELS)] if self.speakers else []

@@ -127,7 +127,9 @@ def burn(
 def check_subtitles(file: Path) -> None:
     """Raise `InputError` for a file without subtitles, and `UsageError` for a file of another kind."""
     if file.suffix.lower() not in SUBTITLE_DEMUXERS:
-        raise UsageError(f"{file}: subtitles are {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}")
+        raise UsageError(
+            f"{file}: subtitles must be {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}"
+        )
     text = read_text(file)
     # ffmpeg skips what it does not understand, and would write an empty track.
     if ("Dialogue:" if file.suffix.lower() == ".ass" else "-->") not in text:
@@ -143,7 +145,7 @@ def check_can_embed(video: Path, name: Path) -> None:
             _write(arguments, [video], container, Path(folder, "head"), lambda seconds: None)
         except FfmpegError as error:
             raise FfmpegError(
-                f"{video}: does not go into {name.suffix} as it is ({error}); .mkv holds any picture and sound"
+                f"{video}: cannot be copied into {name.suffix} unchanged ({error}); .mkv holds any picture and sound"
             ) from error
 
 
@@ -156,7 +158,7 @@ def check_can_burn(name: Path) -> None:
         if not any(each.split()[1:2] == [wanted] for each in lines):
             raise FfmpegError(
                 f"this ffmpeg was built without {package}, which burning subtitles into {name.suffix} needs; "
-                "MTASR_FFMPEG names another one, --embed needs none of it"
+                "set MTASR_FFMPEG to another ffmpeg, or use --embed"
             )
 
 

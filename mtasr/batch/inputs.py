@@ -107,7 +107,7 @@ def _of_folder(name: str, *, recursive: bool) -> list[Input]:
     found = list(recordings(name, recursive=recursive))
     if not found:
         advice = "" if recursive else "; --recursive looks into its subfolders too"
-        raise InputNotFoundError(f"{name}: no recording is in this folder{advice}")
+        raise InputNotFoundError(f"{name}: this folder has no recordings{advice}")
     return found
 
 

@@ -117,7 +117,7 @@ class BatchRun:
         observer: Observer | None = None,
     ) -> None:
         if existing not in get_args(Existing):
-            raise UsageError(f"existing is {', '.join(get_args(Existing))}, not {existing!r}")
+            raise UsageError(f"existing must be one of {', '.join(get_args(Existing))}, not {existing!r}")
         self._jobs, self._model = jobs, model
         self._options, self._tracks = options or DecodingOptions(), tracks or Tracks()
         self._style, self._layout = style, layout

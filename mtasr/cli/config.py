@@ -207,18 +207,18 @@ def _known(file: Path, name: str, names: list[str], what: str) -> str:
 def _value(file: Path, key: str, value: Any, option: Option, *, project: bool) -> Any:
     """A value in the form of the command line, which the type of the option accepts."""
     if project and option.group not in _PROJECT_GROUPS and option.key not in _PROJECT_KEYS:
-        raise UsageError(f"{file}: {key} cannot be set for a folder; use {user_file()}, the environment or a flag")
+        raise UsageError(f"{file}: {key} cannot be set in this file; use {user_file()}, the environment or a flag")
     if project and option.key == "model":
         _refuse_unpublished(file, value)
     is_switch = isinstance(option, Switch) or option.is_flag
     if is_switch != isinstance(value, bool):
         raise UsageError(
-            f"{file}: {key} is true or false, not {value!r}" if is_switch else f"{file}: {key} is not {value}"
+            f"{file}: {key} must be true or false, not {value!r}" if is_switch else f"{file}: {key} cannot be {value}"
         )
     if not isinstance(value, bool | int | float | str | list) or (
         isinstance(value, list) and not all(isinstance(each, str | int | float) for each in value)
     ):
-        raise UsageError(f"{file}: {key} is not {value!r}")
+        raise UsageError(f"{file}: {key} cannot be {value!r}")
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     given: Any = value if is_switch else [text] if option.multiple else text
     try:
@@ -233,7 +233,9 @@ def _refuse_unpublished(file: Path, value: object) -> None:
     from mtasr.models.registry import MODELS
 
     if value not in {name for spec in MODELS.values() for name in (spec.name, *spec.aliases)}:
-        raise UsageError(f"{file}: model names one of `mtasr models list` here, not {value!r}; use --model for others")
+        raise UsageError(
+            f"{file}: model must be a name of `mtasr models list` in this file, not {value!r}; use --model for others"
+        )
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def _possible(clips: Sequence[Clip], asked: Sequence[str]) -> list[Any]:
     }
     possible = [measure for measure in _MEASURES if measure in asked and allowed[measure]]
     if not possible:
-        raise UsageError(f"the manifest has nothing to measure {' or '.join(asked)} with")
+        raise UsageError(f"the manifest lacks the fields to measure {' or '.join(asked)}")
     return possible
 
 

@@ -72,9 +72,7 @@ def view(**params: Any) -> None:
 
     source: str = params["file"]
     if source == "-":
-        raise UsageError(
-            "a page needs the recording twice, so it cannot come from standard input: give the path of a file"
-        )
+        raise UsageError("view reads the recording twice, so it cannot use standard input: give the path of a file")
     options, tracks = (
         replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True),
         to_tracks(params),

@@ -68,7 +68,9 @@ def _note_default_model(display: Display, task: Task) -> None:
     if cache.copies(DEFAULT_MODEL):
         return
     better = "large-v3-turbo" if task == "transcribe" else "medium"  # turbo does not translate
-    display.note(f"Using the model {DEFAULT_MODEL!r}, which is quick; fewer errors, but slower: --model {better}")
+    display.note(
+        f"Using the model {DEFAULT_MODEL!r}, which is quick; --model {better} is slower and makes fewer errors"
+    )
 
 
 def transcribe_one(source: str, params: Mapping[str, Any], options: DecodingOptions, display: Display) -> Transcript:
@@ -173,7 +175,7 @@ class _Progress(Observer):
         self._display.begin({job.name: _size(job.source) for job in jobs})
 
     def discarded(self) -> None:
-        self._display.note("an earlier run did not end well here; --resume would have gone on from there")
+        self._display.note("an earlier run stopped before its end; --resume would have continued it")
 
     @contextlib.contextmanager
     def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:
@@ -220,7 +222,7 @@ class _Progress(Observer):
         self._display.note(f"{ending.name}: {'; '.join(notes)}")
 
     def kept(self) -> None:
-        self._display.note(f"what is done is kept: {self._advice} goes on from here")
+        self._display.note(f"finished work is kept: {self._advice} continues from here")
 
     def finished(self) -> None:
         endings = list(self._endings.values())
@@ -255,7 +257,7 @@ def note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
     counts = Counter((each.rule, each.reason) for each in broken).most_common()
     if counts:
         reasons = "; ".join(f"{rule} of {count} ({reason})" for (rule, reason), count in counts)
-        display.note(f"{name}: subtitles off the rules: {reasons}")
+        display.note(f"{name}: subtitles break rules of the style: {reasons}")
 
 
 def _doubts(coverage: Coverage) -> str:

@@ -88,7 +88,7 @@ def _from_json(text: str, path: Path) -> CaptionFile:
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise InputError(f"{path}: no JSON: {exc}") from exc
+        raise InputError(f"{path}: is not JSON: {exc}") from exc
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a JSON object")
     language = document.get("language")

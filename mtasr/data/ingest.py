@@ -86,7 +86,7 @@ def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
     elif {".json", ".jsonl"} & set(path.suffixes[-2:]):
         yield from _of_rows(_json_rows(path), path, options)
     else:
-        raise UsageError(f"{path}: is no folder, CSV, TSV, JSON or JSONL file")
+        raise UsageError(f"{path}: is neither a folder nor a CSV, TSV, JSON or JSONL file")
 
 
 def _finished(record: Record, options: IngestOptions) -> Record:

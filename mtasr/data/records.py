@@ -86,9 +86,9 @@ def from_json(document: object) -> Record:
     if not isinstance(audio, str) or not audio:
         raise ValueError("audio is not a path")
     if language is not None and not (isinstance(language, str) and language in LANGUAGES):
-        raise ValueError(f"language is not the code of one: {language!r}")
+        raise ValueError(f"language is not a language code: {language!r}")
     if task not in get_args(Task):
-        raise ValueError(f"task is transcribe or translate, not {task!r}")
+        raise ValueError(f"task must be transcribe or translate, not {task!r}")
     if not isinstance(document["cues"], list):
         raise ValueError("cues is not a list")
     return Record(
@@ -140,7 +140,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, object]]:
                     try:
                         yield number, json.loads(line)
                     except (ValueError, RecursionError) as exc:
-                        raise InputError(f"{path}, line {number}: no JSON: {exc}") from exc
+                        raise InputError(f"{path}, line {number}: is not JSON: {exc}") from exc
     except FileNotFoundError as exc:
         raise InputNotFoundError(f"{path}: no such file") from exc
     except (OSError, UnicodeDecodeError) as exc:

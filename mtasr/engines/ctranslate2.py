@@ -90,7 +90,7 @@ def _explained(what: str, device: str) -> Iterator[None]:
         reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         if any(sign in reason.lower() for sign in _DEVICE_SIGNS) or isinstance(exc, MemoryError):
             way_out = "; --device cpu does without it" if device == "cuda" else ""
-            raise DeviceError(f"{device} cannot do the work: {reason}{way_out}") from exc
+            raise DeviceError(f"{device} cannot run the model: {reason}{way_out}") from exc
         raise ModelIntegrityError(f"{what}: {reason}") from exc
 
 
@@ -142,7 +142,7 @@ class CTranslate2Engine:
     ) -> None:
         for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
             if not 0 <= value <= _THREAD_LIMIT:
-                raise UsageError(f"{name} is between 0 and {_THREAD_LIMIT}, not {value}")
+                raise UsageError(f"{name} must be between 0 and {_THREAD_LIMIT}, not {value}")
         self.tokenizer = Tokenizer.from_folder(folder) if tokens is None else Tokenizer(tokens)
         _check_config(folder, multilingual=self.tokenizer.is_multilingual)
         self.limits = EngineLimits(
@@ -290,7 +290,7 @@ class CTranslate2Engine:
     def _check_numbers(self, *values: float) -> None:
         """A weight that is no number spreads to all that is computed, and what comes out is no text."""
         if any(map(math.isnan, values)):
-            raise ModelIntegrityError(f"{self.folder}: the model computes values that are no numbers; it is damaged")
+            raise ModelIntegrityError(f"{self.folder}: the model is damaged: it computes values that are not numbers")
 
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         with self._working():

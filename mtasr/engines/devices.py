@@ -13,7 +13,7 @@ def choose_device(device: str, device_index: int, gpus: int) -> tuple[str, int]:
     """
     name, _, index = device.partition(":")
     if name not in ("auto", "cpu", "cuda") or (index and (name != "cuda" or not index.isdigit())):
-        raise UsageError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, not {device!r}")
     if name == "cpu" or (name == "auto" and not gpus):
         return "cpu", 0
     if not gpus:

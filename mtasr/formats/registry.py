@@ -61,7 +61,7 @@ def render(
 
 def _layout(name: str) -> Layout | None:
     if name not in STYLES:
-        raise UsageError(f"subtitle_style is {', '.join(STYLES)} or a Layout, not {name!r}")
+        raise UsageError(f"subtitle_style must be {', '.join(STYLES)} or a Layout, not {name!r}")
     return STYLES[name]
 
 

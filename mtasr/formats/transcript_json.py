@@ -179,7 +179,7 @@ def _text(value: object) -> str:
 def _time(value: Any) -> float:
     seconds = float(value)
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value!r} is no time in seconds")
+        raise ValueError(f"{value!r} is not a time in seconds")
     return seconds
 
 

@@ -94,7 +94,7 @@ def commit_of(repo: str, branch: str = "main") -> str:
     except _CutError as exc:
         raise ModelDownloadError(f"cannot reach {url}: {exc}") from exc
     if status in {401, 403, 404}:
-        raise ModelNotFoundError(f"the hub has no model {repo}, or HF_TOKEN does not open it ({endpoint()})")
+        raise ModelNotFoundError(f"the hub has no model {repo}, or HF_TOKEN gives no access to it ({endpoint()})")
     if status != 200 or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise ModelDownloadError(f"the hub does not say which commit {branch} of {repo} is (HTTP {status})")
     return commit

@@ -79,7 +79,9 @@ def provide(folder: Path) -> Path | None:
     if copy is None and system.largest_weight() != system.WHOLE_RANGE:
         copy = make(folder, wait=True)
         if copy is None and _quantizable(folder) is not None:
-            _LOG.warning("%s: no int8 copy could be kept in the cache: slower starts, and more errors", folder)
+            _LOG.warning(
+                "%s: the cache could not keep an int8 copy, so starts are slower and there are more errors", folder
+            )
     return copy
 
 

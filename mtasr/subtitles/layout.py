@@ -37,14 +37,16 @@ class Layout:
         for name in ("max_line_width", "max_line_width_cjk", "max_line_count", "max_words_per_line"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= 1):
-                raise UsageError(f"{name} is a whole number from 1 on, not {value!r}")
+                raise UsageError(f"{name} must be a whole number above 0, not {value!r}")
         for name in ("max_cps", "max_cps_cjk"):
             if not getattr(self, name) >= _EVEN_SLOWER:
-                raise UsageError(f"{name} is at least {_EVEN_SLOWER}, not {getattr(self, name)!r}")
+                raise UsageError(f"{name} must be at least {_EVEN_SLOWER}, not {getattr(self, name)!r}")
         if not 0 <= self.min_duration <= self.max_duration < math.inf or self.max_duration < _EVEN_SLOWER:
-            raise UsageError("min_duration is between 0 and max_duration, and that at least 0.1 and finite")
+            raise UsageError(
+                "min_duration must be between 0 and max_duration, and max_duration at least 0.1 and finite"
+            )
         if not 0 <= self.min_gap < math.inf:
-            raise UsageError(f"min_gap is a number from 0 on, not {self.min_gap!r}")
+            raise UsageError(f"min_gap must be a number of at least 0, not {self.min_gap!r}")
 
     def limits(self, *, cjk: bool) -> Limits:
         """The rules for text of one kind, in whole milliseconds."""

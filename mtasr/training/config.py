@@ -189,11 +189,11 @@ class TrainConfig:
         }
         for name, fine in checks.items():
             if not fine:
-                raise UsageError(f"{name} has no sensible value: {_get(self, name)!r}")
+                raise UsageError(f"{name} cannot be {_get(self, name)!r}")
         if self.vocabulary is not None and self.scratch is None:
-            raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another one")
+            raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
         if self.regularisation.ctc and self.method == "decoder":
-            raise UsageError("regularisation.ctc teaches the encoder, which the method decoder leaves as it is")
+            raise UsageError("regularisation.ctc trains the encoder, but method=decoder trains only the decoder")
 
     def options(self, kind: type[_Kind]) -> _Kind:
         """The settings of the objective as a dataclass of this kind. Raises `UsageError`."""
@@ -232,7 +232,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(name, yaml.ScalarNode):
                 if name.value in seen:
                     line = name.start_mark.line + 1
-                    raise ValueError(f"{_shown(name.value)} is there twice, again in line {line}")
+                    raise ValueError(f"{_shown(name.value)} is set twice, the second time in line {line}")
                 seen.add(name.value)
         return super().construct_mapping(node, deep)
 
@@ -242,18 +242,18 @@ def _parsed(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 - a kind of SafeLoader
     except (LookupError, AttributeError, TypeError, ArithmeticError) as exc:  # of PyYAML, for example for `!!bool x`
-        raise ValueError("a value is not of the type that its tag says") from exc
+        raise ValueError("a value does not have the type of its tag") from exc
 
 
 def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
     """The configuration in a mapping, as `to_document` gives it. Raises `UsageError`."""
     if not isinstance(document, Mapping):
-        raise UsageError("a configuration is a mapping of names to values")
+        raise UsageError("a configuration must be a mapping of names to values")
     merged = copy.deepcopy(dict(document))
     for override in overrides:
         key, mark, value = override.partition("=")
         if not mark or not key:
-            raise UsageError(f"an override is key=value, not {override!r}")
+            raise UsageError(f"an override must be key=value, not {override!r}")
         *parents, name = key.strip().split(".")
         place = merged
         for parent in parents:
@@ -263,7 +263,7 @@ def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
         try:
             place[name] = _parsed(value)
         except (ValueError, RecursionError, yaml.YAMLError) as exc:
-            raise UsageError(f"{key}: no YAML value: {_shown(value)}") from exc
+            raise UsageError(f"{key} is not YAML: {_shown(value)}") from exc
     return build(TrainConfig, merged)
 
 
@@ -291,7 +291,7 @@ def build(kind: type[_Kind], document: object, where: str = "") -> _Kind:
     `where` is what messages put before the names. Raises `UsageError`.
     """
     if not isinstance(document, Mapping):
-        raise UsageError(f"{where.rstrip('.')} is a mapping of names to values, not {_shown(document)}")
+        raise UsageError(f"{where.rstrip('.')} must be a mapping of names to values, not {_shown(document)}")
     hints = typing.get_type_hints(kind)
     for name in document:
         if name not in hints:
@@ -332,7 +332,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
 
 def _required(fine: bool, value: Any, name: str, kind: str) -> Any:
     if not fine:
-        raise UsageError(f"{name} is {kind}, not {_shown(value)}")
+        raise UsageError(f"{name} must be {kind}, not {_shown(value)}")
     return value
 
 

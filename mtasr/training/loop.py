@@ -123,7 +123,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     """Load everything and restore the last checkpoint. Only the first process gets a log."""
     objective = make_objective(config)
     if not objective.epoch(0):
-        raise UsageError("there is nothing to learn: none of the records makes an example")
+        raise UsageError("there is nothing to learn: no record gives an example")
     run = Run(config, objective, ours.device(torch_device(config.device)), ours)
     folder = run.folder
     for unfinished in folder.glob(".*.partial") if ours.leads else ():  # of a run that was killed while it wrote

@@ -44,7 +44,7 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str]) 
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise UsageError(f"there is no language {unknown[0]!r}")
     if size <= BYTES:
-        raise UsageError(f"a vocabulary has more than {BYTES} text tokens, one for each byte, not {size}")
+        raise UsageError(f"a vocabulary must have more than {BYTES} text tokens, because each byte is one, not {size}")
     return [
         *byte_of_character(),
         *_merged(texts, size),

@@ -163,7 +163,7 @@ def test_doubts_come_with_their_places(jobs: list[Job]) -> None:
 
 
 def test_what_to_do_about_earlier_results_is_one_of_three(jobs: list[Job]) -> None:
-    with pytest.raises(UsageError, match="existing is overwrite, skip, resume, not 'replace'"):
+    with pytest.raises(UsageError, match="existing must be one of overwrite, skip, resume, not 'replace'"):
         BatchRun(jobs, FakeModel(), existing="replace")  # type: ignore[arg-type]
 
 

@@ -82,7 +82,7 @@ def test_resume_does_what_is_left(run: Run, folder: Path, model: FakeModel) -> N
     model.errors = {"b.mp3": NOISE}
     failed = run("transcribe", ".")
     assert failed.exit_code == 6
-    assert "what is done is kept: the same command with --resume goes on from here" in failed.stderr
+    assert "finished work is kept: the same command with --resume continues from here" in failed.stderr
     assert worked_on(model) == ["a.wav", "b.mp3", "c d.wav"]
     (folder / "c d.srt").write_text("changed")
     model.errors = {}
@@ -116,7 +116,7 @@ def test_without_resume_all_is_done_again_and_a_note_says_so_once(run: Run, mode
     model.errors = {}
     result = run("transcribe", ".")
     assert len(worked_on(model)) == 3
-    assert "--resume would have gone on" in result.stderr
+    assert "--resume would have continued" in result.stderr
     assert "--resume" not in run("transcribe", ".").stderr
 
 

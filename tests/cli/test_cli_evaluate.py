@@ -92,7 +92,7 @@ def test_a_clip_that_is_not_there_is_in_the_results_too(run: Run, folder: Path, 
     [
         ("[]", (), 3, "manifest.json: has no recordings"),
         ('[{"audio": "no.wav", "text": "a"}]', (), 3, "no.wav: no such file"),
-        ('[{"audio": "a.wav", "text": "a"}]', ("--measure", "language"), 2, "the manifest has nothing to measure"),
+        ('[{"audio": "a.wav", "text": "a"}]', ("--measure", "language"), 2, "the manifest lacks the fields to measure"),
         ('[{"audio": "a.wav", "text": "a"}]', ("--json", "/proc/none/a.json"), 4, "/proc/none: cannot write here"),
     ],
 )

@@ -218,7 +218,7 @@ def test_a_reader_that_exits_costs_no_file_that_is_written(place: Path) -> None:
     errors += process.stderr.read()
     assert process.wait(timeout=60) == 141
     process.stderr.close()
-    assert errors.count("what is done is kept: the same command with --resume goes on from here\n") == 1
+    assert errors.count("finished work is kept: the same command with --resume continues from here\n") == 1
     assert left(place) == {"a.wav", "b.wav", "a.srt"}
     done = run("transcribe", "--language", "en", "--resume", "a.wav", "b.wav")
     assert done.returncode == 0
@@ -283,7 +283,7 @@ def test_ctrl_c_ends_within_a_window_and_a_second(place: Path, presses: list[flo
     assert code == 130, screen[-1500:]
     assert took < PAUSE + 1
     assert "mtasr: stopped" in screen
-    assert "what is done is kept" in screen
+    assert "finished work is kept" in screen
     assert "Traceback" not in screen
     assert screen.rfind("\x1b[?25h") > screen.rfind("\x1b[?25l"), "the cursor is back"
     assert has_none_left(place)

@@ -206,4 +206,4 @@ def test_every_field_of_the_options_can_be_set() -> None:
 def test_a_temperature_out_of_range(run: Run, value: str) -> None:
     result = run("transcribe", "a.wav", "--temperature", value)
     assert result.exit_code == 2
-    assert f"temperature is between 0 and 2, not {float(value)}" in result.stderr
+    assert f"temperature must be between 0 and 2, not {float(value)}" in result.stderr

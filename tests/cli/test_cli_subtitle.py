@@ -106,7 +106,7 @@ def test_burning_draws_what_is_laid_out(
         (("--embed", "-o", "talk.avi"), 2, "talk.avi: subtitles can be put into"),
         (("--embed", "--subtitles", "no.srt"), 3, "no.srt: no such file"),
         (("--embed", "--subtitles", "no.json"), 3, "no.json: no such file"),
-        (("--embed", "--subtitles", "a.wav"), 2, "a.wav: subtitles are"),
+        (("--embed", "--subtitles", "a.wav"), 2, "a.wav: subtitles must be"),
         (("--embed", "-o", "/proc/none/a.mp4"), 4, "/proc/none: cannot write here"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_picture_that_does_not_fit_is_refused_before_any_work(run: Run, model:
     before = sorted(video.parent.iterdir())
     result = run("subtitle", "talk.mp4", "--embed", "-o", "talk.webm")
     assert (result.exit_code, model.loads, sorted(video.parent.iterdir())) == (4, [], before)
-    assert result.stderr.startswith("mtasr: error: talk.mp4: does not go into .webm as it is (ffmpeg: ")
+    assert result.stderr.startswith("mtasr: error: talk.mp4: cannot be copied into .webm unchanged (ffmpeg: ")
 
 
 def test_nothing_is_left_of_a_video_that_fails(run: Run, folder: Path) -> None:

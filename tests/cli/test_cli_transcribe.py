@@ -75,7 +75,7 @@ def test_broken_subtitle_rules_are_reported_with_reasons(run: Run, model: FakeMo
     model.texts = [" Somebody is speaking much faster than anybody could possibly read along."]
     result = run("transcribe", "a.wav")
     reason = "more speech follows, the recording ends, or the maximum duration is reached"
-    assert f"a.wav: subtitles off the rules: reading speed of 1 ({reason})\n" in result.stderr
+    assert f"a.wav: subtitles break rules of the style: reading speed of 1 ({reason})\n" in result.stderr
 
 
 def test_one_model_for_all_files(run: Run, model: FakeModel) -> None:

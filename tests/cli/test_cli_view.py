@@ -66,7 +66,7 @@ def test_a_page_is_not_replaced_by_one_with_a_transcript_of_something_else(
     ("args", "code", "message"),
     [
         (("no.wav",), 3, "no.wav: no such file"),
-        (("-",), 2, "a page needs the recording twice"),
+        (("-",), 2, "view reads the recording twice"),
         (("talk.wav", "-o", "talk.wav"), 2, "talk.wav: would be overwritten"),
         (("talk.wav", "--transcript", "t.json", "-o", "t.json"), 2, "t.json: would be overwritten"),
         (("talk.wav", "--transcript", "no.json"), 3, "no.json: no such file"),

@@ -260,8 +260,8 @@ NO_MEDIA = "is not a media file that ffmpeg can read"
 ROWS = [
     # Not there, or not to be read.
     fails("missing", named("gone.wav"), "no such file"),
-    fails("no name", named(""), "an empty name names no file", code=2),
-    fails("folder", folder, "no recording is in this folder"),
+    fails("no name", named(""), "a file name is empty", code=2),
+    fails("folder", folder, "this folder has no recordings"),
     fails("dangling link", link("gone.wav"), "is a link to a file that does not exist"),
     fails("link to itself", link("a.wav"), "Too many levels of symbolic links"),
     works("link", link("kept/spoken.wav")),

@@ -113,7 +113,7 @@ def test_text_has_no_times(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.srt", b"\xff\xfe", "is not UTF-8"),
-        ("a.json", b"{", "no JSON"),
+        ("a.json", b"{", "is not JSON"),
         ("a.json", b"[]", "is not a JSON object"),
         ("a.json", b'{"text": "Hello", "language": "klingon"}', r"a\.json: unknown language 'klingon'"),
         ("a.json", b'{"segments": [{"start": 0}]}', "do not have start, end and text"),

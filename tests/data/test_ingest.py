@@ -128,7 +128,7 @@ def test_sources_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         gather(tmp_path / "none")
     (tmp_path / "a.doc").touch()
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is neither a folder"):
         gather(tmp_path / "a.doc")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):

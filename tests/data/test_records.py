@@ -56,8 +56,8 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
         ({"duration": True}, "duration is not a time"),
         ({"duration": float("nan")}, "duration is not a time"),
         ({"audio": ""}, "audio is not a path"),
-        ({"language": "klingon"}, "language is not the code of one"),
-        ({"task": "sing"}, "task is transcribe or translate"),
+        ({"language": "klingon"}, "language is not a language code"),
+        ({"task": "sing"}, "task must be transcribe or translate"),
         ({"cues": "text"}, "cues is not a list"),
         ({"cues": [{"start": 0, "end": 1}]}, "a cue is not an object"),
         ({"langauge": "en"}, "unknown field 'langauge'"),
@@ -77,7 +77,7 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError, match="no such file"):
         list(read_records(tmp_path / "none.jsonl"))
     (tmp_path / "bad.jsonl").write_text("{")
-    with pytest.raises(InputError, match="line 1: no JSON"):
+    with pytest.raises(InputError, match="line 1: is not JSON"):
         list(read_records(tmp_path / "bad.jsonl"))
 
 

@@ -141,7 +141,7 @@ def test_tokens_that_do_not_exist_are_refused(engine: CTranslate2Engine, token: 
 
 @pytest.mark.parametrize("threads", [-1, 100_000])
 def test_absurd_numbers_of_threads_are_refused(tiny_models: dict[str, Path], threads: int) -> None:
-    with pytest.raises(UsageError, match="threads is between"):
+    with pytest.raises(UsageError, match="threads must be between"):
         CTranslate2Engine(tiny_models["english"], threads=threads)
 
 

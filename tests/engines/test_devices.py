@@ -44,5 +44,5 @@ def test_a_device_that_does_not_exist_is_refused(device: str, device_index: int,
 @pytest.mark.parametrize("gpus", [0, 2])
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "auto:0", "cuda:x", "cuda:-1", "CUDA", ""])
 def test_other_names_are_refused(device: str, gpus: int) -> None:
-    with pytest.raises(UsageError, match=f"device is auto, cpu, cuda or cuda:N, not {device!r}"):
+    with pytest.raises(UsageError, match=f"device must be auto, cpu, cuda or cuda:N, not {device!r}"):
         choose_device(device, 0, gpus)

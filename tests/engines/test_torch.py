@@ -280,7 +280,7 @@ def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, folders: dict[s
     assert torch_device("auto") == torch.device("cpu")
     with pytest.raises(DeviceError, match="no CUDA device was found"):
         torch_device("cuda")
-    with pytest.raises(UsageError, match="device is auto"):
+    with pytest.raises(UsageError, match="device must be auto"):
         torch_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -56,8 +56,8 @@ def test_what_others_leave_out_is_not_known(tmp_path: Path) -> None:
         ('{"segments": 1}', "is not a transcript"),
         ('{"segments": [{"start": 0, "end": 1}]}', "'text' is missing"),
         ('{"segments": [{"start": 0, "end": 1, "text": 5}]}', "5 is not text"),
-        ('{"segments": [{"start": -1, "end": 1, "text": "a"}]}', "-1 is no time"),
-        ('{"segments": [{"start": 0, "end": 1e999, "text": "a"}]}', "inf is no time"),
+        ('{"segments": [{"start": -1, "end": 1, "text": "a"}]}', "-1 is not a time"),
+        ('{"segments": [{"start": 0, "end": 1e999, "text": "a"}]}', "inf is not a time"),
         ('{"segments": [{"start": null, "end": 1, "text": "a"}]}', "is not a transcript"),
     ],
 )
@@ -74,5 +74,5 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_numbers_that_json_has_no_sign_for(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"segments": [{"start": 0, "end": math.nan, "text": "a"}]}))
-    with pytest.raises(InputError, match="nan is no time"):
+    with pytest.raises(InputError, match="nan is not a time"):
         transcript_json.read(tmp_path / "a.json")

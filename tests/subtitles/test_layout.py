@@ -51,13 +51,13 @@ def test_the_least_that_makes_sense(fields: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"max_line_width_cjk": 0}, "max_line_width_cjk is a whole number from 1 on, not 0"),
-        ({"max_words_per_line": 1.5}, "max_words_per_line is a whole number from 1 on, not 1.5"),
-        ({"max_cps_cjk": 0.09}, "max_cps_cjk is at least 0.1, not 0.09"),
-        ({"min_duration": 0.0, "max_duration": 0.09}, "min_duration is between 0 and max_duration"),
-        ({"min_duration": -0.1}, "min_duration is between 0 and max_duration"),
-        ({"min_gap": float("inf")}, "min_gap is a number from 0 on, not inf"),
-        ({"min_gap": float("nan")}, "min_gap is a number from 0 on, not nan"),
+        ({"max_line_width_cjk": 0}, "max_line_width_cjk must be a whole number above 0, not 0"),
+        ({"max_words_per_line": 1.5}, "max_words_per_line must be a whole number above 0, not 1.5"),
+        ({"max_cps_cjk": 0.09}, "max_cps_cjk must be at least 0.1, not 0.09"),
+        ({"min_duration": 0.0, "max_duration": 0.09}, "min_duration must be between 0 and max_duration"),
+        ({"min_duration": -0.1}, "min_duration must be between 0 and max_duration"),
+        ({"min_gap": float("inf")}, "min_gap must be a number of at least 0, not inf"),
+        ({"min_gap": float("nan")}, "min_gap must be a number of at least 0, not nan"),
     ],
     ids=str,
 )

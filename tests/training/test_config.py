@@ -31,33 +31,33 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
             "optimizer.learning_rat=3",
             "there is no setting optimizer.learning_rat; did you mean optimizer.learning_rate?",
         ),
-        ("steps=many", "steps is a whole number, not 'many'"),
-        ("steps=true", "steps is a whole number, not True"),
-        ("steps=0", "steps has no sensible value: 0"),
-        ("optimizer.clip=high", "optimizer.clip is a number, not 'high'"),
-        ("activation_checkpointing=1", "activation_checkpointing is true or false, not 1"),
-        ("method=half", "method is full, decoder or lora, not 'half'"),
-        ("data.train=3", "data.train is a list of texts, not 3"),
-        ("data.train=[]", "data.train has no sensible value: ()"),
-        ("data.padding=8", "data.padding has no sensible value: 8.0"),
-        ("data.margin=-1", "data.margin has no sensible value: -1.0"),
-        ("data.evaluation_windows=-3", "data.evaluation_windows has no sensible value: -3"),
-        ("vocabulary=v", "vocabulary needs scratch: a model has no weights for the tokens of another one"),
-        ("data.silence=2", "data.silence has no sensible value: 2.0"),
-        ("optimizer=3", "optimizer is a mapping of names to values, not 3"),
+        ("steps=many", "steps must be a whole number, not 'many'"),
+        ("steps=true", "steps must be a whole number, not True"),
+        ("steps=0", "steps cannot be 0"),
+        ("optimizer.clip=high", "optimizer.clip must be a number, not 'high'"),
+        ("activation_checkpointing=1", "activation_checkpointing must be true or false, not 1"),
+        ("method=half", "method must be full, decoder or lora, not 'half'"),
+        ("data.train=3", "data.train must be a list of texts, not 3"),
+        ("data.train=[]", "data.train cannot be ()"),
+        ("data.padding=8", "data.padding cannot be 8.0"),
+        ("data.margin=-1", "data.margin cannot be -1.0"),
+        ("data.evaluation_windows=-3", "data.evaluation_windows cannot be -3"),
+        ("vocabulary=v", "vocabulary needs scratch: a model has no weights for the tokens of another vocabulary"),
+        ("data.silence=2", "data.silence cannot be 2.0"),
+        ("optimizer=3", "optimizer must be a mapping of names to values, not 3"),
         ("steps.more=3", "steps.more: steps has no settings below it"),
-        ("scratch={a: b}", "scratch is a mapping of names to whole numbers, not {'a': 'b'}"),
-        ("steps", "an override is key=value, not 'steps'"),
-        ("steps=[", "steps: no YAML value: '['"),
-        ("output=2001-99-99", "output: no YAML value: '2001-99-99'"),
-        ("data={train: a, train: b}", "data: no YAML value: '{train: a, train: b}'"),
-        ("optimizer.learning_rate=.inf", "optimizer.learning_rate is a number, not inf"),
-        ("optimizer.clip=" + "9" * 400, f"optimizer.clip is a number, not {'9' * 200}…"),
+        ("scratch={a: b}", "scratch must be a mapping of names to whole numbers, not {'a': 'b'}"),
+        ("steps", "an override must be key=value, not 'steps'"),
+        ("steps=[", "steps is not YAML: '['"),
+        ("output=2001-99-99", "output is not YAML: '2001-99-99'"),
+        ("data={train: a, train: b}", "data is not YAML: '{train: a, train: b}'"),
+        ("optimizer.learning_rate=.inf", "optimizer.learning_rate must be a number, not inf"),
+        ("optimizer.clip=" + "9" * 400, f"optimizer.clip must be a number, not {'9' * 200}…"),
         ("data={1: a}", "there is no setting data.1"),
         ("data={~: a}", "there is no setting data.None"),
-        ("seed=!!bool x", "seed: no YAML value: '!!bool x'"),
-        ('output="r\\0"', "output is a text, not 'r\\x00'"),
-        ('data.train=["a\\0"]', "data.train is a list of texts, not ['a\\x00']"),
+        ("seed=!!bool x", "seed is not YAML: '!!bool x'"),
+        ('output="r\\0"', "output must be a text, not 'r\\x00'"),
+        ('data.train=["a\\0"]', "data.train must be a list of texts, not ['a\\x00']"),
     ],
 )
 def test_errors_name_the_setting(override: str, message: str) -> None:
@@ -73,14 +73,14 @@ WHOLE = "output: run\nsteps: 10\ndata: {train: [a.jsonl]}\n"
     ("content", "message"),
     [
         (WHOLE + "# more\n" * 1_000_000, "has more than 30,000 bytes"),
-        (WHOLE + "steps: 20\n", "cannot be read: 'steps' is there twice, again in line 4"),
-        (WHOLE.replace("{", "{train: b.jsonl, "), "cannot be read: 'train' is there twice, again in line 3"),
+        (WHOLE + "steps: 20\n", "cannot be read: 'steps' is set twice, the second time in line 4"),
+        (WHOLE.replace("{", "{train: b.jsonl, "), "cannot be read: 'train' is set twice, the second time in line 3"),
         (WHOLE + "optimizer:\n\tclip: 1\n", "cannot be read: while scanning for the next token found character '\\t'"),
         (WHOLE + "---\n" + WHOLE, "cannot be read: expected a single document"),
         (WHOLE.encode("utf-16"), "is not UTF-8 (byte 0)"),
         (WHOLE.replace("run", "r\xfcn").encode("latin-1"), "is not UTF-8 (byte 9)"),
         *[
-            (f"{WHOLE}seed: {value}\n", "cannot be read: a value is not of the type that its tag says")
+            (f"{WHOLE}seed: {value}\n", "cannot be read: a value does not have the type of its tag")
             for value in ('!!int ""', "!!int _", "!!bool x", "!!timestamp x", "1:" * 200 + "1.0")
         ],
         (WHOLE + "model: !!python/object/apply:os.getcwd []\n", "cannot be read: could not determine a constructor"),
@@ -100,7 +100,7 @@ def test_files_that_are_no_configurations(tmp_path: Path, content: str | bytes, 
 def test_a_configuration_that_is_no_mapping(tmp_path: Path, content: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(content)
-    with pytest.raises(UsageError, match=r"^a configuration is a mapping of names to values$"):
+    with pytest.raises(UsageError, match=r"^a configuration must be a mapping of names to values$"):
         read_config(path)
 
 
@@ -113,14 +113,14 @@ def test_a_yaml_alias_is_read(tmp_path: Path) -> None:
 def test_messages_shorten_long_values(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         make_config(LEAST, [f"steps=[{'a,' * 5000}]"])
-    assert str(raised.value).startswith("steps is a whole number, not ['a', 'a'")
+    assert str(raised.value).startswith("steps must be a whole number, not ['a', 'a'")
     assert len(str(raised.value)) < 300
 
 
 def test_errors_name_a_missing_setting() -> None:
     with pytest.raises(UsageError, match="the setting output is missing"):
         make_config({"steps": 1})
-    with pytest.raises(UsageError, match="a configuration is a mapping"):
+    with pytest.raises(UsageError, match="a configuration must be a mapping"):
         make_config([1])
 
 

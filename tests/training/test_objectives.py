@@ -120,11 +120,11 @@ def test_its_settings_are_checked(settings: list[str], configure: Configure, tmp
     assert state.model[0].out_features == run.objective.options.width == 8
     with pytest.raises(UsageError, match=r"no setting objective_options\.widht; did you mean objective_options\.width"):
         make_objective(configure(tmp_path, *settings, "objective_options.widht=3"))
-    with pytest.raises(UsageError, match=r"objective_options\.masked is a number, not 'much'"):
+    with pytest.raises(UsageError, match=r"objective_options\.masked must be a number, not 'much'"):
         make_objective(configure(tmp_path, *settings, "objective_options.masked=much"))
-    with pytest.raises(UsageError, match="objective_options is a mapping of names to values, not 3"):
+    with pytest.raises(UsageError, match="objective_options must be a mapping of names to values, not 3"):
         configure(tmp_path, *settings, "objective_options=3")
     with pytest.raises(UsageError, match="objective=sequence has no objective_options"):
         make_objective(configure(tmp_path, "objective_options.width=3"))
-    with pytest.raises(UsageError, match="objective is one of sequence, ctc, masked frames, not 'hubert'"):
+    with pytest.raises(UsageError, match="objective must be one of sequence, ctc, masked frames, not 'hubert'"):
         make_objective(configure(tmp_path, "objective=hubert"))

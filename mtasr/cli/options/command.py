@@ -150,7 +150,7 @@ def _fold_switches(command: click.Command, ctx: click.Context, args: list[str]) 
 def _bare(switch: Switch, arg: str, value: str) -> str:
     truth = _truth(value)
     if truth is None:
-        raise click.BadOptionUsage(arg, f"Option {switch.opts[0]!r} is True or False, not {value!r}.")
+        raise click.BadOptionUsage(arg, f"Option {switch.opts[0]!r} must be True or False, not {value!r}.")
     return switch.opts[0] if truth else switch.secondary_opts[0]
 
 

@@ -24,7 +24,7 @@ def _named_files(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     if value.count("-") > 1:
         raise click.BadParameter("standard input (-) can be read only once.", ctx, param)
     if "" in value:
-        raise click.BadParameter("an empty name names no file.", ctx, param)
+        raise click.BadParameter("a file name is empty.", ctx, param)
     return value
 
 

@@ -103,7 +103,7 @@ def make_objective(config: TrainConfig) -> Objective:
     """The objective that a configuration asks for. Raises `UsageError`, and what the objective raises."""
     found = OBJECTIVES.get(config.objective)
     if found is None:
-        raise UsageError(f"objective is one of {', '.join(OBJECTIVES)}, not {config.objective!r}")
+        raise UsageError(f"objective must be one of {', '.join(OBJECTIVES)}, not {config.objective!r}")
     if isinstance(found, str):
         module, _, name = found.partition(":")
         found = getattr(import_module(module), name)

@@ -37,7 +37,7 @@ class CtcObjective(WhisperObjective):
 
     def __init__(self, config: TrainConfig) -> None:
         if config.method == "decoder":
-            raise UsageError("objective=ctc trains the encoder, which method=decoder leaves as it is")
+            raise UsageError("objective=ctc trains the encoder, but method=decoder trains only the decoder")
         super().__init__(config)
 
     def lessons(self) -> dict[str, float]:

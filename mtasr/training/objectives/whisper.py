@@ -119,7 +119,7 @@ def _initial_checkpoint(config: TrainConfig) -> Checkpoint:
     if config.vocabulary is None:
         return load_checkpoint(locate(config.model))
     if config.model not in DIMENSIONS:
-        raise UsageError(f"with a vocabulary, model is one of {', '.join(DIMENSIONS)}, not {config.model!r}")
+        raise UsageError(f"with a vocabulary, model must be one of {', '.join(DIMENSIONS)}, not {config.model!r}")
     tokens = read_vocabulary(Path(config.vocabulary))
     dims = replace(DIMENSIONS[config.model], n_vocab=len(tokens))
     with torch.device("meta"):
@@ -134,7 +134,7 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
     except TypeError as exc:
         raise UsageError(f"scratch: {exc}") from exc
     if dims.n_vocab != checkpoint.model.dims.n_vocab:
-        raise UsageError("scratch: n_vocab is that of the vocabulary, which comes with the model")
+        raise UsageError("scratch cannot set n_vocab, which the vocabulary determines")
     if dims.audio_seconds < LEAST_SECONDS:
         least = round(50 * LEAST_SECONDS)
         raise UsageError(f"scratch: decoding needs an n_audio_ctx of at least {least}, not {dims.n_audio_ctx}")
