@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+# The models of tests are so small that threads cost more than they save. Libraries read this when they are loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 from fakes import DEFAULT_CHECKS
 from hypothesis import settings

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ctranslate2.specs import WhisperSpec, model_spec
 from vocabularies import FULL_TEXT, vocabulary
 
+from mtasr.networks.dimensions import DIMENSIONS
+
 _WIDTH, _HEADS, _LAYERS = 16, 2, 1
+#: For engines that are made without `load_model`, which reads it from the model. Random models fill their context, so
+#: this one is shorter than the published 448.
+TINY = replace(DIMENSIONS["base"], n_text_ctx=128)
 
 
 def make_tiny_model(
@@ -30,7 +36,7 @@ def make_tiny_model(
             setattr(part, name.rpartition("/")[2], weights.astype(np.float32))
 
     spec.encoder.position_encodings.encodings = rng.normal(0, 0.1, (1500, _WIDTH)).astype(np.float32)
-    spec.decoder.position_encodings.encodings = rng.normal(0, 0.1, (448, _WIDTH)).astype(np.float32)
+    spec.decoder.position_encodings.encodings = rng.normal(0, 0.1, (TINY.n_text_ctx, _WIDTH)).astype(np.float32)
     model_spec.visit_spec(spec, fill)
     index = {token: i for i, token in enumerate(tokens)}
     spec.config.lang_ids = [

@@ -31,9 +31,9 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("short")
     if request.param == "torch":
-        return load_model(write_model(folder / "short.pt", SHORT), engine="torch")
+        return load_model(write_model(folder / "short.pt", SHORT), engine="torch", threads=1)
     save_checkpoint(checkpoint(dims=SHORT), folder / "model", "ctranslate2")
-    return load_model(folder / "model", device="cpu", compute_type="float32", workers=1)
+    return load_model(folder / "model", device="cpu", compute_type="float32", workers=1, threads=1)
 
 
 def test_its_sizes_are_known(model: Model) -> None:
@@ -80,7 +80,7 @@ def test_the_shortest_encoder(tmp_path: Path) -> None:
         write_model(tmp_path / f"{context}.pt", replace(DIMS, n_audio_ctx=context)) for context in (150, 100)
     )
     samples = speak("The old boat on the river has a new name.")
-    transcript = load_model(short, engine="torch").transcribe(
+    transcript = load_model(short, engine="torch", threads=1).transcribe(
         samples, language="es", beam_size=1, temperature=(0.0,), vad_filter=False
     )
     assert transcript.duration == pytest.approx(len(samples) / SAMPLE_RATE, abs=0.01)

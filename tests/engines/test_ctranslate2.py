@@ -13,6 +13,7 @@ import ctranslate2
 import numpy as np
 import pytest
 from one_window import encode_one, generate_one
+from tiny_model import TINY
 
 import mtasr
 from mtasr import system
@@ -24,7 +25,7 @@ from mtasr.options import DecodingOptions
 
 @pytest.fixture(scope="module")
 def engine(tiny_models: dict[str, Path]) -> CTranslate2Engine:
-    return CTranslate2Engine(tiny_models["multilingual"], device="cpu")
+    return CTranslate2Engine(tiny_models["multilingual"], device="cpu", dims=TINY)
 
 
 def noise(n_mels: int, frames: int) -> np.ndarray:
@@ -71,7 +72,7 @@ def test_suppressed_tokens_are_not_written(engine: CTranslate2Engine) -> None:
 
 def test_sampling_is_repeatable_from_run_to_run(tiny_models: dict[str, Path]) -> None:
     def sample() -> tuple[int, ...]:
-        engine = CTranslate2Engine(tiny_models["english"], device="cpu")
+        engine = CTranslate2Engine(tiny_models["english"], device="cpu", dims=TINY)
         options = DecodingOptions(best_of=2)
         return generate_one(
             engine, encode_one(engine, noise(80, 100)), engine.tokenizer.sot_sequence("en", "transcribe"), options, 1.0
@@ -200,7 +201,7 @@ def test_a_gpu_that_does_not_work_gives_way_to_the_cpu(
 @pytest.fixture(scope="module")
 def workers(tiny_models: dict[str, Path]) -> dict[int, CTranslate2Engine]:
     return {
-        count: CTranslate2Engine(tiny_models["multilingual"], device="cpu", threads=count, workers=count)
+        count: CTranslate2Engine(tiny_models["multilingual"], device="cpu", threads=count, workers=count, dims=TINY)
         for count in (1, 2)
     }
 

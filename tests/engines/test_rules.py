@@ -122,9 +122,13 @@ def test_a_rule_does_what_its_statement_says(name: str) -> None:
         untouched = logits.clone()
         result = rule.apply(logits, tokens)
         assert torch.equal(logits, untouched), "a rule must not change what it is given"
-        for before, after, written in zip(logits.tolist(), result.tolist(), tokens.tolist(), strict=True):
-            expected = [FORBIDDEN if value is None else value for value in statement(before, written)]
-            assert after == pytest.approx(expected, rel=1e-6), written
+        expected = torch.tensor(
+            [
+                [FORBIDDEN if value is None else value for value in statement(before, written)]
+                for before, written in zip(logits.tolist(), tokens.tolist(), strict=True)
+            ]
+        )
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-12)
 
 
 def test_both_outcomes_of_the_comparison_of_masses_occur() -> None:
