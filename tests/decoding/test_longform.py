@@ -218,8 +218,8 @@ TOKENS = st.one_of(
 def test_whatever_the_model_writes_times_are_sound(windows: list[list[int]], seconds: float, words: bool) -> None:
     engine = FakeEngine()
     engine.tokenizer = ENGINE.tokenizer
-    hypotheses = [Hypothesis(tokens=tuple(w), avg_logprob=-0.1, no_speech_prob=0.0) for w in [*windows, *[[]] * 2000]]
-    script = [lambda _, h=h: h for h in hypotheses]
+    nothing, *said = (Hypothesis(tokens=tuple(w), avg_logprob=-0.1, no_speech_prob=0.0) for w in [[], *windows])
+    script = [lambda _, h=h: h for h in [*said, *[nothing] * 2000]]
     segments, positions = decode(
         engine,
         seconds,
