@@ -40,9 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Share all tests among the cores, of which each takes about 1 GB; run those that are named here, and at once."""
-    named = config.args_source is pytest.Config.ArgsSource.ARGS
-    return 0 if named else min(system.available_cores(), 4)
+    """Share the quick tests among the cores; run one by one what is named, to begin at once, and what may be slow.
+
+    Some slow tests measure memory and time. A process that runs tests takes about 1 GB.
+    """
+    quick = "not slow" in config.option.markexpr and config.args_source is not pytest.Config.ArgsSource.ARGS
+    return min(system.available_cores(), 4) if quick else 0
 
 
 @pytest.fixture(scope="session")
