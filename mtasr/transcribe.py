@@ -41,7 +41,7 @@ from mtasr.vad import DEFAULT_DETECTOR, DETECTORS, MakeDetector, SileroDetector
 #: What runs the network: CTranslate2, or the torch reference, which is slower and needs the extra `train`.
 EngineName = Literal["ctranslate2", "torch"]
 
-#: The keywords that say what of a recording is transcribed, not how.
+#: The keywords that choose a part of the recording.
 _TRACKS = frozenset(Tracks.__dataclass_fields__)
 
 
@@ -64,9 +64,10 @@ def load_model(
     A named model that is not on this machine is downloaded; `progress(file, bytes_done, bytes_total)` follows that.
 
     `device` is auto, cpu, cuda or cuda:N. `compute_type` auto computes in int8 on the CPU and int8_float16 on CUDA.
-    `threads` are the CPU threads in all, `workers` the batches decoded at a time, and `batch_size` the windows in a
-    batch; 0 chooses. They change speed and memory, not the result. The torch engine ignores the last two, also loads
-    checkpoints (an OpenAI .pt file, a Hugging Face folder), and computes in float32, float16 or bfloat16.
+    `threads` is the number of CPU threads in all, `workers` of batches decoded at a time, and `batch_size` of windows
+    in a batch; 0 means automatic. They change speed and memory, not the result. The torch engine ignores `workers` and
+    `batch_size`, computes in float32, float16 or bfloat16, and also loads checkpoints (an OpenAI .pt file, a Hugging
+    Face folder).
 
     `detector` finds speech: a name in `mtasr.vad.DETECTORS`, or a function that makes a `SpeechDetector` for a
     recording. `retries` are the ways to decode again a window that fails the checks (`mtasr.decoding.retries`).
@@ -75,13 +76,13 @@ def load_model(
     arguments that make no sense.
     """
     if engine not in get_args(EngineName):
-        raise UsageError(f"engine is {' or '.join(get_args(EngineName))}, not {engine!r}")
+        raise UsageError(f"engine must be {' or '.join(get_args(EngineName))}, not {engine!r}")
     for name_, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
         if value < 0:
-            raise UsageError(f"{name_} is at least 0, not {value}")
+            raise UsageError(f"{name_} must be at least 0, not {value}")
     if isinstance(detector, str):
         if detector not in DETECTORS:
-            raise UsageError(f"detector is {' or '.join(DETECTORS)}, not {detector!r}")
+            raise UsageError(f"detector must be {' or '.join(DETECTORS)}, not {detector!r}")
         detector = DETECTORS[detector]
     settings: dict[str, Any] = {
         "device": device, "device_index": device_index, "compute_type": compute_type, "threads": threads,
@@ -157,7 +158,7 @@ class Model:
         detector: MakeDetector = SileroDetector,
         retries: tuple[Retry, ...] = RETRIES,
     ) -> None:
-        """`fingerprint` gives what tells this model, as it computes here, from others.
+        """`fingerprint` returns a text that differs for every model and way of computing.
 
         Raises `ModelError` for an encoder that takes too little audio.
         """
@@ -201,7 +202,7 @@ class Model:
         """The same, as an iterator over segments that yields each as soon as it is decoded.
 
         Use it in a `with` block, so that leaving early closes the recording. An iterable of samples may still be
-        growing: segments come while it does.
+        growing: segments come before it ends.
         """
         streams = self.stream_all([source], options, **changes)
         only: Transcription = streams[0]
@@ -225,23 +226,23 @@ class Model:
     ) -> Transcriptions:
         """Several recordings, to be iterated in their order: one is decoded while the next is read.
 
-        Their windows are decoded together, which is much faster for short recordings. What is wrong with a recording is
-        raised by its own `Transcription` alone. Use it in a `with` block.
+        Their windows are decoded together, which is much faster for short recordings. If a recording fails, its
+        `Transcription` raises the error, and the others go on. Use the result in a `with` block.
 
-        With `channels="split"` each channel is decoded by itself, in a language of its own. Segments then name their
+        With `channels="split"` the channels are decoded separately, and each has its language. Segments then name their
         speaker, and come in order of time once the last channel is being decoded.
 
-        `notes`, one for each source, give what an earlier run noted of each channel, which is not decoded again; they
-        do not apply with `condition_on_previous_text`. `checks` are the thresholds that decide whether text is trusted,
-        apart from the three that are options. Windows of a higher `priority` are decoded before those of other calls,
-        which wait meanwhile; it has no effect with `condition_on_previous_text`.
+        `notes` has one function for each source; it returns what an earlier run noted of a channel, and those windows
+        are not decoded again. `checks` are the thresholds that decide whether text is trusted, apart from the three
+        that are options. Windows of a higher `priority` are decoded first, and the windows of other calls wait. `notes`
+        and `priority` have no effect with `condition_on_previous_text`.
         """
         self._require_own_process()
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
         if merged.prefix and tracks.channels == "split":
-            raise UsageError("a prefix is what one speaker begins with: it does not go with channels split")
+            raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
         language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
         opening = [openers(source, tracks) for source in sources]
         if merged.condition_on_previous_text:
@@ -265,8 +266,8 @@ class Model:
     ) -> list[LanguageGuess]:
         """The languages of the model (or of these alone) with their probabilities, the most probable first.
 
-        They are judged by the first speech, as much of it as makes the language clear; by the first 30 s if nobody
-        speaks. `audio_stream` chooses one of several audio tracks, counted from 0. Empty for a recording without audio.
+        The first speech decides, up to where the language is clear; if nobody speaks, the first 30 s. `audio_stream`
+        chooses one of several audio tracks, counted from 0. Empty for a recording without audio.
 
         Raises `InputError` if the recording cannot be read, `UsageError` for an English-only model or an unknown
         language.

@@ -301,7 +301,7 @@ def test_half_precision_computes(folders: dict[str, Path]) -> None:
 
 
 def test_an_unknown_engine_is_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="engine is ctranslate2 or torch, not 'jax'"):
+    with pytest.raises(UsageError, match="engine must be ctranslate2 or torch, not 'jax'"):
         mtasr.load_model(folders["english"], engine="jax")  # type: ignore[arg-type]
 
 

@@ -109,5 +109,5 @@ def test_silero_is_the_detector_without_a_name(tiny_models: dict[str, Path]) -> 
 
 @pytest.mark.parametrize("name", ["webrtc", "Silero", ""])
 def test_an_unknown_name_is_refused_before_anything_is_loaded(name: str) -> None:
-    with pytest.raises(UsageError, match=f"detector is silero, not {name!r}"):
+    with pytest.raises(UsageError, match=f"detector must be silero, not {name!r}"):
         mtasr.load_model("no such model", detector=name)
