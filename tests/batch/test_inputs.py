@@ -110,7 +110,7 @@ def test_what_makes_no_sense(tree: Path) -> None:
         gather([])
     with pytest.raises(UsageError, match="only once"):
         gather(["-"], "-")
-    with pytest.raises(InputNotFoundError, match=r"^empty: no recording .*--recursive"):
+    with pytest.raises(InputNotFoundError, match=r"^empty: this folder has no recordings; --recursive"):
         gather(["b.wav", "empty"])
     with pytest.raises(InputError, match=r"^nothing: the list names no recording$"):
         gather([], "nothing")

@@ -88,7 +88,7 @@ def test_the_head_is_trained_whole_and_left_out_of_the_result(
 
 
 def test_a_method_that_leaves_the_encoder_is_refused(configure: Configure, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="teaches the encoder"):
+    with pytest.raises(UsageError, match="trains the encoder"):
         configure(tmp_path, "regularisation.ctc=1.0", "method=decoder")
     with pytest.raises(UsageError, match="objective=ctc trains the encoder"):
         CtcObjective(configure(tmp_path, "objective=ctc", "method=decoder"))
