@@ -324,6 +324,8 @@ class Scheduler:
                 self._settle(slots[place], decoding)
         except Exception as exc:
             if len(batch) == 1:
+                if batch[0].first_windows:
+                    self._settle_language(batch[0].state, exc)
                 self._done(batch[0].slot, error=exc)
             else:  # What is wrong with one recording does not touch the others.
                 for each in batch:
@@ -332,14 +334,10 @@ class Scheduler:
 
     def _judge_language(self, waiting: Waiting, shown: WindowInput) -> None:
         """Judge the language of a recording in its first windows, the first of which is encoded."""
-        state, guesses = waiting.state, None
-        try:
-            guesses = waiting.state.group.decoder.judge_language([shown, *waiting.first_windows[1:]])
-            state.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
-        except Exception as exc:
-            self._settle_language(state, exc)
-            raise
-        self._settle_language(state, guesses)
+        guesses = waiting.state.group.decoder.judge_language([shown, *waiting.first_windows[1:]])
+        # Before any result, which is of no use without them.
+        waiting.state.recording.notes.note_guesses(guesses)
+        self._settle_language(waiting.state, guesses)
 
     def _settle_language(self, state: RecordingState, guesses: Sequence[LanguageGuess] | Exception) -> None:
         with self._changed:

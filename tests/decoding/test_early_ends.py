@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +91,18 @@ def test_the_language_is_not_waited_for_when_a_worker_dies(monkeypatch: pytest.M
     monkeypatch.setattr(Scheduler, "_take", no_room)
     with model().stream(said(3)) as stream, pytest.raises(MemoryError):
         _ = stream.language
+
+
+def test_the_language_is_not_waited_for_when_the_first_window_cannot_be_encoded() -> None:
+    class Refuses(HearingEngine):
+        def encode(self, features: Sequence[Float32Array]) -> list[Heard]:
+            raise RuntimeError("the engine stopped")
+
+    with model(Refuses()).stream(said(3, 3)) as stream:
+        with pytest.raises(RuntimeError, match="the engine stopped"):
+            _ = stream.language
+        with pytest.raises(RuntimeError, match="the engine stopped"):
+            stream.transcript()
 
 
 def test_closing_live_audio_does_not_wait_for_its_next_block() -> None:
