@@ -51,7 +51,7 @@ class DecodingOptions:
     #: Seed of the random samples of each recording, at temperatures above 0: the same seed gives the same text. On CUDA
     #: one sequence of random numbers serves all recordings.
     seed: int = 0
-    #: How many texts of each window to return in `Transcript.alternatives`, the most probable first; 1: none.
+    #: Possible texts (readings) of each window to return in `Transcript.alternatives`, the best first; 1: none.
     n_best: int = 1
 
     #: A window whose text compresses better than this counts as a loop; None switches the check off.
@@ -77,7 +77,7 @@ class DecodingOptions:
     clip_timestamps: tuple[float, ...] = ()
     #: Decode only speech; False decodes all of the recording. No effect with `condition_on_previous_text`.
     vad_filter: bool = True
-    #: Speech probability from which audio counts as speech.
+    #: Audio counts as speech at this speech probability or above.
     vad_threshold: float = 0.5
 
     #: Token ids never written; -1 stands for the model's own list of non-speech symbols.

@@ -1,4 +1,4 @@
-"""From one checkpoint format to another, all or nothing, with a parity gate at the end.
+"""From one checkpoint format to another, all or nothing, with a parity gate before the end.
 
 The result is written beside its destination, loaded and compared with the source, and only then renamed. If anything
 fails, the destination stays as it was.

@@ -39,7 +39,7 @@ PROJECT_FILE = "mtasr.toml"
 #: What a project's file can set: options under these headings of the help, and these keys besides. It cannot set output
 #: paths, what to overwrite, device options or unpublished models, whose files nothing checks.
 _PROJECT_GROUPS = frozenset({
-    "Language", "Subtitles", "Word times", "Search", "Checks and fallback", "Context and tokens",
+    "Language", "Subtitles", "Word times", "Search", "Checks and fallback", "Prompt and tokens",
     "Input and voice activity", "Evaluation",
 })  # fmt: skip
 _PROJECT_KEYS = frozenset({"model", "output_format", "strict", "verbose"})
@@ -258,10 +258,10 @@ def config() -> None:
 def show(ctx: click.Context, command: str | None) -> int:
     """Show each setting of COMMAND, or of all commands: its value and where it comes from.
 
-    Settings have the names of options. The first of these that has a setting wins: the flag, the environment
-    (MTASR_LANGUAGE), mtasr.toml in the current folder, config.toml in your configuration folder. mtasr.toml can set
-    only harmless options. In both files a table such as [evaluate] is for that command alone. Errors in a file are
-    shown at the end.
+    Settings have the names of options. mtasr takes a setting from the first of these places that has it: the flag, the
+    environment (MTASR_LANGUAGE), mtasr.toml in the current folder, config.toml in your configuration folder. mtasr.toml
+    cannot set output paths or device options, and can choose only a model with a plain name, such as `small`. In both
+    files a table such as [evaluate] is for that command alone. Errors in a file are shown at the end.
     """
     program: Program = ctx.find_root().command  # type: ignore[assignment]
     commands = _commands(program)

@@ -43,7 +43,7 @@ def data() -> None:
 @click.option(
     "--time-by-speech",
     is_flag=True,
-    help="Let text without times last from the first to the last speech. For short recordings.",
+    help="If a text has no times, let it begin with the first speech and end with the last. For short recordings.",
 )
 def ingest(source: Path, records: Path, language: str | None, source_name: str | None, time_by_speech: bool) -> int:
     """Gather recordings with their text into RECORDS.
@@ -146,9 +146,9 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
 def filter_command(
     records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
 ) -> None:
-    """Copy the records that are fit for training to KEPT.
+    """Copy to KEPT the records that are fit for training.
 
-    Drops text that machines wrote or whose language is not that of the label, impossible times and speaking rates,
+    Drops text that machines wrote, text in another language than its record says, impossible times and speaking rates,
     boilerplate, duplicates, and captions outside the speech. The report gives reasons and examples.
     """
     import json
@@ -197,9 +197,10 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
     "--model", metavar="NAME", default="base", show_default=True, help="The model whose transcripts are compared."
 )
 def audit(records: Path, model: str) -> None:
-    """Rank sources by their hours times the word errors against a model's transcripts.
+    """Rank sources by how much of their text is probably wrong.
 
-    Prints word error rate, hours and source, separated by tabs. Check the first sources by hand.
+    That is their hours times the word error rate of their text, measured against a model's transcripts. Prints word
+    error rate, hours and source, separated by tabs. Check the first sources by hand.
     """
     from mtasr.data.records import read_records
     from mtasr.data.speech_found import audit as audit_sources

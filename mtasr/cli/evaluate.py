@@ -47,8 +47,10 @@ _MEASURES = ("transcription", "translation", "language")
     show_default=False,
     help="Measure only these, separated by commas.  [default: all]",
 )
-@option("Evaluation", "--limit", type=Count(1), configurable=False, help="Only the first N clips of each language.")
-@option("Evaluation", "--worst", type=Count(), default=5, help="Show the N worst clips.")
+@option(
+    "Evaluation", "--limit", type=Count(1), configurable=False, help="Only the first N recordings of each language."
+)
+@option("Evaluation", "--worst", type=Count(), default=5, help="Show the N worst recordings.")
 @option("Evaluation", "--json", "json_file", type=_FILE, help="Write all figures to this file.")
 @option("Evaluation", "--html", "html_file", type=_FILE, help="Write a report to this file.")
 @quiet_option
@@ -61,8 +63,8 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
 
     MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language. Paths of
     recordings are relative to its folder. Prints these figures for each language and in total: word and character error
-    rate, BLEU and chrF of the translation into English, share of languages detected correctly (LID), and real-time
-    factor.
+    rate, BLEU and chrF of the translation into English, share of recordings whose language is detected correctly (LID),
+    and real-time factor.
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries

@@ -37,8 +37,8 @@ def models() -> None:
 def list_command() -> None:
     """List the models: languages, size and where they are.
 
-    Prints a table on a terminal, and columns separated by tabs elsewhere. These have the size in bytes and the folder
-    of a cached model.
+    Prints a table on a terminal. Elsewhere it prints columns separated by tabs: name, languages, size in bytes, where
+    the model is, and its folder if it is cached.
     """
     from mtasr.models import list_models
 
@@ -122,8 +122,8 @@ def remove(name: str, yes: bool) -> None:
 def convert(source: str, destination: Path, kind: str | None, quantization: Precision | None, force: bool) -> None:
     """Convert a model to another format or precision.
 
-    SRC is a NAME, a model folder (CTranslate2 or Hugging Face) or an OpenAI .pt file. Before DST is written,
-    SRC and the result both transcribe a short clip. If they differ by more than rounding explains, DST is not written.
+    SRC is a NAME, a model folder (CTranslate2 or Hugging Face) or an OpenAI .pt file. Before DST is written, SRC and
+    the result both transcribe a short recording. If they differ by more than rounding explains, DST is not written.
     """
     from mtasr.checkpoints.convert import convert as convert_model
 
@@ -182,7 +182,7 @@ def optimize(
     """Reduce a model's vocabulary to some languages, so that it decodes faster.
 
     SRC is a NAME or a CTranslate2 model folder. The result still recognises other languages but spells them badly.
-    Translation needs English among the languages. English alone uses most of the tokens, so leaving it out gains most.
+    Translation needs English among the languages. Most tokens are for English, so a model without English gains most.
     """
     from mtasr.checkpoints.optimize import optimize as optimize_model
     from mtasr.tokenizer import to_code

@@ -58,7 +58,7 @@ _GROUP = "Video"
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The new video.  [default: VIDEO.subtitled.mp4]",
+    help="The new video.  [default: talk.subtitled.mp4 for talk.mp4]",
 )
 @output_dir_option
 @subtitle_options
@@ -70,7 +70,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     """Put subtitles into VIDEO, as a track (--embed) or in the picture (--burn).
 
     Transcribes VIDEO, unless --subtitles names a file. The result keeps the container if that is mp4, mov, mkv or webm.
-    From any other, --embed makes an mkv, which holds any picture and sound, and --burn an mp4.
+    For other containers, --embed writes an mkv, because mkv holds any picture and sound; --burn writes an mp4.
     """
     from mtasr.audio.read import check_input
     from mtasr.audio.video import check_can_burn, check_can_embed, check_subtitles, container_of

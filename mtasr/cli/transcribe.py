@@ -26,10 +26,11 @@ _options = together(inputs_argument, output_options, batch_options, subtitle_opt
 @task_options
 @click.pass_context
 def transcribe(ctx: click.Context, /, **params: Any) -> int:
-    """Turn the speech in each FILE into text: audio or video, a folder of them, or - for standard input.
+    """Turn speech into text.
 
-    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format). Recordings are decoded in
-    windows: pieces of some seconds, cut at pauses.
+    Each FILE is an audio or video file, a folder of them, or - for standard input. Prints the text as it is recognised,
+    and writes it to interview.srt for interview.mp3 (see --output-format). Recordings are decoded in windows: pieces of
+    a few seconds, cut at pauses.
     """
     return _run(ctx, params)
 
@@ -38,10 +39,11 @@ def transcribe(ctx: click.Context, /, **params: Any) -> int:
 @_options
 @click.pass_context
 def translate(ctx: click.Context, /, **params: Any) -> int:
-    """Turn the speech in each FILE into English text: audio or video, a folder of them, or - for standard input.
+    """Turn speech into English text.
 
-    Prints the text as it is recognised, and writes it to FILE.srt (see --output-format). Recordings are decoded in
-    windows: pieces of some seconds, cut at pauses.
+    Each FILE is an audio or video file, a folder of them, or - for standard input. Prints the text as it is recognised,
+    and writes it to interview.srt for interview.mp3 (see --output-format). Recordings are decoded in windows: pieces of
+    a few seconds, cut at pauses.
     """
     return _run(ctx, params | {"task": "translate"})
 

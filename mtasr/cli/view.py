@@ -48,7 +48,7 @@ _OTHER_LENGTH = 2.0, 0.02
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="HTML",
-    help="The page.  [default: FILE.html]",
+    help="The page.  [default: talk.html for talk.mp3]",
 )
 @option(
     "Page",
@@ -56,7 +56,7 @@ _OTHER_LENGTH = 2.0, 0.02
     type=OneOf("auto", "embed", "beside"),
     default="auto",
     metavar="WHERE",
-    help="embed: in the page; beside: FILE.sound.mp3; auto: by size.",
+    help="embed: in the page; beside: in talk.sound.mp3; auto: by size.",
 )
 @quiet_option
 @recognition_options

@@ -95,8 +95,8 @@ class Watch:
 def watch(ctx: click.Context, /, **params: Any) -> int:
     """Transcribe the recordings in FOLDER, and those that arrive in it, until Ctrl-C.
 
-    Skips recordings that have results, unless they change. Reports a failure, and goes on with the rest. Writes results
-    to --output-dir, and those of subfolders to subfolders with the same names.
+    Skips a recording whose results are newer than the recording. Reports a failure, and goes on with the rest. Writes
+    results to --output-dir, and those of subfolders to subfolders with the same names.
     """
     work = Work(ctx, params)
     folder = params["folder"]

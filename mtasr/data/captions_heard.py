@@ -4,7 +4,7 @@ The model gives the probability of each token of the text, and of what it would 
 "fifteen") is less probable than the model's own; an unrelated text is improbable beyond comparison. Where a text breaks
 off too early, the model expects another word; where it goes on after the speech, the model expects its end.
 
-The thresholds were chosen with the model `base` on 499 telephone prompts in five languages, most of a word or two, and
+The thresholds were chosen with the model `base` on 499 short recordings in five languages, most of a word or two, and
 on corrupted versions of them (benchmarks/README.md has results for other data).
 """
 

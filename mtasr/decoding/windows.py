@@ -29,8 +29,8 @@ _LONGEST_IN_ONE_LANGUAGE = 7.0
 #: ... and for translation and in noise, where more is understood of more.
 _LONGER = 26.0
 #: Sound is noisy if its loudest frames are less than `_NOISY` dB above its softest, and loudly so below `LOUD_NOISE`.
-#: Of prompts in noise 20 dB below the speech 92 % are noisy, of those without noise 7 %, of recordings in a quiet room
-#: none. The noise is loud in all prompts at 10 dB, and in 1 % of those at 20 dB.
+#: Of short recordings in noise 20 dB below the speech 92 % are noisy, of those without noise 7 %, of recordings in a
+#: quiet room none. The noise is loud in all of those at 10 dB, and in 1 % of those at 20 dB.
 _NOISY, LOUD_NOISE = 26.0, 20.0
 #: Which frames count as the loudest and the softest, in percent: no click, and the short pauses of a single sentence.
 _LOUDEST, _SOFTEST = 95, 3

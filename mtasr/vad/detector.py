@@ -60,7 +60,7 @@ def speech_spans(probabilities: Float32Array, threshold: float, *, inside: bool 
 class SpeechTrack:
     """Records the speech in a stream of samples that passes through it.
 
-    `threshold` is the probability from which a frame counts as speech.
+    A frame counts as speech at the probability `threshold` or above.
     """
 
     def __init__(self, threshold: float, detector: SpeechDetector) -> None:

@@ -19,7 +19,7 @@ from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
 _DEFAULTS = DecodingOptions()
 
 _LANGUAGE, _WORDS, _SEARCH = "Language", "Word times", "Search"
-_CHECKS, _CONTEXT, _VOICE = "Checks and fallback", "Context and tokens", "Input and voice activity"
+_CHECKS, _CONTEXT, _VOICE = "Checks and fallback", "Prompt and tokens", "Input and voice activity"
 
 #: The task of writing both texts.
 _BOTH = "transcribe,translate"
@@ -84,7 +84,7 @@ track_options = together(
 _language_and_words = together(
     languages_option,
     _field_switch(_LANGUAGE, "multilingual", "Detect the language of each window."),
-    _field_switch(_WORDS, "word_timestamps", "Find the times of words.  [default: for subtitles]"),
+    _field_switch(_WORDS, "word_timestamps", "Find the times of words.  [default: on if the output needs them]"),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
     ),
@@ -96,11 +96,11 @@ _language_and_words = together(
 # What None means is openai-whisper's: no beam, one sample, plain scores.
 _search = together(
     _field(_SEARCH, "beam_size", NoneOr(click.INT, 1), "Width of the beam at temperature 0."),
-    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop after X finished texts per beam."),
+    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop once X times the beam size texts are finished."),
     _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide each score by the length to this power."),
     _field(_SEARCH, "repetition_penalty", click.FLOAT, "If above 1, avoid words already used."),
-    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Never repeat N tokens in a row; 0: no limit."),
-    _field(_SEARCH, "n_best", click.INT, "Texts to give for each window, in JSON."),
+    _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Never write the same N tokens in a row twice; 0: no limit."),
+    _field(_SEARCH, "n_best", click.INT, "Possible texts (readings) to give for each window, in JSON."),
 )
 
 _checks = together(
@@ -141,14 +141,14 @@ _voice = together(
         show_default=False,
     ),
     _field_switch(_VOICE, "vad_filter", "Decode speech only."),
-    _field(_VOICE, "vad_threshold", click.FLOAT, "Speech probability from which audio counts as speech."),
+    _field(_VOICE, "vad_threshold", click.FLOAT, "Audio counts as speech at this probability or above."),
 )
 
 _context = together(
     _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling and style to expect."),
     _field(_CONTEXT, "prefix", NoneOr(click.STRING), "First words of the recording.", configurable=False),
     _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
-    _field_switch(_CONTEXT, "condition_on_previous_text", "Show each window the text before it; slower."),
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Give the model the text before each window; slower."),
     _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "Forget previous text above this temperature."),
     _field(
         _CONTEXT,

@@ -75,7 +75,12 @@ output_options = together(
     _output_dir("-o"),
     switch(_OUTPUT, "verbose", default=True, help="Print the text as it is recognised."),
     option(_OUTPUT, "--timings", type=click.Path(dir_okay=False), hidden=True, help="Write seconds by stage as JSON."),
-    switch(_OUTPUT, "strict", default=False, help="Exit with code 6 if speech has no text or text has no speech."),
+    switch(
+        _OUTPUT,
+        "strict",
+        default=False,
+        help="Exit with code 6 if text is missing or stands where nobody speaks.",
+    ),
     quiet_option,
 )
 

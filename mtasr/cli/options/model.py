@@ -34,7 +34,13 @@ model_options = together(
         help="Model name or folder; see `mtasr models list`.",
     ),
     option(_MODEL, "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
-    option(_MODEL, "--device-index", type=Count(), default=0, help="Number of the GPU."),
+    option(
+        _MODEL,
+        "--device-index",
+        type=Count(),
+        default=0,
+        help="GPU to use, counted from 0, unless --device cuda:N names it.",
+    ),
     option(
         _MODEL,
         "--compute-type",
