@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
     MODEL = 5
     PART_FAILED = 6
     INTERRUPTED = 128 + signal.SIGINT
-    #: The reader of standard output went away: the code a shell reports for programs that SIGPIPE ends.
+    #: The program that reads standard output exited: the code a shell reports for programs that SIGPIPE ends.
     BROKEN_PIPE = 128 + system.SIGPIPE
     TERMINATED = 128 + signal.SIGTERM
 

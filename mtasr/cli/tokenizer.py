@@ -29,8 +29,8 @@ def tokenizer() -> None:
 def train(records: tuple[Path, ...], output: Path, size: int) -> None:
     """Learn a vocabulary from the texts in RECORDS.
 
-    It has the languages that the records name. `mtasr data` writes such RECORDS. To train a model with the vocabulary,
-    set `scratch` and `vocabulary: FOLDER` in the configuration of `mtasr train`.
+    It has a token for each language that the records name. `mtasr data` writes such RECORDS. To train a model with the
+    vocabulary, set `scratch` and `vocabulary: FOLDER` in the configuration of `mtasr train`.
     """
     from mtasr.data.records import read_records
     from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary
