@@ -18,13 +18,13 @@ from mtasr.audio.sources import Source, open_source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.groups import Recording
+from mtasr.decoding.groups import Recording, loaded_before_fork
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import LongForm, full_window
 from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.submission import NoNotes, ResumeNotes, Submission
-from mtasr.decoding.transcription import OnProgress, Transcription, Transcriptions
+from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, cut_windows, longest_for
 from mtasr.engines.engine import Engine, LanguageGuess
@@ -256,7 +256,8 @@ class Model:
             for source, channels, noted in zip(sources, opening, notes or [_nothing_noted] * len(sources), strict=True)
             for channel, open_ in enumerate(channels)
         ]
-        scheduled = iter(self._scheduler.submit(recordings, merged, checks=checks, priority=priority))
+        states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
+        scheduled = iter([Scheduled(self._scheduler, state) for state in states])
         return Transcriptions(
             _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged) for channels in opening
         )
@@ -297,9 +298,9 @@ class Model:
         return decoder.judge_language([decoder.input(each) for each in windows])
 
     def _require_own_process(self) -> None:
-        """Raise `ModelError` in a forked process, where the engine's threads are missing and waiting would not end."""
+        """Raise `ModelError` in a forked process."""
         if os.getpid() != self._process:
-            raise ModelError("the model was loaded before this process was forked; load it in the process that uses it")
+            raise loaded_before_fork()
 
 
 def _nothing_noted(channel: int) -> ResumeNotes:

@@ -13,6 +13,7 @@ from mtasr.decoding.submission import Audio, DecodedWindow, NoNotes, ResumeNotes
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
 from mtasr.engines.engine import LanguageGuess
+from mtasr.errors import ModelError
 from mtasr.options import DecodingOptions
 from mtasr.spans import Interval
 
@@ -100,7 +101,7 @@ class Slot:
     state: RecordingState
     #: What the window became: settled, or still to be decoded at the temperatures.
     result: DecodedWindow | Decoding | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     #: Whether the result comes from an earlier run. Such a window does not count as read ahead.
     is_noted: bool = False
 
@@ -154,6 +155,11 @@ def _in_order(waiting: Sequence[Waiting]) -> list[Waiting]:
     turns = [(next(places[each.state.group]), each) for each in waiting]
     turns.sort(key=lambda turn: (-turn[1].state.group.priority, turn[0], turn[1].state.group.served))
     return [each for _, each in turns]
+
+
+def loaded_before_fork() -> ModelError:
+    """The error in a forked process, where the threads of the model are missing and waiting for them would not end."""
+    return ModelError("the model was loaded before this process was forked; load it in the process that uses it")
 
 
 def closed_early() -> ValueError:

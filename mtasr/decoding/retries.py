@@ -86,7 +86,10 @@ class Retry(Protocol):
     """One way to decode a window again. It says what to decode, and what comes of it; the decoder decodes."""
 
     def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
-        """What to decode instead, not encoded yet; empty if the rule does not apply."""
+        """What to decode instead, not encoded yet; empty if the rule does not apply.
+
+        A shorter window gets retries of its own, this rule among them: leave alone what is too short to be divided.
+        """
 
     def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
         """The decoding after the retry; None if that is no better.

@@ -9,7 +9,7 @@ so a short recording does not wait behind a long one; a higher priority goes fir
 depend on its batch, so neither the number of workers nor other callers change a result. A reader stays a bounded
 number of windows ahead of what is asked for: memory does not grow with the length of a recording.
 
-Threads exist only while there is something to decode.
+Threads exist only while recordings are open or windows wait.
 """
 
 from __future__ import annotations
@@ -23,18 +23,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from weakref import WeakSet, WeakValueDictionary, finalize
+from weakref import WeakSet, WeakValueDictionary
 
 from mtasr.decoding.checks import Checks
-from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting, closed_early, next_batch
+from mtasr.decoding.groups import (
+    Group,
+    Recording,
+    RecordingState,
+    Slot,
+    Waiting,
+    closed_early,
+    loaded_before_fork,
+    next_batch,
+)
 from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry
-from mtasr.decoding.submission import Audio, DecodedWindow
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
 from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.options import DecodingOptions
-from mtasr.spans import Interval
 from mtasr.stopwatch import Stopwatch
 from mtasr.threads import start_thread
 from mtasr.vad import MakeDetector, SileroDetector
@@ -63,6 +71,7 @@ class Scheduler:
         limits = engine.limits
         self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
         self._turn = itertools.count(1)
+        self._stopped = False
         #: Recordings that nobody can ask for results any more; appended to without the lock.
         self._abandoned: deque[RecordingState] = deque()
         # This condition guards all that follows.
@@ -79,7 +88,7 @@ class Scheduler:
         *,
         checks: Checks | None = None,
         priority: int = 0,
-    ) -> list[Scheduled]:
+    ) -> list[RecordingState]:
         """Take recordings, which are read one after the other; ask for their results in that order.
 
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
@@ -89,7 +98,7 @@ class Scheduler:
         states = [RecordingState(group, recording) for recording in recordings]
         group.unfinished = dict.fromkeys(states)
         group.unread.extend(states)
-        return [Scheduled(self, state) for state in states]
+        return states
 
     def _decoder(self, options: DecodingOptions, checks: Checks) -> WindowDecoder:
         """The same for equal options, so that windows of several callers can share a batch."""
@@ -114,7 +123,10 @@ class Scheduler:
             self._forget_abandoned()
             if group.reader is not None or not group.unfinished:
                 return
+            if self._stopped:
+                raise RuntimeError("the interpreter is exiting")
             _schedulers.add(self)
+            group.served = next(self._turn)  # Newcomers stand behind all that wait.
             self._groups.append(group)
             try:
                 while len(self._workers) < self._engine.limits.workers:
@@ -158,8 +170,10 @@ class Scheduler:
         cancelled.
         """
         group = state.group
-        if state in group.unfinished:
-            self.cancel(list(itertools.takewhile(lambda each: each is not state, group.unfinished)))
+        with self._changed:
+            states = list(group.unfinished)
+        if state in states:
+            self.cancel(states[: states.index(state)])
         self.start(group)
         with contextlib.ExitStack() as stack:
             # Of its own, so that what is drawn does not depend on other recordings.
@@ -185,8 +199,9 @@ class Scheduler:
 
     def abandon(self, state: RecordingState) -> None:
         """Cancel a recording, some time soon. Takes no lock: garbage collection may call it anywhere."""
-        state.is_cancelled = True
-        self._abandoned.append(state)
+        if state in state.group.unfinished:
+            state.is_cancelled = True
+            self._abandoned.append(state)
 
     def _forget(self, states: Iterable[RecordingState]) -> None:
         """Drop recordings and their windows. Call it with the lock."""
@@ -198,8 +213,12 @@ class Scheduler:
         self._waiting = [each for each in self._waiting if not each.state.is_cancelled]
 
     def _forget_abandoned(self) -> None:
+        """Drop what nobody can ask for. Call it with the lock."""
         while self._abandoned:
-            self._forget([self._abandoned.popleft()])
+            state = self._abandoned.popleft()
+            self._forget([state])
+            if state.audio is not None:
+                state.audio.abort()
 
     def _drop(self, state: RecordingState) -> None:
         """Forget a recording that has nothing more to give. Call it with the lock."""
@@ -237,13 +256,13 @@ class Scheduler:
         while not self._changed.wait_for(lambda: ready() or group.broken is not None, _LOOK):
             pass
         if not ready() and group.broken is not None:
-            raise group.broken
+            raise group.broken.with_traceback(None)  # of the thread that died, whose frames hold its windows
 
     # --- readers ----------------------------------------------------------------------------------------------------
 
     def _read(self, group: Group) -> None:
         """Read a group, in a thread of its own."""
-        reader = Reader(group, self._put, self._detector, self._stopwatch)
+        reader = Reader(group, self._put, self._settle_language, self._detector, self._stopwatch)
         try:
             while group.unread:
                 state = reader.read_next()
@@ -272,7 +291,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def _room(self) -> int:
-        """Windows that each group may be ahead: a share, so that memory does not grow with the number of callers."""
+        """Windows that each group may be ahead: its share, and at least a batch."""
         return max(self._engine.limits.batch_size, self._most_ahead // max(1, len(self._groups)))
 
     # --- workers ----------------------------------------------------------------------------------------------------
@@ -283,6 +302,7 @@ class Scheduler:
         try:
             while batch := self._take():
                 self._decode(batch)
+                batch = []  # What is done is neither kept nor blamed while the next batch is awaited.
         except BaseException as exc:
             with self._changed:
                 self._workers.discard(threading.current_thread())
@@ -296,7 +316,7 @@ class Scheduler:
         with self._changed:
             self._forget_abandoned()
             while not self._waiting:
-                if all(group.is_read for group in self._groups):
+                if self._stopped or all(group.is_read for group in self._groups):
                     self._workers.discard(threading.current_thread())
                     return []
                 self._changed.wait(_LOOK)
@@ -305,9 +325,10 @@ class Scheduler:
             if all(group.is_read for group in self._groups):  # Towards the end, give each worker a share.
                 size = min(size, -(-len(self._waiting) // self._engine.limits.workers))
             batch = next_batch(self._waiting, size)
+            left = [each for each in self._waiting if each not in batch]
             for waiting in batch:
-                self._waiting.remove(waiting)
                 waiting.state.group.served = next(self._turn)
+            self._waiting = left
             return batch
 
     def _decode(self, batch: Sequence[Waiting]) -> None:
@@ -317,9 +338,9 @@ class Scheduler:
             for waiting, shown in zip(batch, inputs, strict=True):
                 if waiting.first_windows and not waiting.state.has_language:
                     self._judge_language(waiting, shown)
-            wanted = [place for place, each in enumerate(batch) if not each.state.is_cancelled]
-            inputs = [replace(inputs[place], language=self.language(batch[place].state)) for place in wanted]
-            slots = [batch[place].slot for place in wanted]
+            known = self._in_their_languages(batch, inputs)
+            slots = [slot for slot, _ in known]
+            inputs = [shown for _, shown in known]
             for place, decoding in decoder.decode(inputs, lambda place: not slots[place].state.is_cancelled):
                 self._settle(slots[place], decoding)
         except Exception as exc:
@@ -332,6 +353,20 @@ class Scheduler:
                     if not each.slot.is_done and not each.state.is_cancelled:
                         self._decode([each])
 
+    def _in_their_languages(
+        self, batch: Sequence[Waiting], inputs: Sequence[WindowInput]
+    ) -> list[tuple[Slot, WindowInput]]:
+        """Inputs with their languages, which other workers may still be judging, without those that have none."""
+        known = []
+        for waiting, shown in zip(batch, inputs, strict=True):
+            if waiting.state.is_cancelled:
+                continue
+            try:
+                known.append((waiting.slot, replace(shown, language=self.language(waiting.state))))
+            except BaseException as exc:  # It concerns that recording, which may have lost its worker, alone.
+                self._done(waiting.slot, error=exc)
+        return known
+
     def _judge_language(self, waiting: Waiting, shown: WindowInput) -> None:
         """Judge the language of a recording in its first windows, the first of which is encoded."""
         guesses = waiting.state.group.decoder.judge_language([shown, *waiting.first_windows[1:]])
@@ -339,7 +374,7 @@ class Scheduler:
         waiting.state.recording.notes.note_guesses(guesses)
         self._settle_language(waiting.state, guesses)
 
-    def _settle_language(self, state: RecordingState, guesses: Sequence[LanguageGuess] | Exception) -> None:
+    def _settle_language(self, state: RecordingState, guesses: Sequence[LanguageGuess] | BaseException) -> None:
         with self._changed:
             state.settle_language(guesses)
             self._changed.notify_all()
@@ -355,58 +390,29 @@ class Scheduler:
         slot.state.recording.notes.note_result(decoding.input.window, result)
         self._done(slot, result)
 
-    def _done(self, slot: Slot, result: DecodedWindow | Decoding | None = None, error: Exception | None = None) -> None:
+    def _done(
+        self, slot: Slot, result: DecodedWindow | Decoding | None = None, error: BaseException | None = None
+    ) -> None:
         with self._changed:
             slot.result, slot.error = result, error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Cancel everything, and wait for the batches under way."""
+        """Cancel everything, refuse what is new, and wait for the batches under way."""
         with self._changed:
+            self._stopped = True
             for group in list(self._groups):
                 self._forget(list(group.unfinished))
             workers = list(self._workers)
         for worker in workers:
             worker.join()
 
-
-class Scheduled:
-    """A recording in the scheduler's hands; the `Submission` of windows that are decoded side by side."""
-
-    def __init__(self, scheduler: Scheduler, state: RecordingState) -> None:
-        self._scheduler, self._state = scheduler, state
-        # The threads hold the state alone, so that a recording its caller has forgotten does not keep them.
-        finalize(self, scheduler.abandon, state).atexit = False
-
-    @property
-    def audio(self) -> Audio | None:
-        return self._state.audio
-
-    @property
-    def samples(self) -> int:
-        return self._state.samples
-
-    def open(self) -> None:
-        self._state.open()
-        if self._state.error is not None:
-            raise self._state.error
-        self._scheduler.start(self._state.group)
-
-    def guesses(self) -> list[LanguageGuess] | None:
-        return None if self._state.recording.language is not None else self._scheduler.guesses(self._state)
-
-    def language(self) -> str:
-        return self._scheduler.language(self._state)
-
-    def results(self) -> Iterator[DecodedWindow]:
-        yield from self._scheduler.results(self._state)
-
-    def speech(self) -> dict[str | None, list[Interval]]:
-        return {None: list(self._state.speech)}
-
-    def close(self) -> None:
-        if not self._state.is_cancelled:
-            self._scheduler.cancel([self._state])
+    def fail(self) -> None:
+        """Fail everything, as after a fork."""
+        self._changed = threading.Condition()
+        self._workers.clear()
+        for group in self._groups:
+            group.broken = loaded_before_fork()
 
 
 #: Those whose threads may run when the interpreter exits.
@@ -420,6 +426,12 @@ def _stop_all() -> None:
         scheduler.stop()
 
 
+def _fail_all() -> None:
+    """In a forked process: the threads are gone, and nobody would release a lock that one of them held."""
+    for scheduler in list(_schedulers):
+        scheduler.fail()
+    _schedulers.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # The threads are gone in a forked process, and nobody would release a lock that one of them held.
-    os.register_at_fork(after_in_child=_schedulers.clear)
+    os.register_at_fork(after_in_child=_fail_all)

@@ -8,17 +8,59 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
+from weakref import finalize
 
 from mtasr.decoding.coverage import coverage
-from mtasr.decoding.submission import Submission
+from mtasr.decoding.groups import RecordingState
+from mtasr.decoding.scheduler import Scheduler
+from mtasr.decoding.submission import Audio, DecodedWindow, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
-from mtasr.spans import SAMPLE_RATE, merged
+from mtasr.spans import SAMPLE_RATE, Interval, merged
 from mtasr.transcript import Alternatives, Segment, Transcript
 
 #: Called with the seconds decoded so far and the seconds in all, None if the recording does not state its duration.
 OnProgress = Callable[[float, float | None], None]
+
+
+class Scheduled:
+    """A recording in the scheduler's hands; the `Submission` of windows that are decoded side by side."""
+
+    def __init__(self, scheduler: Scheduler, state: RecordingState) -> None:
+        self._scheduler, self._state = scheduler, state
+        # The threads hold the state alone, so that a recording its caller has forgotten does not keep them.
+        finalize(self, scheduler.abandon, state).atexit = False
+
+    @property
+    def audio(self) -> Audio | None:
+        return self._state.audio
+
+    @property
+    def samples(self) -> int:
+        return self._state.samples
+
+    def open(self) -> None:
+        self._state.open()
+        if self._state.error is not None:
+            raise self._state.error
+        self._scheduler.start(self._state.group)
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return None if self._state.recording.language is not None else self._scheduler.guesses(self._state)
+
+    def language(self) -> str:
+        return self._scheduler.language(self._state)
+
+    def results(self) -> Iterator[DecodedWindow]:
+        yield from self._scheduler.results(self._state)
+
+    def speech(self) -> dict[str | None, list[Interval]]:
+        return {None: list(self._state.speech)}
+
+    def close(self) -> None:
+        if not self._state.is_cancelled:
+            self._scheduler.cancel([self._state])
 
 
 class Transcription:

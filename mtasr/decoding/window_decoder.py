@@ -140,8 +140,9 @@ class WindowDecoder:
         tried: list[Decoding] = []
         for each in inputs:
             (found,) = self._searched([Decoding(input=self.encoded([each])[0])])
-            # Another window has retries of its own; the same window, shown otherwise, goes on with those left.
-            tried.append(found if each.window is decoding.input.window else self.retry(found))
+            # A shorter window has retries of its own; the same window, shown otherwise, goes on with those left.
+            is_part = each.window.seconds < decoding.input.window.seconds
+            tried.append(self.retry(found) if is_part else found)
             if tried[-1].is_open:
                 break
         return tried

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 from mtasr.arrays import Float32Array
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.engines.engine import EngineLimits
+from mtasr.errors import ModelError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
 from mtasr.vad import SpeechDetector
@@ -103,6 +105,70 @@ def test_the_language_is_not_waited_for_when_the_first_window_cannot_be_encoded(
             _ = stream.language
         with pytest.raises(RuntimeError, match="the engine stopped"):
             stream.transcript()
+
+
+class FailsLater(LoudIsSpeech):
+    """Fails once the first window has been cut."""
+
+    def probabilities(self, samples: Float32Array, *, last: bool = False) -> Float32Array:
+        self.heard = getattr(self, "heard", 0) + len(samples)
+        if self.heard > 9 * SAMPLE_RATE:
+            raise MemoryError
+        return super().probabilities(samples, last=last)
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+def test_windows_that_were_cut_before_cutting_fails_are_decoded(language: str | None) -> None:
+    with Model(HearingEngine(), detector=FailsLater).stream(in_blocks(said(3, 3, 3)), language=language) as stream:
+        assert stream.language in {"en", "fr"}
+        assert next(stream).end < 6
+        with pytest.raises(MemoryError):
+            next(stream)
+
+
+def test_what_is_done_is_not_kept() -> None:
+    """Neither the samples nor the notes, by a model whose workers wait for other audio."""
+
+    class Blocks:
+        def __iter__(self) -> Iterator[Float32Array]:
+            return in_blocks(said(3, 3))
+
+    ended = threading.Event()
+
+    def live() -> Iterator[Float32Array]:
+        yield said(1)
+        ended.wait()
+
+    shared = model(HearingEngine(limits=EngineLimits(workers=2)))
+    with shared.stream(live(), language="en") as other:
+        next(other)
+        source = Blocks()
+        kept = weakref.ref(source)
+        assert shared.transcribe(source, language="en").segments
+        del source
+        gc.collect()
+        wait_until(lambda: gc.collect() >= 0 and kept() is None)
+        ended.set()
+    assert not shared._scheduler._abandoned
+
+
+def test_after_the_end_nothing_is_begun() -> None:
+    shared = model()
+    shared.transcribe(said(3))
+    shared._scheduler.stop()
+    with pytest.raises(RuntimeError, match="the interpreter is exiting"):
+        shared.transcribe(said(3))
+
+
+def test_a_stream_that_is_open_at_a_fork_fails_in_the_new_process() -> None:
+    """By what happens there, without a process."""
+    gate = threading.Event()
+    shared = model(HearingEngine(fails=lambda heard: not gate.wait()))
+    with shared.stream(said(3), language="en") as stream:
+        shared._scheduler.fail()
+        with pytest.raises(ModelError, match="loaded before this process was forked"):
+            next(stream)
+        gate.set()
 
 
 def test_closing_live_audio_does_not_wait_for_its_next_block() -> None:

@@ -94,3 +94,11 @@ def test_a_rule_from_outside(own: bool) -> None:
     else:
         assert rule.used == []
         assert lengths[1:] == [3000]
+
+
+def test_a_rule_that_never_succeeds_comes_to_an_end() -> None:
+    rule = FirstHalfOnly()
+    whole = replace(OPEN, input=replace(OPEN.input, window=Window(0, np.zeros(16 * SAMPLE_RATE, np.float32), ())))
+    engine = HearingEngine(judge=lambda heard, temperature, hypothesis: replace(hypothesis, avg_logprob=-3.0))
+    assert WindowDecoder(engine, DecodingOptions(), Stopwatch(), retries=(rule,)).retry(whole).is_open
+    assert rule.used == sorted(rule.used, reverse=True)

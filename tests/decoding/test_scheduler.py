@@ -18,8 +18,9 @@ from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, open_audio
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import Recording, Waiting
-from mtasr.decoding.scheduler import Scheduled, Scheduler
+from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
+from mtasr.decoding.transcription import Scheduled
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import InputNotFoundError
@@ -27,7 +28,7 @@ from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcribe import Model
-from mtasr.transcript import Segment
+from mtasr.transcript import Segment, Transcript
 
 # What goes wrong here is often a wait without end.
 pytestmark = pytest.mark.timeout(30)
@@ -93,7 +94,15 @@ def scheduler(engine: HearingEngine) -> Scheduler:
 
 def submit(engine: HearingEngine, recordings: Sequence[Recording], **changes: object) -> list[Scheduled]:
     options = DecodingOptions(**changes)  # type: ignore[arg-type]
-    return scheduler(engine).submit(recordings, options, checks=Checks(thin=0.0))
+    work = scheduler(engine)
+    return [Scheduled(work, state) for state in work.submit(recordings, options, checks=Checks(thin=0.0))]
+
+
+def submit_one(work: Scheduler, samples: Float32Array, *, priority: int = 0, **changes: object) -> Scheduled:
+    """One recording more, in a group of its own."""
+    options = DecodingOptions(**changes)  # type: ignore[arg-type]
+    (state,) = work.submit([recording(samples)], options, priority=priority)
+    return Scheduled(work, state)
 
 
 def close(submissions: Sequence[Scheduled]) -> None:
@@ -120,14 +129,14 @@ SOURCES = [
 
 
 @pytest.fixture(scope="module")
-def alone() -> list[Waiting]:
+def alone() -> list[Transcript]:
     """Each recording by itself, one window at a time."""
     some = {"word_timestamps": True, "checks": Checks(thin=0.0)}
     return [model().transcribe(source, **some) for source in SOURCES]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("workers", "batch_size"), [(1, 1), (1, 8), (3, 1), (3, 4), (8, 16)])
-def test_company_and_pace_change_nothing(alone: list[Waiting], workers: int, batch_size: int) -> None:
+def test_company_and_pace_change_nothing(alone: list[Transcript], workers: int, batch_size: int) -> None:
     engine = HearingEngine(limits=EngineLimits(workers=workers, batch_size=batch_size), pause=0.01)
     with model(engine).stream_all(SOURCES, word_timestamps=True) as streams:
         assert [stream.transcript() for stream in streams] == alone
@@ -146,7 +155,7 @@ def test_segments_are_in_file_order_with_ids_that_count() -> None:
 
 
 @pytest.mark.parametrize("language", [None, "en"])
-def test_a_missing_file_is_its_own_affair(alone: list[Waiting], language: str | None) -> None:
+def test_a_missing_file_is_its_own_affair(alone: list[Transcript], language: str | None) -> None:
     engine = HearingEngine(limits=EngineLimits(workers=3, batch_size=4))
     sources = [SOURCES[0], "no such file.wav", SOURCES[1]]
     with model(engine).stream_all(sources, language=language) as streams:
@@ -180,7 +189,7 @@ def test_a_recording_that_breaks_off_gives_what_was_read(language: str | None) -
 @pytest.mark.parametrize("language", [None, "en"])
 @pytest.mark.parametrize(("workers", "batch_size"), [(1, 8), (3, 2)])
 def test_an_engine_that_fails_for_one_recording(
-    alone: list[Waiting], workers: int, batch_size: int, language: str | None
+    alone: list[Transcript], workers: int, batch_size: int, language: str | None
 ) -> None:
     def loud(heard: Heard) -> bool:
         return heard.loudest > 1.3
@@ -233,7 +242,7 @@ def test_a_thread_that_ends_early_keeps_nobody_waiting(
                 stream.transcript()
 
 
-def test_one_worker_is_enough(alone: list[Waiting], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_is_enough(alone: list[Transcript], monkeypatch: pytest.MonkeyPatch) -> None:
     start, room = threading.Thread.start, iter(range(1))
 
     def refuse(thread: threading.Thread) -> None:
@@ -515,7 +524,7 @@ def test_a_result_is_noted_while_others_of_its_batch_are_tried_again() -> None:
 # --- several callers --------------------------------------------------------------------------------------------------
 
 
-def test_threads_that_share_a_model_get_what_each_would_get_alone(alone: list[Waiting]) -> None:
+def test_threads_that_share_a_model_get_what_each_would_get_alone(alone: list[Transcript]) -> None:
     engine = HearingEngine(limits=EngineLimits(workers=2, batch_size=4), pause=0.01)
     shared = model(engine)
     with ThreadPoolExecutor(len(SOURCES)) as pool:
@@ -538,7 +547,7 @@ def test_windows_of_several_callers_share_batches(monkeypatch: pytest.MonkeyPatc
         return batch
 
     monkeypatch.setattr(shared, "_take", noted)
-    one, other = (shared.submit([recording(said(*[3] * 6, seed=seed))], DecodingOptions())[0] for seed in (1, 2))
+    one, other = (submit_one(shared, said(*[3] * 6, seed=seed)) for seed in (1, 2))
     for each in (one, other):
         each.open()
     wait_until(lambda: one._state.is_read and other._state.is_read)
@@ -551,13 +560,10 @@ def test_windows_of_several_callers_share_batches(monkeypatch: pytest.MonkeyPatc
 def test_other_options_have_other_batches() -> None:
     engine = HearingEngine(limits=EngineLimits(batch_size=4))
     shared = scheduler(engine)
-    greedy, beam = (
-        shared.submit([recording(said(3, 3))], DecodingOptions(beam_size=size, seed=seed))[0]
-        for size, seed in ((1, 0), (5, 0))
-    )
+    greedy, beam = (submit_one(shared, said(3, 3), beam_size=size, seed=seed) for size, seed in ((1, 0), (5, 0)))
     assert greedy._state.group.decoder is not beam._state.group.decoder
     greedy.open()
-    again = shared.submit([recording(said(3))], DecodingOptions(beam_size=1, language="fr", seed=7))[0]
+    again = submit_one(shared, said(3), beam_size=1, language="fr", seed=7)
     assert again._state.group.decoder is greedy._state.group.decoder, "neither language nor seed part a batch"
     for each in (greedy, beam, again):
         assert segments(each)
@@ -577,8 +583,8 @@ def order_of_work(first_priority: int, second_priority: int) -> list[str]:
         return batch
 
     shared._take = noted  # type: ignore[method-assign]
-    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions(), priority=first_priority)
-    (short,) = shared.submit([recording(said(3, 3))], DecodingOptions(), priority=second_priority)
+    long = submit_one(shared, said(*[3] * 12), priority=first_priority)
+    short = submit_one(shared, said(3, 3), priority=second_priority)
     long.open()
     wait_until(lambda: long._state.group.ahead == 4)
     short.open()
@@ -598,12 +604,25 @@ def test_a_short_recording_does_not_wait_for_a_long_one() -> None:
 def test_a_long_recording_does_not_fill_the_batch_of_a_short_one() -> None:
     engine = HearingEngine(limits=EngineLimits(batch_size=4))
     shared = scheduler(engine)
-    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions())
-    (short,) = shared.submit([recording(said(3, 3))], DecodingOptions())
+    long = submit_one(shared, said(*[3] * 12))
+    short = submit_one(shared, said(3, 3))
     for each in (short, long):
         shared._read(each._state.group)
     batches = [[each.state for each in shared._take()] for _ in range(4)]
     assert batches == [[short._state] * 2, [long._state] * 4, [long._state] * 4, [long._state] * 4]
+
+
+def test_a_long_recording_is_not_kept_waiting_by_short_ones_that_keep_coming() -> None:
+    shared = scheduler(HearingEngine(limits=EngineLimits(batch_size=4)))
+    long = submit_one(shared, said(*[3] * 12))
+    shared._read(long._state.group)
+    served = 0
+    for _ in range(6):
+        short = submit_one(shared, said(3))
+        short._state.group.served = next(shared._turn)  # as `start` does, which would begin to decode
+        shared._read(short._state.group)
+        served += sum(each.state is long._state for each in shared._take())
+    assert served >= 8
 
 
 def test_a_higher_priority_goes_first() -> None:
@@ -621,8 +640,8 @@ def test_cancelling_frees_the_place_within_one_window() -> None:
 
     engine = HearingEngine(fails=stops)
     shared = scheduler(engine)
-    (long,) = shared.submit([recording(said(*[3] * 12))], DecodingOptions())
-    (after,) = shared.submit([recording(said(5, seed=9))], DecodingOptions())
+    long = submit_one(shared, said(*[3] * 12))
+    after = submit_one(shared, said(5, seed=9))
     long.open()
     working.wait()
     wait_until(lambda: long._state.group.ahead == 4)
