@@ -6,7 +6,7 @@ import html
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mtasr.subtitles.layout import Layout
@@ -101,6 +101,25 @@ class Coverage:
         return not self.speech_without_text and not self.text_without_speech
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What was done to a recording whose container is damaged, or was put together from others.
+
+    `start` is in seconds of the transcript. `kind` says what `seconds` are:
+
+    | `kind` | `seconds` |
+    |---|---|
+    | "hole" | silence in place of sound that is missing |
+    | "restart" | how far timestamps jump, back if negative; time goes on |
+    | "drift" | time that was added by stretching sound whose clock is off, or taken by squeezing if negative |
+    | "resumed" | sound behind the end that the header states, or behind another header |
+    """
+
+    kind: Literal["hole", "restart", "drift", "resumed"]
+    start: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Transcript:
     """The whole result for one recording; iterating yields its segments.
@@ -122,6 +141,8 @@ class Transcript:
     alternatives: tuple[Alternatives, ...] | None = None
     translation: Transcript | None = None
     text_language: str | None = None
+    #: What was repaired of the recording, in order of time.
+    repairs: tuple[Repair, ...] = ()
 
     @property
     def text(self) -> str:

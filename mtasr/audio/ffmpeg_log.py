@@ -1,4 +1,4 @@
-"""What ffmpeg writes to standard error: duration, start of the audio, errors.
+"""What ffmpeg writes to standard error: duration, start of the audio, timestamps, errors.
 
 The packaged ffmpeg has no ffprobe, so the process that decodes a file is the only source of what is known of it.
 """
@@ -9,13 +9,24 @@ import re
 import threading
 from typing import IO
 
+from mtasr.audio.timeline import Stamp, Timeline
+
 # The latest start of a stream to believe a header: transport streams may claim anything.
 _MAX_HEADER_LEAD_SECONDS = 60.0
 _MAX_LEAD_SECONDS = 86_400.0
 
+# Holes that are filled with silence; jumps of timestamps beyond come from damage or another clock. The second limit is
+# for formats that state no duration.
+_LONGEST_BROADCAST_HOLE = 10.0
+_LONGEST_HOLE = 3600.0
+
 # Lines to keep: the first ones give the cause.
 _MAX_ERROR_LINES = 200
 _MAX_LINE_BYTES = 4096
+
+#: The filter that prints the timestamp of all samples, under the name that it has in `read.py`.
+STAMPS = "ashowinfo@stamps"
+_STAMP = re.compile(rb"\[[^]]*" + STAMPS.encode() + rb".*? pts_time:(\S+) .* nb_samples:(\d+) ")
 
 
 class FfmpegLog:
@@ -28,6 +39,8 @@ class FfmpegLog:
         self.duration: float | None = None
         self.errors: list[str] = []
         self.interrupted = ""
+        #: ffmpeg's names of the format, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        self.format = ""
         #: Channels of the first samples; 0 until `lead_seen`, and if there are no samples.
         self.channels = 0
         #: Mean square of the samples of all channels, set at the end; None if it is not measured, or 0.
@@ -40,15 +53,39 @@ class FfmpegLog:
         self._first_time: float | None = None
         self._streams = 0
         self._estimated = False
+        self._stamps: list[Stamp] = []
+        #: Samples in all stamps so far.
+        self._stamped = 0
+        self._more_stamps = threading.Condition()
+        self._ended = False
 
     def listen(self, pipe: IO[bytes]) -> None:
         try:
             with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
                 while line := lines.readline(_MAX_LINE_BYTES):
-                    self._take(line.decode("utf-8", "replace").rstrip())
+                    if found := _STAMP.match(line):
+                        self._take_stamp(Stamp(int(found[2]), _number(found[1].decode())))
+                    else:
+                        self._take(line.decode("utf-8", "replace").rstrip())
         finally:  # in any case, since other threads wait for these
             self.header_seen.set()
             self.lead_seen.set()
+            with self._more_stamps:
+                self._ended = True
+                self._more_stamps.notify_all()
+
+    def _take_stamp(self, stamp: Stamp) -> None:
+        with self._more_stamps:
+            self._stamps.append(stamp)
+            self._stamped += stamp.samples
+            self._more_stamps.notify_all()
+
+    def stamps(self, samples: int) -> list[Stamp]:
+        """The next stamps; waits until they, and those before, are for that many samples, or ffmpeg has ended."""
+        with self._more_stamps:
+            self._more_stamps.wait_for(lambda: self._stamped >= samples or self._ended)
+            stamps, self._stamps = self._stamps, []
+            return stamps
 
     def _take(self, line: str) -> None:
         match = re.match(r"(?:\[[^]]* @ [^]]*\] )*\[(\w+)\] (.*)", line)
@@ -73,7 +110,9 @@ class FfmpegLog:
 
     def _take_header(self, text: str) -> None:
         """Reads only ffmpeg's own lines: the file's tags, which anyone can write, start with a name."""
-        if found := re.match(r"  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?", text):
+        if found := re.match(r"Input #0, (\S+), from ", text):
+            self.format = found[1]
+        elif found := re.match(r"  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?", text):
             if found[1]:
                 self.duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
             self._start = _number(found[4]) or 0.0
@@ -104,6 +143,15 @@ class FfmpegLog:
         in_header = (starts[self.track] if self.track < len(starts) else 0.0) - self._start
         lead = max(self._first_time or 0.0, in_header if in_header < _MAX_HEADER_LEAD_SECONDS else 0.0, 0.0)
         return min(lead, self.duration or _MAX_LEAD_SECONDS)
+
+    def timeline(self, lead: float) -> Timeline:
+        """The timeline of the track, whose first sample is at `lead` seconds."""
+        # The clock of a broadcast may start anew anywhere; ffmpeg and players take these as the longest holes.
+        if self.format in ("mpegts", "mpeg"):
+            return Timeline(lead=lead, longest=_LONGEST_BROADCAST_HOLE)
+        if self.duration is None or self._estimated:
+            return Timeline(lead=lead, longest=_LONGEST_HOLE)
+        return Timeline(lead=lead, latest=self.duration + max(1.0, 0.01 * self.duration))
 
     def stated_audio_seconds(self) -> float | None:
         """The container's duration, if it is that of the audio and no guess."""

@@ -9,6 +9,7 @@ formats in `ffmpeg.FORMATS`: playlists, which name other files and addresses, ar
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -24,25 +25,30 @@ import numpy as np
 from mtasr import system
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg import FORMATS, printable, start_ffmpeg
-from mtasr.audio.ffmpeg_log import FfmpegLog
+from mtasr.audio.ffmpeg_log import STAMPS, FfmpegLog
+from mtasr.audio.repairs import told
 from mtasr.audio.route import FileSource, Route, route
+from mtasr.audio.timeline import Timeline, silent
 from mtasr.audio.truncation import is_cut_short
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
+from mtasr.transcript import Repair
 
 #: Samples in a block at most, one second.
 BLOCK_SAMPLES = SAMPLE_RATE
 
 # Side branches of the filters print, for `FfmpegLog`, the timestamp and the channels of the first sample, and how loud
-# all channels are before they are mixed; async=1 fills holes of more than 0.1 s with silence, so that times stay true
-# to the file. (first_pts=0 would pad the beginning as well, but again at every change of sample rate or channels, so
-# `_next_block` does that instead.) rematrix_maxval=1 takes the mean of two channels; by default, float output sums them
-# at -3 dB and overshoots.
+# all channels are before they are mixed. STAMPS prints the timestamps of all samples, for `Timeline`; asetpts=NAN takes
+# them away, because ffmpeg complains of each that goes back. rematrix_maxval=1 takes the mean of two channels; by
+# default, float output sums them at -3 dB and overshoots.
 _FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
-_RESAMPLED = f"aresample={SAMPLE_RATE}:async=1:rematrix_maxval=1"
+_RESAMPLED = f"aresample={SAMPLE_RATE}:rematrix_maxval=1,{STAMPS},asetpts=NAN"
 _MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
 _ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESAMPLED}"
+
+#: ffmpeg closes holes of more than 10 s in transport streams, unless it is to copy timestamps.
+_OWN_TIMES = ("-copyts", "-start_at_zero")
 
 #: Samples per second, below which no speech is left. A forged rate of 1 would turn a minute into a week.
 _LEAST_RATE = 1000
@@ -152,7 +158,7 @@ def _arguments(url: str, track: int, channel: int | None) -> list[str]:
     filters = _MIXED if channel is None else _ONE_CHANNEL.format(channel=channel)
     stream = ffmpeg.input("INPUT", protocol_whitelist=url.partition(":")[0], format_whitelist=FORMATS)
     output = stream[f"a:{track}"].output("pipe:1", format="f32le", acodec="pcm_f32le", ac=1, ar=SAMPLE_RATE, af=filters)
-    arguments = cast(list[str], ffmpeg.compile(output, cmd=["-nostdin", "-loglevel", "level+info"]))
+    arguments = cast(list[str], ffmpeg.compile(output, cmd=["-nostdin", "-loglevel", "level+info", *_OWN_TIMES]))
     # ffmpeg-python hashes its arguments as UTF-8, which a file name need not be: put the name in afterwards.
     arguments[arguments.index("INPUT")] = url
     return arguments
@@ -161,8 +167,9 @@ def _arguments(url: str, track: int, channel: int | None) -> list[str]:
 class AudioStream:
     """Iterator over blocks of shape (n,), float32 in -1..1, 16 kHz, n <= BLOCK_SAMPLES.
 
-    The first sample is time 0 of the file: silence precedes audio that starts later than the picture, and fills holes.
-    A damaged or truncated input yields what can be decoded, and `warnings` then says so.
+    The first sample is time 0 of the file: silence precedes audio that starts later than the picture, and fills holes
+    (see `Timeline`). A damaged or truncated input yields what can be decoded. At the end, `warnings` says so in words,
+    and `repairs` tells what was done about it.
 
     Iterating raises AudioDecodeError when nothing can be decoded, or when ffmpeg is killed, and MemoryError when ffmpeg
     runs out of memory.
@@ -171,6 +178,7 @@ class AudioStream:
     def __init__(self, name: str, process: subprocess.Popen[bytes], way: Route, *, track: int) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
+        self.repairs: tuple[Repair, ...] = ()
         self._name = name
         self._piped = way.url.startswith("pipe:")
         self._file = way.file
@@ -188,8 +196,10 @@ class AudioStream:
                     listener.join()  # before what it reads is closed
             raise
         self._closed = False
-        self._first: Float32Array | None = None
-        self._silence = 0
+        self._timeline: Timeline | None = None
+        #: What comes next: the beginning of the next block, and what follows.
+        self._rest = np.zeros(0, np.float32)
+        self._coming: Iterator[Float32Array] = iter(())
         self._samples_decoded = 0
         self._power = 0.0
 
@@ -248,26 +258,46 @@ class AudioStream:
             self._feeder.join()
 
     def _next_block(self) -> Float32Array:
-        """Silence up to the first sample, then what ffmpeg decodes; empty at the end."""
+        """A full block of what is on the timeline, shorter at its end, empty after it."""
         if self._closed:
             return np.zeros(0, np.float32)
-        if self._first is None:
-            self._first = self._read_block()
-            # ffmpeg writes the line with the first timestamp before the samples, but another thread reads it.
-            self._log.lead_seen.wait(timeout=2.0)
-            if self._first.size and 0 < (rate := self._log.rate()) < _LEAST_RATE:
-                raise AudioDecodeError(f"{self._name}: states {rate} samples per second, which cannot hold speech")
-            self._silence = round(self._log.lead() * SAMPLE_RATE) if self._first.size else 0
-        if self._silence:
-            count = min(BLOCK_SAMPLES, self._silence)
-            self._silence -= count
-            return np.zeros(count, np.float32)
-        block = self._first if self._samples_decoded == 0 else self._read_block()
-        self._samples_decoded += block.size
-        self._power += float(np.dot(block, block))
+        parts, length = [self._rest], self._rest.size
+        while length < BLOCK_SAMPLES:
+            part = next(self._coming, None)
+            if part is not None:
+                parts.append(part)
+                length += part.size
+            elif self._timeline is not None and self._timeline.finished:
+                break
+            else:
+                self._coming = self._read_on()
+        joined = np.concatenate(parts)
+        block, self._rest = joined[:BLOCK_SAMPLES], joined[BLOCK_SAMPLES:]
         if not block.size:
             self._finish()
         return block
+
+    def _read_on(self) -> Iterator[Float32Array]:
+        """What the next decoded block adds: itself, and silence before it."""
+        block = self._read_block()
+        silence: Iterator[Float32Array] = iter(())
+        if self._timeline is None:
+            lead = self._lead() if block.size else 0
+            silence = silent(lead)
+            self._timeline = self._log.timeline(lead / SAMPLE_RATE)
+        if not block.size:
+            return self._timeline.finish()
+        self._samples_decoded += block.size
+        self._power += float(np.dot(block, block))
+        return itertools.chain(silence, self._timeline.push(block, self._log.stamps(self._samples_decoded)))
+
+    def _lead(self) -> int:
+        """Samples before the first that is decoded."""
+        # ffmpeg writes the line with the first timestamp before the samples, but another thread reads it.
+        self._log.lead_seen.wait(timeout=2.0)
+        if 0 < (rate := self._log.rate()) < _LEAST_RATE:
+            raise AudioDecodeError(f"{self._name}: states {rate} samples per second, which cannot hold speech")
+        return round(self._log.lead() * SAMPLE_RATE)
 
     def _read_block(self) -> Float32Array:
         """The next block from the pipe, shorter only at the end of the audio."""
@@ -304,6 +334,7 @@ class AudioStream:
         is_cut = self._file is not None and is_cut_short(self._file)
         if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
             raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound after its header")
+        self.repairs = self._timeline.repairs if self._timeline is not None else ()
         self.warnings = tuple(self._complaints(failed=code != 0, is_cut=is_cut))
 
     def _complaints(self, *, failed: bool, is_cut: bool) -> Iterator[str]:
@@ -316,6 +347,7 @@ class AudioStream:
             yield f"{self._name}: ends after {seconds:.1f} s although it should last {stated:.1f} s"
         elif is_cut and not log.errors:
             yield f"{self._name}: is cut short: its end is missing"
+        yield from (f"{self._name}: {line}" for line in told(self.repairs))
         if log.channels > 1 and log.power is not None and self._samples_decoded:
             quieter = log.power / max(self._power / self._samples_decoded, 1e-10)
             if quieter > _CANCELLED:
