@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mtasr import system
+from mtasr.arrays import Float32Array
 from mtasr.audio.sources import Source, open_source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
@@ -280,7 +281,7 @@ class Model:
         options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         with contextlib.closing(open_source(source, tracks.audio_stream)) as audio:
-            blocks = iter(audio)
+            blocks: Iterator[Float32Array] = iter(audio)
             while sum(map(len, head)) < most and (block := next(blocks, None)) is not None:
                 head.append(block)
             found = cut_windows(

@@ -101,6 +101,9 @@ class Coverage:
         return not self.speech_without_text and not self.text_without_speech
 
 
+RepairKind = Literal["hole", "restart", "drift", "resumed"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
     """What was done to a recording whose container is damaged, or was put together from others.
@@ -115,7 +118,7 @@ class Repair:
     | "resumed" | sound behind the end that the header states, or behind another header |
     """
 
-    kind: Literal["hole", "restart", "drift", "resumed"]
+    kind: RepairKind
     start: float
     seconds: float
 

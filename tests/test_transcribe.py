@@ -24,6 +24,7 @@ from mtasr.engines.engine import EngineLimits
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError, UsageError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
+from mtasr.transcript import Repair
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "interview.flac"
 
@@ -358,6 +359,7 @@ class Broken:
     """A recording that can be read in part."""
 
     warnings: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     duration = None
 
     def __iter__(self) -> Iterator[np.ndarray]:

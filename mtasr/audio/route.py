@@ -8,9 +8,10 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from mtasr import system
+from mtasr.audio.parts import Part, parts
 
 #: A path, "-" for standard input, or a binary file object.
 FileSource = str | os.PathLike[str] | BinaryIO
@@ -25,26 +26,54 @@ class Route(NamedTuple):
     feed: BinaryIO | None = None
     #: The path of a file that can be read again.
     file: str | None = None
+    #: The recordings in it, if ffmpeg would not read all of them by itself.
+    parts: tuple[Part, ...] = ()
+    #: Whether the sound goes on behind the end that the header of a WAV file states.
+    reads_on: bool = False
+
+    def part(self, part: Part) -> Route:
+        """The way to one of `parts`."""
+        url = f"subfile,,start,{part.start},end,{part.end},,:{self.url}"
+        return self._replace(url=url, file=None, parts=(), reads_on=part.stated is not None)
+
+    @property
+    def protocols(self) -> str:
+        """All that ffmpeg may use to get there."""
+        return "subfile,file" if self.url.startswith("subfile,") else self.url.partition(":")[0]
 
 
 def route(source: FileSource, opened: contextlib.ExitStack) -> Route:
     """The way of a source. `opened` closes, in this process, what ffmpeg inherits. Raises `OSError`."""
     if not isinstance(source, str | os.PathLike):
         stdin_path = system.standard_input_path()
-        spooled = _spool_if_mp4(source, opened) if stdin_path else None
+        spooled = _spooled(source, opened) if stdin_path else None
         if spooled is None:
             return Route("pipe:0", subprocess.PIPE, feed=source)
-        return Route(f"file:{stdin_path}", spooled)
+        return Route(f"file:{stdin_path}", spooled, parts=_parts_from_start(spooled))
     if source == "-":
-        return Route(_descriptor_url(0), 0)
+        url = _descriptor_url(0)
+        return Route(url, 0, parts=_parts_of(url.removeprefix("file:")) if url.startswith("file:") else ())
     path = os.path.abspath(source)  # noqa: PTH100 - Path.absolute keeps ".."
     if stat.S_ISREG(os.stat(path).st_mode) and not system.is_system_path(path):  # noqa: PTH116
         # The prefix makes ffmpeg take any name literally: "-x.wav", "concat:a", "a%03d.wav".
-        return Route(f"file:{path}", file=path)
+        return Route(f"file:{path}", file=path, parts=_parts_of(path))
     # A FIFO, or /dev/stdin and the /dev/fd/63 of a shell's <(command), which mean our descriptors and not ffmpeg's.
     stream = opened.enter_context(open(path, "rb", buffering=0))  # noqa: PTH123, SIM115
     url = _descriptor_url(stream.fileno())
-    return Route(url, stream, file=path if url.startswith("file:") else None)
+    if url.startswith("file:"):
+        return Route(url, stream, file=path, parts=_parts_of(path))
+    return Route(url, stream)
+
+
+def _parts_from_start(spooled: BinaryIO) -> tuple[Part, ...]:
+    found = parts(spooled)
+    spooled.seek(0)
+    return found
+
+
+def _parts_of(path: str) -> tuple[Part, ...]:
+    with open(path, "rb") as file:  # noqa: PTH123 - any name
+        return parts(file)
 
 
 def _descriptor_url(descriptor: int) -> str:
@@ -54,19 +83,20 @@ def _descriptor_url(descriptor: int) -> str:
     return f"file:{path}" if path and is_file else "pipe:0"
 
 
-def _spool_if_mp4(source: BinaryIO, opened: contextlib.ExitStack) -> IO[bytes] | None:
-    """Copy mp4 and its kin into an unnamed temporary file: phones write the index at the end, so no pipe will do."""
+def _spooled(source: BinaryIO, opened: contextlib.ExitStack) -> BinaryIO | None:
+    """A copy in an unnamed temporary file, if no pipe will do: phones write the index of mp4 at the end."""
     try:
         if not source.seekable():
             return None
         start = source.tell()
         head = source.read(8)
+        whole = start == 0 and parts(source)
         source.seek(start)
     except (AttributeError, OSError):
         return None
-    if head[4:8] not in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
+    if not whole and head[4:8] not in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
         return None
-    spooled = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    spooled = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
     shutil.copyfileobj(source, spooled, 1 << 20)
     spooled.seek(0)
     return spooled

@@ -13,13 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.read import AudioStream, check_input, check_reopenable, count_channels, open_audio
+from mtasr.audio.joined import JoinedStreams
+from mtasr.audio.read import check_input, check_reopenable, count_channels, open_audio
 from mtasr.audio.route import FileSource
+from mtasr.audio.stream import AudioStream
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import InputError
 from mtasr.spans import SAMPLE_RATE
+from mtasr.transcript import Repair
 
 Samples = npt.NDArray[np.floating[Any]]
+
+#: A recording that has been opened.
+Opened = AudioStream | JoinedStreams
 
 #: A file, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape (n,)), or an iterable of
 #: such samples, whose next block may still have to be recorded.
@@ -32,6 +38,7 @@ class SampleBlocks:
     """Samples in memory, or blocks of them that come while they are transcribed, read like an `AudioStream`."""
 
     warnings: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
     def __init__(self, blocks: Iterable[Samples], duration: float | None = None) -> None:
         self._blocks = blocks
@@ -66,7 +73,7 @@ def opens_at_once(source: Source) -> bool:
     return False
 
 
-def openers(source: Source, tracks: Tracks) -> list[Callable[[], AudioStream | SampleBlocks]]:
+def openers(source: Source, tracks: Tracks) -> list[Callable[[], Opened | SampleBlocks]]:
     """A function that opens the recording, or one for each of its channels. They raise what is wrong with it."""
     if tracks.channels == "mix" or not _is_file(source):
         return [partial(open_source, source, tracks.audio_stream)]
@@ -80,7 +87,7 @@ def _is_file(source: Source) -> TypeGuard[FileSource]:
     return isinstance(source, str | os.PathLike) or hasattr(source, "read")
 
 
-def open_source(source: Source, track: int, channel: int | None = None) -> AudioStream | SampleBlocks:
+def open_source(source: Source, track: int, channel: int | None = None) -> Opened | SampleBlocks:
     """Open a source; of a file the audio track, and the channel if one is given, both counted from 0.
 
     Raises `InputError` if it cannot be read.

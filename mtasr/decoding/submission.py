@@ -10,7 +10,7 @@ from mtasr.arrays import Float32Array
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
-from mtasr.transcript import Alternatives, Segment
+from mtasr.transcript import Alternatives, Repair, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Audio(Protocol):
     """An open recording: iterate for its samples (16 kHz, mono) in blocks."""
 
     warnings: tuple[str, ...]
+    #: What was done about it; both are complete at the end.
+    repairs: tuple[Repair, ...]
 
     @property
     def duration(self) -> float | None:

@@ -175,7 +175,7 @@ class Transcription:
 
     def _transcript_of(self, segments: Sequence[Segment], task: str) -> Transcript:
         written = {"en" if task == "translate" else segment.language or self.language for segment in segments}
-        speech = self._submission.speech()
+        speech, audio = self._submission.speech(), self._submission.audio
         return Transcript(
             language=self.language,
             language_probability=self.language_probability,
@@ -184,6 +184,7 @@ class Transcription:
             speech=merged(interval for spoken in speech.values() for interval in spoken),
             coverage=coverage(speech, segments),
             text_language=written.pop() if len(written) == 1 else None,
+            repairs=audio.repairs if audio is not None else (),
         )
 
     def close(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.formats.cues import PLAIN, Style
-from mtasr.transcript import Alternatives, Coverage, Segment, Transcript, Word
+from mtasr.transcript import Alternatives, Coverage, Repair, RepairKind, Segment, Transcript, Word
 
 #: Fields of a segment: numbers that describe its decoding, and names that it may lack.
 _MEASURES = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
@@ -40,6 +40,8 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
     }
     if transcript.coverage is not None:
         document["coverage"] = _coverage(transcript.coverage)
+    if transcript.repairs:
+        document["repairs"] = [_repair(each) for each in transcript.repairs]
     if transcript.alternatives is not None:
         document["alternatives"] = [_alternatives(each) for each in transcript.alternatives]
     return document | {"segments": [_segment(segment) for segment in transcript]}
@@ -81,6 +83,10 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
         "speech_without_text": [[_seconds(start), _seconds(end)] for start, end in coverage.speech_without_text],
         "text_without_speech": [[_seconds(start), _seconds(end)] for start, end in coverage.text_without_speech],
     }
+
+
+def _repair(repair: Repair) -> dict[str, Any]:
+    return {"kind": repair.kind, "start": _seconds(repair.start), "seconds": _seconds(repair.seconds)}
 
 
 def _word(word: Word) -> dict[str, Any]:
@@ -134,6 +140,7 @@ def _read_transcript(document: dict[str, Any]) -> Transcript:
         duration=max([_time(document.get("duration") or 0.0), *ends]),
         segments=segments,
         coverage=_read_coverage(document["coverage"]) if document.get("coverage") else None,
+        repairs=tuple(map(_read_repair, document.get("repairs") or ())),
     )
 
 
@@ -160,6 +167,12 @@ def _read_word(given: dict[str, Any]) -> Word:
         end=_time(given["end"]),
         probability=_number(given.get("probability")),
     )
+
+
+def _read_repair(given: dict[str, Any]) -> Repair:
+    if given["kind"] not in get_args(RepairKind):
+        raise ValueError(f"{given['kind']!r} is no kind of repair")
+    return Repair(kind=given["kind"], start=_time(given["start"]), seconds=float(given["seconds"]))
 
 
 def _read_coverage(given: dict[str, Any]) -> Coverage:

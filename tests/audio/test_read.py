@@ -13,6 +13,7 @@ from tones import children, ffmpeg, frequency, make_tone, read
 
 from mtasr.audio import read as reading
 from mtasr.audio.read import check_input, open_audio
+from mtasr.audio.stream import BLOCK_SAMPLES
 from mtasr.errors import AudioDecodeError, InputNotFoundError
 from mtasr.spans import SAMPLE_RATE
 
@@ -69,7 +70,7 @@ def test_blocks_duration_and_count(wav):
     with open_audio(wav) as stream:
         assert stream.duration == 5.0
         sizes = [block.size for block in stream]
-        assert sizes == [reading.BLOCK_SAMPLES] * 5
+        assert sizes == [BLOCK_SAMPLES] * 5
         assert stream.samples_read == sum(sizes)
         assert stream.warnings == ()
         assert stream.duration == 5.0
@@ -144,7 +145,7 @@ def test_endless_file_object_can_be_left():
             return head + fmt + os.urandom(4096)
 
     with open_audio(Noise()) as stream:
-        assert next(stream).size == reading.BLOCK_SAMPLES
+        assert next(stream).size == BLOCK_SAMPLES
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

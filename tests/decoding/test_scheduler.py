@@ -28,7 +28,7 @@ from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcribe import Model
-from mtasr.transcript import Segment, Transcript
+from mtasr.transcript import Repair, Segment, Transcript
 
 # What goes wrong here is often a wait without end.
 pytestmark = pytest.mark.timeout(30)
@@ -53,6 +53,7 @@ class Sound:
     """An open recording of which a test knows how far it was read; it may end with an error."""
 
     warnings: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
     duration: float | None = None
 
     def __init__(self, blocks: Iterator[Float32Array], error: Exception | None = None) -> None:
