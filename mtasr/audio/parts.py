@@ -11,6 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, NamedTuple, cast
 
 #: Chunks or boxes that are looked at, at most.
@@ -57,7 +58,6 @@ def _finder(head: bytes) -> _Finder | None:
 
 
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_FLV_HEAD = re.compile(rb"FLV\x01[\x00\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00")
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:
@@ -139,15 +139,23 @@ def _asf(file: BinaryIO, start: int, size: int) -> Part:
     return Part(start, min(start + length, size) if length else size)
 
 
-def _flv(file: BinaryIO, start: int, size: int) -> Part:
-    """Bytes up to the next header, of which no tag says where it is."""
-    at, before = start + 13, b""
+def _searched(head: re.Pattern[bytes], file: BinaryIO, start: int, size: int) -> Part:
+    """Bytes up to the next header, where nothing says how many they are."""
+    at, before = start + 4, b""
     while block := _read(file, at, _BLOCK):
-        if found := _FLV_HEAD.search(before + block):
+        if found := head.search(before + block):
             return Part(start, at - len(before) + found.start())
-        at, before = at + len(block), block[-12:]
+        at, before = at + len(block), block[-_LONGEST_HEAD:]
     return Part(start, size)
 
+
+#: Long enough not to be met within a recording.
+_SEARCHED = (
+    re.compile(rb"FLV\x01[\x00\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00"),
+    re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"),
+    re.compile(rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00[\x08\x10\x18]\x00", re.DOTALL),
+)
+_LONGEST_HEAD = 12
 
 _FINDERS: tuple[tuple[re.Pattern[bytes], _Finder], ...] = (
     (re.compile(rb"(RIFF|RF64)....WAVE", re.DOTALL), _wav),
@@ -156,5 +164,5 @@ _FINDERS: tuple[tuple[re.Pattern[bytes], _Finder], ...] = (
     (re.compile(rb"caff\x00\x01"), _caf),
     (re.compile(re.escape(bytes.fromhex("726966662e91cf11a5d628db04c10000"))), _w64),
     (re.compile(re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))), _asf),
-    (_FLV_HEAD, _flv),
+    *((head, partial(_searched, head)) for head in _SEARCHED),
 )
