@@ -18,6 +18,8 @@ from typing import BinaryIO, NamedTuple, cast
 _CHUNKS = 100_000
 #: Seconds behind a wrong size from which it matters.
 _MATTERS = 0.1
+#: Chunks that may be cut short behind the sound of a WAV file; others that would not end in the file are sound.
+_CHUNK_NAMES = (b"LIST", b"id3 ", b"ID3 ", b"JUNK", b"bext", b"iXML", b"_PMX", b"PEAK", b"cue ", b"smpl")
 #: Bytes that are searched at a time.
 _BLOCK = 1 << 20
 
@@ -80,11 +82,13 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
         if name == b"fmt ":
             rate = cast(int, struct.unpack("<I", _read(file, at + 16, 4))[0])
         if name == b"data":
-            if not length or length >= 0x7FFF0000:  # not known; RF64 has it elsewhere
+            if not length or length == 0xFFFF_FFFF or at + 8 + length > size:  # not known, or the end is missing
                 return Part(start, size)
             data = length
-        if at + 8 + length > size:
-            return Part(start, size)
+        elif at + 8 + length > size:
+            if not data or name in _CHUNK_NAMES:
+                return Part(start, size)
+            break
         at += 8 + length
         at += length % 2 and _finder(_read(file, at, 16)) is None
     rest = size - at
