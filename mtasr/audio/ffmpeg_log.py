@@ -20,6 +20,9 @@ _MAX_LEAD_SECONDS = 86_400.0
 _LONGEST_BROADCAST_HOLE = 10.0
 _LONGEST_HOLE = 3600.0
 
+# Formats that state the time of the end as the duration, also where the first timestamp is not 0.
+_END_IS_DURATION = ("matroska,webm", "nut", "asf")
+
 # Lines to keep: the first ones give the cause.
 _MAX_ERROR_LINES = 200
 _MAX_LINE_BYTES = 4096
@@ -50,6 +53,8 @@ class FfmpegLog:
         self._audio_starts: dict[int, float] = {}
         #: Samples per second, likewise.
         self._rates: dict[int, int] = {}
+        #: Language and "default", as far as they are stated, likewise.
+        self._tracks: dict[int, str] = {}
         self._first_time: float | None = None
         self._streams = 0
         self._estimated = False
@@ -116,9 +121,15 @@ class FfmpegLog:
             if found[1]:
                 self.duration = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
             self._start = _number(found[4]) or 0.0
-        elif found := re.match(r" {2,4}Stream #0:(\d+)\S*: (Audio|Video)", text):
+        elif found := re.match(r" {2,4}Stream #0:(\d+)(?:\[\w+\])?(?:\((\w+)\))?\S*: (Audio|Video)", text):
             self._streams += "(attached pic)" not in text
-            if found[2] == "Audio":
+            if found[3] == "Audio":
+                self._tracks[int(found[1])] = ", ".join(
+                    [
+                        *([found[2]] if found[2] not in (None, "und") else []),
+                        *(["default"] if "(default)" in text else []),
+                    ]
+                )
                 started = re.search(r", start (-?[\d.]+)", text)
                 start = _number(started[1]) if started else None
                 self._audio_starts[int(found[1])] = self._start if start is None else start
@@ -133,6 +144,14 @@ class FfmpegLog:
         """Samples per second of the track, as stated by the header; 0 if it does not state them."""
         rates = [rate for _, rate in sorted(self._rates.items())]
         return rates[self.track] if self.track < len(rates) else 0
+
+    def other_tracks(self) -> list[str]:
+        """The audio tracks beside this one, by number, with their language and which is marked as default."""
+        named = [
+            f"{number} ({said})" if said else str(number)
+            for number, (_, said) in enumerate(sorted(self._tracks.items()))
+        ]
+        return named[: self.track] + named[self.track + 1 :]
 
     def lead(self) -> float:
         """Seconds from the beginning of the file to the first sample of its audio.
@@ -155,7 +174,9 @@ class FfmpegLog:
 
     def stated_audio_seconds(self) -> float | None:
         """The container's duration, if it is that of the audio and no guess."""
-        return self.duration if self._streams == 1 and not self._estimated else None
+        if self._streams != 1 or self._estimated or self.duration is None or self.format == "avi":
+            return None  # AVI counts what precedes the audio, and does not say how much it is
+        return self.duration - max(self._start, 0.0) if self.format in _END_IS_DURATION else self.duration
 
     def want_of_memory(self) -> str | None:
         """The first line that says that memory, or a thread, is not to be had."""

@@ -32,6 +32,9 @@ _LEAST_RATE = 1000
 #: How many times less power the mix may have than the mean of the channels: 8 times if one of eight has sound.
 _CANCELLED = 100.0
 
+#: Mean power below which a track has no sound: the last bit of 16 makes 20 dB less.
+_SILENT = 1e-7
+
 
 class AudioStream:
     """Iterator over blocks of shape (n,), float32 in -1..1, 16 kHz, n <= BLOCK_SAMPLES.
@@ -217,6 +220,9 @@ class AudioStream:
         elif is_cut and not log.errors:
             yield f"{self._name}: is cut short: its end is missing"
         yield from (f"{self._name}: {line}" for line in told(self.repairs))
+        if log.power is not None and log.power < _SILENT and (others := log.other_tracks()):
+            which = ", ".join(others)
+            yield f"{self._name}: audio track {log.track} is silent; --audio-stream chooses another: {which}"
         if log.channels > 1 and log.power is not None and self._samples_decoded:
             quieter = log.power / max(self._power / self._samples_decoded, 1e-10)
             if quieter > _CANCELLED:
