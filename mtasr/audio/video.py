@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from mtasr.audio.ffmpeg import FORMATS, run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
 from mtasr.formats import ass
-from mtasr.text_files import read_text
+from mtasr.text_files import encoding_of, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,12 @@ def embed(
     `name` is the final name of the result, which decides its container. Data tracks, such as the time code of cameras,
     are left out, since containers disagree about them. Raises `FfmpegError`.
     """
+    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
+        readable = [replace(track, file=_in_utf8(track.file, Path(folder, str(n)))) for n, track in enumerate(tracks)]
+        _embed(video, readable, result, name, position)
+
+
+def _embed(video: Path, tracks: Sequence[SubtitleTrack], result: Path, name: Path, position: Position) -> None:
     container = container_of(name)
     # In the same container, other subtitles stay as they are; another one gets them in the format that it can hold.
     same = _is_in(video, container)
@@ -113,7 +119,8 @@ def burn(
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         # The filter reads only ASS, and this name has no characters with a meaning in filters.
         drawn = Path(folder, "subtitles.ass")
-        drawn.write_text(_as_ass(subtitles, drawn, *_proportions(video)), encoding="utf-8")
+        readable = _in_utf8(subtitles, Path(folder, "0"))
+        drawn.write_text(_as_ass(readable, drawn, *_proportions(video)), encoding="utf-8")
         arguments = [*_video(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
         arguments += ["-c", "copy", *container.picture, *([] if same else container.sound), "-vf", f"ass={drawn.name}"]
         missing = _missing_letters(_write(arguments, [video], container, result, position, Path(folder)))
@@ -130,7 +137,7 @@ def check_subtitles(file: Path) -> None:
         raise UsageError(
             f"{file}: subtitles must be {', '.join(SUBTITLE_DEMUXERS)} or .json, not {file.suffix or 'this'}"
         )
-    text = read_text(file)
+    text = read_text(file, any_encoding=True, tell=False)
     # ffmpeg skips what it does not understand, and would write an empty track.
     if ("Dialogue:" if file.suffix.lower() == ".ass" else "-->") not in text:
         raise InputError(f"{file}: has no subtitles in it")
@@ -167,7 +174,7 @@ def _as_ass(subtitles: Path, passing: Path, width: int, height: int) -> str:
     own = subtitles.suffix.lower() == ".ass"
     if not own:
         _run(["-loglevel", "level+error", *_subtitles(subtitles), "-f", "ass", "-y", f"file:{passing}"], [subtitles])
-    text = (subtitles if own else passing).read_text(encoding="utf-8-sig")
+    text = read_text(subtitles if own else passing)
     if own and not text.startswith(ass.head()):
         return text
     # The size of letters follows the shorter side of the picture.
@@ -188,6 +195,16 @@ def _proportions(video: Path) -> tuple[int, int]:
         width = round(width * int(shape[1]) / max(int(shape[2]), 1)) or width
     turned = re.search(r"rotation of (-?\d+)", header[found.end() :])
     return (height, width) if turned and int(turned[1]) % 180 else (width, height)
+
+
+def _in_utf8(subtitles: Path, folder: Path) -> Path:
+    """The file itself if it is in UTF-8, and else a copy in `folder` that is: ffmpeg reads no other encoding."""
+    if encoding_of(subtitles.read_bytes()).name in ("utf-8", "utf-8-sig"):
+        return subtitles
+    text = read_text(subtitles, any_encoding=True)
+    folder.mkdir()
+    (folder / subtitles.name).write_text(text, encoding="utf-8")
+    return folder / subtitles.name
 
 
 def _run(arguments: Sequence[str], inputs: Sequence[Path], folder: Path | None = None, **more: Any) -> list[str]:

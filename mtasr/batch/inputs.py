@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+import logging
 import os
 import stat
 import sys
@@ -25,6 +26,8 @@ EXTENSIONS = frozenset(
 )  # fmt: skip
 
 STDIN = "-"
+
+_LOG = logging.getLogger(__name__)
 
 _PATTERN = frozenset("*?[")
 
@@ -144,6 +147,26 @@ def _listed(source: str) -> list[str]:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:
         raise InputNotFoundError(f"{name_of(source)}: cannot be read: {error.strerror}") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return [name for name in content.decode("utf-16").splitlines() if name.strip()]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name_of(source)}: is not UTF-16 (byte {error.start})") from error
     content = content.removeprefix(codecs.BOM_UTF8)
     names = content.split(b"\0") if b"\0" in content else content.splitlines()
-    return [os.fsdecode(name) for name in names if name.strip()]
+    return [_path_of(name) for name in names if name.strip()]
+
+
+def _path_of(name: bytes) -> str:
+    """The path that is meant: names on a disk may be any bytes, but a list from Windows may be in its encoding."""
+    path = os.fsdecode(name)
+    try:
+        if os.path.lexists(path):
+            return path
+        guess = name.decode("cp1252")
+    except ValueError:
+        return path
+    if not os.path.lexists(guess):
+        return path
+    _LOG.warning("%s: is written in Windows-1252 in the list", guess)
+    return guess

@@ -41,7 +41,7 @@ def read_captions(path: Path) -> CaptionFile:
 
     Raises `InputError` for a file that cannot be read or is malformed.
     """
-    text = read_text(path)
+    text = read_text(path, any_encoding=True)
     ending = path.suffix.lower()
     if ending in {".srt", ".vtt"}:
         return CaptionFile(captions=parse_subtitles(text), timed=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import io
 import itertools
 import json
 import zlib
@@ -28,6 +29,7 @@ from mtasr.data.speech_found import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
 from mtasr.spans import SAMPLE_RATE
+from mtasr.text_files import read_text
 from mtasr.tokenizer import LANGUAGES, to_code
 
 #: Endings of files that count as recordings.
@@ -161,12 +163,12 @@ def _beside(media: Path, path: Path, folder: Path, options: IngestOptions) -> Re
 
 
 def _table_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    text = read_text(path, InputError, any_encoding=True)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",")
-            yield from enumerate(rows, start=2)
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise InputError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+        yield from enumerate(rows, start=2)
+    except csv.Error as exc:
+        raise InputError(f"{path}: cannot be read: {exc}") from exc
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -36,7 +36,7 @@ def read_manifest(path: Path) -> list[Clip]:
     `audio`, `text` (or `segments`, a list of objects with a `text`), `translation` and `language`; others are ignored.
     Raises `ManifestError`, which names the line or item.
     """
-    content = read_text(path, ManifestError)
+    content = read_text(path, ManifestError, any_encoding=True)
     clips = [_clip(fields, path, place) for place, fields in _rows(content, path)]
     if not clips:
         raise ManifestError(f"{path}: has no recordings")

@@ -210,7 +210,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, srt: Path) -> None:
     [
         ("a.srt", b"<html>", InputError, "has no subtitles in it"),
         ("a.ass", b"[Events]\n", InputError, "has no subtitles in it"),
-        ("a.vtt", b"\xff\xfe --> ", InputError, "is not UTF-8"),
+        ("a.vtt", b"\xff\xfe --> ", InputError, "is not UTF-16"),
         ("a.txt", b"-->", UsageError, "subtitles must be .srt, .vtt, .ass or .json, not .txt"),
     ],
 )

@@ -112,7 +112,7 @@ def test_text_has_no_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.srt", b"\xff\xfe", "is not UTF-8"),
+        ("a.srt", b"\xff\xfe\x00", "is not UTF-16"),
         ("a.json", b"{", "is not JSON"),
         ("a.json", b"[]", "is not a JSON object"),
         ("a.json", b'{"text": "Hello", "language": "klingon"}', r"a\.json: unknown language 'klingon'"),

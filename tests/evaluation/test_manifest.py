@@ -102,7 +102,7 @@ def test_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="No such file"):
         read_manifest(tmp_path / "no.json")
     (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ManifestError, match="UTF-8"):
+    with pytest.raises(ManifestError, match="UTF-16"):
         read_manifest(tmp_path / "b")
 
 
