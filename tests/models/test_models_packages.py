@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from fakehub import FILES, sha256
 
-from mtasr.errors import ModelIntegrityError
-from mtasr.models import folder, list_models, packages, pull, registry, resolve, verify
+from mtasr.errors import ModelCacheError, ModelIntegrityError
+from mtasr.models import cache, folder, list_models, packages, pull, registry, resolve, verify
 from mtasr.models.packages import _Part
 from mtasr.models.registry import ModelSpec
 
@@ -77,3 +79,42 @@ def test_the_real_base_model(cache_folder: Path) -> None:
     assert sum(record.size for record in folder.Provenance.read(model).files.values()) == registry.MODELS["base"].size
     assert [result.problems for result in verify("base")] == [(), ()]
     assert [path.name for path in cache_folder.iterdir() if path.is_dir()] == [model.name]
+
+
+@pytest.mark.usefixtures("package")
+def test_without_a_cache_the_package_is_unpacked_for_now(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache, "_FOR_NOW", {})
+    cache_folder.write_text("a file where the folder should be")
+    model = resolve("fake", local_only=True)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == FILES
+    assert resolve("fake", local_only=True) == model, "once in a run"
+    assert model.stat().st_mode & 0o077 == 0
+    assert "cannot write to the model cache" in caplog.messages[0]
+    assert "MTASR_CACHE names another folder for it; until then, each run unpacks fake" in caplog.messages[0]
+    cache._remove_in(0, model)
+    assert model.is_dir()
+    cache._remove_in(os.getpid(), model)
+    assert not model.exists()
+
+
+@pytest.mark.usefixtures("package")
+def test_without_a_cache_and_without_a_temporary_folder(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_FOR_NOW", {})
+    cache_folder.write_text("a file where the folder should be")
+    monkeypatch.setattr(tempfile, "tempdir", str(cache_folder / "no"))
+    with pytest.raises(ModelCacheError, match=f"{cache_folder}.*; MTASR_CACHE names another folder for it$"):
+        resolve("fake", local_only=True)
+
+
+def test_a_damaged_package_is_not_used_without_a_cache_either(
+    package: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_FOR_NOW", {})
+    cache_folder.write_text("a file where the folder should be")
+    part = package / "model.bin.part2"
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    for _ in range(2):
+        with pytest.raises(ModelIntegrityError, match="is damaged"):
+            resolve("fake")
