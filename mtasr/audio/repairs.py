@@ -24,7 +24,13 @@ def _holes(holes: Sequence[Repair]) -> str:
 def _restarts(restarts: Sequence[Repair]) -> str:
     first = restarts[0]
     where = f"by {abs(first.seconds):.1f} s at {first.start:.1f} s"
-    more = f", and {len(restarts) - 1} more times" if len(restarts) > 1 else ""
+    more = (
+        ""
+        if len(restarts) == 1
+        else ", and once more"
+        if len(restarts) == 2
+        else f", and {len(restarts) - 1} more times"
+    )
     return f"timestamps jump {'back' if first.seconds < 0 else 'ahead'} {where}{more}: what follows is joined on"
 
 

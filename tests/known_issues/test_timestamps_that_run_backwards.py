@@ -79,7 +79,7 @@ def test_a_third_recording_and_other_rates_and_channels(tmp_path: Path) -> None:
         assert frequency(samples[start * SAMPLE_RATE : (start + 2) * SAMPLE_RATE]) == pytest.approx(440, abs=1)
     assert [(each.kind, each.start) for each in stream.repairs] == [("restart", 2.0), ("restart", 4.0)]
     assert [line.partition(": ")[2] for line in stream.warnings] == [
-        "timestamps jump back by 2.0 s at 2.0 s, and 1 more times: what follows is joined on"
+        "timestamps jump back by 2.0 s at 2.0 s, and once more: what follows is joined on"
     ]
 
 
