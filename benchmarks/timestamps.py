@@ -54,7 +54,7 @@ def wandering(most: float) -> Callable[[np.random.Generator], Clock]:
 CLOCKS: dict[str, Callable[[np.random.Generator], Clock]] = {
     "as it was": lambda rng: lambda time: time,
     **{f"{most} ms": wandering(most / 1000) for most in (20, 60, 100, 200, 500)},
-    "bursts of 300 ms": lambda rng: lambda time: time + max(0.0, 0.3 - time % 4),
+    "bursts of 300 ms": lambda rng: lambda time: time + max(0.0, 0.3 - (time + 2) % 4),
     **{f"{share:+} %": lambda rng, share=share: lambda time: time * (1 + share / 100) for share in (-3, -1, 1, 3)},
     "holes of 2 s": lambda rng: lambda time: time + 2 * (time // 60),
     "starting again": lambda rng: lambda time: time % 60,
@@ -88,7 +88,9 @@ def _off(samples: np.ndarray, original: np.ndarray, clock: Clock) -> Iterator[fl
         if len(around) <= len(piece) or np.sqrt(np.mean(piece**2)) < 0.01:
             continue
         size = 1 << (len(around) + len(piece)).bit_length()
-        likeness = np.fft.irfft(np.fft.rfft(around, size) * np.conj(np.fft.rfft(piece, size)), size)[: len(around)]
+        likeness = np.fft.irfft(np.fft.rfft(around, size) * np.conj(np.fft.rfft(piece, size)), size)
+        power = np.convolve(around**2, np.ones(length), "valid")
+        likeness = likeness[: len(power)] / np.sqrt(np.maximum(power, 1e-3 * power.max()))
         yield abs(low + int(likeness.argmax()) - expected) / SAMPLE_RATE
 
 
