@@ -106,7 +106,7 @@ RepairKind = Literal["hole", "restart", "drift", "resumed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What was done to a recording whose container is damaged, or was put together from others.
+    """One repair of a recording that is joined, damaged or out of step with its timestamps.
 
     `start` is in seconds of the transcript. `kind` says what `seconds` are:
 
@@ -115,7 +115,7 @@ class Repair:
     | "hole" | silence in place of sound that is missing |
     | "restart" | how far timestamps jump, back if negative; time goes on |
     | "drift" | time that was added by stretching sound whose clock is off, or taken by squeezing if negative |
-    | "resumed" | sound behind the end that the header states, or behind another header |
+    | "resumed" | sound after the end that the header states |
     """
 
     kind: RepairKind

@@ -1,4 +1,4 @@
-"""What ffmpeg would leave unread in a file: other recordings behind the first, and sound behind a size that is wrong.
+"""What ffmpeg would not read of a file: recordings after the first, and sound after the end that a header states.
 
 In these formats the size of a recording is in its header, and ffmpeg reads no further. The header is wrong where the
 size did not fit into 32 bits, or where the recorder was stopped before it wrote the size again.
@@ -16,9 +16,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 #: Chunks or boxes that are looked at, at most.
 _CHUNKS = 100_000
-#: Seconds behind a wrong size from which it matters.
+#: Seconds of sound after the stated end that are worth reading.
 _MATTERS = 0.1
-#: Chunks that may be cut short behind the sound of a WAV file; others that would not end in the file are sound.
+#: Chunks after the sound of a WAV file that may be truncated. Others that seem to end after the file are sound.
 _CHUNK_NAMES = (b"LIST", b"id3 ", b"ID3 ", b"JUNK", b"bext", b"iXML", b"_PMX", b"PEAK", b"cue ", b"smpl")
 #: Bytes that are searched at a time.
 _BLOCK = 1 << 20
@@ -103,7 +103,7 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Part:
 
 
 def _mp4(file: BinaryIO, start: int, size: int) -> Part:
-    """Boxes up to the next "ftyp" behind an index."""
+    """Boxes up to the next "ftyp" after an index."""
     at, indexed = start, False
     for _ in range(_CHUNKS):
         head = _read(file, at, 16)

@@ -42,4 +42,4 @@ def _drift(drifts: Sequence[Repair]) -> str:
 
 def _resumed(resumed: Sequence[Repair]) -> str:
     seconds = sum(each.seconds for each in resumed)
-    return f"its header ends at {resumed[0].start:.1f} s: the {seconds:.1f} s behind it were read as well"
+    return f"its header ends at {resumed[0].start:.1f} s: the {seconds:.1f} s after it were read as well"

@@ -28,7 +28,7 @@ class Route(NamedTuple):
     file: str | None = None
     #: The recordings in it, if ffmpeg would not read all of them by itself.
     parts: tuple[Part, ...] = ()
-    #: Whether the sound goes on behind the end that the header of a WAV file states.
+    #: Whether the sound continues after the end that the header of a WAV file states.
     reads_on: bool = False
 
     def part(self, part: Part) -> Route:

@@ -29,7 +29,7 @@ def repairs(kind: RepairKind, *seconds: float) -> list[Repair]:
         ),
         (repairs("drift", 1, -0.25), "timestamps and sound drift apart from 2.0 s on: it is stretched by 0.8 s"),
         (repairs("drift", -1), "timestamps and sound drift apart from 2.0 s on: it is squeezed by 1.0 s"),
-        (repairs("resumed", 60), "its header ends at 2.0 s: the 60.0 s behind it were read as well"),
+        (repairs("resumed", 60), "its header ends at 2.0 s: the 60.0 s after it were read as well"),
     ],
 )
 def test_one_line_for_a_kind(made: list[Repair], line: str) -> None:

@@ -1,4 +1,4 @@
-"""WAV files that are longer than their header says: what lay behind its end was lost without a word."""
+"""WAV files that are longer than their header says: what follows its end was lost without a word."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def check_whole(source: object, start: float | None) -> None:
     assert (repair.start, repair.seconds) == pytest.approx((start, SECONDS - start), abs=0.01)
     (warning,) = stream.warnings
     assert warning.endswith(
-        f": its header ends at {start:.1f} s: the {SECONDS - start:.1f} s behind it were read as well"
+        f": its header ends at {start:.1f} s: the {SECONDS - start:.1f} s after it were read as well"
     )
 
 
 @pytest.mark.parametrize("stated", TOO_LITTLE.values(), ids=TOO_LITTLE)
-def test_sound_behind_the_stated_end_is_read_and_told(tmp_path: Path, stated: int) -> None:
+def test_sound_after_the_stated_end_is_read_and_told(tmp_path: Path, stated: int) -> None:
     (tmp_path / "a.wav").write_bytes(wav(stated))
     check_whole(tmp_path / "a.wav", stated / 2 / SAMPLE_RATE)
     assert count_channels(tmp_path / "a.wav") == 1
