@@ -23,13 +23,28 @@ _LONGEST_HOLE = 3600.0
 # Formats that state the time of the end as the duration, also where the first timestamp is not 0.
 _END_IS_DURATION = ("matroska,webm", "nut", "asf")
 
+#: A stamp that has not come by then will not come.
+_STAMP_SECONDS = 60.0
+
 # Lines to keep: the first ones give the cause.
 _MAX_ERROR_LINES = 200
 _MAX_LINE_BYTES = 4096
 
-#: The filter that prints the timestamp of all samples, under the name that it has in `read.py`.
-STAMPS = "ashowinfo@stamps"
-_STAMP = re.compile(rb"\[[^]]*" + STAMPS.encode() + rb".*? pts_time:(\S+) .* nb_samples:(\d+) ")
+# Times in stamps are counted from a little before 0, in parts of a second; 0 stands for none.
+_EARLIEST, _PARTS = -1000, 4000
+#: The filter that prints a stamp for all samples that come together, and takes their timestamps away, because ffmpeg
+#: complains of each that goes back. Other threads print too, and may have written half a line: so a stamp is a single
+#: number, in which the time stands before 20 bits of count, and whose sign and 16 digits nothing else has.
+STAMPS = (
+    f"asetpts='print(-({1 << 52}+{1 << 20}*if(isnan(T),0,clip(round((T-{_EARLIEST})*{_PARTS}),1,{(1 << 31) - 1}))"
+    "+NB_SAMPLES))+NAN'"
+)
+_STAMP = re.compile(rb"(?:\[Eval @ \w+\] \[info\] )?-(\d{16})\.0+\s*$")
+
+
+def _stamp_of(number: bytes) -> Stamp:
+    time, samples = divmod(int(number) - (1 << 52), 1 << 20)
+    return Stamp(samples, (time + _EARLIEST * _PARTS) / _PARTS if time else None)
 
 
 class FfmpegLog:
@@ -62,15 +77,16 @@ class FfmpegLog:
         #: Samples in all stamps so far.
         self._stamped = 0
         self._more_stamps = threading.Condition()
-        self._ended = False
+        self._ended = self._lost = False
 
     def listen(self, pipe: IO[bytes]) -> None:
         try:
             with pipe, open(pipe.fileno(), "rb", closefd=False) as lines:
                 while line := lines.readline(_MAX_LINE_BYTES):
-                    if found := _STAMP.match(line):
-                        self._take_stamp(Stamp(int(found[2]), _number(found[1].decode())))
-                    else:
+                    if found := _STAMP.search(line):
+                        self._take_stamp(_stamp_of(found[1]))
+                        line = line[: found.start()]
+                    if line:
                         self._take(line.decode("utf-8", "replace").rstrip())
         finally:  # in any case, since other threads wait for these
             self.header_seen.set()
@@ -81,14 +97,24 @@ class FfmpegLog:
 
     def _take_stamp(self, stamp: Stamp) -> None:
         with self._more_stamps:
+            if self._lost:
+                return
             self._stamps.append(stamp)
             self._stamped += stamp.samples
             self._more_stamps.notify_all()
 
     def stamps(self, samples: int) -> list[Stamp]:
-        """The next stamps; waits until they, and those before, are for that many samples, or ffmpeg has ended."""
+        """The next stamps; waits until they, and those before, are for that many samples, or ffmpeg has ended.
+
+        ffmpeg prints a stamp before it gives the samples. If it does not after all, none are believed from there on.
+        """
         with self._more_stamps:
-            self._more_stamps.wait_for(lambda: self._stamped >= samples or self._ended)
+            self._lost = self._lost or not self._more_stamps.wait_for(
+                lambda: self._stamped >= samples or self._ended, timeout=_STAMP_SECONDS
+            )
+            if self._lost and self._stamped < samples:
+                self._stamps.append(Stamp(samples - self._stamped, None))
+                self._stamped = samples
             stamps, self._stamps = self._stamps, []
             return stamps
 

@@ -26,11 +26,10 @@ from mtasr.errors import InputError, InputNotFoundError
 from mtasr.spans import SAMPLE_RATE
 
 # Side branches of the filters print, for `FfmpegLog`, the timestamp and the channels of the first sample, and how loud
-# all channels are before they are mixed. STAMPS prints the timestamps of all samples, for `Timeline`; asetpts=NAN takes
-# them away, because ffmpeg complains of each that goes back. rematrix_maxval=1 takes the mean of two channels; by
-# default, float output sums them at -3 dB and overshoots.
+# all channels are before they are mixed. STAMPS prints the timestamps of all samples, for `Timeline`. rematrix_maxval=1
+# takes the mean of two channels; by default, float output sums them at -3 dB and overshoots.
 _FIRST = "[first]atrim=end_sample=1,ashowinfo,anullsink;"
-_RESAMPLED = f"aresample={SAMPLE_RATE}:rematrix_maxval=1,{STAMPS},asetpts=NAN"
+_RESAMPLED = f"aresample={SAMPLE_RATE}:rematrix_maxval=1,{STAMPS}"
 _MIXED = f"asplit=3[first][level][all];{_FIRST}[level]volumedetect,anullsink;[all]{_RESAMPLED}"
 _ONE_CHANNEL = f"asplit[first][all];{_FIRST}[all]pan=mono|c0=c{{channel}},{_RESAMPLED}"
 
