@@ -65,7 +65,8 @@ def lay_out(transcript: Transcript, layout: Layout) -> Subtitles:
     voices: dict[str | None, list[Segment]] = {}
     for segment in transcript:
         voices.setdefault(segment.speaker, []).append(segment)
-    spoken = [units_of(segments, transcript.language) for segments in voices.values()]
+    width = layout.limits(cjk=True).width
+    spoken = [units_of(segments, transcript.language, width=width) for segments in voices.values()]
     latest = max(math.floor(transcript.duration * 1000 + 1e-6), *(units[-1].start + 1 for units in spoken if units), 0)
     blocks = [_blocks(units, _starts(other for other in spoken if other is not units)) for units in spoken]
     drafts: list[_Draft] = []

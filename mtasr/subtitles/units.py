@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,6 +37,8 @@ _SHORT_FORMS = frozenset({
     "ca.", "dott.", "dr.", "dra.", "e.g.", "etc.", "fr.", "hr.", "i.e.", "ing.", "jr.", "m.", "mm.", "mme.", "mr.",
     "mrs.", "ms.", "prof.", "sig.", "sr.", "sra.", "st.", "vs.",
 })  # fmt: skip
+#: A word in katakana; the middle dot separates two.
+_KATAKANA = re.compile(r"[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f]+")
 _TOKEN = re.compile(r"\S+")
 _SPACES = re.compile(r"\s+")
 #: Letters of a word so short that it leans on the next one: articles, prepositions, conjunctions.
@@ -77,11 +79,14 @@ class Unit:
         return not self.cjk and len(self.text) <= _SHORT_WORD and self.text.isalpha()
 
 
-def units_of(segments: Sequence[Segment], language: str) -> list[Unit]:
-    """The units of all segments in order; their times never run backwards."""
+def units_of(segments: Sequence[Segment], language: str, *, width: int = 16) -> list[Unit]:
+    """The units of all segments in order; their times never run backwards.
+
+    `width` is the most characters of Chinese, Japanese or Korean in a line: what a katakana word may need.
+    """
     units: list[Unit] = []
     for segment in segments:
-        found = list(_segment_units(segment, segment.language or language))
+        found = list(_segment_units(segment, segment.language or language, width))
         if not found:
             continue
         if units and not found[0].spaced and not without_space(units[-1].text, found[0].text):
@@ -114,11 +119,12 @@ class _Range(NamedTuple):
     end: int
 
 
-def _segment_units(segment: Segment, language: str) -> Iterator[Unit]:
+def _segment_units(segment: Segment, language: str, width: int) -> Iterator[Unit]:
     text = segment.text
     clock = _Clock(segment)
     cjk = is_cjk(text, language)
-    spans = _join_marks(text, [span for token in _TOKEN.finditer(text) for span in _cut(text, token.span(), language)])
+    tokens = [token.span() for token in _TOKEN.finditer(text)]
+    spans = _join_marks(text, [span for token in tokens for span in _cut(text, token, language, width)])
     for span in spans:
         yield Unit(
             text=_SPACES.sub(_one_space, text[span.start : span.end]),
@@ -162,7 +168,7 @@ def _join_marks(text: str, spans: Sequence[_Range]) -> list[_Range]:
 _LONGEST_PHRASE = 8
 
 
-def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Range]:
+def _cut(text: str, span: tuple[int, int], language: str, width: int) -> Iterator[_Range]:
     """A run of characters without spaces, as phrases if its writing system has no spaces between words."""
     start, end = span
     run = text[start:end]
@@ -170,10 +176,20 @@ def _cut(text: str, span: tuple[int, int], language: str) -> Iterator[_Range]:
     if parser is None:
         yield _Range(start, end)
         return
-    for phrase in parser.parse(run):
-        for piece in _pieces(phrase):
-            yield _Range(start, start + len(piece))
-            start += len(piece)
+    inside = {place for word in _words_in_katakana(run, width) for place in range(word.start + 1, word.end)}
+    begin = 0
+    for edge in itertools.accumulate(map(len, parser.parse(run))):
+        if edge in inside:
+            continue
+        for piece in _pieces(run, _Range(begin, edge), inside, width):
+            yield _Range(start + piece.start, start + piece.end)
+        begin = edge
+
+
+def _words_in_katakana(run: str, width: int) -> list[_Range]:
+    """Those that fit a line."""
+    found = [_Range(*word.span()) for word in _KATAKANA.finditer(run)]
+    return [word for word in found if word.end - word.start <= width]
 
 
 def _parser_for(run: str, language: str) -> Parser | None:
@@ -193,17 +209,25 @@ def _parser(name: str) -> Parser:
     return parser
 
 
-def _pieces(phrase: str) -> Iterator[str]:
-    """The phrase or, if it is too long, pieces of it that neither begin nor end with the wrong mark."""
-    while len(phrase) > _LONGEST_PHRASE:
-        half = -(-len(phrase) // -(-len(phrase) // _LONGEST_PHRASE))
-        places = sorted(range(1, len(phrase)), key=lambda place: abs(place - half))
-        cut = next((place for place in places if _may_part(phrase[place - 1], phrase[place])), None)
+def _pieces(run: str, phrase: _Range, inside: Set[int], width: int) -> Iterator[_Range]:
+    """The phrase or, if it is too long, pieces of it that neither begin nor end with the wrong mark.
+
+    There is no cut at the places that are `inside` words. With such a word in its middle, a phrase stays whole if it
+    fits a line: a cut at the word's end would leave a particle alone.
+    """
+    begin, end = phrase
+    while (left := end - begin) > _LONGEST_PHRASE:
+        half = begin + -(-left // -(-left // _LONGEST_PHRASE))
+        if half in inside and left <= width:
+            break
+        places = sorted(range(begin + 1, end), key=lambda place: abs(place - half))
+        allowed = (place for place in places if place not in inside and _may_part(run[place - 1], run[place]))
+        cut = next(allowed, None)
         if cut is None:
             break
-        yield phrase[:cut]
-        phrase = phrase[cut:]
-    yield phrase
+        yield _Range(begin, cut)
+        begin = cut
+    yield _Range(begin, end)
 
 
 def _may_part(before: str, after: str) -> bool:

@@ -341,6 +341,17 @@ def test_wide_characters(language: str, text: str) -> None:
     assert any(cue.rstrip().endswith(("。", ".")) for cue in found[:-1])
 
 
+@pytest.mark.parametrize("width", [13, 16])
+def test_no_line_ends_inside_a_katakana_word(width: int) -> None:
+    text = "昨日から新しいコミュニケーションツールを使って、プログラミングコンテストの準備をしています。"
+    found = evenly(text, 12, "ja", Layout(max_line_width_cjk=width))
+    lines = [line for cue in found for line in cue.split("\n")]
+    assert "".join(lines) == text
+    assert max(map(len, lines)) <= width
+    for word in ("コミュニケーションツール", "プログラミングコンテスト"):
+        assert any(word in line for line in lines)
+
+
 def test_a_translation_out_of_japanese_is_english() -> None:
     [text] = evenly(" The weather is lovely, so we walked.", 4, "ja")
     assert "\n" not in text

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from timed_text import segment, timed
 
 from mtasr.subtitles.units import Unit, is_cjk, units_of
@@ -88,6 +93,32 @@ def test_a_phrase_that_is_too_long_is_cut_in_the_middle() -> None:
     assert "".join(found) == "ウルトラスーパーデラックスハイパーロボット"
     assert max(map(len, found)) <= 8
     assert min(map(len, found)) >= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("新しいコミュニケーションツールを使う。", 16, ["新しい", "コミュニケーションツールを", "使う。"]),
+        ("プログラミングコンテストに参加した。", 16, ["プログラミングコンテストに", "参加した。"]),
+        # The particle would make it wider than a line.
+        ("コミュニケーションツールを使う。", 12, ["コミュニケーションツール", "を", "使う。"]),
+        ("東京オリンピックパラリンピック競技大会", 16, ["東京", "オリンピックパラリンピック", "競技大会"]),
+        ("ジャン・クロード・ヴァンダムさんが来た", 16, ["ジャン・", "クロード・ヴァンダムさんが", "来た"]),
+    ],
+)
+def test_no_cut_inside_a_katakana_word_that_fits_a_line(text: str, width: int, expected: list[str]) -> None:
+    assert [unit.text for unit in units_of([segment(0, 10, text)], "ja", width=width)] == expected
+
+
+@given(
+    st.lists(st.sampled_from(["コミュニケーション", "ツール", "を", "東京", "、", "・", "ｱﾌﾟﾘ", "と", "3"]), max_size=12)
+)
+def test_katakana_words_that_fit_stay_whole(parts: list[str]) -> None:
+    text = "".join(parts)
+    edges = set(itertools.accumulate(len(unit.text) for unit in units_of([segment(0, 10, text)], "ja", width=10)))
+    for word in re.finditer(r"[ァ-ヺー-ヿｦ-ﾟ]+", text):
+        if len(word[0]) <= 10:
+            assert not edges & set(range(word.start() + 1, word.end()))
 
 
 def test_a_phrase_that_is_too_long_is_cut_where_its_letters_change() -> None:
