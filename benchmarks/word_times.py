@@ -1,12 +1,14 @@
-"""How far word times are from where sentences are known to begin and end.
+"""How far word times are from known ones: of fluent speech, or of where sentences begin and end.
 
     python benchmarks/word_times.py --clips MANIFEST [--model base] [--json FILE]
     PEERS/bin/python benchmarks/word_times.py --clips MANIFEST --system faster-whisper --model FOLDER
 
 MANIFEST is a JSON list of {"audio": FILE, "language": "en", "segments": [{"start": S, "end": S, "text": TEXT}, ...]}.
-Of each segment the start of its first word and the end of its last word are looked for among the words recognised,
-aligned with those of the references; what was recognised otherwise has no time. Prints the median and the 90th
-percentile of the differences in seconds, and the share that was found.
+`fluent_speech.py` writes one whose segments are single words. Of each segment the start of its first word and the end
+of its last word are looked for among the words recognised, which are aligned with the references by edit distance; what
+was recognised otherwise has no time. Languages without spaces are aligned by characters, which share the time of their
+word evenly. Prints for each language the median and the 90th percentile of the differences of starts and of ends in
+seconds, and the share of segment edges that was found.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,46 @@ import numpy as np
 Timed = tuple[str, float, float]
 
 
-def plain(text: str) -> list[str]:
-    """Words without case, marks and diacritics."""
+UNSPACED = ("ja", "th", "yue", "zh")
+
+
+def plain(text: str, language: str) -> list[str]:
+    """Words without case, marks and diacritics; characters in languages without spaces."""
+    if language in UNSPACED:
+        return [char for char in unicodedata.normalize("NFKC", text) if char.isalnum()]
     letters = unicodedata.normalize("NFKD", text.casefold())
     return re.findall(r"\w+", "".join(char for char in letters if not unicodedata.combining(char)))
+
+
+def timed_plain(words: list[Timed], language: str) -> Iterator[Timed]:
+    for text, start, end in words:
+        pieces = plain(text, language)
+        each = (end - start) / len(pieces) if pieces and language in UNSPACED else 0.0
+        for index, piece in enumerate(pieces):
+            yield piece, start + each * index, start + each * (index + 1) if each else end
+
+
+def same_places(wanted: list[str], found: list[str]) -> dict[int, int]:
+    """Where each piece was found, with the fewest pieces replaced, missing and added."""
+    costs = [list(range(len(found) + 1))]
+    for row, piece in enumerate(wanted, start=1):
+        above, costs_here = costs[-1], [row]
+        for column, other in enumerate(found, start=1):
+            costs_here.append(min(above[column - 1] + (piece != other), above[column] + 1, costs_here[-1] + 1))
+        costs.append(costs_here)
+    same: dict[int, int] = {}
+    row, column = len(wanted), len(found)
+    while row and column:
+        replaced = wanted[row - 1] != found[column - 1]
+        if costs[row][column] == costs[row - 1][column - 1] + replaced:
+            row, column = row - 1, column - 1
+            if not replaced:
+                same[row] = column
+        elif costs[row][column] == costs[row - 1][column] + 1:
+            row -= 1
+        else:
+            column -= 1
+    return same
 
 
 def mtasr(model: str) -> Callable[[Path, str], Iterator[Timed]]:
@@ -60,19 +97,40 @@ def faster_whisper(model: str) -> Callable[[Path, str], Iterator[Timed]]:
 SYSTEMS = {"mtasr": mtasr, "faster-whisper": faster_whisper}
 
 
-def differences(row: dict[str, Any], found: list[Timed]) -> tuple[list[float], int]:
-    """The differences of one recording's boundaries, and how many boundaries it has."""
-    heard = [(piece, start, end) for text, start, end in found for piece in plain(text)]
+class Differences(NamedTuple):
+    """How far edges are from where they were found, in seconds, and how many there are."""
+
+    starts: list[float]
+    ends: list[float]
+    edges: int
+
+    def __add__(self, other: Differences) -> Differences:  # type: ignore[override]
+        return Differences(self.starts + other.starts, self.ends + other.ends, self.edges + other.edges)
+
+    def figures(self) -> dict[str, float]:
+        found = {"found": round((len(self.starts) + len(self.ends)) / self.edges, 3)}
+        for name, values in (("starts", self.starts), ("ends", self.ends), ("both", self.starts + self.ends)):
+            found[f"{name} median"] = round(float(np.median(values)), 3)
+            found[f"{name} p90"] = round(float(np.quantile(values, 0.9)), 3)
+        return found
+
+
+def differences(row: dict[str, Any], found: list[Timed]) -> Differences:
+    """Those of one recording."""
+    language = row["language"]
+    heard = list(timed_plain(found, language))
     wanted: list[str] = []
-    edges: list[tuple[int, int, float]] = []  # (index of the word, 1 for its start and 2 for its end, time)
+    edges: list[tuple[int, int, float]] = []  # (index of the piece, 1 for its start and 2 for its end, time)
     for segment in row["segments"]:
-        if words := plain(segment["text"]):
+        if pieces := plain(segment["text"], language):
             edges.append((len(wanted), 1, segment["start"]))
-            wanted += words
+            wanted += pieces
             edges.append((len(wanted) - 1, 2, segment["end"]))
-    matcher = SequenceMatcher(None, wanted, [piece for piece, _, _ in heard], autojunk=False)
-    same = {block.a + i: block.b + i for block in matcher.get_matching_blocks() for i in range(block.size)}
-    return [abs(heard[same[index]][which] - time) for index, which, time in edges if index in same], len(edges)
+    same = same_places(wanted, [piece for piece, _, _ in heard])
+    apart = [(which, abs(heard[same[index]][which] - time)) for index, which, time in edges if index in same]
+    return Differences(
+        [each for which, each in apart if which == 1], [each for which, each in apart if which == 2], len(edges)
+    )
 
 
 def main() -> None:
@@ -83,22 +141,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     words = SYSTEMS[arguments.system](arguments.model)
-    errors: list[float] = []
-    total = 0
-    for row in json.loads(arguments.clips.read_text()):
-        path = arguments.clips.parent / row["audio"]
-        apart, count = differences(row, list(words(path, row["language"])))
-        errors += apart
-        total += count
-    result = {
-        "system": arguments.system,
-        "median": round(float(np.median(errors)), 3),
-        "p90": round(float(np.quantile(errors, 0.9)), 3),
-        "found": round(len(errors) / total, 3),
-    }
-    print(json.dumps(result))
+    totals: dict[str, Differences] = {}
+    for row in json.loads(arguments.clips.read_text(encoding="utf-8")):
+        path, language = arguments.clips.parent / row["audio"], row["language"]
+        apart = differences(row, list(words(path, language)))
+        for name in (language, "all"):
+            totals[name] = totals.get(name, Differences([], [], 0)) + apart
+    result = {name: total.figures() for name, total in totals.items()}
+    for name, figures in result.items():
+        print(name, json.dumps(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps(result))
+        arguments.json.write_text(json.dumps({"system": arguments.system, **result}), encoding="utf-8")
 
 
 if __name__ == "__main__":

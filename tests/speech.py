@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
 import wave
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import espeakng_loader
 import numpy as np
@@ -22,7 +25,28 @@ _PARAMETER_RATE = 1
 _PARAMETER_PITCH = 3
 _PARAMETER_WORD_GAP = 7
 
+_EVENTS_END = 0
+_EVENT_WORD = 1
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+#: Below this share of the loudest sound, a stretch of `_STEP` seconds counts as silence.
+_SILENCE = 0.01
+_STEP = 0.005
 
 # The library has one global voice, so one sentence at a time.
 _lock = threading.Lock()
@@ -36,6 +60,36 @@ def speak(
     `pitch` runs from 0 to 100; `word_gap` is a pause between words in units of 10 ms.
     """
     return _spoken(text, voice, words_per_minute, pitch, word_gap).copy()
+
+
+class SpokenWord(NamedTuple):
+    """A word of a text read aloud: its first character in the text, and seconds of the sound."""
+
+    place: int
+    start: float
+    end: float
+
+
+def speak_words(
+    text: str, voice: str = "en-us", *, words_per_minute: int = 150
+) -> tuple[npt.NDArray[np.float32], list[SpokenWord]]:
+    """`text` read by `voice`, as by `speak`, and its words in order.
+
+    A word ends where the next one begins, or before that with the sound. espeak-ng takes some words together, and in
+    Chinese each character for one.
+    """
+    with _lock:
+        espeak = _Espeak.shared()
+        samples = espeak.speak(text, voice, words_per_minute, 50, 0)
+        begun = [(place, sample / espeak.rate) for place, sample in espeak.words]
+    step = round(_STEP * SAMPLE_RATE)
+    loudest = np.abs(samples[: samples.size // step * step]).reshape(-1, step).max(axis=1)
+    sounds = np.flatnonzero(loudest > _SILENCE * loudest.max()) * _STEP
+    words = []
+    for (place, start), (_, limit) in itertools.pairwise([*begun, (len(text), samples.size / SAMPLE_RATE)]):
+        own = sounds[(sounds > start - _STEP) & (sounds < limit)]
+        words.append(SpokenWord(place, max(start, float(own[0])), min(limit, float(own[-1]) + _STEP)))
+    return samples, words
 
 
 @cache
@@ -54,6 +108,8 @@ class _Espeak:
         if self.rate <= 0:
             raise RuntimeError(f"espeak_Initialize failed: {self.rate}")
         self._pieces: list[npt.NDArray[np.int16]] = []
+        #: Of the text read last: the first character of each word, and the sample at which it begins.
+        self.words: list[tuple[int, int]] = []
         self._callback = _CALLBACK(self._collect)  # kept: the library calls it later
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -62,9 +118,12 @@ class _Espeak:
     def shared(cls) -> _Espeak:
         return cls()
 
-    def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
+    def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: int) -> int:
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        for event in itertools.takewhile(lambda event: event.type != _EVENTS_END, _events_at(events)):
+            if event.type == _EVENT_WORD:
+                self.words.append((event.text_position - 1, event.sample))
         return 0
 
     def speak(self, text: str, voice: str, rate: int, pitch: int, word_gap: int) -> npt.NDArray[np.float32]:
@@ -73,6 +132,7 @@ class _Espeak:
         for parameter, value in ((_PARAMETER_RATE, rate), (_PARAMETER_PITCH, pitch), (_PARAMETER_WORD_GAP, word_gap)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._pieces.clear()
+        self.words.clear()
         encoded = text.encode()
         status = self._library.espeak_Synth(
             encoded, ctypes.c_size_t(len(encoded) + 1), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
@@ -81,6 +141,13 @@ class _Espeak:
             raise RuntimeError(f"espeak_Synth failed: {status}")
         samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
         return resample(samples.astype(np.float64) / 32768.0, self.rate, SAMPLE_RATE).astype(np.float32)
+
+
+def _events_at(address: int | None) -> Iterator[_Event]:
+    """The events of an array that begins there; whoever reads them stops at its end."""
+    if address:
+        array = ctypes.cast(address, ctypes.POINTER(_Event))
+        yield from map(array.__getitem__, itertools.count())
 
 
 def resample(samples: npt.NDArray[np.float64], rate: int, new_rate: int) -> npt.NDArray[np.float64]:
