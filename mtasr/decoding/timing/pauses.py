@@ -23,8 +23,9 @@ _WORTH_OF_PAUSE = 1.5
 #: Words that take longer or shorter than their letters tell, in seconds of that.
 _WORTH_OF_LENGTH = 0.5
 
-#: Where a group of words is squeezed, so that one takes less than this, letters decide how long each takes.
+#: A word is squeezed if it has less than this many seconds, or less than this part of what its letters take on average.
 _SHORTEST_WORD = 0.04
+_LEAST_OF_LETTERS = 0.2
 
 _MARKS = ".,;:!?…。，、；：！？"
 
@@ -118,10 +119,48 @@ def _fill(words: Sequence[Word], speech: Sequence[Interval]) -> list[Word]:
     begin, end = speech[0][0], speech[-1][1]
     cuts = [begin, *(min(max((a.end + b.start) / 2, begin), end) for a, b in itertools.pairwise(words)), end]
     lengths = [after - before for before, after in itertools.pairwise(cuts)]
-    if min(lengths) < _SHORTEST_WORD:
-        letters = [_letters(word) for word in words]
-        total, reached = sum(letters), 0
-        for index, count in enumerate(letters[:-1], start=1):
-            reached += count
-            cuts[index] = begin + (end - begin) * reached / total
+    lengths = _without_squeezed(lengths, [_letters(word) for word in words])
+    inner = itertools.accumulate(lengths[:-1], initial=begin)
+    cuts = [*(min(cut, end) for cut in inner), end]
     return [replace(word, start=cuts[index], end=cuts[index + 1]) for index, word in enumerate(words)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive words that share their time by their letters."""
+
+    words: int
+    letters: int
+    seconds: float
+
+    def __add__(self, other: _Run) -> _Run:
+        return _Run(self.words + other.words, self.letters + other.letters, self.seconds + other.seconds)
+
+    @property
+    def pace(self) -> float:
+        """Seconds per letter."""
+        return self.seconds / self.letters
+
+    def is_squeezed(self, usual_pace: float) -> bool:
+        least = max(_SHORTEST_WORD * self.words, _LEAST_OF_LETTERS * usual_pace * self.letters)
+        return self.seconds < min(least, usual_pace * self.letters)
+
+
+def _without_squeezed(lengths: Sequence[float], letters: Sequence[int]) -> list[float]:
+    """The lengths of words in seconds, without squeezed ones; their sum stays.
+
+    The most squeezed word shares the time of the roomier one beside it, then both that of a third, until they have
+    enough. All other words stay as they were aligned.
+    """
+    runs = [_Run(1, count, length) for count, length in zip(letters, lengths, strict=True)]
+    usual_pace = sum(lengths) / sum(letters)
+    while len(runs) > 1:
+        squeezed = [index for index, run in enumerate(runs) if run.is_squeezed(usual_pace)]
+        if not squeezed:
+            break
+        worst = min(squeezed, key=lambda index: runs[index].pace)
+        beside = [index for index in (worst - 1, worst + 1) if 0 <= index < len(runs)]
+        first, second = sorted((worst, max(beside, key=lambda index: runs[index].pace)))
+        runs[first : second + 1] = [runs[first] + runs[second]]
+    counts = iter(letters)
+    return [run.pace * count for run in runs for count in itertools.islice(counts, run.words)]

@@ -18,6 +18,9 @@ from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
 from mtasr.transcript import Segment, Word
 
+#: Seconds by which the path reaches a token before its sound begins, in the mean of eight languages.
+_LEAD = 0.03
+
 #: Marks that end a sentence; the pause after them is often counted to the word.
 _SENTENCE_ENDS = ".。!！?？"
 
@@ -110,14 +113,17 @@ def _token_starts(
     count: int,
     frames: int,
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Seconds at which the path first reaches each token; one more entry for the end of the last token."""
+    """Seconds at which each token begins, a little after the path reaches it; one more for the end of the last token.
+
+    The path begins with the window, whatever is heard there.
+    """
     end = frames // 2
     first = np.full(count + 1, end, dtype=np.int64)
     inside = token_indices <= count
     np.minimum.at(first, token_indices[inside], frame_indices[inside])
     # A token that the path skips begins where the next one does.
     ascending = np.minimum.accumulate(first[::-1])[::-1]
-    return ascending * TIMESTAMP_STEP
+    return np.where(ascending > 0, np.minimum(ascending * TIMESTAMP_STEP + _LEAD, end * TIMESTAMP_STEP), 0.0)
 
 
 def _spoken_part(tokenizer: Tokenizer, word: WordTokens) -> tuple[int, int]:
