@@ -149,8 +149,8 @@ class _Run:
 def _without_squeezed(lengths: Sequence[float], letters: Sequence[int]) -> list[float]:
     """The lengths of words in seconds, without squeezed ones; their sum stays.
 
-    The most squeezed word shares the time of the roomier one beside it, then both that of a third, until they have
-    enough. All other words stay as they were aligned.
+    Squeezed words that follow each other share the time of the roomier word beside them, then that of another one,
+    until they have enough. All other words stay as they were aligned.
     """
     runs = [_Run(1, count, length) for count, length in zip(letters, lengths, strict=True)]
     usual_pace = sum(lengths) / sum(letters)
@@ -160,7 +160,8 @@ def _without_squeezed(lengths: Sequence[float], letters: Sequence[int]) -> list[
             break
         worst = min(squeezed, key=lambda index: runs[index].pace)
         beside = [index for index in (worst - 1, worst + 1) if 0 <= index < len(runs)]
-        first, second = sorted((worst, max(beside, key=lambda index: runs[index].pace)))
+        partner = max(beside, key=lambda index: (index in squeezed, runs[index].pace))
+        first, second = sorted((worst, partner))
         runs[first : second + 1] = [runs[first] + runs[second]]
     counts = iter(letters)
     return [run.pace * count for run in runs for count in itertools.islice(counts, run.words)]

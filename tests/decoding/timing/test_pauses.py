@@ -56,6 +56,48 @@ def test_squeezed_words_share_the_speech_by_their_letters() -> None:
     assert times(place_words(said, [(0.0, 0.6)])) == [(" a", 0.0, 0.1), (" bb", 0.1, 0.3), (" ccc", 0.3, 0.6)]
 
 
+def test_a_squeezed_word_takes_time_from_the_roomier_word_beside_it_alone() -> None:
+    said = words((" vor", 0.0, 0.3), (" a", 0.3, 0.31), (" abcde", 0.31, 0.91), (" bb", 0.91, 1.2), (" ende", 1.2, 1.8))
+    assert times(place_words(said, [(0.0, 1.8)])) == [
+        (" vor", 0.0, 0.3),
+        (" a", 0.3, 0.4),
+        (" abcde", 0.4, 0.91),
+        (" bb", 0.91, 1.2),
+        (" ende", 1.2, 1.8),
+    ]
+
+
+def test_a_single_kana_leaves_the_rest_of_the_sentence_as_it_was_aligned() -> None:
+    said = words(
+        ("海", 0.0, 0.5), ("の", 0.5, 0.52), ("近く", 0.52, 1.1), ("に", 1.1, 1.12), ("町", 1.12, 3.0), ("が", 3.0, 3.2)
+    )
+    placed = place_words(said, [(0.0, 3.2)])
+    assert times(placed)[0] == ("海", 0.0, 0.26)
+    assert [word.start for word in placed][2::3] == pytest.approx([0.52, 3.0])
+    assert all(word.end - word.start >= 0.04 for word in placed)
+
+
+def test_words_squeezed_into_a_point_share_the_room_beside_it() -> None:
+    said = words((" one", 0.0, 0.4), (" aa", 0.4, 0.4), (" bb", 0.4, 0.4), (" cccc", 0.4, 1.2), (" two", 1.2, 1.6))
+    assert times(place_words(said, [(0.0, 1.6)])) == [
+        (" one", 0.0, 0.4),
+        (" aa", 0.4, 0.6),
+        (" bb", 0.6, 0.8),
+        (" cccc", 0.8, 1.2),
+        (" two", 1.2, 1.6),
+    ]
+
+
+def test_a_word_is_squeezed_that_has_too_little_time_for_its_letters() -> None:
+    """A tenth of a second is enough for one letter, not for thirteen."""
+    said = words((" a", 0.0, 0.1), (" extraordinary", 0.1, 0.2), (" thing", 0.2, 2.0))
+    assert times(place_words(said, [(0.0, 2.0)])) == [
+        (" a", 0.0, 0.1),
+        (" extraordinary", 0.1, 1.47),
+        (" thing", 1.47, 2.0),
+    ]
+
+
 def test_nothing_known_changes_nothing() -> None:
     said = words((" a", 0.0, 1.0))
     assert place_words(said, []) == said
