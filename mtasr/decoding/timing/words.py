@@ -18,7 +18,7 @@ from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 from mtasr.tokenizer.words import WordTokens, merge_punctuation, split_words
 from mtasr.transcript import Segment, Word
 
-#: Seconds by which the path reaches a token before its sound begins, in the mean of eight languages.
+#: Seconds by which the path reaches a token before its sound begins: a frame; up to two or three in some languages.
 _LEAD = 0.02
 
 #: Marks that end a sentence; the pause after them is often counted to the word.
