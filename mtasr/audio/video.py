@@ -28,20 +28,26 @@ class _Container:
     #: Arguments to encode a picture, and the sound of another container.
     picture: tuple[str, ...]
     sound: tuple[str, ...]
+    #: Filter that makes any picture one that the encoder takes.
+    fit: str
 
 
 _H264 = ("-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p")
 _VP9 = ("-c:v", "libvpx-vp9", "-crf", "31", "-b:v", "0", "-row-mt", "1")
 _AAC = ("-c:a", "aac", "-b:a", "192k")
 _OPUS = ("-c:a", "libopus", "-b:a", "128k")
+# H.264 halves the resolution of colour: an odd picture gets one more column or row, in black.
+_EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
+# The encoder takes no transparency, and most players no VP9 with colour at full resolution.
+_OPAQUE = "format=yuv420p|yuv420p10le"
 
 #: By the ending of a name.
 CONTAINERS = {
-    ".mp4": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC),
-    ".m4v": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC),
-    ".mov": _Container("mov", {"srt": "mov_text"}, _H264, _AAC),
-    ".mkv": _Container("matroska", {"srt": "subrip", "ass": "ass"}, _H264, ("-c:a", "copy")),
-    ".webm": _Container("webm", {"srt": "webvtt"}, _VP9, _OPUS),
+    ".mp4": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC, _EVEN),
+    ".m4v": _Container("mp4", {"srt": "mov_text"}, _H264, _AAC, _EVEN),
+    ".mov": _Container("mov", {"srt": "mov_text"}, _H264, _AAC, _EVEN),
+    ".mkv": _Container("matroska", {"srt": "subrip", "ass": "ass"}, _H264, ("-c:a", "copy"), _EVEN),
+    ".webm": _Container("webm", {"srt": "webvtt"}, _VP9, _OPUS, _OPAQUE),
 }
 
 #: Ending of a subtitle file -> ffmpeg's demuxer for it.
@@ -122,7 +128,8 @@ def burn(
         readable = _in_utf8(subtitles, Path(folder, "0"))
         drawn.write_text(_as_ass(readable, drawn, *_proportions(video)), encoding="utf-8")
         arguments = [*_video(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
-        arguments += ["-c", "copy", *container.picture, *([] if same else container.sound), "-vf", f"ass={drawn.name}"]
+        arguments += ["-c", "copy", *container.picture, *([] if same else container.sound)]
+        arguments += ["-vf", f"ass={drawn.name},{container.fit}"]
         missing = _missing_letters(_write(arguments, [video], container, result, position, Path(folder)))
     if "\0" in missing:
         raise FfmpegError(

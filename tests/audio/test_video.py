@@ -159,6 +159,77 @@ def test_another_container_gets_a_sound_that_it_can_hold(tmp_path: Path, srt: Pa
     assert streams(result) == ["Video vp9", "Audio opus"]
 
 
+def shape(video: Path) -> tuple[str, int, int]:
+    """Codec, width and height of the picture as stored."""
+    found = re.search(r"Video: (\w+).*?, (\d+)x(\d+)[ ,]", ffmpeg("-i", video).stderr.decode())
+    assert found is not None
+    return found[1], int(found[2]), int(found[3])
+
+
+def grey_video(path: Path, size: str, pixels: str, codec: str = "ffv1") -> Path:
+    grey = f"color=0x808080:size={size}:rate=10:duration=1"
+    made = ffmpeg("-f", "lavfi", "-i", grey, "-c:v", codec, "-pix_fmt", pixels, path)
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+@needs_font
+@pytest.mark.parametrize(
+    ("size", "pixels", "even"),
+    [
+        ("161x90", "yuv420p", (162, 90)),
+        ("160x91", "yuv444p", (160, 92)),
+        ("161x91", "yuv422p10le", (162, 92)),
+        ("161x91", "bgra", (162, 92)),
+        ("160x1", "yuv444p", (160, 2)),
+        ("1x1", "gray", (2, 2)),
+    ],
+)
+def test_an_odd_picture_gets_a_black_edge_in_h264_and_none_in_vp9(
+    tmp_path: Path, srt: Path, size: str, pixels: str, even: tuple[int, int]
+) -> None:
+    video = grey_video(tmp_path / "in.mkv", size, pixels)
+    mp4, webm = tmp_path / "out.mp4", tmp_path / "out.webm"
+    assert burn(video, srt, mp4, mp4) == burn(video, srt, webm, webm) == ()
+    width, height = map(int, size.split("x"))
+    assert (shape(mp4), shape(webm)) == (("h264", *even), ("vp9", width, height))
+    if min(width, height) > 1:  # the encoder blurs the edge of so small a picture
+        rows = picture(mp4, 0.0).reshape(even[::-1])
+        assert abs(rows[: height - 1, : width - 1].astype(int) - 128).max() < 12
+        assert max(rows[height:].max(initial=0), rows[:, width:].max(initial=0)) < 60
+
+
+@needs_font
+def test_an_odd_picture_that_is_shown_turned(tmp_path: Path, srt: Path) -> None:
+    odd = grey_video(tmp_path / "odd.mp4", "161x91", "yuv444p", "libx264")
+    ffmpeg("-display_rotation", 90, "-i", odd, "-c", "copy", tmp_path / "in.mp4")
+    result = tmp_path / "out.mp4"
+    burn(tmp_path / "in.mp4", srt, result, result)
+    assert shape(tmp_path / "in.mp4") == ("h264", 161, 91)
+    assert shape(result) == ("h264", 92, 162)
+    assert picture(result, 0.8).max() > 150
+
+
+@needs_font
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_letters_are_drawn_on_transparency(tmp_path: Path, srt: Path, ending: str) -> None:
+    result = tmp_path / f"out{ending}"
+    made = ffmpeg("-f", "lavfi", "-i", "color=black@0:size=320x180:rate=10:duration=2,format=argb", "-c:v", "qtrle",
+                  tmp_path / "in.mov")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    burn(tmp_path / "in.mov", srt, result, result)
+    assert picture(result, 1.0).max() > 150
+    assert picture(result, 0.2).max() < 60
+
+
+@needs_font
+@pytest.mark.parametrize(("pixels", "kept"), [("yuv444p", "yuv420p"), ("yuv420p10le", "yuv420p10le")])
+def test_vp9_is_one_that_players_know(tmp_path: Path, srt: Path, pixels: str, kept: str) -> None:
+    result = tmp_path / "out.webm"
+    burn(grey_video(tmp_path / "in.mkv", "160x90", pixels), srt, result, result)
+    assert re.findall(r"Video: vp9 \(Profile [02]\), (\w+)", ffmpeg("-i", result).stderr.decode()) == [kept]
+
+
 @needs_font
 def test_letters_fit_an_upright_picture(tmp_path: Path, srt: Path) -> None:
     srt.write_text(SRT.replace("Good day", "M" * 20))
