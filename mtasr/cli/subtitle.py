@@ -15,7 +15,7 @@ from mtasr import atomic
 from mtasr.batch import outputs
 from mtasr.cli.display import Display
 from mtasr.cli.options.command import Command, option
-from mtasr.cli.options.decoding import recognition_options, task_options, to_decoding_options
+from mtasr.cli.options.decoding import recognition_options, task_options, to_decoding_options, with_word_times
 from mtasr.cli.options.files import (
     needs_word_times,
     output_dir_option,
@@ -29,6 +29,7 @@ from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.audio.video import SubtitleTrack
+    from mtasr.formats.cues import Style
     from mtasr.options import DecodingOptions
     from mtasr.transcript import Transcript
 
@@ -83,7 +84,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     if params["output"] is not None and ctx.get_parameter_source("directory") is ParameterSource.COMMANDLINE:
         raise UsageError("--output and --output-dir exclude each other")
     given: Path | None = params["subtitles"]
-    options = to_decoding_options(params)
+    options, style = _options(ctx, params)
     check_input(str(video))
     if given is not None and given.suffix.lower() != ".json":
         check_input(given)
@@ -97,9 +98,19 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
         check_can_embed(video, result)
     display = Display(quiet=params["quiet"], text=False)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
-        tracks = _tracks(video, result, params, options, display, Path(folder))
+        tracks = _tracks(video, result, params, options, style, display, Path(folder))
         atomic.write_file(result, partial(_put_in, video, tracks, result, display, burn=params["burn"]))
     display.note(f"{video}: wrote {result}")
+
+
+def _options(ctx: click.Context, params: dict[str, Any]) -> tuple[DecodingOptions, Style]:
+    """How to transcribe, and the look of the subtitles. Raises `UsageError` if they do not go together."""
+    options = to_decoding_options(params)
+    if params["subtitles"] is not None:  # whose words may have times
+        return options, to_style(params, replace(options, word_timestamps=True))
+    needed = needs_word_times({"formats": ("srt",)} | params, options, to_layout(params))
+    options = with_word_times(ctx, options, needed=needed)
+    return options, to_style(params, options)
 
 
 def _default_name(video: Path, *, burn: bool) -> str:
@@ -112,7 +123,13 @@ def _default_name(video: Path, *, burn: bool) -> str:
 
 
 def _tracks(
-    video: Path, result: Path, params: dict[str, Any], options: DecodingOptions, display: Display, folder: Path
+    video: Path,
+    result: Path,
+    params: dict[str, Any],
+    options: DecodingOptions,
+    style: Style,
+    display: Display,
+    folder: Path,
 ) -> list[SubtitleTrack]:
     """The subtitles as files that ffmpeg can read."""
     from mtasr.audio.video import SubtitleTrack
@@ -123,26 +140,22 @@ def _tracks(
     language = "en" if options.task == "translate" else options.language
     if given is not None and given.suffix.lower() != ".json":
         return [SubtitleTrack(file=given, language=three_letters(language))]
-    transcript = transcript_json.read(given) if given is not None else _transcribe(video, params, options, display)
+    transcript = (
+        transcript_json.read(given) if given is not None else transcribe_one(str(video), params, options, display)
+    )
     # ASS fixes the look of what is drawn. Players choose the look of a track, and srt fits all containers but webm.
     form = "ass" if params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
     tracks: list[SubtitleTrack] = []
     for text, code in [(transcript, language or transcript.language), (transcript.translation, "en")]:
         if text is not None:
             file = folder / f"{len(tracks)}.{form}"
-            _write_subtitles(text, file, params, options, video, display)
+            _write_subtitles(text, file, params, style, video, display)
             tracks.append(SubtitleTrack(file=file, language=three_letters(code)))
     return tracks
 
 
-def _transcribe(video: Path, params: dict[str, Any], options: DecodingOptions, display: Display) -> Transcript:
-    if needs_word_times({"formats": ("srt",)} | params, options, to_layout(params)):
-        options = replace(options, word_timestamps=True)
-    return transcribe_one(str(video), params, options, display)
-
-
 def _write_subtitles(
-    transcript: Transcript, file: Path, params: dict[str, Any], options: DecodingOptions, video: Path, display: Display
+    transcript: Transcript, file: Path, params: dict[str, Any], style: Style, video: Path, display: Display
 ) -> None:
     from mtasr.subtitles import lay_out
 
@@ -154,7 +167,7 @@ def _write_subtitles(
     if file.suffix == ".ass" and not params["highlight_words"]:
         # Without words there is no karaoke, which shows each word in grey until it is spoken.
         transcript = replace(transcript, segments=tuple(replace(each, words=None) for each in transcript))
-    outputs.write(transcript, {file.suffix[1:]: file}, to_style(params, replace(options, word_timestamps=True)))
+    outputs.write(transcript, {file.suffix[1:]: file}, style)
 
 
 def _put_in(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from mtasr.batch import outputs
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.options.command import Command, option
-from mtasr.cli.options.decoding import recognition_options, to_decoding_options, to_tracks
+from mtasr.cli.options.decoding import recognition_options, to_decoding_options, to_tracks, with_word_times
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.types import OneOf
 from mtasr.cli.work import transcribe_one
@@ -60,7 +59,8 @@ _OTHER_LENGTH = 2.0, 0.02
 )
 @quiet_option
 @recognition_options
-def view(**params: Any) -> None:
+@click.pass_context
+def view(ctx: click.Context, /, **params: Any) -> None:
     """Write a page to listen to FILE and read its text in a browser.
 
     The page shows the waveform, the speech in it, and the text. Colours mark words that the model was unsure of. Click
@@ -73,10 +73,8 @@ def view(**params: Any) -> None:
     source: str = params["file"]
     if source == "-":
         raise UsageError("view reads the recording twice, so it cannot use standard input: give the path of a file")
-    options, tracks = (
-        replace(to_decoding_options({"task": "transcribe"} | params), word_timestamps=True),
-        to_tracks(params),
-    )
+    options = with_word_times(ctx, to_decoding_options({"task": "transcribe"} | params), needed=True)
+    tracks = to_tracks(params)
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
     outputs.check_target(page, [source, str(params["transcript"] or source)])

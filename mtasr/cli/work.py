@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from mtasr import atomic
 from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
@@ -21,7 +20,7 @@ from mtasr.batch.run import OUTCOMES, Existing
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
-from mtasr.cli.options.decoding import to_decoding_options, to_tracks
+from mtasr.cli.options.decoding import to_decoding_options, to_tracks, with_word_times
 from mtasr.cli.options.files import needs_word_times, to_layout, to_style
 from mtasr.errors import UsageError
 
@@ -100,12 +99,10 @@ class Work:
         self._params = params
         self._debug: bool = ctx.meta.get(failures.DEBUG, False)
         self.directory = Path(params["directory"])
-        self._options, self._layout = to_decoding_options(params), to_layout(params)
+        options, self._layout = to_decoding_options(params), to_layout(params)
+        self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
             raise UsageError("--n-best goes into JSON: add --output-format json")
-        undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
-        if undecided and needs_word_times(params, self._options, self._layout):
-            self._options = replace(self._options, word_timestamps=True)
         self._tracks, self._style = to_tracks(params), to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
         self._model: Model | None = None

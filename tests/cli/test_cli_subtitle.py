@@ -44,6 +44,25 @@ def test_embedding_what_is_said(run: Run, model: FakeModel, video: Path) -> None
     assert not list(video.parent.glob(".mtasr*"))
 
 
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("--no-word-timestamps",), False),
+        (("--subtitle-style", "raw"), False),
+        (("--subtitle-style", "raw", "--word-timestamps", "--highlight-words"), True),
+        (("--task", "translate"), False),
+        (("--task", "translate", "--word-timestamps"), True),
+    ],
+    ids=str,
+)
+def test_word_times_as_asked_for(
+    run: Run, model: FakeModel, video: Path, args: tuple[str, ...], expected: bool
+) -> None:
+    assert run("subtitle", "talk.mp4", "--embed", *args).exit_code == 0
+    assert [options.word_timestamps for _, options in model.calls] == [expected]
+    assert "Hello there." in " ".join(text_in(video.with_name("talk.subtitled.mp4")).split())
+
+
 def test_both_languages(run: Run, video: Path) -> None:
     result = run("subtitle", "talk.mp4", "--embed", "--also-translate", "-o", "both.mkv", "-q")
     assert (result.exit_code, result.output) == (0, "")
@@ -104,6 +123,7 @@ def test_burning_draws_what_is_laid_out(
         (("--burn", "--also-translate"), 2, "--burn draws one text"),
         (("--embed", "-o", "talk.mp4"), 2, "talk.mp4: would be overwritten"),
         (("--embed", "-o", "talk.avi"), 2, "talk.avi: subtitles can be put into"),
+        (("--embed", "--highlight-words", "--no-word-timestamps"), 2, "--highlight-words needs the times of words"),
         (("--embed", "--subtitles", "no.srt"), 3, "no.srt: no such file"),
         (("--embed", "--subtitles", "no.json"), 3, "no.json: no such file"),
         (("--embed", "--subtitles", "a.wav"), 2, "a.wav: subtitles must be"),

@@ -32,6 +32,12 @@ def test_a_page_of_a_recording(run: Run, model: FakeModel, spoken: Path) -> None
     assert not list(spoken.glob(".mtasr*"))
 
 
+def test_a_page_without_word_times(run: Run, model: FakeModel, spoken: Path) -> None:
+    assert run("view", "talk.wav", "--no-word-timestamps").exit_code == 0
+    assert not model.calls[0][1].word_timestamps
+    assert "Hello there." in (spoken / "talk.html").read_text("utf-8")
+
+
 def test_a_transcript_that_is_there_needs_no_model(run: Run, model: FakeModel, spoken: Path) -> None:
     (spoken / "talk.json").write_text(json.dumps({"segments": [{"start": 0, "end": 1, "text": "Written before"}]}))
     result = run("view", "talk.wav", "--transcript", "talk.json", "--sound", "beside", "-o", "pages/it.html", "-q")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.audio.tracks import Tracks
 from mtasr.cli.options.command import Decorator, debug_option, normalise, option, switch, together
@@ -179,6 +180,12 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
     if given["task"] == _BOTH:
         given |= {"task": "transcribe", "also_translate": True}
     return DecodingOptions(**given)
+
+
+def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: bool) -> DecodingOptions:
+    """The options with word times, if the output needs them and the user has not decided."""
+    undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
+    return dataclasses.replace(options, word_timestamps=True) if needed and undecided else options
 
 
 def to_tracks(params: Mapping[str, Any]) -> Tracks:
