@@ -18,7 +18,7 @@ from mtasr.batch.outputs import check_target
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.options.command import Command, debug_option, option
-from mtasr.cli.options.decoding import decoding_options, to_decoding_options
+from mtasr.cli.options.decoding import text_options, to_decoding_options
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import model_options
 from mtasr.cli.options.types import Count, SomeOf, flat
@@ -55,7 +55,7 @@ _MEASURES = ("transcription", "translation", "language")
 @option("Evaluation", "--html", "html_file", type=_FILE, help="Write a report to this file.")
 @quiet_option
 @model_options
-@decoding_options
+@text_options
 @debug_option
 @click.pass_context
 def evaluate(ctx: click.Context, /, **params: Any) -> int:

@@ -58,7 +58,13 @@ def test_decoding_options_reach_the_model(run: Run, model: FakeModel, manifest: 
     ]
 
 
-@pytest.mark.parametrize("option", ["--channels=split", "--speakers=A,B", "--audio-stream=1", "--highlight-words"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--channels=split", "--speakers=A,B", "--audio-stream=1", "--highlight-words", "--word-timestamps",
+        "--append-punctuations=.",
+    ],
+)  # fmt: skip
 def test_options_that_nothing_would_come_of_are_refused(
     run: Run, model: FakeModel, manifest: Path, option: str
 ) -> None:

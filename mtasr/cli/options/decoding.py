@@ -82,9 +82,9 @@ track_options = together(
     ),
 )
 
-_language_and_words = together(
-    languages_option,
-    _field_switch(_LANGUAGE, "multilingual", "Detect the language of each window."),
+_languages = together(languages_option, _field_switch(_LANGUAGE, "multilingual", "Detect the language of each window."))
+
+_words = together(
     _field_switch(_WORDS, "word_timestamps", "Find the times of words.  [default: on if the output needs them]"),
     _field(
         _WORDS, "prepend_punctuations", click.STRING, "Marks that belong to the word after them.", show_default=False
@@ -165,11 +165,11 @@ _context = together(
     ),
 )
 
-decoding_options = together(_language_and_words, _search, _checks, _voice, _context)
+#: What decides the text.
+text_options = together(_languages, _search, _checks, _voice, _context)
 
-
-#: What every command has that recognises speech.
-recognition_options = together(language_option, model_options, decoding_options, track_options, debug_option)
+#: What every command has that recognises speech and writes when it is said.
+recognition_options = together(language_option, model_options, _words, text_options, track_options, debug_option)
 
 
 def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
