@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 _DRAWS, _SEED = 1000, 1
 _INTERVAL = (0.025, 0.975)
 
-#: Languages whose marks are vowels, tones or parts of letters. Without them が becomes か, and words of Hindi break up.
-_MARKS_COUNT = UNSPACED - {"zh", "yue"} | set("as bn gu hi kn ko ml mr ne pa sa si ta te".split())  # noqa: SIM905
+#: Languages whose marks are vowels, tones or parts of letters. Without them が becomes か, words of Hindi break up, and
+#: six words of Vietnamese become "ma".
+_MARKS_COUNT = UNSPACED - {"zh", "yue"} | set("as bn gu hi kn ko ml mr ne pa sa si ta te vi yo".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,9 @@ def test_error_rates_are_those_of_jiwer_on_normalised_texts(found: Evaluation) -
         ("한국어", "ko", "한국어"),
         ("किताब की क़ीमत", "hi", "किताब की क़ीमत"),
         ("น้ำ", "th", "น้ํา"),
+        ("Ma, má, mà, mả, mã, mạ: Đường đi!", "vi", "ma má mà mả mã mạ đường đi "),
+        (unicodedata.normalize("NFD", "Tiếng Việt"), "vi", "tiếng việt"),
+        ("Ọjọ́ dára.", "yo", "ọjọ́ dára "),
     ],
 )
 def test_marks_that_make_another_letter_stay(text: str, language: str, expected: str) -> None:
