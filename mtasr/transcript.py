@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from mtasr.spans import Interval
 
 if TYPE_CHECKING:
     from mtasr.subtitles.layout import Layout
@@ -55,6 +57,8 @@ class Segment:
     language: str | None = None
     #: The name of the speaker; None if speakers are not distinguished.
     speaker: str | None = None
+    #: Start and end by the model's timestamps, if word times have moved them; not written to files.
+    heard: Interval | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         speaker = "" if self.speaker is None else f"{self.speaker!r} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _LONG, _TELLING = 3.0, 0.5
 def coverage(speech: Mapping[str | None, Sequence[Interval]], segments: Sequence[Segment]) -> Coverage:
     """Compare speech, by speaker, with the segments of a transcript.
 
+    A segment covers what the model heard, whatever the times of its words: they may stretch over speech without text.
     Intervals are in seconds of the file and ascend; segments are in file order. With several speakers each one's
     speech is compared with that speaker's segments, and `Coverage.speech` is the sum.
     """
@@ -42,6 +44,9 @@ def coverage(speech: Mapping[str | None, Sequence[Interval]], segments: Sequence
 
 def _coverage(speech: Sequence[Interval], segments: Sequence[Segment]) -> Coverage:
     clock = _SpeechClock(speech)
+    segments = [
+        each if each.heard is None else replace(each, start=each.heard[0], end=each.heard[1]) for each in segments
+    ]
     sparse = _sparse(clock, segments)
     covered = [(each.start - _SLACK, each.end + _SLACK) for each in segments if each.id not in sparse]
     return Coverage(

@@ -56,7 +56,13 @@ def with_words(
     ]
     fitted = fit_words(units, offset, offset + reach)
     return [
-        replace(segment, start=spans[0].start, end=spans[-1].end, words=spans if found else ())
+        replace(
+            segment,
+            start=spans[0].start,
+            end=spans[-1].end,
+            words=spans if found else (),
+            heard=(segment.start, segment.end),
+        )
         if spans
         else replace(segment, words=())
         for segment, found, spans in zip(segments, words, fitted, strict=True)
