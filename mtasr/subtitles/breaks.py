@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mtasr.subtitles.layout import Limits
-from mtasr.subtitles.units import Unit
+from mtasr.subtitles.units import Unit, goes_with_next
 
 #: What one broken rule costs; other costs of a cue add up to some dozens.
 _BROKEN = 10_000.0
@@ -80,7 +80,7 @@ class _Division:
         elif unit.last:
             penalty = _AFTER_SEGMENT
         else:
-            penalty = _AFTER_SHORT_WORD if unit.leans_on_next else _AFTER_WORD
+            penalty = _AFTER_SHORT_WORD if goes_with_next(self.units, index) else _AFTER_WORD
         pause = self.starts[index + 1] - unit.end
         return max(penalty - _PAUSE_BONUS * min(pause / _FULL_PAUSE, 1.0), 0.0)
 

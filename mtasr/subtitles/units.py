@@ -43,6 +43,12 @@ _TOKEN = re.compile(r"\S+")
 _SPACES = re.compile(r"\s+")
 #: Letters of a word so short that it leans on the next one: articles, prepositions, conjunctions.
 _SHORT_WORD = 3
+#: English pronouns that lean on the verb before them if one of these words follows: "thank you / for coming".
+_OBJECTS = frozenset({"her", "him", "it", "me", "them", "us", "you"})
+_LINKS = frozenset({
+    "about", "after", "and", "at", "because", "before", "but", "by", "for", "from", "in", "into", "of", "on", "or",
+    "to", "when", "while", "with", "without",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,19 @@ class Unit:
     def leans_on_next(self) -> bool:
         """Whether a line should not end after it."""
         return not self.cjk and len(self.text) <= _SHORT_WORD and self.text.isalpha()
+
+
+def goes_with_next(units: Sequence[Unit], index: int) -> bool:
+    """Whether a line should not end after that unit, by it and those behind it."""
+    if _ends_phrase(units, index):
+        return False
+    return units[index].leans_on_next or _ends_phrase(units, index + 1)
+
+
+def _ends_phrase(units: Sequence[Unit], index: int) -> bool:
+    """Whether the unit is a pronoun in the role of an object."""
+    pair = [unit.text.lower() for unit in units[index : index + 2]]
+    return len(pair) == 2 and pair[0] in _OBJECTS and pair[1] in _LINKS
 
 
 def units_of(segments: Sequence[Segment], language: str, *, width: int = 16) -> list[Unit]:

@@ -89,6 +89,20 @@ def test_where_cues_and_lines_end_is_told_in_units() -> None:
     assert chosen(*four, width=15) == [Lines(0, 4, (2,), 27, orphan=False)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("I wanted to say thank you", "for coming to our little party."),
+        ("They would be glad to see it", "in the morning after breakfast."),
+        ("We would be glad to know", "if you are coming to our party."),
+    ],
+)
+def test_a_pronoun_stays_with_its_verb_or_its_clause(first: str, second: str) -> None:
+    words = f"{first} {second}".split()
+    lines = chosen(*((word, n * 0.25, n * 0.25 + 0.25) for n, word in enumerate(words)), width=42)
+    assert [(each.breaks, each.end) for each in lines] == [((len(first.split()),), len(words))]
+
+
 def test_a_cue_takes_no_more_than_its_time() -> None:
     words = [(f"word{n}", n * 0.9, n * 0.9 + 0.9) for n in range(8)]
     units = units_of([timed(*words)], "en")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timed_text import segment, timed
 
-from mtasr.subtitles.units import Unit, is_cjk, units_of
+from mtasr.subtitles.units import Unit, goes_with_next, is_cjk, units_of
 from mtasr.transcript import Word
 
 
@@ -61,6 +61,21 @@ def test_short_words_lean_on_the_next() -> None:
     ]
     assert [unit.leans_on_next for unit in units("the then 12 of, 3d")] == [True, False, False, False, False]
     assert not any(unit.leans_on_next for unit in units("가 나다", "ko"))
+
+
+@pytest.mark.parametrize(
+    ("text", "leaning"),
+    [
+        ("we thank you for coming", ["we", "thank", "for"]),
+        ("we thank You", ["we", "You"]),
+        ("as you came", ["as", "you"]),
+        ("you, for one", ["for", "one"]),
+        ("he saw it in town", ["he", "saw", "in"]),
+    ],
+)
+def test_a_pronoun_at_the_end_of_a_phrase_leans_on_its_verb(text: str, leaning: list[str]) -> None:
+    found = units(text)
+    assert [unit.text for index, unit in enumerate(found) if goes_with_next(found, index)] == leaning
 
 
 def test_marks_that_stand_alone() -> None:
