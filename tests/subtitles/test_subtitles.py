@@ -113,8 +113,8 @@ def check_only_single_words_are_wider_than_a_line(said: Transcript, laid: Subtit
     for number, cue in enumerate(laid.transcript):
         lines = cue.text.split("\n")
         assert len(lines) <= layout.max_line_count
-        # A mark that stands alone belongs to the word beside it.
-        joined = [re.findall(r"\w\S*", line) for line in lines]
+        # A mark that stands alone, such as an underscore, belongs to the word beside it.
+        joined = [re.findall(r"[^\W_]\S*", line) for line in lines]
         too_wide = [found for line, found in zip(lines, joined, strict=True) if len(line) > layout.max_line_width]
         assert all(len(found) <= 1 for found in too_wide) or any(not word.isascii() for word in cue.text.split())
         assert bool(too_wide) <= (number in wide)
