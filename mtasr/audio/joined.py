@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.parts import Part
-from mtasr.audio.repairs import told
+from mtasr.audio.parts import FilePart
+from mtasr.audio.repairs import repair_lines
 from mtasr.audio.stream import AudioStream
 from mtasr.errors import AudioDecodeError
 from mtasr.spans import SAMPLE_RATE
@@ -25,12 +25,12 @@ class JoinedStreams:
     """
 
     def __init__(
-        self, name: str, parts: Iterable[tuple[Part, Callable[[], AudioStream]]], opened: contextlib.ExitStack
+        self, name: str, parts: Iterable[tuple[FilePart, Callable[[], AudioStream]]], opened: contextlib.ExitStack
     ) -> None:
         self.samples_read = 0
         self.warnings: tuple[str, ...] = ()
         self.repairs: tuple[Repair, ...] = ()
-        #: Nobody knows the length of what follows.
+        #: Unknown: the header tells the length of the first part alone.
         self.duration: float | None = None
         self._name, self._opened = name, opened
         self._parts = deque(parts)
@@ -53,7 +53,7 @@ class JoinedStreams:
             while (block := self._next_block()) is None:
                 self._end_part()
                 if not self._parts:
-                    self.warnings += tuple(f"{self._name}: {line}" for line in told(self.repairs))
+                    self.warnings += tuple(f"{self._name}: {line}" for line in repair_lines(self.repairs))
                     raise StopIteration
                 self._open_next()
         except BaseException:
@@ -72,9 +72,9 @@ class JoinedStreams:
             return None
 
     def _end_part(self) -> None:
-        """Keep what was wrong with the part; its own repairs are told in one line with those of the others."""
+        """Keep what was wrong with the part; one line names its repairs together with those of the others."""
         stream, begins = self._stream, self._start / SAMPLE_RATE
-        own = {f"{self._name}: {line}" for line in told(stream.repairs)}
+        own = {f"{self._name}: {line}" for line in repair_lines(stream.repairs)}
         self.warnings += tuple(line for line in stream.warnings if line not in own)
         if self._start:
             self.repairs += (Repair(kind="restart", start=begins, seconds=-self._before / SAMPLE_RATE),)

@@ -24,7 +24,7 @@ _CHUNK_NAMES = (b"LIST", b"id3 ", b"ID3 ", b"JUNK", b"bext", b"iXML", b"_PMX", b
 _BLOCK = 1 << 20
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """The bytes of one recording in a file."""
 
     start: int
@@ -33,9 +33,9 @@ class Part(NamedTuple):
     stated: float | None = None
 
 
-def parts(file: BinaryIO) -> tuple[Part, ...]:
+def parts(file: BinaryIO) -> tuple[FilePart, ...]:
     """The recordings in a file, if ffmpeg would not read all of it by itself; else none. Moves the file's position."""
-    found: list[Part] = []
+    found: list[FilePart] = []
     with contextlib.suppress(OSError, struct.error, OverflowError, ValueError):
         size = file.seek(0, os.SEEK_END)
         start = 0
@@ -48,7 +48,7 @@ def parts(file: BinaryIO) -> tuple[Part, ...]:
     return tuple(found) if len(found) > 1 or any(part.stated is not None for part in found) else ()
 
 
-_Finder = Callable[[BinaryIO, int, int], Part]
+_Finder = Callable[[BinaryIO, int, int], FilePart]
 
 
 def _finder(head: bytes) -> _Finder | None:
@@ -71,7 +71,7 @@ def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
 
 
-def _wav(file: BinaryIO, start: int, size: int) -> Part:
+def _wav(file: BinaryIO, start: int, size: int) -> FilePart:
     """Chunks up to one that is none: another recording, or sound that the size of "data" leaves out."""
     at, rate, data = start + 12, 0, 0
     for _ in range(_CHUNKS):
@@ -83,26 +83,26 @@ def _wav(file: BinaryIO, start: int, size: int) -> Part:
             rate = cast(int, struct.unpack("<I", _read(file, at + 16, 4))[0])
         if name == b"data":
             if not length or length == 0xFFFF_FFFF or at + 8 + length > size:  # not known, or the end is missing
-                return Part(start, size)
+                return FilePart(start, size)
             data = length
         elif at + 8 + length > size:
             if not data or name in _CHUNK_NAMES:
-                return Part(start, size)
+                return FilePart(start, size)
             break
         at += 8 + length
         at += length % 2 and _finder(_read(file, at, 16)) is None
     rest = size - at
     if not data or not rate or _finder(_read(file, at, 16)) is not None or rest < _MATTERS * rate:
-        return Part(start, at if data else size)
-    return Part(start, size, stated=data / rate)
+        return FilePart(start, at if data else size)
+    return FilePart(start, size, stated=data / rate)
 
 
-def _aiff(file: BinaryIO, start: int, size: int) -> Part:
+def _aiff(file: BinaryIO, start: int, size: int) -> FilePart:
     length = int.from_bytes(_read(file, start + 4, 4), "big")
-    return Part(start, min(start + 8 + length + length % 2, size))
+    return FilePart(start, min(start + 8 + length + length % 2, size))
 
 
-def _mp4(file: BinaryIO, start: int, size: int) -> Part:
+def _mp4(file: BinaryIO, start: int, size: int) -> FilePart:
     """Boxes up to the next "ftyp" after an index."""
     at, indexed = start, False
     for _ in range(_CHUNKS):
@@ -111,46 +111,46 @@ def _mp4(file: BinaryIO, start: int, size: int) -> Part:
         if length == 1:
             length = int.from_bytes(head[8:], "big")
         if name == b"ftyp" and indexed:
-            return Part(start, at)
+            return FilePart(start, at)
         if length < 8 or at + length >= size:
             break
         indexed = indexed or name == b"moov"
         at += length
-    return Part(start, size)
+    return FilePart(start, size)
 
 
-def _caf(file: BinaryIO, start: int, size: int) -> Part:
+def _caf(file: BinaryIO, start: int, size: int) -> FilePart:
     at = start + 8
     for _ in range(_CHUNKS):
         head = _read(file, at, 12)
         length = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"caff":
-            return Part(start, at)
+            return FilePart(start, at)
         if not _is_name(head[:4]) or length < 0 or at + 12 + length >= size:
             break
         at += 12 + length
-    return Part(start, size)
+    return FilePart(start, size)
 
 
-def _w64(file: BinaryIO, start: int, size: int) -> Part:
-    return Part(start, min(start + int.from_bytes(_read(file, start + 16, 8), "little"), size))
+def _w64(file: BinaryIO, start: int, size: int) -> FilePart:
+    return FilePart(start, min(start + int.from_bytes(_read(file, start + 16, 8), "little"), size))
 
 
-def _asf(file: BinaryIO, start: int, size: int) -> Part:
+def _asf(file: BinaryIO, start: int, size: int) -> FilePart:
     head = _read(file, start, 4096)
     at = head.find(_ASF_PROPERTIES)
     length = int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
-    return Part(start, min(start + length, size) if length else size)
+    return FilePart(start, min(start + length, size) if length else size)
 
 
-def _searched(head: re.Pattern[bytes], file: BinaryIO, start: int, size: int) -> Part:
+def _searched(head: re.Pattern[bytes], file: BinaryIO, start: int, size: int) -> FilePart:
     """Bytes up to the next header, where nothing says how many they are."""
     at, before = start + 4, b""
     while block := _read(file, at, _BLOCK):
         if found := head.search(before + block):
-            return Part(start, at - len(before) + found.start())
+            return FilePart(start, at - len(before) + found.start())
         at, before = at + len(block), block[-_LONGEST_HEAD:]
-    return Part(start, size)
+    return FilePart(start, size)
 
 
 #: Long enough not to be met within a recording.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from mtasr.transcript import Repair
 
 
-def told(repairs: Sequence[Repair]) -> Iterator[str]:
+def repair_lines(repairs: Sequence[Repair]) -> Iterator[str]:
     """One line for each kind of repair."""
     for kind, line in (("hole", _holes), ("restart", _restarts), ("drift", _drift), ("resumed", _resumed)):
         if found := [repair for repair in repairs if repair.kind == kind]:

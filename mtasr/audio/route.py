@@ -11,7 +11,7 @@ import tempfile
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from mtasr import system
-from mtasr.audio.parts import Part, parts
+from mtasr.audio.parts import FilePart, parts
 
 #: A path, "-" for standard input, or a binary file object.
 FileSource = str | os.PathLike[str] | BinaryIO
@@ -27,11 +27,11 @@ class Route(NamedTuple):
     #: The path of a file that can be read again.
     file: str | None = None
     #: The recordings in it, if ffmpeg would not read all of them by itself.
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FilePart, ...] = ()
     #: Whether the sound continues after the end that the header of a WAV file states.
     reads_on: bool = False
 
-    def part(self, part: Part) -> Route:
+    def part(self, part: FilePart) -> Route:
         """The way to one of `parts`."""
         url = f"subfile,,start,{part.start},end,{part.end},,:{self.url}"
         return self._replace(url=url, file=None, parts=(), reads_on=part.stated is not None)
@@ -65,13 +65,13 @@ def route(source: FileSource, opened: contextlib.ExitStack) -> Route:
     return Route(url, stream)
 
 
-def _parts_from_start(spooled: BinaryIO) -> tuple[Part, ...]:
+def _parts_from_start(spooled: BinaryIO) -> tuple[FilePart, ...]:
     found = parts(spooled)
     spooled.seek(0)
     return found
 
 
-def _parts_of(path: str) -> tuple[Part, ...]:
+def _parts_of(path: str) -> tuple[FilePart, ...]:
     with open(path, "rb") as file:  # noqa: PTH123 - any name
         return parts(file)
 

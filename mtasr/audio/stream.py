@@ -14,7 +14,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg_log import FfmpegLog
-from mtasr.audio.repairs import told
+from mtasr.audio.repairs import repair_lines
 from mtasr.audio.route import Route
 from mtasr.audio.timeline import Timeline, silent
 from mtasr.audio.truncation import is_cut_short
@@ -219,7 +219,7 @@ class AudioStream:
             yield f"{self._name}: ends after {seconds:.1f} s although it should last {stated:.1f} s"
         elif is_cut and not log.errors:
             yield f"{self._name}: is cut short: its end is missing"
-        yield from (f"{self._name}: {line}" for line in told(self.repairs))
+        yield from (f"{self._name}: {line}" for line in repair_lines(self.repairs))
         if log.power is not None and log.power < _SILENT and (others := log.other_tracks()):
             which = ", ".join(others)
             yield f"{self._name}: audio track {log.track} is silent; --audio-stream chooses another: {which}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtasr.audio.repairs import told
+from mtasr.audio.repairs import repair_lines
 from mtasr.transcript import Repair, RepairKind
 
 
@@ -33,9 +33,9 @@ def repairs(kind: RepairKind, *seconds: float) -> list[Repair]:
     ],
 )
 def test_one_line_for_a_kind(made: list[Repair], line: str) -> None:
-    assert list(told(made)) == [line]
+    assert list(repair_lines(made)) == [line]
 
 
 def test_all_kinds_at_once() -> None:
-    assert len(list(told([*repairs("resumed", 1), *repairs("hole", 1, 2), *repairs("drift", 1, 2)]))) == 3
-    assert list(told([])) == []
+    assert len(list(repair_lines([*repairs("resumed", 1), *repairs("hole", 1, 2), *repairs("drift", 1, 2)]))) == 3
+    assert list(repair_lines([])) == []

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tones import ffmpeg, make_tone, read
 
-from mtasr.audio.parts import Part, parts
+from mtasr.audio.parts import FilePart, parts
 from mtasr.audio.read import count_channels, open_audio
 from mtasr.spans import SAMPLE_RATE
 
@@ -112,7 +112,7 @@ def test_more_than_four_gigabytes(tmp_path: Path) -> None:
         file.write(SAMPLES.tobytes() * 10)
         file.truncate(44 + size)
     with (tmp_path / "a.wav").open("rb") as file:
-        assert parts(file) == (Part(0, 44 + size, stated=1000.0),)
+        assert parts(file) == (FilePart(0, 44 + size, stated=1000.0),)
 
 
 def test_a_whole_file_is_one_part_and_others_are_none(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ENCODINGS = {
 }  # fmt: skip
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def repair_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
     return lines
@@ -36,7 +36,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def check_told(caplog: pytest.LogCaptureFixture, path: Path, encoding: str) -> None:
     name = ENCODINGS[encoding]
     expected = [] if name is None else [f"{path}: does not state its encoding, and is read as {name}"]
-    assert told(caplog) == expected
+    assert repair_lines(caplog) == expected
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -58,7 +58,7 @@ def test_subtitles_for_a_video(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     ffmpeg("-f", "lavfi", "-i", "testsrc=duration=1:size=64x64", video)
     path.write_bytes(SRT.encode(encoding))
     check_subtitles(path)
-    assert told(caplog) == []
+    assert repair_lines(caplog) == []
     embed(video, [SubtitleTrack(file=path)], tmp_path / "out.mkv", tmp_path / "out.mkv")
     check_told(caplog, path, encoding)
     ffmpeg("-i", tmp_path / "out.mkv", "-map", "0:s", tmp_path / "again.srt")
@@ -84,7 +84,7 @@ def test_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture, encoding: str) 
     path = tmp_path / "list.txt"
     path.write_bytes("Fähre.wav\r\nb c.wav\r\n".encode(encoding))
     assert [each.source for each in gather([], str(path))] == ["Fähre.wav", "b c.wav"]
-    assert told(caplog) == []
+    assert repair_lines(caplog) == []
 
 
 def test_a_list_in_windows_1252_names_the_files_that_are_there(
@@ -95,7 +95,7 @@ def test_a_list_in_windows_1252_names_the_files_that_are_there(
     assert [os.fsencode(each.source) for each in gather([], "list.txt")] == [b"F\xe4hre.wav"]
     Path("Fähre.wav").touch()
     assert [each.source for each in gather([], "list.txt")] == ["Fähre.wav"]
-    assert told(caplog) == ["Fähre.wav: is written in Windows-1252 in the list"]
+    assert repair_lines(caplog) == ["Fähre.wav: is written in Windows-1252 in the list"]
     Path(os.fsdecode(b"F\xe4hre.wav")).touch()
     assert [os.fsencode(each.source) for each in gather([], "list.txt")] == [b"F\xe4hre.wav"]
 

@@ -79,7 +79,7 @@ output_options = together(
         _OUTPUT,
         "strict",
         default=False,
-        help="Exit with code 6 if text is missing or stands where nobody speaks.",
+        help="Exit with code 6 if speech has no text, or text no speech.",
     ),
     quiet_option,
 )
