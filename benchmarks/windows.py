@@ -4,8 +4,8 @@ after the other.
     OPENBLAS_NUM_THREADS=1 python benchmarks/windows.py --clips MANIFEST [--model base] [--batch-size 0] SETTING...
 
 A SETTING is a list of NAME=VALUE between commas, or "default": constants of `mtasr.decoding.windows` and
-`mtasr.decoding.window_decoder` (windows.LONGEST=10, window_decoder._STEP=1, for a model of variable length
-window_decoder._VARIABLE_STEP=3), thresholds of `mtasr.decoding.checks.Checks` (checks.thin=2) or decoding options
+`mtasr.decoding.window_input` (windows.LONGEST=10, window_input._STEP=1, for a model of variable length
+window_input._VARIABLE_STEP=3), thresholds of `mtasr.decoding.checks.Checks` (checks.thin=2) or decoding options
 (beam_size=3). A manifest is a JSON list of objects with "audio" (beside it), "language", and "text" or "segments" with
 texts. One process; the model is loaded once, and seconds are those of transcribing. A window, or a half that replaces
 it, fails if its first decoding does not pass the checks; of those some loop.
