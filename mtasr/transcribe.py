@@ -313,7 +313,8 @@ def _transcription(channels: Sequence[Submission], tracks: Tracks, options: Deco
     if tracks.channels == "mix":
         return Transcription(channels[0], options)
     idle = ", ".join(map(repr, filter(None, tracks.speakers[len(channels) :])))
-    notes = [f"no channel for {idle}: there are {len(channels)}"] if idle else []
+    count = "1 channel" if len(channels) == 1 else f"{len(channels)} channels"
+    notes = [f"no channel for {idle}: the recording has {count}"] if idle else []
     named = {tracks.speaker(channel): each for channel, each in enumerate(channels)}
     return Transcription(SplitChannels(named), options, notes)
 

@@ -413,7 +413,7 @@ def test_speakers_without_a_channel_are_told(call: Path) -> None:
     speakers = ["Ann", "Ben", "", "Cid"]
     with hearing().stream(call, channels="split", speakers=speakers) as stream:
         stream.transcript()
-        assert stream.warnings == ("no channel for 'Cid': there are 2",)
+        assert stream.warnings == ("no channel for 'Cid': the recording has 2 channels",)
 
 
 def test_a_translation_is_a_transcript_of_its_own() -> None:
@@ -595,11 +595,11 @@ def test_one_of_several_tracks(tmp_path: Path) -> None:
         assert model.transcribe(path, audio_stream=number).segments == model.transcribe(alone).segments
         assert model.detect_language(path, audio_stream=number) == model.detect_language(alone)
     for call in (model.transcribe, model.detect_language):
-        with pytest.raises(InputError, match="has no audio track 2: there are 2"):
+        with pytest.raises(InputError, match="has no audio track 2: it has 0 to 1"):
             call(path, audio_stream=2)
         with pytest.raises(UsageError, match="audio_stream must be a whole number from 0"):
             call(path, audio_stream=-1)
-    with pytest.raises(InputError, match="has no audio track 2: there are 2"):
+    with pytest.raises(InputError, match="has no audio track 2: it has 0 to 1"):
         model.transcribe(path, audio_stream=2, channels="split")
 
 

@@ -214,8 +214,8 @@ class FfmpegLog:
         said = "\n".join(self.errors)
         if "matches no streams" in said or "does not contain any stream" in said:
             count = len(self._audio_starts)
-            there = "there is 1" if count == 1 else f"there are {count}"
-            return f"has no audio track {self.track}: {there}, counted from 0" if count else "has no audio track"
+            there = "its only one is 0" if count == 1 else f"it has 0 to {count - 1}"
+            return f"has no audio track {self.track}: {there}" if count else "has no audio track"
         if "moov atom not found" in said or "partial file" in said:
             pipe = ", or keeps its index at the end and so cannot come through a pipe" if piped else ""
             return f"is incomplete{pipe}"

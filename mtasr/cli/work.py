@@ -172,7 +172,9 @@ class _Progress(Observer):
         self._display.begin({job.name: _size(job.source) for job in jobs})
 
     def discarded(self) -> None:
-        self._display.note("an earlier run stopped before its end; --resume would have continued it")
+        self._display.note(
+            "an earlier run left work undone; --resume would have kept what it did"
+        )
 
     @contextlib.contextmanager
     def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:

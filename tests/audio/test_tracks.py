@@ -75,9 +75,9 @@ def test_tracks_of_a_transport_stream_start_where_its_header_says(tmp_path, wav)
 @pytest.mark.parametrize(
     ("fixture", "track", "reason"),
     [
-        ("tracks", 2, "has no audio track 2: there are 2, counted from 0"),
-        ("wav", 1, "has no audio track 1: there is 1, counted from 0"),
-        ("wav", 9999, "has no audio track 9999: there is 1, counted from 0"),
+        ("tracks", 2, "has no audio track 2: it has 0 to 1"),
+        ("wav", 1, "has no audio track 1: its only one is 0"),
+        ("wav", 9999, "has no audio track 9999: its only one is 0"),
     ],
 )
 def test_a_track_that_is_not_there(request, fixture, track, reason):

@@ -116,7 +116,7 @@ def test_without_resume_all_is_done_again_and_a_note_says_so_once(run: Run, mode
     model.errors = {}
     result = run("transcribe", ".")
     assert len(worked_on(model)) == 3
-    assert "--resume would have continued" in result.stderr
+    assert "--resume would have kept" in result.stderr
     assert "--resume" not in run("transcribe", ".").stderr
 
 
