@@ -199,8 +199,8 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
 def audit(records: Path, model: str) -> None:
     """Rank sources by how much of their text is probably wrong.
 
-    That is their hours times the word error rate of their text, measured against a model's transcripts. Prints word
-    error rate, hours and source, separated by tabs. Check the first sources by hand.
+    The rank is the hours of a source times its word error rate against a model's transcripts. Prints word error
+    rate, hours and source, separated by tabs. Check the first sources by hand.
     """
     from mtasr.data.records import read_records
     from mtasr.data.speech_found import audit as audit_sources

@@ -172,9 +172,7 @@ class _Progress(Observer):
         self._display.begin({job.name: _size(job.source) for job in jobs})
 
     def discarded(self) -> None:
-        self._display.note(
-            "an earlier run left work undone; --resume would have kept what it did"
-        )
+        self._display.note("an earlier run left work undone; --resume would have kept what it did")
 
     @contextlib.contextmanager
     def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:

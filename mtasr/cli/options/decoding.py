@@ -97,7 +97,9 @@ _words = together(
 # What None means is openai-whisper's: no beam, one sample, plain scores.
 _search = together(
     _field(_SEARCH, "beam_size", NoneOr(click.INT, 1), "Width of the beam at temperature 0."),
-    _field(_SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop once X times the beam size texts are finished."),
+    _field(
+        _SEARCH, "patience", NoneOr(click.FLOAT, 1.0), "Stop once this many texts are finished: X times the beam size."
+    ),
     _field(_SEARCH, "length_penalty", NoneOr(click.FLOAT, 1.0), "Divide each score by the length to this power."),
     _field(_SEARCH, "repetition_penalty", click.FLOAT, "If above 1, avoid words already used."),
     _field(_SEARCH, "no_repeat_ngram_size", click.INT, "Never write the same N tokens in a row twice; 0: no limit."),
@@ -150,7 +152,12 @@ _context = together(
     _field(_CONTEXT, "prefix", NoneOr(click.STRING), "First words of the recording.", configurable=False),
     _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
     _field_switch(_CONTEXT, "condition_on_previous_text", "Give the model the text before each window; slower."),
-    _field(_CONTEXT, "prompt_reset_on_temperature", click.FLOAT, "Forget previous text above this temperature."),
+    _field(
+        _CONTEXT,
+        "prompt_reset_on_temperature",
+        click.FLOAT,
+        "Drop the previous text after a window that needed a higher temperature.",
+    ),
     _field(
         _CONTEXT,
         "suppress_tokens",
