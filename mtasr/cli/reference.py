@@ -15,8 +15,9 @@ _WIDTH = 100
 _HEAD = """\
 # Commands
 
-This page has the output of `--help` for each command. `python -m mtasr.cli.reference > docs/commands.md` writes this page,
-and a test checks that it is up to date. Configuration files and the environment can set the options that `mtasr config show` lists.
+This page has the output of `--help` for each command. `python -m mtasr.cli.reference > docs/commands.md` writes it, and
+a test checks that it is up to date. Configuration files and the environment can set the options that `mtasr config
+show` lists.
 """
 
 
