@@ -7,6 +7,7 @@
     │   ├── InputNotFoundError      it does not exist, or may not be opened
     │   ├── AudioDecodeError        ffmpeg could not decode it; has ffmpeg's own words
     │   ├── FfmpegNotFoundError     ffmpeg is missing
+    │   ├── RecordingTooLongError   it is longer than the caller allows
     │   └── ManifestError           a list of recordings is damaged or lacks something
     ├── OutputError             a result cannot be written
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
@@ -55,6 +56,10 @@ class AudioDecodeError(InputError):
 
 class FfmpegNotFoundError(InputError):
     """No ffmpeg binary was found, or it could not be started."""
+
+
+class RecordingTooLongError(InputError):
+    """The recording is longer than the caller allows."""
 
 
 class ManifestError(InputError):

@@ -11,8 +11,13 @@ from mtasr.errors import MissingExtraError
 
 #: Module -> the extra in pyproject.toml that installs it.
 _EXTRAS = {
+    "fastapi": "server",
     "jiwer": "evaluate",
+    "prometheus_client": "server",
+    "python_multipart": "server",
     "sacrebleu": "evaluate",
+    "starlette": "server",
+    "uvicorn": "server",
     "whisper_normalizer": "evaluate",
     "wordfreq": "optimize",
     "py3langid": "train",

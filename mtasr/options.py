@@ -173,3 +173,15 @@ class DecodingOptions:
         hotwords = self.hotwords
         yield "hotwords", lambda: hotwords is None or isinstance(hotwords, str), "a text"
         yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"
+
+
+def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
+    """From `first` up to 1 by `increment`, as in openai-whisper; `first` alone without an increment."""
+    if not 0 <= first <= 2:
+        raise UsageError(f"temperature must be between 0 and 2, not {first}")
+    if increment is None:
+        return (first,)
+    if not increment >= 0.01:
+        raise UsageError(f"temperature_increment_on_fallback must be None or at least 0.01, not {increment}")
+    further = math.floor((1.0 - first) / increment + 1e-6)
+    return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))

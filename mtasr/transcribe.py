@@ -223,6 +223,7 @@ class Model:
         notes: Sequence[Callable[[int], ResumeNotes]] = (),
         checks: Checks | None = None,
         priority: int = 0,
+        most_seconds: float | None = None,
         **changes: Any,
     ) -> Transcriptions:
         """Several recordings, to be iterated in their order: one is decoded while the next is read.
@@ -235,8 +236,9 @@ class Model:
 
         `notes` has one function for each source; it returns what an earlier run noted of a channel, and those windows
         are not decoded again. `checks` are the thresholds that decide whether text is trusted, apart from the three
-        that are options. Windows of a higher `priority` are decoded first, and the windows of other calls wait. `notes`
-        and `priority` have no effect with `condition_on_previous_text`.
+        that are options. Windows of a higher `priority` are decoded first (`Transcription.priority` changes it).
+        `notes` and `priority` have no effect with `condition_on_previous_text`. A recording longer than `most_seconds`
+        raises `RecordingTooLongError` while it is read.
         """
         self._require_own_process()
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
@@ -245,7 +247,7 @@ class Model:
         if merged.prefix and tracks.channels == "split":
             raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
         language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
-        opening = [openers(source, tracks) for source in sources]
+        opening = [openers(source, tracks, most_seconds) for source in sources]
         if merged.condition_on_previous_text:
             sequential = (
                 [LongForm(self.engine, open_, language, merged, checks, self._detector) for open_ in channels]
@@ -297,6 +299,13 @@ class Model:
             return []
         decoder = WindowDecoder(self.engine, options, self._stopwatch)
         return decoder.judge_language([decoder.input(each) for each in windows])
+
+    def close(self) -> None:
+        """Cancel what is being transcribed, and end the threads, after the batches under way. No call may follow.
+
+        Memory is given back with the last reference to the model, and to the system by `system.return_freed_memory`.
+        """
+        self._scheduler.stop()
 
     def _require_own_process(self) -> None:
         """Raise `ModelError` in a forked process."""

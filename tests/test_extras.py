@@ -36,7 +36,8 @@ def test_it_is_brought_to_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_extras_are_those_of_the_project() -> None:
-    text = (ROOT / "pyproject.toml").read_text().replace('"pyyaml', '"yaml').replace("whisper-", "whisper_")
+    text = (ROOT / "pyproject.toml").read_text().replace('"pyyaml', '"yaml')
+    text = re.sub("(whisper|python|prometheus)-", r"\1_", text)
     for module, extra in _EXTRAS.items():
         brought = re.search(rf"^{extra} = \[(.*)\]$", text, re.MULTILINE)
         assert brought is not None

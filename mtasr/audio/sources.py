@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -18,7 +18,7 @@ from mtasr.audio.read import check_input, check_reopenable, count_channels, open
 from mtasr.audio.route import FileSource
 from mtasr.audio.stream import AudioStream
 from mtasr.audio.tracks import Tracks
-from mtasr.errors import InputError
+from mtasr.errors import InputError, RecordingTooLongError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcript import Repair
 
@@ -57,6 +57,48 @@ class SampleBlocks:
         pass
 
 
+class LimitedAudio:
+    """An open recording that may not be longer than `most` seconds; iterating raises `RecordingTooLongError`."""
+
+    def __init__(self, audio: Opened | SampleBlocks, most: float) -> None:
+        self._audio, self._most = audio, most
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._audio.warnings
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        return self._audio.repairs
+
+    @property
+    def duration(self) -> float | None:
+        return self._audio.duration
+
+    def __iter__(self) -> Iterator[Float32Array]:
+        stated, samples = self._audio.duration, 0
+        if stated is not None and stated > self._most:
+            raise self._too_long()
+        for block in self._audio:
+            samples += len(block)
+            if samples > self._most * SAMPLE_RATE:
+                raise self._too_long()
+            yield block
+
+    def _too_long(self) -> RecordingTooLongError:
+        return RecordingTooLongError(f"the recording is longer than {self._most:g} s")
+
+    def abort(self) -> bool:
+        return self._audio.abort()
+
+    def close(self) -> None:
+        self._audio.close()
+
+
+#: Opens a recording.
+Open = Callable[[], Opened | SampleBlocks | LimitedAudio]
+
+
 def _check_samples(samples: object) -> None:
     if not isinstance(samples, np.ndarray):
         raise InputError(f"samples must be a float array of shape (n,) at 16 kHz, not {type(samples).__name__}")
@@ -73,14 +115,25 @@ def opens_at_once(source: Source) -> bool:
     return False
 
 
-def openers(source: Source, tracks: Tracks) -> list[Callable[[], Opened | SampleBlocks]]:
-    """A function that opens the recording, or one for each of its channels. They raise what is wrong with it."""
-    if tracks.channels == "mix" or not _is_file(source):
-        return [partial(open_source, source, tracks.audio_stream)]
-    count = 0
-    with contextlib.suppress(InputError):
-        count = count_channels(source, track=tracks.audio_stream)
-    return [partial(open_source, source, tracks.audio_stream, channel) for channel in range(max(count, 1))]
+def openers(source: Source, tracks: Tracks, most_seconds: float | None = None) -> list[Open]:
+    """A function that opens the recording, or one for each of its channels. They raise what is wrong with it.
+
+    With `most_seconds`, iterating over a longer recording raises `RecordingTooLongError`.
+    """
+    channels: Sequence[int | None] = [None]
+    if tracks.channels == "split" and _is_file(source):
+        count = 0
+        with contextlib.suppress(InputError):
+            count = count_channels(source, track=tracks.audio_stream)
+        channels = range(max(count, 1))
+    return [partial(_open_channel, source, tracks.audio_stream, channel, most_seconds) for channel in channels]
+
+
+def _open_channel(
+    source: Source, track: int, channel: int | None, most_seconds: float | None
+) -> Opened | SampleBlocks | LimitedAudio:
+    audio = open_source(source, track, channel)
+    return audio if most_seconds is None else LimitedAudio(audio, most_seconds)
 
 
 def _is_file(source: Source) -> TypeGuard[FileSource]:

@@ -49,6 +49,7 @@ COMMANDS = {
     "detect-language": LazyCommand("mtasr.cli.detect", "detect_language", "Detect the spoken language.", True),
     "subtitle": LazyCommand("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video.", True),
     "view": LazyCommand("mtasr.cli.view", "view", "Write a page to play a recording and read its text.", True),
+    "serve": LazyCommand("mtasr.cli.serve", "serve", "Serve OpenAI's API for speech, and others.", True),
     "evaluate": LazyCommand("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts.", True),
     "models": LazyCommand("mtasr.cli.models", "models", "List, download, check and remove models."),
     "data": LazyCommand("mtasr.cli.data", "data", "Collect and filter recordings with text, for training."),

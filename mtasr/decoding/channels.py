@@ -100,6 +100,15 @@ class SplitChannels:
     def samples(self) -> int:
         return max(each.samples for each in self._channels.values())
 
+    @property
+    def priority(self) -> int:
+        return next(iter(self._channels.values())).priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        for each in self._channels.values():
+            each.priority = priority
+
     def open(self) -> None:
         next(iter(self._channels.values())).open()
 

@@ -97,6 +97,8 @@ class LongForm:
         #: Encoder output of the first window, if detecting the language has made it.
         self._first: Encoded | None = None
         self.audio: Audio | None = None
+        #: Without effect: its windows are decoded one after the other, by the caller.
+        self.priority = 0
         self.samples = 0
 
     @functools.cached_property

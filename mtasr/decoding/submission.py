@@ -29,9 +29,13 @@ class DecodedWindow:
 class Audio(Protocol):
     """An open recording: iterate for its samples (16 kHz, mono) in blocks."""
 
-    warnings: tuple[str, ...]
-    #: What was done about it; both are complete at the end.
-    repairs: tuple[Repair, ...]
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with it; complete at the end."""
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was done about it; complete at the end."""
 
     @property
     def duration(self) -> float | None:
@@ -47,6 +51,9 @@ class Audio(Protocol):
 
 class Submission(Protocol):
     """One recording on its way to text."""
+
+    #: Windows of a higher priority are decoded first; those of recordings submitted together share theirs.
+    priority: int
 
     @property
     def audio(self) -> Audio | None:

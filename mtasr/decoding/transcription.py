@@ -40,6 +40,14 @@ class Scheduled:
     def samples(self) -> int:
         return self._state.samples
 
+    @property
+    def priority(self) -> int:
+        return self._state.group.priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        self._state.group.priority = priority
+
     def open(self) -> None:
         self._state.open()
         if self._state.error is not None:
@@ -86,6 +94,15 @@ class Transcription:
     def open(self) -> None:
         """Open the recording now rather than when it is needed. Raises `InputError` if it cannot be opened."""
         self._submission.open()
+
+    @property
+    def priority(self) -> int:
+        """Windows of a higher priority are decoded first; it may change at any time."""
+        return self._submission.priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        self._submission.priority = priority
 
     @property
     def language(self) -> str:

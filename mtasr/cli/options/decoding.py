@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,7 @@ from mtasr.audio.tracks import Tracks
 from mtasr.cli.options.command import Decorator, debug_option, normalise, option, switch, together
 from mtasr.cli.options.model import model_options
 from mtasr.cli.options.types import Count, Language, NoneOr, Numbers, OneOf, ParamType, Several
-from mtasr.errors import UsageError
-from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions
+from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions, temperatures
 
 _DEFAULTS = DecodingOptions()
 
@@ -198,15 +196,3 @@ def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: boo
 def to_tracks(params: Mapping[str, Any]) -> Tracks:
     """The `Tracks` in a command's parameters. Raises `UsageError` for a combination that makes no sense."""
     return Tracks(audio_stream=params["audio_stream"], channels=params["channels"], speakers=params["speakers"] or ())
-
-
-def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
-    """From `first` up to 1 by `increment`, as in openai-whisper; `first` alone without an increment."""
-    if not 0 <= first <= 2:
-        raise UsageError(f"temperature must be between 0 and 2, not {first}")
-    if increment is None:
-        return (first,)
-    if not increment >= 0.01:
-        raise UsageError(f"temperature_increment_on_fallback must be None or at least 0.01, not {increment}")
-    further = math.floor((1.0 - first) / increment + 1e-6)
-    return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))

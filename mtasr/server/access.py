@@ -1,0 +1,160 @@
+"""Who may use the server: keys, and which web pages and names it answers to."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mtasr.errors import InputNotFoundError, UsageError
+from mtasr.server.problems import Problem, answer
+from mtasr.server.settings import LOOPBACK, Settings
+
+#: Paths that need no key: what a browser loads before the user can give one, and what a supervisor asks.
+PUBLIC = frozenset({"/", "/health", "/openapi.json", "/favicon.ico"})
+#: The same for all paths that begin so.
+PUBLIC_FOLDERS = ("/page/",)
+
+_SHORTEST_KEY = 16
+
+
+def read_keys(file: Path) -> tuple[tuple[str, str], ...]:
+    """The keys of a file, as pairs of client and key: each line is `NAME KEY` or `KEY`; `#` begins a comment.
+
+    A key without a name belongs to a client named after its hash. Several keys may belong to one client. Raises
+    `InputNotFoundError` for a file that cannot be read, `UsageError` for one without keys or with a wrong line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputNotFoundError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    keys = []
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) > 2:
+            raise UsageError(f"{file}: line {number} has more than a name and a key")
+        key = words[-1]
+        if len(key) < _SHORTEST_KEY or not key.isascii():
+            raise UsageError(f"{file}: the key in line {number} must have at least {_SHORTEST_KEY} ASCII characters")
+        keys.append((words[0] if len(words) == 2 else f"key-{_digest(key).hex()[:12]}", key))
+    if not keys:
+        raise UsageError(f"{file}: has no keys")
+    return tuple(keys)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class Access:
+    """Says which client a request is from, or refuses it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = [(client, _digest(key)) for client, key in settings.keys]
+        self._origins = frozenset(settings.origins)
+        only_here = settings.listens_to_this_machine_alone
+        # A web page can make its name mean 127.0.0.1, and would then count as a page of this server.
+        self._names = LOOPBACK | {settings.host, *settings.names} if only_here and not settings.keys else None
+
+    def client(self, headers: Headers, address: str, *, public: bool = False) -> str:
+        """The client that a request is from. Raises `Problem` 401 or 403."""
+        self._check_name(headers)
+        if not self._keys:
+            self._check_origin(headers)
+            return address
+        found = self._holder(shown_keys(headers))
+        if found is None and not public:
+            raise Problem(
+                401,
+                "this server needs a key: send it as `Authorization: Bearer KEY`",
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+            )
+        return found or address
+
+    def _holder(self, shown: Sequence[str]) -> str | None:
+        """The client with one of these keys; takes equally long for every wrong one."""
+        found = None
+        for each in shown:
+            digest = _digest(each)
+            for client, expected in self._keys:
+                if hmac.compare_digest(digest, expected):
+                    found = client
+        return found
+
+    def _check_name(self, headers: Headers) -> None:
+        if self._names is None or "host" not in headers:
+            return
+        name = urlsplit(f"//{headers['host']}").hostname or ""
+        if name not in self._names and not _is_address(name):
+            raise Problem(
+                403,
+                f"this server does not answer to the name {name!r}; `mtasr serve --name {name}` makes it do so",
+                code="wrong_host",
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Refuse pages of other web sites, which a browser lets send requests as if the user did."""
+        origin = headers.get("origin")
+        if origin is None or self._origins & {"*", origin}:
+            return
+        if urlsplit(origin).netloc != headers.get("host"):
+            raise Problem(
+                403,
+                f"pages of {origin} may not use this server; `mtasr serve --origin {origin}` lets them",
+                code="wrong_origin",
+            )
+
+
+def shown_keys(headers: Headers) -> list[str]:
+    """The keys that a request shows: as a bearer token, the password of basic authentication, or `x-api-key`.
+
+    Clients that know only an address can be given one with a key: `http://user:KEY@host`.
+    """
+    shown = [headers["x-api-key"]] if "x-api-key" in headers else []
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        shown.append(credentials.strip())
+    if scheme.lower() == "basic":
+        with contextlib.suppress(binascii.Error, ValueError):
+            shown.append(base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2])
+    return shown
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """Middleware that notes the client of each request as `scope["state"]["client"]`, or refuses the request."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            address = (scope.get("client") or ("unknown", 0))[0]
+            path = scope["path"]
+            public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS) or scope["method"] == "OPTIONS"
+            try:
+                client = self._access.client(Headers(scope=scope), address, public=public)
+            except Problem as problem:
+                await answer(problem)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["client"] = client
+        await self._app(scope, receive, send)

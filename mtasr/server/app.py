@@ -1,0 +1,55 @@
+"""The application: routes and middleware put together, and how it starts and stops."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from mtasr import __version__
+from mtasr.errors import MtasrError
+from mtasr.server import health, openai_api
+from mtasr.server.access import Access, Guard
+from mtasr.server.logs import RequestLog
+from mtasr.server.model_pool import Load
+from mtasr.server.problems import Problem, answer, bad_field
+from mtasr.server.service import Service
+from mtasr.server.settings import Settings
+from mtasr.transcribe import load_model
+
+
+def create_app(settings: Settings | None = None, *, load: Load = load_model) -> FastAPI:
+    """The server as an ASGI application. `load` loads a model by name or folder."""
+    settings = settings or Settings()
+    service = Service(settings, load)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    # Its documentation pages load scripts from elsewhere.
+    app = FastAPI(title="mtasr", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.service = service
+    app.state.health = health.Health()
+    app.include_router(openai_api.router)
+    app.include_router(health.router)
+    for kind in (Problem, MtasrError, MemoryError, HTTPException):
+        app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Guard, access=Access(settings))
+    app.add_middleware(RequestLog)  # the last one added is the first to see a request
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return answer(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """A path or query parameter that cannot be read: 400 as everywhere, where FastAPI says 422."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": ("",), "msg": str(error)}
+    return answer(bad_field(str(first["loc"][-1]), str(first["msg"])))

@@ -1,0 +1,119 @@
+"""The bodies of OpenAI's answers and events: pure functions of a transcript.
+
+Beyond OpenAI's fields they say what mtasr knows besides: `coverage`, `repairs`, `warnings` and probabilities. The
+shapes are those of openai-python 3.57 (`openai.types.audio`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from mtasr.formats import transcript_json
+from mtasr.tokenizer.languages import LANGUAGES
+from mtasr.transcript import Segment, Transcript
+
+
+def to_json(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """`response_format=json`."""
+    return {
+        "text": transcript.text,
+        "languages": languages(transcript),
+        "usage": usage(transcript),
+    } | findings(transcript, warnings)
+
+
+def to_verbose_json(
+    transcript: Transcript, task: str, granularities: Collection[str], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`response_format=verbose_json`, with `segments` and `words` as the granularities ask for."""
+    body: dict[str, Any] = {
+        "task": task,
+        "language": language_name("en" if task == "translate" else transcript.language),
+        "duration": transcript.duration,
+        "text": transcript.text,
+    }
+    if "word" in granularities:
+        body["words"] = [
+            {"word": word.word.strip(), "start": word.start, "end": word.end, "probability": _finite(word.probability)}
+            for segment in transcript
+            for word in segment.words or ()
+        ]
+    if "segment" in granularities or not granularities:
+        body["segments"] = [_segment(each) for each in transcript]
+    more = {"language_code": transcript.language, "language_probability": _finite(transcript.language_probability)}
+    return body | more | {"usage": usage(transcript)} | findings(transcript, warnings)
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": segment.id,
+        "seek": round(segment.start * 100),
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+    }
+    for name in ("temperature", "avg_logprob", "compression_ratio", "no_speech_prob"):
+        fields[name] = _finite(getattr(segment, name))
+    for name in ("language", "speaker"):
+        if (value := getattr(segment, name)) is not None:
+            fields[name] = value
+    return fields
+
+
+def language_name(code: str) -> str:
+    """A language as OpenAI writes it in `verbose_json`: "english"."""
+    return LANGUAGES.get(code, code)
+
+
+def languages(transcript: Transcript) -> list[dict[str, str]]:
+    """The languages spoken, most of them first; none if nobody speaks."""
+    if not transcript.text:
+        return []
+    codes = [segment.language or transcript.language for segment in transcript]
+    return [{"code": code} for code in sorted(dict.fromkeys(codes), key=lambda code: -codes.count(code))]
+
+
+def usage(transcript: Transcript) -> dict[str, Any]:
+    return {"type": "duration", "seconds": transcript.duration}
+
+
+def findings(transcript: Transcript, warnings: Sequence[str]) -> dict[str, Any]:
+    """What to know about a transcript: speech without text, and what was wrong with the recording."""
+    document = transcript_json.to_dict(transcript)
+    found = {name: document[name] for name in ("coverage", "repairs") if name in document}
+    return found | ({"warnings": list(warnings)} if warnings else {})
+
+
+class Deltas:
+    """Cuts the text of segments into deltas that add up to the text of the transcript."""
+
+    def __init__(self) -> None:
+        self._space = ""
+        self._begun = False
+
+    def of(self, segment: Segment) -> str:
+        """What a segment adds. Space at its end waits for more text, as the transcript has none at its end."""
+        text = self._space + segment.text
+        if not self._begun:
+            text = text.lstrip()
+        kept = text.rstrip()
+        self._space = text[len(kept) :]
+        self._begun = self._begun or bool(kept)
+        return kept
+
+
+def delta_event(delta: str) -> dict[str, Any]:
+    return {"type": "transcript.text.delta", "delta": delta}
+
+
+def done_event(transcript: Transcript, warnings: Sequence[str]) -> dict[str, Any]:
+    body = {"type": "transcript.text.done", "text": transcript.text, "languages": languages(transcript)}
+    return body | {"duration": transcript.duration} | findings(transcript, warnings)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None

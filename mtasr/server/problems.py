@@ -1,0 +1,121 @@
+"""What goes wrong, as clients see it: a status and OpenAI's envelope, from one table.
+
+    {"error": {"message": "...", "type": "invalid_request_error", "param": "language", "code": "invalid_value"}}
+
+OpenAI's clients try again after 408, 409, 429 and 5xx. So an error that trying again cannot mend has another status, or
+the header `x-should-retry: false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from mtasr.errors import (
+    FfmpegNotFoundError,
+    InputError,
+    ModelError,
+    ModelNotFoundError,
+    MtasrError,
+    OutputError,
+    RecordingTooLongError,
+    UsageError,
+)
+
+_RETRY = "x-should-retry"
+
+
+class Problem(Exception):  # noqa: N818 - an answer, not a fault of the program
+    """An answer other than success. `param` is the field that is wrong, `headers` go into the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers, self.more = dict(headers or {}), dict(more or {})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        error = {"message": self.message, "type": _type(self.status), "param": self.param, "code": self.code}
+        return {"error": error | self.more}
+
+
+def _type(status: int) -> str:
+    """OpenAI's name for the kind of error."""
+    named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return named.get(status, "invalid_request_error" if status < 500 else "server_error")
+
+
+def bad_field(param: str, message: str, code: str = "invalid_value") -> Problem:
+    """A form field that cannot be accepted."""
+    return Problem(400, message, param=param, code=code)
+
+
+def busy(message: str, seconds: float) -> Problem:
+    """No place is free; the client may come back after `seconds`."""
+    return Problem(429, message, code="too_many_requests", headers={"retry-after": str(max(1, round(seconds)))})
+
+
+def stopping() -> Problem:
+    """The server stops, and hands the request back."""
+    return Problem(503, "the server is stopping; send the request again", code="stopping", headers={"retry-after": "5"})
+
+
+class _Kind(NamedTuple):
+    status: int
+    code: str
+    #: Whether the client may see the message, which can name files of the server.
+    shown: bool = True
+
+
+#: The first class that fits counts.
+_KINDS: tuple[tuple[type[BaseException], _Kind], ...] = (
+    (UsageError, _Kind(400, "invalid_value")),
+    (RecordingTooLongError, _Kind(413, "recording_too_long")),
+    (FfmpegNotFoundError, _Kind(500, "server_error", shown=False)),
+    (InputError, _Kind(400, "invalid_audio")),
+    (ModelNotFoundError, _Kind(404, "model_not_found")),
+    (ModelError, _Kind(500, "model_error", shown=False)),
+    (OutputError, _Kind(500, "storage_error", shown=False)),
+    (MemoryError, _Kind(503, "out_of_memory", shown=False)),
+)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The answer to an error. The log has those that the client must not see."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase.lower()
+        message = f"there is no such route ({phrase})" if error.status_code == 404 else str(error.detail)
+        return Problem(error.status_code, message, code=phrase.replace(" ", "_"), headers=error.headers)
+    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), _Kind(500, "server_error", shown=False))
+    headers = {} if kind.status < 500 else {"retry-after": "5"} if kind.status == 503 else {_RETRY: "false"}
+    message = str(error) if kind.shown and isinstance(error, MtasrError) else _UNSHOWN[kind.code]
+    return Problem(kind.status, message, code=kind.code, headers=headers)
+
+
+_UNSHOWN = {
+    "server_error": "the server has failed; its log says why, under the id of this request",
+    "model_error": "the model cannot be used; the log of the server says why, under the id of this request",
+    "storage_error": "the server cannot write to its disk; its log says why, under the id of this request",
+    "out_of_memory": "the server is short of memory; send the request again later",
+}
+
+
+def answer(error: BaseException) -> JSONResponse:
+    """The response to an error."""
+    problem = problem_of(error)
+    return JSONResponse(problem.body, problem.status, problem.headers)

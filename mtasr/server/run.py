@@ -1,0 +1,130 @@
+"""Runs the application on a socket until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
+
+from mtasr.errors import UsageError
+from mtasr.server.app import create_app
+from mtasr.server.logs import JsonLines
+from mtasr.server.model_pool import Load
+from mtasr.server.service import Service
+from mtasr.server.settings import Settings
+from mtasr.transcribe import load_model
+
+#: Connections at a time; more are answered 503. Each takes a descriptor.
+_CONNECTIONS = 800
+
+#: Seconds that connections have to close after everything was handed back.
+_CLOSING = 5
+
+#: Called with the address once requests are taken.
+Started = Callable[[str], None]
+
+
+def run(settings: Settings | None = None, *, load: Load = load_model, started: Started = lambda address: None) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way, or hand it back after `stop_seconds`.
+
+    Raises `UsageError` for an address that cannot be listened on, and what keeps the service from starting.
+    """
+    settings = settings or Settings()
+    _log_to_stderr()
+    with _bound(settings) as listener:
+        app = create_app(settings, load=load)
+        asyncio.run(_serve(app, _Server(_config(app, settings), app.state.service, started), listener))
+
+
+async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:
+    async with app.router.lifespan_context(app):  # here rather than in uvicorn, which hides what goes wrong in it
+        await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """As uvicorn has it, but a signal to stop is no failure, and tells the service."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, started: Started) -> None:
+        super().__init__(config)
+        self._service, self._started = service, started
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            scheme = "https" if self.config.is_ssl else "http"
+            host, port = each.getsockname()[:2]
+            self._started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping = asyncio.create_task(self._service.stop())
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python handles signals in the main thread only.
+            return
+        before = {each: signal.signal(each, self._on_signal) for each in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """The first signal stops the server, a second one at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    """A socket with the address of the settings. Raises `UsageError`."""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
+    with listener:
+        yield listener
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (("mtasr", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(level)
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.stop_seconds) + _CLOSING,
+        lifespan="off",
+    )

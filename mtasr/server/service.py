@@ -1,0 +1,106 @@
+"""What the routes share from the start of the server to its end: settings, places, models, the folder of uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from starlette.requests import HTTPConnection
+
+from mtasr import system
+from mtasr.errors import OutputError, UsageError
+from mtasr.server.admission import Admission
+from mtasr.server.model_pool import Load, ModelPool
+from mtasr.server.settings import Settings
+from mtasr.server.transcribing import Transcriber
+from mtasr.transcribe import load_model
+
+_LOG = logging.getLogger(__name__)
+
+#: Seconds between looks for models that nobody uses.
+_LOOK = 5.0
+#: Threads for what blocks: disk, opening and closing recordings. Each recording has a thread of its own besides.
+_THREADS = 32
+
+
+class Service:
+    """The parts of a running server. `folder` and `incoming` exist while it runs."""
+
+    def __init__(self, settings: Settings, load: Load = load_model) -> None:
+        self.settings = settings
+        self.admission = Admission(settings)
+        self.pool = ModelPool(settings, load)
+        self.transcriber = Transcriber(settings, self.admission, self.pool)
+        #: Where jobs are kept.
+        self.folder = Path()
+        #: Where uploads are received.
+        self.incoming = Path()
+        self.stopping = asyncio.Event()
+
+    @staticmethod
+    def of(connection: HTTPConnection) -> Service:
+        """The service that a request came to."""
+        service: Service = connection.app.state.service
+        return service
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Prepare the folder, load the default model, and give both back at the end.
+
+        Raises `OutputError` for a folder that cannot be used, and what loading the model raises.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="mtasr-server"))
+        async with contextlib.AsyncExitStack() as held:
+            self.folder = held.enter_context(_folder(self.settings.data))
+            self.incoming = self.folder / "incoming"
+            await asyncio.to_thread(_empty, self.incoming)
+            held.push_async_callback(self.pool.close)
+            async with self.pool.use():
+                pass
+            tending = asyncio.create_task(self._tend())
+            held.callback(tending.cancel)
+            held.push_async_callback(self.transcriber.stop)
+            yield
+
+    async def stop(self) -> None:
+        """Give requests `stop_seconds` to finish, and hand back those that have not."""
+        self.stopping.set()
+        await asyncio.sleep(self.settings.stop_seconds)
+        await self.transcriber.stop()
+
+    async def _tend(self) -> None:
+        """Unload models that nobody uses."""
+        while True:
+            await asyncio.sleep(min(_LOOK, self.settings.idle_seconds))
+            await self.pool.unload_idle()
+
+
+@contextlib.contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    """The folder of the server, which no other server uses; a temporary one if none is given."""
+    if data is None:
+        with tempfile.TemporaryDirectory(prefix="mtasr-server-") as folder:
+            yield Path(folder)
+        return
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{data}: cannot be used: {error.strerror or error}") from error
+    with lock:
+        if not system.lock_file(lock, wait=False):
+            raise UsageError(f"{data}: another server uses this folder; give each its own with --data")
+        yield data
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder, and delete what a server that was killed had received."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()

@@ -1,0 +1,62 @@
+"""A server in a thread of the test, with a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fakes import HearingEngine, LoudIsSpeech
+
+from mtasr.server import Settings, create_app
+from mtasr.server.service import Service
+from mtasr.transcribe import Model
+
+
+def fake_model(**settings: Any) -> Model:
+    """A model whose engine writes words that depend on the sound alone."""
+    return Model(HearingEngine(**settings), detector=LoudIsSpeech)
+
+
+class Running:
+    """A server that listens on `url`."""
+
+    def __init__(self, url: str, service: Service, call: Callable[..., Any]) -> None:
+        self.url, self.service, self.call = url, service, call
+
+    def client(self, **settings: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, **settings)
+
+    def post(self, path: str, file: Path | bytes, **fields: Any) -> httpx.Response:
+        """Send a recording with form fields."""
+        content = file.read_bytes() if isinstance(file, Path) else file
+        name = file.name if isinstance(file, Path) else "sound.wav"
+        with self.client() as client:
+            return client.post(path, files={"file": (name, content)}, data=fields)
+
+
+@contextlib.contextmanager
+def running(settings: Settings | None = None, load: Callable[[str], Model] | None = None) -> Iterator[Running]:
+    """Start a server on a free port; stop it at the end."""
+    app = create_app(settings or Settings(), load=load or (lambda name: fake_model()))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+        assert thread.is_alive(), "the server did not start"
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(
+            f"http://127.0.0.1:{port}", app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop)
+        )
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        loop.close()

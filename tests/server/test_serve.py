@@ -1,0 +1,78 @@
+"""`mtasr serve` as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mtasr.checkpoints.parity_clip import CLIP
+from mtasr.transcribe import load_model
+
+
+class Process:
+    """`mtasr serve` on a free port, with what it has written to standard error."""
+
+    def __init__(self, *arguments: str | Path, data: Path) -> None:
+        command = [sys.executable, "-m", "mtasr", "serve", "--port", "0", "--data", data, *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self._started = threading.Event()
+        self.url = ""
+        threading.Thread(target=self._listen, daemon=True).start()
+        assert self._started.wait(60), self.lines
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if found := re.search(r"serving on (\S+);", line):
+                self.url = found[1]
+                self._started.set()
+        self._started.set()
+
+    def end(self, signum: int = signal.SIGTERM) -> int:
+        os.kill(self.process.pid, signum)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(*arguments: str | Path, data: Path) -> Iterator[Process]:
+    started = Process(*arguments, data=data)
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_serves_the_text_of_the_command_line_and_stops_when_told(tmp_path: Path) -> None:
+    with serving(data=tmp_path) as server:
+        answer = httpx.post(
+            f"{server.url}/v1/audio/transcriptions",
+            files={"file": ("clip.flac", CLIP.read_bytes())},
+            data={"model": "whisper-1", "response_format": "srt"},
+            headers={"x-request-id": "mine"},
+            timeout=60,
+        )
+        assert answer.text == load_model("base").transcribe(CLIP, word_timestamps=True).to_srt()
+        assert answer.headers["x-request-id"] == "mine"
+        assert httpx.get(f"{server.url}/health").json()["loaded"] is True
+        assert server.end() == 0
+    logged = [json.loads(line) for line in server.lines if line.startswith("{")]
+    request = next(each for each in logged if each["event"] == "request")
+    assert (request["request"], request["path"], request["status"]) == ("mine", "/v1/audio/transcriptions", 200)
+    assert "train" not in "".join(server.lines)
+    assert [*(tmp_path / "incoming").iterdir()] == []
