@@ -29,7 +29,8 @@ class Process:
         self.lines: list[str] = []
         self._started = threading.Event()
         self.url = ""
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         assert self._started.wait(60), self.lines
 
     def _listen(self) -> None:
@@ -45,6 +46,13 @@ class Process:
         os.kill(self.process.pid, signum)
         return self.process.wait(60)
 
+    def close(self) -> None:
+        self.process.kill()
+        self._listener.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self.process.wait()
+
 
 @contextlib.contextmanager
 def serving(*arguments: str | Path, data: Path) -> Iterator[Process]:
@@ -52,8 +60,7 @@ def serving(*arguments: str | Path, data: Path) -> Iterator[Process]:
     try:
         yield started
     finally:
-        started.process.kill()
-        started.process.wait()
+        started.close()
 
 
 @pytest.mark.slow
