@@ -67,6 +67,8 @@ class FakeModel:
         *,
         tracks: Tracks | None = None,
         notes: Sequence[object] = (),
+        priority: int = 0,
+        most_seconds: float | None = None,
     ) -> Iterator[FakeTranscriptions]:
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]

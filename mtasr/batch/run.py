@@ -99,6 +99,7 @@ class BatchRun:
         existing: What to do about results of an earlier run. "resume" wants the same model, options and formats.
         keeps_done: Whether the journal remembers recordings that are done, so that "resume" skips them. False for
             callers that can tell by the files.
+        priority, most_seconds: As in `Model.stream_all`.
         observer: Follows the progress.
 
     """
@@ -114,6 +115,8 @@ class BatchRun:
         layout: Layout | None = None,
         existing: Existing = "overwrite",
         keeps_done: bool = True,
+        priority: int = 0,
+        most_seconds: float | None = None,
         observer: Observer | None = None,
     ) -> None:
         if existing not in get_args(Existing):
@@ -122,6 +125,7 @@ class BatchRun:
         self._options, self._tracks = options or DecodingOptions(), tracks or Tracks()
         self._style, self._layout = style, layout
         self._existing, self._keeps_done = existing, keeps_done
+        self._priority, self._most_seconds = priority, most_seconds
         self._observer = observer or Observer()
         self._failed = self._has_results = False
 
@@ -198,7 +202,14 @@ class BatchRun:
             self._observer.discarded()
         self._observer.begun([job for job, _ in left])
         sources, notes = [job.source for job, _ in left], [notes_of(entry) for _, entry in left]
-        with model.stream_all(sources, self._options, tracks=self._tracks, notes=notes) as streams:
+        with model.stream_all(
+            sources,
+            self._options,
+            tracks=self._tracks,
+            notes=notes,
+            priority=self._priority,
+            most_seconds=self._most_seconds,
+        ) as streams:
             for (job, entry), transcription in zip(left, streams.drain(), strict=True):
                 yield self._ended(self._attempt(job, transcription, entry))
 

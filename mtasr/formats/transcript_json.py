@@ -39,19 +39,20 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
         "text": transcript.text,
     }
     if transcript.coverage is not None:
-        document["coverage"] = _coverage(transcript.coverage)
+        document["coverage"] = coverage_document(transcript.coverage)
     if transcript.repairs:
         document["repairs"] = [_repair(each) for each in transcript.repairs]
     if transcript.alternatives is not None:
         document["alternatives"] = [_alternatives(each) for each in transcript.alternatives]
-    return document | {"segments": [_segment(segment) for segment in transcript]}
+    return document | {"segments": [segment_document(segment) for segment in transcript]}
 
 
 def _dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def segment_document(segment: Segment) -> dict[str, Any]:
+    """What the document says of a segment."""
     fields: dict[str, Any] = {
         "id": segment.id,
         "start": _seconds(segment.start),
@@ -77,7 +78,8 @@ def _alternatives(alternatives: Alternatives) -> dict[str, Any]:
     }
 
 
-def _coverage(coverage: Coverage) -> dict[str, Any]:
+def coverage_document(coverage: Coverage) -> dict[str, Any]:
+    """What the document says of the coverage."""
     return {
         "speech": _seconds(coverage.speech),
         "speech_without_text": [[_seconds(start), _seconds(end)] for start, end in coverage.speech_without_text],

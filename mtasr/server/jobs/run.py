@@ -1,0 +1,142 @@
+"""One run of a job: a batch of one recording, so that it continues where a dead server left it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mtasr.audio.tracks import Tracks
+from mtasr.batch import BatchRun, Job, Observer
+from mtasr.errors import InputError, MtasrError
+from mtasr.formats.transcript_json import coverage_document, segment_document
+from mtasr.options import DecodingOptions
+from mtasr.server.jobs.feed import Feed
+from mtasr.server.jobs.files import JobFiles
+from mtasr.server.jobs.store import JobStore, StoredJob
+from mtasr.subtitles import STYLES
+
+if TYPE_CHECKING:
+    from mtasr.decoding.transcription import Transcription
+    from mtasr.transcribe import Model
+    from mtasr.transcript import Segment, Transcript
+
+#: Windows of people who wait for an answer are decoded first.
+PRIORITY = -1
+
+#: Seconds between two notes on a job's progress.
+_BETWEEN_NOTES = 1.0
+
+
+def request_document(model: str, options: DecodingOptions, tracks: Tracks) -> dict[str, Any]:
+    """What a client asked for, as the store keeps it: the model by name, and the options that are not the defaults."""
+    return {"model": model, "options": _changes(options), "tracks": _changes(tracks)}
+
+
+def _changes(values: DecodingOptions | Tracks) -> dict[str, Any]:
+    defaults = asdict(type(values)())
+    return {name: value for name, value in asdict(values).items() if value != defaults[name]}
+
+
+def asked_for(request: Mapping[str, Any]) -> tuple[str, DecodingOptions, Tracks]:
+    """The model, options and tracks in a document of `request_document`.
+
+    Raises `InputError` for one that is damaged, or has options that this version lacks.
+    """
+    try:
+        return str(request["model"]), DecodingOptions(**request["options"]), Tracks(**request["tracks"])
+    except (KeyError, TypeError, MtasrError) as error:
+        raise InputError(f"the server cannot use its note of what was asked for: {error}") from error
+
+
+class JobRun(Observer):
+    """Runs a job once, and tells its followers and the store how it goes."""
+
+    def __init__(
+        self, job: StoredJob, feed: Feed, files: JobFiles, store: JobStore, *, most_seconds: float | None = None
+    ) -> None:
+        self.job, self.feed = job, feed
+        self._files, self._store = files, store
+        self._most_seconds = most_seconds
+        self._transcription: Transcription | None = None
+        self._stopping = threading.Event()
+        self._noted = 0.0
+        #: Whether the server has died with this job, which has not got further since.
+        self._is_suspect = job.deaths > 0
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Have the run end soon; any thread may call it. What is decoded stays for a later run."""
+        self._stopping.set()
+        if self._transcription is not None:
+            self._transcription.close()
+
+    def run(self, lend: Callable[[str], contextlib.AbstractContextManager[Model]], settle: Callable[[], None]) -> None:
+        """Run the job with a model that is lent by name. Call `settle` when its results are on disk.
+
+        Afterwards its notes are deleted, so the store should say by then that it is done. Raises what the job fails
+        with; if the run was stopped, that may be any error.
+        """
+        name, options, tracks = asked_for(self.job.request)
+        recording = self._files.recording(self.job.id, self.job.size)
+        work = self._files.work(self.job.id, recording, translated=options.also_translate)
+        with lend(name) as model:
+            batch = BatchRun(
+                [work],
+                model,
+                options,
+                tracks=tracks,
+                layout=STYLES["web"],
+                existing="resume",
+                priority=PRIORITY,
+                most_seconds=self._most_seconds,
+                observer=self,
+            )
+            for ending in batch.run():
+                if ending.error is not None:
+                    raise ending.error
+                settle()
+
+    @contextlib.contextmanager
+    def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:
+        self._transcription = transcription
+        self._require_wanted()  # `stop` may have come before there was anything to close
+        transcription.on_progress = self._progress
+        yield
+
+    def segment(self, segment: Segment) -> None:
+        if not self.feed.state.segments and self._transcription is not None:
+            self.feed.publish_language(self._transcription.language)
+        self.feed.publish_segment(json.dumps(segment_document(segment), ensure_ascii=False))
+
+    def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
+        self._store.note_findings(
+            self.job.id,
+            {
+                "language": transcript.language if transcript.text else None,
+                "language_probability": transcript.language_probability,
+                "duration": transcript.duration,
+                "coverage": None if transcript.coverage is None else coverage_document(transcript.coverage),
+                "warnings": [warning.replace(job.source, self.job.name) for warning in transcription.warnings],
+            },
+        )
+
+    def _progress(self, position: float, total: float | None) -> None:
+        self._require_wanted()
+        self.feed.publish_progress(position, total)
+        further = position > self.job.position
+        if further if self._is_suspect else time.monotonic() - self._noted >= _BETWEEN_NOTES:
+            with contextlib.suppress(MtasrError):  # a full disk costs a note, which only a restart would miss
+                self._store.note_progress(self.job.id, position, total)
+            self._noted, self._is_suspect = time.monotonic(), False
+
+    def _require_wanted(self) -> None:
+        if self.is_stopped:
+            raise InputError("the run was stopped")

@@ -1,0 +1,303 @@
+"""The jobs of a server, in SQLite: what was asked for, how far each is, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mtasr.errors import MtasrError, OutputError
+
+#: "cancelled" is what followers of a job hear when it is removed; no stored job has it.
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+#: Of the tables below. A server refuses a file with another.
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of arrival
+    id TEXT NOT NULL UNIQUE,
+    client TEXT NOT NULL,
+    created REAL NOT NULL,
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    request TEXT NOT NULL,
+    status TEXT NOT NULL,
+    position REAL NOT NULL DEFAULT 0,
+    total REAL,
+    deaths INTEGER NOT NULL DEFAULT 0,
+    ended REAL,
+    error TEXT,
+    findings TEXT
+);
+CREATE INDEX by_client ON jobs (client, number);
+CREATE INDEX by_status ON jobs (status, number);
+"""
+
+#: A job is given up when the server has died this many times while it ran, and it got no further in between.
+MOST_DEATHS = 2
+
+_KILLED = json.dumps(
+    {
+        "message": f"the server died {MOST_DEATHS} times while it transcribed this recording",
+        "type": "server_error",
+        "param": None,
+        "code": "server_died",
+    }
+)
+
+
+#: `sqlite3.Connection.execute`.
+_Execute = Callable[..., sqlite3.Cursor]
+
+
+class QueueFullError(MtasrError):
+    """As many jobs wait as may wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """A job, as the store knows it. Moments are seconds since 1970, other times are seconds of the recording."""
+
+    id: str
+    #: Who sent it: the only one who may see it.
+    client: str
+    created: float
+    #: What the client calls the recording, and its bytes.
+    name: str
+    size: int
+    #: What was asked for, as JSON has it (`mtasr.server.jobs.run.request_document`).
+    request: Mapping[str, Any]
+    status: JobStatus = "queued"
+    #: How far the recording is decoded, at the furthest, and how long its file says it is.
+    position: float = 0.0
+    total: float | None = None
+    #: How many times the server has died while the job ran, since it last got further.
+    deaths: int = 0
+    ended: float | None = None
+    #: Why it failed, as OpenAI describes errors: message, type, param and code.
+    error: Mapping[str, str | None] | None = None
+    #: What became known of the recording, such as its language and coverage.
+    findings: Mapping[str, Any] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended is not None
+
+
+class JobStore:
+    """The table of jobs, for all threads of one server. Each change is on disk when its method returns.
+
+    All methods raise `OutputError` if the file cannot be read or written, as when the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file or make it, and put the jobs that a dead server was running back into the queue.
+
+        Raises `OutputError` for a file that is damaged, or of another version of mtasr.
+        """
+        self._path, self._lock = path, threading.Lock()
+        with self._errors():
+            self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            with self._errors():
+                self._open()
+                self._requeue_running()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self) -> None:
+        self._connection.row_factory = sqlite3.Row
+        # Readers outside the server, such as a backup, do not hold it up.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found.splitlines()[-1])
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise OutputError(
+                f"{self._path}: has version {version} of the jobs, and this mtasr knows version {_VERSION}; "
+                "use the mtasr that wrote it, or another data folder"
+            )
+        if version == 0:
+            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+    def _requeue_running(self) -> None:
+        with self._transaction() as execute:
+            execute("UPDATE jobs SET status = 'queued', deaths = deaths + 1 WHERE status = 'running'")
+            execute(
+                "UPDATE jobs SET status = 'failed', ended = ?, error = ? WHERE status = 'queued' AND deaths >= ?",
+                (time.time(), _KILLED, MOST_DEATHS),
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    # What clients do
+
+    def add(
+        self, job_id: str, *, client: str, name: str, size: int, request: Mapping[str, Any], most_waiting: int
+    ) -> StoredJob:
+        """Add a job at the end of the queue. Raises `QueueFullError` if `most_waiting` jobs wait already."""
+        values = (job_id, client, time.time(), name, size, json.dumps(request))
+        with self._transaction() as execute:
+            _check_room(execute, most_waiting)
+            execute(
+                "INSERT INTO jobs (id, client, created, name, size, request, status)"
+                " VALUES (?, ?, ?, ?, ?, ?, 'queued')",
+                values,
+            )
+            return _job(execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
+
+    def check_room(self, most_waiting: int) -> None:
+        """Raise `QueueFullError` if `most_waiting` jobs wait already."""
+        with self._reading() as execute:
+            _check_room(execute, most_waiting)
+
+    def get(self, job_id: str, client: str | None = None) -> StoredJob | None:
+        """The job of that name; None if there is none, or it is another client's."""
+        with self._reading() as execute:
+            row = execute(
+                "SELECT * FROM jobs WHERE id = ? AND (?2 IS NULL OR client = ?2)", (job_id, client)
+            ).fetchone()
+            return None if row is None else _job(row)
+
+    def of_client(self, client: str, *, most: int, before: str | None = None) -> list[StoredJob]:
+        """The jobs of a client, the newest first; with `before`, those older than that job."""
+        with self._reading() as execute:
+            rows = execute(
+                "SELECT * FROM jobs WHERE client = ?1"
+                " AND (?2 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?2 AND client = ?1))"
+                " ORDER BY number DESC LIMIT ?3",
+                (client, before, most),
+            )
+            return [_job(row) for row in rows]
+
+    def remove(self, job_id: str, client: str | None = None) -> bool:
+        """Forget a job; False if there is none of that name, or it is another client's."""
+        with self._transaction() as execute:
+            done = execute("DELETE FROM jobs WHERE id = ? AND (?2 IS NULL OR client = ?2)", (job_id, client))
+            return done.rowcount > 0
+
+    # What the runner does
+
+    def claim(self) -> StoredJob | None:
+        """The job to run next, which counts as running from now on; None if none can run.
+
+        Clients take turns: who has the fewest jobs running comes first, then who came first. A job that the server has
+        died with runs alone until it gets further than then, so that no other job takes the blame if it dies again.
+        """
+        with self._transaction() as execute:
+            rows = execute("SELECT * FROM jobs WHERE status IN ('queued', 'running') ORDER BY number").fetchall()
+            running = [row for row in rows if row["status"] == "running"]
+            queued = [row for row in rows if row["status"] == "queued"]
+            suspects = [row for row in queued if row["deaths"]]
+            if not queued or (running and suspects) or any(row["deaths"] for row in running):
+                return None
+            counts = Counter(row["client"] for row in running)
+            chosen = min(suspects or queued, key=lambda row: (counts[row["client"]], row["number"]))
+            execute("UPDATE jobs SET status = 'running' WHERE id = ?", (chosen["id"],))
+            return _job(execute("SELECT * FROM jobs WHERE id = ?", (chosen["id"],)).fetchone())
+
+    def note_progress(self, job_id: str, position: float, total: float | None) -> None:
+        """Note how far a job is. If it got further than ever, it is no longer to blame for earlier deaths."""
+        with self._transaction() as execute:
+            execute(
+                "UPDATE jobs SET deaths = CASE WHEN ?2 > position THEN 0 ELSE deaths END,"
+                " position = max(position, ?2), total = ?3 WHERE id = ?1",
+                (job_id, position, total),
+            )
+
+    def note_findings(self, job_id: str, findings: Mapping[str, Any]) -> None:
+        with self._transaction() as execute:
+            execute("UPDATE jobs SET findings = ? WHERE id = ?", (json.dumps(findings), job_id))
+
+    def requeue(self, job_id: str) -> None:
+        """Put a running job back, for the next server to continue."""
+        with self._transaction() as execute:
+            execute("UPDATE jobs SET status = 'queued' WHERE id = ? AND status = 'running'", (job_id,))
+
+    def end(self, job_id: str, error: Mapping[str, str | None] | None = None) -> StoredJob | None:
+        """Note that a job is done, or has failed; returns it, None if it was removed."""
+        status = "done" if error is None else "failed"
+        with self._transaction() as execute:
+            execute(
+                "UPDATE jobs SET status = ?, ended = ?, error = ?, deaths = 0 WHERE id = ?",
+                (status, time.time(), None if error is None else json.dumps(error), job_id),
+            )
+            row = execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return None if row is None else _job(row)
+
+    def unfinished(self) -> list[StoredJob]:
+        with self._reading() as execute:
+            rows = execute("SELECT * FROM jobs WHERE ended IS NULL ORDER BY number")
+            return [_job(row) for row in rows]
+
+    def ended_before(self, moment: float) -> list[str]:
+        """The jobs that ended before that moment."""
+        with self._reading() as execute:
+            return [row["id"] for row in execute("SELECT id FROM jobs WHERE ended < ?", (moment,))]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[_Execute]:
+        """The method that executes statements that change nothing."""
+        with self._lock, self._errors():
+            yield self._connection.execute
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[_Execute]:
+        """The method that executes statements, which count together or not at all."""
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.execute
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn the errors of SQLite into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"{self._path}: cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise OutputError(
+                f"{self._path}: is damaged ({error}); with the file moved away, the server starts without jobs"
+            ) from error
+
+
+def _check_room(execute: _Execute, most_waiting: int) -> None:
+    (waiting,) = execute("SELECT count(*) FROM jobs WHERE status = 'queued'").fetchone()
+    if waiting >= most_waiting:
+        raise QueueFullError(f"{waiting} jobs are waiting, and no more may; try again later")
+
+
+def new_job_id() -> str:
+    """An id that nobody can guess."""
+    return f"job_{secrets.token_hex(12)}"
+
+
+def _job(row: sqlite3.Row) -> StoredJob:
+    values = {name: row[name] for name in row.keys() if name != "number"}  # noqa: SIM118 - iterating yields values
+    for name in ("request", "error", "findings"):
+        try:
+            values[name] = None if values[name] is None else json.loads(values[name])
+        except ValueError:  # a damaged disk: the job fails when it runs, and no other
+            values[name] = {}
+    return StoredJob(**values)
