@@ -15,7 +15,7 @@ import numpy as np
 
 from mtasr import system
 from mtasr.arrays import Float32Array
-from mtasr.audio.sources import Source, open_source, openers, opens_at_once
+from mtasr.audio.sources import Source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
@@ -266,15 +266,20 @@ class Model:
         )
 
     def detect_language(
-        self, source: Source, languages: Sequence[str] | None = None, *, audio_stream: int = 0
+        self,
+        source: Source,
+        languages: Sequence[str] | None = None,
+        *,
+        audio_stream: int = 0,
+        most_seconds: float | None = None,
     ) -> list[LanguageGuess]:
         """The languages of the model (or of these alone) with their probabilities, the most probable first.
 
         The first speech decides, up to where the language is clear; if nobody speaks, the first 30 s. `audio_stream`
         chooses one of several audio tracks, counted from 0. Empty for a recording without audio.
 
-        Raises `InputError` if the recording cannot be read, `UsageError` for an English-only model or an unknown
-        language.
+        Raises `InputError` if the recording cannot be read, `RecordingTooLongError` if it is longer than `most_seconds`
+        and that shows before the language does, `UsageError` for an English-only model or an unknown language.
         """
         self._require_own_process()
         tracks = Tracks(audio_stream=audio_stream)
@@ -282,7 +287,8 @@ class Model:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
         options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
-        with contextlib.closing(open_source(source, tracks.audio_stream)) as audio:
+        (open_,) = openers(source, tracks, most_seconds)
+        with contextlib.closing(open_()) as audio:
             blocks: Iterator[Float32Array] = iter(audio)
             while sum(map(len, head)) < most and (block := next(blocks, None)) is not None:
                 head.append(block)

@@ -59,6 +59,9 @@ class Segment:
     speaker: str | None = None
     #: Start and end by the model's timestamps, if word times have moved them; not written to files.
     heard: Interval | None = field(default=None, compare=False)
+    #: Each text token with its log-probability (natural logarithm), given the text before it in the window, if words
+    #: were timed; not written to files.
+    token_logprobs: tuple[tuple[int, float], ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         speaker = "" if self.speaker is None else f"{self.speaker!r} "

@@ -294,6 +294,7 @@ def _segments(records: Sequence[dict[str, Any]]) -> tuple[Segment, ...]:
                 "tokens": tuple(each["tokens"]),
                 "words": None if each["words"] is None else tuple(Word(**word) for word in each["words"]),
                 "heard": None if each.get("heard") is None else (each["heard"][0], each["heard"][1]),
+                "token_logprobs": tuple((token, logprob) for token, logprob in each.get("token_logprobs", ())),
             }
         )
         for each in records

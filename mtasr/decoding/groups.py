@@ -124,14 +124,17 @@ class Waiting:
         return self.slot.state
 
 
-def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
+def next_batch(waiting: Sequence[Waiting], size: int, *, by_priority: bool = True) -> list[Waiting]:
     """The window that is due, with others like it, up to `size` in all.
 
-    Windows are due by priority, groups taking turns. Groups with a batch or more waiting do not fill the batches of the
-    others: a short recording need not wait for the windows of a long one. A window whose language is judged in one that
-    goes on waiting is left: a worker that took it would wait for the language, and all of them could.
+    Windows are due by priority (unless `by_priority` is False), groups taking turns. Below priority 0, a batch has half
+    the size: what comes meanwhile waits half as long. Groups with a batch or more waiting do not fill the batches of
+    the others: a short recording need not wait for the windows of a long one. A window whose language is judged in one
+    that goes on waiting is left: a worker that took it would wait for the language, and all of them could.
     """
-    due = _in_order(waiting)
+    due = _in_order(waiting, by_priority=by_priority)
+    if due[0].state.group.priority < 0:
+        size = -(-size // 2)
     counts = Counter(each.state.group for each in waiting)
     batch: list[Waiting] = []
     unjudged: list[RecordingState] = []
@@ -149,12 +152,17 @@ def next_batch(waiting: Sequence[Waiting], size: int) -> list[Waiting]:
     return batch
 
 
-def _in_order(waiting: Sequence[Waiting]) -> list[Waiting]:
+def _in_order(waiting: Sequence[Waiting], *, by_priority: bool) -> list[Waiting]:
     """Windows in the order in which they are due."""
     places: defaultdict[Group, Iterator[int]] = defaultdict(itertools.count)
     turns = [(next(places[each.state.group]), each) for each in waiting]
-    turns.sort(key=lambda turn: (-turn[1].state.group.priority, turn[0], turn[1].state.group.served))
-    return [each for _, each in turns]
+
+    def due(turn: tuple[int, Waiting]) -> tuple[int, int, int]:
+        place, each = turn
+        group = each.state.group
+        return -group.priority if by_priority else 0, place, group.served
+
+    return [each for _, each in sorted(turns, key=due)]
 
 
 def loaded_before_fork() -> ModelError:

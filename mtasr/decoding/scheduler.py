@@ -5,9 +5,10 @@
 
 Recordings submitted together form a group: they are read one after the other. A worker takes the window that is due
 and fills its batch with windows of the same shape, whatever recordings and callers they come from. Groups take turns,
-so a short recording does not wait behind a long one; a higher priority goes first. What a window becomes does not
-depend on its batch, so neither the number of workers nor other callers change a result. A reader stays a bounded
-number of windows ahead of what is asked for: memory does not grow with the length of a recording.
+so a short recording does not wait behind a long one; a higher priority goes first, but for every fourth batch. What a
+window becomes does not depend on its batch, so neither the number of workers nor other callers change a result. A
+reader stays a bounded number of windows ahead of what is asked for: memory does not grow with the length of a
+recording.
 
 Threads exist only while recordings are open or windows wait.
 """
@@ -50,6 +51,9 @@ from mtasr.vad import MakeDetector, SileroDetector
 #: Batches for each worker that the readers may be ahead, together: more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
 
+#: Batches in a row that a higher priority may have: then a turn goes to whoever has waited longest.
+_BATCHES_FIRST = 3
+
 #: Seconds between looks at what nobody reports: a thread that died for want of memory, a recording nobody holds.
 _LOOK = 1.0
 
@@ -71,6 +75,8 @@ class Scheduler:
         limits = engine.limits
         self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
         self._turn = itertools.count(1)
+        #: Batches in a row taken before windows of a lower priority.
+        self._taken_first = 0
         self._stopped = False
         #: Recordings that nobody can ask for results any more; appended to without the lock.
         self._abandoned: deque[RecordingState] = deque()
@@ -92,7 +98,7 @@ class Scheduler:
         """Take recordings, which are read one after the other; ask for their results in that order.
 
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
-        first, and others wait while there are any.
+        first, and others wait while there are any, but for every fourth batch.
         """
         group = Group(self._decoder(options, checks or Checks()), options, priority)
         states = [RecordingState(group, recording) for recording in recordings]
@@ -324,7 +330,10 @@ class Scheduler:
             size = self._engine.limits.batch_size
             if all(group.is_read for group in self._groups):  # Towards the end, give each worker a share.
                 size = min(size, -(-len(self._waiting) // self._engine.limits.workers))
-            batch = next_batch(self._waiting, size)
+            batch = next_batch(self._waiting, size, by_priority=self._taken_first < _BATCHES_FIRST)
+            lowest = min(each.state.group.priority for each in self._waiting)
+            is_first = lowest < batch[0].state.group.priority
+            self._taken_first = self._taken_first + 1 if is_first else 0
             left = [each for each in self._waiting if each not in batch]
             for waiting in batch:
                 waiting.state.group.served = next(self._turn)

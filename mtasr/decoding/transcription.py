@@ -97,7 +97,7 @@ class Transcription:
 
     @property
     def priority(self) -> int:
-        """Windows of a higher priority are decoded first; it may change at any time."""
+        """Windows of a higher priority are decoded first, those below 0 in smaller batches; it may change any time."""
         return self._submission.priority
 
     @priority.setter

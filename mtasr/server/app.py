@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import health, openai_api
+from mtasr.server import health, metrics, openai_api, openapi
 from mtasr.server.access import Access, Guard
 from mtasr.server.logs import RequestLog
 from mtasr.server.model_pool import Load
@@ -33,15 +34,26 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
 
     # Its documentation pages load scripts from elsewhere.
     app = FastAPI(title="mtasr", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    describe = app.openapi
+    app.openapi = lambda: openapi.without_validation(describe())  # type: ignore[method-assign]
     app.state.service = service
     app.state.health = health.Health()
     app.include_router(openai_api.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     for kind in (Problem, MtasrError, MemoryError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Guard, access=Access(settings))
-    app.add_middleware(RequestLog)  # the last one added is the first to see a request
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "x-speech-without-text", "retry-after"],
+        )
+    app.add_middleware(RequestLog, metrics=service.metrics)  # the last one added is the first to see a request
     return app
 
 

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mtasr.server.problems import problem_of
-from mtasr.server.transcribing import ClientGone, while_connected
+from mtasr.server.problems import ClientGone, problem_of
+from mtasr.server.transcribing import while_connected
 
 #: Seconds of silence after which a comment shows that the connection lives; proxies give up after a minute or so.
 _PULSE = 15.0

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtasr.audio.tracks import Tracks
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
 from mtasr.server.problems import Problem, bad_field
+from mtasr.tokenizer import to_code
 
 _TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -161,6 +163,8 @@ def decoding_options(values: Mapping[str, Any], **more: Any) -> DecodingOptions:
     """The options among the values of a form, and more. Raises `Problem` 400 for a value out of range."""
     names = {each.name for each in dataclasses.fields(DecodingOptions)}
     given = {name: value for name, value in values.items() if name in names} | more
+    for name in ("language", "languages"):
+        _check_languages(name, given.get(name))
     try:
         options = DecodingOptions(**given)
     except UsageError as error:
@@ -170,3 +174,28 @@ def decoding_options(values: Mapping[str, Any], **more: Any) -> DecodingOptions:
     if options.beam_size * options.patience > _MOST_CANDIDATES:
         raise bad_field("patience", f"beam_size * patience must be at most {_MOST_CANDIDATES}")
     return options
+
+
+def _check_languages(name: str, value: str | Sequence[str] | None) -> None:
+    try:
+        for each in [value] if isinstance(value, str) else value or ():
+            to_code(each)
+    except UsageError as error:
+        raise bad_field(name, str(error)) from error
+
+
+#: Which track is transcribed, and whether its channels are speakers.
+TRACK_FIELDS = (
+    FormField("audio_stream", whole(), "The audio track of the file, counted from 0."),
+    FormField("channels", one_of("mix", "split"), "split: each channel is a speaker."),
+    FormField("speakers", TEXT, "Names of the speakers, channel by channel.", repeated=True),
+)
+
+
+def tracks_of(values: Mapping[str, Any]) -> Tracks:
+    """The tracks among the values of a form. Raises `Problem` 400 for what makes no sense."""
+    names = {each.name for each in TRACK_FIELDS}
+    try:
+        return Tracks(**{name: value for name, value in values.items() if name in names})
+    except UsageError as error:
+        raise Problem(400, str(error), code="invalid_value") from error

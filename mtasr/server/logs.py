@@ -16,8 +16,8 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mtasr.server.problems import answer
-from mtasr.server.transcribing import ClientGone
+from mtasr.server.metrics import Metrics
+from mtasr.server.problems import ClientGone, answer
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ _HEADER = "x-request-id"
 
 #: What a record has besides what was logged with it.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+#: The status of a request whose client has gone, in the log alone; nginx's number for it.
+_GONE = 499
 
 #: Seconds, and between two pieces, for which what a refused client still sends is received and thrown away.
 _LINGER = 30.0
@@ -56,8 +59,8 @@ class JsonLines(logging.Formatter):
 class RequestLog:
     """Middleware that gives each request an id, logs its end, and answers what nobody else has caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,14 +72,16 @@ class RequestLog:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
-            exchange.status = exchange.status or 499
+            exchange.status = exchange.status or _GONE
         except Exception as error:
             _LOG.exception("request failed", extra=exchange.facts)
             if exchange.status is None:
                 await answer(error)(scope, exchange.receive, exchange.send)
         finally:
-            seconds = round(time.monotonic() - began, 3)
-            _LOG.info("request", extra={**exchange.facts, "seconds": seconds, "received": exchange.received})
+            seconds = time.monotonic() - began
+            facts = {**exchange.facts, "seconds": round(seconds, 3), "received": exchange.received}
+            _LOG.info("request", extra=facts)
+            self._metrics.request(exchange.route, exchange.status or _GONE, seconds, exchange.received)
             request_id.reset(token)
 
 
@@ -97,6 +102,11 @@ class _Exchange:
         scope = self._scope
         client = scope.get("state", {}).get("client")
         return {"method": scope["method"], "path": scope["path"], "client": client, "status": self.status}
+
+    @property
+    def route(self) -> str:
+        """The pattern of its path, of which there are few; "none" if no route has it."""
+        return str(getattr(self._scope.get("route"), "path", "none"))
 
     async def receive(self) -> Message:
         message = await self._receive()

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mtasr import system
 from mtasr.errors import ModelNotFoundError
@@ -77,6 +78,21 @@ class ModelPool:
             if each in self._sources or each in self.names():
                 return each
         raise ModelNotFoundError(f"there is no model {name!r} here; there are {', '.join(self.names())}")
+
+    def described(self, name: str) -> dict[str, Any]:
+        """A model as OpenAI's API lists it, and whether it is in memory. `name` is one of `names`."""
+        status = next((each for each in list_models() if each.name == name), None)
+        path = Path(self._sources.get(name, name)) if status is None else status.path
+        created = 0
+        with contextlib.suppress(OSError):
+            created = int(path.stat().st_mtime) if path is not None else 0
+        return {
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "local" if status is None else status.repo.partition("/")[0],
+            "loaded": self.peek(name) is not None,
+        }
 
     @property
     def loaded(self) -> list[str]:

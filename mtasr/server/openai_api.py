@@ -2,118 +2,145 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 
-from mtasr.audio.tracks import Tracks
-from mtasr.formats.registry import OUTPUT_FORMATS
-from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions, temperatures
+from mtasr.options import Task
 from mtasr.server import openai_shapes as shapes
+from mtasr.server import openapi
 from mtasr.server.events import EventResponse, event
-from mtasr.server.forms import NUMBER, OPTION_FIELDS, TEXT, TRUTH, FormField, decoding_options, one_of, read_form
-from mtasr.server.problems import bad_field
+from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS, TRANSLATION_FIELDS, WRITTEN, Wanted, read_wanted
+from mtasr.server.problems import Problem
 from mtasr.server.service import Service
 from mtasr.server.transcribing import LiveTranscription, while_connected
-from mtasr.server.upload import Upload, receive
 from mtasr.transcript import Transcript
 
-router = APIRouter()
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-_WRITTEN = {"text": "txt", "srt": "srt", "vtt": "vtt"}
-_JSON = ("json", "verbose_json")
+_T = TypeVar("_T")
 
-_COMMON = (
-    FormField("model", TEXT, "The model. OpenAI's names mean the default.", example="whisper-1"),
-    FormField("prompt", TEXT, "Text before the recording: names, spelling, style.", aliases=("initial_prompt",)),
-    FormField("response_format", one_of(*_JSON, *_WRITTEN), "The form of the answer.", example="json"),
-    FormField("temperature", NUMBER, "0 tries higher ones where the text fails its checks.", example=0),
-    *(each for each in OPTION_FIELDS if each.name != "initial_prompt"),
-)
-TRANSCRIPTION_FIELDS = (
-    *_COMMON,
-    FormField("languages", TEXT, "Languages to choose from.", repeated=True, example=["en", "fr"]),
-    FormField("stream", TRUTH, "Answer with events as text comes."),
-    FormField("timestamp_granularities", one_of("word", "segment"), "With verbose_json.", repeated=True),
-)
+#: Types of text that browsers and players know; others are plain text.
+_MEDIA_TYPES = {
+    "vtt": "text/vtt",
+    "csv": "text/csv",
+    "md": "text/markdown",
+    "tsv": "text/tab-separated-values",
+    "ttml": "application/ttml+xml",
+}
+
+#: Stretches that a header names.
+_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a request asks for."""
-
-    model: str | None
-    options: DecodingOptions
-    response_format: str
-    granularities: tuple[str, ...]
-    stream: bool
-    tracks: Tracks
-
-
-@router.post("/v1/audio/transcriptions")
-async def transcriptions(request: Request) -> Response:
+@router.post("/audio/transcriptions", **openapi.form_route(TRANSCRIPTION_FIELDS, openapi.TRANSCRIPTION_ANSWERS))
+async def transcribe(request: Request) -> Response:
+    """Turn speech into text."""
     return await _answer(request, "transcribe")
 
 
-async def _answer(request: Request, task: str) -> Response:
+@router.post("/audio/translations", **openapi.form_route(TRANSLATION_FIELDS, openapi.TRANSLATION_ANSWERS))
+async def translate(request: Request) -> Response:
+    """Turn speech into English text."""
+    return await _answer(request, "translate")
+
+
+async def _answer(request: Request, task: Task) -> Response:
     service = Service.of(request)
     async with contextlib.AsyncExitStack() as held:
-        client = request.state.client
-        held.enter_context(service.admission.place(client))
-        upload = held.enter_context(await receive(request, service.settings, service.incoming))
-        wanted = _read(upload, task)
+        upload = await held.enter_async_context(service.received(request))
+        wanted = read_wanted(upload.fields, task)
         opening = service.transcriber.transcribing(
-            upload, wanted.options, client=client, model=wanted.model, tracks=wanted.tracks
+            upload, wanted.options, client=request.state.client, model=wanted.model, tracks=wanted.tracks
         )
         live = await while_connected(request, held.enter_async_context(opening))
         if wanted.stream:
-            events = _events(live)
+            events = _events(live, wanted)
             first = await while_connected(request, anext(events))  # What is wrong with the recording shows before it.
             return EventResponse(_after(first, events), held.pop_all())
         transcript = await while_connected(request, live.transcript())
+        _judge(transcript, wanted, live)
         return _shaped(transcript, wanted, live)
 
 
-def _read(upload: Upload, task: str) -> _Wanted:
-    values = read_form(upload.fields, TRANSCRIPTION_FIELDS)
-    form = values.get("response_format", "json")
-    granularities = values.get("timestamp_granularities", ())
-    if granularities and form != "verbose_json":
-        raise bad_field("timestamp_granularities", "timestamp_granularities needs response_format verbose_json")
-    subtitled = form in _WRITTEN and OUTPUT_FORMATS[_WRITTEN[form]].is_subtitle
-    options = decoding_options(
-        values,
-        task=task,
-        temperature=temperatures(values.get("temperature", 0.0), FALLBACK_TEMPERATURES[1]),
-        initial_prompt=values.get("prompt"),
-        word_timestamps="word" in granularities or (subtitled and task == "transcribe"),
+def _judge(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> None:
+    """Raise `Problem` for a doubtful transcript, if the request is strict. The problem has all of the transcript."""
+    if not wanted.strict or transcript.coverage is None or transcript.coverage.complete:
+        return
+    raise Problem(
+        400,
+        "speech has no text, or text no speech, in the places that `coverage` names",
+        code="incomplete_transcript",
+        more={"transcript": shapes.to_json(transcript, live.warnings)},
     )
-    return _Wanted(values.get("model"), options, form, granularities, values.get("stream", False), Tracks())
 
 
-def _shaped(transcript: Transcript, wanted: _Wanted, live: LiveTranscription) -> Response:
-    if wanted.response_format == "json":
-        return JSONResponse(shapes.to_json(transcript, live.warnings))
-    if wanted.response_format == "verbose_json":
-        task = wanted.options.task
-        return JSONResponse(shapes.to_verbose_json(transcript, task, wanted.granularities, live.warnings))
-    return PlainTextResponse(transcript.to_format(_WRITTEN[wanted.response_format]))
+def _shaped(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> Response:
+    headers = _headers(transcript)
+    form = wanted.response_format
+    if form in WRITTEN:
+        text = transcript.to_format(
+            WRITTEN[form], subtitle_style=wanted.subtitle_style, highlight_words=wanted.highlight_words
+        )
+        return Response(text.encode("utf-8", "backslashreplace"), media_type=media_type(WRITTEN[form]), headers=headers)
+    if form == "verbose_json":
+        body = shapes.to_verbose_json(transcript, wanted.options.task, wanted.granularities, live.warnings)
+    elif form == "diarized_json":
+        body = shapes.to_diarized_json(transcript, live.warnings)
+    else:
+        body = shapes.to_json(transcript, live.warnings, live.token_bytes if wanted.logprobs else None)
+    return JSONResponse(body, headers=headers)
 
 
-async def _events(live: LiveTranscription) -> AsyncIterator[bytes]:
+def media_type(name: str) -> str:
+    """The media type of an output format."""
+    return f"{_MEDIA_TYPES.get(name, 'text/plain')}; charset=utf-8"
+
+
+def _headers(transcript: Transcript) -> dict[str, str]:
+    """What texts have no field for: the speech that has no text, in seconds."""
+    missing = transcript.coverage.speech_without_text if transcript.coverage is not None else ()
+    shown = ", ".join(f"{start:.2f}-{end:.2f}" for start, end in missing[:_NAMED])
+    return {"x-speech-without-text": shown} if shown else {}
+
+
+async def _events(live: LiveTranscription, wanted: Wanted) -> AsyncIterator[bytes]:
+    """The events of a recording: deltas that add up to its text, and the whole."""
     deltas = shapes.Deltas()
+    token_bytes = live.token_bytes if wanted.logprobs else None
     async for segment in live:
         if delta := deltas.of(segment):
-            yield event(shapes.delta_event(delta))
+            yield event(shapes.delta_event(delta, segment, token_bytes))
+        if wanted.response_format == "diarized_json":
+            yield event(shapes.segment_event(segment))
     transcript = await live.transcript()
-    yield event(shapes.done_event(transcript, live.warnings))
+    _judge(transcript, wanted, live)
+    yield event(shapes.done_event(transcript, live.warnings, token_bytes))
 
 
-async def _after(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _after(first: _T, rest: AsyncIterator[_T]) -> AsyncIterator[_T]:
     yield first
     async for each in rest:
         yield each
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/models", **openapi.route(openapi.MODELS_ANSWERS))
+async def models(request: Request) -> Response:
+    """The models that requests may name, the default first."""
+    pool = Service.of(request).pool
+    described = await asyncio.to_thread(lambda: [pool.described(name) for name in pool.names()])
+    return JSONResponse({"object": "list", "data": described})
+
+
+@router.get("/models/{name:path}", **openapi.route(openapi.MODEL_ANSWERS))
+async def model(request: Request, name: str) -> Response:
+    """One model; OpenAI's names mean the default."""
+    pool = Service.of(request).pool
+    return JSONResponse(await asyncio.to_thread(lambda: pool.described(pool.find(name))))

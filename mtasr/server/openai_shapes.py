@@ -7,25 +7,35 @@ shapes are those of openai-python 3.57 (`openai.types.audio`).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from mtasr.formats import transcript_json
 from mtasr.tokenizer.languages import LANGUAGES
 from mtasr.transcript import Segment, Transcript
 
+#: What OpenAI writes for a log-probability that JSON cannot hold.
+_IMPOSSIBLE = -9999.0
 
-def to_json(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """`response_format=json`."""
-    return {
-        "text": transcript.text,
-        "languages": languages(transcript),
-        "usage": usage(transcript),
-    } | findings(transcript, warnings)
+#: Gives the bytes of a token.
+TokenBytes = Callable[[int], bytes]
+
+
+# --- whole answers ---------------------------------------------------------------------------------------------------
+
+
+def to_json(
+    transcript: Transcript, warnings: Sequence[str] = (), token_bytes: TokenBytes | None = None
+) -> dict[str, Any]:
+    """`response_format=json`; with `token_bytes` it has log-probabilities."""
+    body: dict[str, Any] = {"text": transcript.text, "languages": languages(transcript)}
+    if token_bytes is not None:
+        body["logprobs"] = logprobs(transcript, token_bytes)
+    return body | {"usage": usage(transcript)} | findings(transcript, warnings)
 
 
 def to_verbose_json(
-    transcript: Transcript, task: str, granularities: Collection[str], warnings: Sequence[str] = ()
+    transcript: Transcript, task: str, granularities: Collection[str] = (), warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """`response_format=verbose_json`, with `segments` and `words` as the granularities ask for."""
     body: dict[str, Any] = {
@@ -42,8 +52,19 @@ def to_verbose_json(
         ]
     if "segment" in granularities or not granularities:
         body["segments"] = [_segment(each) for each in transcript]
-    more = {"language_code": transcript.language, "language_probability": _finite(transcript.language_probability)}
-    return body | more | {"usage": usage(transcript)} | findings(transcript, warnings)
+    spoken = {"code": transcript.language, "probability": _finite(transcript.language_probability)}
+    return body | {"spoken_language": spoken, "usage": usage(transcript)} | findings(transcript, warnings)
+
+
+def to_diarized_json(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """`response_format=diarized_json`, for a transcript whose segments name their speakers."""
+    return {
+        "task": "transcribe",
+        "duration": transcript.duration,
+        "text": "\n".join(f"{segment.speaker}: {segment.text.strip()}" for segment in transcript),
+        "segments": [segment_event(each) for each in transcript],
+        "usage": usage(transcript),
+    } | findings(transcript, warnings)
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
@@ -63,15 +84,16 @@ def _segment(segment: Segment) -> dict[str, Any]:
     return fields
 
 
+# --- parts of answers ------------------------------------------------------------------------------------------------
+
+
 def language_name(code: str) -> str:
     """A language as OpenAI writes it in `verbose_json`: "english"."""
     return LANGUAGES.get(code, code)
 
 
 def languages(transcript: Transcript) -> list[dict[str, str]]:
-    """The languages spoken, most of them first; none if nobody speaks."""
-    if not transcript.text:
-        return []
+    """The languages spoken, the one with most segments first; none if nobody speaks."""
     codes = [segment.language or transcript.language for segment in transcript]
     return [{"code": code} for code in sorted(dict.fromkeys(codes), key=lambda code: -codes.count(code))]
 
@@ -80,11 +102,29 @@ def usage(transcript: Transcript) -> dict[str, Any]:
     return {"type": "duration", "seconds": transcript.duration}
 
 
-def findings(transcript: Transcript, warnings: Sequence[str]) -> dict[str, Any]:
+def findings(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """What to know about a transcript: speech without text, and what was wrong with the recording."""
     document = transcript_json.to_dict(transcript)
     found = {name: document[name] for name in ("coverage", "repairs") if name in document}
     return found | ({"warnings": list(warnings)} if warnings else {})
+
+
+def logprobs(segments: Iterable[Segment], token_bytes: TokenBytes) -> list[dict[str, Any]]:
+    """The text tokens of segments; the first has no space before it, as the text has none."""
+    listed = []
+    for token, logprob in ((token, logprob) for segment in segments for token, logprob in segment.token_logprobs):
+        data = token_bytes(token)
+        shown = logprob if math.isfinite(logprob) else _IMPOSSIBLE
+        listed.append({"token": data.decode("utf-8", "replace"), "logprob": shown, "bytes": list(data)})
+    return listed
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
 
 
 class Deltas:
@@ -105,15 +145,34 @@ class Deltas:
         return kept
 
 
-def delta_event(delta: str) -> dict[str, Any]:
-    return {"type": "transcript.text.delta", "delta": delta}
+def delta_event(delta: str, segment: Segment, token_bytes: TokenBytes | None = None) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
+    if token_bytes is not None:
+        body["logprobs"] = logprobs([segment], token_bytes)
+    return body | ({"segment_id": _id(segment)} if segment.speaker is not None else {})
 
 
-def done_event(transcript: Transcript, warnings: Sequence[str]) -> dict[str, Any]:
-    body = {"type": "transcript.text.done", "text": transcript.text, "languages": languages(transcript)}
-    return body | {"duration": transcript.duration} | findings(transcript, warnings)
+def segment_event(segment: Segment) -> dict[str, Any]:
+    """A segment that names its speaker, as an event and in `diarized_json`."""
+    return {
+        "type": "transcript.text.segment",
+        "id": _id(segment),
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text.strip(),
+        "speaker": segment.speaker or "",
+    }
 
 
-def _finite(value: float) -> float | None:
-    """JSON has neither NaN nor infinity."""
-    return value if math.isfinite(value) else None
+def _id(segment: Segment) -> str:
+    return f"seg_{segment.id + 1:03}"
+
+
+def done_event(
+    transcript: Transcript, warnings: Sequence[str] = (), token_bytes: TokenBytes | None = None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text}
+    if token_bytes is not None:
+        body["logprobs"] = logprobs(transcript, token_bytes)
+    more = {"languages": languages(transcript), "duration": transcript.duration}
+    return body | more | findings(transcript, warnings)

@@ -52,6 +52,10 @@ class Problem(Exception):  # noqa: N818 - an answer, not a fault of the program
         return {"error": error | self.more}
 
 
+class ClientGone(Exception):  # noqa: N818 - not a fault of the program
+    """The client hung up. There is nobody to answer."""
+
+
 def _type(status: int) -> str:
     """OpenAI's name for the kind of error."""
     named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

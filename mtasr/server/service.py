@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from mtasr import system
 from mtasr.errors import OutputError, UsageError
 from mtasr.server.admission import Admission
+from mtasr.server.metrics import Metrics
 from mtasr.server.model_pool import Load, ModelPool
+from mtasr.server.problems import stopping
 from mtasr.server.settings import Settings
 from mtasr.server.transcribing import Transcriber
+from mtasr.server.upload import Upload, receive
 from mtasr.transcribe import load_model
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +38,8 @@ class Service:
         self.settings = settings
         self.admission = Admission(settings)
         self.pool = ModelPool(settings, load)
-        self.transcriber = Transcriber(settings, self.admission, self.pool)
+        self.metrics = Metrics(self.admission, self.pool)
+        self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
         #: Where jobs are kept.
         self.folder = Path()
         #: Where uploads are received.
@@ -47,6 +51,20 @@ class Service:
         """The service that a request came to."""
         service: Service = connection.app.state.service
         return service
+
+    @contextlib.asynccontextmanager
+    async def received(self, request: Request, *, file_fields: Sequence[str] = ("file",)) -> AsyncIterator[Upload]:
+        """A place for a request, and what was received of it; its file is deleted at the end unless it was moved.
+
+        Raises `Problem`: 429 if there is no place, 503 if the server stops, and what `receive` raises.
+        """
+        if self.stopping.is_set():
+            raise stopping()
+        with (
+            self.admission.place(request.state.client),
+            await receive(request, self.settings, self.incoming, file_fields=file_fields) as upload,
+        ):
+            yield upload
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

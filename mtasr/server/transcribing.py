@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import TypeVar
@@ -19,28 +21,30 @@ from starlette.requests import Request
 from mtasr.audio.read import open_audio
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.transcription import Transcription
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import InputError, MtasrError
+from mtasr.models import check_use
 from mtasr.options import DecodingOptions
 from mtasr.server.admission import Admission
+from mtasr.server.metrics import Metrics
 from mtasr.server.model_pool import ModelPool
-from mtasr.server.problems import stopping
+from mtasr.server.problems import ClientGone, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.upload import Upload
 from mtasr.threads import start_thread
+from mtasr.tokenizer import to_code
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
 
+_LOG = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
-#: Priorities of windows.
-_LONG, _SHORT = 0, 1
+#: Priorities of windows. Those of long recordings are decoded in smaller batches, for others to come in between.
+_LONG, _SHORT = -1, 0
 
 #: A file of at most so many bytes counts as short without a look: at 16 kbit/s they last two minutes.
 _SMALL = 256 * 1024
-
-
-class ClientGone(Exception):  # noqa: N818 - not a fault of the program
-    """The client hung up. There is nobody to answer."""
 
 
 async def while_connected(request: Request, work: Awaitable[_T]) -> _T:
@@ -132,6 +136,10 @@ class LiveTranscription:
         warnings = self._opened.warnings if self._opened is not None else ()
         return tuple(each.replace(str(self._path), self._name) for each in warnings)
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a text token."""
+        return self._model.engine.tokenizer.token_bytes(token)
+
     @property
     def position(self) -> float:
         """Seconds that are decoded."""
@@ -145,6 +153,11 @@ class LiveTranscription:
             yield segment
         self._segments.put_nowait(None)  # for whoever asks again
         self._raise()
+
+    @property
+    def result(self) -> Transcript | None:
+        """The transcript if it is complete."""
+        return self._transcript
 
     async def transcript(self) -> Transcript:
         """Wait for the end, and return the whole. Raises what went wrong."""
@@ -173,8 +186,8 @@ class LiveTranscription:
 class Transcriber:
     """Transcribes uploads: waits for a turn and a model, and gives both back whatever happens."""
 
-    def __init__(self, settings: Settings, admission: Admission, pool: ModelPool) -> None:
-        self._settings, self._admission, self._pool = settings, admission, pool
+    def __init__(self, settings: Settings, admission: Admission, pool: ModelPool, metrics: Metrics) -> None:
+        self._settings, self._admission, self._pool, self._metrics = settings, admission, pool, metrics
         self._live: set[LiveTranscription] = set()
         self._stopped = False
 
@@ -192,8 +205,11 @@ class Transcriber:
 
         Raises `Problem` 503 if the server stops, and what loading the model raises.
         """
-        long = await asyncio.to_thread(self._is_long, upload)
-        async with self._admission.turn(client, long=long), self._pool.use(model) as loaded:
+        name = await self._usable(model, options)
+        long = upload.size > _SMALL and await asyncio.to_thread(self._is_long, upload)
+        came = time.monotonic()
+        async with self._admission.turn(client, long=long), self._pool.use(name) as loaded:
+            self._metrics.waited(time.monotonic() - came)
             if self._stopped:
                 raise stopping()
             live = LiveTranscription(loaded, upload.path, upload.name, options, tracks, self._settings)
@@ -203,11 +219,68 @@ class Transcriber:
             finally:
                 self._live.discard(live)
                 await asyncio.shield(asyncio.ensure_future(live.close()))
+                self._note(name, live)
+
+    async def _usable(self, model: str | None, options: DecodingOptions) -> str:
+        """The name of the model that a request means. Raises `UsageError` for one not trained for what is asked."""
+        name = await asyncio.to_thread(self._pool.find, model)
+        language = to_code(options.language) if options.language is not None else None
+        check_use(name, language, "translate" if options.translates else "transcribe")
+        return name
+
+    def _note(self, name: str, live: LiveTranscription) -> None:
+        """Count and log what was transcribed."""
+        transcript = live.result
+        if transcript is None:
+            return
+        self._metrics.transcribed(name, transcript.duration)
+        text = {"text": transcript.text} if self._settings.log_text else {}
+        facts = {"model": name, "audio": transcript.duration, "language": transcript.language}
+        _LOG.info("transcribed", extra=facts | text)
+
+    async def transcript(
+        self,
+        request: Request,
+        upload: Upload,
+        options: DecodingOptions,
+        *,
+        model: str | None = None,
+        tracks: Tracks | None = None,
+    ) -> tuple[Transcript, tuple[str, ...]]:
+        """The whole transcript of an upload, and what was wrong with the recording.
+
+        Raises `ClientGone` if the client hangs up, and what `transcribing` raises.
+        """
+
+        async def whole() -> tuple[Transcript, tuple[str, ...]]:
+            client = request.state.client
+            async with self.transcribing(upload, options, client=client, model=model, tracks=tracks) as live:
+                transcript = await live.transcript()
+                return transcript, live.warnings
+
+        return await while_connected(request, whole())
+
+    async def languages(
+        self, request: Request, upload: Upload, *, model: str | None = None, audio_stream: int = 0
+    ) -> list[LanguageGuess]:
+        """The languages that an upload may be in, the most probable first; none if it has no audio.
+
+        Raises as `transcript` does.
+        """
+
+        async def guesses() -> list[LanguageGuess]:
+            async with self._admission.turn(request.state.client, long=False), self._pool.use(model) as loaded:
+                return await asyncio.to_thread(
+                    loaded.detect_language,
+                    upload.path,
+                    audio_stream=audio_stream,
+                    most_seconds=self._settings.recording_seconds,
+                )
+
+        return await while_connected(request, guesses())
 
     def _is_long(self, upload: Upload) -> bool:
-        """Whether a recording is long, as its header states, or else because its file is not small."""
-        if upload.size <= _SMALL:
-            return False
+        """Whether a recording is long: its header tells, or else its file, which is not small."""
         try:
             with open_audio(upload.path) as stream:
                 seconds = stream.duration

@@ -20,9 +20,9 @@ from typing import Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from mtasr.server.problems import Problem, bad_field
+from mtasr.server.problems import ClientGone, Problem, bad_field
 from mtasr.server.settings import Settings
 
 #: Bytes written to disk at a time.
@@ -71,13 +71,12 @@ async def receive(
     """Receive a multipart request with one file, named as one of `file_fields`, into `folder`.
 
     Raises `Problem`: 400 for a wrong form, 408 for a sender that is too slow, 413 for too much, 415 for another kind of
-    body; and `ClientDisconnect`.
+    body; and `ClientGone`.
     """
     boundary = _boundary(request)
-    _check_stated_size(request, settings)
     form = _Form(settings, folder, file_fields, boundary)
     try:
-        async for chunk in _chunks(request, settings):
+        async for chunk in _chunks(request, settings, settings.upload_bytes):
             form.feed(chunk)
             await form.write()
         await form.finish()
@@ -87,29 +86,42 @@ async def receive(
         raise
 
 
+async def receive_body(request: Request, settings: Settings, most: int) -> bytes:
+    """The body of a request that has no recording, of at most `most` bytes.
+
+    Raises `Problem` 408 or 413, 415 for an encoded body, and `ClientGone`.
+    """
+    _require_plain(request)
+    body = bytearray()
+    async for chunk in _chunks(request, settings, most):
+        body += chunk
+    return bytes(body)
+
+
 def _boundary(request: Request) -> bytes:
     kind, parameters = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise Problem(415, "send the recording as multipart/form-data", code="unsupported_media_type")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem(415, "send the request without content-encoding", code="unsupported_media_type")
+    _require_plain(request)
     if not parameters.get(b"boundary"):
         raise Problem(400, "the content type has no boundary", code="invalid_form")
     return parameters[b"boundary"]
 
 
-def _check_stated_size(request: Request, settings: Settings) -> None:
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > settings.upload_bytes:
-        raise _too_large(settings)
+def _require_plain(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "send the request without content-encoding", code="unsupported_media_type")
 
 
-def _too_large(settings: Settings) -> Problem:
-    return Problem(413, f"the request has more than {settings.upload_bytes:,} bytes", code="request_too_large")
+def _too_large(most: int) -> Problem:
+    return Problem(413, f"the request has more than {most:,} bytes", code="request_too_large")
 
 
-async def _chunks(request: Request, settings: Settings) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, settings: Settings, most: int) -> AsyncIterator[bytes]:
     """The body as it comes, within the limits on bytes and time."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > most:
+        raise _too_large(most)
     end = time.monotonic() + settings.upload_seconds
     size = 0
     stream = aiter(request.stream())
@@ -121,9 +133,11 @@ async def _chunks(request: Request, settings: Settings) -> AsyncIterator[bytes]:
             return
         except TimeoutError:
             raise Problem(408, "the request came too slowly", code="request_timeout") from None
+        except ClientDisconnect:
+            raise ClientGone from None
         size += len(chunk)
-        if size > settings.upload_bytes:
-            raise _too_large(settings)
+        if size > most:
+            raise _too_large(most)
         yield chunk
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def with_words(
     """
     frames = round(reach * SAMPLE_RATE) // HOP_LENGTH
     groups = [segment.tokens for segment in segments]
-    words = find_word_times(engine, encoded, groups, language=language, options=options, frames=frames)
+    aligned = _align(engine, encoded, groups, language=language, options=options, frames=frames)
+    words = [each.words for each in aligned]
     words = _among_pauses(words, speech) if speech else _shorten(words)
     # A segment for which no word was found is a unit of its own, so that nothing overlaps it.
     units = [
@@ -62,11 +64,20 @@ def with_words(
             end=spans[-1].end,
             words=spans if found else (),
             heard=(segment.start, segment.end),
+            token_logprobs=each.token_logprobs,
         )
         if spans
-        else replace(segment, words=())
-        for segment, found, spans in zip(segments, words, fitted, strict=True)
+        else replace(segment, words=(), token_logprobs=each.token_logprobs)
+        for segment, each, found, spans in zip(segments, aligned, words, fitted, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Aligned:
+    """The words of a segment, and its text tokens with their log-probabilities."""
+
+    words: tuple[Word, ...] = ()
+    token_logprobs: tuple[tuple[int, float], ...] = ()
 
 
 def find_word_times(
@@ -82,11 +93,24 @@ def find_word_times(
 
     `frames` is the number of feature frames that hold audio. All groups are aligned together, as they were decoded.
     """
+    aligned = _align(engine, encoded, groups, language=language, options=options, frames=frames)
+    return [each.words for each in aligned]
+
+
+def _align(
+    engine: Engine,
+    encoded: Encoded,
+    groups: Sequence[Sequence[int]],
+    *,
+    language: str,
+    options: DecodingOptions,
+    frames: int,
+) -> list[_Aligned]:
     tokenizer = engine.tokenizer
     texts = _whole_characters(tokenizer, [[token for token in group if token < tokenizer.eot] for group in groups])
     tokens = [token for text in texts for token in text]
     if not tokens:
-        return [() for _ in groups]
+        return [_Aligned() for _ in groups]
     start = tokenizer.sot_sequence(language, options.task)
     alignment = engine.align(encoded, start, tokens, frames)
     starts = _token_starts(alignment.token_indices, alignment.frame_indices, len(tokens), frames)
@@ -95,7 +119,10 @@ def find_word_times(
         cut = split_words(tokenizer, text, "en" if options.task == "translate" else language)
         merged = merge_punctuation(cut, options.prepend_punctuations, options.append_punctuations)
         spoken = [_spoken_part(tokenizer, word) for word in merged]
-        result.append(_times(merged, spoken, starts[position:], alignment.token_probs[position:]))
+        probabilities = alignment.token_probs[position : position + len(text)]
+        words = _times(merged, spoken, starts[position:], probabilities)
+        logprobs = [math.log(each) if each > 0 else -math.inf for each in probabilities]
+        result.append(_Aligned(words, tuple(zip(text, logprobs, strict=True))))
         position += len(text)
     return result
 

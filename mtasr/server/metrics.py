@@ -1,0 +1,87 @@
+"""Figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from mtasr.server.admission import Admission
+from mtasr.server.model_pool import ModelPool
+from mtasr.server.openapi import answer, route
+
+router = APIRouter()
+
+#: Seconds, from a clip to an hour.
+_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1200, 3600)
+
+
+class Metrics:
+    """What the server counts."""
+
+    def __init__(self, admission: Admission, pool: ModelPool) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._requests = Counter("mtasr_requests", "Requests.", ["route", "status"], registry=registry)
+        self._seconds = Histogram(
+            "mtasr_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ["route"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._received = Counter("mtasr_received_bytes", "Bytes of requests.", registry=registry)
+        self._audio = Counter("mtasr_audio_seconds", "Length of what was transcribed.", ["model"], registry=registry)
+        self._waited = Histogram(
+            "mtasr_wait_seconds", "How long recordings waited for their turn.", buckets=_BUCKETS, registry=registry
+        )
+        self.registry.register(_Now(admission, pool))
+        ProcessCollector(registry=self.registry)
+
+    def request(self, route: str, status: int, seconds: float, received: int) -> None:
+        """A request has ended."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        self._received.inc(received)
+
+    def waited(self, seconds: float) -> None:
+        """A recording's turn has come."""
+        self._waited.observe(seconds)
+
+    def transcribed(self, model: str, seconds: float) -> None:
+        """A recording of so many seconds is transcribed."""
+        self._audio.labels(model).inc(seconds)
+
+
+class _Now(Collector):
+    """What can be looked up at any time."""
+
+    def __init__(self, admission: Admission, pool: ModelPool) -> None:
+        self._admission, self._pool = admission, pool
+
+    def collect(self) -> Iterator[Metric]:
+        places = GaugeMetricFamily("mtasr_places", "Requests here, by what they do.", labels=["state"])
+        active, waiting = self._admission.active.total(), self._admission.waiting
+        places.add_metric(["transcribing"], active)
+        places.add_metric(["waiting"], waiting)
+        places.add_metric(["receiving"], max(0, self._admission.taken.total() - active - waiting))
+        yield places
+        loaded = GaugeMetricFamily("mtasr_model_loaded", "1 for each model in memory.", labels=["model"])
+        for name in self._pool.loaded:
+            loaded.add_metric([name], 1)
+        yield loaded
+
+
+_ANSWERS = {200: answer("Figures in Prometheus' text format.", text_plain='mtasr_places{state="waiting"} 0.0\n')}
+
+
+@router.get("/metrics", tags=["Server"], **route(_ANSWERS))
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    found: Metrics = request.app.state.service.metrics
+    return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
