@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import health, metrics, openai_api, openapi
+from mtasr.server import health, metrics, openai_api, openapi, protocols
 from mtasr.server.access import Access, Guard
 from mtasr.server.logs import RequestLog
 from mtasr.server.model_pool import Load
@@ -40,6 +40,8 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
     app.state.health = health.Health()
     app.include_router(openai_api.router)
     app.include_router(health.router)
+    for router in protocols.ROUTERS:
+        app.include_router(router)
     app.include_router(metrics.router)
     for kind in (Problem, MtasrError, MemoryError, HTTPException):
         app.add_exception_handler(kind, _answer)

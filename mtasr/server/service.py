@@ -53,16 +53,19 @@ class Service:
         return service
 
     @contextlib.asynccontextmanager
-    async def received(self, request: Request, *, file_fields: Sequence[str] = ("file",)) -> AsyncIterator[Upload]:
+    async def received(
+        self, request: Request, *, file_fields: Sequence[str] = ("file",), head: bytes = b""
+    ) -> AsyncIterator[Upload]:
         """A place for a request, and what was received of it; its file is deleted at the end unless it was moved.
 
-        Raises `Problem`: 429 if there is no place, 503 if the server stops, and what `receive` raises.
+        `file_fields` and `head` are as in `receive`. Raises `Problem`: 429 if there is no place, 503 if the server
+        stops, and what `receive` raises.
         """
         if self.stopping.is_set():
             raise stopping()
         with (
             self.admission.place(request.state.client),
-            await receive(request, self.settings, self.incoming, file_fields=file_fields) as upload,
+            await receive(request, self.settings, self.incoming, file_fields=file_fields, head=head) as upload,
         ):
             yield upload
 

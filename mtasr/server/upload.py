@@ -67,14 +67,17 @@ async def receive(
     folder: Path,
     *,
     file_fields: Sequence[str] = ("file",),
+    head: bytes = b"",
 ) -> Upload:
     """Receive a multipart request with one file, named as one of `file_fields`, into `folder`.
+
+    `head` is written before the file.
 
     Raises `Problem`: 400 for a wrong form, 408 for a sender that is too slow, 413 for too much, 415 for another kind of
     body; and `ClientGone`.
     """
     boundary = _boundary(request)
-    form = _Form(settings, folder, file_fields, boundary)
+    form = _Form(settings, folder, file_fields, boundary, head)
     try:
         async for chunk in _chunks(request, settings, settings.upload_bytes):
             form.feed(chunk)
@@ -155,7 +158,9 @@ class _Part:
 class _Form:
     """Collects the fields of a form, and the pieces of its file for `write`."""
 
-    def __init__(self, settings: Settings, folder: Path, file_fields: Sequence[str], boundary: bytes) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, file_fields: Sequence[str], boundary: bytes, head: bytes
+    ) -> None:
         self._settings, self._folder, self._file_fields = settings, folder, file_fields
         self._part = _Part()
         self._header, self._header_value = bytearray(), bytearray()
@@ -165,7 +170,7 @@ class _Form:
         self._descriptor: int | None = None
         self._name = ""
         self._size = 0
-        self._unwritten = bytearray()
+        self._unwritten = bytearray(head)
         self._ended = False
         try:
             self._parser = MultipartParser(
