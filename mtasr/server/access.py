@@ -20,7 +20,7 @@ from mtasr.server.problems import Problem, answer
 from mtasr.server.settings import LOOPBACK, Settings
 
 #: Paths that need no key: what a browser loads before the user can give one, and what a supervisor asks.
-PUBLIC = frozenset({"/", "/health", "/openapi.json", "/favicon.ico"})
+PUBLIC = frozenset({"/", "/health", "/status", "/openapi.json", "/favicon.ico"})
 #: The same for all paths that begin so.
 PUBLIC_FOLDERS = ("/page/",)
 

@@ -72,7 +72,14 @@ _OPTIONS = {
 #: What segments have in its JSON and in ours.
 _SEGMENT = ("id", "text", "start", "end", "tokens", "temperature", "avg_logprob", "no_speech_prob")
 
-_ANSWERS = {**openapi.TRANSCRIPTION_ANSWERS, 200: openapi.answer("The text.", application_json={"text": "The train."})}
+_SHOWN = openapi.answer(
+    "The transcript, in the form that response_format asks for.",
+    application_json={"text": "The train leaves.\n"},
+    text_plain="The train leaves.\n",
+    text_vtt="WEBVTT\n\n00:00.100 --> 00:01.600\nThe train leaves.\n\n",
+    application_x_subrip="1\n00:00:00,100 --> 00:00:01,600\nThe train leaves.\n\n",
+)
+_ANSWERS = {**openapi.TRANSCRIPTION_ANSWERS, 200: _SHOWN}
 
 
 @router.post("/inference", **openapi.form_route(FIELDS, _ANSWERS))

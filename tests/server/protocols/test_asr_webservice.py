@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import requests
-from server.running import Running
+from server.running import Running, running
 
 from mtasr import __version__
+from mtasr.server import Settings
 from mtasr.server.protocols.pcm import SampleFormat
 from mtasr.tokenizer.languages import LANGUAGES
 from mtasr.transcript import Transcript
@@ -71,6 +72,18 @@ def test_bazarr_detects_the_language(server: Running, samples: bytes, clip: Path
 def test_bazarr_shows_the_version_when_the_connection_is_tested(server: Running) -> None:
     answer = requests.get(f"{server.url}/status", {}, allow_redirects=False, timeout=5)
     assert (answer.status_code, answer.json()["version"]) == (200, f"mtasr {__version__}")
+
+
+def test_bazarr_can_show_a_key_in_the_address(samples: bytes) -> None:
+    key = "a-key-for-the-tests"
+    with running(Settings(keys=(("bazarr", key),))) as server:
+        open_to_all = Bazarr(server.url)
+        assert b"invalid_api_key" in open_to_all.download(samples, "transcribe", "fr")
+        with_key = Bazarr(server.url.replace("://", f"://bazarr:{key}@"))
+        assert b" --> " in with_key.download(samples, "transcribe", "fr")
+        assert requests.get(f"{server.url}/status", timeout=5).ok
+        open_to_all.close()
+        with_key.close()
 
 
 @pytest.mark.parametrize(
