@@ -42,6 +42,12 @@ _SECONDS, _BYTES = "SECONDS", "BYTES"
     help="Proxies whose X-Forwarded-For is believed.",
 )
 @option(
+    _NETWORK,
+    "--wyoming",
+    metavar="ADDRESS",
+    help="Speak Home Assistant's protocol at this address, such as tcp://127.0.0.1:10300.",
+)
+@option(
     _ACCESS,
     "--keys",
     type=click.Path(path_type=Path),
@@ -120,6 +126,7 @@ def serve(ctx: click.Context, /, **params: Any) -> None:
     with extras():
         from mtasr.server import Settings, run
         from mtasr.server.access import read_keys
+        from mtasr.server.settings import is_this_machine
     from mtasr.transcribe import load_model
 
     display = Display()
@@ -130,6 +137,8 @@ def serve(ctx: click.Context, /, **params: Any) -> None:
     settings = Settings(**given)
     if not settings.listens_to_this_machine_alone and not settings.keys:
         display.note("warning: everyone who can reach this machine can use the server; --keys asks for a key")
+    if settings.wyoming_address is not None and not is_this_machine(settings.wyoming_address[0]):
+        display.note(f"warning: everyone who can reach {settings.wyoming} can use it: the Wyoming protocol has no keys")
     share_freed_memory()
     load = partial(
         load_model,

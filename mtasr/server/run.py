@@ -30,7 +30,7 @@ _CONNECTIONS = 800
 #: Seconds that connections have to close after everything was handed back.
 _CLOSING = 5
 
-#: Called with the address once requests are taken.
+#: Called with the address, or several, once requests are taken.
 Started = Callable[[str], None]
 
 
@@ -64,10 +64,14 @@ class _Server(uvicorn.Server):
         for each in sockets or ():
             scheme = "https" if self.config.is_ssl else "http"
             host, port = each.getsockname()[:2]
-            self._started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+            address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+            self._started(" and ".join([address, *self._service.addresses]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping = asyncio.create_task(self._service.stop())
+        for task in self._service.tasks:
+            self.server_state.tasks.add(task)
+            task.add_done_callback(self.server_state.tasks.discard)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

@@ -45,6 +45,10 @@ class Service:
         #: Where uploads are received.
         self.incoming = Path()
         self.stopping = asyncio.Event()
+        #: What stopping waits for besides HTTP requests.
+        self.tasks: set[asyncio.Task[None]] = set()
+        #: Where the server listens besides the address for HTTP.
+        self.addresses: list[str] = []
 
     @staticmethod
     def of(connection: HTTPConnection) -> Service:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mtasr.errors import UsageError
 from mtasr.models import DEFAULT_MODEL
@@ -46,6 +48,9 @@ class Settings:
     #: Names by which clients may call a server that listens on this machine alone, besides those of loopback.
     names: tuple[str, ...] = ()
 
+    #: Where Home Assistant's protocol, Wyoming, is spoken: `tcp://HOST:PORT`; port 0 takes a free one. None: nowhere.
+    wyoming: str | None = None
+
     #: Keys that clients must show, with the name of the client each belongs to; none: everybody may use the server.
     keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -84,6 +89,18 @@ class Settings:
                 raise UsageError(f"{name} must be {rule}, not {getattr(self, name)!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("tls_cert and tls_key belong together: give both or neither")
+        _ = self.wyoming_address
+
+    @property
+    def wyoming_address(self) -> tuple[str, int] | None:
+        """Host and port of `wyoming`."""
+        if self.wyoming is None:
+            return None
+        address = urlsplit(self.wyoming)
+        with contextlib.suppress(ValueError):  # a port that is no number, or too great
+            if address.scheme == "tcp" and address.hostname and address.port is not None and not address.path:
+                return address.hostname, address.port
+        raise UsageError(f"wyoming must be an address such as tcp://127.0.0.1:10300, not {self.wyoming!r}")
 
     def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
         """Each rule: the setting's name, whether its value keeps the rule, and the rule in words."""
@@ -99,4 +116,9 @@ class Settings:
 
     @property
     def listens_to_this_machine_alone(self) -> bool:
-        return self.host in LOOPBACK or self.host.startswith("127.")
+        return is_this_machine(self.host)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    return host in LOOPBACK or host.startswith("127.")

@@ -52,17 +52,21 @@ async def while_connected(request: Request, work: Awaitable[_T]) -> _T:
 
     If the client hangs up, the work is cancelled. Then raises `ClientGone`.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnected(request))
+    return await unless(_disconnected(request), work)
+
+
+async def unless(gone: Awaitable[None], work: Awaitable[_T]) -> _T:
+    """Wait for work, or until the client has gone: then the work is cancelled, and `ClientGone` raised."""
+    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGone
         return task.result()
     finally:
-        for each in (task, gone):
+        for each in (task, leaving):
             each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(task, leaving, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

@@ -1,7 +1,7 @@
 """Samples without a header, as some protocols send them: with one they are a recording like any other.
 
-The header is that of a WAV file (RFC 2361): its first bytes are written before the samples come, and once more when
-their number is known.
+The header is that of a WAV file (Multimedia Programming Interface and Data Specifications 1.0, 1991). It is written
+before the samples come, and once more when their number is known.
 """
 
 from __future__ import annotations
