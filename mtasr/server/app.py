@@ -17,7 +17,6 @@ from mtasr.server.access import Access, Guard
 from mtasr.server.logs import RequestLog
 from mtasr.server.model_pool import Load
 from mtasr.server.problems import Problem, answer, bad_field
-from mtasr.server.protocols import wyoming
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings
 from mtasr.transcribe import load_model
@@ -30,7 +29,7 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with service.running(), wyoming.listening(service):
+        async with service.running(), protocols.listening(service):
             yield
 
     # Its documentation pages load scripts from elsewhere.

@@ -70,17 +70,12 @@ _GONE = 499
 
 
 @contextlib.asynccontextmanager
-async def listening(service: Service) -> AsyncIterator[None]:
-    """Listen on the address in the settings, if there is one, until the service stops.
+async def listening(service: Service, host: str, port: int) -> AsyncIterator[None]:
+    """Listen on an address until the service stops.
 
     Raises `UsageError` for an address that cannot be listened on.
     """
-    address = service.settings.wyoming_address
-    if address is None:
-        yield
-        return
     connections = _Connections(service)
-    host, port = address
     try:
         server = await asyncio.start_server(connections.serve, host, port)
     except OSError as error:

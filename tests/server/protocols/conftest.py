@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from server.running import Running
 
+from mtasr.server.protocols import wyoming  # noqa: F401 - it silences a warning that importing the package raises
 from mtasr.transcript import Transcript
 
 
