@@ -119,18 +119,25 @@ def read(path: Path) -> Transcript:
     Raises `InputNotFoundError` for a file that cannot be opened, and `InputError` for one that is no transcript.
     """
     try:
-        document: Any = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as exc:
         raise InputNotFoundError(f"{path}: no such file") from exc
     except OSError as exc:
         raise InputNotFoundError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
+    return loads(content, str(path))
+
+
+def loads(content: bytes, name: str) -> Transcript:
+    """The transcript in the content of such a file, which messages call `name`. Raises `InputError`."""
+    try:
+        document: Any = json.loads(content)
     except (ValueError, RecursionError) as exc:
-        raise InputError(f"{path}: is not JSON") from exc
+        raise InputError(f"{name}: is not JSON") from exc
     try:
         return _read_transcript(document)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
         what = f"{exc.args[0]!r} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise InputError(f"{path}: is not a transcript as `--output-format json` writes it: {what}") from exc
+        raise InputError(f"{name}: is not a transcript as `--output-format json` writes it: {what}") from exc
 
 
 def _read_transcript(document: dict[str, Any]) -> Transcript:

@@ -52,6 +52,10 @@ class ModelPool:
         self._settings, self._load = settings, load
         self._entries: dict[str, _Entry] = {}
         self._changed = asyncio.Condition()
+        #: Requests that wait for a model because too many others are in use.
+        self._short = 0
+        #: Called when one begins to wait; whoever uses a model patiently should give it back.
+        self.on_short: Callable[[], object] = lambda: None
         #: By the name that clients use: what `load` is given.
         self._sources = {_public_name(name): name for name in (settings.model, *(settings.models or ()))}
         self.default = _public_name(settings.model)
@@ -107,13 +111,14 @@ class ModelPool:
     # --- use --------------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def use(self, name: str | None = None) -> AsyncIterator[Model]:
+    async def use(self, name: str | None = None, *, patient: bool = False) -> AsyncIterator[Model]:
         """A model, loaded if necessary; it stays loaded until it is left.
 
-        Waits while as many models as may be loaded are in use. Raises `ModelNotFoundError`, and what loading raises.
+        Waits while as many models as may be loaded are in use; who is `patient` also waits while others wait. Raises
+        `ModelNotFoundError`, and what loading raises.
         """
         found = await asyncio.to_thread(self.find, name)
-        entry = await self._entry(found)
+        entry = await self._entry(found, patient=patient)
         try:
             # Shielded: whoever goes away must not stop a load that others wait for.
             yield await asyncio.shield(entry.loading)
@@ -125,17 +130,33 @@ class ModelPool:
             async with self._changed:
                 self._changed.notify_all()
 
-    async def _entry(self, name: str) -> _Entry:
+    async def _entry(self, name: str, *, patient: bool) -> _Entry:
         """The entry of a model, counted as used."""
         async with self._changed:
+            if patient:
+                await self._changed.wait_for(lambda: not self._short)
             while name not in self._entries and len(self._entries) >= self._settings.loaded_models:
                 if not await self._unload_idle(most=1):
-                    await self._changed.wait()
+                    await self._wait_for_others(patient=patient)
             entry = self._entries.get(name)
             if entry is None:
                 entry = self._entries[name] = _Entry(asyncio.create_task(self._loaded(name)))
             entry.users += 1
             return entry
+
+    async def _wait_for_others(self, *, patient: bool) -> None:
+        """Wait until another model may have come out of use."""
+        if patient:
+            await self._changed.wait()
+            return
+        self._short += 1
+        try:
+            self.on_short()
+            await self._changed.wait()
+        finally:
+            self._short -= 1
+            if not self._short:
+                self._changed.notify_all()  # the patient, who look once this one has its model
 
     async def _loaded(self, name: str) -> Model:
         began = time.monotonic()

@@ -15,6 +15,8 @@ from starlette.requests import HTTPConnection, Request
 from mtasr import system
 from mtasr.errors import OutputError, UsageError
 from mtasr.server.admission import Admission
+from mtasr.server.jobs.lending import lender
+from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.metrics import Metrics
 from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.problems import stopping
@@ -32,7 +34,9 @@ _THREADS = 32
 
 
 class Service:
-    """The parts of a running server. `folder` and `incoming` exist while it runs."""
+    """The parts of a running server. `folder`, `incoming` and `jobs` exist while it runs."""
+
+    jobs: JobRunner
 
     def __init__(self, settings: Settings, load: Load = load_model) -> None:
         self.settings = settings
@@ -40,7 +44,6 @@ class Service:
         self.pool = ModelPool(settings, load)
         self.metrics = Metrics(self.admission, self.pool)
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
-        #: Where jobs are kept.
         self.folder = Path()
         #: Where uploads are received.
         self.incoming = Path()
@@ -85,17 +88,33 @@ class Service:
             self.folder = held.enter_context(_folder(self.settings.data))
             self.incoming = self.folder / "incoming"
             await asyncio.to_thread(_empty, self.incoming)
+            self.jobs = await asyncio.to_thread(self._open_jobs, loop)
             held.push_async_callback(self.pool.close)
+            held.push_async_callback(asyncio.to_thread, self.jobs.close)
+            self.pool.on_short = lambda: loop.run_in_executor(None, self.jobs.give_models_back)
             async with self.pool.use():
                 pass
             tending = asyncio.create_task(self._tend())
             held.callback(tending.cancel)
             held.push_async_callback(self.transcriber.stop)
+            await asyncio.to_thread(self.jobs.start)
             yield
 
+    def _open_jobs(self, loop: asyncio.AbstractEventLoop) -> JobRunner:
+        settings = self.settings
+        return JobRunner(
+            self.folder,
+            lender(self.pool, loop),
+            at_once=settings.jobs_at_once,
+            most_waiting=settings.waiting_jobs,
+            retention=settings.job_seconds,
+            most_seconds=settings.recording_seconds,
+        )
+
     async def stop(self) -> None:
-        """Give requests `stop_seconds` to finish, and hand back those that have not."""
+        """Stop the jobs, which continue at the next start; hand back requests that do not end in `stop_seconds`."""
         self.stopping.set()
+        await asyncio.to_thread(self.jobs.halt)
         await asyncio.sleep(self.settings.stop_seconds)
         await self.transcriber.stop()
 

@@ -76,6 +76,14 @@ class Settings:
     #: Seconds of the longest recording.
     recording_seconds: float = 4 * 3600.0
 
+    #: Jobs transcribed at a time, and jobs that may wait; more get 429.
+    jobs_at_once: int = 2
+    waiting_jobs: int = 100
+    #: Seconds for which the result of a job is kept after it has ended.
+    job_seconds: float = 7 * 24 * 3600.0
+    #: Bytes of the largest transcript that is written in another format on request.
+    transcript_bytes: int = 8 << 20
+
     #: Seconds that requests have to finish when the server stops.
     stop_seconds: float = 30.0
     #: Where uploads and jobs are kept. None: a temporary folder, deleted when the server stops.
@@ -107,9 +115,9 @@ class Settings:
         yield "port", lambda: 0 <= self.port < 1 << 16, "between 0 and 65535"
         for name in ("loaded_models", "requests", "client_requests", "at_once", "long_at_once", "upload_bytes"):
             yield name, lambda name=name: getattr(self, name) >= 1, "at least 1"  # type: ignore[misc]
-        for name in ("fields", "field_bytes"):
+        for name in ("fields", "field_bytes", "jobs_at_once", "waiting_jobs", "transcript_bytes"):
             yield name, lambda name=name: getattr(self, name) >= 1, "at least 1"  # type: ignore[misc]
-        for name in ("idle_seconds", "upload_seconds", "upload_pause", "recording_seconds"):
+        for name in ("idle_seconds", "upload_seconds", "upload_pause", "recording_seconds", "job_seconds"):
             yield name, lambda name=name: getattr(self, name) > 0, "above 0"  # type: ignore[misc]
         for name in ("stop_seconds", "short_seconds"):
             yield name, lambda name=name: 0 <= getattr(self, name) < math.inf, "0 or more"  # type: ignore[misc]

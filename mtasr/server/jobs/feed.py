@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mtasr.server.jobs.store import StoredJob
 
@@ -33,15 +34,15 @@ class Feed:
     def __init__(self, job: StoredJob) -> None:
         self._lock = threading.Lock()
         self._state = FeedState(job=job)
-        self._segments: list[str] = []
+        self._segments: list[Mapping[str, Any]] = []
         self._listeners: set[Callable[[], object]] = set()
 
     @property
     def state(self) -> FeedState:
         return self._state
 
-    def segments_after(self, count: int) -> list[str]:
-        """All segments but the first `count`, each as JSON."""
+    def segments_after(self, count: int) -> list[Mapping[str, Any]]:
+        """All segments but the first `count`, as the JSON format describes them."""
         return self._segments[count:]
 
     @contextlib.contextmanager
@@ -67,9 +68,9 @@ class Feed:
     def publish_language(self, language: str) -> None:
         self._change(language=language)
 
-    def publish_segment(self, document: str) -> None:
-        """There is one more segment, as JSON."""
-        self._segments.append(document)
+    def publish_segment(self, segment: Mapping[str, Any]) -> None:
+        """There is one more segment."""
+        self._segments.append(segment)
         self._change(segments=len(self._segments))
 
     def close(self, job: StoredJob | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +16,12 @@ from mtasr.formats.transcript_json import coverage_document, segment_document
 from mtasr.options import DecodingOptions
 from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
+from mtasr.server.jobs.lending import Lend
 from mtasr.server.jobs.store import JobStore, StoredJob
 from mtasr.subtitles import STYLES
 
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
-    from mtasr.transcribe import Model
     from mtasr.transcript import Segment, Transcript
 
 #: Windows of people who wait for an answer are decoded first.
@@ -78,8 +77,8 @@ class JobRun(Observer):
         if self._transcription is not None:
             self._transcription.close()
 
-    def run(self, lend: Callable[[str], contextlib.AbstractContextManager[Model]], settle: Callable[[], None]) -> None:
-        """Run the job with a model that is lent by name. Call `settle` when its results are on disk.
+    def run(self, lend: Lend, settle: Callable[[], None]) -> None:
+        """Run the job with a model that is lent. Call `settle` when its results are on disk.
 
         Afterwards its notes are deleted, so the store should say by then that it is done. Raises what the job fails
         with; if the run was stopped, that may be any error.
@@ -87,7 +86,7 @@ class JobRun(Observer):
         name, options, tracks = asked_for(self.job.request)
         recording = self._files.recording(self.job.id, self.job.size)
         work = self._files.work(self.job.id, recording, translated=options.also_translate)
-        with lend(name) as model:
+        with lend(name, lambda: not self.is_stopped) as model:
             batch = BatchRun(
                 [work],
                 model,
@@ -114,7 +113,7 @@ class JobRun(Observer):
     def segment(self, segment: Segment) -> None:
         if not self.feed.state.segments and self._transcription is not None:
             self.feed.publish_language(self._transcription.language)
-        self.feed.publish_segment(json.dumps(segment_document(segment), ensure_ascii=False))
+        self.feed.publish_segment(segment_document(segment))
 
     def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
         self._store.note_findings(

@@ -7,31 +7,25 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mtasr import atomic
 from mtasr.errors import OutputError
 from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
+from mtasr.server.jobs.lending import Lend
 from mtasr.server.jobs.run import JobRun
 from mtasr.server.jobs.store import JobStore, StoredJob, new_job_id
 from mtasr.server.problems import problem_of
 from mtasr.threads import start_thread
 
-if TYPE_CHECKING:
-    from mtasr.transcribe import Model
-
 _LOG = logging.getLogger(__name__)
 
 #: Seconds between looks at the queue, which also notice that a full disk has room again; and at what is too old.
 _POLL, _SWEEP = 5.0, 30.0
-
-#: Lends a model by name, for as long as the context lasts.
-Lend = Callable[[str], AbstractContextManager["Model"]]
 
 
 class JobRunner:
@@ -39,7 +33,7 @@ class JobRunner:
 
     Args:
         folder: The data folder; one server at a time may use it.
-        lend: Lends a model by name; called in the runner's threads.
+        lend: Lends models to the runner's threads.
         at_once: How many jobs run at the same time. Their windows share batches, so more cost memory and gain little.
         most_waiting: How many jobs may wait.
         retention: Seconds for which a job that has ended is kept.
@@ -76,14 +70,15 @@ class JobRunner:
         """Continue what an earlier server left, and start the threads."""
         unfinished = self.store.unfinished()
         self.files.tidy(ended=self.store.ended_before(math.inf), unfinished=[job.id for job in unfinished])
-        self._feeds = {job.id: Feed(job) for job in unfinished}
+        with self._changed:
+            self._feeds = {job.id: Feed(job) for job in unfinished} | self._feeds
         self._threads = [start_thread(self._work) for _ in range(self._at_once)]
         self._threads.append(start_thread(self._sweep))
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Stop the runs, whose jobs go back into the queue for the next start, and close the store.
+    def halt(self) -> None:
+        """Stop the runs, whose jobs go back into the queue for the next start, and end all feeds.
 
-        Waits for the threads for at most `timeout` seconds.
+        More jobs may still be added. Calling it again does nothing.
         """
         with self._changed:
             self._stopping = True
@@ -93,6 +88,10 @@ class JobRunner:
             run.stop()
         for feed in feeds:
             feed.close()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Halt, wait for the threads for at most `timeout` seconds, and close the store."""
+        self.halt()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -162,7 +161,7 @@ class JobRunner:
             try:
                 self._run(run)
             except Exception:
-                _LOG.exception("job %s: could not be ended", run.job.id)
+                _LOG.exception("job could not be ended", extra={"job": run.job.id})
             with self._changed:
                 del self._runs[run.job.id]
                 if run.job.id in self._removed:
@@ -177,7 +176,7 @@ class JobRunner:
                 try:
                     job = self.store.claim()
                 except Exception as error:
-                    _LOG.error("no job can be started: %s", error)
+                    _LOG.error("no job can be started", extra={"reason": str(error)})
                     job = None
                 if job is not None:
                     feed = self._feeds.setdefault(job.id, Feed(job))
@@ -203,7 +202,7 @@ class JobRunner:
         """What a client is told of an error, in OpenAI's words. No path of the server is in it."""
         problem = problem_of(error)
         if problem.status >= 500:
-            _LOG.error("job %s: failed", job.id, exc_info=error)
+            _LOG.error("job failed by a fault of the server", extra={"job": job.id}, exc_info=error)
         folder = re.escape(str(self.files.folder(job.id)))
         message = re.sub(rf"{folder}/recording[.\w]*", lambda _: job.name, problem.message)
         message = message.replace("this request", "this job")
@@ -217,7 +216,7 @@ class JobRunner:
                 ended = self.store.end(run.job.id, error)
                 break
             except OutputError as problem:
-                _LOG.error("job %s: %s", run.job.id, problem)
+                _LOG.error("the end of a job cannot be noted yet", extra={"job": run.job.id, "reason": str(problem)})
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopping, _POLL):
                     return  # the next server finds the results, and notes it
@@ -235,7 +234,7 @@ class JobRunner:
                     self.store.remove(job_id)
                     self.files.remove(job_id)
             except OutputError as error:
-                _LOG.error("old jobs cannot be removed: %s", error)
+                _LOG.error("old jobs cannot be removed", extra={"reason": str(error)})
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopping, min(_SWEEP, self._retention)):
                     return

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from job_runs import Jobs, hearing
+from job_runs import Gate, Jobs, hearing
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.transcribe import Model
@@ -27,6 +27,14 @@ def long_recording(session_folder: Path) -> Path:
 
 
 @pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Lets two windows through before it is opened."""
+    made = Gate(2)
+    yield made
+    made.open()
+
+
+@pytest.fixture
 def make_jobs(tmp_path: Path) -> Iterator[Callable[..., Jobs]]:
     """Makes runners on one folder; the last one is stopped in the end."""
     made: list[Jobs] = []
@@ -37,4 +45,4 @@ def make_jobs(tmp_path: Path) -> Iterator[Callable[..., Jobs]]:
 
     yield make
     for jobs in made:
-        jobs.runner.stop()
+        jobs.runner.close()
