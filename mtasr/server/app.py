@@ -12,8 +12,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import health, metrics, openai_api, openapi, protocols
+from mtasr.server import health, metrics, openai_api, openapi, protocols, rendering
 from mtasr.server.access import Access, Guard
+from mtasr.server.jobs import api as jobs_api
 from mtasr.server.logs import RequestLog
 from mtasr.server.model_pool import Load
 from mtasr.server.problems import Problem, answer, bad_field
@@ -38,7 +39,10 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
     app.openapi = lambda: openapi.without_validation(describe())  # type: ignore[method-assign]
     app.state.service = service
     app.state.health = health.Health()
+    app.state.renderer = rendering.Renderer()
     app.include_router(openai_api.router)
+    app.include_router(jobs_api.router)
+    app.include_router(rendering.router)
     app.include_router(health.router)
     for router in protocols.ROUTERS:
         app.include_router(router)

@@ -22,7 +22,7 @@ _WORDS = (
 )
 
 #: What the examples show.
-_EXAMPLE = Transcript(
+EXAMPLE = Transcript(
     language="en",
     language_probability=0.99,
     duration=2.0,
@@ -65,7 +65,7 @@ COMMON: Answers = {
 }
 
 #: What routes with a recording may answer.
-_RECEIVING: Answers = {
+RECEIVING: Answers = {
     400: problem(bad_field("language", "unknown language 'xx'"), "A field or the recording is wrong."),
     404: problem(Problem(404, "there is no model 'big' here", code="model_not_found"), "There is no such model."),
     408: problem(Problem(408, "the request came too slowly", code="request_timeout"), "The request came too slowly."),
@@ -87,24 +87,24 @@ _EVENTS = "".join(
 def _texts(task: str) -> dict[str, Any]:
     shown = answer(
         "The transcript, in the form that response_format asks for.",
-        text_plain=_EXAMPLE.to_txt(),
-        text_vtt=_EXAMPLE.to_vtt(),
+        text_plain=EXAMPLE.to_txt(),
+        text_vtt=EXAMPLE.to_vtt(),
         text_event_stream=_EVENTS,
     )
-    examples = {"json": shapes.to_json(_EXAMPLE), "verbose_json": shapes.to_verbose_json(_EXAMPLE, task)}
+    examples = {"json": shapes.to_json(EXAMPLE), "verbose_json": shapes.to_verbose_json(EXAMPLE, task)}
     if task == "transcribe":
-        examples["verbose_json with words"] = shapes.to_verbose_json(_EXAMPLE, task, ("word",))
-        examples["diarized_json"] = shapes.to_diarized_json(_EXAMPLE)
+        examples["verbose_json with words"] = shapes.to_verbose_json(EXAMPLE, task, ("word",))
+        examples["diarized_json"] = shapes.to_diarized_json(EXAMPLE)
     named = {name: {"value": value} for name, value in examples.items()}
     return {**shown, "content": {"application/json": {"examples": named}, **shown["content"]}}
 
 
-TRANSCRIPTION_ANSWERS: Answers = {200: _texts("transcribe"), **_RECEIVING}
-TRANSLATION_ANSWERS: Answers = {200: _texts("translate"), **_RECEIVING}
+TRANSCRIPTION_ANSWERS: Answers = {200: _texts("transcribe"), **RECEIVING}
+TRANSLATION_ANSWERS: Answers = {200: _texts("translate"), **RECEIVING}
 
 _MODEL = {"id": "base", "object": "model", "created": 1700000000, "owned_by": "Systran", "loaded": True}
 MODELS_ANSWERS: Answers = {200: answer("The models.", application_json={"object": "list", "data": [_MODEL]})}
-MODEL_ANSWERS: Answers = {200: answer("The model.", application_json=_MODEL), 404: _RECEIVING[404]}
+MODEL_ANSWERS: Answers = {200: answer("The model.", application_json=_MODEL), 404: RECEIVING[404]}
 
 
 def route(answers: Answers) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the header `x-should-retry: false`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from mtasr.errors import (
 )
 
 _RETRY = "x-should-retry"
+#: Characters of a wrong value that a message shows.
+_SHOWN = 100
 
 
 class Problem(Exception):  # noqa: N818 - an answer, not a fault of the program
@@ -47,9 +49,14 @@ class Problem(Exception):  # noqa: N818 - an answer, not a fault of the program
         self.headers, self.more = dict(headers or {}), dict(more or {})
 
     @property
-    def body(self) -> dict[str, Any]:
+    def error(self) -> dict[str, Any]:
+        """What is wrong, in OpenAI's words."""
         error = {"message": self.message, "type": _type(self.status), "param": self.param, "code": self.code}
-        return {"error": error | self.more}
+        return error | self.more
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"error": self.error}
 
 
 class ClientGone(Exception):  # noqa: N818 - not a fault of the program
@@ -65,6 +72,13 @@ def _type(status: int) -> str:
 def bad_field(param: str, message: str, code: str = "invalid_value") -> Problem:
     """A form field that cannot be accepted."""
     return Problem(400, message, param=param, code=code)
+
+
+def check_word(param: str, value: str, words: Collection[str]) -> None:
+    """Raise a `Problem` unless the value of a parameter is one of the words."""
+    if value not in words:
+        shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+        raise bad_field(param, f"{param} must be one of {', '.join(words)}, not {shown!r}")
 
 
 def busy(message: str, seconds: float) -> Problem:

@@ -98,7 +98,9 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
     where = f"{settings.host}:{settings.port}"
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        bound = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        # Only if the protocol is named does asyncio set TCP_NODELAY, without which most answers take 40 ms more.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=bound.detach())
     except OSError as error:
         raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
     with listener:

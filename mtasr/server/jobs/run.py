@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from mtasr.audio.tracks import Tracks
 from mtasr.batch import BatchRun, Job, Observer
 from mtasr.errors import InputError, MtasrError
+from mtasr.formats.cues import Style
 from mtasr.formats.transcript_json import coverage_document, segment_document
-from mtasr.options import DecodingOptions
 from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
 from mtasr.server.jobs.lending import Lend
+from mtasr.server.jobs.request import JobRequest
 from mtasr.server.jobs.store import JobStore, StoredJob
 from mtasr.subtitles import STYLES
 
@@ -29,27 +28,6 @@ PRIORITY = -1
 
 #: Seconds between two notes on a job's progress.
 _BETWEEN_NOTES = 1.0
-
-
-def request_document(model: str, options: DecodingOptions, tracks: Tracks) -> dict[str, Any]:
-    """What a client asked for, as the store keeps it: the model by name, and the options that are not the defaults."""
-    return {"model": model, "options": _changes(options), "tracks": _changes(tracks)}
-
-
-def _changes(values: DecodingOptions | Tracks) -> dict[str, Any]:
-    defaults = asdict(type(values)())
-    return {name: value for name, value in asdict(values).items() if value != defaults[name]}
-
-
-def asked_for(request: Mapping[str, Any]) -> tuple[str, DecodingOptions, Tracks]:
-    """The model, options and tracks in a document of `request_document`.
-
-    Raises `InputError` for one that is damaged, or has options that this version lacks.
-    """
-    try:
-        return str(request["model"]), DecodingOptions(**request["options"]), Tracks(**request["tracks"])
-    except (KeyError, TypeError, MtasrError) as error:
-        raise InputError(f"the server cannot use its note of what was asked for: {error}") from error
 
 
 class JobRun(Observer):
@@ -80,19 +58,20 @@ class JobRun(Observer):
     def run(self, lend: Lend, settle: Callable[[], None]) -> None:
         """Run the job with a model that is lent. Call `settle` when its results are on disk.
 
-        Afterwards its notes are deleted, so the store should say by then that it is done. Raises what the job fails
+        Afterwards its notes are deleted, so the store should say by then that it has ended. Raises what the job fails
         with; if the run was stopped, that may be any error.
         """
-        name, options, tracks = asked_for(self.job.request)
+        request = JobRequest.of(self.job.request)
         recording = self._files.recording(self.job.id, self.job.size)
-        work = self._files.work(self.job.id, recording, translated=options.also_translate)
-        with lend(name, lambda: not self.is_stopped) as model:
+        work = self._files.work(self.job.id, recording, translated=request.options.also_translate)
+        with lend(request.model, lambda: not self.is_stopped) as model:
             batch = BatchRun(
                 [work],
                 model,
-                options,
-                tracks=tracks,
-                layout=STYLES["web"],
+                request.options,
+                tracks=request.tracks,
+                style=Style(highlight_words=request.highlight_words),
+                layout=STYLES[request.subtitle_style],
                 existing="resume",
                 priority=PRIORITY,
                 most_seconds=self._most_seconds,

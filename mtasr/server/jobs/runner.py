@@ -18,14 +18,17 @@ from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
 from mtasr.server.jobs.lending import Lend
 from mtasr.server.jobs.run import JobRun
-from mtasr.server.jobs.store import JobStore, StoredJob, new_job_id
-from mtasr.server.problems import problem_of
+from mtasr.server.jobs.store import INCOMPLETE, JobStore, StoredJob, new_job_id
+from mtasr.server.problems import Problem, problem_of
 from mtasr.threads import start_thread
 
 _LOG = logging.getLogger(__name__)
 
 #: Seconds between looks at the queue, which also notice that a full disk has room again; and at what is too old.
 _POLL, _SWEEP = 5.0, 30.0
+
+#: What coverage says of text and speech that do not match.
+_DOUBTFUL = ("speech_without_text", "text_without_speech")
 
 
 class JobRunner:
@@ -189,7 +192,7 @@ class JobRunner:
     def _run(self, run: JobRun) -> None:
         run.feed.publish(run.job)
         try:
-            run.run(self._lend, lambda: self._end(run))
+            run.run(self._lend, lambda: self._end(run, self._doubts(run.job)))
         except Exception as error:
             if run.is_stopped:
                 self.store.requeue(run.job.id)
@@ -198,7 +201,16 @@ class JobRunner:
             self.files.remove(run.job.id)  # first, because it makes room on a full disk
             self._end(run, self._failure(run.job, error))
 
-    def _failure(self, job: StoredJob, error: Exception) -> dict[str, str | None]:
+    def _doubts(self, job: StoredJob) -> Mapping[str, Any] | None:
+        """The error of a strict job whose text and speech do not match."""
+        found = self.store.get(job.id)
+        coverage = (found.findings if found is not None and found.findings else {}).get("coverage") or {}
+        if not job.request.get("strict") or not any(coverage.get(each) for each in _DOUBTFUL):
+            return None
+        message = "speech has no text, or text no speech, in the places that `coverage` names"
+        return Problem(400, message, code=INCOMPLETE).error
+
+    def _failure(self, job: StoredJob, error: Exception) -> Mapping[str, Any]:
         """What a client is told of an error, in OpenAI's words. No path of the server is in it."""
         problem = problem_of(error)
         if problem.status >= 500:
@@ -206,10 +218,9 @@ class JobRunner:
         folder = re.escape(str(self.files.folder(job.id)))
         message = re.sub(rf"{folder}/recording[.\w]*", lambda _: job.name, problem.message)
         message = message.replace("this request", "this job")
-        said: dict[str, str | None] = problem.body["error"]
-        return said | {"message": message}
+        return problem.error | {"message": message}
 
-    def _end(self, run: JobRun, error: Mapping[str, str | None] | None = None) -> None:
+    def _end(self, run: JobRun, error: Mapping[str, Any] | None = None) -> None:
         """Note that a job is done or has failed, and tell its followers."""
         while True:
             try:

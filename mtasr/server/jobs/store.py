@@ -60,6 +60,10 @@ _KILLED = json.dumps(
 _Execute = Callable[..., sqlite3.Cursor]
 
 
+#: The code of the error of a strict job whose text and speech do not match. It has a result all the same.
+INCOMPLETE = "incomplete_transcript"
+
+
 class QueueFullError(MtasrError):
     """As many jobs wait as may wait."""
 
@@ -75,7 +79,7 @@ class StoredJob:
     #: What the client calls the recording, and its bytes.
     name: str
     size: int
-    #: What was asked for, as JSON has it (`mtasr.server.jobs.run.request_document`).
+    #: What was asked for, a document of `JobRequest`.
     request: Mapping[str, Any]
     status: JobStatus = "queued"
     #: How far the recording is decoded, at the furthest, and how long its file says it is.
@@ -85,13 +89,17 @@ class StoredJob:
     deaths: int = 0
     ended: float | None = None
     #: Why it failed, as OpenAI describes errors: message, type, param and code.
-    error: Mapping[str, str | None] | None = None
+    error: Mapping[str, Any] | None = None
     #: What became known of the recording, such as its language and coverage.
     findings: Mapping[str, Any] | None = None
 
     @property
     def has_ended(self) -> bool:
         return self.ended is not None
+
+    @property
+    def has_result(self) -> bool:
+        return self.status == "done" or (self.error is not None and self.error.get("code") == INCOMPLETE)
 
 
 class JobStore:
@@ -229,7 +237,7 @@ class JobStore:
         with self._transaction() as execute:
             execute("UPDATE jobs SET status = 'queued' WHERE id = ? AND status = 'running'", (job_id,))
 
-    def end(self, job_id: str, error: Mapping[str, str | None] | None = None) -> StoredJob | None:
+    def end(self, job_id: str, error: Mapping[str, Any] | None = None) -> StoredJob | None:
         """Note that a job is done, or has failed; returns it, None if it was removed."""
         status = "done" if error is None else "failed"
         with self._transaction() as execute:

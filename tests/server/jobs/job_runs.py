@@ -15,7 +15,7 @@ from fakes import Heard, HearingEngine
 from mtasr.audio.tracks import Tracks
 from mtasr.engines.engine import EngineLimits
 from mtasr.options import DecodingOptions
-from mtasr.server.jobs.run import request_document
+from mtasr.server.jobs.request import JobRequest
 from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.jobs.store import StoredJob
 from mtasr.transcribe import Model
@@ -63,7 +63,8 @@ class Jobs:
         """Add a job for a copy of the recording."""
         received = self.folder / f"received{recording.suffix}"
         shutil.copyfile(recording, received)
-        request = request_document("base", DecodingOptions(**{"word_timestamps": True} | options), tracks or Tracks())
+        decoding = DecodingOptions(**{"word_timestamps": True} | options)
+        request = JobRequest(model="base", options=decoding, tracks=tracks or Tracks()).document()
         return self.runner.add(received, client=client, name=recording.name, request=request)
 
     def ended(self, job: StoredJob, *, within: float = 60.0) -> StoredJob:

@@ -21,7 +21,7 @@ from mtasr.cli import program
 from mtasr.errors import ModelNotFoundError, OutputError
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
-from mtasr.server.jobs.run import asked_for, request_document
+from mtasr.server.jobs.request import JobRequest
 from mtasr.server.jobs.store import QueueFullError
 
 MakeJobs = Callable[..., Jobs]
@@ -30,9 +30,8 @@ MakeJobs = Callable[..., Jobs]
 def test_what_was_asked_for_survives_the_store() -> None:
     options = DecodingOptions(language="fr", temperature=(0.0, 0.4), clip_timestamps=(1.0, 2.0), suppress_tokens=())
     tracks = Tracks(channels="split", speakers=("Ann", "Ben"))
-    document = json.loads(json.dumps(request_document("base", options, tracks)))
-    assert asked_for(document) == ("base", options, tracks)
-    assert request_document("base", DecodingOptions(), Tracks()) == {"model": "base", "options": {}, "tracks": {}}
+    request = JobRequest(model="base", options=options, tracks=tracks, output_format="srt", strict=True)
+    assert JobRequest.of(json.loads(json.dumps(request.document()))) == request
 
 
 @pytest.mark.slow
@@ -272,7 +271,7 @@ def test_a_damaged_note_of_what_was_asked_for_fails_its_job(make_jobs: MakeJobs,
     jobs.runner.start()
     job = jobs.ended(job)
     assert job.error is not None
-    assert job.error["message"] == "the server cannot use its note of what was asked for: 'model'"
+    assert job.error["message"] == "the server cannot use its note of what was asked for: 'options'"
 
 
 def test_a_model_that_cannot_be_had_fails_its_job(tmp_path: Path, long_recording: Path) -> None:
