@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
 from mtasr.decoding.checks import Attempt, Checks
+from mtasr.decoding.groups import closed_early
 from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.retries import decode_at_temperatures
@@ -100,6 +102,9 @@ class LongForm:
         #: Without effect: its windows are decoded one after the other, by the caller.
         self.priority = 0
         self.samples = 0
+        self._closed = False
+        #: Held while results are asked for: nobody else may close what is being read.
+        self._reading = threading.Lock()
 
     @functools.cached_property
     def _track(self) -> SpeechTrack:
@@ -110,8 +115,11 @@ class LongForm:
         return SampleBuffer(self._track.follow(self._blocks()))
 
     def open(self) -> None:
-        if self.audio is None:
+        if self.audio is None and not self._closed:
             self.audio = self._open()
+        if self._closed:  # perhaps while it was opened
+            self.close()
+            raise closed_early()
 
     def _blocks(self) -> Iterator[Float32Array]:
         self.open()
@@ -135,6 +143,14 @@ class LongForm:
         return self._language or (guesses[0].code if guesses else "en")
 
     def results(self) -> Iterator[DecodedWindow]:
+        with self._reading:
+            try:
+                yield from self._results()
+            finally:
+                if self.audio is not None:
+                    self.audio.close()
+
+    def _results(self) -> Iterator[DecodedWindow]:
         language = self.language()
         with self._engine.sampler(self._options.seed) as engine:
             windows = _Windows(engine, self._options, self._checks, language, self._track)
@@ -150,8 +166,14 @@ class LongForm:
         return {None: self._track.intervals()}
 
     def close(self) -> None:
+        self._closed = True
         if self.audio is not None:
-            self.audio.close()
+            self.audio.abort()
+            if self._reading.acquire(blocking=False):
+                try:
+                    self.audio.close()
+                finally:
+                    self._reading.release()
 
 
 class _Windows:

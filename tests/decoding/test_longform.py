@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +172,48 @@ def test_the_encoder_output_of_the_first_window_is_reused() -> None:
     assert len(list(work.results())) == 1
     assert engine.frames == [3000]
     assert len(engine.calls) == 1
+
+
+class Watched(SampleBlocks):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(
+    "when", ["before it is opened", "while it is opened", "between two windows", "while it is read"]
+)
+def test_a_recording_that_is_closed_is_not_left_open(when: str) -> None:
+    engine, opened = FakeEngine(), []
+    engine.script = [engine.says("<|0.00|> the<|2.00|>")] * 9
+
+    def blocks() -> Iterator[Float32Array]:
+        for _ in range(9):
+            yield np.zeros(30 * SAMPLE_RATE, np.float32)
+            if when == "while it is read":
+                work.close()
+
+    def open_() -> SampleBlocks:
+        opened.append(Watched(blocks()))
+        if when == "while it is opened":
+            work.close()
+        return opened[-1]
+
+    work = LongForm(engine, open_, "en", DecodingOptions(), Checks(), LoudIsSpeech)
+    if when == "before it is opened":
+        work.close()
+    results = work.results()
+    if when.endswith("opened"):
+        with pytest.raises(ValueError, match="closed before its end"):
+            next(results)
+    else:
+        next(results)
+        work.close()
+        results.close()  # type: ignore[attr-defined]
+    assert [each.closed > 0 for each in opened] == ([] if when == "before it is opened" else [True])
 
 
 def test_characters_cut_by_a_timestamp_are_whole() -> None:

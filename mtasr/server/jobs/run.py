@@ -42,8 +42,7 @@ class JobRun(Observer):
         self._transcription: Transcription | None = None
         self._stopping = threading.Event()
         self._noted = 0.0
-        #: Whether the server has died with this job, which has not got further since.
-        self._is_suspect = job.deaths > 0
+        self._got_further = False
 
     @property
     def is_stopped(self) -> bool:
@@ -108,12 +107,13 @@ class JobRun(Observer):
 
     def _progress(self, position: float, total: float | None) -> None:
         self._require_wanted()
-        self.feed.publish_progress(position, total)
-        further = position > self.job.position
-        if further if self._is_suspect else time.monotonic() - self._noted >= _BETWEEN_NOTES:
+        # The first is noted before anyone hears of it: a server that dies after it is not this job's fault.
+        gets_further = position > self.job.position and not self._got_further
+        if gets_further or time.monotonic() - self._noted >= _BETWEEN_NOTES:
             with contextlib.suppress(MtasrError):  # a full disk costs a note, which only a restart would miss
                 self._store.note_progress(self.job.id, position, total)
-            self._noted, self._is_suspect = time.monotonic(), False
+            self._noted, self._got_further = time.monotonic(), self._got_further or gets_further
+        self.feed.publish_progress(position, total)
 
     def _require_wanted(self) -> None:
         if self.is_stopped:

@@ -34,7 +34,7 @@ CREATE TABLE jobs (
     status TEXT NOT NULL,
     position REAL NOT NULL DEFAULT 0,
     total REAL,
-    deaths INTEGER NOT NULL DEFAULT 0,
+    futile INTEGER NOT NULL DEFAULT 0,
     ended REAL,
     error TEXT,
     findings TEXT
@@ -43,12 +43,12 @@ CREATE INDEX by_client ON jobs (client, number);
 CREATE INDEX by_status ON jobs (status, number);
 """
 
-#: A job is given up when the server has died this many times while it ran, and it got no further in between.
-MOST_DEATHS = 2
+#: A job is given up when the server has died in this many of its runs, one after the other, that got no further.
+MOST_FUTILE = 2
 
 _KILLED = json.dumps(
     {
-        "message": f"the server died {MOST_DEATHS} times while it transcribed this recording",
+        "message": f"the server died {MOST_FUTILE} times at the same point of this recording",
         "type": "server_error",
         "param": None,
         "code": "server_died",
@@ -85,8 +85,8 @@ class StoredJob:
     #: How far the recording is decoded, at the furthest, and how long its file says it is.
     position: float = 0.0
     total: float | None = None
-    #: How many times the server has died while the job ran, since it last got further.
-    deaths: int = 0
+    #: How many runs in a row have got no further than those before: the server died in them, or one is under way.
+    futile: int = 0
     ended: float | None = None
     #: Why it failed, as OpenAI describes errors: message, type, param and code.
     error: Mapping[str, Any] | None = None
@@ -143,11 +143,11 @@ class JobStore:
 
     def _requeue_running(self) -> None:
         with self._transaction() as execute:
-            execute("UPDATE jobs SET status = 'queued', deaths = deaths + 1 WHERE status = 'running'")
             execute(
-                "UPDATE jobs SET status = 'failed', ended = ?, error = ? WHERE status = 'queued' AND deaths >= ?",
-                (time.time(), _KILLED, MOST_DEATHS),
+                "UPDATE jobs SET status = 'failed', ended = ?, error = ? WHERE status = 'running' AND futile >= ?",
+                (time.time(), _KILLED, MOST_FUTILE),
             )
+            execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
 
     def close(self) -> None:
         with self._lock:
@@ -204,26 +204,26 @@ class JobStore:
     def claim(self) -> StoredJob | None:
         """The job to run next, which counts as running from now on; None if none can run.
 
-        Clients take turns: who has the fewest jobs running comes first, then who came first. A job that the server has
-        died with runs alone until it gets further than then, so that no other job takes the blame if it dies again.
+        Clients take turns: who has the fewest jobs running comes first, then who came first. If the server died before
+        a job got anywhere, the job runs alone until it does, so that no other takes the blame if the server dies again.
         """
         with self._transaction() as execute:
             rows = execute("SELECT * FROM jobs WHERE status IN ('queued', 'running') ORDER BY number").fetchall()
             running = [row for row in rows if row["status"] == "running"]
             queued = [row for row in rows if row["status"] == "queued"]
-            suspects = [row for row in queued if row["deaths"]]
-            if not queued or (running and suspects) or any(row["deaths"] for row in running):
+            suspects = [row for row in queued if row["futile"]]
+            if not queued or (running and suspects) or any(row["futile"] > 1 for row in running):
                 return None
             counts = Counter(row["client"] for row in running)
             chosen = min(suspects or queued, key=lambda row: (counts[row["client"]], row["number"]))
-            execute("UPDATE jobs SET status = 'running' WHERE id = ?", (chosen["id"],))
+            execute("UPDATE jobs SET status = 'running', futile = futile + 1 WHERE id = ?", (chosen["id"],))
             return _job(execute("SELECT * FROM jobs WHERE id = ?", (chosen["id"],)).fetchone())
 
     def note_progress(self, job_id: str, position: float, total: float | None) -> None:
-        """Note how far a job is. If it got further than ever, it is no longer to blame for earlier deaths."""
+        """Note how far a job is."""
         with self._transaction() as execute:
             execute(
-                "UPDATE jobs SET deaths = CASE WHEN ?2 > position THEN 0 ELSE deaths END,"
+                "UPDATE jobs SET futile = CASE WHEN ?2 > position THEN 0 ELSE futile END,"
                 " position = max(position, ?2), total = ?3 WHERE id = ?1",
                 (job_id, position, total),
             )
@@ -235,14 +235,17 @@ class JobStore:
     def requeue(self, job_id: str) -> None:
         """Put a running job back, for the next server to continue."""
         with self._transaction() as execute:
-            execute("UPDATE jobs SET status = 'queued' WHERE id = ? AND status = 'running'", (job_id,))
+            execute(
+                "UPDATE jobs SET status = 'queued', futile = max(futile - 1, 0) WHERE id = ? AND status = 'running'",
+                (job_id,),
+            )
 
     def end(self, job_id: str, error: Mapping[str, Any] | None = None) -> StoredJob | None:
         """Note that a job is done, or has failed; returns it, None if it was removed."""
         status = "done" if error is None else "failed"
         with self._transaction() as execute:
             execute(
-                "UPDATE jobs SET status = ?, ended = ?, error = ?, deaths = 0 WHERE id = ?",
+                "UPDATE jobs SET status = ?, ended = ?, error = ?, futile = 0 WHERE id = ?",
                 (status, time.time(), None if error is None else json.dumps(error), job_id),
             )
             row = execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()

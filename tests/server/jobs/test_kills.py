@@ -92,7 +92,8 @@ def kill_all(
 ) -> list[int]:
     """Kill servers with a job under way at random moments; returns how many kills each job outlived.
 
-    A job gets further at least between every second kill: otherwise it would count as one that kills its server.
+    After a kill that comes before a job got further, the next one waits until it has: otherwise the job would count as
+    one that kills its server.
     """
     with serving(folder / "whole", fake=fake) as server:
         expected = server.results(server.add(recording, **fields))
@@ -102,8 +103,9 @@ def kill_all(
     while sum(outlived) < kills:
         with serving(data, fake=fake) as server:
             if job is None:
-                job, reached, unlucky = server.add(recording, **fields), 0.0, False
+                job, unlucky = server.add(recording, **fields), False
                 outlived.append(0)
+            reached = server.get(job)["progress"]["seconds"]
             if unlucky:
                 server.wait_beyond(reached, job)
             time.sleep(chooser.uniform(0, longest))
@@ -113,7 +115,7 @@ def kill_all(
                 job = None
             else:
                 outlived[-1] += 1
-                unlucky, reached = found["progress"]["seconds"] <= reached, found["progress"]["seconds"]
+                unlucky = found["progress"]["seconds"] <= reached
     with serving(data, fake=fake) as server:
         if job is not None:
             assert server.results(job) == expected

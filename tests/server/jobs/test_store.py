@@ -80,7 +80,7 @@ def test_clients_take_turns(path: Path) -> None:
     assert [claimed(store) for _ in range(6)] == ["anna-0", "bert-3", "carl-4", "anna-1", "anna-2", None]
 
 
-def test_a_job_is_given_up_when_the_server_dies_twice_with_it(path: Path) -> None:
+def test_a_job_is_given_up_when_the_server_dies_twice_at_the_same_point(path: Path) -> None:
     store = JobStore(path)
     add(store, "a")
     add(store, "b")
@@ -92,7 +92,7 @@ def test_a_job_is_given_up_when_the_server_dies_twice_with_it(path: Path) -> Non
         assert job.status == expected
     assert job.has_ended
     assert job.error is not None
-    assert job.error["message"] == "the server died 2 times while it transcribed this recording"
+    assert job.error["message"] == "the server died 2 times at the same point of this recording"
     assert claimed(store) == "b"
 
 
@@ -107,7 +107,7 @@ def test_a_job_that_gets_further_is_not_to_blame(path: Path) -> None:
     store.note_progress("a", 35.0, 60.0)  # it got that far before
     job = store.get("a")
     assert job is not None
-    assert (job.position, job.total, job.deaths) == (40.0, 60.0, 1)
+    assert (job.position, job.total, job.futile) == (40.0, 60.0, 1)
 
 
 def test_a_suspect_runs_alone(path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_server_that_stops_in_good_order_blames_no_job(path: Path) -> None:
         store = reopened(store, path)
     job = store.get("a")
     assert job is not None
-    assert (job.status, job.deaths) == ("queued", 0)
+    assert (job.status, job.futile) == ("queued", 0)
 
 
 def test_ended_jobs_have_their_findings_or_their_error(path: Path) -> None:
