@@ -38,7 +38,7 @@ class Sound(NamedTuple):
 
 def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: str, stream: TextIO) -> None:
     """Write the page. It looks for a sound that is not embedded by its name, in the folder of the page."""
-    style, script = _ours("page.css"), _ours("page.js")
+    style, script = asset("viewer.css") + asset("page.css"), asset("viewer.js") + asset("page.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob: file: 'self'"
     )
@@ -48,11 +48,12 @@ def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: 
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{name}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, waveform))}</p></div>\n'
+        f'<header>\n<div class="bar"><h1>{name}</h1><p>{" · ".join(_facts(transcript, waveform))}</p>'
+        f'<button type="button" id="theme">Dark</button></div>\n'
     )
     source = "" if sound.embedded else f' src="{escape(quote(sound.path.name))}"'
     stream.write(f'<audio id="audio" preload="auto"{source}></audio>\n')
-    stream.write(_ours("controls.html"))
+    stream.write(asset("controls.html") + asset("legend.html"))
     stream.write("</header>\n<main>\n")
     # A segment without words is a word of its own.
     for number, segment in enumerate(transcript):
@@ -67,10 +68,11 @@ def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: 
             while chunk := file.read(_CHUNK):
                 stream.write(base64.b64encode(chunk).decode())
         stream.write("</script>\n")
-    stream.write(f"<script>{script}</script>\n</body>\n</html>\n")
+    stream.write(f'<script type="module">{script}</script>\n</body>\n</html>\n')
 
 
-def _ours(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the viewer, which the server's page uses too: `viewer.js`, `viewer.css` or `controls.html`."""
     return resources.files("mtasr.view").joinpath(name).read_text(encoding="utf-8")
 
 
