@@ -1,0 +1,209 @@
+/** The first view: what to transcribe and how, and the list of recordings. */
+
+import { ask, complain, get, make } from "./dialogs.js";
+import * as history from "./history.js";
+import { Recorder } from "./recorder.js";
+import { languageText } from "./reader.js";
+import { clock } from "./viewer.js";
+import { isActive } from "./work.js";
+
+const OPTIONS = ["language", "task", "model", "keywords"];
+
+export class Home {
+  /** `go` shows a recording, by its id. */
+  constructor(about, work, go) {
+    Object.assign(this, { about, work, go, recordings: [], items: new Map() });
+    this.prepareOptions();
+    this.listen();
+  }
+
+  // --- options ------------------------------------------------------------------------------------------------------
+
+  prepareOptions() {
+    const languages = Object.entries(this.about.languages).sort(([, a], [, b]) => a.localeCompare(b));
+    get("language").append(...languages.map(([value, name]) => make("option", { value }, name)));
+    for (const name of OPTIONS) {
+      const held = localStorage.getItem(`mtasr-${name}`);
+      if (held !== null) get(name).value = held;
+      get(name).addEventListener("change", () => localStorage.setItem(`mtasr-${name}`, get(name).value));
+    }
+    get("options").addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  /** Offer the server's models, if there is a choice. */
+  offerModels(models) {
+    get("model-label").hidden = models.length < 2;
+    get("model").replaceChildren(...models.map((value) => make("option", { value }, value)));
+    const held = localStorage.getItem("mtasr-model");
+    if (models.includes(held)) get("model").value = held;
+  }
+
+  get options() {
+    return Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
+  }
+
+  // --- files --------------------------------------------------------------------------------------------------------
+
+  listen() {
+    get("choose").addEventListener("click", () => get("files").click());
+    get("files").addEventListener("change", () => {
+      this.take([...get("files").files]);
+      get("files").value = "";
+    });
+    get("record").addEventListener("click", () => this.record());
+    get("clear").addEventListener("click", () => this.clear());
+    this.listenToDrops();
+  }
+
+  listenToDrops() {
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    let depth = 0; // Elements that the pointer is over.
+    const show = () => { get("drop-here").hidden = depth <= 0; };
+    addEventListener("dragenter", (event) => { if (hasFiles(event)) { depth++; show(); } });
+    addEventListener("dragleave", (event) => { if (hasFiles(event)) { depth--; show(); } });
+    addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
+    addEventListener("drop", (event) => {
+      depth = 0;
+      show();
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      this.take([...event.dataTransfer.files]);
+    });
+  }
+
+  async take(files) {
+    complain("");
+    const added = [];
+    for (const file of files) added.push(await this.work.add(file, file.name, this.options));
+    if (added.length === 1) this.go(added[0].id); else if (added.length) this.go(null);
+  }
+
+  // --- the microphone -----------------------------------------------------------------------------------------------
+
+  async record() {
+    let recorder;
+    try {
+      recorder = await Recorder.start();
+    } catch (error) {
+      return complain(error.message);
+    }
+    complain("");
+    const leaving = (event) => event.preventDefault();
+    addEventListener("beforeunload", leaving);
+    this.showRecorder(true);
+    const timer = setInterval(() => this.showRecording(recorder), 100);
+    this.showRecording(recorder);
+    const use = await this.recorded(recorder);
+    clearInterval(timer);
+    removeEventListener("beforeunload", leaving);
+    const file = await recorder.stop();
+    this.showRecorder(false);
+    return use ? this.take([file]) : undefined;
+  }
+
+  showRecorder(shown) {
+    get("recorder").hidden = !shown;
+    get("drop").hidden = shown;
+    get(shown ? "recorder-stop" : "record").focus();
+  }
+
+  showRecording(recorder) {
+    get("recorder-time").textContent = clock(recorder.seconds);
+    get("level").value = recorder.isPaused ? 0 : recorder.level;
+    const state = recorder.isPaused ? "Paused" : "Recording";
+    if (get("recorder-state").textContent !== state) get("recorder-state").textContent = state;
+    this.loudest = recorder.seconds < 0.5 ? 0 : Math.max(this.loudest, recorder.level);
+    const isSilent = recorder.seconds > 4 && this.loudest < 0.15;
+    get("recorder-hint").textContent = isSilent ? "Nothing is heard. Is this the right microphone, and is it switched on?" : "";
+  }
+
+  /** Whether the recording shall be used, when the user has decided. */
+  recorded(recorder) {
+    const listening = new AbortController(), { signal } = listening;
+    return new Promise((resolve) => {
+      get("recorder-stop").addEventListener("click", () => resolve(true), { signal });
+      get("recorder-cancel").addEventListener("click", () => resolve(false), { signal });
+      get("recorder-pause").addEventListener("click", () => {
+        recorder.toggle();
+        get("recorder-pause").textContent = recorder.isPaused ? "Go on" : "Pause";
+      }, { signal });
+    }).finally(() => {
+      listening.abort();
+      get("recorder-pause").textContent = "Pause";
+    });
+  }
+
+  // --- the list -----------------------------------------------------------------------------------------------------
+
+  async refresh() {
+    this.recordings = await history.recordings();
+    const items = this.recordings.map((recording) => this.itemOf(recording));
+    get("recordings").replaceChildren(...items);
+    get("history").hidden = !items.length;
+    get("not-kept").hidden = history.isKept();
+  }
+
+  /** Show a recording that has changed. */
+  changed(recording) {
+    const before = this.items.get(recording.id);
+    if (before?.isConnected) before.replaceWith(this.itemOf(recording, before));
+    else if (!this.recordings.some((each) => each.id === recording.id)) this.refresh();
+  }
+
+  itemOf(recording, before) {
+    const held = before?.contains(document.activeElement) ? document.activeElement.className : null;
+    const item = make(
+      "li", { class: recording.status },
+      make("a", { class: "open", href: `#/${recording.id}` }, make("b", {}, recording.name)),
+      make("span", { class: "muted" }, this.factsOf(recording)),
+      isActive(recording) ? make("progress", { max: 1, value: recording.share, "aria-label": `Progress of ${recording.name}` }) : null,
+      recording.status === "failed"
+        ? make("button", { type: "button", class: "retry", "aria-label": `Try ${recording.name} again`, click: () => this.work.retry(recording) }, "Try again")
+        : null,
+      make("button", {
+        type: "button", class: "quiet delete", "aria-label": `Delete ${recording.name}`, click: () => this.remove(recording),
+      }, isActive(recording) ? "Cancel" : "Delete"),
+    );
+    this.items.set(recording.id, item);
+    if (held) queueMicrotask(() => item.querySelector(`.${held.split(" ").at(-1)}`)?.focus());
+    return item;
+  }
+
+  factsOf({ status, error, note, share, seconds, total, duration, language, languageProbability, options, created, edited }) {
+    if (note) return note;
+    if (status === "failed") return `⚠ ${error}`;
+    if (status === "waiting") return "Waiting";
+    if (status === "sending") return `Sending: ${Math.round((share ?? 0) * 100)} %`;
+    if (status === "queued") return "Waiting for the server";
+    if (status === "running") return total ? `Recognising: ${clock(seconds)} of ${clock(total)}` : "Recognising";
+    const facts = [clock(duration)];
+    if (language) facts.push(languageText(this.about, language, languageProbability));
+    if (options.task === "translate") facts.push("translated into English");
+    if (edited) facts.push("corrected");
+    facts.push(new Date(created).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+    return facts.join(" · ");
+  }
+
+  async remove(recording) {
+    const active = isActive(recording);
+    const title = active ? `Cancel ${recording.name}?` : `Delete ${recording.name}?`;
+    const text = active ? "" : "Its sound and its text are deleted from this browser.";
+    if (!(await ask({ title, text, yes: active ? "Cancel the recording" : "Delete" }))) return false;
+    await this.forget(recording);
+    await this.refresh();
+    return true;
+  }
+
+  async forget(recording) {
+    await this.work.cancel(recording);
+    await history.remove(recording.id);
+  }
+
+  async clear() {
+    const text = "All sounds and texts are deleted from this browser. This cannot be undone.";
+    if (!(await ask({ title: "Delete all recordings?", text, yes: "Delete all" }))) return;
+    for (const recording of await history.recordings()) await this.forget(recording);
+    await this.refresh();
+    get("choose").focus();
+  }
+}

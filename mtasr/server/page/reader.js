@@ -1,0 +1,386 @@
+/** One recording: its text while it is recognised, and what one does with it afterwards. */
+
+import * as api from "./api.js";
+import { Cues } from "./cues.js";
+import { ask, complain, get, make, opened, save, say } from "./dialogs.js";
+import { Editor } from "./editor.js";
+import * as history from "./history.js";
+import { peaksOf } from "./peaks.js";
+import { rename, speakers, withText } from "./transcript.js";
+import { clock, NOTHING, Viewer } from "./viewer.js";
+import { isActive } from "./work.js";
+
+const STAGES = { waiting: "Waiting", sending: "Sending", queued: "Waiting for the server", running: "Recognising" };
+
+export class Reader {
+  /** `go` shows another recording, by its id. */
+  constructor(about, work, go) {
+    Object.assign(this, { about, work, go, recording: null, address: null, file: null });
+    this.audio = get("audio");
+    this.cues = new Cues(get("text"), about);
+    this.viewer = new Viewer({ audio: this.audio, text: get("text"), covered });
+    this.editor = new Editor(this.cues, (transcript) => this.edited(transcript), { now: () => this.viewer.now });
+    this.viewer.keys = { ...this.viewer.keys, e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download() };
+    this.listen();
+  }
+
+  get isOpen() { return Boolean(this.recording); }
+
+  // --- opening ------------------------------------------------------------------------------------------------------
+
+  async open(recording) {
+    this.close();
+    this.recording = recording;
+    get("reader").hidden = false;
+    get("title").textContent = recording.name;
+    document.title = `${recording.name} · mtasr`;
+    get("text").replaceChildren();
+    this.data = NOTHING;
+    const texts = await history.texts(recording.id);
+    if (this.recording !== recording) return; // The user has gone on.
+    this.original = texts?.original ?? null;
+    if (texts) this.editor.load(texts.edited);
+    else this.showLive();
+    this.showState();
+    this.refresh();
+    await this.openSound(recording);
+  }
+
+  close() {
+    this.editor.commit();
+    Object.assign(this, { recording: null, original: null, file: null });
+    this.editor.state = null;
+    get("reader").hidden = true;
+    this.audio.pause();
+    this.audio.removeAttribute("src");
+    if (this.address) URL.revokeObjectURL(this.address);
+    this.address = null;
+    this.viewer.now = 0;
+  }
+
+  showLive() {
+    this.cues.show({ segments: [...(this.work.live.get(this.recording.id) ?? [])], language: this.recording.language }, false);
+  }
+
+  async openSound(recording) {
+    this.note("");
+    const file = await history.sound(recording.id);
+    if (this.recording?.id !== recording.id) return;
+    this.file = file ?? null;
+    if (!file) {
+      this.note("The browser has not kept the sound of this recording. Its text can be read, corrected and downloaded.");
+      return;
+    }
+    this.address = URL.createObjectURL(file);
+    this.audio.src = this.address;
+    const duration = await durationOf(this.audio);
+    if (this.recording?.id !== recording.id) return;
+    this.sounds = duration;
+    this.reload();
+    const peaks = await peaksOf(file, duration);
+    if (this.recording?.id !== recording.id) return;
+    this.data = { ...this.data, peaks };
+    this.reload();
+  }
+
+  note(text) {
+    get("silent").textContent = text;
+    get("silent").hidden = !text;
+  }
+
+  // --- showing ------------------------------------------------------------------------------------------------------
+
+  /** The recording has changed, or has one more segment. */
+  changed(recording, segment) {
+    if (recording.id !== this.recording?.id) return;
+    const ended = recording.status === "done" && this.recording.status !== "done";
+    this.recording = recording;
+    if (ended) {
+      say("The text is complete.");
+      this.open(recording);
+      return;
+    }
+    if (segment) {
+      this.cues.language = recording.language;
+      this.cues.append(segment);
+      this.waiting ??= setTimeout(() => { this.waiting = null; if (!this.editor.state) this.refresh(); }, 250);
+    }
+    this.showState();
+  }
+
+  /** The text has changed: read it again. */
+  refresh() {
+    this.viewer.refresh();
+    this.reload();
+    this.showFacts();
+  }
+
+  /** Give the viewer what is known of the recording. */
+  reload() {
+    const { segments } = this.cues, transcript = this.editor.transcript, coverage = transcript?.coverage;
+    const latest = segments.reduce((most, segment) => Math.max(most, segment.end), 0);
+    const duration = transcript?.duration ?? Math.max(this.sounds || 0, this.recording?.total || 0, latest);
+    this.data = {
+      ...this.data, duration, speech: spoken(segments), speechWithoutText: coverage?.speech_without_text ?? [],
+      textWithoutSpeech: coverage?.text_without_speech ?? [],
+    };
+    this.viewer.load(this.data);
+  }
+
+  showState() {
+    const { recording } = this, active = isActive(recording), done = recording.status === "done";
+    get("progress").hidden = !active;
+    get("failure").hidden = recording.status !== "failed";
+    get("failure-text").textContent = recording.error ?? "";
+    get("tools").hidden = !done;
+    get("player").hidden = !done && !this.cues.segments.length;
+    const text = get("text");
+    for (const [name, value] of [["role", "log"], ["aria-label", "Text so far"]]) {
+      if (active) text.setAttribute(name, value); else text.removeAttribute(name);
+    }
+    if (active) this.showProgress(recording);
+    get("translate").hidden = recording.options.task === "translate";
+    this.showFacts();
+  }
+
+  showProgress({ status, note, share, seconds, total }) {
+    const far = status === "running" && total ? `: ${clock(seconds)} of ${clock(total)}` : "";
+    const sent = status === "sending" ? `: ${Math.round(share * 100)} %` : "";
+    // Not each second, which a screen reader would have to say.
+    const stage = note ?? STAGES[status], shown = `${stage}${far}${sent}`;
+    get("stage").setAttribute("aria-live", note ? "polite" : "off");
+    get("stage").textContent = shown;
+    if (share == null) get("share").removeAttribute("value"); else get("share").value = share;
+  }
+
+  showFacts() {
+    const { recording } = this, transcript = this.editor.transcript, facts = [];
+    const duration = transcript?.duration ?? recording.total;
+    if (duration) facts.push(clock(duration));
+    const language = transcript?.language ?? recording.language;
+    if (language) facts.push(languageText(this.about, language, transcript?.language_probability));
+    if (recording.options.task === "translate") facts.push("translated into English");
+    if (transcript) facts.push(...this.factsOfText(transcript));
+    get("facts").replaceChildren(...facts.map((fact) => make("li", {}, fact)));
+    get("undo").disabled = !this.editor.canUndo;
+    get("redo").disabled = !this.editor.canRedo;
+  }
+
+  *factsOfText(transcript) {
+    const words = transcript.segments.flatMap((segment) => segment.words ?? []);
+    const unsure = words.filter((word) => word.probability != null && word.probability < this.about.levels.at(-1)).length;
+    if (words.length) yield `${counted(words.length, "word")}, ${unsure} unsure`;
+    const names = speakers(transcript).size;
+    if (names) yield counted(names, "speaker");
+    for (const [places, what] of [["speech_without_text", "Speech without text"], ["text_without_speech", "Text without speech"]]) {
+      for (const [start] of transcript.coverage?.[places] ?? []) {
+        yield make("button", { type: "button", class: "fact", click: () => this.viewer.seek(start, true) }, `${what} at ${clock(start)}`);
+      }
+    }
+    if (this.cues.warned.length) {
+      yield make("button", { type: "button", class: "fact", click: () => this.nextWarning() }, `⚠ ${counted(this.cues.warned.length, "warning")}`);
+    }
+    if (!transcript.segments.length) yield "no speech was found";
+    if (this.original !== transcript) {
+      yield make("button", { type: "button", class: "fact", click: () => this.editor.apply("back to the original", this.original) }, "Corrected: back to the original");
+    }
+  }
+
+  // --- acting -------------------------------------------------------------------------------------------------------
+
+  listen() {
+    const acts = {
+      undo: () => this.editor.undo(), redo: () => this.editor.redo(), speakers: () => this.renameSpeakers(),
+      divide: () => this.divide(), translate: () => this.translate(), copy: () => this.copy(),
+      download: () => this.download(), retitle: () => this.retitle(), cancel: () => this.go.cancel(this.recording),
+      retry: () => this.work.retry(this.recording),
+    };
+    for (const [id, act] of Object.entries(acts)) get(id).addEventListener("click", act);
+    get("text").addEventListener("click", (event) => {
+      if (event.target.closest(".speaker")) this.renameSpeaker(event.target.textContent);
+    });
+    this.audio.addEventListener("error", () => {
+      if (this.audio.getAttribute("src")) this.note("This browser cannot play the sound of this recording. Its text can be corrected all the same.");
+    });
+    const formats = Object.entries(this.about.formats).map(([name, what]) => make(
+      "li", {}, make("button", { type: "button", click: () => this.downloadAs(name) }, make("b", {}, name.toUpperCase()), ` ${what}`),
+    ));
+    get("formats").append(...formats);
+  }
+
+  press(event) {
+    const control = event.ctrlKey || event.metaKey, inField = event.target.matches("input:not([type=checkbox]), textarea");
+    const alt = { KeyK: () => this.viewer.toggle(), KeyJ: () => this.move(-3), KeyL: () => this.move(3) }[event.code];
+    if (event.altKey && !control && alt) alt();
+    else if (control && !inField && this.editor.state && event.key.toLowerCase() === "z") {
+      if (event.shiftKey) this.editor.redo(); else this.editor.undo();
+    } else if (control && !inField && this.editor.state && event.key.toLowerCase() === "y") this.editor.redo();
+    else return this.viewer.press(event);
+    event.preventDefault();
+    return true;
+  }
+
+  move(by) {
+    this.viewer.seek(this.viewer.now + by, false);
+  }
+
+  async edited(transcript) {
+    this.refresh();
+    const { recording, original } = this;
+    await history.putTexts(recording.id, { original, edited: transcript });
+    const isEdited = transcript !== original;
+    if (recording.edited !== isEdited) {
+      this.recording = { ...this.recording, edited: isEdited };
+      await history.putRecording(this.recording);
+    }
+  }
+
+  editCurrent() {
+    if (!this.editor.state) return;
+    const { words, now } = this.viewer, word = this.viewer.current ?? words.inTime[Math.max(words.placeAt(now), 0)];
+    if (word) this.editor.open(this.cues.indexOf(word.section));
+  }
+
+  nextWarning() {
+    const { warned, segments } = this.cues;
+    const index = warned.find((each) => segments[each].start > this.viewer.now + 0.01) ?? warned[0];
+    if (index === undefined) return;
+    this.viewer.seek(segments[index].start, false);
+    this.viewer.intoSight(this.cues.at(index));
+  }
+
+  async renameSpeaker(name) {
+    const count = speakers(this.editor.transcript).get(name);
+    const text = count > 1 ? `The name is changed in all ${count} cues.` : "";
+    const given = await ask({ title: `Rename ${name}`, text, name: "Name", value: name, yes: "Rename" });
+    if (given && given !== name) this.editor.apply("renaming", rename(this.editor.transcript, new Map([[name, given]])));
+  }
+
+  async renameSpeakers() {
+    this.editor.commit();
+    const names = [...speakers(this.editor.transcript)];
+    get("speakers-text").textContent = names.length
+      ? "A name is changed everywhere. Give two speakers the same name to make them one."
+      : "No cue says who speaks. Open a cue with Edit to give it a speaker.";
+    const rows = names.map(([name, count]) => make(
+      "label", {}, `${name} (${counted(count, "cue")}) `, make("input", { value: name, required: true, autocomplete: "off" }),
+    ));
+    get("speaker-names").replaceChildren(...rows);
+    get("speakers-form").querySelector(".main").hidden = !names.length;
+    if ((await opened(get("speakers-dialog"))) !== "rename") return;
+    const given = [...get("speaker-names").querySelectorAll("input")].map((input) => input.value.trim());
+    const changes = new Map(names.map(([name], index) => [name, given[index]]).filter(([from, to]) => to && to !== from));
+    if (changes.size) this.editor.apply("renaming", rename(this.editor.transcript, changes));
+  }
+
+  async divide() {
+    this.editor.commit();
+    const style = await opened(get("divide-dialog"));
+    if (!style) return;
+    try {
+      this.editor.apply("division into cues", await api.divide(this.editor.transcript, style));
+      complain("");
+    } catch (error) {
+      complain(error.message);
+    }
+  }
+
+  async translate() {
+    if (!this.file) return complain("The browser has not kept the recording. Choose the file again, and “Translated into English”.");
+    const options = { ...this.recording.options, task: "translate" };
+    this.go((await this.work.add(this.file, this.recording.name, options)).id);
+  }
+
+  async copy() {
+    this.editor.commit();
+    const text = this.editor.transcript.segments.map((segment) => segment.text.trim()).join("\n");
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch { // Plain http has no clipboard of that kind.
+      const held = make("textarea", { class: "hidden", "aria-hidden": "true" });
+      held.value = text;
+      document.body.append(held);
+      held.select();
+      document.execCommand("copy");
+      held.remove();
+    }
+    get("copy").textContent = "Copied";
+    say("The text has been copied.");
+    setTimeout(() => { get("copy").textContent = "Copy text"; }, 2000);
+  }
+
+  async retitle() {
+    const name = await ask({ title: "Rename the recording", name: "Name", value: this.recording.name, yes: "Rename" });
+    if (!name) return;
+    this.recording = { ...this.recording, name };
+    get("title").textContent = name;
+    await history.putRecording(this.recording);
+  }
+
+  // --- downloads ----------------------------------------------------------------------------------------------------
+
+  async download() {
+    if (!this.editor.state) return;
+    this.editor.commit();
+    get("download-problem").textContent = "";
+    if (this.isRestructured()) get("download-dialog").querySelector("[value=raw]").checked = true;
+    await opened(get("download-dialog"));
+  }
+
+  /** Whether a person has made the cues, which then should stay as they are. */
+  isRestructured() {
+    const places = ({ segments }) => segments.map(({ start, end }) => `${start}-${end}`).join();
+    return places(this.editor.transcript) !== places(this.original);
+  }
+
+  async downloadAs(format) {
+    const style = get("download-dialog").querySelector("[name=style]:checked").value;
+    try {
+      save(await api.render(this.editor.transcript, format, style), `${this.recording.name.replace(/\.\w{1,5}$/, "")}.${format}`);
+      get("download-problem").textContent = "";
+      say(`${format} was downloaded.`);
+    } catch (error) {
+      get("download-problem").textContent = error.message;
+    }
+  }
+}
+
+const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+/** "English, 91 % sure". */
+export function languageText(about, code, probability) {
+  const name = about.languages[code] ?? code;
+  return probability != null && probability < 1 ? `${name}, ${Math.round(probability * 100)} % sure` : name;
+}
+
+/** Pixels that lie over the text at the top and the bottom of the window: the player, at either. */
+function covered() {
+  const box = get("player").getBoundingClientRect(), isBelow = getComputedStyle(get("player")).bottom === "0px";
+  return isBelow ? [0, box.height] : [box.height, 0];
+}
+
+/** The stretches of time that have text. */
+function spoken(segments) {
+  const stretches = [];
+  for (const { start, end } of [...segments].sort((a, b) => a.start - b.start)) {
+    const last = stretches.at(-1);
+    if (last && start <= last[1] + 0.05) last[1] = Math.max(last[1], end); else stretches.push([start, end]);
+  }
+  return stretches;
+}
+
+/** Seconds of what a player plays; NaN if it cannot. What a browser has recorded tells them only when the end is sought. */
+function durationOf(audio) {
+  return new Promise((resolve) => {
+    audio.addEventListener("error", () => resolve(NaN), { once: true });
+    audio.addEventListener("loadedmetadata", () => {
+      if (audio.duration !== Infinity) return resolve(audio.duration);
+      audio.addEventListener("durationchange", () => {
+        audio.currentTime = 0;
+        resolve(audio.duration);
+      }, { once: true });
+      audio.currentTime = 1e7;
+      return undefined;
+    }, { once: true });
+  });
+}

@@ -1,0 +1,273 @@
+/**
+ * What a person changes in a transcript. A transcript is the server's JSON; no function changes the one that it is given.
+ *
+ * Words keep the space before them, so that joining the words of a segment gives its text.
+ */
+
+/** Scripts without spaces between words. */
+const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/u;
+const CJK = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/u;
+
+const round = (seconds) => Math.round(seconds * 1000) / 1000;
+
+const length = (text) => [...text].length;
+
+/** The transcript with other segments. */
+export function withSegments(transcript, segments) {
+  const text = segments.map((segment) => segment.text).join("").trim();
+  return { ...transcript, text, segments: segments.map((each, id) => (each.id === id ? each : { ...each, id })) };
+}
+
+function replaced(transcript, index, count, ...segments) {
+  return withSegments(transcript, transcript.segments.toSpliced(index, count, ...segments));
+}
+
+// --- text -----------------------------------------------------------------------------------------------------------
+
+/** The transcript with another text in one segment. Words that stay keep their times and probabilities. */
+export function withText(transcript, index, text) {
+  const segment = transcript.segments[index];
+  const spaced = /^\s/.test(segment.text) ? " " : "";
+  const given = spaced + text.trim().replace(/\s+/g, " ");
+  if (given === segment.text) return transcript;
+  const changed = { ...segment, text: given };
+  if (segment.words?.length) changed.words = newWords(segment.words, given, segment.start, segment.end);
+  delete changed.tokens;
+  return replaced(transcript, index, 1, changed);
+}
+
+/** Words of `text`: those of `old` that are still in it, in order, and new ones in the time of those that they replace. */
+function newWords(old, text, start, end) {
+  const run = longestRun(old, text);
+  if (!run) return fitted(text, old.length ? old[0].start : start, old.length ? old.at(-1).end : end);
+  const [first, count, at] = run, kept = old.slice(first, first + count);
+  const before = text.slice(0, at), after = text.slice(at + kept.map((word) => word.word).join("").length);
+  const left = newWords(old.slice(0, first), before, start, kept[0].start);
+  const right = newWords(old.slice(first + count), after, kept.at(-1).end, end);
+  return withRoom([...left, ...kept, ...right]);
+}
+
+/** The most words in a row that `text` holds, as [first, count, place in the text]; null if there are none. */
+function longestRun(words, text) {
+  let best = null, most = 0;
+  for (let first = 0; first < words.length; first++) {
+    let joined = "";
+    for (let last = first; last < words.length; last++) {
+      joined += words[last].word;
+      const at = placeOf(joined, text);
+      if (at < 0) { if (!text.includes(joined)) break; else continue; }
+      if (joined.length > most) { best = [first, last - first + 1, at]; most = joined.length; }
+    }
+  }
+  return best;
+}
+
+/** Where `piece` stands in `text` as whole words, or -1. */
+function placeOf(piece, text) {
+  const inWord = (char) => char && /[\p{L}\p{N}\p{M}'’]/u.test(char) && !UNSPACED.test(char);
+  for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, at + 1)) {
+    const cutsBefore = inWord(text[at - 1]) && inWord(piece[0]);
+    const cutsAfter = inWord(piece.at(-1)) && inWord(text[at + piece.length]);
+    if (!cutsBefore && !cutsAfter) return at;
+  }
+  return -1;
+}
+
+/** The pieces of a text that become words. */
+function pieces(text) {
+  const spaced = text.match(/\s*\S+/g) ?? [];
+  const segmenter = Intl.Segmenter && new Intl.Segmenter(undefined, { granularity: "word" });
+  return spaced.flatMap((piece) => {
+    if (!segmenter || !UNSPACED.test(piece)) return [piece];
+    const parts = [];
+    for (const { segment, isWordLike } of segmenter.segment(piece)) {
+      // Marks and spaces belong to a word.
+      if (parts.length && (!isWordLike || !parts.at(-1).trim())) parts[parts.length - 1] += segment;
+      else parts.push(segment);
+    }
+    return parts;
+  });
+}
+
+/** `text` as words between two times, each as long as its share of the characters. Nobody knows how probable they are. */
+function fitted(text, start, end) {
+  const parts = pieces(text), total = length(parts.join("")) || 1;
+  let done = 0;
+  return parts.map((word) => {
+    const from = start + ((end - start) * done) / total;
+    done += length(word);
+    return { word, start: round(from), end: round(start + ((end - start) * done) / total), probability: null };
+  });
+}
+
+/** Words that have been put where there was no time share that of a neighbour. */
+function withRoom(words) {
+  const given = [...words];
+  for (let at = 0; at < given.length; at++) {
+    if (given[at].end - given[at].start >= 0.02) continue;
+    let last = at;
+    while (last + 1 < given.length && given[last + 1].end - given[last + 1].start < 0.02) last++;
+    const first = at > 0 ? at - 1 : at, stop = at > 0 ? last : Math.min(last + 1, given.length - 1);
+    const shared = given.slice(first, stop + 1);
+    const timed = spread(shared, shared[0].start, shared.at(-1).end);
+    given.splice(first, shared.length, ...timed);
+    at = stop;
+  }
+  return given;
+}
+
+/** Words one after the other between two times, each as long as its share of the characters. */
+function spread(words, start, end) {
+  const total = length(words.map((word) => word.word).join("")) || 1;
+  let done = 0;
+  return words.map((word) => {
+    const from = start + ((end - start) * done) / total;
+    done += length(word.word);
+    return { ...word, start: round(from), end: round(start + ((end - start) * done) / total) };
+  });
+}
+
+// --- cues -----------------------------------------------------------------------------------------------------------
+
+/** The transcript with a segment cut in two at a place in its text, counted from the first character that is no space. */
+export function split(transcript, index, place) {
+  const segment = transcript.segments[index];
+  const at = place + segment.text.length - segment.text.trimStart().length;
+  const texts = [segment.text.slice(0, at).trimEnd(), segment.text.slice(at)];
+  if (!texts[0].trim() || !texts[1].trim()) return transcript;
+  if (/\s$/.test(segment.text.slice(0, at)) && !/^\s/.test(texts[1])) texts[1] = ` ${texts[1]}`;
+  const [left, right] = segment.words?.length ? splitWords(segment.words, texts[0].length) : [null, null];
+  const share = length(texts[0]) / length(segment.text);
+  const middle = round(segment.start + (segment.end - segment.start) * share);
+  const first = { ...segment, text: texts[0], end: left ? left.at(-1).end : middle };
+  const second = { ...segment, text: texts[1], start: right ? right[0].start : middle };
+  if (left) [first.words, second.words] = [left, right];
+  for (const half of [first, second]) delete half.tokens;
+  return replaced(transcript, index, 1, first, second);
+}
+
+/** Words before and after `at` characters of their text; null for both if one side has none. */
+function splitWords(words, at) {
+  const left = [], right = [];
+  let begin = 0;
+  for (const word of words) {
+    const inside = at - begin;
+    begin += word.word.length;
+    if (inside >= word.word.length) left.push(word);
+    else if (inside <= 0 || !word.word.slice(0, inside).trim()) right.push(word);
+    else {
+      const middle = round(word.start + ((word.end - word.start) * inside) / word.word.length);
+      left.push({ ...word, word: word.word.slice(0, inside), end: middle });
+      right.push({ ...word, word: word.word.slice(inside), start: middle });
+    }
+  }
+  return left.length && right.length ? [left, right] : [null, null];
+}
+
+/** The transcript with a segment and the one after it as one. */
+export function join(transcript, index) {
+  const [first, second] = transcript.segments.slice(index, index + 2);
+  if (!second) return transcript;
+  const [before, after] = [length(first.text), length(second.text)];
+  const joined = {
+    ...first, text: first.text.trimEnd() + second.text, start: Math.min(first.start, second.start),
+    end: Math.max(first.end, second.end),
+  };
+  if (first.avg_logprob != null && second.avg_logprob != null) {
+    joined.avg_logprob = (first.avg_logprob * before + second.avg_logprob * after) / Math.max(before + after, 1);
+  }
+  if (first.words && second.words) joined.words = [...first.words, ...second.words];
+  else delete joined.words;
+  delete joined.tokens;
+  return replaced(transcript, index, 2, joined);
+}
+
+export function remove(transcript, index) {
+  return replaced(transcript, index, 1);
+}
+
+/**
+ * The transcript with a segment at other times. Its words stay where they are as long as they fit; the first begins and
+ * the last ends with the segment.
+ */
+export function withTimes(transcript, index, start, end) {
+  const segment = transcript.segments[index];
+  if (segment.start === start && segment.end === end) return transcript;
+  const changed = { ...segment, start, end };
+  if (segment.words?.length) changed.words = moved(segment.words, segment, start, end);
+  return replaced(transcript, index, 1, changed);
+}
+
+function moved(words, segment, start, end) {
+  const clamp = (time) => Math.min(Math.max(time, start), end);
+  const kept = words.map((word) => ({ ...word, start: clamp(word.start), end: clamp(word.end) }));
+  kept[0].start = start;
+  kept[kept.length - 1].end = end;
+  if (kept.every((word) => word.end - word.start >= 0.02)) return kept;
+  const scale = (end - start) / Math.max(segment.end - segment.start, 1e-3);
+  const place = (time) => round(clamp(start + (time - segment.start) * scale));
+  const scaled = words.map((word) => ({ ...word, start: place(word.start), end: place(word.end) }));
+  scaled[0].start = start;
+  scaled[scaled.length - 1].end = end;
+  return scaled;
+}
+
+// --- speakers -------------------------------------------------------------------------------------------------------
+
+/** The names of the speakers, in the order in which they speak, with the number of their segments. */
+export function speakers(transcript) {
+  const counts = new Map();
+  for (const { speaker } of transcript.segments) if (speaker != null) counts.set(speaker, (counts.get(speaker) ?? 0) + 1);
+  return counts;
+}
+
+/** The transcript in which speakers have other names everywhere; `names` maps old to new. */
+export function rename(transcript, names) {
+  const name = (each) => (names.has(each.speaker) ? { ...each, speaker: names.get(each.speaker) } : each);
+  const alternatives = transcript.alternatives && { alternatives: transcript.alternatives.map(name) };
+  return withSegments({ ...transcript, ...alternatives }, transcript.segments.map(name));
+}
+
+/** The transcript with the speaker of one segment; an empty name is none. */
+export function withSpeaker(transcript, index, name) {
+  const segment = { ...transcript.segments[index] };
+  if ((segment.speaker ?? "") === name) return transcript;
+  if (name) segment.speaker = name; else delete segment.speaker;
+  return replaced(transcript, index, 1, segment);
+}
+
+// --- what readers need ----------------------------------------------------------------------------------------------
+
+/** Characters per second, spaces included. */
+export function readingSpeed(segment) {
+  return length(segment.text.trim()) / Math.max(segment.end - segment.start, 0.01);
+}
+
+/**
+ * What makes a segment hard to read as a subtitle, as sentences. `limits` holds `cps`, `cps_cjk` (characters per second)
+ * and `shortest` (seconds).
+ */
+export function warnings(segment, next, limits) {
+  const found = [], speed = readingSpeed(segment), most = CJK.test(segment.text) ? limits.cps_cjk : limits.cps;
+  const lasts = segment.end - segment.start;
+  if (speed > most + 0.5) found.push(`Fast to read: ${Math.round(speed)} characters per second, at most ${most} are easy.`);
+  if (lasts < limits.shortest - 0.01) found.push(`Short: shown for ${lasts.toFixed(1)} seconds.`);
+  if (next && next.speaker === segment.speaker && next.start < segment.end - 0.001) found.push("Overlaps the next one.");
+  return found;
+}
+
+/** "1:02:03.450" or "2:03.450". */
+export function timeText(seconds) {
+  const thousandths = Math.round(seconds * 1000), two = (number) => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(thousandths / 3_600_000), Math.floor(thousandths / 60_000) % 60];
+  const rest = `${two(Math.floor(thousandths / 1000) % 60)}.${String(thousandths % 1000).padStart(3, "0")}`;
+  return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** Seconds of "1:02:03.450", "2:03,45" or "123.45"; NaN for anything else. */
+export function secondsOf(text) {
+  const match = /^(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:[.,]\d*)?)$/.exec(text.trim());
+  if (!match) return NaN;
+  const [, hours = 0, minutes = 0, seconds] = match;
+  return round(hours * 3600 + minutes * 60 + Number(seconds.replace(",", ".")));
+}
