@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fakes import HearingEngine, LoudIsSpeech
+from fastapi import FastAPI
 
 from mtasr.server import Settings, create_app
 from mtasr.server.service import Service
@@ -44,6 +45,13 @@ class Running:
 def running(settings: Settings | None = None, load: Callable[[str], Model] | None = None) -> Iterator[Running]:
     """Start a server on a free port; stop it at the end."""
     app = create_app(settings or Settings(), load=load or (lambda name: fake_model()))
+    with serving(app) as (url, loop):
+        yield Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop))
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
+    """An application on a free port, in a thread: its address and its loop."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
@@ -53,9 +61,7 @@ def running(settings: Settings | None = None, load: Callable[[str], Model] | Non
         assert thread.is_alive(), "the server did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Running(
-            f"http://127.0.0.1:{port}", app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop)
-        )
+        yield f"http://127.0.0.1:{port}", loop
     finally:
         server.should_exit = True
         thread.join(60)

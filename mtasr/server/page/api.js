@@ -70,7 +70,8 @@ function errorOf(status, body, retryAfter) {
   return new ServerError(text, status, again ? Number(retryAfter) || 5 : null);
 }
 
-const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+/** The server's words as a sentence. */
+export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 const json = async (path, options) => (await request(path, options)).json();
 

@@ -58,7 +58,7 @@ export class Cues {
 
   made(segment) {
     const from = clock(segment.start);
-    const foreign = segment.language && segment.language !== this.language ? segment.language : null;
+    const foreign = this.language && segment.language !== this.language ? segment.language : null;
     const text = make("p", { dir: "auto", lang: segment.language });
     if (segment.speaker != null) {
       const name = `Rename ${segment.speaker}`;
@@ -70,8 +70,8 @@ export class Cues {
       "section", { "data-s": segment.start.toFixed(3), "data-e": segment.end.toFixed(3) },
       make("button", { type: "button", class: "time", "aria-label": `Play from ${from}` }, from),
       text,
-      make("span", { class: "warning", hidden: true }),
       make("button", { type: "button", class: "edit quiet", "aria-label": `Edit from ${from}` }, "Edit"),
+      make("span", { class: "warning", hidden: true }),
     );
   }
 

@@ -70,8 +70,9 @@ export class Editor {
   go(what, from, to) {
     const before = this.state.value.segments, label = this.state.step(from, to), after = this.state.value.segments;
     this.show();
-    const place = after.findIndex((segment, index) => segment !== before[index]);
-    this.cues.at(Math.max(place, 0))?.scrollIntoView({ block: "nearest" });
+    const place = after.findIndex((segment, index) => segment !== before[index]), section = this.cues.at(Math.max(place, 0));
+    section?.scrollIntoView({ block: "nearest" });
+    if (document.activeElement === document.body) section?.querySelector(".edit").focus(); // Its element is gone.
     say(`${what}: ${label}`);
   }
 

@@ -7,7 +7,7 @@ import { languageText } from "./reader.js";
 import { clock } from "./viewer.js";
 import { isActive } from "./work.js";
 
-const OPTIONS = ["language", "task", "model", "keywords"];
+const OPTIONS = ["language", "task", "model", "hotwords"];
 
 export class Home {
   /** `go` shows a recording, by its id. */
@@ -22,11 +22,13 @@ export class Home {
   prepareOptions() {
     const languages = Object.entries(this.about.languages).sort(([, a], [, b]) => a.localeCompare(b));
     get("language").append(...languages.map(([value, name]) => make("option", { value }, name)));
+    const defaults = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value]));
     for (const name of OPTIONS) {
       const held = localStorage.getItem(`mtasr-${name}`);
       if (held !== null) get(name).value = held;
       get(name).addEventListener("change", () => localStorage.setItem(`mtasr-${name}`, get(name).value));
     }
+    get("more").open = matchMedia("(min-width: 40rem)").matches || OPTIONS.some((name) => get(name).value !== defaults[name]);
     get("options").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -39,7 +41,8 @@ export class Home {
   }
 
   get options() {
-    return Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
+    const chosen = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
+    return get("model-label").hidden ? { ...chosen, model: "" } : chosen;
   }
 
   // --- files --------------------------------------------------------------------------------------------------------
@@ -126,6 +129,7 @@ export class Home {
       get("recorder-pause").addEventListener("click", () => {
         recorder.toggle();
         get("recorder-pause").textContent = recorder.isPaused ? "Go on" : "Pause";
+        this.showRecording(recorder);
       }, { signal });
     }).finally(() => {
       listening.abort();

@@ -31,16 +31,16 @@ export class Reader {
   async open(recording) {
     this.close();
     this.recording = recording;
-    get("reader").hidden = false;
+    this.data = NOTHING;
     get("title").textContent = recording.name;
     document.title = `${recording.name} · mtasr`;
-    get("text").replaceChildren();
-    this.data = NOTHING;
+    this.showLive();
+    this.showState();
+    get("reader").hidden = false;
     const texts = await history.texts(recording.id);
     if (this.recording !== recording) return; // The user has gone on.
     this.original = texts?.original ?? null;
     if (texts) this.editor.load(texts.edited);
-    else this.showLive();
     this.showState();
     this.refresh();
     await this.openSound(recording);
@@ -48,7 +48,8 @@ export class Reader {
 
   close() {
     this.editor.commit();
-    Object.assign(this, { recording: null, original: null, file: null });
+    clearTimeout(this.refreshing);
+    Object.assign(this, { recording: null, original: null, file: null, refreshing: null });
     this.editor.state = null;
     get("reader").hidden = true;
     this.audio.pause();
@@ -103,13 +104,14 @@ export class Reader {
     if (segment) {
       this.cues.language = recording.language;
       this.cues.append(segment);
-      this.waiting ??= setTimeout(() => { this.waiting = null; if (!this.editor.state) this.refresh(); }, 250);
+      this.refreshing ??= setTimeout(() => { this.refreshing = null; this.refresh(); }, 250);
     }
     this.showState();
   }
 
   /** The text has changed: read it again. */
   refresh() {
+    if (!this.isOpen) return;
     this.viewer.refresh();
     this.reload();
     this.showFacts();
@@ -132,7 +134,7 @@ export class Reader {
     get("progress").hidden = !active;
     get("failure").hidden = recording.status !== "failed";
     get("failure-text").textContent = recording.error ?? "";
-    get("tools").hidden = !done;
+    get("tools").hidden = !this.editor.state;
     get("player").hidden = !done && !this.cues.segments.length;
     const text = get("text");
     for (const [name, value] of [["role", "log"], ["aria-label", "Text so far"]]) {
@@ -228,11 +230,10 @@ export class Reader {
     this.refresh();
     const { recording, original } = this;
     await history.putTexts(recording.id, { original, edited: transcript });
-    const isEdited = transcript !== original;
-    if (recording.edited !== isEdited) {
-      this.recording = { ...this.recording, edited: isEdited };
-      await history.putRecording(this.recording);
-    }
+    const changed = { ...recording, edited: transcript !== original };
+    if (changed.edited === Boolean(recording.edited)) return;
+    if (this.recording === recording) this.recording = changed;
+    await history.putRecording(changed);
   }
 
   editCurrent() {

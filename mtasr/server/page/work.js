@@ -120,7 +120,7 @@ export class Work {
         this.changed(recording, data);
       } else {
         const job = data.job ?? data;
-        if (job.error) throw new Error(job.error.message ?? job.error);
+        if (job.error) throw new Error(api.sentence(job.error.message));
         if (job.status === "cancelled") throw new Error("The job was cancelled.");
         const { seconds, total } = job.progress ?? job;
         if (job.status && job.status !== recording.status && isActive(job)) {

@@ -1,0 +1,232 @@
+"""The page for everyone: axe, keyboard alone, narrow screens, light and dark, reduced motion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server.page.conftest import Visit
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Visit]
+
+WIDE = {"width": 1200, "height": 850}
+NARROW = {"width": 375, "height": 740}
+
+
+def go_home(opened: Visit) -> None:
+    pass
+
+
+def record(opened: Visit) -> None:
+    opened.page.click("#record")
+    opened.page.wait_for_selector("#recorder:visible")
+
+
+def follow(opened: Visit) -> None:
+    opened.state.shown = 1
+    opened.upload()
+    opened.page.wait_for_selector("#text section")
+
+
+def fail(opened: Visit) -> None:
+    opened.state.failure = "there is no sound in this file"
+    opened.upload()
+    opened.page.wait_for_selector("#failure:visible")
+
+
+def fail_in_list(opened: Visit) -> None:
+    fail(opened)
+    opened.page.click(".back")
+    opened.page.wait_for_selector("#recordings li")
+
+
+def read(opened: Visit) -> None:
+    opened.state.document["coverage"] = {"speech": 6.0, "speech_without_text": [[4.5, 5.0]], "text_without_speech": []}
+    opened.transcribed()
+    opened.page.keyboard.press("u")
+    opened.page.wait_for_selector("span.now")
+
+
+def search(opened: Visit) -> None:
+    read(opened)
+    opened.page.keyboard.press("/")
+    opened.page.keyboard.type("the")
+    opened.page.keyboard.press("Enter")
+
+
+def correct(opened: Visit) -> None:
+    read(opened)
+    opened.page.keyboard.press("e")
+    opened.page.fill("[name=end]", "soon")
+
+
+def after_key(key: str) -> Callable[[Visit], None]:
+    def press(opened: Visit) -> None:
+        read(opened)
+        opened.page.keyboard.press(key)
+        opened.page.wait_for_selector("dialog[open]")
+
+    return press
+
+
+def rename(opened: Visit) -> None:
+    read(opened)
+    opened.page.click("#speakers")
+
+
+def divide(opened: Visit) -> None:
+    read(opened)
+    opened.page.click("#divide")
+
+
+def delete(opened: Visit) -> None:
+    read(opened)
+    opened.page.click(".back")
+    opened.page.click("#recordings .delete")
+
+
+def give_key(opened: Visit) -> None:
+    opened.expected = ["401"]
+    opened.state.key = "secret"
+    opened.open()
+    opened.page.wait_for_selector("#key-dialog[open]")
+
+
+STATES = {
+    "home": go_home, "recording": record, "live": follow, "failed": fail, "list": fail_in_list, "reading": read,
+    "searching": search, "correcting": correct, "help": after_key("?"), "download": after_key("d"), "speakers": rename,
+    "cues": divide, "delete": delete, "key": give_key,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", WIDE), ("dark", NARROW)], ids=["light", "dark, narrow"])
+def test_axe_finds_nothing(visit: Open, state: str, scheme: str, viewport: dict[str, int]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    opened = visit(color_scheme=scheme, viewport=viewport, permissions=["microphone"])
+    STATES[state](opened)
+    assert opened.page.get_attribute("html", "data-theme") == scheme
+    found = axe.run(opened.page, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+    # Nothing hangs over the edge.
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    wide = """() => [...document.querySelectorAll("main *, dialog[open] *")].filter((each) => {
+        const box = each.getBoundingClientRect();
+        const isHidden = each.closest(".hidden") || getComputedStyle(each).position === "absolute";
+        return box.width && box.right > innerWidth + 1 && !isHidden;
+    }).map((each) => each.outerHTML.slice(0, 100))"""
+    assert opened.page.evaluate(wide) == []
+
+
+def test_keyboard_alone(visit: Open, tmp_path: Path) -> None:
+    opened = visit()
+    page = opened.page
+
+    def tab_to(selector: str, key: str = "Tab") -> None:
+        for _ in range(60):
+            page.keyboard.press(key)
+            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+                return
+        raise AssertionError(f"the tabulator does not reach {selector}")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    tab_to("#choose")
+    with page.expect_file_chooser() as choosing:
+        page.keyboard.press("Enter")
+    choosing.value.set_files(str(opened.recording.path))
+    page.wait_for_selector("#download:visible")
+    opened.until("document.getElementById('audio').duration > 5")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("e")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("We saw a boat.")
+    page.keyboard.press("Shift+Enter")
+    assert page.input_value("textarea") == "Nobody knows whose it was."
+    page.keyboard.press("End")
+    page.keyboard.press("Backspace")
+    page.keyboard.type("?")
+    page.keyboard.press("Enter")
+    assert [text.split(" ", 1)[1] for text in opened.texts()[1:]] == ["We saw a boat.", "Nobody knows whose it was?"]
+    page.keyboard.press("Control+z")
+    opened.said("Undone")
+    tab_to(".speaker", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.type("Dr Grey")
+    page.keyboard.press("Enter")
+    opened.until("document.querySelectorAll('.speaker')[2].textContent === 'Dr Grey'")
+    page.keyboard.press("d")
+    tab_to("#formats button")
+    with page.expect_download() as coming:
+        page.keyboard.press("Enter")
+    assert coming.value.suggested_filename == "Boat talk.txt"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#download-dialog:not([open])", state="attached")
+    page.keyboard.press("?")
+    page.wait_for_selector("#help[open]")
+    page.keyboard.press("Escape")
+    page.keyboard.press(" ")
+    opened.until("!document.getElementById('audio').paused")
+    page.keyboard.press("Control+Home")
+    tab_to(".back", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#recordings li")
+    tab_to("#recordings .delete")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#history", state="hidden")
+
+
+def test_the_player_stays_in_reach_on_a_narrow_screen(visit: Open) -> None:
+    opened = visit(viewport=NARROW, has_touch=True, is_mobile=True)
+    page = opened.transcribed()
+    box = page.locator("#player").bounding_box()
+    assert box["y"] + box["height"] == pytest.approx(NARROW["height"], abs=1)
+    assert box["height"] < NARROW["height"] / 4
+    edits = page.locator(".edit")
+    assert all(edits.nth(number).is_visible() for number in range(3))
+    sizes = """() => [...document.querySelectorAll("button, select, input, a")].filter((each) => each.offsetParent)
+        .map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])
+        .filter(([, box]) => box.width < 24 || box.height < 24).map(([html]) => html)"""
+    small = [each for each in page.evaluate(sizes) if 'type="checkbox"' not in each and "skip" not in each]
+    assert small == []  # WCAG 2.2, 2.5.8
+    edits.nth(1).tap()
+    page.fill("textarea", "We saw a boat.")
+    page.tap(".cue-form .main")
+    assert opened.texts()[1] == "Ben We saw a boat."
+
+
+def test_colours_are_chosen_and_remembered(visit: Open) -> None:
+    opened = visit(color_scheme="light")
+    page = opened.page
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
+    opened.open()
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert page.inner_text("#theme") == "Light"
+
+
+def test_nothing_moves_for_who_wants_no_motion(visit: Open) -> None:
+    opened = visit(reduced_motion="reduce")
+    opened.state.document["duration"] = None
+    opened.state.shown = 0
+    opened.upload()
+    opened.page.wait_for_selector("#progress:visible")
+    assert opened.page.evaluate("document.getAnimations().length") == 0
+
+
+def test_the_browser_can_install_the_page(visit: Open) -> None:
+    opened = visit()
+    session: Any = opened.context.new_cdp_session(opened.page)
+    assert session.send("Page.getAppManifest")["errors"] == []
+    assert session.send("Page.getInstallabilityErrors")["installabilityErrors"] in (
+        [],
+        [{"errorId": "in-incognito", "errorArguments": []}],
+    )
