@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import health, metrics, openai_api, openapi, protocols, rendering
+from mtasr.server import health, metrics, openai_api, openapi, page, protocols, rendering
 from mtasr.server.access import Access, Guard
 from mtasr.server.jobs import api as jobs_api
 from mtasr.server.logs import RequestLog
@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
     for router in protocols.ROUTERS:
         app.include_router(router)
     app.include_router(metrics.router)
+    app.include_router(page.router)
     for kind in (Problem, MtasrError, MemoryError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _invalid)

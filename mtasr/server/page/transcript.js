@@ -31,20 +31,20 @@ export function withText(transcript, index, text) {
   const given = spaced + text.trim().replace(/\s+/g, " ");
   if (given === segment.text) return transcript;
   const changed = { ...segment, text: given };
-  if (segment.words?.length) changed.words = newWords(segment.words, given, segment.start, segment.end);
+  if (segment.words?.length) changed.words = withRoom(aligned(segment.words, given, segment.start, segment.end));
   delete changed.tokens;
   return replaced(transcript, index, 1, changed);
 }
 
 /** Words of `text`: those of `old` that are still in it, in order, and new ones in the time of those that they replace. */
-function newWords(old, text, start, end) {
+function aligned(old, text, start, end) {
   const run = longestRun(old, text);
   if (!run) return fitted(text, old.length ? old[0].start : start, old.length ? old.at(-1).end : end);
   const [first, count, at] = run, kept = old.slice(first, first + count);
   const before = text.slice(0, at), after = text.slice(at + kept.map((word) => word.word).join("").length);
-  const left = newWords(old.slice(0, first), before, start, kept[0].start);
-  const right = newWords(old.slice(first + count), after, kept.at(-1).end, end);
-  return withRoom([...left, ...kept, ...right]);
+  const left = aligned(old.slice(0, first), before, start, kept[0].start);
+  const right = aligned(old.slice(first + count), after, kept.at(-1).end, end);
+  return [...left, ...kept, ...right];
 }
 
 /** The most words in a row that `text` holds, as [first, count, place in the text]; null if there are none. */
@@ -89,15 +89,9 @@ function pieces(text) {
   });
 }
 
-/** `text` as words between two times, each as long as its share of the characters. Nobody knows how probable they are. */
+/** `text` as words between two times. Nobody knows how probable they are. */
 function fitted(text, start, end) {
-  const parts = pieces(text), total = length(parts.join("")) || 1;
-  let done = 0;
-  return parts.map((word) => {
-    const from = start + ((end - start) * done) / total;
-    done += length(word);
-    return { word, start: round(from), end: round(start + ((end - start) * done) / total), probability: null };
-  });
+  return spread(pieces(text).map((word) => ({ word, probability: null })), start, end);
 }
 
 /** Words that have been put where there was no time share that of a neighbour. */
@@ -118,13 +112,14 @@ function withRoom(words) {
 
 /** Words one after the other between two times, each as long as its share of the characters. */
 function spread(words, start, end) {
-  const total = length(words.map((word) => word.word).join("")) || 1;
+  const total = length(words.map((word) => word.word).join("")) || 1, edges = [start];
   let done = 0;
-  return words.map((word) => {
-    const from = start + ((end - start) * done) / total;
-    done += length(word.word);
-    return { ...word, start: round(from), end: round(start + ((end - start) * done) / total) };
-  });
+  for (const { word } of words.slice(0, -1)) {
+    done += length(word);
+    edges.push(Math.min(Math.max(round(start + ((end - start) * done) / total), start), end));
+  }
+  edges.push(end);
+  return words.map((word, at) => ({ ...word, start: edges[at], end: edges[at + 1] }));
 }
 
 // --- cues -----------------------------------------------------------------------------------------------------------
@@ -136,7 +131,7 @@ export function split(transcript, index, place) {
   const texts = [segment.text.slice(0, at).trimEnd(), segment.text.slice(at)];
   if (!texts[0].trim() || !texts[1].trim()) return transcript;
   if (/\s$/.test(segment.text.slice(0, at)) && !/^\s/.test(texts[1])) texts[1] = ` ${texts[1]}`;
-  const [left, right] = segment.words?.length ? splitWords(segment.words, texts[0].length) : [null, null];
+  const [left, right] = segment.words?.length ? splitWords(segment, texts[0].length) : [null, null];
   const share = length(texts[0]) / length(segment.text);
   const middle = round(segment.start + (segment.end - segment.start) * share);
   const first = { ...segment, text: texts[0], end: left ? left.at(-1).end : middle };
@@ -146,8 +141,11 @@ export function split(transcript, index, place) {
   return replaced(transcript, index, 1, first, second);
 }
 
-/** Words before and after `at` characters of their text; null for both if one side has none. */
-function splitWords(words, at) {
+/**
+ * Words before and after `at` characters of their text; null for both if one side has none. Each side lasts, even where
+ * words did not.
+ */
+function splitWords({ words, start, end }, at) {
   const left = [], right = [];
   let begin = 0;
   for (const word of words) {
@@ -161,7 +159,9 @@ function splitWords(words, at) {
       right.push({ ...word, word: word.word.slice(inside), start: middle });
     }
   }
-  return left.length && right.length ? [left, right] : [null, null];
+  if (!left.length || !right.length) return [null, null];
+  if (left.at(-1).end > start && right[0].start < end) return [left, right];
+  return splitWords({ words: spread(words, start, end), start: -Infinity, end: Infinity }, at);
 }
 
 /** The transcript with a segment and the one after it as one. */
@@ -176,10 +176,20 @@ export function join(transcript, index) {
   if (first.avg_logprob != null && second.avg_logprob != null) {
     joined.avg_logprob = (first.avg_logprob * before + second.avg_logprob * after) / Math.max(before + after, 1);
   }
-  if (first.words && second.words) joined.words = [...first.words, ...second.words];
+  if (first.words && second.words) joined.words = inOrder([...first.words, ...second.words]);
   else delete joined.words;
   delete joined.tokens;
   return replaced(transcript, index, 2, joined);
+}
+
+/** Words none of which begins before the one before it has ended, as those of two speakers may. */
+function inOrder(words) {
+  let latest = 0;
+  return words.map((word) => {
+    const start = Math.max(word.start, latest);
+    latest = Math.max(word.end, start);
+    return start === word.start && latest === word.end ? word : { ...word, start, end: latest };
+  });
 }
 
 export function remove(transcript, index) {
@@ -205,7 +215,7 @@ function moved(words, segment, start, end) {
   kept[kept.length - 1].end = end;
   if (kept.every((word) => word.end - word.start >= 0.02)) return kept;
   const scale = (end - start) / Math.max(segment.end - segment.start, 1e-3);
-  const place = (time) => round(clamp(start + (time - segment.start) * scale));
+  const place = (time) => clamp(round(start + (time - segment.start) * scale));
   const scaled = words.map((word) => ({ ...word, start: place(word.start), end: place(word.end) }));
   scaled[0].start = start;
   scaled[scaled.length - 1].end = end;

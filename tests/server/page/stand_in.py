@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from mtasr.formats import transcript_json
-from mtasr.server.page import router
+from mtasr.server import page
 
 
 @dataclass
@@ -40,14 +40,29 @@ class StandIn:
     #: From which segment on followers have continued.
     continued: list[int] = field(default_factory=list)
 
+    async def until_shown(self, segments: float) -> None:
+        """Wait until followers may see so many segments, or the job fails."""
+        while self.shown is not None and self.shown < segments and self.failure is None:
+            await asyncio.sleep(0.01)
+
+    def job(self, number: int, status: str, seconds: float = 0.0) -> dict[str, Any]:
+        error = {"message": self.failure, "code": "invalid_audio"} if status == "failed" else None
+        progress = {"seconds": seconds, "total": self.document["duration"]}
+        return {"id": f"job_{number}", "status": status, "progress": progress, "language": None, "error": error}
+
 
 def problem(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     return JSONResponse({"error": error}, status, headers)
 
 
+router = APIRouter(prefix="/v1")
+
+
 def make_app(state: StandIn) -> FastAPI:
     app = FastAPI()
+    app.state.stand_in = state
+    app.include_router(page.router)
     app.include_router(router)
 
     @app.middleware("http")
@@ -58,69 +73,72 @@ def make_app(state: StandIn) -> FastAPI:
         answer: Response = await call_next(request)
         return answer
 
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": name, "object": "model"} for name in state.models]}
-
-    @app.post("/v1/jobs", status_code=202)
-    async def create(request: Request) -> Response:
-        async with request.form() as form:
-            if state.refusals:
-                return problem(*state.refusals.pop(0))
-            file = form["file"]
-            assert not isinstance(file, str)
-            fields = {name: value for name, value in form.multi_items() if name != "file"}
-            state.jobs.append(fields | {"file": file.filename, "size": len(await file.read())})
-        return JSONResponse(job(len(state.jobs) - 1, "queued"), 202)
-
-    def job(number: int, status: str, seconds: float = 0.0) -> dict[str, Any]:
-        error = {"message": state.failure, "code": "invalid_audio"} if status == "failed" else None
-        progress = {"seconds": seconds, "total": state.document["duration"]}
-        return {"id": f"job_{number}", "status": status, "progress": progress, "error": error}
-
-    async def events(number: int, first: int) -> AsyncIterator[str]:
-        def event(name: str, data: Any, identity: int | None = None) -> str:
-            named = "" if identity is None else f"id: {identity}\n"
-            return f"{named}event: {name}\ndata: {json.dumps(data)}\n\n"
-
-        yield event("status", job(number, "running"))
-        segments = state.document["segments"]
-        for place, segment in enumerate(segments[first:], start=first + 1):
-            while state.shown is not None and state.shown < place and state.failure is None:
-                await asyncio.sleep(0.01)
-            if state.failure is not None:
-                break
-            if state.drops_after is not None and place > state.drops_after:
-                state.drops_after = None
-                raise ConnectionError
-            yield event("progress", {"seconds": segment["end"], "total": state.document["duration"]})
-            yield event("segment", segment, place)
-        while state.shown is not None and state.failure is None:
-            await asyncio.sleep(0.01)
-        yield event("done", job(number, "failed" if state.failure else "done"))
-
-    @app.get("/v1/jobs/{name}/events")
-    async def follow(request: Request, name: str) -> Response:
-        first = int(request.headers.get("last-event-id", 0))
-        if first:
-            state.continued.append(first)
-        return StreamingResponse(events(int(name[4:]), first), media_type="text/event-stream")
-
-    @app.get("/v1/jobs/{name}/result")
-    async def result(name: str, format: str) -> Response:  # noqa: A002 - the name of the query parameter
-        assert format == "json"
-        return JSONResponse(state.document)
-
-    @app.delete("/v1/jobs/{name}")
-    async def remove(name: str) -> Response:
-        state.removed.append(name)
-        return Response(status_code=204)
-
-    @app.post("/v1/render")
-    async def render(request: Request, format: str, subtitle_style: str | None = None) -> Response:  # noqa: A002
-        document = await request.json()
-        state.rendered.append((format, subtitle_style, document))
-        transcript = transcript_json._read_transcript(document)
-        return PlainTextResponse(transcript.to_format(format, subtitle_style=subtitle_style or "web"))
-
     return app
+
+
+@router.get("/models")
+async def models(request: Request) -> dict[str, Any]:
+    state: StandIn = request.app.state.stand_in
+    return {"object": "list", "data": [{"id": name, "object": "model"} for name in state.models]}
+
+
+@router.post("/jobs", status_code=202)
+async def create(request: Request) -> Response:
+    state: StandIn = request.app.state.stand_in
+    async with request.form() as form:
+        if state.refusals:
+            return problem(*state.refusals.pop(0))
+        file = form["file"]
+        assert not isinstance(file, str)
+        fields = {name: value for name, value in form.multi_items() if name != "file"}
+        state.jobs.append(fields | {"file": file.filename, "size": len(await file.read())})
+    return JSONResponse(state.job(len(state.jobs) - 1, "queued"), 202)
+
+
+@router.get("/jobs/{name}/events")
+async def follow(request: Request, name: str) -> Response:
+    state: StandIn = request.app.state.stand_in
+    first = int(request.headers.get("last-event-id", 0))
+    if first:
+        state.continued.append(first)
+    return StreamingResponse(events(state, int(name[4:]), first), media_type="text/event-stream")
+
+
+async def events(state: StandIn, number: int, first: int) -> AsyncIterator[str]:
+    def event(name: str, data: Any, identity: int | None = None) -> str:
+        named = "" if identity is None else f"id: {identity}\n"
+        return f"{named}event: {name}\ndata: {json.dumps(data)}\n\n"
+
+    yield event("status", state.job(number, "running"))
+    for place, segment in enumerate(state.document["segments"][first:], start=first + 1):
+        await state.until_shown(place)
+        if state.failure is not None:
+            break
+        if state.drops_after is not None and place > state.drops_after:
+            state.drops_after = None
+            raise ConnectionError
+        yield event("progress", {"seconds": segment["end"], "total": state.document["duration"]})
+        yield event("segment", segment, place)
+    await state.until_shown(float("inf"))
+    yield event("done", state.job(number, "failed" if state.failure else "done"))
+
+
+@router.get("/jobs/{name}/result")
+async def result(request: Request, name: str) -> Response:
+    assert dict(request.query_params) == {"format": "json"}
+    return JSONResponse(request.app.state.stand_in.document)
+
+
+@router.delete("/jobs/{name}")
+async def remove(request: Request, name: str) -> Response:
+    request.app.state.stand_in.removed.append(name)
+    return Response(status_code=204)
+
+
+@router.post("/render")
+async def render(request: Request) -> Response:
+    document, asked = await request.json(), dict(request.query_params)
+    style = asked.get("subtitle_style")
+    request.app.state.stand_in.rendered.append((asked["format"], style, document))
+    transcript = transcript_json._read_transcript(document)
+    return PlainTextResponse(transcript.to_format(asked["format"], subtitle_style=style or "web"))
