@@ -41,7 +41,8 @@ function aligned(old, text, start, end) {
   const run = longestRun(old, text);
   if (!run) return fitted(text, old.length ? old[0].start : start, old.length ? old.at(-1).end : end);
   const [first, count, at] = run, kept = old.slice(first, first + count);
-  const before = text.slice(0, at), after = text.slice(at + kept.map((word) => word.word).join("").length);
+  const before = text.slice(0, at).trimEnd(), after = text.slice(at + kept.map((word) => word.word).join("").length);
+  if (before.length < at) kept[0] = { ...kept[0], word: text.slice(before.length, at) + kept[0].word };
   const left = aligned(old.slice(0, first), before, start, kept[0].start);
   const right = aligned(old.slice(first + count), after, kept.at(-1).end, end);
   return [...left, ...kept, ...right];

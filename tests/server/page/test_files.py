@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-import zipfile
 from html.parser import HTMLParser
 from importlib import resources
-from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -18,7 +14,6 @@ from fastapi.testclient import TestClient
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.server.page import router
 
-ROOT = Path(__file__).parents[3]
 FILES = sorted(each.name for each in resources.files("mtasr.server.page").iterdir() if each.is_file())
 
 
@@ -104,13 +99,3 @@ def test_the_page_can_be_installed(client: TestClient) -> None:
             width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))
             assert icon["sizes"] == f"{width}x{height}"
     assert client.get("/page/worker.js").headers["service-worker-allowed"] == "/"
-
-
-@pytest.mark.slow
-def test_the_wheel_holds_the_files(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    held = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"mtasr/server/page/{name}" for name in FILES} <= held
-    assert {f"mtasr/view/{name}" for name in ("viewer.js", "viewer.css", "controls.html")} <= held

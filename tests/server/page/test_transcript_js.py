@@ -144,7 +144,7 @@ def check(document: dict[str, Any]) -> None:
 
 
 def test_whatever_is_changed_the_transcript_stays_whole(call: Call) -> None:
-    chooser = random.Random(1)
+    chooser = random.Random(4)
     vocabulary = ["old", "boat", "the", "river,", "a", "Nobody", "it's", "五", "今天", "naïve"]
 
     def spoken() -> Any:
