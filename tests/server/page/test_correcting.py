@@ -79,7 +79,7 @@ def test_undo_and_redo(visit: Open) -> None:
     page.wait_for_selector("#download:visible")
     assert [text.split(" ", 1)[1] for text in opened.texts()][::2] == ["Good evening.", "Nobody knows."]
     page.click(".back")
-    assert "corrected" in page.inner_text("#recordings")
+    page.wait_for_selector("#recordings li:has-text('corrected')")
 
 
 def test_an_edit_is_cancelled(visit: Open) -> None:

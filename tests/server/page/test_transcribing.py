@@ -184,7 +184,7 @@ def test_a_file_is_refused(visit: Open, status: int) -> None:
     opened.page.wait_for_selector("#failure:visible")
     assert opened.page.inner_text("#failure-text") == "The recording is too much."
     opened.page.click(".back")
-    assert "⚠ The recording is too much." in opened.page.inner_text("#recordings")
+    opened.page.wait_for_selector("#recordings li:has-text('⚠ The recording is too much.')")
 
 
 def test_a_busy_server_is_asked_again(visit: Open) -> None:
