@@ -228,12 +228,11 @@ export class Reader {
 
   async edited(transcript) {
     this.refresh();
-    const { recording, original } = this;
-    await history.putTexts(recording.id, { original, edited: transcript });
-    const changed = { ...recording, edited: transcript !== original };
-    if (changed.edited === Boolean(recording.edited)) return;
+    const { recording, original } = this, changed = { ...recording, edited: transcript !== original };
     if (this.recording === recording) this.recording = changed;
-    await history.putRecording(changed);
+    // Both at once, for a page that is closed the next moment.
+    const isNews = changed.edited !== Boolean(recording.edited);
+    await Promise.all([history.putTexts(recording.id, { original, edited: transcript }), isNews && history.putRecording(changed)]);
   }
 
   editCurrent() {

@@ -75,6 +75,7 @@ def test_undo_and_redo(visit: Open) -> None:
     page.click("text=Corrected: back to the original")
     assert opened.stored() == opened.state.document
     page.click("#undo")
+    assert opened.stored()["segments"][0]["text"] == " Good evening."
     page.reload()
     page.wait_for_selector("#download:visible")
     assert [text.split(" ", 1)[1] for text in opened.texts()][::2] == ["Good evening.", "Nobody knows."]
