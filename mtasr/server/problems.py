@@ -8,6 +8,7 @@ the header `x-should-retry: false`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from mtasr import atomic
 from mtasr.errors import (
     FfmpegNotFoundError,
     InputError,
@@ -122,7 +124,16 @@ def problem_of(error: BaseException) -> Problem:
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), _Kind(500, "server_error", shown=False))
     headers = {} if kind.status < 500 else {"retry-after": "5"} if kind.status == 503 else {_RETRY: "false"}
     message = str(error) if kind.shown and isinstance(error, MtasrError) else _UNSHOWN[kind.code]
+    if kind.code == "storage_error" and (reason := _reason(error.__cause__)):
+        message = f"the server cannot write to its disk: {reason}"
     return Problem(kind.status, message, code=kind.code, headers=headers)
+
+
+def _reason(cause: BaseException | None) -> str | None:
+    """What the system says of a disk, without the name of a file."""
+    if isinstance(cause, sqlite3.Error):
+        return str(cause)
+    return atomic.reason(cause) if isinstance(cause, OSError) and cause.errno else None
 
 
 _UNSHOWN = {

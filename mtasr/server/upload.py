@@ -22,6 +22,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from mtasr import atomic
+from mtasr.errors import OutputError
 from mtasr.server.problems import ClientGone, Problem, bad_field
 from mtasr.server.settings import Settings
 
@@ -74,7 +76,7 @@ async def receive(
     `head` is written before the file.
 
     Raises `Problem`: 400 for a wrong form, 408 for a sender that is too slow, 413 for too much, 415 for another kind of
-    body; and `ClientGone`.
+    body; `ClientGone`; and `OutputError` if the file cannot be written, as when the disk is full.
     """
     boundary = _boundary(request)
     form = _Form(settings, folder, file_fields, boundary, head)
@@ -200,7 +202,10 @@ class _Form:
         """Write what has come of the file, once it is worth it."""
         if self._descriptor is not None and len(self._unwritten) >= max(1, least):
             data, self._unwritten = bytes(self._unwritten), bytearray()
-            await asyncio.to_thread(_write_all, self._descriptor, data)
+            try:
+                await asyncio.to_thread(_write_all, self._descriptor, data)
+            except OSError as error:
+                raise OutputError(f"{self._path}: {atomic.reason(error)}") from error
 
     async def finish(self) -> None:
         """Write the rest. Raises `Problem` for a form that is incomplete or has no file."""
@@ -274,7 +279,10 @@ class _Form:
         ending = ending if _ENDING.fullmatch(ending) else ""
         self._path = self._folder / f"{secrets.token_hex(16)}{ending}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(self._path, flags, 0o600)
+        try:
+            self._descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise OutputError(f"{self._path}: {atomic.reason(error)}") from error
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.is_file:
