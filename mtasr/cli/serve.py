@@ -16,7 +16,8 @@ from mtasr.cli.options.types import Count, NoneOr, Several
 from mtasr.extras import extras
 from mtasr.system import share_freed_memory
 
-_NETWORK, _ACCESS, _MODELS, _LIMITS, _STORAGE = "Network", "Access", "Models", "Limits", "Storage"
+_NETWORK, _ACCESS, _MODELS, _LIMITS = "Network", "Access", "Models", "Limits"
+_JOBS, _STORAGE = "Jobs", "Storage"
 _SECONDS, _BYTES = "SECONDS", "BYTES"
 
 
@@ -105,6 +106,16 @@ _SECONDS, _BYTES = "SECONDS", "BYTES"
     default=30.0,
     metavar=_SECONDS,
     help="Time that requests have to finish when the server stops.",
+)
+@option(_JOBS, "--jobs-at-once", type=Count(1), default=2, help="Jobs transcribed at a time.")
+@option(_JOBS, "--waiting-jobs", type=Count(1), default=100, help="Jobs that may wait; more get 429.")
+@option(
+    _JOBS,
+    "--job-seconds",
+    type=click.FLOAT,
+    default=7 * 24 * 3600.0,
+    metavar=_SECONDS,
+    help="How long the result of a job is kept.",
 )
 @option(
     _STORAGE,

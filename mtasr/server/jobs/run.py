@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
     from mtasr.transcript import Segment, Transcript
 
-#: Windows of people who wait for an answer are decoded first.
-PRIORITY = -1
+#: Windows that somebody waits for are decoded first, those of long recordings too (`mtasr.server.transcribing`).
+PRIORITY = -2
 
 #: Seconds between two notes on a job's progress.
 _BETWEEN_NOTES = 1.0

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,8 @@ import httpx
 import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
+from hypothesis import given
+from hypothesis import strategies as st
 from job_runs import Gate, until
 from server.running import Running, fake_model, running
 from speech import write_wav
@@ -20,7 +27,11 @@ from speech import write_wav
 from mtasr.engines.engine import EngineLimits, Hypothesis
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.server import Settings
+from mtasr.server.jobs.run import PRIORITY
 from mtasr.transcribe import Model
+
+#: Names that transcripts have.
+WORDS = ["segments", "start", "end", "text", "words", "word", "coverage", "repairs", "kind", "seconds", "speech"]
 
 KEYS = (("anna", "a" * 20), ("bert", "b" * 20))
 
@@ -337,6 +348,45 @@ def test_a_job_waits_for_those_who_wait_for_an_answer(bursts: Path, clip: Path, 
         assert loaded == ["base", "tiny", "base"]
 
 
+def test_windows_of_jobs_come_after_those_of_requests(bursts: Path, clip: Path, gate: Gate) -> None:
+    engine = HearingEngine(limits=EngineLimits(workers=1, batch_size=1), fails=gate)
+    model = Model(engine, lambda: "hearing", detector=LoudIsSpeech)
+    with running(load=lambda name: model) as server, ThreadPoolExecutor() as pool:
+        job = create(server, bursts, language="fr")
+        until(lambda: get(server, f"/v1/jobs/{job['id']}").json()["progress"]["seconds"] > 20)
+        answer = pool.submit(server.post, "/v1/audio/transcriptions", clip, language="en")
+        until(lambda: any(each.state.group.priority > PRIORITY for each in model._scheduler._waiting))
+        before = len(engine.encoded)
+        gate.open()
+        assert answer.result().status_code == 200
+        ended(server, job)
+    assert len(engine.encoded) == 7
+    # The window under way ends, and then it is the turn of the clip, the last to come.
+    short = min(engine.encoded, key=lambda heard: heard.frames)
+    assert engine.encoded.index(short) == before + 1
+
+
+def test_a_full_disk_is_one_clear_error(bursts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with running() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("mtasr.server.upload.os.write", full)
+            answer = server.post("/v1/jobs", bursts)
+        assert error(answer) == (500, "storage_error", None)
+        assert answer.json()["error"]["message"] == "the server cannot write to its disk: No space left on device"
+        assert answer.headers["x-should-retry"] == "false"
+        broken = sqlite3.connect(":memory:", check_same_thread=False)
+        with monkeypatch.context() as patch, contextlib.closing(broken):
+            patch.setattr(server.service.jobs.store, "_connection", broken)
+            assert error(get(server, "/v1/jobs")) == (500, "storage_error", None)
+            assert error(server.post("/v1/jobs", bursts)) == (500, "storage_error", None)
+        assert not any(server.service.incoming.iterdir())
+        assert not any((server.service.folder / "jobs").iterdir())
+        assert ended(server, create(server, bursts))["status"] == "done"
+
+
 def test_transcripts_are_written_in_every_format(server: Running, bursts: Path) -> None:
     model = server.service.pool.peek("base")
     assert model is not None
@@ -380,3 +430,34 @@ def test_what_cannot_be_written_is_refused(
                              headers={"content-type": "application/json"})  # fmt: skip
         assert error(answer) == expected
         assert error(client.post("/v1/render", params={"format": "srt"}, content=b"{}"))[0] == 415
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+_TIMES = st.floats() | st.floats(0, 100) | st.integers() | st.text(max_size=3)
+_WORD = st.fixed_dictionaries(
+    {"word": st.text(max_size=9), "start": _TIMES, "end": _TIMES}, optional={"probability": _JSON}
+)
+_SEGMENT = st.fixed_dictionaries(
+    {"start": _TIMES, "end": _TIMES, "text": st.text(max_size=40)},
+    optional={"words": st.lists(_WORD, max_size=3) | _JSON, "speaker": st.text(max_size=3) | _JSON, "id": _JSON},
+)
+_DOCUMENT = st.fixed_dictionaries(
+    {"segments": st.lists(_SEGMENT, max_size=4)}, optional={"duration": _TIMES, "language": _JSON}
+)
+
+
+@given(document=_DOCUMENT | _JSON, form=st.sampled_from([*OUTPUT_FORMATS]), highlight=st.booleans())
+def test_whatever_is_sent_to_be_written_the_server_goes_on(
+    server: Running, document: object, form: str, highlight: bool
+) -> None:
+    params = {"format": form, "highlight_words": str(highlight).lower()}
+    headers = {"content-type": "application/json"}
+    with server.client() as client:
+        answer = client.post("/v1/render", params=params, content=json.dumps(document).encode(), headers=headers)
+    assert answer.status_code in (200, 400), answer.text
+    if answer.status_code == 400:
+        assert answer.json()["error"]["code"] == "invalid_transcript"
