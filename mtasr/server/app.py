@@ -13,11 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import health, metrics, openai_api, openapi, page, protocols, rendering
+from mtasr.server import openai_api, openapi, page, protocols, rendering
 from mtasr.server.access import Access, Guard
 from mtasr.server.jobs import api as jobs_api
-from mtasr.server.logs import RequestLog
 from mtasr.server.model_pool import Load
+from mtasr.server.monitoring import health, metrics
+from mtasr.server.monitoring.logs import RequestLog
 from mtasr.server.problems import Problem, answer, bad_field
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings

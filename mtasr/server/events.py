@@ -51,10 +51,7 @@ class EventResponse(Response):
             async for piece in _with_pulse(self._events):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except Exception as error:
-            problem = problem_of(error)
-            await send({"type": "http.response.body", "body": event(problem.body), "more_body": True})
-            if problem.status >= 500:
-                raise
+            await send({"type": "http.response.body", "body": event(problem_of(error).body), "more_body": True})
         finally:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

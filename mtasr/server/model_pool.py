@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,12 @@ OPENAI_NAMES = frozenset({
     "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize",
 })  # fmt: skip
 
+#: Hundredths of a second to wait for threads to let go of a model.
+_PATIENCE = 200
+
+#: Seconds for another thread to free the weights, if it was the last to hold them.
+_FREEING = 0.1
+
 #: Loads a model by name or folder.
 Load = Callable[[str], Model]
 
@@ -39,10 +46,13 @@ class _Entry:
     last_used: float = field(default_factory=time.monotonic)
 
     @property
+    def has_failed(self) -> bool:
+        return self.loading.done() and (self.loading.cancelled() or self.loading.exception() is not None)
+
+    @property
     def model(self) -> Model | None:
         """The model once it is loaded."""
-        done = self.loading.done() and not self.loading.cancelled() and self.loading.exception() is None
-        return self.loading.result() if done else None
+        return self.loading.result() if self.loading.done() and not self.has_failed else None
 
 
 class ModelPool:
@@ -51,11 +61,14 @@ class ModelPool:
     def __init__(self, settings: Settings, load: Load = load_model) -> None:
         self._settings, self._load = settings, load
         self._entries: dict[str, _Entry] = {}
-        self._changed = asyncio.Condition()
+        #: Models that are leaving memory.
+        self._unloading = 0
         #: Requests that wait for a model because too many others are in use.
         self._short = 0
         #: Called when one begins to wait; whoever uses a model patiently should give it back.
         self.on_short: Callable[[], object] = lambda: None
+        #: Set when a model may have become unused, or has left memory, or nobody is short of one.
+        self._changed = asyncio.Event()
         #: By the name that clients use: what `load` is given.
         self._sources = {_public_name(name): name for name in (settings.model, *(settings.models or ()))}
         self.default = _public_name(settings.model)
@@ -125,38 +138,38 @@ class ModelPool:
         finally:
             entry.users -= 1
             entry.last_used = time.monotonic()
-            if entry.loading.done() and entry.model is None and self._entries.get(found) is entry:
+            if entry.has_failed and self._entries.get(found) is entry:
                 del self._entries[found]
-            async with self._changed:
-                self._changed.notify_all()
+            self._changed.set()
 
     async def _entry(self, name: str, *, patient: bool) -> _Entry:
-        """The entry of a model, counted as used."""
-        async with self._changed:
-            if patient:
-                await self._changed.wait_for(lambda: not self._short)
-            while name not in self._entries and len(self._entries) >= self._settings.loaded_models:
-                if not await self._unload_idle(most=1):
-                    await self._wait_for_others(patient=patient)
-            entry = self._entries.get(name)
-            if entry is None:
-                entry = self._entries[name] = _Entry(asyncio.create_task(self._loaded(name)))
-            entry.users += 1
-            return entry
+        """The entry of a model, counted as used, as soon as there is one or room for one."""
+        while name not in self._entries or self._entries[name].has_failed or (patient and self._short):
+            if patient and self._short:
+                await self._wait_for_others(patient=patient)
+                continue
+            self._entries.pop(name, None)
+            if len(self._entries) + self._unloading < self._settings.loaded_models:
+                self._entries[name] = _Entry(asyncio.create_task(self._loaded(name)))
+            elif unused := self._unused():
+                await self._unload(unused[0])
+            else:
+                await self._wait_for_others(patient=patient)
+        self._entries[name].users += 1
+        return self._entries[name]
 
     async def _wait_for_others(self, *, patient: bool) -> None:
         """Wait until another model may have come out of use."""
-        if patient:
-            await self._changed.wait()
-            return
-        self._short += 1
+        self._short += not patient
         try:
-            self.on_short()
+            if not patient:
+                self.on_short()
+            self._changed.clear()
             await self._changed.wait()
         finally:
-            self._short -= 1
-            if not self._short:
-                self._changed.notify_all()  # the patient, who look once this one has its model
+            self._short -= not patient
+            if not patient and not self._short:
+                self._changed.set()  # for the patient
 
     async def _loaded(self, name: str) -> Model:
         began = time.monotonic()
@@ -164,31 +177,38 @@ class ModelPool:
         _LOG.info("model loaded", extra={"model": name, "seconds": round(time.monotonic() - began, 3)})
         return model
 
+    def _unused(self, idle: float = 0.0) -> list[str]:
+        """Models that nobody has used for so many seconds, the one used longest ago first."""
+        latest = time.monotonic() - idle
+        found = [
+            (each.last_used, name)
+            for name, each in self._entries.items()
+            if not each.users and each.loading.done() and each.last_used <= latest
+        ]
+        return [name for _, name in sorted(found)]
+
     async def unload_idle(self) -> None:
         """Unload the models that nobody has used for `idle_seconds`."""
-        async with self._changed:
-            await self._unload_idle(idle=self._settings.idle_seconds)
+        for name in self._unused(self._settings.idle_seconds):
+            if name in self._unused():  # still, after others were unloaded
+                await self._unload(name)
 
-    async def _unload_idle(self, *, idle: float = 0.0, most: int | None = None) -> int:
-        """Unload unused models, the one used longest ago first; returns how many."""
-        latest = time.monotonic() - idle
-        able = [name for name, each in self._entries.items() if not each.users and each.last_used <= latest]
-        able.sort(key=lambda name: self._entries[name].last_used)
-        for name in able[:most]:
-            entry = self._entries.pop(name)
-            model = entry.model
-            del entry
-            if model is not None:
-                await asyncio.to_thread(model.close)
-                del model
-                await asyncio.to_thread(_give_back_memory)
+    async def _unload(self, name: str) -> None:
+        models = [model for model in [self._entries.pop(name).model] if model is not None]
+        self._unloading += 1
+        try:
+            if models:
+                await asyncio.to_thread(_unload, models)
                 _LOG.info("model unloaded", extra={"model": name})
-        return len(able[:most])
+        finally:
+            self._unloading -= 1
+            self._changed.set()
 
     async def close(self) -> None:
         """Unload all models. Nobody may use one any more."""
-        async with self._changed:
-            await self._unload_idle()
+        await asyncio.gather(*(each.loading for each in self._entries.values()), return_exceptions=True)
+        for name in [*self._entries]:
+            await self._unload(name)
 
 
 def _public_name(name: str) -> str:
@@ -199,6 +219,15 @@ def _public_name(name: str) -> str:
     return Path(name).name if Path(name).is_dir() else name
 
 
-def _give_back_memory() -> None:
-    gc.collect()
+def _unload(models: list[Model]) -> None:
+    """Close the models of a list that alone holds them, and give their memory back to the system."""
+    engines = [weakref.ref(model.engine) for model in models]
+    while models:
+        models.pop().close()
+    for _ in range(_PATIENCE):
+        gc.collect()
+        if all(engine() is None for engine in engines):
+            break
+        time.sleep(0.01)  # A thread that used one may not have ended yet.
+    time.sleep(_FREEING)
     system.return_freed_memory()

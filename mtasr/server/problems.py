@@ -8,6 +8,7 @@ the header `x-should-retry: false`.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
@@ -27,6 +28,8 @@ from mtasr.errors import (
     RecordingTooLongError,
     UsageError,
 )
+
+_LOG = logging.getLogger(__name__)
 
 _RETRY = "x-should-retry"
 #: Characters of a wrong value that a message shows.
@@ -114,7 +117,7 @@ _KINDS: tuple[tuple[type[BaseException], _Kind], ...] = (
 
 
 def problem_of(error: BaseException) -> Problem:
-    """The answer to an error. The log has those that the client must not see."""
+    """The answer to an error. Those whose message the client must not see are logged."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, HTTPException):
@@ -122,6 +125,8 @@ def problem_of(error: BaseException) -> Problem:
         message = f"there is no such route ({phrase})" if error.status_code == 404 else str(error.detail)
         return Problem(error.status_code, message, code=phrase.replace(" ", "_"), headers=error.headers)
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), _Kind(500, "server_error", shown=False))
+    if not kind.shown:
+        _LOG.error("request failed", exc_info=error)
     headers = {} if kind.status < 500 else {"retry-after": "5"} if kind.status == 503 else {_RETRY: "false"}
     message = str(error) if kind.shown and isinstance(error, MtasrError) else _UNSHOWN[kind.code]
     if kind.code == "storage_error" and (reason := _reason(error.__cause__)):

@@ -18,8 +18,8 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from mtasr.errors import UsageError
 from mtasr.server.app import create_app
-from mtasr.server.logs import JsonLines
 from mtasr.server.model_pool import Load
+from mtasr.server.monitoring.logs import JsonLines
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings
 from mtasr.transcribe import load_model
@@ -110,7 +110,9 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("mtasr", logging.INFO), ("uvicorn", logging.WARNING)):
+    # What is wrong with a form is in the answer.
+    levels = {"mtasr": logging.INFO, "uvicorn": logging.WARNING, "python_multipart": logging.CRITICAL}
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False

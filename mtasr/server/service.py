@@ -17,8 +17,8 @@ from mtasr.errors import OutputError, UsageError
 from mtasr.server.admission import Admission
 from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
-from mtasr.server.metrics import Metrics
 from mtasr.server.model_pool import Load, ModelPool
+from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import stopping
 from mtasr.server.settings import Settings
 from mtasr.server.transcribing import Transcriber

@@ -26,8 +26,8 @@ from mtasr.errors import InputError, MtasrError
 from mtasr.models import check_use
 from mtasr.options import DecodingOptions
 from mtasr.server.admission import Admission
-from mtasr.server.metrics import Metrics
 from mtasr.server.model_pool import ModelPool
+from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import ClientGone, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.upload import Upload

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mtasr.server.metrics import Metrics
+from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import ClientGone, answer
 
 _LOG = logging.getLogger(__name__)
@@ -74,9 +74,9 @@ class RequestLog:
         except ClientGone:
             exchange.status = exchange.status or _GONE
         except Exception as error:
-            _LOG.exception("request failed", extra=exchange.facts)
+            response = answer(error)
             if exchange.status is None:
-                await answer(error)(scope, exchange.receive, exchange.send)
+                await response(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.monotonic() - began
             facts = {**exchange.facts, "seconds": round(seconds, 3), "received": exchange.received}

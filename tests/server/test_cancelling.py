@@ -1,0 +1,137 @@
+"""A client that hangs up frees its place, whatever it was waiting for."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from fakes import HearingEngine, LoudIsSpeech
+from server.conftest import write_noise
+from server.running import Running, running
+
+from mtasr.engines.engine import EngineLimits
+from mtasr.server import Settings
+from mtasr.transcribe import Model
+
+PATH = "/v1/audio/transcriptions"
+
+
+class Gate:
+    """An engine that encodes nothing while the gate is closed."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.engine = HearingEngine(fails=lambda heard: not self.open.wait(60), limits=EngineLimits(batch_size=2))
+
+    def load(self, name: str) -> Model:
+        return Model(self.engine, detector=LoudIsSpeech)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def begin(server: Running, file: Path, *, whole: bool = True, **fields: str) -> socket.socket:
+    """Send a request, and wait for no answer."""
+    body = b"".join(
+        f'--xx\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    )
+    body += b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + file.read_bytes()
+    body += b"\r\n--xx--\r\n"
+    address = urlsplit(server.url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    kind = "Content-Type: multipart/form-data; boundary=xx"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + (body if whole else body[: len(body) // 2]))
+    return connection
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": "true"}, {"condition_on_previous_text": "true"}], ids=str)
+def test_while_it_is_transcribed(gate: Gate, tmp_path: Path, fields: dict[str, str]) -> None:
+    long = write_noise(tmp_path / "long.wav", [(at, at + 8.0) for at in range(1, 60, 10)], 60.0)
+    with running(load=gate.load) as server:
+        places = server.service.admission
+        gate.open.clear()
+        connection = begin(server, long, **fields)
+        wait_until(lambda: places.active)
+        time.sleep(0.1)
+        connection.close()
+        if "condition_on_previous_text" in fields:  # The thread that computes is its own, and ends with the window.
+            gate.open.set()
+        wait_until(lambda: not places.active and not places.taken)
+        gate.open.set()
+        wait_until(lambda: not any(server.service.incoming.iterdir()))
+        assert len(gate.engine.encoded) <= 2, "the batch that was under way, and no more"
+
+
+def test_while_events_come(gate: Gate, tmp_path: Path) -> None:
+    long = write_noise(tmp_path / "long.wav", [(at, at + 8.0) for at in range(1, 60, 10)], 60.0)
+    with running(load=gate.load) as server:
+        connection = begin(server, long, stream="true")
+        assert b"transcript.text.delta" in connection.recv(1 << 16) + connection.recv(1 << 16)
+        gate.open.clear()
+        connection.close()
+        wait_until(lambda: not server.service.admission.active and not server.service.admission.taken)
+        gate.open.set()
+
+
+def test_while_it_waits_for_its_turn(gate: Gate, clip: Path) -> None:
+    with running(Settings(at_once=1), load=gate.load) as server:
+        places = server.service.admission
+        gate.open.clear()
+        first, second = begin(server, clip), begin(server, clip)
+        wait_until(lambda: places.waiting == 1)
+        second.close()
+        wait_until(lambda: places.waiting == 0 and places.taken.total() == 1)
+        third = begin(server, clip)
+        wait_until(lambda: places.waiting == 1)
+        first.close()
+        wait_until(lambda: places.waiting == 0 and places.active.total() == 1)
+        gate.open.set()
+        assert third.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        third.close()
+
+
+def test_while_it_is_received(gate: Gate, clip: Path) -> None:
+    with running(load=gate.load) as server:
+        connection = begin(server, clip, whole=False)
+        wait_until(lambda: any(server.service.incoming.iterdir()))
+        connection.close()
+        wait_until(lambda: not server.service.admission.taken)
+        assert not any(server.service.incoming.iterdir())
+
+
+def test_fifty_that_hang_up_leave_nothing_behind(gate: Gate, clip: Path) -> None:
+    with running(load=gate.load) as server:
+        for _ in range(3):
+            assert server.post(PATH, clip).status_code == 200
+        gc.collect()
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        gate.open.clear()
+        connections = [begin(server, clip) for _ in range(50)]
+        wait_until(lambda: server.service.admission.active.total() == 32)
+        for each in connections:
+            each.close()
+        gate.open.set()
+        wait_until(lambda: not server.service.admission.taken)
+        assert server.post(PATH, clip).status_code == 200
+        wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors)
+        assert not any(server.service.incoming.iterdir())
