@@ -83,6 +83,8 @@ class RecordingState:
                     self.audio = self.recording.open()
                 except Exception as exc:
                     self.error = exc
+            if self.is_cancelled and self.audio is not None and self.group.reader is None:
+                self.audio.close()  # It was cancelled meanwhile, and nobody will read it.
 
     @property
     def has_language(self) -> bool:

@@ -197,9 +197,12 @@ class Scheduler:
         with self._changed:
             self._forget(states)
         for state in states:
+            reader = state.group.reader
+            if reader is None and state.audio is not None:  # opened, but nobody will read it
+                state.audio.close()
+                continue
             # A reader that waits for live audio cannot be interrupted: it ends when the next block comes.
             is_closing = state.audio is not None and state.audio.abort()
-            reader = state.group.reader
             if is_closing and reader not in (None, threading.current_thread()) and not state.group.unfinished:
                 reader.join(timeout=_CLOSING)
 

@@ -8,7 +8,7 @@ import gc
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ OPENAI_NAMES = frozenset({
     "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize",
 })  # fmt: skip
 
-#: Hundredths of a second to wait for threads to let go of a model.
-_PATIENCE = 200
+#: Seconds to wait for threads to let go of a model.
+_PATIENCE = 2.0
 
 #: Seconds for another thread to free the weights, if it was the last to hold them.
 _FREEING = 0.1
@@ -108,18 +108,13 @@ class ModelPool:
             "object": "model",
             "created": created,
             "owned_by": "local" if status is None else status.repo.partition("/")[0],
-            "loaded": self.peek(name) is not None,
+            "loaded": name in self.loaded,
         }
 
     @property
     def loaded(self) -> list[str]:
         """Names of the models in memory."""
         return [name for name, entry in self._entries.items() if entry.model is not None]
-
-    def peek(self, name: str) -> Model | None:
-        """A model if it is loaded, without counting as its use."""
-        entry = self._entries.get(name)
-        return entry.model if entry is not None else None
 
     # --- use --------------------------------------------------------------------------------------------------------
 
@@ -140,6 +135,20 @@ class ModelPool:
             entry.last_used = time.monotonic()
             if entry.has_failed and self._entries.get(found) is entry:
                 del self._entries[found]
+            self._changed.set()
+
+    @contextlib.contextmanager
+    def glimpse(self, name: str) -> Iterator[Model | None]:
+        """A model if it is loaded; it stays loaded until it is left, which does not count as use."""
+        entry = self._entries.get(name)
+        if entry is None or entry.model is None:
+            yield None
+            return
+        entry.users += 1
+        try:
+            yield entry.model
+        finally:
+            entry.users -= 1
             self._changed.set()
 
     async def _entry(self, name: str, *, patient: bool) -> _Entry:
@@ -221,13 +230,12 @@ def _public_name(name: str) -> str:
 
 def _unload(models: list[Model]) -> None:
     """Close the models of a list that alone holds them, and give their memory back to the system."""
-    engines = [weakref.ref(model.engine) for model in models]
+    held = [weakref.ref(model) for model in models]
     while models:
         models.pop().close()
-    for _ in range(_PATIENCE):
-        gc.collect()
-        if all(engine() is None for engine in engines):
-            break
+    gc.collect()
+    end = time.monotonic() + _PATIENCE
+    while any(model() is not None for model in held) and time.monotonic() < end:
         time.sleep(0.01)  # A thread that used one may not have ended yet.
     time.sleep(_FREEING)
     system.return_freed_memory()

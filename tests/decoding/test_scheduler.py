@@ -16,6 +16,7 @@ from fakes import Heard, HearingEngine, LoudIsSpeech
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, open_audio
+from mtasr.audio.sources import SampleBlocks
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import Recording, Waiting
 from mtasr.decoding.scheduler import Scheduler
@@ -733,3 +734,41 @@ def test_lists_are_options_too() -> None:
     options = DecodingOptions(suppress_tokens=[-1], clip_timestamps=[0.0, 4.0])  # type: ignore[arg-type]
     assert options == DecodingOptions(suppress_tokens=(-1,), clip_timestamps=(0.0, 4.0))
     assert model().transcribe(SOURCES[1], suppress_tokens=[-1]) == model().transcribe(SOURCES[1])
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_recording_that_is_opened_and_cancelled_before_it_is_read_is_closed(meanwhile: bool) -> None:
+    shared = scheduler(HearingEngine())
+    closed: list[bool] = []
+
+    class Closes(SampleBlocks):
+        def close(self) -> None:
+            closed.append(True)
+
+    def opened() -> SampleBlocks:
+        if meanwhile:
+            shared.cancel([state])
+        return Closes([said(3)])
+
+    (state,) = shared.submit([Recording(open=opened)], DecodingOptions(language="en"))
+    state.open()
+    if not meanwhile:
+        shared.cancel([state])
+    assert closed
+
+
+def test_every_fourth_batch_at_least_is_for_who_waits_behind_a_higher_priority() -> None:
+    shared = scheduler(HearingEngine())
+    low, high = submit_one(shared, said(*[3] * 4)), submit_one(shared, said(*[3] * 4), priority=1)
+    for each in (low, high):
+        shared._read(each._state.group)
+    taken = ["high" if each.state is high._state else "low" for _ in range(6) for each in shared._take()]
+    assert taken == ["high", "high", "high", "low", "high", "low"]
+
+
+def test_batches_below_priority_0_are_half_as_large() -> None:
+    shared = scheduler(HearingEngine(limits=EngineLimits(batch_size=4)))
+    low = submit_one(shared, said(*[3] * 12), priority=-1)
+    shared._read(low._state.group)
+    assert [len(shared._take()) for _ in range(3)] == [2, 2, 2]
+    shared._waiting.clear()

@@ -30,8 +30,15 @@ class Running:
     def __init__(self, url: str, service: Service, call: Callable[..., Any]) -> None:
         self.url, self.service, self.call = url, service, call
 
+    @property
+    def model(self) -> Model:
+        """The default model, which must be loaded."""
+        model = self.service.pool._entries[self.service.pool.default].model
+        assert model is not None
+        return model
+
     def client(self, **settings: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **settings)
+        return httpx.Client(base_url=self.url, timeout=60, verify=False, **settings)
 
     def post(self, path: str, file: Path | bytes, **fields: Any) -> httpx.Response:
         """Send a recording with form fields."""

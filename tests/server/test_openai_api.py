@@ -12,9 +12,7 @@ from mtasr.transcript import Transcript
 
 def expected(server: Running, clip: Path, **options: object) -> Transcript:
     """What the model itself makes of a recording."""
-    model = server.service.pool.peek("base")
-    assert model is not None
-    return model.transcribe(clip, **options)
+    return server.model.transcribe(clip, **options)
 
 
 def test_json_is_the_default(server: Running, clip: Path) -> None:

@@ -34,9 +34,7 @@ def client(server: Running) -> Iterator[openai.OpenAI]:
 
 def whole(server: Running, clip: Path, **options: object) -> Transcript:
     """What the model itself makes of a recording."""
-    model = server.service.pool.peek("base")
-    assert model is not None
-    return model.transcribe(clip, **options)
+    return server.model.transcribe(clip, **options)
 
 
 def test_json(client: openai.OpenAI, server: Running, clip: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 from mtasr.checkpoints.parity_clip import CLIP
+from mtasr.server.openai_fields import WRITTEN
 from mtasr.transcribe import load_model
 
 
@@ -61,6 +63,44 @@ def serving(*arguments: str | Path, data: Path) -> Iterator[Process]:
         yield started
     finally:
         started.close()
+
+
+INTERVIEW = Path(__file__).parents[2] / "examples" / "interview.flac"
+
+#: A certificate for localhost, and its key.
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_each_format_is_the_file_of_the_command_line(tmp_path: Path) -> None:
+    for formats in ("txt,tsv,csv,md", "srt,vtt,ass,lrc,ttml"):  # subtitles want word times, which move segments
+        options = ["--language", "en", "--beam-size", "2", "--quiet", "-f", formats, "-o", tmp_path]
+        subprocess.run([sys.executable, "-m", "mtasr", "transcribe", INTERVIEW, *options], check=True)
+    with serving(data=tmp_path / "data") as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        for form, name in WRITTEN.items():
+            answer = client.post(
+                "/v1/audio/transcriptions",
+                files={"file": (INTERVIEW.name, INTERVIEW.read_bytes())},
+                data={"language": "en", "beam_size": "2", "response_format": form},
+            )
+            assert answer.content == (tmp_path / f"interview.{name}").read_bytes() != b"", form
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_https_and_keys(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("anna 0123456789abcdef\n")
+    arguments = ["--keys", keys, "--tls-cert", CERTIFICATE, "--tls-key", CERTIFICATE]
+    with serving(*arguments, data=tmp_path / "data") as server:
+        assert server.url.startswith("https://")
+        context = ssl.create_default_context(cafile=CERTIFICATE)
+        with httpx.Client(base_url=server.url, verify=context) as client:
+            assert client.get("/v1/models").status_code == 401
+            assert client.get("/v1/models", headers={"x-api-key": "0123456789abcdef"}).status_code == 200
+        assert server.end(signal.SIGINT) == 0
+    assert "0123456789abcdef" not in "".join(server.lines)
 
 
 @pytest.mark.slow

@@ -46,13 +46,13 @@ class Health:
 
     async def _check(self, service: Service) -> Mapping[str, Any]:
         name = service.pool.default
-        model = service.pool.peek(name)
         try:
-            if model is None:  # It would be loaded for every check, and never leave memory.
-                return {"status": "ok", "model": name, "loaded": False}
-            began = time.monotonic()
-            await asyncio.to_thread(_decode, model)
-            return {"status": "ok", "model": name, "loaded": True, "seconds": round(time.monotonic() - began, 3)}
+            with service.pool.glimpse(name) as model:
+                if model is None:  # It would be loaded for every check, and never leave memory.
+                    return {"status": "ok", "model": name, "loaded": False}
+                began = time.monotonic()
+                await asyncio.to_thread(_decode, model)
+                return {"status": "ok", "model": name, "loaded": True, "seconds": round(time.monotonic() - began, 3)}
         finally:
             self._checked = time.monotonic()
 

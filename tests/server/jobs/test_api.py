@@ -114,8 +114,7 @@ def test_a_job_from_the_recording_to_its_results(server: Running, bursts: Path) 
     assert job["duration"] == 78.0
     assert set(job["coverage"]) == {"speech", "speech_without_text", "text_without_speech"}
     assert job["expires"] > job["ended"] >= job["created"]
-    model = server.service.pool.peek("base")
-    assert model is not None
+    model = server.model
     transcript = model.transcribe(bursts, language="fr", word_timestamps=True)
     for name in OUTPUT_FORMATS:
         answer = get(server, f"/v1/jobs/{job['id']}/result", params={"format": name})
@@ -127,8 +126,7 @@ def test_a_job_from_the_recording_to_its_results(server: Running, bursts: Path) 
 
 def test_the_result_may_be_asked_for_in_advance(server: Running, bursts: Path) -> None:
     job = ended(server, create(server, bursts, response_format="srt", subtitle_style="social", highlight_words="true"))
-    model = server.service.pool.peek("base")
-    assert model is not None
+    model = server.model
     transcript = model.transcribe(bursts, word_timestamps=True)
     expected = transcript.to_srt(subtitle_style="social", highlight_words=True)
     assert get(server, f"/v1/jobs/{job['id']}/result").text == expected
@@ -137,8 +135,7 @@ def test_the_result_may_be_asked_for_in_advance(server: Running, bursts: Path) -
 def test_both_texts_from_one_job(server: Running, bursts: Path) -> None:
     job = ended(server, create(server, bursts, task="transcribe,translate"))
     assert job["task"] == "transcribe,translate"
-    model = server.service.pool.peek("base")
-    assert model is not None
+    model = server.model
     transcript = model.transcribe(bursts, also_translate=True, word_timestamps=True)
     assert transcript.translation is not None
     path = f"/v1/jobs/{job['id']}/result"
@@ -388,8 +385,7 @@ def test_a_full_disk_is_one_clear_error(bursts: Path, monkeypatch: pytest.Monkey
 
 
 def test_transcripts_are_written_in_every_format(server: Running, bursts: Path) -> None:
-    model = server.service.pool.peek("base")
-    assert model is not None
+    model = server.model
     transcript = model.transcribe(bursts, word_timestamps=True)
     with server.client() as client:
         for name in OUTPUT_FORMATS:

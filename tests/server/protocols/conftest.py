@@ -27,8 +27,7 @@ def expected(server: Running, clip: Path) -> Callable[..., Transcript]:
     """What the model itself makes of the clip, or of another recording."""
 
     def transcribe(source: Path = clip, **options: Any) -> Transcript:
-        model = server.service.pool.peek("base")
-        assert model is not None
+        model = server.model
         return model.transcribe(source, **options)
 
     return transcribe

@@ -62,8 +62,7 @@ def test_bazarr_gets_the_subtitles_of_the_command_line(
 
 def test_bazarr_detects_the_language(server: Running, samples: bytes, clip: Path) -> None:
     bazarr = Bazarr(server.url)
-    model = server.service.pool.peek("base")
-    assert model is not None
+    model = server.model
     code = model.detect_language(clip)[0].code
     assert bazarr.detect_language(samples) == (code, LANGUAGES[code])
     bazarr.close()
