@@ -65,8 +65,6 @@ def serving(*arguments: str | Path, data: Path) -> Iterator[Process]:
         started.close()
 
 
-INTERVIEW = Path(__file__).parents[2] / "examples" / "interview.flac"
-
 #: A certificate for localhost, and its key.
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
@@ -76,15 +74,15 @@ CERTIFICATE = Path(__file__).with_name("localhost.pem")
 def test_each_format_is_the_file_of_the_command_line(tmp_path: Path) -> None:
     for formats in ("txt,tsv,csv,md", "srt,vtt,ass,lrc,ttml"):  # subtitles want word times, which move segments
         options = ["--language", "en", "--beam-size", "2", "--quiet", "-f", formats, "-o", tmp_path]
-        subprocess.run([sys.executable, "-m", "mtasr", "transcribe", INTERVIEW, *options], check=True)
+        subprocess.run([sys.executable, "-m", "mtasr", "transcribe", CLIP, *options], check=True)
     with serving(data=tmp_path / "data") as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for form, name in WRITTEN.items():
             answer = client.post(
                 "/v1/audio/transcriptions",
-                files={"file": (INTERVIEW.name, INTERVIEW.read_bytes())},
+                files={"file": (CLIP.name, CLIP.read_bytes())},
                 data={"language": "en", "beam_size": "2", "response_format": form},
             )
-            assert answer.content == (tmp_path / f"interview.{name}").read_bytes() != b"", form
+            assert answer.content == (tmp_path / f"{CLIP.stem}.{name}").read_bytes() != b"", form
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from mtasr import __version__
 from mtasr.errors import UsageError
 from mtasr.models import registry
 from mtasr.options import DecodingOptions
-from mtasr.server.logs import request_id
+from mtasr.server.monitoring.logs import request_id
 from mtasr.server.problems import ClientGone, Problem, problem_of, stopping
 from mtasr.server.protocols import pcm
 from mtasr.server.service import Service

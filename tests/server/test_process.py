@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from mtasr.server import Settings
-from mtasr.server.run import _bound
+from mtasr.server.process import _bound
 
 
 def test_answers_are_sent_without_delay() -> None:
