@@ -16,7 +16,7 @@ from mtasr.server.openai_api import media_type
 from mtasr.server.problems import Problem, check_word
 from mtasr.server.service import Service
 from mtasr.server.upload import receive_body
-from mtasr.subtitles import STYLES
+from mtasr.subtitles import STYLES, lay_out
 
 router = APIRouter(tags=["Transcripts"])
 
@@ -39,14 +39,19 @@ class Renderer:
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def text(self, document: bytes, output_format: str, style: str, *, highlight_words: bool) -> bytes:
+    async def text(
+        self, document: bytes, output_format: str, style: str, *, highlight_words: bool, cues: bool
+    ) -> bytes:
         """The transcript of a JSON document in another format. Raises `InputError`."""
         async with self._places:
-            return await asyncio.to_thread(_text, document, output_format, style, highlight_words)
+            return await asyncio.to_thread(_text, document, output_format, style, highlight_words, cues)
 
 
-def _text(document: bytes, output_format: str, style: str, highlight_words: bool) -> bytes:
+def _text(document: bytes, output_format: str, style: str, highlight_words: bool, cues: bool) -> bytes:
     transcript = transcript_json.loads(document, "the request")
+    layout = STYLES[style]
+    if cues and layout is not None:
+        transcript, style = lay_out(transcript, layout).transcript, "raw"
     text = render(transcript, output_format, subtitle_style=style, highlight_words=highlight_words)
     return text.encode("utf-8", "backslashreplace")
 
@@ -57,6 +62,9 @@ async def render_transcript(
     output_format: Annotated[str, Query(alias="format", description="The output format.")],
     subtitle_style: Annotated[str, Query(description="The layout of subtitles.")] = "web",
     highlight_words: Annotated[bool, Query(description="Underline the spoken word, in SRT and VTT.")] = False,
+    cues: Annotated[
+        bool, Query(description="Lay subtitles out in every format: JSON then has a segment per cue.")
+    ] = False,
 ) -> Response:
     """Write a transcript, as the format json has it, in another format."""
     check_word("format", output_format, OUTPUT_FORMATS)
@@ -67,7 +75,7 @@ async def render_transcript(
     document = await receive_body(request, service.settings, service.settings.transcript_bytes)
     renderer: Renderer = request.app.state.renderer
     try:
-        text = await renderer.text(document, output_format, subtitle_style, highlight_words=highlight_words)
+        text = await renderer.text(document, output_format, subtitle_style, highlight_words=highlight_words, cues=cues)
     except InputError as error:
         raise Problem(400, str(error), code="invalid_transcript") from error
     return Response(text, media_type=media_type(output_format))

@@ -70,8 +70,11 @@ function errorOf(status, body, retryAfter) {
   return new ServerError(text, status, again ? Number(retryAfter) || 5 : null);
 }
 
-/** The server's words as a sentence. */
-export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+/** The server's words as a sentence. It may begin with the name of a file, which stays as it is. */
+export function sentence(text) {
+  const first = /^[^:]*\.\w+: /.test(text) ? text[0] : text[0].toUpperCase();
+  return first + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
 
 const json = async (path, options) => (await request(path, options)).json();
 
@@ -93,16 +96,15 @@ export async function removeJob(job) {
 }
 
 /** A transcript in a format, as a blob. `style` says how subtitles are divided: "raw" leaves the segments as they are. */
-export async function render(transcript, format, style) {
-  const query = new URLSearchParams({ format, ...(style && { subtitle_style: style }) });
+export async function render(transcript, format, style, more = {}) {
+  const query = new URLSearchParams({ format, subtitle_style: style, ...more });
   const body = JSON.stringify(transcript), headers = { "content-type": "application/json" };
   return (await request(`/v1/render?${query}`, { method: "POST", headers, body })).blob();
 }
 
-/** The transcript with subtitle cues of a style for segments. */
-export function divide(transcript, style) {
-  const body = JSON.stringify(transcript), headers = { "content-type": "application/json" };
-  return json(`/page/cues?style=${style}`, { method: "POST", headers, body });
+/** The transcript with the subtitle cues of a style for segments. */
+export async function divide(transcript, style) {
+  return JSON.parse(await (await render(transcript, "json", style, { cues: true })).text());
 }
 
 /** Send a recording; resolves to the job. `fields` are form fields, `progress` is told the share that has been sent. */

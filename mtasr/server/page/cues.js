@@ -84,7 +84,8 @@ export class Cues {
     }
     for (const { word, start, end, probability } of segment.words) {
       const bare = word.trimStart();
-      if (bare.length < word.length) yield " "; // The highlight of a word does not include the space before it.
+      // The highlight of a word does not include the space or the line break before it.
+      if (bare.length < word.length) yield word.slice(0, word.length - bare.length).includes("\n") ? "\n" : " ";
       yield this.word(bare, start, end, probability);
     }
   }

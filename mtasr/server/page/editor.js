@@ -206,8 +206,9 @@ export class Editor {
   split() {
     const { text } = this.fields, read = this.measure();
     if (!read) return;
-    const before = text.value.slice(0, text.selectionStart).trimStart().replace(/\s+/g, " ");
-    const changed = change.split(read, this.index, before.length), { index } = this;
+    const before = text.value.slice(0, text.selectionStart), { index } = this;
+    // Tidy up to the cursor, but for a space just before it.
+    const changed = change.split(read, index, change.tidy(`${before}.`).length - 1);
     if (changed === read) {
       say("Put the cursor where the cue shall be split.");
       return;
@@ -251,6 +252,7 @@ export class Editor {
     if (event.key === "Escape") act = () => this.cancel();
     else if (event.isComposing || !plain) return;
     else if (event.key === "Enter" && control) act = () => this.split();
+    else if (event.key === "Enter" && event.altKey && inText) act = () => text.setRangeText("\n", from, to, "end");
     else if (event.key === "Enter") act = () => (event.shiftKey ? this.next() : this.done());
     else if (event.key === "Backspace" && inText && to === 0 && this.index > 0) act = () => this.join(this.index - 1);
     else if (event.key === "Delete" && inText && from === text.value.length) act = () => this.join(this.index);

@@ -6,7 +6,7 @@ import { ask, complain, get, make, opened, save, say } from "./dialogs.js";
 import { Editor } from "./editor.js";
 import * as history from "./history.js";
 import { peaksOf } from "./peaks.js";
-import { rename, speakers, withText } from "./transcript.js";
+import { fromCues, rename, speakers } from "./transcript.js";
 import { clock, NOTHING, Viewer } from "./viewer.js";
 import { isActive } from "./work.js";
 
@@ -103,7 +103,8 @@ export class Reader {
     }
     if (segment) {
       this.cues.language = recording.language;
-      this.cues.append(segment);
+      if (this.work.live.get(recording.id).length === this.cues.segments.length + 1) this.cues.append(segment);
+      else this.showLive(); // The job is followed from its start again.
       this.refreshing ??= setTimeout(() => { this.refreshing = null; this.refresh(); }, 250);
     }
     this.showState();
@@ -135,6 +136,7 @@ export class Reader {
     get("failure").hidden = recording.status !== "failed";
     get("failure-text").textContent = recording.error ?? "";
     get("tools").hidden = !this.editor.state;
+    get("retitle").hidden = !done;
     get("player").hidden = !done && !this.cues.segments.length;
     const text = get("text");
     for (const [name, value] of [["role", "log"], ["aria-label", "Text so far"]]) {
@@ -278,7 +280,7 @@ export class Reader {
     const style = await opened(get("divide-dialog"));
     if (!style) return;
     try {
-      this.editor.apply("division into cues", await api.divide(this.editor.transcript, style));
+      this.editor.apply("division into cues", fromCues(await api.divide(this.editor.transcript, style)));
       complain("");
     } catch (error) {
       complain(error.message);
@@ -329,7 +331,7 @@ export class Reader {
 
   /** Whether a person has made the cues, which then should stay as they are. */
   isRestructured() {
-    const places = ({ segments }) => segments.map(({ start, end }) => `${start}-${end}`).join();
+    const places = ({ segments }) => segments.map(({ start, end, text }) => [start, end, text.includes("\n")]).join();
     return places(this.editor.transcript) !== places(this.original);
   }
 

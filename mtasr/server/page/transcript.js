@@ -22,13 +22,16 @@ function replaced(transcript, index, count, ...segments) {
   return withSegments(transcript, transcript.segments.toSpliced(index, count, ...segments));
 }
 
+/** A text with single spaces; line breaks stay. */
+export const tidy = (text) => text.trim().replace(/[^\S\n]*\n\s*/g, "\n").replace(/[^\S\n]+/g, " ");
+
 // --- text -----------------------------------------------------------------------------------------------------------
 
 /** The transcript with another text in one segment. Words that stay keep their times and probabilities. */
 export function withText(transcript, index, text) {
   const segment = transcript.segments[index];
   const spaced = /^\s/.test(segment.text) ? " " : "";
-  const given = spaced + text.trim().replace(/\s+/g, " ");
+  const given = spaced + tidy(text);
   if (given === segment.text) return transcript;
   const changed = { ...segment, text: given };
   if (segment.words?.length) changed.words = withRoom(aligned(segment.words, given, segment.start, segment.end));
@@ -40,21 +43,27 @@ export function withText(transcript, index, text) {
 function aligned(old, text, start, end) {
   const run = longestRun(old, text);
   if (!run) return fitted(text, old.length ? old[0].start : start, old.length ? old.at(-1).end : end);
-  const [first, count, at] = run, kept = old.slice(first, first + count);
-  const before = text.slice(0, at).trimEnd(), after = text.slice(at + kept.map((word) => word.word).join("").length);
-  if (before.length < at) kept[0] = { ...kept[0], word: text.slice(before.length, at) + kept[0].word };
+  const [first, count, at] = run, before = text.slice(0, at).trimEnd();
+  let place = at;
+  const kept = old.slice(first, first + count).map((word) => ({ ...word, word: text.slice(place, place += word.word.length) }));
+  kept[0].word = text.slice(before.length, at) + kept[0].word;
+  const after = text.slice(place);
   const left = aligned(old.slice(0, first), before, start, kept[0].start);
   const right = aligned(old.slice(first + count), after, kept.at(-1).end, end);
   return [...left, ...kept, ...right];
 }
 
-/** The most words in a row that `text` holds, as [first, count, place in the text]; null if there are none. */
-function longestRun(words, text) {
+/**
+ * The most words in a row that `text` holds, as [first, count, place in the text]; null if there are none. A line break
+ * is as good as a space.
+ */
+function longestRun(words, given) {
+  const flat = (text) => text.replaceAll("\n", " "), text = flat(given);
   let best = null, most = 0;
   for (let first = 0; first < words.length; first++) {
     let joined = "";
     for (let last = first; last < words.length; last++) {
-      joined += words[last].word;
+      joined += flat(words[last].word);
       const at = placeOf(joined, text);
       if (at < 0) { if (!text.includes(joined)) break; else continue; }
       if (joined.length > most) { best = [first, last - first + 1, at]; most = joined.length; }
@@ -131,13 +140,13 @@ export function split(transcript, index, place) {
   const at = place + segment.text.length - segment.text.trimStart().length;
   const texts = [segment.text.slice(0, at).trimEnd(), segment.text.slice(at)];
   if (!texts[0].trim() || !texts[1].trim()) return transcript;
-  if (/\s$/.test(segment.text.slice(0, at)) && !/^\s/.test(texts[1])) texts[1] = ` ${texts[1]}`;
+  if (/\s/.test(segment.text.slice(texts[0].length, at + 1))) texts[1] = ` ${texts[1].trimStart()}`;
   const [left, right] = segment.words?.length ? splitWords(segment, texts[0].length) : [null, null];
   const share = length(texts[0]) / length(segment.text);
   const middle = round(segment.start + (segment.end - segment.start) * share);
   const first = { ...segment, text: texts[0], end: left ? left.at(-1).end : middle };
   const second = { ...segment, text: texts[1], start: right ? right[0].start : middle };
-  if (left) [first.words, second.words] = [left, right];
+  if (left) [first.words, second.words] = [left, [{ ...right[0], word: right[0].word.replace(/^\s/, " ") }, ...right.slice(1)]];
   for (const half of [first, second]) delete half.tokens;
   return replaced(transcript, index, 1, first, second);
 }
@@ -221,6 +230,16 @@ function moved(words, segment, start, end) {
   scaled[0].start = start;
   scaled[scaled.length - 1].end = end;
   return scaled;
+}
+
+/** A transcript whose segments the server has made cues, with the spaces between them that joining its texts needs. */
+export function fromCues(transcript) {
+  const spaced = (text) => (/^\s/.test(text) || UNSPACED.test(text[0] ?? "") ? text : ` ${text}`);
+  const segments = transcript.segments.map((segment) => {
+    const [first, ...rest] = segment.words ?? [];
+    return { ...segment, text: spaced(segment.text), ...(first && { words: [{ ...first, word: spaced(first.word) }, ...rest] }) };
+  });
+  return withSegments(transcript, segments);
 }
 
 // --- speakers -------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ export class Work {
     }
   }
 
-  async retry(recording) {
-    this.enqueue({ ...recording, job: null, error: null, status: "waiting" });
+  retry(recording) {
+    this.enqueue({ ...recording, error: null, status: recording.job ? "running" : "waiting" });
   }
 
   enqueue(recording) {
@@ -79,10 +79,7 @@ export class Work {
       if (!recording.job) recording = await this.send(recording, signal);
       await this.finish(await this.follow(recording, signal));
     } catch (error) {
-      if (signal.aborted) return;
-      const elsewhere = await history.recording(recording.id);
-      if (elsewhere?.status === "done") this.changed(elsewhere); // Another window was faster.
-      else await this.fail({ ...recording, job: null }, error.message);
+      if (!signal.aborted) await this.stop(recording, error);
     }
   }
 
@@ -144,6 +141,19 @@ export class Work {
     });
     this.live.delete(recording.id);
     if (history.isKept()) await api.removeJob(recording.job).catch(() => {});
+  }
+
+  async stop(recording, error) {
+    const stored = await history.recording(recording.id);
+    if (!stored) return; // The user has deleted it.
+    if (stored.status === "done") {
+      this.changed(stored); // Another window was faster.
+    } else if (error.status === 0) {
+      await this.fail(stored, error.message); // The job goes on without us.
+    } else {
+      if (stored.job) await api.removeJob(stored.job).catch(() => {});
+      await this.fail({ ...stored, job: null }, error.message);
+    }
   }
 
   fail(recording, error) {

@@ -28,6 +28,7 @@ from mtasr.engines.engine import EngineLimits, Hypothesis
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.server import Settings
 from mtasr.server.jobs.run import PRIORITY
+from mtasr.subtitles import STYLES, lay_out
 from mtasr.transcribe import Model
 
 #: Names that transcripts have.
@@ -401,6 +402,10 @@ def test_transcripts_are_written_in_every_format(server: Running, bursts: Path) 
         style = {"format": "srt", "subtitle_style": "social", "highlight_words": "true"}
         answer = client.post("/v1/render", params=style, json=transcript.to_dict())
         assert answer.text == transcript.to_srt(subtitle_style="social", highlight_words=True)
+        answer = client.post("/v1/render", params={"format": "json", "cues": "true"}, json=transcript.to_dict())
+        layout = STYLES["web"]
+        assert layout is not None
+        assert answer.text == lay_out(transcript, layout).transcript.to_json()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from mtasr.formats import transcript_json
 from mtasr.server import page
+from mtasr.subtitles import STYLES, lay_out
 
 
 @dataclass
@@ -138,7 +139,11 @@ async def remove(request: Request, name: str) -> Response:
 @router.post("/render")
 async def render(request: Request) -> Response:
     document, asked = await request.json(), dict(request.query_params)
-    style = asked.get("subtitle_style")
+    style = asked["subtitle_style"]
     request.app.state.stand_in.rendered.append((asked["format"], style, document))
-    transcript = transcript_json._read_transcript(document)
-    return PlainTextResponse(transcript.to_format(asked["format"], subtitle_style=style or "web"))
+    transcript = transcript_json.loads(json.dumps(document).encode(), "the request")
+    if asked.get("cues"):
+        layout = STYLES[style]
+        assert layout is not None
+        transcript = lay_out(transcript, layout).transcript
+    return PlainTextResponse(transcript.to_format(asked["format"], subtitle_style=style))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_words_that_stay_keep_their_times(visit: Open) -> None:
     assert words["bridge!"]["probability"] is None
     # What a person wrote has no mark.
     assert page.locator("section:nth-child(2) :is(.c0, .c1, .c2)").all_inner_texts() == ["old", "boat"]
-    transcript_json._read_transcript(opened.stored())
+    read(opened.stored())
 
 
 def test_undo_and_redo(visit: Open) -> None:
@@ -217,7 +218,7 @@ def test_speakers_are_renamed_everywhere(visit: Open) -> None:
 
 
 def read(document: dict[str, Any]) -> Transcript:
-    return transcript_json._read_transcript(document)
+    return transcript_json.loads(json.dumps(document).encode(), "the page")
 
 
 @pytest.mark.parametrize("name", OUTPUT_FORMATS)
@@ -252,6 +253,34 @@ def test_cues_that_a_person_has_made_stay(visit: Open) -> None:
         page.click("#formats button:has(b:text-is('SRT'))")
     assert "\nGood morning,\n" in coming.value.path().read_text("utf-8").replace("Anna: ", "")
     assert opened.state.rendered[-1][:2] == ("srt", "raw")
+
+
+def test_the_text_is_divided_into_cues(visit: Open) -> None:
+    opened = visit()
+    page = opened.transcribed()
+    before = opened.state.document["text"]
+    page.click("#divide")
+    page.click("#divide-dialog [value=social]")
+    opened.until("document.querySelectorAll('#text section').length > 6")
+    stored = opened.stored()
+    assert stored["text"] == before
+    assert {each["speaker"] for each in stored["segments"]} == {"Anna", "Ben"}
+    page.click("#undo")
+    page.click("#divide")
+    page.click("#divide-dialog [value=web]")
+    opened.until("document.querySelectorAll('#text section').length === 3")
+    edit(page, 1)
+    set_caret(page, len("Good morning,"))
+    page.keyboard.press("Delete")
+    page.keyboard.press("Alt+Enter")
+    page.keyboard.press("Enter")
+    segment = opened.stored()["segments"][0]
+    assert segment["text"] == " Good morning,\nand thank you for coming."
+    assert [word["probability"] for word in segment["words"]][:3] == [0.97, 0.8, 0.97]
+    page.keyboard.press("d")
+    with page.expect_download() as coming:
+        page.click("#formats button:has(b:text-is('SRT'))")
+    assert "Good morning,\nand thank you for coming." in coming.value.path().read_text("utf-8").replace("Anna: ", "")
 
 
 def test_a_download_fails(visit: Open) -> None:

@@ -209,6 +209,18 @@ def test_a_job_fails_and_is_tried_again(visit: Open) -> None:
     assert len(opened.state.jobs) == 2
 
 
+def test_a_result_that_did_not_arrive_is_asked_for_again(visit: Open) -> None:
+    opened = visit()
+    opened.expected = ["ERR_"]
+    opened.page.route("**/result*", lambda route: route.abort())
+    opened.upload()
+    opened.page.wait_for_selector("#failure:visible")
+    opened.page.unroute("**/result*")
+    opened.page.click("#retry")
+    opened.page.wait_for_selector("#download:visible")
+    assert len(opened.state.jobs) == 1
+
+
 def test_a_server_that_wants_a_key(visit: Open) -> None:
     opened = visit()
     opened.expected = ["401"]
