@@ -64,7 +64,7 @@ class Words {
 }
 
 /** Variables of viewer.css. */
-const COLOURS = ["page", "text", "muted", "line", "c2", "c1", "c0", "now", "now-text", "speech", "wave", "quiet", "head", "doubt"];
+const COLOURS = "page text muted line c2 c1 c0 now now-text speech wave quiet head doubt".split(" ");
 
 /** What is known of a recording before anything is. */
 export const NOTHING = {

@@ -9,7 +9,7 @@ export class ServerError extends Error {
   }
 }
 
-export const UNREACHABLE = "The server cannot be reached. Check that it runs and that this device is connected to its network.";
+export const UNREACHABLE = "The server cannot be reached. Is it running, and is this device connected to its network?";
 
 // --- the key --------------------------------------------------------------------------------------------------------
 

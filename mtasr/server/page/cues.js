@@ -82,10 +82,10 @@ export class Cues {
       yield this.word(segment.text.trim(), segment.start, segment.end, sure);
       return;
     }
-    for (const { word, start, end, probability } of segment.words) {
+    for (const [place, { word, start, end, probability }] of segment.words.entries()) {
       const bare = word.trimStart();
       // The highlight of a word does not include the space or the line break before it.
-      if (bare.length < word.length) yield word.slice(0, word.length - bare.length).includes("\n") ? "\n" : " ";
+      if (place && bare.length < word.length) yield word.slice(0, word.length - bare.length).includes("\n") ? "\n" : " ";
       yield this.word(bare, start, end, probability);
     }
   }

@@ -96,20 +96,21 @@ export class Editor {
   }
 
   made(segment) {
-    const input = (name, value, more = {}) => make("input", { name, value, autocomplete: "off", spellcheck: "false", ...more });
+    const input = (name, value, more) => make("input", { name, value, autocomplete: "off", spellcheck: "false", ...more });
+    const time = (name) => input(name, change.timeText(segment[name]), { class: "clock", inputmode: "decimal" });
     const now = (name) => make("button", {
       type: "button", "aria-label": `Take the time of the player as ${name}`, click: () => this.takeTime(name),
     }, "Now");
     const button = (label, act) => make("button", { type: "button", click: act }, label);
-    const text = make("textarea", { name: "text", dir: "auto", rows: 2, lang: segment.language, "aria-label": "Text of the cue" });
+    const text = make("textarea", { name: "text", dir: "auto", rows: 2, lang: segment.language, "aria-label": "Text" });
     text.value = segment.text.trim();
     const form = make(
       "form", { class: "cue-form", novalidate: true },
       text,
       make(
         "div", { class: "fields" },
-        make("label", {}, "Start ", input("start", change.timeText(segment.start), { class: "clock", inputmode: "decimal" })), now("start"),
-        make("label", {}, "End ", input("end", change.timeText(segment.end), { class: "clock", inputmode: "decimal" })), now("end"),
+        make("label", {}, "Start ", time("start")), now("start"),
+        make("label", {}, "End ", time("end")), now("end"),
         make("label", {}, "Speaker ", input("speaker", segment.speaker ?? "", { list: "speaker-list" })),
         this.speakerList(),
       ),
@@ -139,7 +140,7 @@ export class Editor {
     this.measure();
   }
 
-  /** The transcript as the form has it, or a sentence that says what is wrong with the form. */
+  /** The segment as the form has it, or the field that is wrong, and why. */
   read() {
     const { text, start, end, speaker } = this.fields, segment = this.transcript.segments[this.index];
     const time = (field, before) => (field.value === change.timeText(before) ? before : change.secondsOf(field.value));
@@ -152,12 +153,10 @@ export class Editor {
       return [end, `The recording ends at ${change.timeText(this.transcript.duration)}.`];
     }
     if (!text.value.trim()) return [text, "Write a text, or delete the cue."];
-    let changed = change.withText(this.transcript, this.index, text.value);
-    changed = change.withTimes(changed, this.index, from, to);
-    return change.withSpeaker(changed, this.index, speaker.value.trim());
+    return change.withSpeaker(change.withTimes(change.withText(segment, text.value), from, to), speaker.value.trim());
   }
 
-  /** Say how the cue reads, and what is wrong. */
+  /** Say how the cue reads, or what is wrong. Returns the segment as the form has it; null if something is wrong. */
   measure() {
     const read = this.read(), wrong = Array.isArray(read) ? read : null, shown = this.form.querySelector(".measure");
     for (const field of this.form.querySelectorAll("input, textarea")) {
@@ -168,9 +167,8 @@ export class Editor {
       shown.textContent = wrong[1];
       return null;
     }
-    const segment = read.segments[this.index], seconds = segment.end - segment.start;
-    const found = change.warnings(segment, read.segments[this.index + 1], this.cues.about.limits);
-    const sizes = `${[...segment.text.trim()].length} characters in ${seconds.toFixed(1)} seconds`;
+    const found = change.warnings(read, this.transcript.segments[this.index + 1], this.cues.about.limits);
+    const sizes = `${[...read.text.trim()].length} characters in ${(read.end - read.start).toFixed(1)} seconds`;
     shown.textContent = found.length ? `${sizes}. ⚠ ${found.join(" ")}` : `${sizes}, easy to read.`;
     return read;
   }
@@ -178,11 +176,11 @@ export class Editor {
   /** Keep what the form has and close it. A form with a mistake stays open unless it must go: then its text counts. */
   commit(forced = true) {
     if (!this.form) return true;
-    const read = this.measure();
+    const read = this.measure(), segment = this.transcript.segments[this.index];
     if (!read && !forced) return false;
-    const changed = read ?? change.withText(this.transcript, this.index, this.fields.text.value || this.transcript.segments[this.index].text);
+    const changed = read ?? change.withText(segment, this.fields.text.value.trim() || segment.text);
     this.close();
-    this.apply("correction", changed);
+    this.apply("correction", change.withSegment(this.transcript, this.index, changed));
     return true;
   }
 
@@ -204,12 +202,12 @@ export class Editor {
   }
 
   split() {
-    const { text } = this.fields, read = this.measure();
+    const { text } = this.fields, read = this.measure(), { index } = this;
     if (!read) return;
-    const before = text.value.slice(0, text.selectionStart), { index } = this;
+    const before = text.value.slice(0, text.selectionStart), whole = change.withSegment(this.transcript, index, read);
     // Tidy up to the cursor, but for a space just before it.
-    const changed = change.split(read, index, change.tidy(`${before}.`).length - 1);
-    if (changed === read) {
+    const changed = change.split(whole, index, change.tidy(`${before}.`).length - 1);
+    if (changed === whole) {
       say("Put the cursor where the cue shall be split.");
       return;
     }
@@ -222,8 +220,9 @@ export class Editor {
   /** Make one cue of that at `index` and the next. */
   join(index) {
     const read = this.measure();
-    if (!read || index < 0 || index + 1 >= read.segments.length) return;
-    const caret = read.segments[index].text.trim().length, changed = change.join(read, index);
+    if (!read || index < 0 || index + 1 >= this.transcript.segments.length) return;
+    const whole = change.withSegment(this.transcript, this.index, read);
+    const caret = whole.segments[index].text.trim().length, changed = change.join(whole, index);
     this.close();
     this.apply("join", changed);
     this.open(index, caret);

@@ -32,16 +32,20 @@ function opened() {
   return database;
 }
 
-/** What `work` asks of one store. Falls back to memory if the browser has no room or no permission. */
+/** What `work` asks of one store of the database. */
+async function stored(name, mode, work) {
+  const transaction = (await opened()).transaction(name, mode), request = work(transaction.objectStore(name));
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onabort = transaction.onerror = () => reject(transaction.error ?? request.error);
+  });
+}
+
+/** The same; `instead` is given the list in memory if the browser has no database or no room. */
 async function within(name, mode, work, instead) {
   if (kept || mode === "readonly") {
     try {
-      const transaction = (await opened()).transaction(name, mode);
-      const request = work(transaction.objectStore(name));
-      return await new Promise((resolve, reject) => {
-        transaction.oncomplete = () => resolve(request.result);
-        transaction.onabort = transaction.onerror = () => reject(transaction.error ?? request.error);
-      });
+      return await stored(name, mode, work);
     } catch {
       kept = false;
     }
@@ -76,20 +80,14 @@ export const putTexts = (id, value) => put("texts", id, value);
 
 export const sound = (id) => get("sounds", id);
 
-/** Keep the file of a recording; false if only the memory of this page has room. */
+/** Keep the file of a recording, if there is room. It can be asked for at once, and as long as this page is open. */
 export async function putSound(id, file) {
-  if (file.size <= LARGEST) {
-    try {
-      const transaction = (await opened()).transaction("sounds", "readwrite");
-      transaction.objectStore("sounds").put(file, id);
-      return await new Promise((resolve) => {
-        transaction.oncomplete = () => resolve(true);
-        transaction.onabort = transaction.onerror = () => { memory.get("sounds").set(id, file); resolve(false); };
-      });
-    } catch { /* There is no database. */ }
-  }
-  memory.get("sounds").set(id, file);
-  return false;
+  const held = memory.get("sounds").set(id, file);
+  if (file.size > LARGEST) return;
+  try {
+    await stored("sounds", "readwrite", (kept) => kept.put(file, id));
+    held.delete(id);
+  } catch { /* It stays in memory. */ }
 }
 
 /** Forget a recording. */

@@ -3,7 +3,7 @@
 import { ask, complain, get, make } from "./dialogs.js";
 import * as history from "./history.js";
 import { Recorder } from "./recorder.js";
-import { languageText } from "./reader.js";
+import { languageText, stageText } from "./reader.js";
 import { clock } from "./viewer.js";
 import { isActive } from "./work.js";
 
@@ -28,7 +28,8 @@ export class Home {
       if (held !== null) get(name).value = held;
       get(name).addEventListener("change", () => localStorage.setItem(`mtasr-${name}`, get(name).value));
     }
-    get("more").open = matchMedia("(min-width: 40rem)").matches || OPTIONS.some((name) => get(name).value !== defaults[name]);
+    const isChosen = OPTIONS.some((name) => get(name).value !== defaults[name]);
+    get("more").open = isChosen || matchMedia("(min-width: 40rem)").matches;
     get("options").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -42,7 +43,8 @@ export class Home {
 
   get options() {
     const chosen = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
-    return get("model-label").hidden ? { ...chosen, model: "" } : chosen;
+    if (get("model-label").hidden) chosen.model = "";
+    return chosen.language === "*" ? { ...chosen, language: "", multilingual: "true" } : chosen;
   }
 
   // --- files --------------------------------------------------------------------------------------------------------
@@ -100,24 +102,27 @@ export class Home {
     clearInterval(timer);
     removeEventListener("beforeunload", leaving);
     const file = await recorder.stop();
+    document.title = "mtasr";
     this.showRecorder(false);
     return use ? this.take([file]) : undefined;
   }
 
   showRecorder(shown) {
     get("recorder").hidden = !shown;
-    get("drop").hidden = shown;
+    for (const id of ["drop", "more"]) get(id).hidden = shown;
+    get("history").hidden = shown || !this.recordings.length;
     get(shown ? "recorder-stop" : "record").focus();
   }
 
   showRecording(recorder) {
     get("recorder-time").textContent = clock(recorder.seconds);
+    document.title = `● ${clock(recorder.seconds)} · mtasr`;
     get("level").value = recorder.isPaused ? 0 : recorder.level;
     const state = recorder.isPaused ? "Paused" : "Recording";
     if (get("recorder-state").textContent !== state) get("recorder-state").textContent = state;
     this.loudest = recorder.seconds < 0.5 ? 0 : Math.max(this.loudest, recorder.level);
-    const isSilent = recorder.seconds > 4 && this.loudest < 0.15;
-    get("recorder-hint").textContent = isSilent ? "Nothing is heard. Is this the right microphone, and is it switched on?" : "";
+    const silence = "Nothing is heard. Is this the right microphone, and is it switched on?";
+    get("recorder-hint").textContent = recorder.seconds > 4 && this.loudest < 0.15 ? silence : "";
   }
 
   /** Whether the recording shall be used, when the user has decided. */
@@ -160,9 +165,13 @@ export class Home {
       "li", { class: recording.status },
       make("a", { class: "open", href: `#/${recording.id}` }, make("b", {}, recording.name)),
       make("span", { class: "muted" }, this.factsOf(recording)),
-      isActive(recording) ? make("progress", { max: 1, value: recording.share, "aria-label": `Progress of ${recording.name}` }) : null,
+      isActive(recording)
+        ? make("progress", { max: 1, value: recording.share, "aria-label": `Progress of ${recording.name}` })
+        : null,
       recording.status === "failed"
-        ? make("button", { type: "button", class: "retry", "aria-label": `Try ${recording.name} again`, click: () => this.work.retry(recording) }, "Try again")
+        ? make("button", {
+          type: "button", class: "retry", "aria-label": `Try ${recording.name} again`, click: () => this.work.retry(recording),
+        }, "Try again")
         : null,
       make("button", {
         type: "button", class: "quiet delete", "aria-label": `Delete ${recording.name}`, click: () => this.remove(recording),
@@ -173,14 +182,10 @@ export class Home {
     return item;
   }
 
-  factsOf({ status, error, note, share, seconds, total, duration, language, languageProbability, options, created, edited }) {
-    if (note) return note;
-    if (status === "failed") return `⚠ ${error}`;
-    if (status === "waiting") return "Waiting";
-    if (status === "sending") return `Sending: ${Math.round((share ?? 0) * 100)} %`;
-    if (status === "queued") return "Waiting for the server";
-    if (status === "running") return total ? `Recognising: ${clock(seconds)} of ${clock(total)}` : "Recognising";
-    const facts = [clock(duration)];
+  factsOf(recording) {
+    if (recording.status === "failed") return `⚠ ${recording.error}`;
+    if (isActive(recording)) return stageText(recording);
+    const { duration, language, languageProbability, options, created, edited } = recording, facts = [clock(duration)];
     if (language) facts.push(languageText(this.about, language, languageProbability));
     if (options.task === "translate") facts.push("translated into English");
     if (edited) facts.push("corrected");

@@ -10,8 +10,6 @@ import { fromCues, rename, speakers } from "./transcript.js";
 import { clock, NOTHING, Viewer } from "./viewer.js";
 import { isActive } from "./work.js";
 
-const STAGES = { waiting: "Waiting", sending: "Sending", queued: "Waiting for the server", running: "Recognising" };
-
 export class Reader {
   /** `go` shows another recording, by its id. */
   constructor(about, work, go) {
@@ -20,7 +18,9 @@ export class Reader {
     this.cues = new Cues(get("text"), about);
     this.viewer = new Viewer({ audio: this.audio, text: get("text"), covered });
     this.editor = new Editor(this.cues, (transcript) => this.edited(transcript), { now: () => this.viewer.now });
-    this.viewer.keys = { ...this.viewer.keys, e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download() };
+    Object.assign(this.viewer.keys, {
+      e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download(),
+    });
     this.listen();
   }
 
@@ -60,7 +60,8 @@ export class Reader {
   }
 
   showLive() {
-    this.cues.show({ segments: [...(this.work.live.get(this.recording.id) ?? [])], language: this.recording.language }, false);
+    const { id, language } = this.recording;
+    this.cues.show({ segments: [...(this.work.live.get(id) ?? [])], language }, false);
   }
 
   async openSound(recording) {
@@ -147,14 +148,11 @@ export class Reader {
     this.showFacts();
   }
 
-  showProgress({ status, note, share, seconds, total }) {
-    const far = status === "running" && total ? `: ${clock(seconds)} of ${clock(total)}` : "";
-    const sent = status === "sending" ? `: ${Math.round(share * 100)} %` : "";
-    // Not each second, which a screen reader would have to say.
-    const stage = note ?? STAGES[status], shown = `${stage}${far}${sent}`;
-    get("stage").setAttribute("aria-live", note ? "polite" : "off");
-    get("stage").textContent = shown;
-    if (share == null) get("share").removeAttribute("value"); else get("share").value = share;
+  showProgress(recording) {
+    // A screen reader says what keeps us waiting, but not each second.
+    get("stage").setAttribute("aria-live", recording.note ? "polite" : "off");
+    get("stage").textContent = stageText(recording);
+    if (recording.share == null) get("share").removeAttribute("value"); else get("share").value = recording.share;
   }
 
   showFacts() {
@@ -171,22 +169,19 @@ export class Reader {
   }
 
   *factsOfText(transcript) {
-    const words = transcript.segments.flatMap((segment) => segment.words ?? []);
-    const unsure = words.filter((word) => word.probability != null && word.probability < this.about.levels.at(-1)).length;
+    const fact = (text, click) => make("button", { type: "button", class: "fact", click }, text);
+    const words = transcript.segments.flatMap((segment) => segment.words ?? []), least = this.about.levels.at(-1);
+    const unsure = words.filter((word) => word.probability != null && word.probability < least).length;
     if (words.length) yield `${counted(words.length, "word")}, ${unsure} unsure`;
     const names = speakers(transcript).size;
     if (names) yield counted(names, "speaker");
-    for (const [places, what] of [["speech_without_text", "Speech without text"], ["text_without_speech", "Text without speech"]]) {
-      for (const [start] of transcript.coverage?.[places] ?? []) {
-        yield make("button", { type: "button", class: "fact", click: () => this.viewer.seek(start, true) }, `${what} at ${clock(start)}`);
-      }
-    }
-    if (this.cues.warned.length) {
-      yield make("button", { type: "button", class: "fact", click: () => this.nextWarning() }, `⚠ ${counted(this.cues.warned.length, "warning")}`);
-    }
+    const { speech_without_text: unwritten = [], text_without_speech: unspoken = [] } = transcript.coverage ?? {};
+    for (const [start] of unwritten) yield fact(`Speech without text at ${clock(start)}`, () => this.viewer.seek(start, true));
+    for (const [start] of unspoken) yield fact(`Text without speech at ${clock(start)}`, () => this.viewer.seek(start, true));
+    if (this.cues.warned.length) yield fact(`⚠ ${counted(this.cues.warned.length, "warning")}`, () => this.nextWarning());
     if (!transcript.segments.length) yield "no speech was found";
     if (this.original !== transcript) {
-      yield make("button", { type: "button", class: "fact", click: () => this.editor.apply("back to the original", this.original) }, "Corrected: back to the original");
+      yield fact("Corrected: back to the original", () => this.editor.apply("back to the original", this.original));
     }
   }
 
@@ -200,20 +195,23 @@ export class Reader {
       retry: () => this.work.retry(this.recording),
     };
     for (const [id, act] of Object.entries(acts)) get(id).addEventListener("click", act);
+    addEventListener("pagehide", () => this.editor.commit());
     get("text").addEventListener("click", (event) => {
       if (event.target.closest(".speaker")) this.renameSpeaker(event.target.textContent);
     });
     this.audio.addEventListener("error", () => {
-      if (this.audio.getAttribute("src")) this.note("This browser cannot play the sound of this recording. Its text can be corrected all the same.");
+      if (!this.audio.getAttribute("src")) return;
+      this.note("This browser cannot play the sound of this recording. Its text can be corrected all the same.");
     });
-    const formats = Object.entries(this.about.formats).map(([name, what]) => make(
-      "li", {}, make("button", { type: "button", click: () => this.downloadAs(name) }, make("b", {}, name.toUpperCase()), ` ${what}`),
-    ));
-    get("formats").append(...formats);
+    for (const [name, what] of Object.entries(this.about.formats)) {
+      const label = make("b", {}, name.toUpperCase()), click = () => this.downloadAs(name);
+      get("formats").append(make("li", {}, make("button", { type: "button", click }, label, ` ${what}`)));
+    }
   }
 
   press(event) {
-    const control = event.ctrlKey || event.metaKey, inField = event.target.matches("input:not([type=checkbox]), textarea");
+    const control = event.ctrlKey || event.metaKey;
+    const inField = event.target.matches("input:not([type=checkbox]), textarea");
     const alt = { KeyK: () => this.viewer.toggle(), KeyJ: () => this.move(-3), KeyL: () => this.move(3) }[event.code];
     if (event.altKey && !control && alt) alt();
     else if (control && !inField && this.editor.state && event.key.toLowerCase() === "z") {
@@ -233,8 +231,9 @@ export class Reader {
     const { recording, original } = this, changed = { ...recording, edited: transcript !== original };
     if (this.recording === recording) this.recording = changed;
     // Both at once, for a page that is closed the next moment.
-    const isNews = changed.edited !== Boolean(recording.edited);
-    await Promise.all([history.putTexts(recording.id, { original, edited: transcript }), isNews && history.putRecording(changed)]);
+    const writing = [history.putTexts(recording.id, { original, edited: transcript })];
+    if (changed.edited !== Boolean(recording.edited)) writing.push(history.putRecording(changed));
+    await Promise.all(writing);
   }
 
   editCurrent() {
@@ -271,7 +270,8 @@ export class Reader {
     get("speakers-form").querySelector(".main").hidden = !names.length;
     if ((await opened(get("speakers-dialog"))) !== "rename") return;
     const given = [...get("speaker-names").querySelectorAll("input")].map((input) => input.value.trim());
-    const changes = new Map(names.map(([name], index) => [name, given[index]]).filter(([from, to]) => to && to !== from));
+    const pairs = names.map(([name], index) => [name, given[index]]);
+    const changes = new Map(pairs.filter(([from, to]) => to && to !== from));
     if (changes.size) this.editor.apply("renaming", rename(this.editor.transcript, changes));
   }
 
@@ -288,7 +288,7 @@ export class Reader {
   }
 
   async translate() {
-    if (!this.file) return complain("The browser has not kept the recording. Choose the file again, and “Translated into English”.");
+    if (!this.file) return complain("The browser has not kept the recording. Choose the file again.");
     const options = { ...this.recording.options, task: "translate" };
     this.go((await this.work.add(this.file, this.recording.name, options)).id);
   }
@@ -338,7 +338,8 @@ export class Reader {
   async downloadAs(format) {
     const style = get("download-dialog").querySelector("[name=style]:checked").value;
     try {
-      save(await api.render(this.editor.transcript, format, style), `${this.recording.name.replace(/\.\w{1,5}$/, "")}.${format}`);
+      const name = `${this.recording.name.replace(/\.\w{1,5}$/, "")}.${format}`;
+      save(await api.render(this.editor.transcript, format, style), name);
       get("download-problem").textContent = "";
       say(`${format} was downloaded.`);
     } catch (error) {
@@ -348,6 +349,14 @@ export class Reader {
 }
 
 const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+/** How far a recording is on its way to text. */
+export function stageText({ status, note, share, seconds, total }) {
+  if (note) return note;
+  if (status === "sending") return `Sending: ${Math.round((share ?? 0) * 100)} %`;
+  if (status === "running") return total ? `Recognising: ${clock(seconds)} of ${clock(total)}` : "Recognising";
+  return status === "queued" ? "Waiting for the server" : "Waiting";
+}
 
 /** "English, 91 % sure". */
 export function languageText(about, code, probability) {
@@ -371,7 +380,7 @@ function spoken(segments) {
   return stretches;
 }
 
-/** Seconds of what a player plays; NaN if it cannot. What a browser has recorded tells them only when the end is sought. */
+/** Seconds of what a player plays; NaN if it cannot. Browsers must seek the end of what they have recorded themselves. */
 function durationOf(audio) {
   return new Promise((resolve) => {
     audio.addEventListener("error", () => resolve(NaN), { once: true });

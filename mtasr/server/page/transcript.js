@@ -4,9 +4,12 @@
  * Words keep the space before them, so that joining the words of a segment gives its text.
  */
 
+/** Characters of scripts, by their names in Unicode. */
+const of = (...scripts) => new RegExp(`[${scripts.map((name) => `\\p{sc=${name}}`).join("")}]`, "u");
+
 /** Scripts without spaces between words. */
-const UNSPACED = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/u;
-const CJK = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}]/u;
+const UNSPACED = of("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan");
+const CJK = of("Han", "Hiragana", "Katakana", "Hangul");
 
 const round = (seconds) => Math.round(seconds * 1000) / 1000;
 
@@ -18,6 +21,11 @@ export function withSegments(transcript, segments) {
   return { ...transcript, text, segments: segments.map((each, id) => (each.id === id ? each : { ...each, id })) };
 }
 
+/** The transcript with another segment in the place of one. */
+export function withSegment(transcript, index, segment) {
+  return segment === transcript.segments[index] ? transcript : replaced(transcript, index, 1, segment);
+}
+
 function replaced(transcript, index, count, ...segments) {
   return withSegments(transcript, transcript.segments.toSpliced(index, count, ...segments));
 }
@@ -27,16 +35,15 @@ export const tidy = (text) => text.trim().replace(/[^\S\n]*\n\s*/g, "\n").replac
 
 // --- text -----------------------------------------------------------------------------------------------------------
 
-/** The transcript with another text in one segment. Words that stay keep their times and probabilities. */
-export function withText(transcript, index, text) {
-  const segment = transcript.segments[index];
+/** The segment with another text. Words that stay keep their times and probabilities. */
+export function withText(segment, text) {
   const spaced = /^\s/.test(segment.text) ? " " : "";
   const given = spaced + tidy(text);
-  if (given === segment.text) return transcript;
+  if (given === segment.text) return segment;
   const changed = { ...segment, text: given };
   if (segment.words?.length) changed.words = withRoom(aligned(segment.words, given, segment.start, segment.end));
   delete changed.tokens;
-  return replaced(transcript, index, 1, changed);
+  return changed;
 }
 
 /** Words of `text`: those of `old` that are still in it, in order, and new ones in the time of those that they replace. */
@@ -45,7 +52,8 @@ function aligned(old, text, start, end) {
   if (!run) return fitted(text, old.length ? old[0].start : start, old.length ? old.at(-1).end : end);
   const [first, count, at] = run, before = text.slice(0, at).trimEnd();
   let place = at;
-  const kept = old.slice(first, first + count).map((word) => ({ ...word, word: text.slice(place, place += word.word.length) }));
+  const taken = (characters) => text.slice(place, place += characters);
+  const kept = old.slice(first, first + count).map((word) => ({ ...word, word: taken(word.word.length) }));
   kept[0].word = text.slice(before.length, at) + kept[0].word;
   const after = text.slice(place);
   const left = aligned(old.slice(0, first), before, start, kept[0].start);
@@ -146,7 +154,10 @@ export function split(transcript, index, place) {
   const middle = round(segment.start + (segment.end - segment.start) * share);
   const first = { ...segment, text: texts[0], end: left ? left.at(-1).end : middle };
   const second = { ...segment, text: texts[1], start: right ? right[0].start : middle };
-  if (left) [first.words, second.words] = [left, [{ ...right[0], word: right[0].word.replace(/^\s/, " ") }, ...right.slice(1)]];
+  if (left) {
+    first.words = left;
+    second.words = [{ ...right[0], word: right[0].word.replace(/^\s/, " ") }, ...right.slice(1)];
+  }
   for (const half of [first, second]) delete half.tokens;
   return replaced(transcript, index, 1, first, second);
 }
@@ -207,15 +218,14 @@ export function remove(transcript, index) {
 }
 
 /**
- * The transcript with a segment at other times. Its words stay where they are as long as they fit; the first begins and
- * the last ends with the segment.
+ * The segment at other times. Its words stay where they are as long as they fit; the first begins and the last ends with
+ * the segment.
  */
-export function withTimes(transcript, index, start, end) {
-  const segment = transcript.segments[index];
-  if (segment.start === start && segment.end === end) return transcript;
+export function withTimes(segment, start, end) {
+  if (segment.start === start && segment.end === end) return segment;
   const changed = { ...segment, start, end };
   if (segment.words?.length) changed.words = moved(segment.words, segment, start, end);
-  return replaced(transcript, index, 1, changed);
+  return changed;
 }
 
 function moved(words, segment, start, end) {
@@ -237,7 +247,8 @@ export function fromCues(transcript) {
   const spaced = (text) => (/^\s/.test(text) || UNSPACED.test(text[0] ?? "") ? text : ` ${text}`);
   const segments = transcript.segments.map((segment) => {
     const [first, ...rest] = segment.words ?? [];
-    return { ...segment, text: spaced(segment.text), ...(first && { words: [{ ...first, word: spaced(first.word) }, ...rest] }) };
+    const words = first && { words: [{ ...first, word: spaced(first.word) }, ...rest] };
+    return { ...segment, text: spaced(segment.text), ...words };
   });
   return withSegments(transcript, segments);
 }
@@ -247,7 +258,9 @@ export function fromCues(transcript) {
 /** The names of the speakers, in the order in which they speak, with the number of their segments. */
 export function speakers(transcript) {
   const counts = new Map();
-  for (const { speaker } of transcript.segments) if (speaker != null) counts.set(speaker, (counts.get(speaker) ?? 0) + 1);
+  for (const { speaker } of transcript.segments) {
+    if (speaker != null) counts.set(speaker, (counts.get(speaker) ?? 0) + 1);
+  }
   return counts;
 }
 
@@ -258,12 +271,11 @@ export function rename(transcript, names) {
   return withSegments({ ...transcript, ...alternatives }, transcript.segments.map(name));
 }
 
-/** The transcript with the speaker of one segment; an empty name is none. */
-export function withSpeaker(transcript, index, name) {
-  const segment = { ...transcript.segments[index] };
-  if ((segment.speaker ?? "") === name) return transcript;
-  if (name) segment.speaker = name; else delete segment.speaker;
-  return replaced(transcript, index, 1, segment);
+/** The segment with another speaker; an empty name is none. */
+export function withSpeaker(segment, name) {
+  if ((segment.speaker ?? "") === name) return segment;
+  const { speaker, ...changed } = segment;
+  return name ? { ...changed, speaker: name } : changed;
 }
 
 // --- what readers need ----------------------------------------------------------------------------------------------

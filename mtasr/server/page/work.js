@@ -29,8 +29,8 @@ export class Work {
     const recording = {
       id: history.newId(), name, size: file.size, type: file.type, created: Date.now(), options, status: "waiting",
     };
+    history.putSound(recording.id, file); // Nobody waits for a large one.
     await history.putRecording(recording);
-    await history.putSound(recording.id, file);
     this.enqueue(recording);
     return recording;
   }

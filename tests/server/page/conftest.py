@@ -144,7 +144,7 @@ class Visit:
         return self.page
 
     def texts(self) -> list[str]:
-        return [each.strip() for each in self.page.locator("#text section > p").all_inner_texts()]
+        return [each.strip() for each in self.page.locator("#text section > p").all_text_contents()]
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""

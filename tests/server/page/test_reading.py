@@ -83,7 +83,7 @@ def test_search(visit: Open) -> None:
     page.keyboard.press("/")
     page.keyboard.type("the OLD bo")
     assert page.inner_text("#found") == "1 found"
-    assert page.locator("span.found").all_inner_texts() == ["the", "old", "boat"]
+    assert page.locator("span.found").all_text_contents() == ["the", "old", "boat"]
     page.keyboard.press("Enter")
     assert page.inner_text("#found") == "1 of 1"
     page.keyboard.press("Escape")
@@ -124,7 +124,7 @@ def test_languages_and_coverage(visit: Open) -> None:
     document["segments"][1]["language"] = "fr"
     document["coverage"] = {"speech": 6.0, "speech_without_text": [[4.5, 5.0]], "text_without_speech": []}
     page = opened.transcribed()
-    assert page.locator(".tag").all_inner_texts() == ["French"]
+    assert page.locator(".tag").all_text_contents() == ["French"]
     assert page.get_attribute("#text section:nth-child(2) p", "lang") == "fr"
     page.click("text=Speech without text at 0:04")
     opened.until("document.getElementById('audio').currentTime >= 4.5")

@@ -29,7 +29,7 @@ def test_text_appears_while_it_is_recognised(visit: Open) -> None:
     page.wait_for_selector("#download:visible")
     assert opened.texts() == [f"{speaker} {text}" for speaker, text, _ in SAID]
     assert page.get_attribute("#text", "role") is None
-    assert page.locator("#facts li").all_inner_texts()[:4] == [
+    assert page.locator("#facts li").all_text_contents()[:4] == [
         f"0:{int(opened.recording.transcript.duration):02}",
         "English, 91 % sure",
         "20 words, 1 unsure",

@@ -52,7 +52,7 @@ CHINESE = transcript(
 
 
 def test_text_without_spaces(call: Call) -> None:
-    changed = call("withText", CHINESE, 0, "今天的天气不好")["segments"][0]
+    changed = call("withText", CHINESE["segments"][0], "今天的天气不好")
     assert changed["text"] == "今天的天气不好"
     assert "".join(word["word"] for word in changed["words"]) == changed["text"]
     assert changed["words"][0]["start"] == 1.0
@@ -65,7 +65,7 @@ def test_part_of_a_word_is_no_word(call: Call) -> None:
     given = transcript(
         segment(" The sea there.", 1.0, 4.0, words((" The", 1.0, 2.0), (" sea", 2.0, 3.0), (" there.", 3.0, 4.0)))
     )
-    changed = call("withText", given, 0, "There, season there.")["segments"][0]["words"]
+    changed = call("withText", given["segments"][0], "There, season there.")["words"]
     assert [word["probability"] for word in changed] == [None, None, 0.9]
 
 
@@ -80,10 +80,10 @@ def test_segments_without_words(call: Call) -> None:
 
 
 def test_times_that_words_do_not_fit_into_move_them(call: Call) -> None:
-    given = transcript(segment(" One two", 1.0, 3.0, words((" One", 1.0, 2.0), (" two", 2.0, 3.0))))
-    later = call("withTimes", given, 0, 5.0, 6.0)["segments"][0]
+    given = segment(" One two", 1.0, 3.0, words((" One", 1.0, 2.0), (" two", 2.0, 3.0)))
+    later = call("withTimes", given, 5.0, 6.0)
     assert [(word["start"], word["end"]) for word in later["words"]] == [(5.0, 5.5), (5.5, 6.0)]
-    longer = call("withTimes", given, 0, 0.5, 4.0)["segments"][0]
+    longer = call("withTimes", given, 0.5, 4.0)
     assert [(word["start"], word["end"]) for word in longer["words"]] == [(0.5, 2.0), (2.0, 4.0)]
 
 
@@ -158,6 +158,9 @@ def test_whatever_is_changed_the_transcript_stays_whole(call: Call) -> None:
         timed[-1] = (timed[-1][0], timed[-1][1], end)
         return segment("".join(word for word, *_ in timed), timed[0][1], end, words(*timed))
 
+    def one(document: dict[str, Any], index: int, name: str, *given: Any) -> Any:
+        return call("withSegment", document, index, call(name, document["segments"][index], *given))
+
     for _ in range(60):
         document = transcript(*(spoken() for _ in range(3)))
         for _ in range(4):
@@ -167,10 +170,10 @@ def test_whatever_is_changed_the_transcript_stays_whole(call: Call) -> None:
             start = round(chooser.uniform(0, 10), 3)
             document = chooser.choice(
                 [
-                    lambda d=document, i=index, t=text: call("withText", d, i, t),
+                    lambda d=document, i=index, t=text: one(d, i, "withText", t),
                     lambda d=document, i=index, t=text: call("split", d, i, chooser.randint(0, len(t))),
                     lambda d=document, i=index: call("join", d, i),
-                    lambda d=document, i=index, s=start: call("withTimes", d, i, s, s + chooser.uniform(0.3, 3)),
+                    lambda d=document, i=index, s=start: one(d, i, "withTimes", s, s + chooser.uniform(0.3, 3)),
                 ]
             )()
             check(document)
