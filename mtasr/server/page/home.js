@@ -117,7 +117,9 @@ export class Home {
   showRecording(recorder) {
     get("recorder-time").textContent = clock(recorder.seconds);
     document.title = `● ${clock(recorder.seconds)} · mtasr`;
-    get("level").value = recorder.isPaused ? 0 : recorder.level;
+    const level = recorder.isPaused ? 0 : Math.round(recorder.level * 100);
+    get("level").setAttribute("aria-valuenow", level);
+    get("level").firstElementChild.style.width = `${level}%`;
     const state = recorder.isPaused ? "Paused" : "Recording";
     if (get("recorder-state").textContent !== state) get("recorder-state").textContent = state;
     this.loudest = recorder.seconds < 0.5 ? 0 : Math.max(this.loudest, recorder.level);

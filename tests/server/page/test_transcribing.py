@@ -100,7 +100,7 @@ def test_recording_the_microphone(visit: Open) -> None:
     opened = visit(permissions=["microphone"])
     page = opened.page
     page.click("#record")
-    opened.until("document.getElementById('level').value > 0.3")
+    opened.until("document.getElementById('level').getAttribute('aria-valuenow') > 30")
     opened.until("document.getElementById('recorder-time').textContent === '0:02'")
     page.click("#recorder-pause")
     assert page.inner_text("#recorder-state") == "Paused"
