@@ -89,6 +89,7 @@ class Service:
             self.incoming = self.folder / "incoming"
             await asyncio.to_thread(_empty, self.incoming)
             self.jobs = await asyncio.to_thread(self._open_jobs, loop)
+            self.metrics.watch(self.jobs)
             held.push_async_callback(self.pool.close)
             held.push_async_callback(asyncio.to_thread, self.jobs.close)
             self.pool.on_short = lambda: loop.run_in_executor(None, self.jobs.give_models_back)
@@ -109,6 +110,7 @@ class Service:
             most_waiting=settings.waiting_jobs,
             retention=settings.job_seconds,
             most_seconds=settings.recording_seconds,
+            on_done=self.metrics.transcribed,
         )
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class JobRunner:
         most_waiting: How many jobs may wait.
         retention: Seconds for which a job that has ended is kept.
         most_seconds: The longest recording, None for any.
+        on_done: Called with the model and the seconds of each recording that is transcribed.
 
     Raises `OutputError` on construction if the folder cannot be used.
 
@@ -55,9 +56,10 @@ class JobRunner:
         most_waiting: int = 100,
         retention: float = 24 * 3600.0,
         most_seconds: float | None = None,
+        on_done: Callable[[str, float], object] = lambda model, seconds: None,
     ) -> None:
         self._lend, self._at_once, self._most_waiting = lend, at_once, most_waiting
-        self._retention, self._most_seconds = retention, most_seconds
+        self._retention, self._most_seconds, self._on_done = retention, most_seconds, on_done
         self.files = JobFiles(folder)
         self.store = JobStore(folder / "jobs.sqlite")
         #: Guards what follows; notified when there may be something to do.
@@ -232,6 +234,10 @@ class JobRunner:
                 if self._changed.wait_for(lambda: self._stopping, _POLL):
                     return  # the next server finds the results, and notes it
         self.files.remove_recording(run.job.id)
+        if ended is not None and ended.has_result:
+            seconds = (ended.findings or {}).get("duration", 0.0)
+            self._on_done(str(ended.request.get("model")), seconds)
+            _LOG.info("job done", extra={"job": ended.id, "client": ended.client, "audio_seconds": seconds})
         with self._changed:
             self._feeds.pop(run.job.id, None)
         if ended is not None:

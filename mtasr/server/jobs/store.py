@@ -174,6 +174,12 @@ class JobStore:
         with self._reading() as execute:
             _check_room(execute, most_waiting)
 
+    def counts(self) -> dict[str, int]:
+        """How many jobs wait, and how many run."""
+        with self._reading() as execute:
+            rows = execute("SELECT status, count(*) FROM jobs WHERE status IN ('queued', 'running') GROUP BY status")
+            return {"queued": 0, "running": 0} | dict(rows.fetchall())
+
     def get(self, job_id: str, client: str | None = None) -> StoredJob | None:
         """The job of that name; None if there is none, or it is another client's."""
         with self._reading() as execute:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Request
@@ -11,7 +12,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from mtasr.errors import OutputError
 from mtasr.server.admission import Admission
+from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.openapi import answer, route
 
@@ -40,8 +43,13 @@ class Metrics:
         self._waited = Histogram(
             "mtasr_wait_seconds", "How long recordings waited for their turn.", buckets=_BUCKETS, registry=registry
         )
-        self.registry.register(_Now(admission, pool))
+        self._now = _Now(admission, pool)
+        self.registry.register(self._now)
         ProcessCollector(registry=self.registry)
+
+    def watch(self, jobs: JobRunner) -> None:
+        """Count these jobs from now on."""
+        self._now.jobs = jobs
 
     def request(self, route: str, status: int, seconds: float, received: int) -> None:
         """A request has ended."""
@@ -63,6 +71,7 @@ class _Now(Collector):
 
     def __init__(self, admission: Admission, pool: ModelPool) -> None:
         self._admission, self._pool = admission, pool
+        self.jobs: JobRunner | None = None
 
     def collect(self) -> Iterator[Metric]:
         places = GaugeMetricFamily("mtasr_places", "Requests here, by what they do.", labels=["state"])
@@ -75,6 +84,11 @@ class _Now(Collector):
         for name in self._pool.loaded:
             loaded.add_metric([name], 1)
         yield loaded
+        jobs = GaugeMetricFamily("mtasr_jobs", "Jobs that have not ended.", labels=["state"])
+        with contextlib.suppress(OutputError):  # the other figures do not depend on the disk
+            for state, count in (self.jobs.store.counts() if self.jobs is not None else {}).items():
+                jobs.add_metric([state], count)
+        yield jobs
 
 
 _ANSWERS = {200: answer("Figures in Prometheus' text format.", text_plain='mtasr_places{state="waiting"} 0.0\n')}
