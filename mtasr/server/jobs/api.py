@@ -65,7 +65,7 @@ async def create_job(request: Request) -> Response:
 def _read(service: Service, fields: Mapping[str, tuple[str, ...]]) -> JobRequest:
     """What a form asks for. Raises `Problem` for what would only show when the job runs."""
     (name,) = fields.get("model", ())[:1] or ("",)
-    model = service.pool.find(name)
+    model = service.pool.find(name.strip())
     found = read_request(fields, model)
     try:
         for language in (found.options.language, *(found.options.languages or ())):

@@ -41,4 +41,5 @@ def progress_document(job: StoredJob) -> dict[str, Any]:
     """How many seconds of the recording are decoded, and of how many; null if its file states no length."""
     findings = job.findings or {}
     total = findings.get("duration", job.total)
-    return {"seconds": round(total if job.has_result else job.position, 3), "total": total}
+    seconds = total if job.has_result and total is not None else job.position
+    return {"seconds": round(seconds, 3), "total": total}

@@ -27,7 +27,7 @@ class FeedState:
 class Feed:
     """The news of one job. The runner publishes, and any number of followers in any thread read.
 
-    Segments are numbered from 1 in the order of the transcript. A job that continues after a restart publishes the same
+    Segments are numbered from 1 in the order of the transcript. A job that continues after a restart has the same
     segments again, so a follower who has seen the first n continues with the next, whichever server it asks.
     """
 
@@ -57,13 +57,12 @@ class Feed:
                 self._listeners.discard(listener)
 
     def publish(self, job: StoredJob) -> None:
-        """The job's state has changed."""
-        self._change(job=job)
+        """The job's state has changed. Its progress never goes back, as when a run repeats what an earlier one did."""
+        self._change(job=replace(job, position=max(job.position, self._state.job.position)))
 
     def publish_progress(self, position: float, total: float | None) -> None:
-        """The recording is decoded up to `position`; a run that repeats what an earlier one did does not go back."""
-        job = self._state.job
-        self._change(job=replace(job, position=max(position, job.position), total=total))
+        """The recording is decoded up to `position`."""
+        self.publish(replace(self._state.job, position=position, total=total))
 
     def publish_language(self, language: str) -> None:
         self._change(language=language)

@@ -43,6 +43,7 @@ class JobRun(Observer):
         self._stopping = threading.Event()
         self._noted = 0.0
         self._got_further = False
+        self._segments = 0
 
     @property
     def is_stopped(self) -> bool:
@@ -89,9 +90,11 @@ class JobRun(Observer):
         yield
 
     def segment(self, segment: Segment) -> None:
-        if not self.feed.state.segments and self._transcription is not None:
+        self._segments += 1
+        if self._segments == 1 and self._transcription is not None:
             self.feed.publish_language(self._transcription.language)
-        self.feed.publish_segment(segment_document(segment))
+        if self._segments > self.feed.state.segments:  # else an earlier run has published it
+            self.feed.publish_segment(segment_document(segment))
 
     def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
         self._store.note_findings(

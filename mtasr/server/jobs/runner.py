@@ -54,7 +54,7 @@ class JobRunner:
         *,
         at_once: int = 2,
         most_waiting: int = 100,
-        retention: float = 24 * 3600.0,
+        retention: float = 7 * 24 * 3600.0,
         most_seconds: float | None = None,
         on_done: Callable[[str, float], object] = lambda model, seconds: None,
     ) -> None:
@@ -132,9 +132,8 @@ class JobRunner:
         return job
 
     def feed(self, job_id: str) -> Feed | None:
-        """The news of a job, None if it has ended."""
-        with self._changed:
-            return self._feeds.get(job_id)
+        """The news of a job, None if it has ended. Returns at once."""
+        return self._feeds.get(job_id)
 
     def remove(self, job_id: str, client: str) -> bool:
         """Cancel a job and remove all that is kept of it; False if the client has no such job."""
@@ -142,12 +141,12 @@ class JobRunner:
             if not self.store.remove(job_id, client):
                 return False
             run, feed = self._runs.get(job_id), self._feeds.pop(job_id, None)
-            if run is None:
-                self.files.remove(job_id)
-            else:
-                self._removed.add(job_id)  # its thread removes the files
+            if run is not None:
+                self._removed.add(job_id)
         if run is not None:
-            run.stop()
+            run.stop()  # its thread removes the files
+        else:
+            self.files.remove(job_id)
         if feed is not None:
             feed.close(replace(feed.state.job, status="cancelled", ended=time.time()))
         return True
@@ -169,10 +168,11 @@ class JobRunner:
                 _LOG.exception("job could not be ended", extra={"job": run.job.id})
             with self._changed:
                 del self._runs[run.job.id]
-                if run.job.id in self._removed:
-                    self._removed.discard(run.job.id)
-                    self.files.remove(run.job.id)
+                is_removed = run.job.id in self._removed
+                self._removed.discard(run.job.id)
                 self._changed.notify_all()
+            if is_removed:
+                self.files.remove(run.job.id)
 
     def _next(self) -> JobRun | None:
         """The next run, as soon as there is one; None when the runner stops."""
@@ -197,8 +197,8 @@ class JobRunner:
             run.run(self._lend, lambda: self._end(run, self._doubts(run.job)))
         except Exception as error:
             if run.is_stopped:
-                self.store.requeue(run.job.id)
-                run.feed.publish(replace(run.feed.state.job, status="queued"))
+                self._insist(lambda: self.store.requeue(run.job.id))
+                run.feed.publish(replace(run.job, status="queued"))
                 return
             self.files.remove(run.job.id)  # first, because it makes room on a full disk
             self._end(run, self._failure(run.job, error))
@@ -217,6 +217,8 @@ class JobRunner:
         problem = problem_of(error)
         if problem.status >= 500:
             _LOG.error("job failed by a fault of the server", extra={"job": job.id}, exc_info=error)
+        else:
+            _LOG.info("job failed", extra={"job": job.id, "client": job.client, "code": problem.code})
         folder = re.escape(str(self.files.folder(job.id)))
         message = re.sub(rf"{folder}/recording[.\w]*", lambda _: job.name, problem.message)
         message = message.replace("this request", "this job")
@@ -224,15 +226,10 @@ class JobRunner:
 
     def _end(self, run: JobRun, error: Mapping[str, Any] | None = None) -> None:
         """Note that a job is done or has failed, and tell its followers."""
-        while True:
-            try:
-                ended = self.store.end(run.job.id, error)
-                break
-            except OutputError as problem:
-                _LOG.error("the end of a job cannot be noted yet", extra={"job": run.job.id, "reason": str(problem)})
-            with self._changed:
-                if self._changed.wait_for(lambda: self._stopping, _POLL):
-                    return  # the next server finds the results, and notes it
+        noted: list[StoredJob | None] = []
+        if not self._insist(lambda: noted.append(self.store.end(run.job.id, error))):
+            return  # the next server finds the results, and notes it
+        (ended,) = noted
         self.files.remove_recording(run.job.id)
         if ended is not None and ended.has_result:
             seconds = (ended.findings or {}).get("duration", 0.0)
@@ -242,6 +239,19 @@ class JobRunner:
             self._feeds.pop(run.job.id, None)
         if ended is not None:
             run.feed.close(ended)
+
+    def _insist(self, write: Callable[[], object]) -> bool:
+        """Write to the store, as soon as its disk has room; False if the runner stops before."""
+        while True:
+            try:
+                write()
+            except OutputError as error:
+                _LOG.error("the state of a job cannot be written yet", extra={"reason": str(error)})
+            else:
+                return True
+            with self._changed:
+                if self._changed.wait_for(lambda: self._stopping, _POLL):
+                    return False
 
     def _sweep(self) -> None:
         """Remove jobs that ended too long ago, again and again."""

@@ -331,13 +331,19 @@ def test_a_job_waits_for_those_who_wait_for_an_answer(bursts: Path, clip: Path, 
         job = create(server, bursts, language="fr")
         until(lambda: get(server, f"/v1/jobs/{job['id']}").json()["progress"]["seconds"] > 0)
         opener = threading.Timer(0.5, gate.open)
-        opener.start()
-        answer = server.post("/v1/audio/transcriptions", clip, model="tiny")
-        assert answer.status_code == 200, answer.text
+        with ThreadPoolExecutor() as pool:
+            following = pool.submit(events, server, job)
+            opener.start()
+            answer = server.post("/v1/audio/transcriptions", clip, model="tiny")
         opener.join()
-        assert loaded[:2] == ["base", "tiny"]
-        assert ended(server, job)["status"] == "done"
+        assert answer.status_code == 200, answer.text
         assert loaded == ["base", "tiny", "base"]
+        told = following.result()
+        document = get(server, f"/v1/jobs/{job['id']}/result").json()
+    assert [each["data"] for each in told if each["event"] == "segment"] == document["segments"]
+    assert "queued" in {each["data"]["status"] for each in told if each["event"] == "status"}
+    progress = [each["data"]["seconds"] for each in told if each["event"] == "progress"]
+    assert progress == sorted(progress)
 
 
 def test_figures_count_jobs(bursts: Path, gate: Gate) -> None:
