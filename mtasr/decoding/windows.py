@@ -23,7 +23,7 @@ from mtasr.vad import FRAME, SpeechDetector, speech_spans
 _FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 
 #: A window ends at a pause before this, if there is one: what is longer costs more to encode and is not more accurate.
-LONGEST = 14.0
+LONGEST = 20.0
 #: The same where the language may change from one sentence to the next, ...
 _LONGEST_IN_ONE_LANGUAGE = 7.0
 #: ... and for translation and in noise, where more is understood of more.
