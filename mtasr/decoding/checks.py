@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import NamedTuple, Self
 
 from mtasr.engines.engine import Hypothesis
 from mtasr.options import DecodingOptions
@@ -67,6 +67,13 @@ def _last_start(tokens: Sequence[int], tokenizer: Tokenizer) -> float:
     return max(map(tokenizer.seconds, starts), default=0.0)
 
 
+class Lack(NamedTuple):
+    """Text that seems to be missing from a window, in tokens, and the tokens per second of speech in the rest of it."""
+
+    tokens: float
+    pace: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
     """Every threshold that decides whether an attempt is taken, and the decisions.
@@ -99,7 +106,13 @@ class Checks:
     thin: float = 2.4
     #: Seconds of speech from which thin text is suspect.
     thin_from: float = 2.5
-    #: Two halves replace a thin window if they have this many times its tokens.
+    #: A segment with less than this share of the tokens per second of the rest of its window may lack a sentence, ...
+    sparse: float = 0.6
+    #: ... if at that rate its text would take this many seconds less than its speech, ...
+    sparse_from: float = 1.2
+    #: ... and the rest has this many tokens.
+    sparse_beside: int = 5
+    #: Two halves replace a thin window if they have this many times its letters.
     more: float = 1.3
     #: Seconds of speech after the end of the text that are decoded once more, ...
     lost: float = 1.0
@@ -163,6 +176,25 @@ class Checks:
                 return True
         return False
 
-    def is_thin(self, text_tokens: int, speech_seconds: float) -> bool:
-        """Whether the text of a window is so short for its speech that something may be missing."""
-        return speech_seconds >= self.thin_from and text_tokens < self.thin * speech_seconds
+    def is_thin(self, text_tokens: int, speech_seconds: float, pace: float = 0.0) -> bool:
+        """Whether the text of a window is so short for its speech that something may be missing.
+
+        `pace` is the tokens per second of the speech around it, 0 if that is unknown.
+        """
+        thin = max(self.thin, self.sparse * pace)
+        return speech_seconds >= self.thin_from and text_tokens < thin * speech_seconds
+
+    def lack(self, segments: Sequence[tuple[int, float]]) -> Lack | None:
+        """What a segment of a window lacks to have as much text for its speech as the others, if that is a sentence.
+
+        Each segment is its text tokens and its seconds of speech.
+        """
+        tokens, seconds = sum(some for some, _ in segments), sum(speech for _, speech in segments)
+        for some, speech in segments:
+            others, rest = tokens - some, seconds - speech
+            if others < self.sparse_beside or rest <= 0:
+                continue
+            pace = others / rest
+            if some < self.sparse * pace * speech and speech - some / pace >= self.sparse_from:
+                return Lack(pace * speech - some, pace)
+        return None

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mtasr.decoding.checks import Attempt, Checks, attempt_of
+from mtasr.decoding.checks import Attempt, Checks, Lack, attempt_of
+from mtasr.decoding.timing.segments import all_pieces
 from mtasr.decoding.window_input import WindowInput, context_for
 from mtasr.decoding.windows import LOUD_NOISE, Window, is_noisy
 from mtasr.engines.engine import Hypothesis
@@ -70,16 +71,38 @@ class RetryFacts:
         """How many tokens are text, not timestamps."""
         return sum(token < self.tokenizer.eot for token in tokens)
 
+    def letters(self, tokens: Iterable[int]) -> int:
+        """How many letters and digits the text has. Unlike tokens, they grow neither with marks nor with rare words."""
+        return sum(map(str.isalnum, self.tokenizer.decode(list(tokens))))
+
     def is_doubtful(self, decoding: Decoding) -> bool:
-        """Whether the text loops, or is so thin that words said twice may be missing."""
+        """Whether the text loops, or words said twice may be missing from it."""
         attempt, shown = decoding.last, decoding.input
         if attempt is None:
             return False
-        if self.checks.loops(attempt, shown.window.seconds, lenient=shown.lenient):
-            return True
-        if shown.task == "translate" or self.checks.is_silence(attempt):
-            return False
-        return self.checks.is_thin(self.text_tokens(attempt.hypothesis.tokens), shown.window.speech_seconds)
+        return self.checks.loops(attempt, shown.window.seconds, lenient=shown.lenient) or self.growth(decoding) > 1
+
+    def growth(self, decoding: Decoding) -> float:
+        """How many times its letters a text should have that lacks none; 1 if it seems to be whole."""
+        attempt, shown = decoding.last, decoding.input
+        if attempt is None or shown.task == "translate" or self.checks.is_silence(attempt):
+            return 1.0
+        tokens = self.text_tokens(attempt.hypothesis.tokens)
+        if self.checks.is_thin(tokens, shown.window.speech_seconds, shown.pace):
+            return self.checks.more
+        lack = self.lack(decoding)
+        # What is found may be shorter than what seems to be missing.
+        return 1 + lack.tokens / (2 * tokens) if lack is not None else 1.0
+
+    def lack(self, decoding: Decoding) -> Lack | None:
+        """What seems to be missing from one segment of the text."""
+        attempt, window = decoding.last, decoding.input.window
+        if attempt is None:
+            return None
+        pieces = all_pieces(attempt.hypothesis.tokens, self.tokenizer, window.seconds)
+        return self.checks.lack(
+            [(self.text_tokens(piece.tokens), window.speech_between(piece.start, piece.end)) for piece in pieces]
+        )
 
 
 class Retry(Protocol):
@@ -104,13 +127,14 @@ class InHalves:
     def inputs(self, decoding: Decoding, facts: RetryFacts) -> Sequence[WindowInput]:
         if not facts.is_doubtful(decoding):
             return ()
-        whole = decoding.input
+        whole, lack = decoding.input, facts.lack(decoding)
         return [
             replace(
                 whole,
                 window=half,
                 first=whole.first and not place,
                 context=facts.context_of(half, whole.task),
+                pace=whole.pace if lack is None else lack.pace,
                 encoded=None,
             )
             for place, half in enumerate(whole.window.halves() or ())
@@ -119,8 +143,8 @@ class InHalves:
     def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
         if any(half.is_open for half in tried):
             return None
-        found = sum(facts.text_tokens(half.tokens()) for half in tried)
-        if decoding.taken is not None and found < facts.checks.more * facts.text_tokens(decoding.tokens()):
+        found = sum(facts.letters(half.tokens()) for half in tried)
+        if decoding.taken is not None and found < facts.growth(decoding) * facts.letters(decoding.tokens()):
             return None
         return replace(decoding, parts=tuple(tried))
 

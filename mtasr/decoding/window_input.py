@@ -60,6 +60,8 @@ class WindowInput:
     first: bool = False
     #: Seconds that the encoder is shown: the window and silence after it.
     context: float = 0.0
+    #: Tokens per second of speech around a window that was cut from another; 0 if that is unknown.
+    pace: float = 0.0
     #: Encoder output, None until the window is encoded.
     encoded: Encoded | None = None
 

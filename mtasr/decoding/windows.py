@@ -117,6 +117,10 @@ class Window:
             ((span.start - self.start) / SAMPLE_RATE, (span.end - self.start) / SAMPLE_RATE) for span in self.speech
         ]
 
+    def speech_between(self, start: float, end: float) -> float:
+        """How much speech lies between two times in the window, in seconds."""
+        return sum(max(0.0, min(to, end) - max(begin, start)) for begin, to in self.speech_intervals())
+
     def split(self, sample: int) -> tuple[Window, Window]:
         """What lies before and after a sample of the file."""
         place = sample - self.start

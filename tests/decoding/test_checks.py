@@ -178,3 +178,29 @@ def test_phantom_phrases_are_the_last_resort(
     tokens = tuple(ENGINE.tokenizer.encode(text))
     heard = Hypothesis(tokens=tokens, avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
     assert Checks().is_silence(attempt_of(heard, 0.0, ENGINE.tokenizer)) is silent
+
+
+@pytest.mark.parametrize(
+    ("segments", "lacks"),
+    [
+        ([], None),
+        ([(13, 4.8)], None),  # nothing to compare with
+        ([(13, 2.4), (13, 2.4), (13, 2.4)], None),
+        ([(13, 4.8), (13, 2.4), (13, 2.4)], 13),
+        ([(9, 2.4), (13, 2.4), (13, 2.4)], None),  # a little slower
+        ([(2, 1.0), (13, 2.4), (13, 2.4)], None),  # too short for a sentence
+        ([(13, 9.6), (2, 0.4)], None),  # two tokens tell no rate
+        ([(13, 2.4), (13, 0.0)], None),
+        ([(0, 2.4), (26, 4.8)], 13),
+    ],
+)
+def test_a_segment_that_may_lack_a_sentence(segments: list[tuple[int, float]], lacks: float | None) -> None:
+    found = Checks().lack(segments)
+    assert (found and found.tokens) == (lacks and pytest.approx(lacks))
+
+
+def test_a_window_is_thin_beside_faster_speech() -> None:
+    checks = Checks()
+    assert not checks.is_thin(13, 4.8)
+    assert checks.is_thin(13, 4.8, pace=5.4)
+    assert not checks.is_thin(13, 4.8, pace=4.0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -470,6 +470,66 @@ def test_halves_with_no_more_text_are_not_taken() -> None:
     (decoding,) = decode(work, work.input(loud(4.0, (1.9, 2.1)), language="en"))
     assert len(engine.calls) == 3, "they were tried"
     assert [(each.start, each.end, each.text) for each in finish(work, decoding)] == [(0, 4, " the day the day")]
+
+
+#: Ten words each, all different.
+SENTENCES = [
+    " one word from this hot day was for all people",
+    " they said how each would do it with their time",
+    " when your water is up there, she can use some",
+    " he will look down if you are not by now",
+    " these long days go by like the sound of her",
+]
+
+
+def spoken(engine: FakeEngine, starts: Sequence[int], *which: int) -> Callable[[float], Hypothesis]:
+    """Sentences, each from one of these seconds to the next; the last is the end."""
+    times = itertools.pairwise(starts)
+    said = [f"<|{start}.00|>{SENTENCES[each]}<|{end}.00|>" for each, (start, end) in zip(which, times, strict=True)]
+    return engine.says("".join(said))
+
+
+def test_a_sentence_lost_in_the_middle_of_a_window_is_found() -> None:
+    engine = FakeEngine()
+    engine.script = [
+        spoken(engine, [0, 6, 9, 12, 15], 0, 2, 3, 4),
+        spoken(engine, [0, 6], 0),
+        spoken(engine, [0, 3], 0),
+        spoken(engine, [0, 3], 1),
+        spoken(engine, [0, 3, 6, 9], 2, 3, 4),
+    ]
+    work = decoder(engine, Checks())
+    window = loud(15.0, (2.8, 3.2), (5.8, 6.2), (8.8, 9.2), (11.8, 12.2))
+    (decoding,) = decode(work, work.input(window, language="en"))
+    assert [each.text for each in finish(work, decoding)] == SENTENCES
+
+
+def test_a_segment_said_slowly_stays() -> None:
+    engine = FakeEngine()
+    engine.script = [
+        spoken(engine, [0, 6, 9, 12, 15], 0, 2, 3, 4),
+        spoken(engine, [0, 6], 0),
+        engine.says("<|0.00|> one word from this hot<|3.00|>"),
+        engine.says("<|0.00|> day was for all people<|3.00|>"),
+        spoken(engine, [0, 3, 6, 9], 2, 3, 4),
+    ]
+    work = decoder(engine, Checks())
+    window = loud(15.0, (5.8, 6.2), (8.8, 9.2), (11.8, 12.2))
+    (decoding,) = decode(work, work.input(window, language="en"))
+    assert not decoding.parts
+    assert [each.text for each in finish(work, decoding)] == [SENTENCES[each] for each in (0, 2, 3, 4)]
+
+
+def test_halves_with_more_marks_and_no_more_letters_are_not_taken() -> None:
+    engine = FakeEngine()
+    engine.script = [
+        engine.says("<|0.00|> the day the day<|4.00|>"),
+        engine.says("<|0.00|> the day.......<|2.00|>"),
+        engine.says("<|0.00|> the day.......<|2.00|>"),
+    ]
+    work = decoder(engine, Checks(thin=2.4))
+    (decoding,) = decode(work, work.input(loud(4.0, (1.9, 2.1)), language="en"))
+    assert [each.text for each in finish(work, decoding)] == [" the day the day"]
 
 
 @given(st.floats(1.1, 30), st.floats(0.3, 0.7), st.floats(0.05, 0.3))
