@@ -509,8 +509,8 @@ def test_a_segment_said_slowly_stays() -> None:
     engine.script = [
         spoken(engine, [0, 6, 9, 12, 15], 0, 2, 3, 4),
         spoken(engine, [0, 6], 0),
-        engine.says("<|0.00|> one word from this hot<|3.00|>"),
-        engine.says("<|0.00|> day was for all people<|3.00|>"),
+        *map(engine.says, (" one word from this hot", " one word", " from this hot")),
+        *map(engine.says, (" day was for all people", " day was for", " all people")),
         spoken(engine, [0, 3, 6, 9], 2, 3, 4),
     ]
     work = decoder(engine, Checks())
