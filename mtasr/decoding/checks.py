@@ -112,8 +112,9 @@ class Checks:
     sparse_from: float = 1.2
     #: ... and the rest has this many tokens.
     sparse_beside: int = 5
-    #: Two halves replace a thin window if they have this many times its letters.
+    #: Two halves replace a thin window if they have this many times its letters, or so many letters more.
     more: float = 1.3
+    more_letters: int = 15
     #: Seconds of speech after the end of the text that are decoded once more, ...
     lost: float = 1.0
     #: ... not counting speech that may be the end of the last word.

@@ -143,8 +143,9 @@ class InHalves:
     def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:
         if any(half.is_open for half in tried):
             return None
-        found = sum(facts.letters(half.tokens()) for half in tried)
-        if decoding.taken is not None and found < facts.growth(decoding) * facts.letters(decoding.tokens()):
+        before, found = facts.letters(decoding.tokens()), sum(facts.letters(half.tokens()) for half in tried)
+        enough = min(facts.growth(decoding) * before, before + facts.checks.more_letters)
+        if decoding.taken is not None and found < enough:
             return None
         return replace(decoding, parts=tuple(tried))
 
