@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response
@@ -23,8 +22,6 @@ from mtasr.server.problems import Problem, answer, bad_field
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings
 from mtasr.transcribe import load_model
-
-_LOG = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, load: Load = load_model) -> FastAPI:
@@ -69,10 +66,7 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    response = answer(error)
-    if response.status_code >= 500 and not isinstance(error, Problem):  # which says why itself
-        _LOG.error("request failed", exc_info=error)
-    return response
+    return answer(error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
