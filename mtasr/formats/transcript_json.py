@@ -41,7 +41,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
     if transcript.coverage is not None:
         document["coverage"] = coverage_document(transcript.coverage)
     if transcript.repairs:
-        document["repairs"] = [_repair(each) for each in transcript.repairs]
+        document["repairs"] = [repair_document(each) for each in transcript.repairs]
     if transcript.alternatives is not None:
         document["alternatives"] = [_alternatives(each) for each in transcript.alternatives]
     return document | {"segments": [segment_document(segment) for segment in transcript]}
@@ -87,7 +87,8 @@ def coverage_document(coverage: Coverage) -> dict[str, Any]:
     }
 
 
-def _repair(repair: Repair) -> dict[str, Any]:
+def repair_document(repair: Repair) -> dict[str, Any]:
+    """A repair as a document has it."""
     return {"kind": repair.kind, "start": _seconds(repair.start), "seconds": _seconds(repair.seconds)}
 
 

@@ -64,7 +64,8 @@ async def _answer(request: Request, task: Task) -> Response:
             return EventResponse(_after(first, events), held.pop_all())
         transcript = await while_connected(request, live.transcript())
         _judge(transcript, wanted, live)
-        return _shaped(transcript, wanted, live)
+        # In a thread: laying out the subtitles of hours takes seconds.
+        return await asyncio.to_thread(_shaped, transcript, wanted, live)
 
 
 def _judge(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> None:

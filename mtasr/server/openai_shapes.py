@@ -104,8 +104,11 @@ def usage(transcript: Transcript) -> dict[str, Any]:
 
 def findings(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """What to know about a transcript: speech without text, and what was wrong with the recording."""
-    document = transcript_json.to_dict(transcript)
-    found = {name: document[name] for name in ("coverage", "repairs") if name in document}
+    found: dict[str, Any] = {}
+    if transcript.coverage is not None:
+        found["coverage"] = transcript_json.coverage_document(transcript.coverage)
+    if transcript.repairs:
+        found["repairs"] = [transcript_json.repair_document(each) for each in transcript.repairs]
     return found | ({"warnings": list(warnings)} if warnings else {})
 
 

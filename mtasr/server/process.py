@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import HANDLED_SIGNALS
 
 from mtasr.errors import UsageError
@@ -26,6 +27,9 @@ from mtasr.transcribe import load_model
 
 #: Connections at a time; more are answered 503. Each takes a descriptor.
 _CONNECTIONS = 800
+
+#: Seconds to send the head of a request.
+_HEAD_SECONDS = 20.0
 
 #: Seconds that connections have to close after everything was handed back.
 _CLOSING = 5
@@ -51,13 +55,41 @@ async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None
         await server.serve(sockets=[listener])
 
 
+class _Protocol(H11Protocol):
+    """HTTP as uvicorn has it, but the head of a request must come in time; uvicorn waits for it forever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _await_head(self) -> None:
+        """Begin to wait for a head, or stop it if one has come."""
+        waiting = self.cycle is None or self.cycle.response_complete
+        waiting = waiting and self.transport.get_protocol() is self  # else it has become a WebSocket
+        if waiting and self._timer is None:
+            self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        elif not waiting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class _Server(uvicorn.Server):
     """As uvicorn has it, but a signal to stop is no failure, and tells the service."""
 
     def __init__(self, config: uvicorn.Config, service: Service, started: Started) -> None:
         super().__init__(config)
         self._service, self._started = service, started
-        self._stopping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -68,11 +100,13 @@ class _Server(uvicorn.Server):
             self._started(" and ".join([address, *self._service.addresses]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping = asyncio.create_task(self._service.stop())
+        stopping = asyncio.create_task(self._service.stop())
         for task in self._service.tasks:
             self.server_state.tasks.add(task)
             task.add_done_callback(self.server_state.tasks.discard)
         await super().shutdown(sockets)
+        stopping.cancel()  # Nobody is left to wait for.
+        await asyncio.wait({stopping})
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -122,6 +156,7 @@ def _log_to_stderr() -> None:
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=_Protocol,
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import uvicorn
 from fakes import HearingEngine, LoudIsSpeech
 from fastapi import FastAPI
 
-from mtasr.server import Settings, create_app
+from mtasr.server import Settings, create_app, process
 from mtasr.server.service import Service
 from mtasr.transcribe import Model
 
@@ -51,17 +52,28 @@ class Running:
 @contextlib.contextmanager
 def running(settings: Settings | None = None, load: Callable[[str], Model] | None = None) -> Iterator[Running]:
     """Start a server on a free port; stop it at the end."""
-    app = create_app(settings or Settings(), load=load or (lambda name: fake_model()))
-    with serving(app) as (url, loop):
+    settings = replace(settings or Settings(), port=0)
+    app = create_app(settings, load=load or (lambda name: fake_model()))
+    server = process._Server(process._config(app, settings), app.state.service, lambda address: None)
+    with process._bound(settings) as listener, threaded(server, process._serve(app, server, listener)) as (url, loop):
         yield Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop))
 
 
 @contextlib.contextmanager
 def serving(app: FastAPI) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
-    """An application on a free port, in a thread: its address and its loop."""
+    """Any application on a free port, in a thread: its address and its loop."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    with threaded(server, server.serve()) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def threaded(
+    server: uvicorn.Server, work: Coroutine[Any, Any, None]
+) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
+    """A server that runs in a thread: its address and its loop."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
+    thread = threading.Thread(target=lambda: loop.run_until_complete(work), daemon=True)
     thread.start()
     while not server.started:
         thread.join(0.01)

@@ -286,3 +286,17 @@ def test_other_paths_and_methods(limited: Running) -> None:
         assert code_of(client.get(PATH)) == (405, "method_not_allowed")
         assert code_of(client.get("/v1/models/../../etc/passwd")) == (404, "not_found")
         assert code_of(client.get("/v1/models/%2e%2e%2fetc")) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/audio", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: "])
+def test_a_head_that_does_not_come(limited: Running, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.process._HEAD_SECONDS", 0.2)
+    assert raw(limited, begun) == b"", "the connection is closed"
+
+
+def test_a_connection_that_is_used_again_may_wait_between(limited: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.process._HEAD_SECONDS", 0.2)
+    with limited.client() as client:
+        assert client.get("/v1/models").status_code == 200
+        time.sleep(0.4)
+        assert client.get("/v1/models").status_code == 200

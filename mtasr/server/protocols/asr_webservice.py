@@ -73,8 +73,8 @@ async def asr(request: Request) -> Response:
         "asr-engine": "mtasr",
         "content-disposition": f'attachment; filename="{quote(upload.name)}.{output}"',
     }
-    text = transcript.to_format(output).encode("utf-8", "backslashreplace")
-    return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+    text = await asyncio.to_thread(transcript.to_format, output)
+    return Response(text.encode("utf-8", "backslashreplace"), media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @router.post("/detect-language", **_route((_ENCODE,), openapi.answer("The language.", application_json=_LANGUAGE)))

@@ -7,6 +7,7 @@ language is detected. Voice activity detection is used unless `vad` is given and
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,7 +99,7 @@ async def inference(request: Request) -> Response:
         transcript, _ = await service.transcriber.transcript(request, upload, options)
     form = values.get("response_format", "json")
     if form in _WRITTEN:
-        return _answer(values, {}, transcript.to_format(_WRITTEN[form][0]))
+        return _answer(values, {}, await asyncio.to_thread(transcript.to_format, _WRITTEN[form][0]))
     if form == "json":
         return _answer(values, {"text": transcript.to_txt()}, "")
     probable = not values.get("no_language_probabilities", False)
