@@ -263,11 +263,11 @@ class Search {
 
 /**
  * Plays `audio` beside `text`, an element. `covered` gives the pixels that lie over the text at the top and the bottom of
- * the window.
+ * the window. `follows` says whether the text may move with the sound, besides the check box.
  */
 export class Viewer {
-  constructor({ audio, text, covered }) {
-    Object.assign(this, { audio, text, covered, now: 0, current: null, view: { start: 0, length: 10 } });
+  constructor({ audio, text, covered, follows = () => true }) {
+    Object.assign(this, { audio, text, covered, follows, now: 0, current: null, view: { start: 0, length: 10 } });
     this.waveform = new Waveform(get("wave"), get("overview"));
     this.search = new Search((word) => this.go(word));
     this.keys = this.ownKeys();
@@ -332,7 +332,7 @@ export class Viewer {
     word?.span.classList.add("now");
     word?.section.classList.add("now");
     this.current = word;
-    if (word && get("follow").checked && !this.audio.paused) this.intoSight(word.span);
+    if (word && get("follow").checked && this.follows() && !this.audio.paused) this.intoSight(word.span);
   }
 
   draw() { this.waveform.draw(this.now, this.view, this.words, this.current); }

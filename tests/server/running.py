@@ -50,9 +50,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(settings: Settings | None = None, load: Callable[[str], Model] | None = None) -> Iterator[Running]:
-    """Start a server on a free port; stop it at the end."""
-    settings = replace(settings or Settings(), port=0)
+def running(
+    settings: Settings | None = None, load: Callable[[str], Model] | None = None, *, port: int = 0
+) -> Iterator[Running]:
+    """Start a server, by default on a free port; stop it at the end."""
+    settings = replace(settings or Settings(), port=port)
     app = create_app(settings, load=load or (lambda name: fake_model()))
     server = process._Server(process._config(app, settings), app.state.service, lambda address: None)
     with process._bound(settings) as listener, threaded(server, process._serve(app, server, listener)) as (url, loop):

@@ -15,6 +15,7 @@ async function start() {
   get("help-button").addEventListener("click", () => opened(get("help")));
   navigator.serviceWorker?.register("/page/worker.js", { scope: "/" }).catch(() => {});
   const about = await known(api.about);
+  if (!about) return;
   get("version").textContent = `mtasr ${about.version}`;
   const go = (id) => { location.hash = id ? `#/${id}` : "#/"; };
   go.cancel = async (recording) => { if (await home.remove(recording)) go(null); };

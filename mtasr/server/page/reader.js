@@ -16,7 +16,9 @@ export class Reader {
     Object.assign(this, { about, work, go, recording: null, address: null, file: null });
     this.audio = get("audio");
     this.cues = new Cues(get("text"), about);
-    this.viewer = new Viewer({ audio: this.audio, text: get("text"), covered });
+    // Who corrects a cue does not want to lose sight of it.
+    const follows = () => !this.editor.form;
+    this.viewer = new Viewer({ audio: this.audio, text: get("text"), covered, follows });
     this.editor = new Editor(this.cues, (transcript) => this.edited(transcript), { now: () => this.viewer.now });
     Object.assign(this.viewer.keys, {
       e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download(),
@@ -316,6 +318,7 @@ export class Reader {
     if (!name) return;
     this.recording = { ...this.recording, name };
     get("title").textContent = name;
+    document.title = `${name} · mtasr`;
     await history.putRecording(this.recording);
   }
 

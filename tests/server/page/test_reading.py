@@ -103,6 +103,14 @@ def test_the_text_follows_the_sound(visit: Open) -> None:
     opened.until("document.querySelector('section.now .speaker')?.textContent === 'Ben'")
     page.wait_for_timeout(300)
     assert page.evaluate("scrollY") == 0
+    # Who corrects a cue keeps it in sight.
+    page.check("#follow")
+    page.evaluate("document.querySelector('#text section:nth-child(1) .edit').click()")
+    place = page.evaluate("scrollY")
+    page.evaluate("document.querySelector('#text section:last-child .time').click()")
+    opened.until("document.querySelector('section.now')?.nextElementSibling === null")
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == place
 
 
 def test_confidence_is_more_than_a_colour(visit: Open) -> None:

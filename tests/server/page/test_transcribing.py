@@ -330,6 +330,20 @@ def test_the_history(visit: Open, tmp_path: Path) -> None:
     assert page.evaluate(kept) == {"recordings": 0, "sounds": 0, "texts": 0}
 
 
+def test_a_browser_that_keeps_nothing(visit: Open) -> None:
+    opened = visit()
+    page = opened.page
+    page.add_init_script("Object.defineProperty(window, 'indexedDB', { get() { throw new Error('none'); } })")
+    opened.open()
+    opened.transcribed()
+    assert len(opened.texts()) == 3
+    page.click(".back")
+    page.wait_for_selector("#not-kept:visible")
+    page.click("text=Boat talk.wav")
+    page.wait_for_selector("#download:visible")
+    assert opened.state.removed == []  # so that the server has what the browser loses
+
+
 def test_the_page_opens_without_the_server(visit: Open) -> None:
     opened = visit()
     opened.expected = ["ERR_"]

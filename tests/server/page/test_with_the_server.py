@@ -35,22 +35,31 @@ def model(fails: Callable[[Heard], bool]) -> Model:
     return Model(HearingEngine(limits=limits, fails=fails), lambda: "hearing", detector=LoudIsSpeech)
 
 
-def test_from_a_file_to_subtitles(browser: Any, bursts: Path) -> None:
-    opened, windows = threading.Event(), []
+class Gate:
+    """Lets an engine hear two windows; the others wait until the gate is opened."""
 
-    def waits(heard: Heard) -> bool:
-        windows.append(heard)
-        if len(windows) > 2:
-            opened.wait(60)
+    def __init__(self) -> None:
+        self.heard, self._opened = 0, threading.Event()
+
+    def __call__(self, heard: Heard) -> bool:
+        self.heard += 1
+        if self.heard > 2:
+            self._opened.wait(60)
         return False
 
-    with running(load=lambda name: model(waits)) as server, browser.new_context() as context:
+    def open(self) -> None:
+        self._opened.set()
+
+
+def test_from_a_file_to_subtitles(browser: Any, bursts: Path) -> None:
+    gate = Gate()
+    with running(load=lambda name: model(gate)) as server, browser.new_context() as context:
         visit = Visit(context, server.url, StandIn({}), Recording(bursts, None))  # type: ignore[arg-type]
         page = visit.page
         visit.upload()
         page.wait_for_selector("#text[role=log] section")
         visit.until("/^Recognising: 0:[12]. of 0:52$/.test(document.getElementById('stage').textContent)")
-        opened.set()
+        gate.open()
         page.wait_for_selector("#download:visible")
         expected = model(lambda heard: False).transcribe(bursts, word_timestamps=True)
         assert visit.texts() == [segment.text.strip() for segment in expected]
@@ -67,6 +76,24 @@ def test_from_a_file_to_subtitles(browser: Any, bursts: Path) -> None:
         assert visit.complaints == []
         with server.client() as client:
             assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_server_that_stops_and_starts_again(browser: Any, bursts: Path, tmp_path: Path) -> None:
+    gate, settings = Gate(), Settings(data=tmp_path / "data", stop_seconds=0)
+    with browser.new_context() as context:
+        with running(settings, lambda name: model(gate)) as server:
+            visit = Visit(context, server.url, StandIn({}), Recording(bursts, None))  # type: ignore[arg-type]
+            visit.upload()
+            visit.page.wait_for_selector("#text[role=log] section")
+            port = int(server.url.rpartition(":")[2])
+            stopping = server.call(server.service.stop())
+            gate.open()
+            stopping.result(60)
+        visit.until("document.getElementById('stage').textContent.includes('The connection is lost')")
+        with running(settings, lambda name: model(lambda heard: False), port=port):
+            visit.page.wait_for_selector("#download:visible")
+            expected = model(lambda heard: False).transcribe(bursts, word_timestamps=True)
+            assert visit.texts() == [segment.text.strip() for segment in expected]
 
 
 def test_a_file_without_sound_and_a_key(browser: Any, tmp_path: Path) -> None:
