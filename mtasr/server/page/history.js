@@ -1,9 +1,10 @@
 /**
- * What the browser keeps: recordings (what is known of each), their texts (as recognised and as corrected) and sounds.
+ * What the browser keeps: recordings (what is known of each), their texts (as recognised and as corrected), sounds and
+ * the peaks of their waveforms.
  * Nothing of it leaves the browser. Where it keeps nothing, as in some private windows, a list in memory takes its place.
  */
 
-const STORES = ["recordings", "texts", "sounds"];
+const STORES = ["recordings", "texts", "sounds", "peaks"];
 
 /** Bytes of the largest sound that is kept. */
 const LARGEST = 2_000_000_000;
@@ -77,6 +78,10 @@ export async function putRecording(value) {
 export const texts = (id) => get("texts", id);
 
 export const putTexts = (id, value) => put("texts", id, value);
+
+export const peaks = (id) => get("peaks", id);
+
+export const putPeaks = (id, value) => put("peaks", id, value);
 
 export const sound = (id) => get("sounds", id);
 

@@ -81,8 +81,9 @@ export class Reader {
     if (this.recording?.id !== recording.id) return;
     this.sounds = duration;
     this.reload();
-    const peaks = await peaksOf(file, duration);
+    const known = await history.peaks(recording.id), peaks = known ?? (await peaksOf(file, duration));
     if (this.recording?.id !== recording.id) return;
+    if (!known) await history.putPeaks(recording.id, peaks);
     this.data = { ...this.data, peaks };
     this.reload();
   }

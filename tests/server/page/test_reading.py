@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from server.page.conftest import Visit
+
+from mtasr.audio.read import open_audio
+from mtasr.audio.write import Mp3Writer
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +80,32 @@ def test_the_waveform_shows_the_sound(visit: Open) -> None:
     page.wait_for_function(f"(share) => ({heights})(share) > 3", arg=loud[2] / duration)
     assert max(page.evaluate(heights, time / duration) for time in loud) > 8
     assert page.evaluate(heights, 0.2 / duration) == 0
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3"])
+def test_the_waveform_of_a_long_recording_is_made_in_pieces(visit: Open, tmp_path: Path, kind: str) -> None:
+    opened = visit()
+    path = opened.recording.path
+    if kind == "mp3":
+        path = tmp_path / "talk.mp3"
+        with open_audio(opened.recording.path) as sound, Mp3Writer(path) as writer:
+            for block in sound:
+                writer.write(block)
+    opened.upload(path)
+    opened.page.wait_for_selector("#download:visible")
+    script = """async (options) => {
+        const { peaksOf } = await import("/page/peaks.js"), history = await import("/page/history.js");
+        const [first] = await history.recordings();
+        return [...await peaksOf(await history.sound(first.id), 100, options)];
+    }"""
+    whole = np.array(opened.page.evaluate(script, {"longest": 1000}))
+    pieces = np.array(opened.page.evaluate(script, {"longest": 1, "piece": path.stat().st_size // 3}))
+    assert len(whole) == pytest.approx(100 * opened.recording.transcript.duration, abs=10)
+    assert len(pieces) == pytest.approx(len(whole), abs=15)  # a cut may cost a frame
+    coarse, others = (
+        each[: min(len(whole), len(pieces)) // 20 * 20].reshape(-1, 20).max(axis=1) for each in (whole, pieces)
+    )
+    assert np.corrcoef(coarse, others)[0, 1] > 0.9
 
 
 def test_search(visit: Open) -> None:

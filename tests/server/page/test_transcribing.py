@@ -327,7 +327,7 @@ def test_the_history(visit: Open, tmp_path: Path) -> None:
             resolve(counts);
         };
     })"""
-    assert page.evaluate(kept) == {"recordings": 0, "sounds": 0, "texts": 0}
+    assert page.evaluate(kept) == {"recordings": 0, "sounds": 0, "texts": 0, "peaks": 0}
 
 
 def test_a_browser_that_keeps_nothing(visit: Open) -> None:
