@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cli.faults import without_privileges
 from fakes import DEFAULT_CHECKS, HearingEngine
 from job_runs import until
 
@@ -131,5 +133,27 @@ def test_twenty_kills_change_no_byte(tmp_path: Path, long_recording: Path) -> No
 @pytest.mark.slow
 @pytest.mark.weights
 def test_kills_change_no_byte_of_a_real_model(tmp_path: Path, long_recording: Path) -> None:
-    fields = {"task": "transcribe,translate", "n_best": "2", "beam_size": "2"}
-    kill_all(tmp_path, long_recording, 3, fake=False, seed=2, longest=4.0, **fields)
+    fields = {"task": "transcribe,translate", "beam_size": "1"}
+    kill_all(tmp_path, long_recording, 2, fake=False, seed=2, longest=3.0, **fields)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["folder", "database"])
+def test_a_data_folder_that_cannot_be_used_is_one_clear_error(tmp_path: Path, what: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if what == "folder":
+        data.chmod(0o500)
+        expected = f"mtasr: error: {data}: cannot be used: Permission denied\n"
+    else:
+        (data / "jobs.sqlite").write_text("no database")
+        expected = (
+            f"mtasr: error: {data / 'jobs.sqlite'}: is damaged (file is not a database); "
+            "with the file moved away, the server starts without jobs\n"
+        )
+    command = [sys.executable, "-m", "mtasr", "serve", "--port", "0", "--data", data]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, check=False, preexec_fn=without_privileges
+    )
+    assert done.stderr == expected
+    assert done.returncode == 4
