@@ -26,6 +26,9 @@ PUBLIC_FOLDERS = ("/page/",)
 
 _SHORTEST_KEY = 16
 
+#: The code with which a WebSocket is refused (RFC 6455: policy violation).
+_REFUSED = 1008
+
 
 def read_keys(file: Path) -> tuple[tuple[str, str], ...]:
     """The keys of a file, as pairs of client and key: each line is `NAME KEY` or `KEY`; `#` begins a comment.
@@ -147,14 +150,18 @@ class Guard:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             address = (scope.get("client") or ("unknown", 0))[0]
             path = scope["path"]
-            public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS) or scope["method"] == "OPTIONS"
+            public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS) or scope.get("method") == "OPTIONS"
             try:
                 client = self._access.client(Headers(scope=scope), address, public=public)
             except Problem as problem:
-                await answer(problem)(scope, receive, send)
+                if scope["type"] == "websocket":
+                    await receive()
+                    await send({"type": "websocket.close", "code": _REFUSED, "reason": problem.message})
+                else:
+                    await answer(problem)(scope, receive, send)
                 return
             scope.setdefault("state", {})["client"] = client
         await self._app(scope, receive, send)

@@ -9,10 +9,12 @@ and its turn is free once the batch under way has ended, at the latest.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,13 +24,13 @@ from mtasr.audio.read import open_audio
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import LanguageGuess
-from mtasr.errors import InputError, MtasrError
+from mtasr.errors import InputError, MtasrError, UsageError
 from mtasr.models import check_use
 from mtasr.options import DecodingOptions
 from mtasr.server.admission import Admission
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import ClientGone, stopping
+from mtasr.server.problems import ClientGone, bad_field, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.upload import Upload
 from mtasr.threads import start_thread
@@ -72,6 +74,25 @@ async def unless(gone: Awaitable[None], work: Awaitable[_T]) -> _T:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    """Do work in a thread of its own; who is cancelled meanwhile waits until it has ended, and so keeps its turn."""
+    loop = asyncio.get_running_loop()
+    future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    start_thread(run)
+    ending = asyncio.wrap_future(future, loop=loop)
+    try:
+        return await asyncio.shield(ending)
+    finally:
+        await asyncio.wait({ending})
 
 
 class LiveTranscription:
@@ -210,7 +231,10 @@ class Transcriber:
         Raises `Problem` 503 if the server stops, and what loading the model raises.
         """
         name = await self._usable(model, options)
-        long = upload.size > _SMALL and await asyncio.to_thread(self._is_long, upload)
+        # With previous text the windows of a recording wait for each other, and for nobody else.
+        long = options.condition_on_previous_text or (
+            upload.size > _SMALL and await asyncio.to_thread(self._is_long, upload)
+        )
         came = time.monotonic()
         async with self._admission.turn(client, long=long), self._pool.use(name) as loaded:
             self._metrics.waited(time.monotonic() - came)
@@ -226,10 +250,13 @@ class Transcriber:
                 self._note(name, live)
 
     async def _usable(self, model: str | None, options: DecodingOptions) -> str:
-        """The name of the model that a request means. Raises `UsageError` for one not trained for what is asked."""
+        """The name of the model that a request means. Raises `Problem` 400 for one not trained for what is asked."""
         name = await asyncio.to_thread(self._pool.find, model)
         language = to_code(options.language) if options.language is not None else None
-        check_use(name, language, "translate" if options.translates else "transcribe")
+        try:
+            check_use(name, language, "translate" if options.translates else "transcribe")
+        except UsageError as error:
+            raise bad_field("model", str(error).replace("--model ", "the model ")) from error
         return name
 
     def _note(self, name: str, live: LiveTranscription) -> None:
@@ -274,11 +301,13 @@ class Transcriber:
 
         async def guesses() -> list[LanguageGuess]:
             async with self._admission.turn(request.state.client, long=False), self._pool.use(model) as loaded:
-                return await asyncio.to_thread(
-                    loaded.detect_language,
-                    upload.path,
-                    audio_stream=audio_stream,
-                    most_seconds=self._settings.recording_seconds,
+                return await _in_thread(
+                    partial(
+                        loaded.detect_language,
+                        upload.path,
+                        audio_stream=audio_stream,
+                        most_seconds=self._settings.recording_seconds,
+                    )
                 )
 
         return await while_connected(request, guesses())

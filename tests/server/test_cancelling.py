@@ -48,18 +48,21 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def begin(server: Running, file: Path, *, whole: bool = True, **fields: str) -> socket.socket:
+def begin(
+    server: Running, file: Path, *, whole: bool = True, path: str = PATH, field: str = "file", **fields: str
+) -> socket.socket:
     """Send a request, and wait for no answer."""
     body = b"".join(
         f'--xx\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     )
-    body += b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + file.read_bytes()
+    body += f'--xx\r\nContent-Disposition: form-data; name="{field}"; filename="a.wav"\r\n\r\n'.encode()
+    body += file.read_bytes()
     body += b"\r\n--xx--\r\n"
     address = urlsplit(server.url)
     connection = socket.create_connection((address.hostname, address.port), timeout=30)
     kind = "Content-Type: multipart/form-data; boundary=xx"
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + (body if whole else body[: len(body) // 2]))
     return connection
 
@@ -135,3 +138,16 @@ def test_fifty_that_hang_up_leave_nothing_behind(gate: Gate, clip: Path) -> None
         assert server.post(PATH, clip).status_code == 200
         wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors)
         assert not any(server.service.incoming.iterdir())
+
+
+def test_while_its_language_is_detected(gate: Gate, clip: Path) -> None:
+    with running(load=gate.load) as server:
+        places = server.service.admission
+        gate.open.clear()
+        connection = begin(server, clip, path="/detect-language", field="audio_file")
+        wait_until(lambda: places.active)
+        connection.close()
+        time.sleep(0.1)
+        assert places.active, "the thread still works"
+        gate.open.set()
+        wait_until(lambda: not places.active and not places.taken)

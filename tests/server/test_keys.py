@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 
 import pytest
 from server.running import Running, running
+from starlette.types import Message, Receive, Scope, Send
 
 from mtasr.errors import InputNotFoundError, UsageError
 from mtasr.server import Settings
-from mtasr.server.access import read_keys
+from mtasr.server.access import Access, Guard, read_keys
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -79,6 +81,26 @@ def test_keys(locked: Running, headers: dict[str, str], status: int) -> None:
         if status == 401:
             refused = client.get("/v1/none")
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(("key", "refused"), [(KEY, False), ("wrong", True)])
+def test_web_sockets_need_keys_too(key: str, refused: bool) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["state"]["client"] == "anna"
+        await send({"type": "websocket.accept"})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    guard = Guard(app, Access(Settings(keys=(("anna", KEY),))))
+    asyncio.run(guard({"type": "websocket", "path": "/v1/realtime", "headers": headers}, receive, send))
+    assert sent == ["websocket.close" if refused else "websocket.accept"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from server.running import Running
+from server.running import Running, running
 
+from mtasr.server import Settings
 from mtasr.transcript import Transcript
 
 
@@ -49,3 +50,11 @@ def test_errors_are_in_the_envelope(server: Running, clip: Path) -> None:
             "code": "unknown_parameter",
         }
     }
+
+
+def test_a_model_that_cannot_translate_says_so(clip: Path) -> None:
+    with running(Settings(models=("turbo",))) as server:
+        answer = server.post("/v1/audio/translations", clip, model="large-v3-turbo")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "model")
+    assert error["message"] == "large-v3-turbo was not trained to translate; use the model medium or the model large-v3"
