@@ -173,6 +173,8 @@ class _Form:
         self._name = ""
         self._size = 0
         self._unwritten = bytearray(head)
+        #: The write under way, or the last one.
+        self._writing: asyncio.Future[None] | None = None
         self._ended = False
         try:
             self._parser = MultipartParser(
@@ -202,8 +204,9 @@ class _Form:
         """Write what has come of the file, once it is worth it."""
         if self._descriptor is not None and len(self._unwritten) >= max(1, least):
             data, self._unwritten = bytes(self._unwritten), bytearray()
+            self._writing = asyncio.ensure_future(asyncio.to_thread(_write_all, self._descriptor, data))
             try:
-                await asyncio.to_thread(_write_all, self._descriptor, data)
+                await asyncio.shield(self._writing)
             except OSError as error:
                 raise OutputError(f"{self._path}: {atomic.reason(error)}") from error
 
@@ -225,7 +228,10 @@ class _Form:
         return Upload(self._path, self._name, self._size, fields)
 
     def discard(self) -> None:
-        """Delete what was received."""
+        """Delete what was received, once nothing is being written: the number of a closed file may be another's."""
+        if self._writing is not None and not self._writing.done():
+            self._writing.add_done_callback(lambda _: self.discard())
+            return
         self._close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)

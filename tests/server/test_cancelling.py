@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import threading
@@ -16,7 +17,7 @@ from server.conftest import write_noise
 from server.running import Running, running
 
 from mtasr.engines.engine import EngineLimits
-from mtasr.server import Settings
+from mtasr.server import Settings, upload
 from mtasr.transcribe import Model
 
 PATH = "/v1/audio/transcriptions"
@@ -151,3 +152,25 @@ def test_while_its_language_is_detected(gate: Gate, clip: Path) -> None:
         assert places.active, "the thread still works"
         gate.open.set()
         wait_until(lambda: not places.active and not places.taken)
+
+
+def test_a_file_is_not_closed_while_a_piece_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(upload, "_write_all", lambda descriptor, data: may_end.wait(60))
+
+    async def run() -> None:
+        form = upload._Form(Settings(), tmp_path, ["file"], b"xx", b"")
+        form.feed(b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(1 << 20))
+        writing = asyncio.ensure_future(form.write())
+        await asyncio.sleep(0.05)
+        writing.cancel()  # as at the end of a server that waits no longer
+        await asyncio.wait({writing})
+        form.discard()
+        assert form._descriptor is not None
+        assert any(tmp_path.iterdir())
+        may_end.set()
+        await asyncio.sleep(0.2)
+        assert form._descriptor is None
+        assert not any(tmp_path.iterdir())
+
+    asyncio.run(run())
