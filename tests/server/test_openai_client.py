@@ -112,7 +112,7 @@ def test_deltas_add_up_to_the_text(client: openai.OpenAI, server: Running, tmp_p
     long = write_noise(tmp_path / "long.wav", [(at, at + 8.0) for at in range(1, 60, 10)], 60.0)
     with client.audio.transcriptions.create(file=long, model="base", stream=True) as stream:
         deltas, done = events_of(iter(stream))
-    assert len(deltas) > 3
+    assert len(deltas) > 1
     assert "".join(deltas) == done.text == whole(server, long).text
 
 
