@@ -49,7 +49,7 @@ _MOST_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConfigFile:
     """The settings of a file, by command and name of the parameter, with values as in the file; and its errors."""
 
     file: Path
@@ -91,21 +91,21 @@ def apply(ctx: click.Context) -> None:
         ctx.meta[PROJECT] = (PROJECT_FILE, frozenset(own.by_command.get(ctx.invoked_subcommand, {})))
 
 
-def _settings(program: Program) -> list[Settings]:
+def _settings(program: Program) -> list[ConfigFile]:
     """The settings of the files that exist, the user's first."""
     found = []
     for file, project in ((user_file(), False), (Path(PROJECT_FILE), True)):
         try:
             document = _read(file)
         except UsageError as error:
-            found.append(Settings(file, {name: {} for name in program.configured}, [error]))
+            found.append(ConfigFile(file, {name: {} for name in program.configured}, [error]))
         else:
             if document is not None:
                 found.append(_checked(file, document, _commands(program), project=project))
     return found
 
 
-def _errors(files: Sequence[Settings]) -> list[UsageError]:
+def _errors(files: Sequence[ConfigFile]) -> list[UsageError]:
     return [error for settings in files for error in settings.errors]
 
 
@@ -169,9 +169,9 @@ def _commands(program: Program) -> _Commands:
     return found
 
 
-def _checked(file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool) -> Settings:
+def _checked(file: Path, document: Mapping[str, Any], commands: _Commands, *, project: bool) -> ConfigFile:
     """The settings of a file; its errors are unknown names and values that an option refuses."""
-    settings = Settings(file, {name: {} for name in commands}, [])
+    settings = ConfigFile(file, {name: {} for name in commands}, [])
     common = {key: option for options in commands.values() for key, option in options.items()}
 
     def take(command: str, key: str, value: Any, shown: str) -> None:
@@ -290,7 +290,7 @@ def show(ctx: click.Context, command: str | None) -> int:
     return codes[0] if codes else ExitCode.DONE
 
 
-def _origin(parent: click.Context, own: str, option: Option, files: list[Settings]) -> tuple[str, str]:
+def _origin(parent: click.Context, own: str, option: Option, files: list[ConfigFile]) -> tuple[str, str]:
     """The value that an option of the command `own` has without a flag, and where it comes from."""
     program: Program = parent.find_root().command  # type: ignore[assignment]
     name, command = str(option.name), program.get_command(parent, own)
