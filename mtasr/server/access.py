@@ -99,7 +99,10 @@ class Access:
     def _check_name(self, headers: Headers) -> None:
         if self._names is None or "host" not in headers:
             return
-        name = urlsplit(f"//{headers['host']}").hostname or ""
+        try:
+            name = urlsplit(f"//{headers['host']}").hostname or ""
+        except ValueError:
+            raise Problem(400, "the header `host` has no name of a host", code="invalid_host") from None
         if name not in self._names and not _is_address(name):
             raise Problem(
                 403,
@@ -112,7 +115,7 @@ class Access:
         origin = headers.get("origin")
         if origin is None or self._origins & {"*", origin}:
             return
-        if urlsplit(origin).netloc != headers.get("host"):
+        if _netloc(origin) != headers.get("host"):
             raise Problem(
                 403,
                 f"pages of {origin} may not use this server; `mtasr serve --origin {origin}` lets them",
@@ -133,6 +136,13 @@ def shown_keys(headers: Headers) -> list[str]:
         with contextlib.suppress(binascii.Error, ValueError):
             shown.append(base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2])
     return shown
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_address(name: str) -> bool:

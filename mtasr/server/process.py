@@ -31,6 +31,9 @@ _CONNECTIONS = 800
 #: Seconds to send the head of a request.
 _HEAD_SECONDS = 20.0
 
+#: Seconds between looks whether a client reads what is sent to it; one that has read nothing in between is cut off.
+_READING = 30.0
+
 #: Seconds that connections have to close after everything was handed back.
 _CLOSING = 5
 
@@ -56,13 +59,17 @@ async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None
 
 
 class _Protocol(H11Protocol):
-    """HTTP as uvicorn has it, but the head of a request must come in time; uvicorn waits for it forever."""
+    """HTTP as uvicorn has it, but heads must come, and answers be read, in time; uvicorn waits for both forever."""
 
     _timer: asyncio.TimerHandle | None = None
+    _looking: asyncio.TimerHandle | None = None
+    #: Bytes that the client had not read at the last look, if the server was waiting for it.
+    _unread: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self._await_head()
+        self._looking = self.loop.call_later(_READING, self._look)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -70,8 +77,25 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._timer is not None:
-            self._timer.cancel()
+        for each in (self._timer, self._looking):
+            if each is not None:
+                each.cancel()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread = None
+
+    def _look(self) -> None:
+        """Cut the client off if it has read nothing since the last look: neither a wait nor a close would end."""
+        if self.transport.get_protocol() is not self:
+            return  # It has become a WebSocket.
+        waits = self.flow.write_paused or self.transport.is_closing()
+        unread = self.transport.get_write_buffer_size() if waits else None
+        if unread and self._unread is not None and unread >= self._unread:
+            self.transport.abort()
+            return
+        self._unread = unread
+        self._looking = self.loop.call_later(_READING, self._look)
 
     def _await_head(self) -> None:
         """Begin to wait for a head, or stop it if one has come."""

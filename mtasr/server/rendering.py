@@ -15,6 +15,7 @@ from mtasr.server import openapi
 from mtasr.server.openai_api import media_type
 from mtasr.server.problems import Problem, check_word
 from mtasr.server.service import Service
+from mtasr.server.transcribing import while_connected
 from mtasr.server.upload import receive_body
 from mtasr.subtitles import STYLES, lay_out
 
@@ -29,7 +30,7 @@ _BODY = {
 }
 _ANSWERS: openapi.Answers = {
     200: openapi.answer("The transcript.", text_plain=openapi.EXAMPLE.to_txt(), text_vtt=openapi.EXAMPLE.to_vtt()),
-    **{status: openapi.RECEIVING[status] for status in (400, 408, 413, 415)},
+    **{status: openapi.RECEIVING[status] for status in (400, 408, 413, 415, 429, 503)},
 }
 
 
@@ -72,10 +73,12 @@ async def render_transcript(
     service = Service.of(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "send the transcript as application/json", code="unsupported_media_type")
-    document = await receive_body(request, service.settings, service.settings.transcript_bytes)
     renderer: Renderer = request.app.state.renderer
-    try:
-        text = await renderer.text(document, output_format, subtitle_style, highlight_words=highlight_words, cues=cues)
-    except InputError as error:
-        raise Problem(400, str(error), code="invalid_transcript") from error
+    with service.place(request):
+        document = await receive_body(request, service.settings, service.settings.transcript_bytes)
+        writing = renderer.text(document, output_format, subtitle_style, highlight_words=highlight_words, cues=cues)
+        try:
+            text = await while_connected(request, writing)
+        except InputError as error:
+            raise Problem(400, str(error), code="invalid_transcript") from error
     return Response(text, media_type=media_type(output_format))

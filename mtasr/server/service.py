@@ -59,6 +59,14 @@ class Service:
         service: Service = connection.app.state.service
         return service
 
+    @contextlib.contextmanager
+    def place(self, request: Request) -> Iterator[None]:
+        """A place for a request. Raises `Problem`: 429 if there is none, 503 if the server stops."""
+        if self.stopping.is_set():
+            raise stopping()
+        with self.admission.place(request.state.client):
+            yield
+
     @contextlib.asynccontextmanager
     async def received(
         self, request: Request, *, file_fields: Sequence[str] = ("file",), head: bytes = b""
@@ -68,10 +76,8 @@ class Service:
         `file_fields` and `head` are as in `receive`. Raises `Problem`: 429 if there is no place, 503 if the server
         stops, and what `receive` raises.
         """
-        if self.stopping.is_set():
-            raise stopping()
         with (
-            self.admission.place(request.state.client),
+            self.place(request),
             await receive(request, self.settings, self.incoming, file_fields=file_fields, head=head) as upload,
         ):
             yield upload

@@ -30,6 +30,8 @@ class Running:
 
     def __init__(self, url: str, service: Service, call: Callable[..., Any]) -> None:
         self.url, self.service, self.call = url, service, call
+        #: The connections that are open.
+        self.connections: set[Any] = set()
 
     @property
     def model(self) -> Model:
@@ -58,7 +60,9 @@ def running(
     app = create_app(settings, load=load or (lambda name: fake_model()))
     server = process._Server(process._config(app, settings), app.state.service, lambda address: None)
     with process._bound(settings) as listener, threaded(server, process._serve(app, server, listener)) as (url, loop):
-        yield Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop))
+        started = Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop))
+        started.connections = server.server_state.connections
+        yield started
 
 
 @contextlib.contextmanager

@@ -97,6 +97,44 @@ def test_while_events_come(gate: Gate, tmp_path: Path) -> None:
         gate.open.set()
 
 
+def test_who_reads_no_events(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.process._READING", 0.2)
+    monkeypatch.setattr("mtasr.server.openai_api.event", lambda data: b": much\n" * 1_000_000)
+    long = write_noise(tmp_path / "long.wav", [(at, at + 8.0) for at in range(1, 60, 10)], 60.0)
+    with running(load=gate.load) as server:
+        connection = begin(server, long, stream="true")
+        wait_until(lambda: server.service.admission.active)
+        wait_until(lambda: not server.service.admission.active and not server.service.admission.taken)
+        connection.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_who_reads_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    monkeypatch.setattr("mtasr.server.process._READING", 0.2)
+    monkeypatch.setattr("mtasr.server.protocols.asr_webservice.__version__", "x" * 20_000_000)
+    with running() as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            more = "" if kept else "Connection: close\r\n"
+            connection.sendall(f"GET /status HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode())
+            wait_until(lambda: server.connections)
+            wait_until(lambda: not server.connections)
+
+
+def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.process._READING", 0.2)
+    monkeypatch.setattr("mtasr.server.protocols.asr_webservice.__version__", "x" * 20_000_000)
+    with running() as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            connection.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            read = 0
+            while piece := connection.recv(1 << 20):
+                read += len(piece)
+                time.sleep(0.03)
+        assert read > 20_000_000
+
+
 def test_while_it_waits_for_its_turn(gate: Gate, clip: Path) -> None:
     with running(Settings(at_once=1), load=gate.load) as server:
         places = server.service.admission

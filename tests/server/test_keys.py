@@ -105,7 +105,15 @@ def test_web_sockets_need_keys_too(key: str, refused: bool) -> None:
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("10.0.0.7", 200), ("rebound.example", 403)],
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:80", 200),
+        ("10.0.0.7", 200),
+        ("rebound.example", 403),
+        ("[", 400),
+        ("[::", 400),
+    ],
 )
 def test_a_server_of_this_machine_answers_to_no_other_name(server: Running, host: str, status: int) -> None:
     with server.client(headers={"host": host}) as client:
@@ -115,7 +123,7 @@ def test_a_server_of_this_machine_answers_to_no_other_name(server: Running, host
 def test_pages_of_other_sites_are_refused(server: Running, clip: Path) -> None:
     path = "/v1/audio/transcriptions"
     with server.client() as client:
-        for origin, status in ((server.url, 200), ("https://theirs.example", 403), ("null", 403)):
+        for origin, status in ((server.url, 200), ("https://theirs.example", 403), ("null", 403), ("http://[", 403)):
             answer = client.post(path, files={"file": clip.read_bytes()}, headers={"origin": origin})
             assert answer.status_code == status
 

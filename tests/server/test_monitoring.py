@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,22 @@ def test_figures(server: Running, clip: Path) -> None:
 def figures(text: str) -> dict[str, float]:
     rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in rows}
+
+
+def test_figures_do_not_wait_for_the_disk(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, free = threading.Event(), threading.Event()
+
+    def counts() -> dict[str, int]:
+        asked.set()
+        return {"queued": 3} if free.wait(30) else {}
+
+    with running() as server, ThreadPoolExecutor() as pool, server.client() as client:
+        monkeypatch.setattr(server.service.jobs.store, "counts", counts)
+        answer = pool.submit(client.get, "/metrics")
+        assert asked.wait(30)
+        assert server.post(PATH, clip).status_code == 200
+        free.set()
+        assert 'mtasr_jobs{state="queued"} 3.0' in answer.result().text
 
 
 def test_health_decodes_a_clip_once_for_all_who_ask() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from server.running import Running, running
+from server.test_cancelling import wait_until
 
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.server import Settings
@@ -65,6 +66,20 @@ def test_what_cannot_be_written_is_refused(
         said = answer.json()["error"]
         assert (answer.status_code, said["code"], said["param"]) == expected
         assert client.post("/v1/render", params={"format": "srt"}, content=b"{}").status_code == 415
+
+
+def test_it_takes_a_place() -> None:
+    with running(Settings(client_requests=1)) as server, server.client() as client:
+        params, headers = {"format": "txt"}, {"content-type": "application/json"}
+        server.service.admission.taken["127.0.0.1"] += 1
+        answer = client.post("/v1/render", params=params, content=b"{}", headers=headers)
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"]
+        del server.service.admission.taken["127.0.0.1"]
+        server.call(server.service.stop())
+        wait_until(server.service.stopping.is_set)
+        answer = client.post("/v1/render", params=params, content=b"{}", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
 
 
 _JSON = st.recursive(

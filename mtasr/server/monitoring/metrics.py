@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -43,13 +44,20 @@ class Metrics:
         self._waited = Histogram(
             "mtasr_wait_seconds", "How long recordings waited for their turn.", buckets=_BUCKETS, registry=registry
         )
+        self._jobs: JobRunner | None = None
         self._now = _Now(admission, pool)
         self.registry.register(self._now)
         ProcessCollector(registry=self.registry)
 
     def watch(self, jobs: JobRunner) -> None:
         """Count these jobs from now on."""
-        self._now.jobs = jobs
+        self._jobs = jobs
+
+    async def text(self) -> bytes:
+        """All figures. Looks for jobs in a thread: the disk may take its time."""
+        with contextlib.suppress(OutputError):  # The other figures do not depend on the disk.
+            self._now.jobs = await asyncio.to_thread(self._jobs.store.counts) if self._jobs is not None else {}
+        return generate_latest(self.registry)
 
     def request(self, route: str, status: int, seconds: float, received: int) -> None:
         """A request has ended."""
@@ -71,7 +79,8 @@ class _Now(Collector):
 
     def __init__(self, admission: Admission, pool: ModelPool) -> None:
         self._admission, self._pool = admission, pool
-        self.jobs: JobRunner | None = None
+        #: How many jobs there are, by state.
+        self.jobs: Mapping[str, int] = {}
 
     def collect(self) -> Iterator[Metric]:
         places = GaugeMetricFamily("mtasr_places", "Requests here, by what they do.", labels=["state"])
@@ -85,9 +94,8 @@ class _Now(Collector):
             loaded.add_metric([name], 1)
         yield loaded
         jobs = GaugeMetricFamily("mtasr_jobs", "Jobs that have not ended.", labels=["state"])
-        with contextlib.suppress(OutputError):  # the other figures do not depend on the disk
-            for state, count in (self.jobs.store.counts() if self.jobs is not None else {}).items():
-                jobs.add_metric([state], count)
+        for state, count in self.jobs.items():
+            jobs.add_metric([state], count)
         yield jobs
 
 
@@ -98,4 +106,4 @@ _ANSWERS = {200: answer("Figures in Prometheus' text format.", text_plain='mtasr
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     found: Metrics = request.app.state.service.metrics
-    return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(await found.text(), media_type=CONTENT_TYPE_LATEST)
