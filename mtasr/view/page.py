@@ -22,7 +22,7 @@ from mtasr.tokenizer.languages import LANGUAGES
 from mtasr.transcript import Segment, Transcript
 from mtasr.view.waveform import PEAKS, Waveform
 
-#: Below each of these probabilities a word gets a stronger colour: class c2, c1, c0.
+#: Below the first of these probabilities a word is unsure and marked; each of them has a colour: class c2, c1, c0.
 LEVELS = (0.9, 0.7, 0.5)
 
 #: Bytes encoded at once: a multiple of 3, so that the parts in base64 can be joined.
@@ -87,7 +87,7 @@ def _facts(transcript: Transcript, waveform: Waveform) -> Iterator[str]:
     words = [word for segment in transcript for word in segment.words or ()]
     if words:
         yield f"{len(words)} words"
-        yield f"{sum(word.probability < LEVELS[-1] for word in words)} unsure"
+        yield f"{sum(word.probability < LEVELS[0] for word in words)} unsure"
     if transcript.coverage is not None and not transcript.coverage.complete:
         yield "text and speech disagree in places"
 

@@ -37,6 +37,8 @@ class Words {
     }));
     // Channels and translations may overlap, so the text is not in order of time; this is.
     this.inTime = [...this.all].sort((a, b) => a.start - b.start);
+    // Every mark says that the model was unsure.
+    this.unsure = this.inTime.filter((word) => word.level < 3);
   }
 
   /** The place in `inTime` of the last word that has begun, or -1. */
@@ -51,8 +53,7 @@ class Words {
   }
 
   nextUnsure(time) {
-    const unsure = this.inTime.filter((word) => word.level === 0);
-    return unsure.find((word) => word.start > time + 0.01) ?? unsure[0];
+    return this.unsure.find((word) => word.start > time + 0.01) ?? this.unsure[0];
   }
 
   /** The section that begins after `time` or, if `by` is negative, half a second or more before it. */
@@ -292,7 +293,7 @@ export class Viewer {
     this.words = new Words(this.text);
     this.current = null;
     this.search.read(this.words);
-    get("unsure").disabled = !this.words.all.some((word) => word.level === 0);
+    get("unsure").disabled = !this.words.unsure.length;
     if (this.duration) this.show(false);
   }
 

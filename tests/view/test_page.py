@@ -102,6 +102,15 @@ def test_words_have_times_and_a_level(sound: Path) -> None:
     assert [each.get("data-p") for each in shown] == ["0.95", "0.80", "0.60", "0.20", None]
 
 
+def test_the_count_of_unsure_words_is_that_of_the_marks(sound: Path) -> None:
+    words = [(" Well,", 0.95), (" hello", 0.8), (" old", 0.6), (" friend.", 0.3), (" So?", float("nan"))]
+    shown = page(sound, segment(" Well, hello old friend. So?", 1.0, 2.0, *words))
+    marked = [attrs for attrs in shown.attributes("span") if (attrs.get("class") or "") in {"c0", "c1", "c2"}]
+    assert len([attrs for attrs in marked if "data-s" in attrs]) == 3
+    assert any("5 words · 3 unsure" in text for tag, text in shown.texts if tag == "p")
+    assert any(text.startswith("Unsure words are marked") for tag, text in shown.texts if tag == "p")
+
+
 def test_a_segment_without_words_is_as_sure_as_the_model_was(sound: Path) -> None:
     seen = page(sound, segment(" All of it.", 1.0, 6.0, avg_logprob=-0.5))
     assert [

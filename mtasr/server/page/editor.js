@@ -176,12 +176,18 @@ export class Editor {
   /** Keep what the form has and close it. A form with a mistake stays open unless it must go: then its text counts. */
   commit(forced = true) {
     if (!this.form) return true;
-    const read = this.measure(), segment = this.transcript.segments[this.index];
-    if (!read && !forced) return false;
-    const changed = read ?? change.withText(segment, this.fields.text.value.trim() || segment.text);
+    if (!this.measure() && !forced) return false;
+    const changed = this.written();
     this.close();
-    this.apply("correction", change.withSegment(this.transcript, this.index, changed));
+    this.apply("correction", changed);
     return true;
+  }
+
+  /** The transcript with what the form has; of a form with a mistake, with its text alone. */
+  written() {
+    const segment = this.transcript.segments[this.index];
+    const changed = this.measure() ?? change.withText(segment, this.fields.text.value.trim() || segment.text);
+    return change.withSegment(this.transcript, this.index, changed);
   }
 
   close() {
@@ -196,8 +202,13 @@ export class Editor {
   }
 
   cancel() {
-    const { index } = this;
+    const { index, transcript } = this, written = this.written();
     this.close();
+    // Two steps, so that undo brings back what was written.
+    if (this.apply("correction", written)) {
+      this.apply("cancelled correction", transcript);
+      say("The cue is as it was. Undo brings back what you wrote.");
+    }
     this.cues.at(index)?.querySelector(".edit").focus();
   }
 

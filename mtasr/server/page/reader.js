@@ -52,6 +52,7 @@ export class Reader {
     this.editor.commit();
     clearTimeout(this.refreshing);
     Object.assign(this, { recording: null, original: null, file: null, refreshing: null });
+    get("marks").hidden = true;
     this.editor.state = null;
     get("reader").hidden = true;
     this.audio.pause();
@@ -118,6 +119,7 @@ export class Reader {
   refresh() {
     if (!this.isOpen) return;
     this.viewer.refresh();
+    get("marks").hidden = !this.viewer.words.unsure.length;
     this.reload();
     this.showFacts();
   }
@@ -173,9 +175,8 @@ export class Reader {
 
   *factsOfText(transcript) {
     const fact = (text, click) => make("button", { type: "button", class: "fact", click }, text);
-    const words = transcript.segments.flatMap((segment) => segment.words ?? []), least = this.about.levels.at(-1);
-    const unsure = words.filter((word) => word.probability != null && word.probability < least).length;
-    if (words.length) yield `${counted(words.length, "word")}, ${unsure} unsure`;
+    const words = transcript.segments.flatMap((segment) => segment.words ?? []);
+    if (words.length) yield `${counted(words.length, "word")}, ${this.viewer.words.unsure.length} unsure`;
     const names = speakers(transcript).size;
     if (names) yield counted(names, "speaker");
     const { speech_without_text: unwritten = [], text_without_speech: unspoken = [] } = transcript.coverage ?? {};

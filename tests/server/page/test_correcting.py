@@ -90,9 +90,35 @@ def test_an_edit_is_cancelled(visit: Open) -> None:
     edit(page, 1)
     page.keyboard.type(" and more")
     page.keyboard.press("Escape")
-    assert opened.texts()[0] == "Anna Good morning, and thank you for coming."
-    assert page.is_disabled("#undo")
+    before = "Anna Good morning, and thank you for coming."
+    assert opened.texts()[0] == before
+    assert opened.stored() == opened.state.document
     assert page.evaluate("document.activeElement.className") == "edit quiet"
+    page.keyboard.press("Control+z")  # What was written is not lost.
+    assert opened.texts()[0] == f"{before} and more"
+    page.keyboard.press("Control+z")
+    assert opened.texts()[0] == before
+    assert page.is_disabled("#undo")
+
+
+def test_an_edit_without_a_change_is_no_step(visit: Open) -> None:
+    page = visit().transcribed()
+    edit(page, 1)
+    page.keyboard.press("Escape")
+    assert page.locator(".cue-form").count() == 0
+    assert page.is_disabled("#undo")
+
+
+def test_a_cancelled_edit_with_a_wrong_time_keeps_its_text(visit: Open) -> None:
+    opened = visit()
+    page = opened.transcribed()
+    edit(page, 1)
+    page.fill("textarea", "Good evening.")
+    page.fill("[name=end]", "soon")
+    page.keyboard.press("Escape")
+    assert opened.texts()[0] == "Anna Good morning, and thank you for coming."
+    page.click("#undo")
+    assert opened.texts()[0] == "Anna Good evening."
 
 
 def test_splitting_and_joining(visit: Open) -> None:

@@ -52,7 +52,7 @@ def test_seeking(visit: Open) -> None:
     assert place(page) == pytest.approx(segments[1].words[1].start + 3, abs=0.01)  # type: ignore[index]
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("u")
-    assert page.inner_text("span.now") == "boat"
+    assert page.inner_text("span.now") == "old"
     page.keyboard.press("]")
     assert page.evaluate("document.getElementById('audio').playbackRate") == 1.25
     box = page.locator("#overview").bounding_box()
@@ -155,6 +155,31 @@ def test_confidence_is_more_than_a_colour(visit: Open) -> None:
     ]  # fmt: skip
     page.hover("span[data-s]:has-text('boat')")
     assert page.get_attribute("span[data-s]:has-text('boat')", "title").endswith("40 % sure")
+
+
+def test_every_marked_word_is_an_unsure_one(visit: Open) -> None:
+    opened = visit()
+    for segment in opened.state.document["segments"]:
+        for word in segment["words"]:
+            word["probability"] = max(word["probability"], 0.8)
+    page = opened.transcribed()
+    page.wait_for_selector("#facts li:text-is('20 words, 3 unsure')")
+    assert page.locator("#text :is(.c0, .c1, .c2)").all_text_contents() == ["morning,", "old", "boat"]
+    assert page.inner_text("#marks") == "Marked: words that the model is less than 90 %, 70 % or 50 % sure of."
+    for expected in ("morning,", "old", "boat", "morning,"):
+        page.click("#unsure")
+        assert page.inner_text("span.now") == expected
+
+
+def test_without_unsure_words_nothing_speaks_of_marks(visit: Open) -> None:
+    opened = visit()
+    for segment in opened.state.document["segments"]:
+        for word in segment["words"]:
+            word["probability"] = 0.95
+    page = opened.transcribed()
+    page.wait_for_selector("#facts li:text-is('20 words, 0 unsure')")
+    assert page.is_disabled("#unsure")
+    assert page.is_hidden("#marks")
 
 
 def test_languages_and_coverage(visit: Open) -> None:

@@ -32,7 +32,7 @@ def test_text_appears_while_it_is_recognised(visit: Open) -> None:
     assert page.locator("#facts li").all_text_contents()[:4] == [
         f"0:{int(opened.recording.transcript.duration):02}",
         "English, 91 % sure",
-        "20 words, 1 unsure",
+        "20 words, 3 unsure",
         "2 speakers",
     ]
     opened.said("The text is complete.")
