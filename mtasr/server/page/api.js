@@ -1,13 +1,18 @@
 /** What the page asks of the server. */
 
-/** An answer other than success, or none: then `status` is 0. `wait` is the time in seconds after which to try again. */
+/**
+ * An answer other than success, or none: then `status` is 0. `wait` is the time in seconds after which to try again;
+ * `isFinal` says that the same request cannot succeed.
+ */
 export class ServerError extends Error {
-  constructor(message, status, wait = null) {
+  constructor(message, status, { wait = null, isFinal = false } = {}) {
     super(message);
-    this.status = status;
-    this.wait = wait;
+    Object.assign(this, { status, wait, isFinal });
   }
 }
+
+/** What no answer will mend: a wrong option or file (400), one that is too large (413), or of another kind (415). */
+const FINAL = new Set([400, 413, 415]);
 
 export const UNREACHABLE = "The server cannot be reached. Is it running, and is this device connected to its network?";
 
@@ -67,13 +72,42 @@ function errorOf(status, body, retryAfter) {
   const known = { 413: "The recording is larger than this server takes.", 429: "The server is busy." };
   const text = message ? sentence(message) : known[status] ?? `The server answered with error ${status}.`;
   const again = status === 429 || status >= 500;
-  return new ServerError(text, status, again ? Number(retryAfter) || 5 : null);
+  return new ServerError(text, status, { wait: again ? Number(retryAfter) || 5 : null, isFinal: FINAL.has(status) });
 }
 
-/** The server's words as a sentence. It may begin with the name of a file, which stays as it is. */
-export function sentence(text) {
+/** The error of a job that has failed. */
+export function jobError({ message, type }) {
+  return new ServerError(sentence(message), null, { isFinal: type === "invalid_request_error" });
+}
+
+/** The server's words as a sentence, sizes and times as people say them. It may begin with the name of a file. */
+function sentence(words) {
+  const text = words
+    .replace(/(\d[\d,]*) bytes\b/g, (_, count) => size(Number(count.replaceAll(",", ""))))
+    .replace(/(\d[\d,]*(?:\.\d+)?) s\b/g, (_, count) => span(Number(count.replaceAll(",", ""))));
   const first = /^[^:]*\.\w+: /.test(text) ? text[0] : text[0].toUpperCase();
   return first + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+/** `words` without the name of the file that they begin with. */
+export function withoutName(words, name) {
+  if (!words.startsWith(`${name}: `)) return words;
+  const rest = words.slice(name.length + 2);
+  return /^(is|has|contains) /.test(rest) ? `This file ${rest}` : rest[0].toUpperCase() + rest.slice(1);
+}
+
+/** "2.1 GB" */
+function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
+  return `${Math.round(bytes / 1000 ** power * 10) / 10} ${units[power]}`;
+}
+
+/** "4 hours", "1 hour 30 minutes" */
+function span(seconds) {
+  if (seconds < 60) return `${seconds} seconds`;
+  const minutes = Math.round(seconds / 60), parts = [[Math.floor(minutes / 60), "hour"], [minutes % 60, "minute"]];
+  return parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}${count === 1 ? "" : "s"}`).join(" ");
 }
 
 const json = async (path, options) => (await request(path, options)).json();
@@ -110,7 +144,9 @@ export async function divide(transcript, style) {
 /** Send a recording; resolves to the job. `fields` are form fields, `progress` is told the share that has been sent. */
 export function createJob(file, name, fields, progress, signal) {
   const form = new FormData();
-  for (const [field, value] of Object.entries(fields)) if (value) form.append(field, value);
+  for (const [field, value] of Object.entries(fields)) {
+    for (const each of [value].flat()) if (value) form.append(field, each);
+  }
   form.append("file", file, name);
   const send = () => new Promise((resolve, reject) => {
     // Unlike fetch, this tells how much has been sent.
@@ -189,7 +225,7 @@ async function* chunks(stream) {
 }
 
 function fail(error) {
-  throw error.name === "AbortError" ? error : new ServerError(UNREACHABLE, 0, 1);
+  throw error.name === "AbortError" ? error : new ServerError(UNREACHABLE, 0, { wait: 1 });
 }
 
 /** Wait for some seconds, or until the signal says that nobody waits any longer. */

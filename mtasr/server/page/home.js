@@ -170,7 +170,7 @@ export class Home {
       isActive(recording)
         ? make("progress", { max: 1, value: recording.share, "aria-label": `Progress of ${recording.name}` })
         : null,
-      recording.status === "failed"
+      recording.status === "failed" && !recording.isFinal
         ? make("button", {
           type: "button", class: "retry", "aria-label": `Try ${recording.name} again`, click: () => this.work.retry(recording),
         }, "Try again")

@@ -141,6 +141,7 @@ export class Reader {
     get("progress").hidden = !active;
     get("failure").hidden = recording.status !== "failed";
     get("failure-text").textContent = recording.error ?? "";
+    get("retry").hidden = Boolean(recording.isFinal);
     get("tools").hidden = !this.editor.state;
     get("retitle").hidden = !done;
     get("player").hidden = !done && !this.cues.segments.length;
@@ -149,8 +150,13 @@ export class Reader {
       if (active) text.setAttribute(name, value); else text.removeAttribute(name);
     }
     if (active) this.showProgress(recording);
-    get("translate").hidden = recording.options.task === "translate";
+    get("translate").hidden = recording.options.task === "translate" || this.isEnglish;
     this.showFacts();
+  }
+
+  get isEnglish() {
+    const { language, segments = [] } = this.editor.transcript ?? {};
+    return language === "en" && segments.every((segment) => (segment.language ?? "en") === "en");
   }
 
   showProgress(recording) {
@@ -294,7 +300,8 @@ export class Reader {
   async translate() {
     if (!this.file) return complain("The browser has not kept the recording. Choose the file again.");
     const options = { ...this.recording.options, task: "translate" };
-    this.go((await this.work.add(this.file, this.recording.name, options)).id);
+    const name = this.recording.name.replace(/(\.\w{1,5})?$/, " (translation)$1");
+    this.go((await this.work.add(this.file, name, options)).id);
   }
 
   async copy() {

@@ -14,7 +14,7 @@ export const isActive = (recording) => ACTIVE.has(recording.status);
  * Tells `changed` of each change of a recording, and of its segments as they come.
  *
  * A recording has `id`, `name`, `size`, `type`, `created`, `options` (form fields), `status`, and, once they are known,
- * `job`, `error`, `note`, `share` (0 to 1), `seconds`, `duration`, `language`, `languageProbability`.
+ * `job`, `error`, `isFinal` (nobody need try again), `note`, `share` (0 to 1), `seconds`, `duration`, `language`, `languageProbability`.
  */
 export class Work {
   constructor(changed) {
@@ -46,7 +46,7 @@ export class Work {
   }
 
   retry(recording) {
-    this.enqueue({ ...recording, error: null, status: recording.job ? "running" : "waiting" });
+    this.enqueue({ ...recording, error: null, isFinal: false, status: recording.job ? "running" : "waiting" });
   }
 
   enqueue(recording) {
@@ -86,7 +86,9 @@ export class Work {
   /** Send the recording; as long as the server is busy, again. */
   async send(recording, signal) {
     const file = await history.sound(recording.id);
-    if (!file) throw new Error("The browser has not kept the recording. Choose the file again.");
+    if (!file) {
+      throw new api.ServerError("The browser has not kept the recording. Choose the file again.", null, { isFinal: true });
+    }
     for (;;) {
       recording = await this.update(recording, { status: "sending", share: 0, note: null });
       const progress = (share) => this.changed({ ...recording, share });
@@ -117,7 +119,7 @@ export class Work {
         this.changed(recording, data);
       } else {
         const job = data.job ?? data;
-        if (job.error) throw new Error(api.sentence(job.error.message));
+        if (job.error) throw api.jobError(job.error);
         if (job.status === "cancelled") throw new Error("The job was cancelled.");
         const { seconds, total } = job.progress ?? job;
         if (job.status && job.status !== recording.status && isActive(job)) {
@@ -152,7 +154,7 @@ export class Work {
       await this.fail(stored, error.message); // The job goes on without us.
     } else {
       if (stored.job) await api.removeJob(stored.job).catch(() => {});
-      await this.fail({ ...stored, job: null }, error.message);
+      await this.fail({ ...stored, job: null, isFinal: Boolean(error.isFinal) }, api.withoutName(error.message, stored.name));
     }
   }
 

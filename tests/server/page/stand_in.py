@@ -26,6 +26,8 @@ class StandIn:
     shown: int | None = None
     #: The message with which the jobs fail.
     failure: str | None = None
+    #: Whose fault that is, in OpenAI's words.
+    failure_type: str = "server_error"
     #: The key that clients need.
     key: str | None = None
     #: Answers to the next requests for a job: status, message, headers.
@@ -47,7 +49,7 @@ class StandIn:
             await asyncio.sleep(0.01)
 
     def job(self, number: int, status: str, seconds: float = 0.0) -> dict[str, Any]:
-        error = {"message": self.failure, "code": "invalid_audio"} if status == "failed" else None
+        error = {"message": self.failure, "type": self.failure_type} if status == "failed" else None
         progress = {"seconds": seconds, "total": self.document["duration"]}
         return {"id": f"job_{number}", "status": status, "progress": progress, "language": None, "error": error}
 

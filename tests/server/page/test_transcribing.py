@@ -64,6 +64,7 @@ def test_options_are_sent_and_remembered(visit: Open) -> None:
 
 def test_translating_a_recording_again(visit: Open) -> None:
     opened = visit()
+    opened.state.document["language"] = "fr"
     page = opened.transcribed()
     page.click("#translate")
     opened.until("document.querySelector('#facts').textContent.includes('translated')")
@@ -72,6 +73,18 @@ def test_translating_a_recording_again(visit: Open) -> None:
     assert opened.state.jobs[0]["size"] == opened.state.jobs[1]["size"]
     page.click(".back")
     opened.until("document.querySelectorAll('#recordings li.done').length === 2")
+    names = page.locator("#recordings b").all_text_contents()
+    assert names == ["Boat talk (translation).wav", "Boat talk.wav"]
+
+
+def test_an_english_text_is_not_offered_to_be_translated(visit: Open) -> None:
+    opened = visit()
+    page = opened.transcribed()
+    assert page.is_hidden("#translate")
+    opened.state.document["segments"][1]["language"] = "fr"
+    opened.open()
+    opened.transcribed()
+    assert page.is_visible("#translate")
 
 
 def test_several_files_are_dropped(visit: Open) -> None:
@@ -185,6 +198,38 @@ def test_a_file_is_refused(visit: Open, status: int) -> None:
     assert opened.page.inner_text("#failure-text") == "The recording is too much."
     opened.page.click(".back")
     opened.page.wait_for_selector("#recordings li:has-text('⚠ The recording is too much.')")
+    assert opened.page.locator("text=Try again").locator("visible=true").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("the request has more than 2,147,483,648 bytes", "The request has more than 2.1 GB."),
+        ("the recording is longer than 14400 s", "The recording is longer than 4 hours."),
+        ("the recording is longer than 5400 s", "The recording is longer than 1 hour 30 minutes."),
+        ("Boat talk.wav: is empty", "This file is empty."),
+        ("Other.wav: is empty", "Other.wav: is empty."),
+    ],
+)
+def test_refusals_in_words_for_people(visit: Open, message: str, shown: str) -> None:
+    opened = visit()
+    opened.expected = ["413"]
+    opened.state.refusals = [(413, message, {})]
+    opened.upload()
+    opened.page.wait_for_selector("#failure:visible")
+    assert opened.page.inner_text("#failure-text") == shown
+
+
+def test_a_job_that_fails_for_its_file_is_not_tried_again(visit: Open) -> None:
+    opened = visit()
+    opened.state.failure, opened.state.failure_type = "Boat talk.wav: has no sound", "invalid_request_error"
+    opened.upload()
+    opened.page.wait_for_selector("#failure:visible")
+    assert opened.page.inner_text("#failure-text") == "This file has no sound."
+    assert opened.page.is_hidden("#retry")
+    opened.page.click(".back")
+    opened.page.wait_for_selector("#recordings li.failed")
+    assert opened.page.locator("#recordings .retry").count() == 0
 
 
 def test_a_busy_server_is_asked_again(visit: Open) -> None:

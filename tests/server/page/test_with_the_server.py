@@ -108,4 +108,4 @@ def test_a_file_without_sound_and_a_key(browser: Any, tmp_path: Path) -> None:
         page.wait_for_selector("#key-dialog:not([open])", state="attached")
         visit.upload()
         page.wait_for_selector("#failure:visible")
-        assert page.inner_text("#failure-text") == "notes.txt: is not a media file that ffmpeg can read."
+        assert page.inner_text("#failure-text") == "This file is not a media file that ffmpeg can read."
