@@ -12,8 +12,9 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from mtasr.server.problems import busy
 from mtasr.server.settings import Settings
@@ -68,8 +69,11 @@ class Admission:
         return min(60.0, self._seconds * (self.waiting + 1) / self._settings.at_once)
 
     @contextlib.asynccontextmanager
-    async def turn(self, client: str, *, long: bool) -> AsyncIterator[None]:
-        """Wait until a recording of the client may be transcribed."""
+    async def turn(self, client: str, *, long: bool) -> AsyncIterator[Callable[[], None]]:
+        """Wait until a recording of the client may be transcribed.
+
+        Call what is yielded if a recording that counted as short turns out to be long.
+        """
         waiter = _Waiter(client, long, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         self._call()
@@ -83,7 +87,7 @@ class Admission:
             raise
         began = time.monotonic()
         try:
-            yield
+            yield partial(self._lengthen, waiter)
         finally:
             self._seconds = _FORGET * self._seconds + (1 - _FORGET) * (time.monotonic() - began)
             self._leave(waiter)
@@ -101,6 +105,10 @@ class Admission:
             self.active[waiter.client] += 1
             self.active_long += waiter.long
             waiter.ready.set_result(None)
+
+    def _lengthen(self, waiter: _Waiter) -> None:
+        self.active_long += not waiter.long
+        waiter.long = True
 
     def _leave(self, waiter: _Waiter) -> None:
         self._subtract(self.active, waiter.client)

@@ -78,13 +78,17 @@ def listed(kind: Kind) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One field of a form. A `repeated` one is an array: it may come several times, as `name` or `name[]`."""
+    """One field of a form. A `repeated` one is an array: it may come several times, as `name` or `name[]`.
+
+    One with `commas` may also hold several values between commas.
+    """
 
     name: str
     kind: Kind
     description: str
     repeated: bool = False
     example: Any = None
+    commas: bool = False
     #: Its other spellings, which are not described.
     aliases: tuple[str, ...] = field(default=())
 
@@ -109,7 +113,10 @@ def read_form(given: Mapping[str, Sequence[str]], table: Iterable[FormField]) ->
         if name not in known:
             raise bad_field(name, f"there is no field {name!r} here", "unknown_parameter")
         form_field = known[name]
-        values = [_read(form_field, text) for text in texts if text.strip()]
+        given_texts = [text for text in texts if text.strip()]
+        if form_field.commas:
+            given_texts = [part.strip() for text in given_texts for part in text.split(",")]
+        values = [_read(form_field, text) for text in given_texts]
         if not values:
             continue
         if form_field.name in found or (len(values) > 1 and not form_field.repeated):
@@ -188,7 +195,7 @@ def _check_languages(name: str, value: str | Sequence[str] | None) -> None:
 TRACK_FIELDS = (
     FormField("audio_stream", whole(), "The audio track of the file, counted from 0."),
     FormField("channels", one_of("mix", "split"), "split: each channel is a speaker."),
-    FormField("speakers", TEXT, "Names of the speakers, channel by channel.", repeated=True),
+    FormField("speakers", TEXT, "Names of the speakers, channel by channel.", repeated=True, commas=True),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ TRANSLATION_FIELDS = (*_common((*_JSON[:2], *WRITTEN)), _LANGUAGE, *_OURS)
 TRANSCRIPTION_FIELDS = (
     *_common((*_JSON, *WRITTEN)),
     _LANGUAGE,
-    FormField("languages", TEXT, "Detect one of these languages.", repeated=True, example=["en", "fr"]),
+    FormField("languages", TEXT, "Detect one of these languages.", repeated=True, commas=True, example=["en", "fr"]),
     FormField("keywords", TEXT, "Words to expect.", repeated=True, example=["mtasr", "CTranslate2"]),
     FormField("include", one_of("logprobs"), "With json or events: log-probabilities of tokens.", repeated=True),
     FormField(
@@ -181,8 +181,3 @@ def _threshold(strategy: str) -> float | None:
     if threshold is not None and not (isinstance(threshold, int | float) and not isinstance(threshold, bool)):
         raise bad_field("chunking_strategy", "the threshold of chunking_strategy must be a number")
     return threshold
-
-
-def names(table: Iterable[FormField]) -> list[str]:
-    """The names of fields as OpenAI's clients send them: arrays as `name[]`."""
-    return [f"{each.name}[]" if each.repeated else each.name for each in table]

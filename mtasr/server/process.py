@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -44,10 +45,11 @@ Started = Callable[[str], None]
 def run(settings: Settings | None = None, *, load: Load = load_model, started: Started = lambda address: None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way, or hand it back after `stop_seconds`.
 
-    Raises `UsageError` for an address that cannot be listened on, and what keeps the service from starting.
+    Raises `UsageError` for an address or a certificate that cannot be used, and what keeps the service from starting.
     """
     settings = settings or Settings()
     _log_to_stderr()
+    _check_tls(settings)
     with _bound(settings) as listener:
         app = create_app(settings, load=load)
         asyncio.run(_serve(app, _Server(_config(app, settings), app.state.service, started), listener))
@@ -163,6 +165,29 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
     with listener:
         yield listener
+
+
+def _check_tls(settings: Settings) -> None:
+    """Raise `UsageError` unless the certificate and its key can be used, before a model is loaded for nothing."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if certificate is None or key is None:
+        return
+    for file in (certificate, key):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(certificate)
+    except ssl.SSLError as error:
+        raise UsageError(f"{certificate}: has no certificate in PEM") from error
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # uvicorn would ask for it at the terminal
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise UsageError(f"{key}: is not the private key of {certificate}") from error
+        raise UsageError(f"{key}: has no private key in PEM, or one that needs a password") from error
 
 
 def _log_to_stderr() -> None:

@@ -95,16 +95,30 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
         await asyncio.wait({ending})
 
 
+def _name_upload(error: BaseException, path: Path, name: str) -> None:
+    """Let the message of an error call a file by the client's name for it."""
+    if isinstance(error, MtasrError) and error.args:
+        error.args = (str(error).replace(str(path), name), *error.args[1:])
+
+
 class LiveTranscription:
     """A recording that a model transcribes in a thread: iterate for its segments as they come.
 
-    `name` stands for the file in messages. `close` must be called.
+    `name` stands for the file in messages. `lengthen` is called if a recording is longer than its file says. `close`
+    must be called.
     """
 
     def __init__(
-        self, model: Model, path: Path, name: str, options: DecodingOptions, tracks: Tracks | None, settings: Settings
+        self,
+        model: Model,
+        path: Path,
+        name: str,
+        options: DecodingOptions,
+        tracks: Tracks | None,
+        settings: Settings,
+        lengthen: Callable[[], None],
     ) -> None:
-        self._model, self._path, self._name = model, path, name
+        self._model, self._path, self._name, self._lengthen = model, path, name, lengthen
         self._options, self._tracks, self._settings = options, tracks, settings
         self._loop = asyncio.get_running_loop()
         self._segments: asyncio.Queue[Segment | None] = asyncio.Queue()
@@ -133,20 +147,23 @@ class LiveTranscription:
             if self._cancelled is not None:
                 return
             transcription.open()
-            total = transcription.total
-            transcription.priority = self._priority(total)
+            transcription.priority = self._priority(transcription.total)
             for segment in transcription:
                 self._tell(segment)
-                if transcription.priority != _LONG and total is None:
-                    transcription.priority = self._priority(transcription.position)
+                if transcription.priority != _LONG and self._priority(transcription.position) == _LONG:
+                    transcription.priority = _LONG
+                    self._call(self._lengthen)
             self._transcript = transcription.transcript()
 
     def _priority(self, seconds: float | None) -> int:
         return _SHORT if seconds is None or seconds <= self._settings.short_seconds else _LONG
 
     def _tell(self, segment: Segment | None) -> None:
+        self._call(self._hear, segment)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # The loop has ended.
-            self._loop.call_soon_threadsafe(self._hear, segment)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # --- in the event loop ------------------------------------------------------------------------------------------
 
@@ -164,11 +181,6 @@ class LiveTranscription:
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token."""
         return self._model.engine.tokenizer.token_bytes(token)
-
-    @property
-    def position(self) -> float:
-        """Seconds that are decoded."""
-        return self._opened.position if self._opened is not None else 0.0
 
     def __aiter__(self) -> AsyncIterator[Segment]:
         return self._iterate()
@@ -195,8 +207,7 @@ class LiveTranscription:
         error = self._cancelled or self._error
         if error is None:
             return
-        if isinstance(error, MtasrError) and error.args:
-            error.args = (str(error).replace(str(self._path), self._name), *error.args[1:])
+        _name_upload(error, self._path, self._name)
         raise error.with_traceback(None)  # of the thread, whose frames hold the model
 
     async def close(self, reason: BaseException | None = None) -> None:
@@ -236,11 +247,11 @@ class Transcriber:
             upload.size > _SMALL and await asyncio.to_thread(self._is_long, upload)
         )
         came = time.monotonic()
-        async with self._admission.turn(client, long=long), self._pool.use(name) as loaded:
+        async with self._admission.turn(client, long=long) as lengthen, self._pool.use(name) as loaded:
             self._metrics.waited(time.monotonic() - came)
             if self._stopped:
                 raise stopping()
-            live = LiveTranscription(loaded, upload.path, upload.name, options, tracks, self._settings)
+            live = LiveTranscription(loaded, upload.path, upload.name, options, tracks, self._settings, lengthen)
             self._live.add(live)
             try:
                 yield live
@@ -301,14 +312,17 @@ class Transcriber:
 
         async def guesses() -> list[LanguageGuess]:
             async with self._admission.turn(request.state.client, long=False), self._pool.use(model) as loaded:
-                return await _in_thread(
-                    partial(
-                        loaded.detect_language,
-                        upload.path,
-                        audio_stream=audio_stream,
-                        most_seconds=self._settings.recording_seconds,
-                    )
+                detect = partial(
+                    loaded.detect_language,
+                    upload.path,
+                    audio_stream=audio_stream,
+                    most_seconds=self._settings.recording_seconds,
                 )
+                try:
+                    return await _in_thread(detect)
+                except MtasrError as error:
+                    _name_upload(error, upload.path, upload.name)
+                    raise
 
         return await while_connected(request, guesses())
 

@@ -34,6 +34,7 @@ class Turns:
     def __init__(self, **settings: int) -> None:
         self.admission = Admission(Settings(**settings))  # type: ignore[arg-type]
         self.called: list[str] = []
+        self.lengthen: dict[str, Callable[[], None]] = {}
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -42,8 +43,8 @@ class Turns:
         self._tasks[name] = asyncio.create_task(self._turn(name, self.admission.turn(client, long=long)))
         await asyncio.sleep(0)
 
-    async def _turn(self, name: str, turn: AbstractAsyncContextManager[None]) -> None:
-        async with turn:
+    async def _turn(self, name: str, turn: AbstractAsyncContextManager[Callable[[], None]]) -> None:
+        async with turn as self.lengthen[name]:
             self.called.append(name)
             await self._ends[name].wait()
 
@@ -96,6 +97,21 @@ def test_short_recordings_do_not_wait_for_long_ones() -> None:
         assert turns.called == ["film", "word"]
         await turns.end("film")
         assert turns.called == ["film", "word", "talk"]
+
+    turns.run(work)
+
+
+def test_a_recording_that_turns_out_long_counts_as_one() -> None:
+    turns = Turns(at_once=4, long_at_once=1)
+
+    async def work() -> None:
+        await turns.ask("endless")
+        for _ in range(2):
+            turns.lengthen["endless"]()
+        await turns.ask("film", long=True)
+        assert (turns.called, turns.admission.active_long) == (["endless"], 1)
+        await turns.end("endless")
+        assert turns.called == ["endless", "film"]
 
     turns.run(work)
 

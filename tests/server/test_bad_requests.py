@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import resource
 import socket
 import struct
 import subprocess
 import time
+import wave
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from server.running import Running, running
 
@@ -145,6 +148,16 @@ def test_garbage(limited: Running, content: bytes) -> None:
     assert code_of(limited.post(PATH, content)) == (400, "invalid_audio")
 
 
+@pytest.mark.parametrize(("path", "field"), [("/detect-language", "audio_file"), ("/inference", "file")])
+def test_no_path_of_the_server_is_shown(limited: Running, path: str, field: str) -> None:
+    with limited.client() as client:
+        files = {field: ("talk.wav", b"no sound at all")}
+        answer = client.post(path, files=files, data={"detect_language": "true"} if field == "file" else {})
+    assert code_of(answer) == (400, "invalid_audio")
+    assert answer.json()["error"]["message"].startswith("talk.wav: ")
+    assert "incoming" not in answer.text
+
+
 def test_a_forged_type(limited: Running) -> None:
     with limited.client() as client:
         answer = client.post(
@@ -213,6 +226,28 @@ def test_a_wrong_field(limited: Running, clip: Path, fields: dict[str, str], par
 
 def test_what_is_empty_counts_as_not_given(limited: Running, clip: Path) -> None:
     assert limited.post(PATH, clip, language="", model=" ", prompt="").status_code == 200
+
+
+def test_what_stands_between_commas(limited: Running, clip: Path) -> None:
+    stereo = two_channels(clip)
+    answer = limited.post(PATH, stereo, channels="split", speakers="Ann, Bob", response_format="diarized_json")
+    assert {each["speaker"] for each in answer.json()["segments"]} == {"Ann", "Bob"}
+    answer = limited.post(PATH, stereo, channels="split", response_format="diarized_json",
+                          **{"speakers[]": ["Ann", "Bob"]})  # fmt: skip
+    assert {each["speaker"] for each in answer.json()["segments"]} == {"Ann", "Bob"}
+    assert limited.post(PATH, clip, languages="en, es").status_code == 200
+    assert limited.post(PATH, clip, languages="en,klingon").json()["error"]["param"] == "languages"
+
+
+def two_channels(clip: Path) -> bytes:
+    """The recording on both channels, as WAV."""
+    with wave.open(str(clip)) as mono:
+        samples = np.frombuffer(mono.readframes(mono.getnframes()), np.int16)
+    written = io.BytesIO()
+    with wave.open(written, "wb") as stereo:
+        stereo.setparams((2, 2, 16000, 0, "NONE", ""))
+        stereo.writeframes(np.stack([samples, samples], axis=1).tobytes())
+    return written.getvalue()
 
 
 def test_ten_thousand_fields(limited: Running) -> None:
@@ -286,6 +321,16 @@ def test_other_paths_and_methods(limited: Running) -> None:
         assert code_of(client.get(PATH)) == (405, "method_not_allowed")
         assert code_of(client.get("/v1/models/../../etc/passwd")) == (404, "not_found")
         assert code_of(client.get("/v1/models/%2e%2e%2fetc")) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/v1/models", "/v1/models/base", "/none"])
+def test_heads_are_those_of_answers(limited: Running, path: str) -> None:
+    with limited.client() as client:
+        head, answer = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (answer.status_code, b"")
+        assert head.headers["content-type"] == answer.headers["content-type"]
+        assert head.headers["x-content-type-options"] == "nosniff"
+        assert client.get(path).status_code == answer.status_code, "the connection can be used again"
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /v1/audio", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: "])

@@ -16,6 +16,7 @@ from fakes import HearingEngine, LoudIsSpeech
 from server.conftest import write_noise
 from server.running import Running, running
 
+from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import EngineLimits
 from mtasr.server import Settings, upload
 from mtasr.transcribe import Model
@@ -84,6 +85,17 @@ def test_while_it_is_transcribed(gate: Gate, tmp_path: Path, fields: dict[str, s
         gate.open.set()
         wait_until(lambda: not any(server.service.incoming.iterdir()))
         assert len(gate.engine.encoded) <= 2, "the batch that was under way, and no more"
+
+
+def test_a_recording_that_is_longer_than_it_says(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transcription, "total", property(lambda self: 1.0))
+    with running(Settings(short_seconds=2.0)) as server:
+        places = server.service.admission
+        longest, lengthen = [], places._lengthen
+        monkeypatch.setattr(places, "_lengthen", lambda waiter: (lengthen(waiter), longest.append(places.active_long)))
+        assert server.post(PATH, clip).status_code == 200
+        assert longest == [1]
+        assert places.active_long == 0
 
 
 def test_while_events_come(gate: Gate, tmp_path: Path) -> None:

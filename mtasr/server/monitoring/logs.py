@@ -67,6 +67,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
+        if exchange.is_head:
+            scope = exchange.scope = scope | {"method": "GET"}  # a copy: uvicorn sends no body for its own
         token = request_id.set(exchange.id)
         began = time.monotonic()
         try:
@@ -89,7 +91,8 @@ class _Exchange:
     """A request and its answer, on their way through the middleware."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+        self.scope, self._receive, self._send = scope, receive, send
+        self._method = scope["method"]
         given = dict(scope["headers"]).get(_HEADER.encode(), b"").decode("latin-1")
         self.id = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         self.status: int | None = None
@@ -98,15 +101,20 @@ class _Exchange:
         self._has_body_left = True
 
     @property
+    def is_head(self) -> bool:
+        """Whether the client wants the head of an answer alone."""
+        return bool(self._method == "HEAD")
+
+    @property
     def facts(self) -> Mapping[str, Any]:
-        scope = self._scope
+        scope = self.scope
         client = scope.get("state", {}).get("client")
-        return {"method": scope["method"], "path": scope["path"], "client": client, "status": self.status}
+        return {"method": self._method, "path": scope["path"], "client": client, "status": self.status}
 
     @property
     def route(self) -> str:
         """The pattern of its path, of which there are few; "none" if no route has it."""
-        return str(getattr(self._scope.get("route"), "path", "none"))
+        return str(getattr(self.scope.get("route"), "path", "none"))
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -118,7 +126,12 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[_HEADER] = self.id
+            headers = MutableHeaders(scope=message)
+            headers[_HEADER] = self.id
+            headers["x-content-type-options"] = "nosniff"
+        elif self.is_head and message.get("more_body", False):
+            await self._send({"type": "http.response.body"})
+            raise ClientGone  # which ends the events that nobody will read
         elif self._has_body_left and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             await self._linger()
