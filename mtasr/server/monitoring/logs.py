@@ -68,7 +68,7 @@ class RequestLog:
             return
         exchange = _Exchange(scope, receive, send)
         if exchange.is_head:
-            scope = exchange.scope = scope | {"method": "GET"}  # a copy: uvicorn sends no body for its own
+            scope = exchange.scope = {**scope, "method": "GET"}  # a copy: uvicorn sends no body for its own
         token = request_id.set(exchange.id)
         began = time.monotonic()
         try:
