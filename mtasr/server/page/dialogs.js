@@ -14,6 +14,11 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The name of a file as children of an element, which lines may break at its signs rather than inside its words. */
+export function breakable(name) {
+  return name.split(/(?<=[-_.,+])(?=[^-_.,+\s])/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
+}
+
 /** Show a dialog; resolves to the value of the button that closed it, "" for the key Esc. */
 export function opened(dialog) {
   dialog.returnValue = "";

@@ -1,13 +1,13 @@
 /** The first view: what to transcribe and how, and the list of recordings. */
 
-import { ask, complain, get, make } from "./dialogs.js";
+import { ask, breakable, complain, get, make } from "./dialogs.js";
 import * as history from "./history.js";
 import { Recorder } from "./recorder.js";
 import { languageText, stageText } from "./reader.js";
 import { clock } from "./viewer.js";
 import { isActive } from "./work.js";
 
-const OPTIONS = ["language", "task", "model", "hotwords"];
+const OPTIONS = ["language", "task", "model", "hotwords", "channels", "channel-names"];
 
 export class Home {
   /** `go` shows a recording, by its id. */
@@ -28,6 +28,9 @@ export class Home {
       if (held !== null) get(name).value = held;
       get(name).addEventListener("change", () => localStorage.setItem(`mtasr-${name}`, get(name).value));
     }
+    const showNames = () => { get("names-label").hidden = get("channels").value !== "split"; };
+    get("channels").addEventListener("change", showNames);
+    showNames();
     const isChosen = OPTIONS.some((name) => get(name).value !== defaults[name]);
     get("more").open = isChosen || matchMedia("(min-width: 40rem)").matches;
     get("options").addEventListener("submit", (event) => event.preventDefault());
@@ -44,6 +47,9 @@ export class Home {
   get options() {
     const chosen = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
     if (get("model-label").hidden) chosen.model = "";
+    const names = chosen["channel-names"].split(",").map((name) => name.trim());
+    delete chosen["channel-names"];
+    if (chosen.channels === "split" && names.some(Boolean)) chosen.speakers = names;
     return chosen.language === "*" ? { ...chosen, language: "", multilingual: "true" } : chosen;
   }
 
@@ -165,7 +171,7 @@ export class Home {
     const held = before?.contains(document.activeElement) ? document.activeElement.className : null;
     const item = make(
       "li", { class: recording.status },
-      make("a", { class: "open", href: `#/${recording.id}` }, make("b", {}, recording.name)),
+      make("a", { class: "open", href: `#/${recording.id}` }, make("b", {}, ...breakable(recording.name))),
       make("span", { class: "muted" }, this.factsOf(recording)),
       isActive(recording)
         ? make("progress", { max: 1, value: recording.share, "aria-label": `Progress of ${recording.name}` })

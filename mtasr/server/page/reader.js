@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { Cues } from "./cues.js";
-import { ask, complain, get, make, opened, save, say } from "./dialogs.js";
+import { ask, breakable, complain, get, make, opened, save, say } from "./dialogs.js";
 import { Editor } from "./editor.js";
 import * as history from "./history.js";
 import { peaksOf } from "./peaks.js";
@@ -34,7 +34,7 @@ export class Reader {
     this.close();
     this.recording = recording;
     this.data = NOTHING;
-    get("title").textContent = recording.name;
+    get("title").replaceChildren(...breakable(recording.name));
     document.title = `${recording.name} · mtasr`;
     this.showLive();
     this.showState();
@@ -326,7 +326,7 @@ export class Reader {
     const name = await ask({ title: "Rename the recording", name: "Name", value: this.recording.name, yes: "Rename" });
     if (!name) return;
     this.recording = { ...this.recording, name };
-    get("title").textContent = name;
+    get("title").replaceChildren(...breakable(name));
     document.title = `${name} · mtasr`;
     await history.putRecording(this.recording);
   }

@@ -202,6 +202,37 @@ def test_the_player_stays_in_reach_on_a_narrow_screen(visit: Open) -> None:
     assert opened.texts()[1] == "Ben We saw a boat."
 
 
+def test_no_word_is_broken_on_the_narrowest_screen(visit: Open, tmp_path: Path) -> None:
+    opened = visit(viewport={"width": 320, "height": 640})
+    named = tmp_path / "Conversation-with_Okonkwo.about.neighbourhoods.wav"
+    named.write_bytes(opened.recording.path.read_bytes())
+    opened.state.failure = "there is no pronounceable sound in this recording"
+    opened.upload(named)
+    page = opened.page
+    broken = """(selector) => [...document.querySelectorAll(selector)].flatMap((element) => {
+        const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT), found = [];
+        for (let node; (node = walker.nextNode());) for (const { 0: word, index } of node.data.matchAll(/[^\\W_]+/g)) {
+            const range = document.createRange();
+            range.setStart(node, index);
+            range.setEnd(node, index + word.length);
+            if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) found.push(word);
+        }
+        return found;
+    })"""
+    page.wait_for_selector("#failure:visible")
+    assert page.evaluate(broken, "#title, #failure p") == []
+    page.click(".back")
+    page.wait_for_selector("#recordings li.failed .retry:visible")
+    assert page.evaluate(broken, "#recordings b, #recordings .muted") == []
+    assert page.inner_text("#recordings b") == named.name
+    opened.state.failure = None
+    page.click("#recordings .retry")
+    page.wait_for_selector("#recordings li.done")
+    page.click("#recordings .open")
+    page.wait_for_selector("#download:visible")
+    assert page.evaluate(broken, "#title") == []
+
+
 def test_colours_are_chosen_and_remembered(visit: Open) -> None:
     opened = visit(color_scheme="light")
     page = opened.page

@@ -62,6 +62,29 @@ def test_options_are_sent_and_remembered(visit: Open) -> None:
     assert page.input_value("#task") == "translate"
 
 
+def test_one_speaker_per_channel(visit: Open) -> None:
+    opened = visit()
+    page = opened.page
+    assert page.is_hidden("#channel-names")
+    page.select_option("#channels", "split")
+    page.fill("#channel-names", "Agent,, Caller ")
+    opened.transcribed()
+    opened.open()
+    assert page.input_value("#channel-names") == "Agent,, Caller "
+    page.fill("#channel-names", " ")
+    opened.transcribed()
+    opened.open()
+    page.fill("#channel-names", "Agent")
+    page.select_option("#channels", "")
+    opened.transcribed()
+    wanted = [{name: job.get(name) for name in ("channels", "speakers")} for job in opened.state.jobs]
+    assert wanted == [
+        {"channels": "split", "speakers": ["Agent", "", "Caller"]},
+        {"channels": "split", "speakers": None},
+        {"channels": None, "speakers": None},
+    ]
+
+
 def test_translating_a_recording_again(visit: Open) -> None:
     opened = visit()
     opened.state.document["language"] = "fr"
