@@ -15,6 +15,12 @@ Task = Literal["transcribe", "translate"]
 #: Temperatures tried in turn while a window fails its checks (Whisper paper, section 4.5).
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
+#: Limits far beyond what is of use, within which no arithmetic of an engine overflows.
+_MOST_CANDIDATES = 1000
+_MOST_SECONDS = 10_000_000
+_MOST_TOKENS = 448
+_MOST_TOKEN = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingOptions:
@@ -139,32 +145,54 @@ class DecodingOptions:
             lambda: not self.multilingual or self.language is None,
             "False if a language is given",
         )
-        yield "beam_size", lambda: isinstance(self.beam_size, int) and self.beam_size >= 1, "a whole number above 0"
-        yield "best_of", lambda: isinstance(self.best_of, int) and self.best_of >= 1, "a whole number above 0"
+        yield from self._rules_of_search()
+        yield from self._rules_of_checks()
+        yield from self._rules_of_context()
+
+    def _rules_of_search(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
+        candidates = f"a whole number from 1 to {_MOST_CANDIDATES}"
+        yield "beam_size", lambda: _is_whole(self.beam_size, 1, _MOST_CANDIDATES), candidates
+        yield "best_of", lambda: _is_whole(self.best_of, 1, _MOST_CANDIDATES), candidates
         yield (
             "patience",
             lambda: 0.5 <= self.beam_size * self.patience < 10_000,
             "a number that makes beam_size * patience at least 0.5",
         )
-        yield "length_penalty", lambda: math.isfinite(self.length_penalty), "a number"
-        yield "repetition_penalty", lambda: 0 < self.repetition_penalty < math.inf, "a number above 0"
-        yield "no_repeat_ngram_size", lambda: self.no_repeat_ngram_size >= 0, "at least 0"
+        yield "length_penalty", lambda: -10 <= self.length_penalty <= 10, "between -10 and 10"
+        yield "repetition_penalty", lambda: 0.1 <= self.repetition_penalty <= 10, "between 0.1 and 10"
+        yield (
+            "no_repeat_ngram_size",
+            lambda: _is_whole(self.no_repeat_ngram_size, 0, _MOST_TOKENS),
+            f"a whole number from 0 to {_MOST_TOKENS}",
+        )
         heat = self.temperature
         yield "temperature", lambda: bool(heat) and all(0 <= value <= 2 for value in heat), "between 0 and 2"
-        yield "seed", lambda: 0 <= self.seed < 2**31, "a whole number from 0 to 2,147,483,647"
+        yield "seed", lambda: _is_whole(self.seed, 0, 2**31 - 1), "a whole number from 0 to 2,147,483,647"
         yield (
             "n_best",
-            lambda: 1 <= self.n_best <= min(self.beam_size if each == 0 else self.best_of for each in heat),
-            "at least 1, and at most beam_size and best_of",
+            lambda: _is_whole(self.n_best, 1, min(self.beam_size if each == 0 else self.best_of for each in heat)),
+            "a whole number, at least 1, and at most beam_size and best_of",
         )
+
+    def _rules_of_checks(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
+        for name in ("compression_ratio_threshold", "logprob_threshold"):
+            yield name, lambda name=name: _is_number(getattr(self, name)), "a number or None"  # type: ignore[misc]
+        yield "prompt_reset_on_temperature", lambda: not math.isnan(self.prompt_reset_on_temperature), "a number"
         silence = self.no_speech_threshold
         yield "no_speech_threshold", lambda: silence is None or 0 <= silence <= 1, "between 0 and 1"
         yield "vad_threshold", lambda: 0 < self.vad_threshold < 1, "between 0 and 1"
+
+    def _rules_of_context(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
         clips = self.clip_timestamps
         yield (
             "clip_timestamps",
-            lambda: all(0 <= before < after for before, after in itertools.pairwise((*clips, math.inf))),
-            "times in seconds, each later than the one before",
+            lambda: all(0 <= before < after for before, after in itertools.pairwise((*clips, _MOST_SECONDS))),
+            f"times in seconds below {_MOST_SECONDS:,}, each later than the one before",
+        )
+        yield (
+            "suppress_tokens",
+            lambda: all(_is_whole(token, -1, _MOST_TOKEN) for token in self.suppress_tokens),
+            "token ids, which are whole numbers, or -1",
         )
         prompt = self.initial_prompt
         yield "initial_prompt", lambda: prompt is None or isinstance(prompt, str), "a text"
@@ -173,6 +201,14 @@ class DecodingOptions:
         hotwords = self.hotwords
         yield "hotwords", lambda: hotwords is None or isinstance(hotwords, str), "a text"
         yield "max_initial_timestamp", lambda: 0 <= self.max_initial_timestamp <= 30, "between 0 and 30 seconds"
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and least <= value <= most
+
+
+def _is_number(value: float | None) -> bool:
+    return value is None or not math.isnan(value)
 
 
 def temperatures(first: float, increment: float | None) -> tuple[float, ...]:

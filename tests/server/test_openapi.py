@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from server.running import Running, running
+from speech import speak, write_wav
 
 from mtasr.server import Settings, create_app
 from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS
+from mtasr.transcribe import load_model
 
 DOCUMENT = create_app().openapi()
 OPERATIONS = [
@@ -88,6 +90,41 @@ _NAMES = sorted({each.name for each in TRANSCRIPTION_FIELDS} - {"model"})
 def test_no_field_makes_the_server_fail(open_server: Running, clip: Path, fields: dict[str, str]) -> None:
     answer = open_server.post("/v1/audio/transcriptions", clip, **fields)
     assert answer.status_code in (200, 400), (fields, answer.text)
+
+
+@pytest.fixture(scope="module")
+def real_server() -> Any:
+    with running(load=load_model) as server:
+        yield server
+
+
+#: Each has made a real model fail, though no stand-in.
+_EXTREMES = [
+    {"clip_timestamps": "1e308"},
+    {"no_repeat_ngram_size": "99999999999999999999999"},
+    {"length_penalty": "1e308"},
+    {"length_penalty": "-1e308"},
+    {"repetition_penalty": "1e-300"},
+    {"suppress_tokens": "99999999999999999999999"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_no_field_makes_a_real_model_fail(real_server: Running, tmp_path: Path) -> None:
+    write_wav(tmp_path / "spoken.wav", speak("The train leaves at noon."))
+    # One decoding at temperature 0: a try at each temperature costs seconds and meets the same options.
+    cheap = {"beam_size": "1", "best_of": "1", "logprob_threshold": "-100", "compression_ratio_threshold": "100"}
+
+    def check(fields: dict[str, str]) -> None:
+        answer = real_server.post("/v1/audio/transcriptions", tmp_path / "spoken.wav", **cheap | fields)
+        assert answer.status_code in (200, 400), (fields, answer.text)
+
+    for fields in ({}, *_EXTREMES):
+        check(fields)
+    assert real_server.model.transcribe(tmp_path / "spoken.wav").text, "there is something to decode"
+    values = st.dictionaries(st.sampled_from(_NAMES), _VALUES, min_size=1, max_size=2)
+    settings(max_examples=12, deadline=None)(given(fields=values)(check))()
 
 
 def test_the_examples_of_words_are_of_its_text() -> None:
