@@ -27,17 +27,20 @@ def hearing(pause: float = 0.0, batch_size: int = 1, **settings: Any) -> Model:
     return Model(HearingEngine(limits=limits, pause=pause, **settings), lambda: "hearing")
 
 
+#: Seconds to wait on a busy machine before a test counts as stuck.
+_PATIENCE = 60.0
+
+
 class Gate:
     """Lets an engine encode so many windows; the others wait until the gate is opened."""
 
     def __init__(self, windows: int) -> None:
-        self._left, self._opened = windows, threading.Event()
+        self._left, self._opened = threading.Semaphore(windows), threading.Event()
 
     def __call__(self, heard: Heard) -> bool:
         """For `HearingEngine.fails`: waits, and lets nothing fail."""
-        self._left -= 1
-        if self._left < 0:
-            self._opened.wait(60)
+        if not self._left.acquire(blocking=False):
+            self._opened.wait(_PATIENCE)
         return False
 
     def open(self) -> None:
@@ -48,16 +51,18 @@ class Jobs:
     """A runner, and what tests do with it."""
 
     def __init__(self, folder: Path, model: Model, **settings: Any) -> None:
-        self.folder, self.lent = folder, 0
+        self.folder, self.lent, self._lock = folder, 0, threading.Lock()
         self.runner = JobRunner(folder, lambda name, is_wanted: self._lend(model), **settings)
 
     @contextlib.contextmanager
     def _lend(self, model: Model) -> Iterator[Model]:
-        self.lent += 1
+        with self._lock:
+            self.lent += 1
         try:
             yield model
         finally:
-            self.lent -= 1
+            with self._lock:
+                self.lent -= 1
 
     def add(self, recording: Path, client: str = "anna", tracks: Tracks | None = None, **options: Any) -> StoredJob:
         """Add a job for a copy of the recording."""
@@ -67,7 +72,7 @@ class Jobs:
         request = JobRequest(model="base", options=decoding, tracks=tracks or Tracks()).document()
         return self.runner.add(received, client=client, name=recording.name, request=request)
 
-    def ended(self, job: StoredJob, *, within: float = 60.0) -> StoredJob:
+    def ended(self, job: StoredJob, *, within: float = _PATIENCE) -> StoredJob:
         """The job, once it has ended."""
         # Its notes are deleted after the store says that it is done.
         found: StoredJob = until(
@@ -88,7 +93,7 @@ class Jobs:
         return sorted(self.runner.files.folder(job.id).iterdir())
 
 
-def until(check: Callable[[], Any], *, within: float = 60.0) -> Any:
+def until(check: Callable[[], Any], *, within: float = _PATIENCE) -> Any:
     """What `check` returns, once it is true."""
     deadline = time.monotonic() + within
     while not (found := check()):
