@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from mtasr.errors import OutputError, UsageError
 from mtasr.server.admission import Admission
 from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
+from mtasr.server.jobs.store import Room
 from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import stopping
@@ -31,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _LOOK = 5.0
 #: Threads for what blocks: disk, opening and closing recordings. Each recording has a thread of its own besides.
 _THREADS = 32
+#: The recordings of the jobs that wait have at most so many times the bytes of the largest request.
+_WAITING_UPLOADS = 16
 
 
 class Service:
@@ -113,7 +117,12 @@ class Service:
             self.folder,
             lender(self.pool, loop),
             at_once=settings.jobs_at_once,
-            most_waiting=settings.waiting_jobs,
+            room=Room(
+                jobs=settings.waiting_jobs,
+                # Without keys everyone is one client.
+                client_jobs=max(1, settings.waiting_jobs // 2) if len(settings.keys) > 1 else math.inf,
+                bytes=_WAITING_UPLOADS * settings.upload_bytes,
+            ),
             retention=settings.job_seconds,
             most_seconds=settings.recording_seconds,
             on_done=self.metrics.transcribed,

@@ -46,7 +46,7 @@ async def create_job(request: Request) -> Response:
     """Take a recording, answer at once, and transcribe it when its turn comes."""
     service = Service.of(request)
     try:
-        await asyncio.to_thread(service.jobs.check_room)
+        await asyncio.to_thread(service.jobs.check_room, _client(request))
         async with service.received(request) as upload:
             job_request = await asyncio.to_thread(_read, service, upload.fields)
             job = await asyncio.to_thread(

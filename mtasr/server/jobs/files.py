@@ -2,7 +2,7 @@
 
 <data folder>/jobs/
     job_3f0c5a1d2b7e4c96/
-        recording.mp3               until the job has ended
+        recording.mp3               until the job has ended; kept if the server died in it
         .mtasr-journal/             what is decoded, while the job is under way
         transcript.txt, ...         the result in every format, once the job is done
         transcript.en.txt, ...      its translation, if one was asked for as well
@@ -13,11 +13,12 @@ A job that fails, or is removed, loses its folder.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtasr import atomic
+from mtasr import atomic, system
 from mtasr.batch import Job, outputs
 from mtasr.errors import InputError, OutputError
 from mtasr.formats.registry import OUTPUT_FORMATS
@@ -27,7 +28,7 @@ _RECORDING = "recording"
 #: What the files of a result are called, before their endings.
 _STEM = "transcript"
 
-#: Only the user who runs the server may look into its folders.
+#: Only the user who runs the server may look into the folders that it makes.
 _PRIVATE = 0o700
 
 
@@ -37,23 +38,32 @@ class JobFiles:
     def __init__(self, data: Path) -> None:
         self._folder = data / "jobs"
         for folder in (data, self._folder):
+            is_new = not folder.exists()
             outputs.prepare(folder)
-            with contextlib.suppress(OSError):  # file systems without permissions
-                folder.chmod(_PRIVATE)
+            if is_new:  # a folder that somebody else made may be for others, too
+                with contextlib.suppress(OSError):  # file systems without permissions
+                    folder.chmod(_PRIVATE)
 
     def folder(self, job_id: str) -> Path:
         return self._folder / job_id
 
     def take(self, received: Path, job_id: str) -> None:
-        """Make a received file, which is on the same disk, the recording of a new job. Raises `OutputError`."""
+        """Make a received file, which is on the same disk, the recording of a new job.
+
+        The recording survives a loss of power once this returns. Raises `OutputError`.
+        """
         # The ending tells ffmpeg formats apart that have no header.
         recording = self.folder(job_id) / f"{_RECORDING}{received.suffix}"
         try:
             self.folder(job_id).mkdir(mode=_PRIVATE)
+            with received.open("rb+") as file:
+                os.fsync(file.fileno())
             received.replace(recording)
         except OSError as error:
             self.remove(job_id)
             raise OutputError(f"{recording}: {atomic.reason(error)}") from error
+        for folder in (self.folder(job_id), self._folder):
+            system.sync_folder(folder)
 
     def recording(self, job_id: str, size: int) -> Path:
         """The recording of a job. Raises `InputError` unless it is there with all its bytes."""
@@ -85,12 +95,16 @@ class JobFiles:
         """Remove all files of a job."""
         shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
-    def tidy(self, *, ended: Iterable[str], unfinished: Iterable[str]) -> None:
-        """Remove what a killed server left: recordings of jobs that have ended, and folders of removed jobs."""
-        ended = set(ended)
-        known = ended | set(unfinished)
+    def tidy(self, *, ended: Iterable[str], whole: Iterable[str]) -> None:
+        """Remove what a killed server left: recordings of jobs that have ended, and folders of removed jobs.
+
+        The folders of jobs in `whole` stay as they are.
+        """
+        ended, whole = set(ended), set(whole)
         for folder in self._folder.iterdir():
-            if folder.name not in known:
-                self.remove(folder.name)
-            elif folder.name in ended:
+            if folder.name in whole:
+                continue
+            if folder.name in ended:
                 self.remove_recording(folder.name)
+            else:
+                self.remove(folder.name)

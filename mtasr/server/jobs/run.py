@@ -65,6 +65,8 @@ class JobRun(Observer):
         recording = self._files.recording(self.job.id, self.job.size)
         work = self._files.work(self.job.id, recording, translated=request.options.also_translate)
         with lend(request.model, lambda: not self.is_stopped) as model:
+            with contextlib.suppress(MtasrError):  # a full disk costs a note, which only a restart would miss
+                self._store.note_start(self.job.id)
             batch = BatchRun(
                 [work],
                 model,

@@ -18,7 +18,7 @@ from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
 from mtasr.server.jobs.lending import Lend
 from mtasr.server.jobs.run import JobRun
-from mtasr.server.jobs.store import INCOMPLETE, JobStore, StoredJob, new_job_id
+from mtasr.server.jobs.store import ANY_NUMBER, INCOMPLETE, JobStore, Room, StoredJob, new_job_id
 from mtasr.server.problems import Problem, problem_of
 from mtasr.threads import start_thread
 
@@ -38,7 +38,7 @@ class JobRunner:
         folder: The data folder; one server at a time may use it.
         lend: Lends models to the runner's threads.
         at_once: How many jobs run at the same time. Their windows share batches, so more cost memory and gain little.
-        most_waiting: How many jobs may wait.
+        room: How many jobs may wait.
         retention: Seconds for which a job that has ended is kept.
         most_seconds: The longest recording, None for any.
         on_done: Called with the model and the seconds of each recording that is transcribed.
@@ -53,12 +53,12 @@ class JobRunner:
         lend: Lend,
         *,
         at_once: int = 2,
-        most_waiting: int = 100,
+        room: Room = ANY_NUMBER,
         retention: float = 7 * 24 * 3600.0,
         most_seconds: float | None = None,
         on_done: Callable[[str, float], object] = lambda model, seconds: None,
     ) -> None:
-        self._lend, self._at_once, self._most_waiting = lend, at_once, most_waiting
+        self._lend, self._at_once, self._room = lend, at_once, room
         self._retention, self._most_seconds, self._on_done = retention, most_seconds, on_done
         self.files = JobFiles(folder)
         self.store = JobStore(folder / "jobs.sqlite")
@@ -74,7 +74,9 @@ class JobRunner:
     def start(self) -> None:
         """Continue what an earlier server left, and start the threads."""
         unfinished = self.store.unfinished()
-        self.files.tidy(ended=self.store.ended_before(math.inf), unfinished=[job.id for job in unfinished])
+        # The recording that killed a server stays for whoever looks for the reason.
+        whole = [job.id for job in unfinished] + self.store.given_up()
+        self.files.tidy(ended=self.store.ended_before(math.inf), whole=whole)
         with self._changed:
             self._feeds = {job.id: Feed(job) for job in unfinished} | self._feeds
         self._threads = [start_thread(self._work) for _ in range(self._at_once)]
@@ -104,9 +106,9 @@ class JobRunner:
 
     # What clients do
 
-    def check_room(self) -> None:
-        """Raise `QueueFullError` if as many jobs wait as may, so that nobody sends a recording in vain."""
-        self.store.check_room(self._most_waiting)
+    def check_room(self, client: str) -> None:
+        """Raise `QueueFullError` if no more jobs of the client may wait, so that nobody sends a recording in vain."""
+        self.store.check_room(self._room, client)
 
     def add(self, received: Path, *, client: str, name: str, request: Mapping[str, Any]) -> StoredJob:
         """Make a job of a received file, and move the file.
@@ -121,9 +123,7 @@ class JobRunner:
         self.files.take(received, job_id)
         try:
             with self._changed:
-                job = self.store.add(
-                    job_id, client=client, name=name, size=size, request=request, most_waiting=self._most_waiting
-                )
+                job = self.store.add(job_id, client=client, name=name, size=size, request=request, room=self._room)
                 self._feeds[job_id] = Feed(job)
                 self._changed.notify_all()
         except BaseException:
@@ -197,7 +197,7 @@ class JobRunner:
             run.run(self._lend, lambda: self._end(run, self._doubts(run.job)))
         except Exception as error:
             if run.is_stopped:
-                self._insist(lambda: self.store.requeue(run.job.id))
+                self._insist(lambda: self.store.requeue(run.job))
                 run.feed.publish(replace(run.job, status="queued"))
                 return
             self.files.remove(run.job.id)  # first, because it makes room on a full disk

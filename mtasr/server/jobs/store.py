@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import secrets
 import sqlite3
 import threading
@@ -18,6 +20,9 @@ from mtasr.errors import MtasrError, OutputError
 
 #: "cancelled" is what followers of a job hear when it is removed; no stored job has it.
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+#: Only the user who runs the server may read the file.
+_PRIVATE = 0o600
 
 #: Of the tables below. A server refuses a file with another.
 _VERSION = 1
@@ -69,6 +74,20 @@ class QueueFullError(MtasrError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much may wait in the queue."""
+
+    #: Jobs in all, and those of one client.
+    jobs: float = math.inf
+    client_jobs: float = math.inf
+    #: Bytes of their recordings in all. A job that waits alone may have more.
+    bytes: float = math.inf
+
+
+ANY_NUMBER = Room()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJob:
     """A job, as the store knows it. Moments are seconds since 1970, other times are seconds of the recording."""
 
@@ -85,7 +104,7 @@ class StoredJob:
     #: How far the recording is decoded, at the furthest, and how long its file says it is.
     position: float = 0.0
     total: float | None = None
-    #: How many runs in a row have got no further than those before: the server died in them, or one is under way.
+    #: How many runs in a row had a model and got no further: the server died in them, or one is under way.
     futile: int = 0
     ended: float | None = None
     #: Why it failed, as OpenAI describes errors: message, type, param and code.
@@ -114,6 +133,12 @@ class JobStore:
         Raises `OutputError` for a file that is damaged, or of another version of mtasr.
         """
         self._path, self._lock = path, threading.Lock()
+        #: Jobs that run, and in whose last run the server died.
+        self._suspects: set[str] = set()
+        with contextlib.suppress(OSError):  # which SQLite reports, for a file that it cannot open
+            # The names of recordings are nobody else's business. SQLite gives its other files the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE))
+            path.chmod(_PRIVATE)
         with self._errors():
             self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         try:
@@ -156,12 +181,12 @@ class JobStore:
     # What clients do
 
     def add(
-        self, job_id: str, *, client: str, name: str, size: int, request: Mapping[str, Any], most_waiting: int
+        self, job_id: str, *, client: str, name: str, size: int, request: Mapping[str, Any], room: Room = ANY_NUMBER
     ) -> StoredJob:
-        """Add a job at the end of the queue. Raises `QueueFullError` if `most_waiting` jobs wait already."""
+        """Add a job at the end of the queue. Raises `QueueFullError` if there is no room for it."""
         values = (job_id, client, time.time(), name, size, json.dumps(request))
         with self._transaction() as execute:
-            _check_room(execute, most_waiting)
+            _check_room(execute, room, client, size)
             execute(
                 "INSERT INTO jobs (id, client, created, name, size, request, status)"
                 " VALUES (?, ?, ?, ?, ?, ?, 'queued')",
@@ -169,10 +194,10 @@ class JobStore:
             )
             return _job(execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
 
-    def check_room(self, most_waiting: int) -> None:
-        """Raise `QueueFullError` if `most_waiting` jobs wait already."""
+    def check_room(self, room: Room, client: str, size: int = 0) -> None:
+        """Raise `QueueFullError` if a job of the client, with so many bytes, may not wait."""
         with self._reading() as execute:
-            _check_room(execute, most_waiting)
+            _check_room(execute, room, client, size)
 
     def counts(self) -> dict[str, int]:
         """How many jobs wait, and how many run."""
@@ -218,12 +243,22 @@ class JobStore:
             running = [row for row in rows if row["status"] == "running"]
             queued = [row for row in rows if row["status"] == "queued"]
             suspects = [row for row in queued if row["futile"]]
-            if not queued or (running and suspects) or any(row["futile"] > 1 for row in running):
+            if not queued or (running and suspects):
+                return None
+            if any(row["futile"] and row["id"] in self._suspects for row in running):
                 return None
             counts = Counter(row["client"] for row in running)
             chosen = min(suspects or queued, key=lambda row: (counts[row["client"]], row["number"]))
-            execute("UPDATE jobs SET status = 'running', futile = futile + 1 WHERE id = ?", (chosen["id"],))
+            execute("UPDATE jobs SET status = 'running' WHERE id = ?", (chosen["id"],))
+            self._suspects.discard(chosen["id"])
+            if chosen["futile"]:
+                self._suspects.add(chosen["id"])
             return _job(execute("SELECT * FROM jobs WHERE id = ?", (chosen["id"],)).fetchone())
+
+    def note_start(self, job_id: str) -> None:
+        """Note that a run has its model: if the server dies before it gets further, the job may be to blame."""
+        with self._transaction() as execute:
+            execute("UPDATE jobs SET futile = futile + 1 WHERE id = ?", (job_id,))
 
     def note_progress(self, job_id: str, position: float, total: float | None) -> None:
         """Note how far a job is."""
@@ -238,12 +273,12 @@ class JobStore:
         with self._transaction() as execute:
             execute("UPDATE jobs SET findings = ? WHERE id = ?", (json.dumps(findings), job_id))
 
-    def requeue(self, job_id: str) -> None:
-        """Put a running job back, for the next server to continue."""
+    def requeue(self, job: StoredJob) -> None:
+        """Put a job back that runs since `claim` returned it, for a later run to continue."""
         with self._transaction() as execute:
             execute(
-                "UPDATE jobs SET status = 'queued', futile = max(futile - 1, 0) WHERE id = ? AND status = 'running'",
-                (job_id,),
+                "UPDATE jobs SET status = 'queued', futile = min(futile, ?) WHERE id = ? AND status = 'running'",
+                (job.futile, job.id),
             )
 
     def end(self, job_id: str, error: Mapping[str, Any] | None = None) -> StoredJob | None:
@@ -261,6 +296,11 @@ class JobStore:
         with self._reading() as execute:
             rows = execute("SELECT * FROM jobs WHERE ended IS NULL ORDER BY number")
             return [_job(row) for row in rows]
+
+    def given_up(self) -> list[str]:
+        """The jobs that failed because the server died in them."""
+        with self._reading() as execute:
+            return [row["id"] for row in execute("SELECT id FROM jobs WHERE error = ?", (_KILLED,))]
 
     def ended_before(self, moment: float) -> list[str]:
         """The jobs that ended before that moment."""
@@ -291,7 +331,7 @@ class JobStore:
         """Turn the errors of SQLite into ours."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:  # such as a closed file
             raise OutputError(f"{self._path}: cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             raise OutputError(
@@ -299,10 +339,18 @@ class JobStore:
             ) from error
 
 
-def _check_room(execute: _Execute, most_waiting: int) -> None:
-    (waiting,) = execute("SELECT count(*) FROM jobs WHERE status = 'queued'").fetchone()
-    if waiting >= most_waiting:
-        raise QueueFullError(f"{waiting} jobs are waiting, and no more may; try again later")
+def _check_room(execute: _Execute, room: Room, client: str, size: int) -> None:
+    jobs, jobs_of_client, bytes_waiting = execute(
+        "SELECT count(*), count(*) FILTER (WHERE client = ?), coalesce(sum(size), 0) FROM jobs WHERE status = 'queued'",
+        (client,),
+    ).fetchone()
+    if jobs >= room.jobs:
+        waiting = "1 job is" if jobs == 1 else f"{jobs} jobs are"
+        raise QueueFullError(f"{waiting} waiting, and no more may; try again later")
+    if jobs_of_client >= room.client_jobs:
+        raise QueueFullError(f"you have as many jobs waiting as you may ({jobs_of_client}); try again later")
+    if jobs and bytes_waiting + size > room.bytes:
+        raise QueueFullError(f"the recordings that wait have {bytes_waiting:,} bytes; try again later")
 
 
 def new_job_id() -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,8 @@ from mtasr.errors import ModelNotFoundError, OutputError
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
 from mtasr.server.jobs.request import JobRequest
-from mtasr.server.jobs.store import QueueFullError
+from mtasr.server.jobs.store import QueueFullError, Room
+from mtasr.transcribe import Model
 
 MakeJobs = Callable[..., Jobs]
 
@@ -342,6 +344,40 @@ def test_what_a_killed_server_left_is_removed(make_jobs: MakeJobs, long_recordin
     assert jobs.kept(done) == results
 
 
+def test_the_recording_that_killed_a_server_is_kept(make_jobs: MakeJobs, long_recording: Path) -> None:
+    jobs = make_jobs()
+    job = jobs.add(long_recording)
+    for _ in range(2):
+        assert jobs.runner.store.claim() is not None
+        jobs.runner.store.note_start(job.id)
+        jobs.runner.close()
+        jobs = make_jobs()
+    jobs.runner.start()
+    assert jobs.get(job).status == "failed"
+    assert [path.name for path in jobs.kept(job)] == ["recording.wav"]
+
+
+def test_a_job_is_not_to_blame_before_it_has_its_model(tmp_path: Path, long_recording: Path) -> None:
+    futile: list[int] = []
+
+    @contextlib.contextmanager
+    def lend(name: str, is_wanted: object) -> Iterator[Model]:
+        futile.append(jobs.get(job).futile)
+        yield hearing(fails=note)
+
+    def note(heard: object) -> bool:
+        futile.append(jobs.get(job).futile)
+        return False
+
+    jobs = Jobs(tmp_path, hearing())
+    jobs.runner._lend = lend
+    job = jobs.add(long_recording)
+    jobs.runner.start()
+    jobs.ended(job)
+    jobs.runner.close()
+    assert futile[:2] == [0, 1]
+
+
 def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(OutputError, match="data: is a file, not a folder"):
@@ -355,8 +391,41 @@ def test_folders_are_private(make_jobs: MakeJobs, long_recording: Path) -> None:
         assert folder.stat().st_mode & 0o077 == 0
 
 
+def test_a_folder_of_somebody_else_keeps_its_permissions(tmp_path: Path, make_jobs: MakeJobs) -> None:
+    data = tmp_path / "data"
+    data.mkdir(0o755)
+    data.chmod(0o755)
+    make_jobs()
+    assert data.stat().st_mode & 0o777 == 0o755
+    assert (data / "jobs").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_recording_is_safe_before_its_job_is_promised(
+    make_jobs: MakeJobs, long_recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_jobs()
+    synced: list[tuple[str, int]] = []
+    fsync, add = os.fsync, jobs.runner.store.add
+
+    def note_sync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.append(("folder" if stat.S_ISDIR(found.st_mode) else "file", found.st_ino))
+        fsync(descriptor)
+
+    def note_add(*arguments: object, **more: object) -> object:
+        synced.append(("job", 0))
+        return add(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.fsync", note_sync)
+    monkeypatch.setattr(jobs.runner.store, "add", note_add)
+    folder = jobs.runner.files.folder(jobs.add(long_recording).id)
+    recording = folder / "recording.wav"
+    wanted = [("file", recording), ("folder", folder), ("folder", folder.parent)]
+    assert synced[:4] == [*((kind, path.stat().st_ino) for kind, path in wanted), ("job", 0)]
+
+
 def test_a_queue_that_is_full_keeps_no_recording(make_jobs: MakeJobs, long_recording: Path) -> None:
-    jobs = make_jobs(most_waiting=1)
+    jobs = make_jobs(room=Room(jobs=1))
     job = jobs.add(long_recording)
     with pytest.raises(QueueFullError):
         jobs.add(long_recording)
