@@ -101,6 +101,15 @@ def _name_upload(error: BaseException, path: Path, name: str) -> None:
         error.args = (str(error).replace(str(path), name), *error.args[1:])
 
 
+def check_model(name: str, options: DecodingOptions) -> None:
+    """Raise `Problem` 400 if the model of that name was not trained for what the options ask."""
+    language = to_code(options.language) if options.language is not None else None
+    try:
+        check_use(name, language, "translate" if options.translates else "transcribe")
+    except UsageError as error:
+        raise bad_field("model", str(error).replace("--model ", "the model ")) from error
+
+
 class LiveTranscription:
     """A recording that a model transcribes in a thread: iterate for its segments as they come.
 
@@ -263,11 +272,7 @@ class Transcriber:
     async def _usable(self, model: str | None, options: DecodingOptions) -> str:
         """The name of the model that a request means. Raises `Problem` 400 for one not trained for what is asked."""
         name = await asyncio.to_thread(self._pool.find, model)
-        language = to_code(options.language) if options.language is not None else None
-        try:
-            check_use(name, language, "translate" if options.translates else "transcribe")
-        except UsageError as error:
-            raise bad_field("model", str(error).replace("--model ", "the model ")) from error
+        check_model(name, options)
         return name
 
     def _note(self, name: str, live: LiveTranscription) -> None:

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
-from mtasr.errors import UsageError
 from mtasr.formats.registry import OUTPUT_FORMATS
-from mtasr.models import check_use
 from mtasr.server import openapi
 from mtasr.server.events import EventResponse
 from mtasr.server.jobs import descriptions
@@ -21,9 +20,9 @@ from mtasr.server.jobs.following import END, follow
 from mtasr.server.jobs.request import JOB_FIELDS, JobRequest, read_request
 from mtasr.server.jobs.store import QueueFullError, StoredJob
 from mtasr.server.openai_api import media_type
-from mtasr.server.problems import Problem, bad_field, busy, check_word
+from mtasr.server.problems import Problem, busy, check_word
 from mtasr.server.service import Service
-from mtasr.tokenizer import to_code
+from mtasr.server.transcribing import check_model
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
 
@@ -64,19 +63,10 @@ async def create_job(request: Request) -> Response:
 
 def _read(service: Service, fields: Mapping[str, tuple[str, ...]]) -> JobRequest:
     """What a form asks for. Raises `Problem` for what would only show when the job runs."""
-    (name,) = fields.get("model", ())[:1] or ("",)
-    model = service.pool.find(name.strip())
+    named = fields.get("model")
+    model = service.pool.find(named[0].strip() if named else "")
     found = read_request(fields, model)
-    try:
-        for language in (found.options.language, *(found.options.languages or ())):
-            if language is not None:
-                to_code(language)
-    except UsageError as error:
-        raise bad_field("language" if found.options.language else "languages", str(error)) from error
-    try:
-        check_use(model, found.options.language, "translate" if found.options.translates else "transcribe")
-    except UsageError as error:
-        raise bad_field("model", str(error)) from error
+    check_model(model, found.options)
     return found
 
 
@@ -136,11 +126,14 @@ async def job_result(
         raise Problem(404, f"the job has no result: {why}", code="no_result")
     chosen = output_format or str(job.request.get("output_format", "json"))
     path = Service.of(request).jobs.files.result(job.id, chosen, translated=translation)
-    if not await asyncio.to_thread(path.is_file):
+    try:
+        content = await asyncio.to_thread(path.read_bytes)
+    except FileNotFoundError:
         why = "ask for one with the task transcribe,translate" if translation else "the server has lost it"
-        raise Problem(404, f"the job has no such result: {why}", code="no_result")
-    name = f"{Path(job.name).stem}{'.en' if translation else ''}.{chosen}"
-    return FileResponse(path, media_type=media_type(chosen), filename=name)
+        raise Problem(404, f"the job has no such result: {why}", code="no_result") from None
+    name = quote(f"{Path(job.name).stem}{'.en' if translation else ''}.{chosen}")
+    disposition = f"attachment; filename*=utf-8''{name}"
+    return Response(content, media_type=media_type(chosen), headers={"content-disposition": disposition})
 
 
 @router.get("/{job_id}/events", **openapi.route(descriptions.EVENTS))

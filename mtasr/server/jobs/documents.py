@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,10 @@ _FINDINGS = ("language", "language_probability", "duration", "coverage", "warnin
 
 
 def job_document(job: StoredJob, retention: float, feed: FeedState | None = None) -> dict[str, Any]:
-    """A job. Moments are whole seconds since 1970; `feed` knows the progress of an unfinished one to the second."""
+    """A job. Moments are whole seconds since 1970; `feed` knows the progress of an unfinished one to the second.
+
+    `retention` is how many seconds an ended job is kept; with infinity it does not expire.
+    """
     job = feed.job if feed is not None else job
     findings: Mapping[str, Any] = job.findings or {}
     options = job.request.get("options", {})
@@ -27,7 +31,7 @@ def job_document(job: StoredJob, retention: float, feed: FeedState | None = None
         "file": {"name": job.name, "bytes": job.size},
         "created": int(job.created),
         "ended": None if job.ended is None else int(job.ended),
-        "expires": None if job.ended is None else int(job.ended + retention),
+        "expires": None if job.ended is None or math.isinf(retention) else int(job.ended + retention),
         "progress": progress_document(job),
         "error": None if job.error is None else dict(job.error),
     }

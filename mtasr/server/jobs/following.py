@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from mtasr.server.events import event
@@ -28,19 +30,22 @@ async def follow(jobs: JobRunner, job: StoredJob, seen: int, retention: float) -
 async def _of_unfinished(feed: Feed, seen: int, retention: float) -> AsyncIterator[bytes]:
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
     status: tuple[Any, ...] | None = None
-    progress = None
+    progress: dict[str, Any] | None = None
     with feed.listening(lambda: loop.call_soon_threadsafe(changed.set)):
         while True:
             changed.clear()
             state = feed.state  # before the segments, so that none is missing once it says that no more will come
-            if status != (state.job.status, state.language) and not state.job.has_ended:
-                status = state.job.status, state.language
+            new_status = state.job.status, state.language
+            if new_status != status and not state.job.has_ended:
                 yield event(job_document(state.job, retention, state), kind="status")
+                status = new_status
             for segment in feed.segments_after(seen):
                 seen += 1
                 yield event(segment, kind="segment", number=seen)
-            if progress != (progress := progress_document(state.job)):
-                yield event(progress, kind="progress")
+            new_progress = progress_document(state.job)
+            if new_progress != progress:
+                yield event(new_progress, kind="progress")
+                progress = new_progress
             if state.is_closed:
                 if state.job.has_ended:
                     yield event(job_document(state.job, retention, state), kind="done", number=END)
@@ -50,7 +55,8 @@ async def _of_unfinished(feed: Feed, seen: int, retention: float) -> AsyncIterat
 
 async def _of_ended(jobs: JobRunner, job: StoredJob, seen: int, retention: float) -> AsyncIterator[bytes]:
     found = await asyncio.to_thread(jobs.store.get, job.id)
-    job = found or job  # it may have ended since it was looked up
+    # It may have ended, or been removed, since it was looked up.
+    job = found or replace(job, status="cancelled", ended=job.ended or time.time(), error=None)
     if job.has_result:
         for number, segment in enumerate(await asyncio.to_thread(_segments, jobs, job), start=1):
             if number > seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -117,6 +118,34 @@ def test_a_job_from_the_recording_to_its_results(server: Running, bursts: Path) 
         assert answer.text == transcript.to_format(name) != ""
         assert answer.headers["content-disposition"] == f"attachment; filename*=utf-8''my%20talk.{name}"
     assert get(server, f"/v1/jobs/{job['id']}/result").json() == transcript.to_dict()
+
+
+def test_a_job_that_is_kept_for_good_does_not_expire(bursts: Path) -> None:
+    with running(Settings(job_seconds=math.inf)) as server:
+        job = ended(server, create(server, bursts, language="fr"))
+        assert (job["status"], job["expires"]) == ("done", None)
+
+
+def test_a_result_comes_whole_or_not_at_all(server: Running, bursts: Path) -> None:
+    job = ended(server, create(server, bursts, language="fr"))
+    path = f"/v1/jobs/{job['id']}/result"
+    whole = get(server, path, params={"format": "txt"})
+    for wanted in ("bytes=x", "bytes=99999999-", "bytes=0-3"):
+        answer = get(server, path, params={"format": "txt"}, headers={"range": wanted})
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    server.service.jobs.files.result(job["id"], "txt").unlink()
+    answer = get(server, path, params={"format": "txt"})
+    assert error(answer) == (404, "no_result", None)
+    assert answer.json()["error"]["message"] == "the job has no such result: the server has lost it"
+
+
+def test_a_model_that_cannot_translate_is_refused_as_requests_have_it(bursts: Path) -> None:
+    with running(Settings(models=("large-v3-turbo",))) as server:
+        job = server.post("/v1/jobs", bursts, model="large-v3-turbo", task="translate")
+        request = server.post("/v1/audio/translations", bursts, model="large-v3-turbo")
+    assert error(job) == (400, "invalid_value", "model")
+    assert job.json() == request.json()
+    assert "--model" not in job.text
 
 
 def test_the_result_may_be_asked_for_in_advance(server: Running, bursts: Path) -> None:
@@ -305,6 +334,20 @@ def test_jobs_of_another_key_do_not_exist(bursts: Path) -> None:
         assert error(client.delete(f"/v1/jobs/{job['id']}", headers=bert)) == (404, "no_job", None)
         assert [each["id"] for each in client.get("/v1/jobs", headers=anna).json()["data"]] == [job["id"]]
         assert client.delete(f"/v1/jobs/{job['id']}", headers=anna).status_code == 200
+
+
+def test_a_key_has_half_of_the_queue(bursts: Path, gate: Gate) -> None:
+    anna, bert = ({"authorization": f"Bearer {key}"} for _, key in KEYS)
+    settings = Settings(keys=KEYS, jobs_at_once=1, waiting_jobs=2)
+    with running(settings, gated(gate)) as server, server.client() as client:
+
+        def add(headers: dict[str, str]) -> httpx.Response:
+            return client.post("/v1/jobs", files={"file": ("a.wav", bursts.read_bytes())}, headers=headers)
+
+        first = add(anna).json()
+        until(lambda: client.get(f"/v1/jobs/{first['id']}", headers=anna).json()["status"] == "running")
+        assert [add(headers).status_code for headers in (anna, anna, bert)] == [202, 429, 202]
+        gate.open()
 
 
 def test_a_full_queue_refuses_before_the_recording_is_sent(bursts: Path, gate: Gate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
@@ -23,6 +24,7 @@ from mtasr.cli import program
 from mtasr.errors import ModelNotFoundError, OutputError
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions
+from mtasr.server.jobs.following import follow
 from mtasr.server.jobs.request import JobRequest
 from mtasr.server.jobs.store import QueueFullError, Room
 from mtasr.transcribe import Model
@@ -155,6 +157,24 @@ def test_a_removed_job_stops_and_leaves_nothing(make_jobs: MakeJobs, long_record
     until(lambda: not any((jobs.folder / "jobs").iterdir()))
     gate.open()
     assert jobs.ended(jobs.add(long_recording)).status == "done"
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["queued", "done"])
+def test_who_follows_a_job_that_was_removed_hears_so(make_jobs: MakeJobs, long_recording: Path, starts: bool) -> None:
+    jobs = make_jobs()
+    job = jobs.add(long_recording)
+    if starts:
+        jobs.runner.start()
+        job = jobs.ended(job)
+    assert jobs.runner.remove(job.id, "anna")
+
+    async def heard() -> list[bytes]:
+        return [each async for each in follow(jobs.runner, job, 0, 60.0)]  # it was looked up before
+
+    (data,) = re.findall(r"event: done\n(?:id: .*\n)?data: (.*)\n", asyncio.run(heard())[-1].decode())
+    document = json.loads(data)
+    assert document["status"] == "cancelled"
+    assert document["ended"] is not None
 
 
 @pytest.mark.parametrize("options", [{"condition_on_previous_text": True}, {}], ids=["previous text", "side by side"])
