@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ SAID = [
     ("Anna", "Nobody knows whose it was.", {}),
 ]
 GAP = 0.5
+
+#: Seconds after which a state that does not come counts as missing. A busy machine takes its time.
+TIMEOUT = 60
 
 
 @dataclass
@@ -121,6 +125,7 @@ class Visit:
 
     def __init__(self, context: Any, url: str, state: StandIn, recording: Recording) -> None:
         self.context, self.url, self.state, self.recording = context, url, state, recording
+        context.set_default_timeout(TIMEOUT * 1000)
         self.page = context.new_page()
         #: What the browser complains of: errors of scripts, breaches of the policy.
         self.complaints: list[str] = []
@@ -150,6 +155,13 @@ class Visit:
         """Wait until an expression is true."""
         self.page.wait_for_function(f"() => {condition}")  # The policy of the page forbids expressions.
 
+    def until_true(self, condition: Callable[[], bool]) -> None:
+        """Wait until the server has been told, or whatever else is no state of the page."""
+        latest = time.monotonic() + TIMEOUT
+        while not condition():
+            assert time.monotonic() < latest
+            self.page.wait_for_timeout(20)
+
     def said(self, text: str) -> None:
         """Wait until screen readers have been told."""
         self.page.wait_for_function("(text) => document.getElementById('said').textContent.includes(text)", arg=text)
@@ -174,7 +186,6 @@ def visit(browser: Any, served: tuple[str, StandIn], recording: Recording) -> It
     def open_page(address: str = url, **options: Any) -> Visit:
         settings = {"viewport": {"width": 1200, "height": 850}, "locale": "en-GB", "timezone_id": "UTC"} | options
         visits.append(Visit(browser.new_context(**settings), address, state, recording))
-        visits[-1].page.set_default_timeout(10_000)
         return visits[-1]
 
     yield open_page

@@ -39,7 +39,7 @@ def test_text_appears_while_it_is_recognised(visit: Open) -> None:
     (job,) = opened.state.jobs
     assert job == {"task": "transcribe", "file": "Boat talk.wav", "size": opened.recording.path.stat().st_size}
     opened.until("document.title.includes('Boat talk')")
-    assert opened.state.removed == ["job_0"]
+    opened.until_true(lambda: opened.state.removed == ["job_0"])
 
 
 def test_options_are_sent_and_remembered(visit: Open) -> None:
@@ -137,11 +137,11 @@ def test_recording_the_microphone(visit: Open) -> None:
     page = opened.page
     page.click("#record")
     opened.until("document.getElementById('level').getAttribute('aria-valuenow') > 30")
-    opened.until("document.getElementById('recorder-time').textContent === '0:02'")
+    opened.until("document.getElementById('recorder-time').textContent >= '0:02'")
     page.click("#recorder-pause")
     assert page.inner_text("#recorder-state") == "Paused"
     before = page.inner_text("#recorder-time")
-    page.wait_for_timeout(1200)
+    page.wait_for_timeout(1200)  # Longer than a second, and a busy machine may take more.
     assert page.inner_text("#recorder-time") == before
     page.click("#recorder-pause")
     page.click("#recorder-stop")
@@ -259,9 +259,15 @@ def test_a_busy_server_is_asked_again(visit: Open) -> None:
     opened = visit()
     opened.expected = ["429"]
     opened.state.refusals = [(429, "too many requests", {"retry-after": "1"})] * 2
+    watch = """() => {
+        window.stages = [];
+        new MutationObserver(() => window.stages.push(document.getElementById("stage").textContent))
+            .observe(document.getElementById("stage"), { childList: true });
+    }"""
+    opened.page.evaluate(watch)
     opened.upload()
-    opened.until("document.getElementById('stage').textContent === 'The server is busy. Trying again in 1 s.'")
     opened.page.wait_for_selector("#download:visible")
+    assert "The server is busy. Trying again in 1 s." in opened.page.evaluate("window.stages")
     assert len(opened.state.jobs) == 1
 
 

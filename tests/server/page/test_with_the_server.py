@@ -75,7 +75,7 @@ def test_from_a_file_to_subtitles(browser: Any, bursts: Path) -> None:
         assert visit.stored()["text"] == expected.text
         assert visit.complaints == []
         with server.client() as client:
-            assert client.get("/v1/jobs").json()["data"] == []
+            visit.until_true(lambda: client.get("/v1/jobs").json()["data"] == [])
 
 
 def test_a_server_that_stops_and_starts_again(browser: Any, bursts: Path, tmp_path: Path) -> None:
