@@ -76,11 +76,13 @@ class Access:
         if not self._keys:
             self._check_origin(headers)
             return address
-        found = self._holder(shown_keys(headers))
+        shown = shown_keys(headers)
+        found = self._holder(shown)
         if found is None and not public:
+            needed = "this server needs a key: send it as `Authorization: Bearer KEY`"
             raise Problem(
                 401,
-                "this server needs a key: send it as `Authorization: Bearer KEY`",
+                "this server does not know the key" if any(shown) else needed,
                 code="invalid_api_key",
                 headers={"www-authenticate": "Bearer"},
             )

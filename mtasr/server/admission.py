@@ -37,6 +37,8 @@ class Admission:
         self._settings = settings
         #: Requests taken, by client.
         self.taken: Counter[str] = Counter()
+        #: Event streams of jobs and of recordings, by client.
+        self.streams: Counter[str] = Counter()
         #: Recordings being transcribed, by client; and how many of them are long.
         self.active: Counter[str] = Counter()
         self.active_long = 0
@@ -63,6 +65,18 @@ class Admission:
             yield
         finally:
             self._subtract(self.taken, client)
+
+    @contextlib.contextmanager
+    def stream(self, client: str) -> Iterator[None]:
+        """Count a stream of events of a client. Raises `Problem` 429 if it has too many."""
+        most = self._settings.client_requests
+        if self.streams[client] >= most:
+            raise busy(f"you have {most} streams of events open, as many as a client may have", self._wait())
+        self.streams[client] += 1
+        try:
+            yield
+        finally:
+            self._subtract(self.streams, client)
 
     def _wait(self) -> float:
         """Seconds after which a place will probably be free."""

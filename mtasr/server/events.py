@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mtasr.server.problems import ClientGone, problem_of
+from mtasr.server.service import Service
 from mtasr.server.transcribing import while_connected
 
 #: Seconds of silence after which a comment shows that the connection lives; proxies give up after a minute or so.
@@ -30,7 +31,8 @@ def event(data: Mapping[str, Any], *, kind: str | None = None, number: int | str
 class EventResponse(Response):
     """Sends events as they come, and a comment now and then between them. Stops them if the client hangs up.
 
-    Whatever happens, `held` is closed at the end. An error becomes a last event `{"error": ...}`.
+    Whatever happens, `held` is closed at the end. An error becomes a last event `{"error": ...}`. Raises `Problem` 429
+    if the client has too many streams.
     """
 
     media_type = "text/event-stream"
@@ -41,9 +43,11 @@ class EventResponse(Response):
         self._events, self._held = events, held or contextlib.AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         async with self._held:
+            self._held.enter_context(Service.of(request).admission.stream(request.state.client))
             with contextlib.suppress(ClientGone):
-                await while_connected(Request(scope, receive), self._send_all(send))
+                await while_connected(request, self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -12,7 +12,7 @@ from typing import Any
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
-from mtasr.server.problems import Problem, bad_field
+from mtasr.server.problems import Problem, bad_field, shown
 from mtasr.tokenizer import to_code
 
 _TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -111,7 +111,7 @@ def read_form(given: Mapping[str, Sequence[str]], table: Iterable[FormField]) ->
     found: dict[str, Any] = {}
     for name, texts in given.items():
         if name not in known:
-            raise bad_field(name, f"there is no field {name!r} here", "unknown_parameter")
+            raise bad_field(name, f"there is no field {shown(name)} here", "unknown_parameter")
         form_field = known[name]
         given_texts = [text for text in texts if text.strip()]
         if form_field.commas:
@@ -129,8 +129,8 @@ def _read(form_field: FormField, text: str) -> Any:
     try:
         return form_field.kind.read(text)
     except ValueError:
-        shown = text if len(text) <= 100 else f"{text[:100]}..."
-        raise bad_field(form_field.name, f"{form_field.name} must be {form_field.kind.rule}, not {shown!r}") from None
+        message = f"{form_field.name} must be {form_field.kind.rule}, not {shown(text)}"
+        raise bad_field(form_field.name, message) from None
 
 
 # --- the options of decoding ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 from mtasr import system
 from mtasr.errors import ModelNotFoundError
 from mtasr.models import list_models, registry
+from mtasr.server.problems import shown
 from mtasr.server.settings import Settings
 from mtasr.transcribe import Model, load_model
 
@@ -26,6 +27,9 @@ OPENAI_NAMES = frozenset({
     "whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe",
     "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize",
 })  # fmt: skip
+
+#: Seconds for which a request may be short of a model before those that come later wait for it.
+_SHORT_SECONDS = 10.0
 
 #: Seconds to wait for threads to let go of a model.
 _PATIENCE = 2.0
@@ -63,8 +67,8 @@ class ModelPool:
         self._entries: dict[str, _Entry] = {}
         #: Models that are leaving memory.
         self._unloading = 0
-        #: Requests that wait for a model because too many others are in use.
-        self._short = 0
+        #: When the requests came that wait for a model because too many others are in use.
+        self._short: list[float] = []
         #: Called when one begins to wait; whoever uses a model patiently should give it back.
         self.on_short: Callable[[], object] = lambda: None
         #: Set when a model may have become unused, or has left memory, or nobody is short of one.
@@ -94,7 +98,7 @@ class ModelPool:
         for each in (name, spec.name if spec else name):
             if each in self._sources or each in self.names():
                 return each
-        raise ModelNotFoundError(f"there is no model {name!r} here; there are {', '.join(self.names())}")
+        raise ModelNotFoundError(f"there is no model {shown(name)} on this server; it has {', '.join(self.names())}")
 
     def described(self, name: str) -> dict[str, Any]:
         """A model as OpenAI's API lists it, and whether it is in memory. `name` is one of `names`."""
@@ -122,7 +126,8 @@ class ModelPool:
     async def use(self, name: str | None = None, *, patient: bool = False) -> AsyncIterator[Model]:
         """A model, loaded if necessary; it stays loaded until it is left.
 
-        Waits while as many models as may be loaded are in use; who is `patient` also waits while others wait. Raises
+        Waits while as many models as may be loaded are in use, and while one that came earlier has waited for long; who
+        is `patient` waits while anybody waits. Raises
         `ModelNotFoundError`, and what loading raises.
         """
         found = await asyncio.to_thread(self.find, name)
@@ -153,32 +158,38 @@ class ModelPool:
 
     async def _entry(self, name: str, *, patient: bool) -> _Entry:
         """The entry of a model, counted as used, as soon as there is one or room for one."""
-        while name not in self._entries or self._entries[name].has_failed or (patient and self._short):
-            if patient and self._short:
-                await self._wait_for_others(patient=patient)
-                continue
-            self._entries.pop(name, None)
-            if len(self._entries) + self._unloading < self._settings.loaded_models:
-                self._entries[name] = _Entry(asyncio.create_task(self._loaded(name)))
-            elif unused := self._unused():
-                await self._unload(unused[0])
-            else:
-                await self._wait_for_others(patient=patient)
+        came, is_short = time.monotonic(), False
+        try:
+            while (lets := self._lets_others(came, patient=patient)) or not self._has(name):
+                if not lets and len(self._entries) + self._unloading < self._settings.loaded_models:
+                    self._entries[name] = _Entry(asyncio.create_task(self._loaded(name)))
+                elif not lets and (unused := self._unused()):
+                    await self._unload(unused[0])
+                else:
+                    if not lets and not patient:
+                        self._short += [] if is_short else [came]
+                        is_short = True
+                        self.on_short()
+                    self._changed.clear()
+                    await self._changed.wait()
+        finally:
+            if is_short:
+                self._short.remove(came)
+                self._changed.set()  # for those who let this one go first
         self._entries[name].users += 1
         return self._entries[name]
 
-    async def _wait_for_others(self, *, patient: bool) -> None:
-        """Wait until another model may have come out of use."""
-        self._short += not patient
-        try:
-            if not patient:
-                self.on_short()
-            self._changed.clear()
-            await self._changed.wait()
-        finally:
-            self._short -= not patient
-            if not patient and not self._short:
-                self._changed.set()  # for the patient
+    def _lets_others(self, came: float, *, patient: bool) -> bool:
+        """Whether a request that came at a time waits for one that is short of a model."""
+        if patient or not self._short:
+            return patient and bool(self._short)
+        first = min(self._short)
+        return first < came and time.monotonic() - first > _SHORT_SECONDS
+
+    def _has(self, name: str) -> bool:
+        if name in self._entries and self._entries[name].has_failed:
+            del self._entries[name]
+        return name in self._entries
 
     async def _loaded(self, name: str) -> Model:
         began = time.monotonic()

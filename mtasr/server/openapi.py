@@ -67,7 +67,10 @@ COMMON: Answers = {
 #: What routes with a recording may answer.
 RECEIVING: Answers = {
     400: problem(bad_field("language", "unknown language 'xx'"), "A field or the recording is wrong."),
-    404: problem(Problem(404, "there is no model 'big' here", code="model_not_found"), "There is no such model."),
+    404: problem(
+        Problem(404, "there is no model 'big' on this server", code="model_not_found", param="model"),
+        "There is no such model.",
+    ),
     408: problem(Problem(408, "the request came too slowly", code="request_timeout"), "The request came too slowly."),
     413: problem(Problem(413, "the recording is longer than 14400 s", code="recording_too_long"), "It is too large."),
     415: problem(Problem(415, "send multipart/form-data", code="unsupported_media_type"), "It is no form."),

@@ -82,8 +82,12 @@ def bad_field(param: str, message: str, code: str = "invalid_value") -> Problem:
 def check_word(param: str, value: str, words: Collection[str]) -> None:
     """Raise a `Problem` unless the value of a parameter is one of the words."""
     if value not in words:
-        shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-        raise bad_field(param, f"{param} must be one of {', '.join(words)}, not {shown!r}")
+        raise bad_field(param, f"{param} must be one of {', '.join(words)}, not {shown(value)}")
+
+
+def shown(value: str) -> str:
+    """A client's value as messages quote it, cut if it is long."""
+    return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
 
 
 def busy(message: str, seconds: float) -> Problem:
@@ -101,15 +105,17 @@ class _Kind(NamedTuple):
     code: str
     #: Whether the client may see the message, which can name files of the server.
     shown: bool = True
+    #: The field that is wrong.
+    param: str | None = None
 
 
 #: The first class that fits counts.
 _KINDS: tuple[tuple[type[BaseException], _Kind], ...] = (
     (UsageError, _Kind(400, "invalid_value")),
-    (RecordingTooLongError, _Kind(413, "recording_too_long")),
+    (RecordingTooLongError, _Kind(413, "recording_too_long", param="file")),
     (FfmpegNotFoundError, _Kind(500, "server_error", shown=False)),
-    (InputError, _Kind(400, "invalid_audio")),
-    (ModelNotFoundError, _Kind(404, "model_not_found")),
+    (InputError, _Kind(400, "invalid_audio", param="file")),
+    (ModelNotFoundError, _Kind(404, "model_not_found", param="model")),
     (ModelError, _Kind(500, "model_error", shown=False)),
     (OutputError, _Kind(500, "storage_error", shown=False)),
     (MemoryError, _Kind(503, "out_of_memory", shown=False)),
@@ -123,6 +129,8 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase.lower()
         message = f"there is no such route ({phrase})" if error.status_code == 404 else str(error.detail)
+        if error.status_code == 405 and error.headers and "Allow" in error.headers:
+            message = f"this route does not answer that method; use {error.headers['Allow']}"
         return Problem(error.status_code, message, code=phrase.replace(" ", "_"), headers=error.headers)
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), _Kind(500, "server_error", shown=False))
     if not kind.shown:
@@ -131,7 +139,7 @@ def problem_of(error: BaseException) -> Problem:
     message = str(error) if kind.shown and isinstance(error, MtasrError) else _UNSHOWN[kind.code]
     if kind.code == "storage_error" and (reason := _reason(error.__cause__)):
         message = f"the server cannot write to its disk: {reason}"
-    return Problem(kind.status, message, code=kind.code, headers=headers)
+    return Problem(kind.status, message, code=kind.code, param=kind.param, headers=headers)
 
 
 def _reason(cause: BaseException | None) -> str | None:

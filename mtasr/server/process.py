@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import HANDLED_SIGNALS
 
@@ -22,12 +23,15 @@ from mtasr.errors import UsageError
 from mtasr.server.app import create_app
 from mtasr.server.model_pool import Load
 from mtasr.server.monitoring.logs import JsonLines
+from mtasr.server.problems import Problem, answer
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings
 from mtasr.transcribe import load_model
 
 #: Connections at a time; more are answered 503. Each takes a descriptor.
 _CONNECTIONS = 800
+#: Open files that the server asks the system for.
+_DESCRIPTORS = 65536
 
 #: Seconds to send the head of a request.
 _HEAD_SECONDS = 20.0
@@ -50,6 +54,7 @@ def run(settings: Settings | None = None, *, load: Load = load_model, started: S
     settings = settings or Settings()
     _log_to_stderr()
     _check_tls(settings)
+    _take_descriptors()
     with _bound(settings) as listener:
         app = create_app(settings, load=load)
         asyncio.run(_serve(app, _Server(_config(app, settings), app.state.service, started), listener))
@@ -70,6 +75,8 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        if len(self.connections) > _CONNECTIONS:
+            self.app = _full  # type: ignore[assignment]
         self._await_head()
         self._looking = self.loop.call_later(_READING, self._look)
 
@@ -108,6 +115,14 @@ class _Protocol(H11Protocol):
         elif not waiting and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+async def _full(scope: Scope, receive: Receive, send: Send) -> None:
+    """What is answered on connections of which there are too many."""
+    headers = {"retry-after": "5", "connection": "close"}
+    await answer(Problem(503, "the server has too many connections", code="busy", headers=headers))(
+        scope, receive, send
+    )
 
 
 class _Server(uvicorn.Server):
@@ -167,6 +182,17 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
+def _take_descriptors() -> None:
+    """Allow as many open files as the system does: each connection is one, and the usual limit is low."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+        with contextlib.suppress(OSError, ValueError):  # which it may refuse
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def _check_tls(settings: Settings) -> None:
     """Raise `UsageError` unless the certificate and its key can be used, before a model is loaded for nothing."""
     certificate, key = settings.tls_cert, settings.tls_key
@@ -215,7 +241,6 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.proxies),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
-        limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.stop_seconds) + _CLOSING,
         lifespan="off",

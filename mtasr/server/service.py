@@ -14,14 +14,14 @@ from pathlib import Path
 from starlette.requests import HTTPConnection, Request
 
 from mtasr import system
-from mtasr.errors import OutputError, UsageError
+from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.server.admission import Admission
 from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.jobs.store import Room
 from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import stopping
+from mtasr.server.problems import problem_of, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.transcribing import Transcriber
 from mtasr.server.upload import Upload, receive
@@ -84,7 +84,12 @@ class Service:
             self.place(request),
             await receive(request, self.settings, self.incoming, file_fields=file_fields, head=head) as upload,
         ):
-            yield upload
+            try:
+                yield upload
+            except InputError as error:
+                problem = problem_of(error)
+                problem.param = file_fields[0]
+                raise problem from error
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -28,6 +28,15 @@ def test_no_more_are_taken_than_there_are_places() -> None:
         assert admission.taken["anna"] == 1
 
 
+def test_a_client_has_so_many_streams_of_events() -> None:
+    admission = Admission(Settings(client_requests=2))
+    with admission.stream("anna"), admission.stream("anna"), admission.stream("ben"):
+        with pytest.raises(Problem, match="you have 2 streams of events open") as caught, admission.stream("anna"):
+            pass
+        assert caught.value.status == 429
+    assert not admission.streams
+
+
 class Turns:
     """Recordings that ask for turns, and the order in which they get them."""
 

@@ -185,6 +185,23 @@ def test_a_file_in_another_field(limited: Running, clip: Path) -> None:
     assert code_of(answer) == (400, "unknown_parameter")
 
 
+def test_a_file_that_is_text(limited: Running) -> None:
+    answer = sent(limited, part("file", b"talk.wav") + END)
+    assert code_of(answer) == (400, "invalid_form")
+    assert answer.json()["error"]["message"] == "file is text, not a file; with curl write -F file=@NAME"
+
+
+def test_what_names_the_field(limited: Running, clip: Path) -> None:
+    answer = limited.post(PATH, clip, model="small " * 100)
+    assert (code_of(answer), answer.json()["error"]["param"]) == ((404, "model_not_found"), "model")
+    assert len(answer.json()["error"]["message"]) < 250
+    assert limited.post(PATH, b"no sound").json()["error"]["param"] == "file"
+    with limited.client() as client:
+        answer = client.post("/asr", files={"audio_file": ("talk.wav", b"no sound")})
+        assert answer.json()["error"]["param"] == "audio_file"
+        assert client.get(PATH).json()["error"]["message"].endswith("use POST")
+
+
 def test_two_files(limited: Running) -> None:
     body = part("file", b"1", "a.wav") + part("file", b"2", "b.wav") + END
     assert code_of(sent(limited, body)) == (400, "too_many_files")
@@ -281,6 +298,14 @@ def test_a_slow_sender(limited: Running) -> None:
     assert raw(limited, head(9999), begun).startswith(b"HTTP/1.1 408 "), "a pause that is too long"
     dripping = [b"-"] * 30
     assert raw(limited, head(9999), begun, *dripping, pause=0.05).startswith(b"HTTP/1.1 408 "), "too long in all"
+
+
+def test_a_sender_that_is_slow_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.upload._GRACE", 0.2)
+    begun = part("file", b"", "a.wav")
+    with running(Settings(upload_pause=100, upload_seconds=100)) as server:
+        dripping = [b"-"] * 12
+        assert raw(server, head(9999), begun, *dripping, pause=0.05).startswith(b"HTTP/1.1 408 ")
 
 
 def test_compressed_bodies(limited: Running) -> None:

@@ -81,6 +81,8 @@ def test_keys(locked: Running, headers: dict[str, str], status: int) -> None:
         if status == 401:
             refused = client.get("/v1/none")
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            told = refused.json()["error"]["message"]
+            assert ("does not know the key" in told) == ("x" in str(headers) or f"Bearer {KEY[:-1]}" in str(headers))
 
 
 @pytest.mark.parametrize(("key", "refused"), [(KEY, False), ("wrong", True)])

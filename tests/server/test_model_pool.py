@@ -75,7 +75,7 @@ def test_names() -> None:
         assert pool.names() == ["base", "tiny", "small"]
         assert pool.find("Systran/faster-whisper-tiny") == "tiny"
         for name in ("large-v3", "/etc", "../base", "no/such"):
-            with pytest.raises(ModelNotFoundError, match=f"no model '{name}' here; there are base, tiny, small"):
+            with pytest.raises(ModelNotFoundError, match=f"no model '{name}' on this server; it has base, tiny, small"):
                 pool.find(name)
 
     assert run(work).loaded == []
@@ -137,6 +137,25 @@ def test_no_more_are_loaded_than_may_be() -> None:
             assert pool.loaded == ["tiny", "base"]
 
     run(work, loaded_models=2)
+
+
+def test_who_is_short_for_long_goes_before_those_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.model_pool._SHORT_SECONDS", 0.01)
+
+    async def work(pool: ModelPool, loader: Loader) -> None:
+        async with pool.use("base"):
+            short = asyncio.create_task(use(pool, "tiny"))
+            await asyncio.sleep(0.05)
+            later = asyncio.create_task(use(pool, "base"))
+            gone = asyncio.create_task(use(pool, "base"))
+            await asyncio.sleep(0.05)
+            assert not short.done()
+            assert not later.done()
+            gone.cancel()
+        assert await short
+        assert await later
+
+    assert run(work, loaded_models=1).loaded == ["base", "tiny", "base"]
 
 
 MEMORY = """

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+from server.running import running
 
 from mtasr.errors import UsageError
 from mtasr.server import Settings, run
-from mtasr.server.process import _bound
+from mtasr.server.process import _bound, _take_descriptors
 from mtasr.transcribe import Model
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
@@ -21,6 +23,26 @@ def test_answers_are_sent_without_delay() -> None:
         connection, _ = listener.accept()
         with connection:
             assert connection.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY for these alone
+
+
+def test_connections_beyond_the_limit_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.process._CONNECTIONS", 1)
+    with running() as server, server.client() as first, server.client() as second:
+        assert first.get("/v1/models").status_code == 200
+        refused = second.get("/v1/models")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        assert refused.headers["retry-after"]
+        assert first.get("/v1/models").status_code == 200
+
+
+def test_as_many_files_as_the_system_allows() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+    try:
+        _take_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(
