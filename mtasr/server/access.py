@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,13 +26,15 @@ PUBLIC = frozenset({"/", "/health", "/status", "/openapi.json", "/favicon.ico"})
 PUBLIC_FOLDERS = ("/page/",)
 
 _SHORTEST_KEY = 16
+_COMMENT = re.compile(r"(^|\s)#.*")
 
 #: The code with which a WebSocket is refused (RFC 6455: policy violation).
 _REFUSED = 1008
 
 
 def read_keys(file: Path) -> tuple[tuple[str, str], ...]:
-    """The keys of a file, as pairs of client and key: each line is `NAME KEY` or `KEY`; `#` begins a comment.
+    """The keys of a file, as pairs of client and key: each line is `NAME KEY` or `KEY`; `#` at the beginning or after a
+    space begins a comment.
 
     A key without a name belongs to a client named after its hash. Several keys may belong to one client. Raises
     `InputNotFoundError` for a file that cannot be read, `UsageError` for one without keys or with a wrong line.
@@ -42,7 +45,7 @@ def read_keys(file: Path) -> tuple[tuple[str, str], ...]:
         raise InputNotFoundError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     keys = []
     for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
+        words = _COMMENT.sub("", line).split()
         if not words:
             continue
         if len(words) > 2:

@@ -114,8 +114,9 @@ async def _events(live: LiveTranscription, wanted: Wanted) -> AsyncIterator[byte
     deltas = shapes.Deltas()
     token_bytes = live.token_bytes if wanted.logprobs else None
     async for segment in live:
+        at_beginning = not deltas.begun
         if delta := deltas.of(segment):
-            yield event(shapes.delta_event(delta, segment, token_bytes))
+            yield event(shapes.delta_event(delta, segment, token_bytes, at_beginning=at_beginning))
         if wanted.response_format == "diarized_json":
             yield event(shapes.segment_event(segment))
     transcript = await live.transcript()

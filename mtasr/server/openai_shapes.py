@@ -112,12 +112,18 @@ def findings(transcript: Transcript, warnings: Sequence[str] = ()) -> dict[str, 
     return found | ({"warnings": list(warnings)} if warnings else {})
 
 
-def logprobs(segments: Iterable[Segment], token_bytes: TokenBytes) -> list[dict[str, Any]]:
-    """The text tokens of segments; the first has no space before it, as the text has none."""
-    listed = []
+def logprobs(
+    segments: Iterable[Segment], token_bytes: TokenBytes, *, at_beginning: bool = True
+) -> list[dict[str, Any]]:
+    """The text tokens of segments. Those that begin the text have no space before them, as it has none."""
+    listed: list[dict[str, Any]] = []
     for token, logprob in ((token, logprob) for segment in segments for token, logprob in segment.token_logprobs):
         data = token_bytes(token)
         shown = logprob if math.isfinite(logprob) else _IMPOSSIBLE
+        if not listed and at_beginning:
+            data = data.lstrip(b" ")
+            if not data:
+                continue
         listed.append({"token": data.decode("utf-8", "replace"), "logprob": shown, "bytes": list(data)})
     return listed
 
@@ -147,11 +153,18 @@ class Deltas:
         self._begun = self._begun or bool(kept)
         return kept
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is text already."""
+        return self._begun
 
-def delta_event(delta: str, segment: Segment, token_bytes: TokenBytes | None = None) -> dict[str, Any]:
+
+def delta_event(
+    delta: str, segment: Segment, token_bytes: TokenBytes | None = None, *, at_beginning: bool = True
+) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
     if token_bytes is not None:
-        body["logprobs"] = logprobs([segment], token_bytes)
+        body["logprobs"] = logprobs([segment], token_bytes, at_beginning=at_beginning)
     return body | ({"segment_id": _id(segment)} if segment.speaker is not None else {})
 
 

@@ -76,7 +76,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         if len(self.connections) > _CONNECTIONS:
-            self.app = _full  # type: ignore[assignment]
+            self.app = _full
         self._await_head()
         self._looking = self.loop.call_later(_READING, self._look)
 

@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 #: Seconds between looks for models that nobody uses.
 _LOOK = 5.0
+_LEAST_LOOK = 0.05
 #: Threads for what blocks: disk, opening and closing recordings. Each recording has a thread of its own besides.
 _THREADS = 32
 #: The recordings of the jobs that wait have at most so many times the bytes of the largest request.
@@ -143,8 +144,11 @@ class Service:
     async def _tend(self) -> None:
         """Unload models that nobody uses."""
         while True:
-            await asyncio.sleep(min(_LOOK, self.settings.idle_seconds))
-            await self.pool.unload_idle()
+            await asyncio.sleep(max(_LEAST_LOOK, min(_LOOK, self.settings.idle_seconds)))
+            try:
+                await self.pool.unload_idle()
+            except Exception:  # which must not keep the next round from coming
+                _LOG.exception("a model was not unloaded")
 
 
 @contextlib.contextmanager
@@ -166,7 +170,10 @@ def _folder(data: Path | None) -> Iterator[Path]:
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder, and delete what a server that was killed had received."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for file in folder.iterdir():
-        file.unlink()
+    """Make the folder, and delete what a server that was killed had received. Raises `OutputError`."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for file in folder.iterdir():
+            file.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be used: {error.strerror or error}") from error

@@ -91,8 +91,11 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
     ending = asyncio.wrap_future(future, loop=loop)
     try:
         return await asyncio.shield(ending)
-    finally:
-        await asyncio.wait({ending})
+    except asyncio.CancelledError:
+        while not ending.done():
+            with contextlib.suppress(asyncio.CancelledError):  # of whoever cannot wait: the thread goes on all the same
+                await asyncio.wait({ending})
+        raise
 
 
 def _name_upload(error: BaseException, path: Path, name: str) -> None:

@@ -18,7 +18,7 @@ from server.running import Running, running
 
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import EngineLimits
-from mtasr.server import Settings, upload
+from mtasr.server import Settings, transcribing, upload
 from mtasr.transcribe import Model
 
 PATH = "/v1/audio/transcriptions"
@@ -202,6 +202,23 @@ def test_while_its_language_is_detected(gate: Gate, clip: Path) -> None:
         assert places.active, "the thread still works"
         gate.open.set()
         wait_until(lambda: not places.active and not places.taken)
+
+
+def test_who_is_cancelled_twice_still_waits_for_the_thread() -> None:
+    may_end = threading.Event()
+
+    async def run() -> None:
+        working = asyncio.ensure_future(transcribing._in_thread(lambda: may_end.wait(60)))
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            working.cancel()
+        await asyncio.sleep(0.02)
+        assert not working.done()
+        may_end.set()
+        await asyncio.wait({working})
+        assert working.cancelled()
+
+    asyncio.run(run())
 
 
 def test_a_file_is_not_closed_while_a_piece_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

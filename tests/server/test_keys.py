@@ -23,6 +23,10 @@ def write_keys(folder: Path, text: str) -> Path:
     return file
 
 
+def test_a_key_may_have_any_sign(tmp_path: Path) -> None:
+    assert read_keys(write_keys(tmp_path, f"anna {KEY}#more\t# hers\n#{OTHER}\n")) == (("anna", f"{KEY}#more"),)
+
+
 def test_keys_of_a_file(tmp_path: Path) -> None:
     (first, second, third) = read_keys(write_keys(tmp_path, f"# ours\n\nanna {KEY}\nanna {OTHER}  # old\n{KEY}x\n"))
     assert (first, second) == (("anna", KEY), ("anna", OTHER))

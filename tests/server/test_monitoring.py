@@ -156,6 +156,22 @@ def test_health_tells_a_model_that_cannot_decode() -> None:
         assert client.get("/health").status_code == 503
 
 
+def test_a_model_that_does_not_unload_keeps_no_other(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
+    with running(Settings(idle_seconds=1e-9)) as server:
+        unload, fails = server.service.pool._unload, [True]
+
+        async def once(name: str) -> None:
+            if fails:
+                fails.clear()
+                raise RuntimeError("no")
+            await unload(name)
+
+        monkeypatch.setattr(server.service.pool, "_unload", once)
+        with server.client() as client:
+            client.post(PATH, files={"file": b""})
+        wait_until(lambda: not server.service.pool.loaded)
+
+
 def test_health_does_not_keep_a_model_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_FRESH", 0.0)
     with running(Settings(idle_seconds=0.05)) as server, server.client() as client:

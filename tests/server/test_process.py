@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from server.running import running
+from server.running import fake_model, running
 
-from mtasr.errors import UsageError
+from mtasr.errors import OutputError, UsageError
 from mtasr.server import Settings, run
 from mtasr.server.process import _bound, _take_descriptors
 from mtasr.transcribe import Model
@@ -33,6 +33,13 @@ def test_connections_beyond_the_limit_are_answered(monkeypatch: pytest.MonkeyPat
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         assert refused.headers["retry-after"]
         assert first.get("/v1/models").status_code == 200
+
+
+def test_a_folder_that_cannot_be_emptied(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "folder").mkdir()
+    with pytest.raises(OutputError, match="incoming: cannot be used"):
+        run(Settings(port=0, data=tmp_path), load=lambda name: fake_model())
 
 
 def test_as_many_files_as_the_system_allows() -> None:

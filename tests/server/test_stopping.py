@@ -39,6 +39,9 @@ def test_what_is_under_way_is_finished(gate: Gate, clip: Path) -> None:
         refused = server.post(PATH, clip)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
         assert refused.headers["retry-after"]
+        with server.client() as client:
+            health = client.get("/health")
+        assert (health.status_code, health.json()["error"]["code"]) == (503, "stopping")
         gate.open.set()
         assert answer.result().status_code == 200
 

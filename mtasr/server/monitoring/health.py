@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from mtasr.checkpoints.parity_clip import CLIP
 from mtasr.options import DecodingOptions
-from mtasr.server.problems import Problem, answer
+from mtasr.server.problems import Problem, answer, stopping
 from mtasr.server.service import Service
 from mtasr.transcribe import Model
 
@@ -64,8 +64,10 @@ def _decode(model: Model) -> None:
 
 @router.get("/health")
 async def health(request: Request) -> Response:
-    """Whether the server can decode: 200, or 503 with the reason in the log."""
+    """Whether the server can decode and takes requests: 200, or 503 with the reason in the log."""
     try:
+        if Service.of(request).stopping.is_set():  # so that a proxy sends requests elsewhere
+            raise stopping()
         return JSONResponse(dict(await request.app.state.health.of(Service.of(request))))
     except Exception as error:
         problem = answer(error)

@@ -37,6 +37,9 @@ _WRITTEN = {
 #: True is one of these words, and everything else is false.
 _FLAG = Kind(lambda text: text in ("true", "1", "yes", "y"), "true or false", {"type": "boolean"})
 
+#: A recording may be decoded once for each temperature up to 1.
+_LEAST_STEP = 0.1
+
 _KINDS = {each.name: each.kind for each in OPTION_FIELDS}
 
 FIELDS = (
@@ -56,7 +59,7 @@ FIELDS = (
     FormField("no_timestamps", _FLAG, "Decode without times."),
     FormField("token_timestamps", _FLAG, "false: no times of words in verbose_json."),
     FormField("vad", _FLAG, "false: decode what is not speech, too."),
-    FormField("vad_threshold", NUMBER, "The probability from which on sound is speech."),
+    FormField("vad_threshold", NUMBER, "The least probability at which sound counts as speech."),
     FormField("no_language_probabilities", _FLAG, "Leave out how probable the language is."),
 )
 
@@ -139,8 +142,8 @@ def _temperatures(values: Mapping[str, Any]) -> tuple[float, ...]:
     step = values.get("temperature_inc", FALLBACK_TEMPERATURES[1])
     if not 0 <= first <= 2:
         raise bad_field("temperature", f"temperature must be between 0 and 2, not {first:g}")
-    if step and step < 0.01:
-        raise bad_field("temperature_inc", f"temperature_inc must be 0 or at least 0.01, not {step:g}")
+    if step and step < _LEAST_STEP:
+        raise bad_field("temperature_inc", f"temperature_inc must be 0 or at least {_LEAST_STEP:g}, not {step:g}")
     return temperatures(first, step or None)
 
 

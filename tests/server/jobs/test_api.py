@@ -202,7 +202,7 @@ def test_strict_jobs_fail_where_text_is_missing_and_keep_the_rest(bursts: Path) 
         ({"languages[]": ["fr", "klingon"]}, (400, "invalid_value", "languages")),
         ({"beam_size": "0"}, (400, "invalid_value", "beam_size")),
         ({"task": "transcribe,translate", "condition_on_previous_text": "true"}, (400, "invalid_value", None)),
-        ({"model": "enormous"}, (404, "model_not_found", None)),
+        ({"model": "enormous"}, (404, "model_not_found", "model")),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )

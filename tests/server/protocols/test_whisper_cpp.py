@@ -94,7 +94,7 @@ def test_detection_alone(server: Running, clip: Path, expected: Expected) -> Non
     [
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": 3}, "temperature"),
-        ({"temperature_inc": 0.001}, "temperature_inc"),
+        ({"temperature_inc": 0.09}, "temperature_inc"),
         ({"response_format": "docx"}, "response_format"),
         ({"offset_t": -5}, "clip_timestamps"),
         ({"beam_size": 1000}, "beam_size"),
