@@ -15,7 +15,7 @@ from mtasr.server import openai_shapes as shapes
 from mtasr.server import openapi
 from mtasr.server.events import EventResponse, event
 from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS, TRANSLATION_FIELDS, WRITTEN, Wanted, read_wanted
-from mtasr.server.problems import Problem
+from mtasr.server.problems import incomplete
 from mtasr.server.service import Service
 from mtasr.server.transcribing import LiveTranscription, while_connected
 from mtasr.transcript import Transcript
@@ -72,12 +72,7 @@ def _judge(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> N
     """Raise `Problem` for a doubtful transcript, if the request is strict. The problem has all of the transcript."""
     if not wanted.strict or transcript.coverage is None or transcript.coverage.complete:
         return
-    raise Problem(
-        400,
-        "speech has no text, or text no speech, in the places that `coverage` names",
-        code="incomplete_transcript",
-        more={"transcript": shapes.to_json(transcript, live.warnings)},
-    )
+    raise incomplete({"transcript": shapes.to_json(transcript, live.warnings)})
 
 
 def _shaped(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> Response:

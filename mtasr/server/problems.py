@@ -100,6 +100,16 @@ def stopping() -> Problem:
     return Problem(503, "the server is stopping; send the request again", code="stopping", headers={"retry-after": "5"})
 
 
+#: The code of the error of a strict request or job whose text and speech do not match. It has its transcript.
+INCOMPLETE = "incomplete_transcript"
+
+
+def incomplete(more: Mapping[str, Any] | None = None) -> Problem:
+    """Text and speech do not match, and the client wants an error then; `more` goes into it."""
+    message = "speech has no text, or text no speech, in the places that `coverage` names"
+    return Problem(400, message, code=INCOMPLETE, more=more)
+
+
 class _Kind(NamedTuple):
     status: int
     code: str

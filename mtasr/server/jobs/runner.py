@@ -18,8 +18,8 @@ from mtasr.server.jobs.feed import Feed
 from mtasr.server.jobs.files import JobFiles
 from mtasr.server.jobs.lending import Lend
 from mtasr.server.jobs.run import JobRun
-from mtasr.server.jobs.store import ANY_NUMBER, INCOMPLETE, JobStore, Room, StoredJob, new_job_id
-from mtasr.server.problems import Problem, problem_of
+from mtasr.server.jobs.store import ANY_NUMBER, JobStore, Room, StoredJob, new_job_id
+from mtasr.server.problems import incomplete, problem_of
 from mtasr.threads import start_thread
 
 _LOG = logging.getLogger(__name__)
@@ -209,8 +209,7 @@ class JobRunner:
         coverage = (found.findings if found is not None and found.findings else {}).get("coverage") or {}
         if not job.request.get("strict") or not any(coverage.get(each) for each in _DOUBTFUL):
             return None
-        message = "speech has no text, or text no speech, in the places that `coverage` names"
-        return Problem(400, message, code=INCOMPLETE).error
+        return incomplete().error
 
     def _failure(self, job: StoredJob, error: Exception) -> Mapping[str, Any]:
         """What a client is told of an error, in OpenAI's words. No path of the server is in it."""

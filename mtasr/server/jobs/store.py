@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtasr.errors import MtasrError, OutputError
+from mtasr.server.problems import INCOMPLETE
 
 #: "cancelled" is what followers of a job hear when it is removed; no stored job has it.
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -63,10 +64,6 @@ _KILLED = json.dumps(
 
 #: `sqlite3.Connection.execute`.
 _Execute = Callable[..., sqlite3.Cursor]
-
-
-#: The code of the error of a strict job whose text and speech do not match. It has a result all the same.
-INCOMPLETE = "incomplete_transcript"
 
 
 class QueueFullError(MtasrError):
