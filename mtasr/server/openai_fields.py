@@ -27,7 +27,7 @@ from mtasr.server.problems import bad_field
 from mtasr.subtitles import STYLES
 
 #: OpenAI's names of the formats that mtasr writes; other formats have the same name in both.
-WRITTEN = {"text": "txt"} | {name: name for name in OUTPUT_FORMATS if name not in ("txt", "json")}
+WRITTEN = {"text": "txt"} | {name: name for name in OUTPUT_FORMATS if name != "json"}
 _JSON = ("json", "verbose_json", "diarized_json")
 
 _OPTIONS = tuple(each for each in OPTION_FIELDS if each.name not in ("initial_prompt", "language"))

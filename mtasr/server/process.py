@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -177,7 +178,9 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         # Only if the protocol is named does asyncio set TCP_NODELAY, without which most answers take 40 ms more.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=bound.detach())
     except OSError as error:
-        raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
+        # Python adds the address to what the system says of it.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise UsageError(f"cannot listen on {where}: {why}") from error
     with listener:
         yield listener
 

@@ -13,6 +13,7 @@ from mtasr.formats import transcript_json
 from mtasr.formats.registry import OUTPUT_FORMATS, render
 from mtasr.server import openapi
 from mtasr.server.openai_api import media_type
+from mtasr.server.openai_fields import WRITTEN
 from mtasr.server.problems import Problem, check_word
 from mtasr.server.service import Service
 from mtasr.server.transcribing import while_connected
@@ -68,6 +69,7 @@ async def render_transcript(
     ] = False,
 ) -> Response:
     """Write a transcript, as the format json has it, in another format."""
+    output_format = WRITTEN.get(output_format, output_format)
     check_word("format", output_format, OUTPUT_FORMATS)
     check_word("subtitle_style", subtitle_style, STYLES)
     service = Service.of(request)

@@ -96,7 +96,7 @@ class Settings:
             if not fine():
                 raise UsageError(f"{name} must be {rule}, not {getattr(self, name)!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("tls_cert and tls_key belong together: give both or neither")
+            raise UsageError("tls-cert and tls-key belong together: give both or neither")
         _ = self.wyoming_address
 
     @property

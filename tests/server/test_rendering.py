@@ -28,6 +28,9 @@ def test_transcripts_are_written_in_every_format(server: Running, clip: Path) ->
             assert answer.status_code == 200
             if name not in ("json", "ttml"):  # which hold what JSON does not
                 assert answer.text == transcript.to_format(name)
+        assert (
+            client.post("/v1/render", params={"format": "text"}, json=transcript.to_dict()).text == transcript.to_txt()
+        )
         edited = transcript.to_dict()
         edited["segments"][0] |= {"text": " Corrected \ud800.", "words": None, "speaker": "Anna"}
         answer = client.post("/v1/render", params={"format": "txt"}, content=json.dumps(edited).encode(),

@@ -47,7 +47,7 @@ def test_keys_are_not_shown() -> None:
 def test_an_address_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: "):
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use$"):
             run(Settings(port=port))
 
 

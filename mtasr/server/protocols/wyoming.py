@@ -18,10 +18,11 @@ import secrets
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import TypeVar, cast
 
-from mtasr import __version__
-from mtasr.errors import UsageError
+from mtasr import __version__, atomic
+from mtasr.errors import OutputError, UsageError
 from mtasr.models import registry
 from mtasr.options import DecodingOptions
 from mtasr.server.monitoring.logs import request_id
@@ -334,11 +335,12 @@ class _Recording:
         try:
             yield self
         finally:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of what it could not write
+                self._file.close()
             self._path.unlink(missing_ok=True)
 
     async def add(self, audio: bytes) -> None:
-        """Write sound. Raises `Problem` if there is too much of it."""
+        """Write sound. Raises `Problem` if there is too much of it, and `OutputError` if the disk is full."""
         self.size += len(audio)
         if self.size > self._most:
             seconds = self._most / self.samples.second
@@ -346,12 +348,18 @@ class _Recording:
         self._unwritten += audio
         if len(self._unwritten) >= _PIECE:
             piece, self._unwritten = self._unwritten, bytearray()
-            await asyncio.to_thread(self._file.write, piece)
+            await self._in_thread(partial(self._file.write, piece))
 
     async def finish(self) -> Upload:
         """The recording as a file."""
-        await asyncio.to_thread(self._end)
+        await self._in_thread(self._end)
         return Upload(self._path, "speech", self.size, {})
+
+    async def _in_thread(self, work: Callable[[], object]) -> None:
+        try:
+            await asyncio.to_thread(work)
+        except OSError as error:
+            raise OutputError(f"{self._path}: {atomic.reason(error)}") from error
 
     def _end(self) -> None:
         self._file.write(self._unwritten)

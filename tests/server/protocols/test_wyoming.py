@@ -9,6 +9,7 @@ import time
 import wave
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 
 from mtasr import __version__
-from mtasr.errors import UsageError
+from mtasr.errors import OutputError, UsageError
 from mtasr.server import Settings
+from mtasr.server.protocols import pcm, wyoming
 from mtasr.transcribe import Model
 from mtasr.transcript import Transcript
 
@@ -288,3 +290,17 @@ def test_whoever_waits_for_a_transcript_gets_it_though_the_server_stops(clip: Pa
 def test_addresses(address: str) -> None:
     with pytest.raises(UsageError, match="wyoming must be an address such as"):
         Settings(wyoming=address)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        service = SimpleNamespace(settings=Settings(), incoming=tmp_path)
+        recording = wyoming._Recording(service, pcm.SampleFormat(rate=16_000, width=2, channels=1))  # type: ignore[arg-type]
+        with recording.kept():
+            recording._file.close()
+            recording._file = Path("/dev/full").open("wb")  # noqa: SIM115
+            with pytest.raises(OutputError, match="No space left"):
+                await recording.add(bytes(2 << 20))
+
+    asyncio.run(run())
+    assert not any(tmp_path.iterdir())
