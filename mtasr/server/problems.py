@@ -64,6 +64,10 @@ class Problem(Exception):  # noqa: N818 - an answer, not a fault of the program
         return {"error": self.error}
 
 
+#: The status of a request whose client has gone, in the log alone.
+GONE = 499
+
+
 class ClientGone(Exception):  # noqa: N818 - not a fault of the program
     """The client hung up. There is nobody to answer."""
 

@@ -54,10 +54,6 @@ class Upload:
     size: int
     fields: dict[str, tuple[str, ...]]
 
-    def move_to(self, path: Path) -> None:
-        """Keep the file, under another name in the same file system. `path` stays what it was."""
-        self.path.replace(path)
-
     def __enter__(self) -> Self:
         return self
 

@@ -17,7 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import ClientGone, answer
+from mtasr.server.problems import GONE, ClientGone, answer
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,9 +29,6 @@ _HEADER = "x-request-id"
 
 #: What a record has besides what was logged with it.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
-
-#: The status of a request whose client has gone, in the log alone; nginx's number for it.
-_GONE = 499
 
 #: Seconds, and between two pieces, for which what a refused client still sends is received and thrown away.
 _LINGER = 30.0
@@ -74,7 +71,7 @@ class RequestLog:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
-            exchange.status = exchange.status or _GONE
+            exchange.status = exchange.status or GONE
         except Exception as error:
             response = answer(error)
             if exchange.status is None:
@@ -83,7 +80,7 @@ class RequestLog:
             seconds = time.monotonic() - began
             facts = {**exchange.facts, "seconds": round(seconds, 3), "received": exchange.received}
             _LOG.info("request", extra=facts)
-            self._metrics.request(exchange.route, exchange.status or _GONE, seconds, exchange.received)
+            self._metrics.request(exchange.route, exchange.status or GONE, seconds, exchange.received)
             request_id.reset(token)
 
 

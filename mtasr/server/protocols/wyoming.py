@@ -26,7 +26,7 @@ from mtasr.errors import OutputError, UsageError
 from mtasr.models import registry
 from mtasr.options import DecodingOptions
 from mtasr.server.monitoring.logs import request_id
-from mtasr.server.problems import ClientGone, Problem, problem_of, stopping
+from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
 from mtasr.server.protocols import pcm
 from mtasr.server.service import Service
 from mtasr.server.transcribing import unless
@@ -65,9 +65,6 @@ _Parsed = TypeVar("_Parsed")
 
 #: What sound may look like.
 _RATES, _WIDTHS, _CHANNELS = range(1000, 768_001), range(1, 5), range(1, 33)
-
-#: The status of a connection whose client has gone, in the log alone.
-_GONE = 499
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +153,7 @@ class _Conversation:
             with self._held:
                 await self._converse()
         except ClientGone:
-            status = _GONE
+            status = GONE
         except asyncio.CancelledError:
             status = stopping().status
             await self._refuse(stopping())
@@ -175,7 +172,7 @@ class _Conversation:
 
     def _note(self, status: int, seconds: float) -> None:
         """Log and count what has ended, if sound had come or something was wrong."""
-        if self._recording is None and not 400 <= status < _GONE:
+        if self._recording is None and not 400 <= status < GONE:
             return
         received = 0 if self._recording is None else self._recording.size
         facts = {"client": self._client, "status": status, "seconds": round(seconds, 3), "received": received}
