@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_recording_names_it_as_the_client_does(server: Runn
 
 
 def test_a_pulse_between_events(server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtasr.server.events._PULSE", 0.01)
+    monkeypatch.setattr("mtasr.server.events._PULSE", 0.0005)
     long = write_noise(tmp_path / "long.wav", [(at, at + 8.0) for at in range(1, 120, 10)], 120.0)
     with contextlib.closing(server.client()) as client:
         text = client.post(PATH, files={"file": long.read_bytes()}, data={"stream": "true"}).text
