@@ -16,7 +16,7 @@ from mtasr.options import DecodingOptions
         {"beam_size": 1001}, {"best_of": 10**30}, {"n_best": 1.5}, {"seed": 0.5}, {"length_penalty": 1e308},
         {"repetition_penalty": 1e-300}, {"repetition_penalty": 1e308}, {"no_repeat_ngram_size": 10**22},
         {"no_repeat_ngram_size": 1.5}, {"clip_timestamps": (1e308,)}, {"clip_timestamps": (0.0, 1e7)},
-        {"clip_timestamps": (float("nan"),)}, {"suppress_tokens": (2**31,)}, {"suppress_tokens": (1.5,)},
+        {"clip_timestamps": (float("nan"),)}, {"suppress_tokens": (2**31,)}, {"suppress_tokens": (-2,)}, {"suppress_tokens": (1.5,)},
         {"compression_ratio_threshold": float("nan")}, {"logprob_threshold": float("nan")},
         {"prompt_reset_on_temperature": float("nan")},
         {"length_penalty": float("nan")}, {"no_speech_threshold": 1.5}, {"max_initial_timestamp": 31.0},
