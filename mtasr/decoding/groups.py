@@ -84,7 +84,7 @@ class RecordingState:
                 except Exception as exc:
                     self.error = exc
             if self.is_cancelled and self.audio is not None and self.group.reader is None:
-                self.audio.close()  # It was cancelled meanwhile, and nobody will read it.
+                self.audio.close()  # The recording was cancelled meanwhile, so no reader will close it.
 
     @property
     def has_language(self) -> bool:

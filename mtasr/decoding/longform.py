@@ -103,7 +103,7 @@ class LongForm:
         self.priority = 0
         self.samples = 0
         self._closed = False
-        #: Held while results are asked for: nobody else may close what is being read.
+        #: Held while the caller asks for results: no other thread may close the audio that is being read.
         self._reading = threading.Lock()
 
     @functools.cached_property

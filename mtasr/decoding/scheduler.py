@@ -51,7 +51,7 @@ from mtasr.vad import MakeDetector, SileroDetector
 #: Batches for each worker that the readers may be ahead, together: more of them fill better, and hold more samples.
 _BATCHES_AHEAD = 4
 
-#: Batches in a row that a higher priority may have: then a turn goes to whoever has waited longest.
+#: Batches in a row that a higher priority may have; then the group that has waited longest gets one.
 _BATCHES_FIRST = 3
 
 #: Seconds between looks at what nobody reports: a thread that died for want of memory, a recording nobody holds.
@@ -198,7 +198,7 @@ class Scheduler:
             self._forget(states)
         for state in states:
             reader = state.group.reader
-            if reader is None and state.audio is not None:  # opened, but nobody will read it
+            if reader is None and state.audio is not None:  # opened, and without a reader to close it
                 state.audio.close()
                 continue
             # A reader that waits for live audio cannot be interrupted: it ends when the next block comes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -92,8 +92,8 @@ class Settings:
     log_text: bool = False
 
     def __post_init__(self) -> None:
-        for name, fine, rule in self._rules():
-            if not fine():
+        for name, kept, rule in self._rules():
+            if not kept:
                 raise UsageError(f"{name} must be {rule}, not {getattr(self, name)!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("tls-cert and tls-key belong together: give both or neither")
@@ -110,17 +110,17 @@ class Settings:
                 return address.hostname, address.port
         raise UsageError(f"wyoming must be an address such as tcp://127.0.0.1:10300, not {self.wyoming!r}")
 
-    def _rules(self) -> Iterator[tuple[str, Callable[[], bool], str]]:
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
         """Each rule: the setting's name, whether its value keeps the rule, and the rule in words."""
-        yield "port", lambda: 0 <= self.port < 1 << 16, "between 0 and 65535"
+        yield "port", 0 <= self.port < 1 << 16, "between 0 and 65535"
         for name in ("loaded_models", "requests", "client_requests", "at_once", "long_at_once", "upload_bytes"):
-            yield name, lambda name=name: getattr(self, name) >= 1, "at least 1"  # type: ignore[misc]
+            yield name, getattr(self, name) >= 1, "at least 1"
         for name in ("fields", "field_bytes", "jobs_at_once", "waiting_jobs", "transcript_bytes"):
-            yield name, lambda name=name: getattr(self, name) >= 1, "at least 1"  # type: ignore[misc]
+            yield name, getattr(self, name) >= 1, "at least 1"
         for name in ("idle_seconds", "upload_seconds", "upload_pause", "recording_seconds", "job_seconds"):
-            yield name, lambda name=name: getattr(self, name) > 0, "above 0"  # type: ignore[misc]
+            yield name, getattr(self, name) > 0, "above 0"
         for name in ("stop_seconds", "short_seconds"):
-            yield name, lambda name=name: 0 <= getattr(self, name) < math.inf, "0 or more"  # type: ignore[misc]
+            yield name, 0 <= getattr(self, name) < math.inf, "0 or more"
 
     @property
     def listens_to_this_machine_alone(self) -> bool:

@@ -1,1 +1,1 @@
-"""Jobs: long recordings that the server transcribes while nobody waits, and continues after it was killed."""
+"""Jobs: long recordings that the server transcribes in the background, and continues after it was killed."""

@@ -1,4 +1,4 @@
-"""/v1/jobs: recordings to transcribe while nobody waits."""
+"""/v1/jobs: recordings to transcribe in the background."""
 
 from __future__ import annotations
 
