@@ -29,6 +29,8 @@ class Word:
     start: float
     end: float
     probability: float
+    #: The name of the speaker; None if speakers are not distinguished.
+    speaker: str | None = None
 
     def __repr__(self) -> str:
         return f"<Word {self.start:.2f}-{self.end:.2f} {self.word!r} {self.probability:.2f}>"
@@ -67,6 +69,19 @@ class Segment:
         speaker = "" if self.speaker is None else f"{self.speaker!r} "
         words = "" if self.words is None else f" ({len(self.words)} words)"
         return f"<Segment {self.start:.2f}-{self.end:.2f} {speaker}{self.text!r}{words}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A stretch from `start` to `end` seconds in which one speaker talks; turns of different speakers may overlap.
+
+    `confidence`, 0 to 1, says how sure it is that the voice is this speaker's and no other's.
+    """
+
+    start: float
+    end: float
+    speaker: str
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +168,8 @@ class Transcript:
     text_language: str | None = None
     #: What was repaired of the recording, in order of time.
     repairs: tuple[Repair, ...] = ()
+    #: Who speaks when, in order of start; None if speakers are not distinguished.
+    turns: tuple[Turn, ...] | None = None
 
     @property
     def text(self) -> str:
