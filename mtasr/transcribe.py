@@ -34,6 +34,9 @@ from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
+from mtasr.speakers.diarize import load_diarizer
+from mtasr.speakers.diarized import Diarized, Diarizes, SpeakerListener
+from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Transcript
@@ -158,8 +161,10 @@ class Model:
         *,
         detector: MakeDetector = SileroDetector,
         retries: tuple[Retry, ...] = RETRIES,
+        diarizer: Callable[[], Diarizes] = load_diarizer,
     ) -> None:
-        """`fingerprint` returns a text that differs for every model and way of computing.
+        """`fingerprint` returns a text that differs for every model and way of computing. `diarizer`
+        loads what tells speakers apart, when that is first asked for.
 
         Raises `ModelError` for an encoder that takes too little audio.
         """
@@ -168,7 +173,7 @@ class Model:
             raise ModelError(f"the model's encoder takes {seconds:g} s of audio; at least {LEAST_SECONDS:g} are needed")
         self.engine = engine
         self.fingerprint = fingerprint
-        self._detector = detector
+        self._detector, self._diarizer = detector, diarizer
         self._process = os.getpid()
         self._stopwatch = Stopwatch()
         self._scheduler = Scheduler(engine, self._stopwatch, detector, retries)
@@ -192,6 +197,10 @@ class Model:
         iterable of such samples. Options are the fields of `DecodingOptions`, as one object, as keywords, or both
         (keywords win). Keywords may also be fields of `Tracks` (which audio track, whether channels are split), and
         `checks` and `priority` as in `stream_all`. `progress(seconds, total)` is called after each window.
+
+        With `diarize=True`, speakers are told apart by their voices: each segment and word names its speaker, and
+        `Transcript.turns` says who speaks when. Keywords may then also be fields of `SpeakerOptions`, such as
+        `num_speakers` and `speakers` (names in order of appearance). The models for that are downloaded the first time.
 
         Raises `InputError` if the recording cannot be read and `UsageError` for options that make no sense.
         """
@@ -224,6 +233,7 @@ class Model:
         checks: Checks | None = None,
         priority: int = 0,
         most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
         **changes: Any,
     ) -> Transcriptions:
         """Several recordings, to be iterated in their order: one is decoded while the next is read.
@@ -234,6 +244,10 @@ class Model:
         With `channels="split"` the channels are decoded separately, and each has its language. Segments then name their
         speaker, and come in order of time once the last channel is being decoded.
 
+        With `diarize`, True or a `SpeakerOptions`, speakers are told apart by voice. Who is who shows at the end of a
+        recording, so all its segments come then, with word times, and progress until then. It cannot be used with split
+        channels, each of which is a speaker.
+
         `notes` has one function for each source; it returns what an earlier run noted of a channel, and those windows
         are not decoded again. `checks` are the thresholds that decide whether text is trusted, apart from the three
         that are options. Windows of a higher `priority` are decoded first (`Transcription.priority` changes it).
@@ -241,29 +255,53 @@ class Model:
         raises `RecordingTooLongError` while it is read.
         """
         self._require_own_process()
+        speakers, changes = split_off(diarize, changes)
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
         merged = _resolved(self.engine.tokenizer, _merged(options, changes))
         if merged.prefix and tracks.channels == "split":
             raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
+        check_tracks(speakers, tracks)
+        if speakers is not None:
+            merged = replace(merged, word_timestamps=True)
         language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
         opening = [openers(source, tracks, most_seconds) for source in sources]
+        listeners = self._listeners(speakers, len(sources))
         if merged.condition_on_previous_text:
             sequential = (
-                [LongForm(self.engine, open_, language, merged, checks, self._detector) for open_ in channels]
-                for channels in opening
+                [LongForm(self.engine, open_, language, merged, checks, self._detector, listener) for open_ in channels]
+                for channels, listener in zip(opening, listeners, strict=True)
             )
-            return Transcriptions(_transcription(channels, tracks, merged) for channels in sequential)
+            return Transcriptions(
+                _transcription(channels, tracks, merged, listener)
+                for channels, listener in zip(sequential, listeners, strict=True)
+            )
         recordings = [
-            Recording(open=open_, opens_at_once=opens_at_once(source), language=language, notes=noted(channel))
-            for source, channels, noted in zip(sources, opening, notes or [_nothing_noted] * len(sources), strict=True)
+            Recording(
+                open=open_,
+                opens_at_once=opens_at_once(source),
+                language=language,
+                notes=noted(channel),
+                listener=listener,
+            )
+            for source, channels, noted, listener in zip(
+                sources, opening, notes or [_nothing_noted] * len(sources), listeners, strict=True
+            )
             for channel, open_ in enumerate(channels)
         ]
         states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
         scheduled = iter([Scheduled(self._scheduler, state) for state in states])
         return Transcriptions(
-            _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged) for channels in opening
+            _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged, listener)
+            for channels, listener in zip(opening, listeners, strict=True)
         )
+
+    def _listeners(self, speakers: SpeakerOptions | None, count: int) -> list[SpeakerListener | None]:
+        """Who listens to each of so many recordings, None unless speakers are told apart."""
+        if speakers is None:
+            return [None] * count
+        diarizer = self._diarizer()
+        return [SpeakerListener(diarizer.listen, speakers) for _ in range(count)]
 
     def detect_language(
         self,
@@ -323,8 +361,12 @@ def _nothing_noted(channel: int) -> ResumeNotes:
     return NoNotes()
 
 
-def _transcription(channels: Sequence[Submission], tracks: Tracks, options: DecodingOptions) -> Transcription:
+def _transcription(
+    channels: Sequence[Submission], tracks: Tracks, options: DecodingOptions, listener: SpeakerListener | None
+) -> Transcription:
     """The transcription of a recording, or of its channels put together."""
+    if listener is not None:
+        return Transcription(Diarized(channels[0], listener), options)
     if tracks.channels == "mix":
         return Transcription(channels[0], options)
     idle = ", ".join(map(repr, filter(None, tracks.speakers[len(channels) :])))

@@ -29,8 +29,14 @@ class Word:
     start: float
     end: float
     probability: float
-    #: The name of the speaker; None if speakers are not distinguished.
+    #: The name of the speaker; None if speakers are not distinguished, or are by channel, which the segment tells.
     speaker: str | None = None
+    #: 0 to 1: the speaker's turns during the word, and how sure they are; None unless voices were told apart.
+    speaker_confidence: float | None = None
+    #: Whether another speaker talks too, for half of the word or more.
+    overlap: bool = False
+    #: How many text tokens it has, 0 if that is not known; not written to files.
+    tokens: int = field(default=0, compare=False)
 
     def __repr__(self) -> str:
         return f"<Word {self.start:.2f}-{self.end:.2f} {self.word!r} {self.probability:.2f}>"
@@ -59,6 +65,10 @@ class Segment:
     language: str | None = None
     #: The name of the speaker; None if speakers are not distinguished.
     speaker: str | None = None
+    #: The mean of its words', or the same for the whole segment; None unless voices were told apart.
+    speaker_confidence: float | None = None
+    #: Whether another speaker talks too: during a word, or, without words, for half of the segment or more.
+    overlap: bool = False
     #: Start and end by the model's timestamps, if word times have moved them; not written to files.
     heard: Interval | None = field(default=None, compare=False)
     #: Each text token with its log-probability (natural logarithm), given the text before it in the window, if words
@@ -82,6 +92,8 @@ class Turn:
     end: float
     speaker: str
     confidence: float = 1.0
+    #: The channel it was heard on, counted from 0; None if voices were told apart, whatever the channels.
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from click.testing import Result
 from mtasr.audio.tracks import Tracks
 from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Coverage, Segment, Transcript
 
 #: Runs the command line in this process: run("transcribe", "a.wav").
@@ -50,6 +51,8 @@ class FakeModel:
     loads: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, DecodingOptions]] = field(default_factory=list)
     tracks: list[Tracks] = field(default_factory=list)
+    #: How speakers were to be told apart.
+    speakers: list[bool | SpeakerOptions] = field(default_factory=list)
     #: Instead of segments made from `texts`.
     segments: list[Segment] | None = None
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
@@ -69,7 +72,9 @@ class FakeModel:
         notes: Sequence[object] = (),
         priority: int = 0,
         most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
     ) -> Iterator[FakeTranscriptions]:
+        self.speakers.append(diarize)
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
         yield FakeTranscriptions(FakeTranscription(self, source, options) for source in sources)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mtasr.errors import UsageError
+from mtasr.speaker_names import checked_names, speaker_name
 
 ChannelUse = Literal["mix", "split"]
 
 #: ffmpeg mistakes greater numbers for others; a transport stream, which can hold the most, has some 8,000 tracks.
 _MOST_TRACKS = 10_000
-#: Unnamed channels whose names are compared with the given ones.
-_MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +34,10 @@ class Tracks:
             raise UsageError(f"audio_stream must be a whole number from 0 to {_MOST_TRACKS - 1}, not {number!r}")
         if self.channels not in get_args(ChannelUse):
             raise UsageError(f"channels must be {' or '.join(get_args(ChannelUse))}, not {self.channels!r}")
-        if isinstance(self.speakers, str) or not all(isinstance(name, str) for name in self.speakers):
-            raise UsageError(f"speakers must be a list of names, not {self.speakers!r}")
-        object.__setattr__(self, "speakers", tuple(name.strip() for name in self.speakers))
+        object.__setattr__(self, "speakers", checked_names(self.speakers))
         if self.speakers and self.channels != "split":
-            raise UsageError("speakers needs channels split, because each channel is a speaker")
-        # A name may be the default name of a channel that has none.
-        names = (
-            [self.speaker(channel) for channel in range(len(self.speakers) + _MOST_CHANNELS)] if self.speakers else []
-        )
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"two speakers are called {name!r}")
+            raise UsageError("speakers needs diarize, or channels split, where each channel is a speaker")
 
     def speaker(self, channel: int) -> str:
         """The name of the speaker on a channel, counted from 0."""
-        given = self.speakers[channel] if channel < len(self.speakers) else ""
-        return given or f"Speaker {channel + 1}"
+        return speaker_name(self.speakers, channel)

@@ -20,6 +20,7 @@ from mtasr.transcript import Coverage, Segment, Transcript
 if TYPE_CHECKING:
     from mtasr.batch.journal import Entry, Journal
     from mtasr.decoding.transcription import Transcription
+    from mtasr.speakers.options import SpeakerOptions
     from mtasr.transcribe import Model
 
 #: "in doubt" is a recording with speech but no text somewhere, or text but no speech.
@@ -99,7 +100,7 @@ class BatchRun:
         existing: What to do about results of an earlier run. "resume" wants the same model, options and formats.
         keeps_done: Whether the journal remembers recordings that are done, so that "resume" skips them. False for
             callers that can tell by the files.
-        priority, most_seconds: As in `Model.stream_all`.
+        priority, most_seconds, diarize: As in `Model.stream_all`.
         observer: Follows the progress.
 
     """
@@ -117,6 +118,7 @@ class BatchRun:
         keeps_done: bool = True,
         priority: int = 0,
         most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
         observer: Observer | None = None,
     ) -> None:
         if existing not in get_args(Existing):
@@ -125,7 +127,7 @@ class BatchRun:
         self._options, self._tracks = options or DecodingOptions(), tracks or Tracks()
         self._style, self._layout = style, layout
         self._existing, self._keeps_done = existing, keeps_done
-        self._priority, self._most_seconds = priority, most_seconds
+        self._priority, self._most_seconds, self._diarize = priority, most_seconds, diarize
         self._observer = observer or Observer()
         self._failed = self._has_results = False
 
@@ -167,7 +169,7 @@ class BatchRun:
         from mtasr.batch.journal import Journal
 
         model = self._model() if callable(self._model) else self._model
-        settings = (model.fingerprint(), self._options, self._tracks, self._layout, self._style)
+        settings = (model.fingerprint(), self._options, self._tracks, self._layout, self._style, *self._speakers())
         resume = self._existing == "resume"
         journal = Journal(ready[0].directory, settings, resume=resume, keeps_done=self._keeps_done)
         try:
@@ -182,6 +184,12 @@ class BatchRun:
         self._observer.finished()
         if not self._failed:
             journal.close(keep=False)  # last, so that resuming repeats nothing whatever stops the program before
+
+    def _speakers(self) -> Sequence[object]:
+        """What the speakers depend on, nothing if they are not told apart."""
+        if self._diarize is False:
+            return ()
+        return (self._diarize,)
 
     def _leave(self, journal: Journal, *, keep: bool) -> None:
         journal.close(keep=keep)
@@ -209,6 +217,7 @@ class BatchRun:
             notes=notes,
             priority=self._priority,
             most_seconds=self._most_seconds,
+            diarize=self._diarize,
         ) as streams:
             for (job, entry), transcription in zip(left, streams.drain(), strict=True):
                 yield self._ended(self._attempt(job, transcription, entry))

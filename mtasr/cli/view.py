@@ -15,8 +15,9 @@ from mtasr.batch import outputs
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.options.command import Command, option
-from mtasr.cli.options.decoding import recognition_options, to_decoding_options, to_tracks, with_word_times
+from mtasr.cli.options.decoding import recognition_options, to_decoding_options, with_word_times
 from mtasr.cli.options.files import quiet_option
+from mtasr.cli.options.speakers import to_speakers
 from mtasr.cli.options.types import OneOf
 from mtasr.cli.work import transcribe_one
 from mtasr.errors import UsageError
@@ -74,7 +75,7 @@ def view(ctx: click.Context, /, **params: Any) -> None:
     if source == "-":
         raise UsageError("view reads the recording twice, so it cannot use standard input: give the path of a file")
     options = with_word_times(ctx, to_decoding_options({"task": "transcribe"} | params), needed=True)
-    tracks = to_tracks(params)
+    _, tracks = to_speakers(params)
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
     outputs.check_target(page, [source, str(params["transcript"] or source)])

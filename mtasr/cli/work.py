@@ -20,8 +20,9 @@ from mtasr.batch.run import OUTCOMES, Existing
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
-from mtasr.cli.options.decoding import to_decoding_options, to_tracks, with_word_times
+from mtasr.cli.options.decoding import to_decoding_options, with_word_times
 from mtasr.cli.options.files import needs_word_times, to_layout, to_style
+from mtasr.cli.options.speakers import to_speakers
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
         _note_default_model(display, task)
     share_freed_memory()
     with display.downloads() as progress:
+        if params.get("diarize"):
+            from mtasr.speakers.diarize import load_diarizer
+
+            load_diarizer(progress)
         return load_model(
             params["model"],
             device=params["device"],
@@ -74,9 +79,10 @@ def _note_default_model(display: Display, task: Task) -> None:
 
 def transcribe_one(source: str, params: Mapping[str, Any], options: DecodingOptions, display: Display) -> Transcript:
     """The transcript of one recording, for commands that make something of it."""
+    speakers, tracks = to_speakers(params)
     model = load(params, display, _task(options))
     with (
-        model.stream_all([source], options, tracks=to_tracks(params)) as streams,
+        model.stream_all([source], options, tracks=tracks, diarize=speakers or False) as streams,
         streams[0] as stream,
         display.working(source, lambda: stream.position, lambda: stream.total),
     ):
@@ -103,7 +109,8 @@ class Work:
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
             raise UsageError("--n-best goes into JSON: add --output-format json")
-        self._tracks, self._style = to_tracks(params), to_style(params, self._options)
+        self._speakers, self._tracks = to_speakers(params)
+        self._style = to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
         self._model: Model | None = None
         if params["model"] is not None:
@@ -127,6 +134,7 @@ class Work:
             partial(self._loaded, jobs),
             self._options,
             tracks=self._tracks,
+            diarize=self._speakers or False,
             style=self._style,
             layout=self._layout,
             existing=existing,

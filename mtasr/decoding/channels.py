@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from mtasr.decoding.submission import Audio, DecodedWindow, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
+from mtasr.transcript import Turn
 
 
 class _Timed(Protocol):
@@ -130,6 +131,15 @@ class SplitChannels:
 
     def speech(self) -> dict[str | None, Sequence[Interval]]:
         return {speaker: each.speech()[None] for speaker, each in self._channels.items()}
+
+    def turns(self) -> list[Turn]:
+        """The speech of each channel."""
+        turns = [
+            Turn(start=start, end=end, speaker=speaker, channel=channel)
+            for channel, (speaker, each) in enumerate(self._channels.items())
+            for start, end in each.speech()[None]
+        ]
+        return sorted(turns, key=lambda turn: turn.start)
 
     def close(self) -> None:
         for each in self._channels.values():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mtasr.decoding.retries import Decoding
-from mtasr.decoding.submission import Audio, DecodedWindow, NoNotes, ResumeNotes
+from mtasr.decoding.submission import Audio, DecodedWindow, Listener, NoNotes, ResumeNotes
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
 from mtasr.engines.engine import LanguageGuess
@@ -28,6 +28,8 @@ class Recording:
     #: Code of the language; None detects it.
     language: str | None = None
     notes: ResumeNotes = field(default_factory=NoNotes)
+    #: Hears the samples that are decoded, in their order.
+    listener: Listener | None = None
 
 
 @dataclass(eq=False, slots=True)

@@ -15,7 +15,7 @@ from mtasr.decoding.groups import closed_early
 from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.retries import decode_at_temperatures
-from mtasr.decoding.submission import Audio, DecodedWindow
+from mtasr.decoding.submission import Audio, DecodedWindow, Listener
 from mtasr.decoding.timing.segments import readings_of, split_at_timestamps, timed_segments
 from mtasr.decoding.timing.words import with_words
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
@@ -91,10 +91,11 @@ class LongForm:
         options: DecodingOptions,
         checks: Checks,
         detector: MakeDetector,
+        listener: Listener | None = None,
     ) -> None:
         self._engine, self._open, self._options, self._detector = engine, open_audio, options, detector
         self._checks = checks.for_options(options)
-        self._language = language
+        self._language, self._listener = language, listener
         self._guesses: list[LanguageGuess] | None = None
         #: Encoder output of the first window, if detecting the language has made it.
         self._first: Encoded | None = None
@@ -127,6 +128,8 @@ class LongForm:
         for block in self.audio or ():
             masked = clips.mask(block, self.samples)
             self.samples += len(block)
+            if self._listener is not None:
+                self._listener.add(masked)
             yield masked
 
     def guesses(self) -> list[LanguageGuess] | None:
@@ -164,6 +167,9 @@ class LongForm:
 
     def speech(self) -> dict[str | None, list[Interval]]:
         return {None: self._track.intervals()}
+
+    def turns(self) -> None:
+        return None
 
     def close(self) -> None:
         self._closed = True

@@ -131,4 +131,7 @@ class Reader:
                 return
             masked = clips.mask(block, state.samples)
             state.samples += len(block)
+            if state.recording.listener is not None:
+                with self._stopwatch.measure("speakers"):
+                    state.recording.listener.add(masked)
             yield masked

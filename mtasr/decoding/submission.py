@@ -10,7 +10,7 @@ from mtasr.arrays import Float32Array
 from mtasr.decoding.windows import Window
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
-from mtasr.transcript import Alternatives, Repair, Segment
+from mtasr.transcript import Alternatives, Repair, Segment, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,13 @@ class Audio(Protocol):
     def close(self) -> None: ...
 
 
+class Listener(Protocol):
+    """Hears a recording beside the recogniser."""
+
+    def add(self, samples: Float32Array) -> None:
+        """The next samples (n,) of the recording, 16 kHz, silent outside of clips; a block of any size."""
+
+
 class Submission(Protocol):
     """One recording on its way to text."""
 
@@ -77,6 +84,9 @@ class Submission(Protocol):
 
     def speech(self) -> Mapping[str | None, Sequence[Interval]]:
         """Speech in what has been read, in seconds, by speaker; the speaker is None unless channels are split."""
+
+    def turns(self) -> Sequence[Turn] | None:
+        """Who speaks when, known once all windows have come; None if speakers are not distinguished."""
 
     def close(self) -> None:
         """Stop decoding and reading. A second call does nothing."""

@@ -66,6 +66,9 @@ class Scheduled:
     def speech(self) -> dict[str | None, list[Interval]]:
         return {None: list(self._state.speech)}
 
+    def turns(self) -> None:
+        return None
+
     def close(self) -> None:
         if not self._state.is_cancelled:
             self._scheduler.cancel([self._state])
@@ -193,6 +196,7 @@ class Transcription:
     def _transcript_of(self, segments: Sequence[Segment], task: str) -> Transcript:
         written = {"en" if task == "translate" else segment.language or self.language for segment in segments}
         speech, audio = self._submission.speech(), self._submission.audio
+        turns = self._submission.turns()
         return Transcript(
             language=self.language,
             language_probability=self.language_probability,
@@ -202,6 +206,7 @@ class Transcription:
             coverage=coverage(speech, segments),
             text_language=written.pop() if len(written) == 1 else None,
             repairs=audio.repairs if audio is not None else (),
+            turns=None if turns is None else tuple(turns),
         )
 
     def close(self) -> None:

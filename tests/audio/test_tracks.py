@@ -29,7 +29,7 @@ def test_speakers_are_numbered_where_they_have_no_name() -> None:
         ({"audio_stream": 1.5}, "audio_stream must be a whole number from 0"),
         ({"audio_stream": 2**32}, "audio_stream must be a whole number from 0"),
         ({"channels": "left"}, "channels must be mix or split, not 'left'"),
-        ({"speakers": ("Anna",)}, "speakers needs channels split"),
+        ({"speakers": ("Anna",)}, "speakers needs diarize, or channels split"),
         ({"speakers": ("Speaker 2",), "channels": "split"}, "two speakers are called 'Speaker 2'"),
         ({"speakers": "Anna", "channels": "split"}, "speakers must be a list of names, not 'Anna'"),
         ({"speakers": (1,), "channels": "split"}, "speakers must be a list of names"),

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mtasr.audio.tracks import Tracks
 from mtasr.cli.options.command import Decorator, debug_option, normalise, option, switch, together
 from mtasr.cli.options.model import model_options
+from mtasr.cli.options.speakers import speaker_options
 from mtasr.cli.options.types import Count, Language, NoneOr, Numbers, OneOf, ParamType, Several
 from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions, temperatures
 
@@ -66,18 +66,6 @@ task_options = together(
 
 audio_stream_option = option(
     _VOICE, "--audio-stream", type=Count(), default=0, help="Audio track of the file, counted from 0."
-)
-
-track_options = together(
-    audio_stream_option,
-    option(_VOICE, "--channels", type=OneOf("mix", "split"), default="mix", help="split: each channel is a speaker."),
-    option(
-        _VOICE,
-        "--speakers",
-        type=NoneOr(Several(click.STRING)),
-        metavar="NAME,NAME",
-        help="Names of the speakers, channel by channel.",
-    ),
 )
 
 _languages = together(languages_option, _field_switch(_LANGUAGE, "multilingual", "Detect the language of each window."))
@@ -174,7 +162,9 @@ _context = together(
 text_options = together(_languages, _search, _checks, _voice, _context)
 
 #: What every command has that recognises speech and writes when it is said.
-recognition_options = together(language_option, model_options, _words, text_options, track_options, debug_option)
+recognition_options = together(
+    language_option, model_options, _words, text_options, audio_stream_option, speaker_options, debug_option
+)
 
 
 def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
@@ -188,11 +178,8 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
 
 
 def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: bool) -> DecodingOptions:
-    """The options with word times, if the output needs them and the user has not decided."""
+    """The options with word times: for speakers, or if the output needs them and the user has not decided."""
+    if ctx.params["diarize"]:
+        return dataclasses.replace(options, word_timestamps=True)
     undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
     return dataclasses.replace(options, word_timestamps=True) if needed and undecided else options
-
-
-def to_tracks(params: Mapping[str, Any]) -> Tracks:
-    """The `Tracks` in a command's parameters. Raises `UsageError` for a combination that makes no sense."""
-    return Tracks(audio_stream=params["audio_stream"], channels=params["channels"], speakers=params["speakers"] or ())

@@ -181,6 +181,7 @@ def _times(
                 start=float(starts[said.start]),
                 end=float(starts[said.stop]),
                 probability=float(np.mean(probabilities[said])),
+                tokens=len(word.tokens),
             )
         )
         begin += len(word.tokens)
@@ -208,7 +209,7 @@ def _shortened(word: Word, longest: float, *, first: bool) -> Word:
             start = end - longest
         elif word.word.rstrip()[-1:] in _SENTENCE_ENDS:
             end = start + longest
-    return Word(word=word.word, start=start, end=end, probability=word.probability)
+    return replace(word, start=start, end=end)
 
 
 def fit_words(groups: Sequence[Sequence[Word]], offset: float, latest: float) -> list[tuple[Word, ...]]:
@@ -221,9 +222,6 @@ def fit_words(groups: Sequence[Sequence[Word]], offset: float, latest: float) ->
         return [() for _ in groups]
     spans = iter(fit_times([(offset + word.start, offset + word.end) for word in words], offset, latest))
     return [
-        tuple(
-            Word(word=word.word, start=start, end=end, probability=word.probability)
-            for word, (start, end) in zip(group, spans, strict=False)
-        )
+        tuple(replace(word, start=start, end=end) for word, (start, end) in zip(group, spans, strict=False))
         for group in groups
     ]

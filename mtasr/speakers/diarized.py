@@ -1,0 +1,111 @@
+"""A recording whose speakers are told apart while it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from mtasr.arrays import Float32Array
+from mtasr.decoding.submission import Audio, DecodedWindow, Submission
+from mtasr.engines.engine import LanguageGuess
+from mtasr.spans import Interval
+from mtasr.speakers.assignment import assign_alternatives, assign_segments
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.transcript import Turn
+
+
+class Listening(Protocol):
+    """What hears a recording and knows in the end who spoke when."""
+
+    def add(self, samples: Float32Array) -> None: ...
+
+    def turns(self, options: SpeakerOptions) -> Sequence[Turn]: ...
+
+
+class Diarizes(Protocol):
+    """What tells speakers apart, in any number of recordings."""
+
+    def listen(self) -> Listening: ...
+
+
+class SpeakerListener:
+    """Hears one recording. It begins with the first samples: thousands of recordings may wait to be read."""
+
+    def __init__(self, listen: Callable[[], Listening], options: SpeakerOptions) -> None:
+        self._listen, self._options = listen, options
+        self._listening: Listening | None = None
+        self._has_left = False
+
+    def add(self, samples: Float32Array) -> None:
+        if not self._has_left:
+            self._listening = self._listening or self._listen()
+            self._listening.add(samples)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Who spoke when in all that was heard."""
+        return () if self._listening is None else tuple(self._listening.turns(self._options))
+
+    def leave(self) -> None:
+        """Hear no more, and free what was heard."""
+        self._has_left, self._listening = True, None
+
+
+class Diarized:
+    """A submission whose segments name their speakers: the `Submission` of `diarize`.
+
+    Who is who shows only at the end of a recording. So results report progress until then, and the last one has all
+    segments. `listener` hears what `submission` reads.
+    """
+
+    def __init__(self, submission: Submission, listener: SpeakerListener) -> None:
+        self._submission, self._listener = submission, listener
+        self._turns: tuple[Turn, ...] | None = None
+
+    @property
+    def audio(self) -> Audio | None:
+        return self._submission.audio
+
+    @property
+    def samples(self) -> int:
+        return self._submission.samples
+
+    @property
+    def priority(self) -> int:
+        return self._submission.priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        self._submission.priority = priority
+
+    def open(self) -> None:
+        self._submission.open()
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self._submission.guesses()
+
+    def language(self) -> str:
+        return self._submission.language()
+
+    def results(self) -> Iterator[DecodedWindow]:
+        held: list[DecodedWindow] = []
+        for result in self._submission.results():
+            held.append(result)
+            yield DecodedWindow((), result.position)
+        self._turns = self._listener.turns()
+        self._listener.leave()
+        yield DecodedWindow(
+            assign_segments([each for result in held for each in result.segments], self._turns),
+            held[-1].position if held else 0.0,
+            assign_alternatives([each for result in held for each in result.alternatives], self._turns),
+            assign_segments([each for result in held for each in result.translation], self._turns),
+        )
+
+    def speech(self) -> Mapping[str | None, Sequence[Interval]]:
+        return self._submission.speech()
+
+    def turns(self) -> tuple[Turn, ...] | None:
+        return self._turns
+
+    def close(self) -> None:
+        self._submission.close()
+        self._listener.leave()

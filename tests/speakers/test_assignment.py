@@ -1,0 +1,242 @@
+"""Speakers on segments and words."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtasr.speakers.assignment import assign
+from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Turn, Word
+
+FIGURES: dict[str, Any] = {"avg_logprob": -0.2, "compression_ratio": 1.0, "no_speech_prob": 0.0, "temperature": 0.0}
+
+
+def segment(*words: tuple[str, float, float], **fields: Any) -> Segment:
+    """A segment of words with their times, one text token each between two timestamps."""
+    tokens = tuple(range(10, 10 + len(words)))
+    timed = tuple(Word(word=text, start=start, end=end, probability=0.9, tokens=1) for text, start, end in words)
+    return Segment(
+        **{
+            "id": 0,
+            "start": words[0][1],
+            "end": words[-1][2],
+            "text": "".join(text for text, _, _ in words),
+            "tokens": (50364, *tokens, 50464),
+            "words": timed,
+            "token_logprobs": tuple((token, -0.1) for token in tokens),
+            "heard": (words[0][1] - 0.1, words[-1][2] + 0.1),
+        }
+        | FIGURES
+        | fields
+    )
+
+
+def untimed(start: float, end: float, text: str, **fields: Any) -> Segment:
+    return Segment(**{"id": 0, "start": start, "end": end, "text": text, "tokens": (1, 2)} | FIGURES | fields)
+
+
+def transcript(*segments: Segment, **fields: Any) -> Transcript:
+    numbered = tuple(replace(each, id=number) for number, each in enumerate(segments))
+    return Transcript(language="en", language_probability=1.0, duration=60.0, segments=numbered, **fields)
+
+
+def turn(speaker: str, start: float, end: float, confidence: float = 1.0) -> Turn:
+    return Turn(start=start, end=end, speaker=speaker, confidence=confidence)
+
+
+def spoken(result: Transcript) -> list[tuple[str | None, str]]:
+    return [(each.speaker, each.text) for each in result]
+
+
+def test_a_segment_is_divided_where_the_speaker_changes() -> None:
+    words = [(" Are", 0.0, 0.2), (" you", 0.2, 0.4), (" there?", 0.4, 0.8), (" Yes,", 1.0, 1.3), (" I", 1.3, 1.4),
+             (" am.", 1.4, 1.8)]  # fmt: skip
+    result = assign(transcript(segment(*words)), [turn("B", 0.9, 2.0, 0.8), turn("A", 0.0, 0.9)])
+    assert spoken(result) == [("A", " Are you there?"), ("B", " Yes, I am.")]
+    first, second = result.segments
+    assert (first.id, first.start, first.end) == (0, 0.0, 0.8)
+    assert (second.id, second.start, second.end) == (1, 1.0, 1.8)
+    assert first.tokens == (50364, 10, 11, 12)
+    assert second.tokens == (13, 14, 15, 50464)
+    assert [[token for token, _ in each.token_logprobs] for each in result] == [[10, 11, 12], [13, 14, 15]]
+    assert (first.heard, second.heard) == ((-0.1, 1.0), (1.0, 1.9000000000000001))
+    assert (first.speaker_confidence, second.speaker_confidence) == (1.0, 0.8)
+    assert [word.speaker for each in result for word in each.words or ()] == ["A"] * 3 + ["B"] * 3
+    assert result.turns == (turn("A", 0.0, 0.9), turn("B", 0.9, 2.0, 0.8))
+    assert not any(each.overlap for each in result)
+
+
+def test_a_short_word_does_not_leave_its_sentence() -> None:
+    words = [(" I", 0.0, 0.2), (" have", 0.2, 0.5), (" a", 0.5, 0.6), (" red", 0.6, 0.9), (" car.", 0.9, 1.2)]
+    turns = [turn("A", 0.0, 0.52), turn("B", 0.5, 0.6), turn("A", 0.6, 1.3)]
+    assert spoken(assign(transcript(segment(*words)), turns)) == [("A", " I have a red car.")]
+
+
+def test_a_word_that_begins_a_little_early_belongs_to_its_sentence() -> None:
+    words = [(" Is", 0.0, 0.3), (" it?", 0.3, 0.6), (" No,", 0.6, 0.8), (" it", 0.8, 1.0), (" isn't.", 1.0, 1.5)]
+    turns = [turn("A", 0.0, 0.75), turn("B", 0.75, 2.0)]
+    assert spoken(assign(transcript(segment(*words)), turns)) == [("A", " Is it?"), ("B", " No, it isn't.")]
+
+
+def test_an_answer_between_pauses_has_its_own_speaker() -> None:
+    words = [(" So", 0.0, 0.3), (" we", 0.3, 0.5), (" right", 1.0, 1.3), (" went", 1.8, 2.1), (" home.", 2.1, 2.5)]
+    turns = [turn("A", 0.0, 0.6), turn("B", 0.9, 1.4), turn("A", 1.7, 2.6)]
+    assert spoken(assign(transcript(segment(*words)), turns)) == [
+        ("A", " So we"),
+        ("B", " right"),
+        ("A", " went home."),
+    ]
+
+
+def test_who_talks_goes_on_where_two_talk() -> None:
+    words = [(" One", 0.0, 0.4), (" two", 0.4, 0.8), (" three", 0.8, 1.2), (" four", 1.2, 1.6)]
+    result = assign(transcript(segment(*words)), [turn("A", 0.0, 2.0), turn("B", 0.8, 1.2)])
+    assert spoken(result) == [("A", " One two three four")]
+    assert [word.overlap for word in result.segments[0].words or ()] == [False, False, True, False]
+    assert result.segments[0].overlap
+
+
+def test_words_outside_all_turns_have_the_nearest_speaker() -> None:
+    one, two = segment((" Hello.", 4.0, 4.5)), segment((" Bye.", 8.0, 8.5))
+    result = assign(transcript(one, two), [turn("A", 0.0, 3.0), turn("B", 9.0, 12.0)])
+    assert spoken(result) == [("A", " Hello."), ("B", " Bye.")]
+    assert [each.speaker_confidence for each in result] == [0.0, 0.0]
+
+
+def test_segments_without_word_times_have_who_talks_most() -> None:
+    segments = [untimed(0.0, 4.0, " One."), untimed(4.0, 6.0, " Two.", words=()), untimed(9.0, 10.0, " Three.")]
+    result = assign(transcript(*segments), [turn("A", 0.0, 1.5), turn("B", 1.5, 4.5), turn("A", 4.5, 6.0)])
+    assert spoken(result) == [("B", " One."), ("A", " Two."), ("A", " Three.")]
+    assert [each.speaker_confidence for each in result] == [0.625, 0.75, 0.0]
+    assert [each.words for each in result] == [None, (), None]
+
+
+def test_translations_and_readings_have_speakers() -> None:
+    window = Alternatives(start=0.0, end=2.0, readings=(Reading(text="One.", avg_logprob=-0.1),))
+    english = transcript(untimed(0.0, 0.9, " One."), untimed(1.0, 2.0, " Two."))
+    whole = transcript(segment((" Eins.", 0.0, 0.9)), alternatives=(window,), translation=english)
+    turns = [turn("A", 0.0, 0.9), turn("B", 0.95, 2.0)]
+    result = assign(whole, turns)
+    assert result.alternatives is not None
+    assert result.translation is not None
+    assert [each.speaker for each in result.alternatives] == ["B"]
+    assert spoken(result.translation) == [("A", " One."), ("B", " Two.")]
+    assert result.translation.turns == result.turns == tuple(turns)
+
+
+def test_without_turns_nobody_is_known() -> None:
+    words = [(" One", 0.0, 0.4), (" two.", 0.4, 0.8)]
+    known = assign(transcript(segment(*words)), [turn("A", 0.0, 1.0)])
+    result = assign(known, [])
+    assert spoken(result) == [(None, " One two.")]
+    assert [(word.speaker, word.speaker_confidence) for word in result.segments[0].words or ()] == [(None, None)] * 2
+    assert result.turns == ()
+
+
+def test_tokens_are_divided_by_length_where_words_do_not_know_them() -> None:
+    words = [(" Well", 0.0, 0.5), (" now.", 0.5, 1.0), (" Yes", 1.5, 2.0)]
+    plain = segment(*words)
+    unknown = replace(plain, words=tuple(replace(word, tokens=0) for word in plain.words or ()))
+    result = assign(transcript(unknown), [turn("A", 0.0, 1.2), turn("B", 1.2, 2.0)])
+    assert [each.tokens for each in result] == [(50364, 10, 11), (12, 50464)]
+
+
+def test_words_that_are_not_the_text_do_not_divide_it() -> None:
+    words = [(" Well", 0.0, 0.5), (" now.", 0.5, 1.0), (" Yes", 1.5, 1.9)]
+    result = assign(transcript(segment(*words, text=" Else.")), [turn("A", 0.0, 1.2), turn("B", 1.2, 2.0)])
+    assert spoken(result) == [("A", " Else.")]
+    assert {word.speaker for word in result.segments[0].words or ()} == {"A"}
+
+
+def test_marks_alone_are_no_segment() -> None:
+    words = [(" Well.", 0.0, 0.5), (" …", 1.0, 1.4), (" Yes.", 2.0, 2.4)]
+    turns = [turn("A", 0.0, 0.6), turn("B", 0.9, 1.5), turn("C", 1.9, 2.5)]
+    assert spoken(assign(transcript(segment(*words)), turns)) == [("A", " Well. …"), ("C", " Yes.")]
+
+
+TEXTS = st.sampled_from([" yes", " No.", " well,", " …", "字", "。", " a", " isn't", " and so on?"])
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> Transcript:
+    """Segments with and without words, in order and without overlap, as `Segment` has it."""
+    at, segments = 0, []
+    for _ in range(draw(st.integers(0, 6))):
+        at += draw(st.integers(0, 300))
+        if draw(st.booleans()):
+            length = draw(st.integers(1, 300))
+            segments.append(
+                untimed(at / 100, (at + length) / 100, draw(TEXTS), words=draw(st.sampled_from([None, ()])))
+            )
+            at += length
+            continue
+        words = []
+        for _ in range(draw(st.integers(1, 8))):
+            begin = at + draw(st.integers(0, 60))
+            at = begin + draw(st.integers(0, 60))
+            words.append((draw(TEXTS), begin / 100, at / 100))
+        if words[0][1] < words[-1][2]:
+            segments.append(segment(*words))
+    return transcript(*segments)
+
+
+TURNS = st.lists(
+    st.builds(
+        lambda speaker, start, length, confidence: turn(speaker, start / 100, (start + length) / 100, confidence),
+        st.sampled_from("ABC"),
+        st.integers(0, 2000),
+        st.integers(1, 500),
+        st.floats(0, 1),
+    ),
+    max_size=8,
+)
+
+
+@given(whole=transcripts(), turns=TURNS)
+def test_what_holds_for_all(whole: Transcript, turns: list[Turn]) -> None:
+    result = assign(whole, turns)
+    assert "".join(each.text for each in result) == "".join(each.text for each in whole)
+    before, after = ([word for each in one for word in each.words or ()] for one in (whole, result))
+    assert [(word.word, word.start, word.end) for word in after] == [
+        (word.word, word.start, word.end) for word in before
+    ]
+    assert list(itertools.chain(*(each.tokens for each in result))) == [
+        token for each in whole for token in each.tokens
+    ]
+    assert [each.id for each in result] == list(range(len(result.segments)))
+    names = {each.speaker for each in turns} or {None}
+    for each in result:
+        assert each.speaker in names
+        assert 0 <= each.start < each.end
+        assert all(word.speaker == each.speaker for word in each.words or ())
+        assert (each.speaker_confidence is None) == (not turns)
+        assert 0 <= (each.speaker_confidence or 0) <= 1
+    for one, two in itertools.pairwise(result):
+        assert one.end <= two.start
+    assert assign(result, turns) == result
+    assert assign(whole, list(reversed(turns))) == result
+
+
+@given(whole=transcripts(), cut=st.integers(0, 2000))
+def test_one_speaker_divides_nothing(whole: Transcript, cut: int) -> None:
+    result = assign(whole, [turn("A", 0.0, cut / 100 + 0.01), turn("A", cut / 100 + 1, 30.0)])
+    assert [(each.text, each.start, each.end) for each in result] == [
+        (each.text, each.start, each.end) for each in whole
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_each_word_well_inside_a_turn_has_its_speaker(count: int) -> None:
+    segments, turns = [], []
+    for place in range(count):
+        start = place * 3.0
+        words = [(f" w{place}{number}", start + number * 0.4, start + number * 0.4 + 0.3) for number in range(4)]
+        segments.append(segment(*words))
+        turns.append(turn(f"Speaker {place % 3 + 1}", start - 0.1, start + 2.0))
+    result = assign(transcript(*segments), turns)
+    assert [each.speaker for each in result] == [f"Speaker {place % 3 + 1}" for place in range(count)]
