@@ -4,20 +4,27 @@ Needs the extra `evaluate`: jiwer aligns, sacrebleu scores translations, and whi
 as in Whisper's paper (appendix C). Unlike there, only diacritics are removed: marks that write vowels or tones stay.
 """
 
+from mtasr.evaluation.diarization import DiarizationErrors, diarization_errors
 from mtasr.evaluation.manifest import Clip, read_manifest
 from mtasr.evaluation.page import write_page
+from mtasr.evaluation.rttm import read_rttm, turns_of
 from mtasr.evaluation.run import Evaluation, Measure, Result, evaluate
-from mtasr.evaluation.scores import Figure, Scores, require_libraries
+from mtasr.evaluation.scores import Figure, Scores, require_libraries, speaker_word_errors
 
 __all__ = [
     "Clip",
+    "DiarizationErrors",
     "Evaluation",
     "Figure",
     "Measure",
     "Result",
     "Scores",
+    "diarization_errors",
     "evaluate",
     "read_manifest",
+    "read_rttm",
     "require_libraries",
+    "speaker_word_errors",
+    "turns_of",
     "write_page",
 ]

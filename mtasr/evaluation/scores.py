@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mtasr.edit_distance import ErrorCount, count_errors
+from mtasr.edit_distance import ErrorCount, count_errors, edit_distance
 from mtasr.extras import extras
 from mtasr.tokenizer.languages import UNSPACED
 
@@ -104,6 +104,23 @@ def align(reference: str, hypothesis: str) -> tuple[Step, ...]:
 def word_errors(reference: str, hypothesis: str) -> ErrorCount:
     """Replaced, missing and added words; texts are normalised."""
     return count_errors(reference.split(), hypothesis.split())
+
+
+def speaker_word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCount:
+    """Word errors of cpWER: of the texts of each speaker, paired so that there are the fewest errors.
+
+    All that one speaker says is one text, normalised. Words of a speaker without a partner are missing or added. With
+    these pairs the errors over the words of the references are the concatenated minimum-permutation word error rate
+    (Watanabe et al. 2020, "CHiME-6 Challenge", section 5), as meeteval counts it.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    count = max(len(references), len(hypotheses))
+    wanted, found = (
+        [text.split() for text in texts] + [[]] * (count - len(texts)) for texts in (references, hypotheses)
+    )
+    errors = np.array([edit_distance(one, other) for one in wanted for other in found], np.int64).reshape(count, count)
+    return ErrorCount(int(errors[linear_sum_assignment(errors)].sum()), sum(map(len, wanted)))
 
 
 def character_errors(reference: str, hypothesis: str, language: str | None) -> ErrorCount:
