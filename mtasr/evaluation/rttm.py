@@ -35,7 +35,9 @@ def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
         own = turns.setdefault(fields[1], [])
         if turn.end > turn.start:
             own.append(turn)
-    return {file: tuple(sorted(own, key=lambda turn: (turn.start, turn.end))) for file, own in turns.items()}
+    return {
+        file: tuple(sorted(own, key=lambda turn: (turn.start, turn.end, turn.speaker))) for file, own in turns.items()
+    }
 
 
 def turns_of(recording: str, path: Path, files: dict[str, tuple[Turn, ...]]) -> tuple[Turn, ...]:
