@@ -1,1 +1,1 @@
-"""Recordings: reading them, writing sound and video. Only this package starts subprocesses."""
+"""Recordings: reading them, writing sound and video. This package starts ffmpeg."""

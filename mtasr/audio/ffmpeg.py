@@ -1,4 +1,4 @@
-"""ffmpeg: where it is, how it is started, and what it may read. Only this module starts a subprocess."""
+"""ffmpeg: where it is, how it is started, and what it may read. Of this package only this module starts programs."""
 
 from __future__ import annotations
 

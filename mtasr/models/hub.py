@@ -85,6 +85,18 @@ def fetch(
                 raise ModelNotFoundError(f"{repo} on the hub is not a CTranslate2 model: it has no {name}")
 
 
+def fetch_file(
+    repo: str, revision: str, path: str, pin: str, name: str, staging: Staging, progress: Progress | None = None
+) -> None:
+    """Download one file of a repository into `staging`, as `name`; `pin` is its SHA-256. Raises as `fetch` does."""
+    with _session() as session:
+        transfer = _Transfer(session, f"{endpoint()}/{repo}/resolve/{revision}/{path}", name, progress)
+        try:
+            _save(transfer, pin, staging)
+        except _AbsentError:
+            raise ModelNotFoundError(f"the hub has no {path} in {repo} at {revision} ({endpoint()})") from None
+
+
 def commit_of(repo: str, branch: str = "main") -> str:
     """The current commit of a branch. Raises as `fetch` does."""
     url = f"{endpoint()}/{repo}/resolve/{branch}/config.json"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, folder, int8_copy, packages, registry
+from mtasr.models import cache, folder, int8_copy, packages, registry, speakers
 from mtasr.models.hub import Progress
-from mtasr.models.resolve import install, install_repo, is_repo
+from mtasr.models.resolve import install, install_repo, is_repo, resolve
+from mtasr.models.speakers.install import install as install_speakers
+from mtasr.models.speakers.install import installed_files, location
 
 Where = Literal["cached", "packaged", "downloadable"]
 
@@ -41,10 +44,24 @@ class Verification:
 
 
 def list_models() -> list[ModelStatus]:
-    """The models of the registry in its order, then other models in the cache."""
+    """The models that transcribe: those of the registry in its order, then others in the cache."""
     named = [_status(spec) for spec in registry.MODELS.values()]
     others = [_foreign(path) for path in cache.all_copies() if "--" in path.name.partition("@")[0]]
     return named + sorted((each for each in others if each), key=lambda each: each.name)
+
+
+def list_speaker_models() -> list[ModelStatus]:
+    """The published speaker models."""
+    return [_speaker_status(model) for model in speakers.SPEAKER_MODELS.values()]
+
+
+def _speaker_status(model: speakers.SpeakerModel) -> ModelStatus:
+    cached = location(model)
+    where: Where = "cached" if cache.holds(cached) else "packaged" if installed_files(model) else "downloadable"
+    path = cached if where == "cached" else None
+    return ModelStatus(
+        name=model.name, aliases=(), repo=model.origin, english_only=False, size=model.size, where=where, path=path
+    )
 
 
 def _status(spec: registry.ModelSpec) -> ModelStatus:
@@ -76,6 +93,8 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
 
     For `owner/name` this fetches the newest commit. Raises as `resolve` does.
     """
+    if name in speakers.SPEAKER_MODELS:
+        return _pull_speakers(speakers.find(name), progress, force=force)
     if spec := registry.find(name):
         # First of all, so that a cached model needs neither lock nor network nor a writable disk.
         cached = cache.location(spec.name, spec.revision)
@@ -90,6 +109,18 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
     raise registry.unknown(name)
 
 
+def _pull_speakers(model: speakers.SpeakerModel, progress: Progress | None, *, force: bool) -> Path:
+    cached = location(model)
+    return cached if cache.intact(cached) and not force else install_speakers(model, progress, replace=force)
+
+
+def locate(name: str) -> Path:
+    """The folder of a model that is on this machine. Raises as `resolve` does."""
+    if name in speakers.SPEAKER_MODELS:
+        return speakers.resolve(name, local_only=True)
+    return resolve(name, local_only=True)
+
+
 def verify(name: str) -> list[Verification]:
     """Hash every file of a model's cached copies, its int8 copies and its installed package.
 
@@ -97,7 +128,7 @@ def verify(name: str) -> list[Verification]:
     neither a copy nor a package.
     """
     spec = registry.find(name)
-    if spec is None and not is_repo(name):
+    if spec is None and not is_repo(name) and name not in speakers.SPEAKER_MODELS:
         raise registry.unknown(name)
     ours = _cached_name(name)
     results = [_verify_copy(path, spec) for path in cache.copies(ours)]
@@ -115,9 +146,15 @@ def _verify_copy(path: Path, spec: registry.ModelSpec | None) -> Verification:
         provenance = folder.Provenance.read(path)
     except ModelIntegrityError as exc:
         return Verification(path, (str(exc),))
-    # The registry's hashes are for its own revision; an older copy has only its provenance.
-    pins = spec.sha256 if spec and provenance.revision == spec.revision else {}
-    return Verification(path, tuple(folder.differences(path, provenance, pins)))
+    return Verification(path, tuple(folder.differences(path, provenance, _pins(spec, provenance))))
+
+
+def _pins(spec: registry.ModelSpec | None, provenance: folder.Provenance) -> Mapping[str, str]:
+    """Published hashes by file name. They are for one revision; an older copy has only its provenance."""
+    if spec:
+        return spec.sha256 if provenance.revision == spec.revision else {}
+    models = speakers.SPEAKER_MODELS.values()
+    return next((each.pins for each in models if provenance.revision == each.revision), {})
 
 
 def copies(name: str) -> list[Path]:

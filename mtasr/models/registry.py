@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mtasr.errors import ModelNotFoundError, UsageError
+from mtasr.models.speakers.published import SPEAKER_MODELS
 
 DEFAULT_MODEL = "base"
 
@@ -144,8 +145,10 @@ def find(name: str) -> ModelSpec | None:
 
 
 def unknown(name: str) -> ModelNotFoundError:
-    """The error for an unknown name, with the names closest to it."""
-    known = [each for spec in MODELS.values() for each in (spec.name, *spec.aliases)]
+    """The error for a name that no model for transcribing has, with the names closest to it."""
+    if name in SPEAKER_MODELS:
+        return ModelNotFoundError(f"{name} is a speaker model, which tells voices apart and transcribes nothing")
+    known = [each for spec in MODELS.values() for each in (spec.name, *spec.aliases)] + [*SPEAKER_MODELS]
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return ModelNotFoundError(f"there is no model {name!r}; {hint}`mtasr models list` shows the names")
