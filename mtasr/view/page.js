@@ -9,7 +9,10 @@ audio.addEventListener("error", () => {
 });
 
 const header = document.querySelector("header");
-const viewer = new Viewer({ audio, text: document.querySelector("main"), covered: () => [header.offsetHeight, 0] });
+const text = document.querySelector("main");
+const speakers = new Speakers({ text, legend: get("people"), filtered: () => viewer.refresh() });
+speakers.load({ turns: data.turns });
+const viewer = new Viewer({ audio, text, covered: () => [header.offsetHeight, 0] });
 document.addEventListener("keydown", (event) => viewer.press(event));
 
 function theme(name) {
@@ -22,7 +25,7 @@ dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
 get("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 
 theme(dark.matches ? "dark" : "light");
-viewer.load({ ...data, peaks: bytes(data.peaks) });
+viewer.load({ ...data, peaks: bytes(data.peaks), speakers });
 const asked = /^#t=([\d.]+)$/.exec(location.hash);
 if (asked) {
   audio.addEventListener("loadedmetadata", () => {

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -38,7 +38,8 @@ class Sound(NamedTuple):
 
 def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: str, stream: TextIO) -> None:
     """Write the page. It looks for a sound that is not embedded by its name, in the folder of the page."""
-    style, script = asset("viewer.css") + asset("page.css"), asset("viewer.js") + asset("page.js")
+    style = asset("viewer.css") + asset("page.css")
+    script = asset("speakers.js") + asset("viewer.js") + asset("page.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; media-src blob: file: 'self'"
     )
@@ -54,10 +55,15 @@ def write_page(transcript: Transcript, waveform: Waveform, sound: Sound, title: 
     source = "" if sound.embedded else f' src="{escape(quote(sound.path.name))}"'
     stream.write(f'<audio id="audio" preload="auto"{source}></audio>\n')
     stream.write(asset("controls.html") + asset("legend.html"))
-    stream.write("</header>\n<main>\n")
+    stream.write(
+        '</header>\n<main>\n<div id="people" class="people" role="group" aria-label="Speakers" hidden></div>\n'
+    )
     # A segment without words is a word of its own.
+    places = {
+        name: place for place, name in enumerate(dict.fromkeys(each.speaker for each in transcript if each.speaker))
+    }
     for number, segment in enumerate(transcript):
-        stream.writelines(_segment(number, segment))
+        stream.writelines(_segment(number, segment, places))
     if not transcript.segments:
         stream.write("<p>No speech was found.</p>\n")
     stream.write("</main>\n")
@@ -92,14 +98,16 @@ def _facts(transcript: Transcript, waveform: Waveform) -> Iterator[str]:
         yield "text and speech disagree in places"
 
 
-def _segment(number: int, segment: Segment) -> Iterator[str]:
+def _segment(number: int, segment: Segment, places: Mapping[str, int]) -> Iterator[str]:
+    """The segment as HTML; `places` counts the speakers from 0, for `speakers.js` to colour."""
     language = f' lang="{escape(_clean(segment.language))}"' if segment.language else ""
+    speaker = f' data-speaker="{_shown(segment.speaker)}"' if segment.speaker else ""
     yield (
-        f'<section id="s{number}" data-s="{segment.start:.3f}" data-e="{segment.end:.3f}"{language}>'
+        f'<section id="s{number}" data-s="{segment.start:.3f}" data-e="{segment.end:.3f}"{language}{speaker}>'
         f'<button type="button" class="time">{_clock(segment.start)}</button><p dir="auto">'
     )
-    if segment.speaker is not None:
-        yield f"<b>{_shown(segment.speaker)}</b> "
+    if segment.speaker:
+        yield f'<b class="speaker" data-n="{places[segment.speaker] + 1}">{_shown(segment.speaker)}</b> '
     if segment.words:
         for word in segment.words:
             # The highlight of a word does not include the space before it.
@@ -127,8 +135,19 @@ def _write_data(transcript: Transcript, waveform: Waveform, stream: TextIO) -> N
         "speech": [[round(start, 3), round(end, 3)] for start, end in waveform.speech],
         "speechWithoutText": coverage.speech_without_text if coverage else [],
         "textWithoutSpeech": coverage.text_without_speech if coverage else [],
+        "turns": None
+        if transcript.turns is None
+        else [
+            {"start": turn.start, "end": turn.end, "speaker": _clean(turn.speaker), "confidence": turn.confidence}
+            for turn in transcript.turns
+        ],
     }
-    stream.write(f'<script type="application/json" id="data">{json.dumps(data)}</script>\n')
+    stream.write(f'<script type="application/json" id="data">{_harmless(json.dumps(data))}</script>\n')
+
+
+def _harmless(document: str) -> str:
+    """JSON that cannot end the element that it is in."""
+    return document.replace("<", "\\u003c")
 
 
 def _shown(text: str) -> str:

@@ -27,11 +27,11 @@ function lastBy(time, count, start) {
 
 const clamp = (value, low, high) => Math.max(Math.min(value, high), low);
 
-/** The words of a text, read from its HTML. */
+/** The words of a text, read from its HTML. Hidden sections are as if they were not there. */
 class Words {
   constructor(text) {
-    this.sections = [...text.querySelectorAll("section")];
-    this.all = [...text.querySelectorAll("span[data-s]")].map((span) => ({
+    this.sections = [...text.querySelectorAll("section:not([hidden])")];
+    this.all = [...text.querySelectorAll("section:not([hidden]) span[data-s]")].map((span) => ({
       span, section: span.closest("section"), start: +span.dataset.s, end: +span.dataset.e, text: span.textContent,
       level: [0, 1, 2].find((level) => span.classList.contains(`c${level}`)) ?? 3,
     }));
@@ -67,7 +67,7 @@ class Words {
 /** Variables of viewer.css. */
 const COLOURS = "page text muted line c2 c1 c0 now now-text speech wave quiet head doubt".split(" ");
 
-/** What is known of a recording before anything is. */
+/** What is known of a recording before anything is. `speakers` draws who talks when. */
 export const NOTHING = {
   duration: 0, rate: 100, peaks: new Uint8Array(0), speech: [], speechWithoutText: [], textWithoutSpeech: [],
 };
@@ -105,7 +105,7 @@ class Waveform {
 
   /** Draw speech and the peaks over it, from `start` on for `length` seconds, in the upper `height` of a canvas. */
   drawPeaks(paint, width, height, start, length) {
-    const { speech, speechWithoutText, textWithoutSpeech, peaks, rate } = this.data;
+    const { speech, speechWithoutText, textWithoutSpeech, peaks, rate, speakers } = this.data;
     const x = (time) => ((time - start) / length) * width;
     const seen = ([from, to]) => to > start && from < start + length;
     paint.fillStyle = this.colours.speech;
@@ -123,6 +123,7 @@ class Waveform {
       paint.fillStyle = at >= 0 && from < speech[at][1] ? this.colours.wave : this.colours.quiet;
       paint.fillRect(column, (height - tall) / 2, 1, tall);
     }
+    speakers?.draw(paint, width, height, start, length);
   }
 
   drawStripes(paint, left, width, height) {
@@ -438,8 +439,7 @@ export class Viewer {
     this.text.addEventListener("click", (event) => {
       if (!getSelection().isCollapsed) return; // A selection is for copying.
       const span = event.target.closest("span[data-s]"), time = event.target.closest("button.time");
-      if (span) this.seek(+span.dataset.s, true);
-      else if (time) this.seek(+time.closest("section").dataset.s, true);
+      if (span ?? time) this.seek(+(span ?? time.closest("section")).dataset.s, true);
     });
     this.text.addEventListener("mouseover", (event) => {
       const span = event.target.closest("span[data-s]");

@@ -21,7 +21,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 from mtasr.audio.read import open_audio
 from mtasr.audio.write import Mp3Writer
 from mtasr.errors import FfmpegError
-from mtasr.transcript import Coverage, Segment, Transcript, Word
+from mtasr.transcript import Coverage, Segment, Transcript, Turn, Word
 from mtasr.view import Sound, Waveform, listen, write_page
 
 HOSTILE = (
@@ -190,6 +190,35 @@ def test_contrast(theme: str) -> None:
     assert all(after / before > 1.15 for before, after in itertools.pairwise(steps))
 
 
+def vision(colour: str, matrix: np.ndarray) -> np.ndarray:
+    """A colour as somebody sees it, in CIELAB; `matrix` is of linear RGB (Machado, Oliveira and Fernandes, 2009)."""
+    parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.maximum(to_xyz @ np.clip(matrix @ linear, 0, 1) / [0.95047, 1, 1.08883], 0.0089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+VISIONS = {
+    "all colours": np.eye(3),
+    "no red": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "no green": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+    "no blue": np.array([[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]]),
+}
+
+
+@pytest.mark.parametrize("theme", [":root", ':root[data-theme="dark"]'])
+def test_speakers_have_colours_that_everybody_tells_apart(theme: str) -> None:
+    shade = colours(theme)
+    speakers = [shade[f"w{place}"] for place in range(8)]
+    for place, colour in enumerate(speakers):
+        assert min(contrast(colour, shade[behind]) for behind in ("page", "panel")) >= 3, place
+        assert contrast(colour, shade[f"on{place}"]) >= 4.5, place
+    for name, matrix in VISIONS.items():
+        seen = [vision(colour, matrix) for colour in speakers]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 20, name
+
+
 def test_listening(tmp_path: Path) -> None:
     speech = speak("Good morning.")
     quiet = np.zeros(SAMPLE_RATE, np.float32)
@@ -223,11 +252,15 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_in_a_browser(tmp_path: Path) -> None:
-    """The script runs under the page's own policy, the sound is loaded, and a place in it finds its word."""
+    """The script runs under the page's own policy, the sound is loaded, a place in it finds its word, speakers show."""
     write_wav(tmp_path / "a.wav", speak("Good morning, how are you today?"))
     heard = listen(tmp_path / "a.wav", tmp_path / "a.mp3")
-    hostile = segment("", 0.0, 1.5, (" Good", 0.9), (HOSTILE, 0.3), (" you?", 0.9))
-    transcript = Transcript(language="en", language_probability=1.0, duration=heard.duration, segments=(hostile,))
+    hostile = segment("", 0.0, 1.5, (" Good", 0.9), (HOSTILE, 0.3), (" you?", 0.9), speaker=HOSTILE)
+    other = segment("", 1.4, 1.9, (" Well.", 0.9), speaker="Ben")
+    turns = [Turn(start=0.0, end=1.5, speaker=HOSTILE), Turn(start=1.2, end=1.9, speaker="Ben", confidence=0.2)]
+    transcript = Transcript(
+        language="en", language_probability=1.0, duration=heard.duration, segments=(hostile, other), turns=tuple(turns)
+    )
     with (tmp_path / "a.html").open("w", encoding="utf-8") as stream:
         write_page(transcript, heard, Sound(tmp_path / "a.mp3", embedded=True), "a.wav", stream)
     command = [
@@ -237,5 +270,13 @@ def test_in_a_browser(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     seen = Page(done.stdout)
     assert [each["data-s"] for each in seen.attributes("span") if each.get("class") == "c0 now"] == ["0.500"]
+    assert [each["data-s"] for each in seen.attributes("span") if each.get("class") == "over"] == ["1.000"]
+    assert [each.get("class") for each in seen.attributes("section")] == ["w0 now", "w1"]
+    names = [(each["data-n"], each["class"]) for each in seen.attributes("b") if "data-n" in each]
+    assert names == [("1", "speaker"), ("2", "speaker unclear")]
+    legend = [each for each in seen.attributes("button") if "data-name" in each]
+    assert [(each["data-name"], each["aria-pressed"]) for each in legend] == [(HARMLESS, "false"), ("Ben", "false")]
+    assert ("span", "68 %") in seen.texts
+    assert ("span", "with Ben") in seen.texts
     assert seen.of("clock") == f"0:00 / 0:0{int(heard.duration)}"
     assert "hidden" in next(each for each in seen.attributes("p") if each.get("id") == "problem")

@@ -58,6 +58,7 @@ _USES = {
     "csv": "table for spreadsheets",
     "md": "text with times, for notes",
     "json": "all that is known",
+    "rttm": "who speaks when, without text",
 }
 
 
@@ -106,7 +107,7 @@ def _files() -> dict[str, _File]:
         for each in resources.files(__name__).iterdir()
         if each.is_file() and not each.name.endswith(".py")
     }
-    for name in ("viewer.js", "viewer.css"):
+    for name in ("speakers.js", "viewer.js", "viewer.css"):
         bodies[name] = asset(name).encode()
     bodies["index.html"] = bodies["index.html"].replace(b"<!-- controls.html -->", asset("controls.html").encode())
     bodies["about.json"] = json.dumps(_about()).encode()

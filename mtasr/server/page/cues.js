@@ -61,13 +61,12 @@ export class Cues {
     const foreign = this.language && segment.language !== this.language ? segment.language : null;
     const text = make("p", { dir: "auto", lang: segment.language });
     if (segment.speaker != null) {
-      const name = `Rename ${segment.speaker}`;
-      text.append(make("button", { type: "button", class: "speaker", title: name }, segment.speaker), " ");
+      text.append(make("button", { type: "button", class: "speaker", "aria-haspopup": "dialog" }, segment.speaker), " ");
     }
     if (foreign) text.append(make("span", { class: "tag" }, this.about.languages[foreign] ?? foreign), " ");
     text.append(...this.words(segment));
     return make(
-      "section", { "data-s": segment.start.toFixed(3), "data-e": segment.end.toFixed(3) },
+      "section", { "data-s": segment.start.toFixed(3), "data-e": segment.end.toFixed(3), "data-speaker": segment.speaker },
       make("button", { type: "button", class: "time", "aria-label": `Play from ${from}` }, from),
       text,
       make("button", { type: "button", class: "edit quiet", "aria-label": `Edit from ${from}` }, "Edit"),

@@ -1,6 +1,7 @@
 /** Correcting a transcript: the form that opens in a cue, and undo. */
 
 import { make, say } from "./dialogs.js";
+import { settled, speakers, withSpeaker } from "./people.js";
 import * as change from "./transcript.js";
 
 /** A value with its past and its future. */
@@ -23,10 +24,13 @@ class Undoable {
   }
 }
 
-/** Changes the transcript that `cues` shows, and tells `changed` after each change. */
+/**
+ * Changes the transcript that `cues` shows, and tells `changed` after each change. `now` gives the time of the player;
+ * `who` asks who says some parts of the text.
+ */
 export class Editor {
-  constructor(cues, changed, seek) {
-    Object.assign(this, { cues, changed, seek, state: null, form: null });
+  constructor(cues, changed, { now, who }) {
+    Object.assign(this, { cues, changed, now, who, state: null, form: null });
     cues.container.addEventListener("click", (event) => {
       if (event.target.closest(".edit")) this.open(cues.indexOf(event.target.closest("section")));
     });
@@ -46,7 +50,11 @@ export class Editor {
 
   /** Take a changed transcript as one step that can be undone; false if nothing is different. */
   apply(label, transcript) {
-    if (transcript === this.state.value) return false;
+    return transcript !== this.state.value && this.take(label, settled(this.state.value, transcript));
+  }
+
+  /** The same for one that is right as it is. */
+  take(label, transcript) {
     this.state.set(label, transcript);
     this.show();
     return true;
@@ -118,6 +126,7 @@ export class Editor {
       make(
         "p", { class: "buttons" },
         make("button", { class: "main" }, "Done"), button("Split at the cursor", () => this.split()),
+        button("Who says the selection", () => this.giveSelection()),
         button("Join with the next", () => this.join(this.index)), button("Delete", () => this.remove()),
         button("Cancel", () => this.cancel()),
       ),
@@ -129,14 +138,14 @@ export class Editor {
   }
 
   speakerList() {
-    const names = [...change.speakers(this.transcript).keys()];
+    const names = [...speakers(this.transcript).keys()];
     return make("datalist", { id: "speaker-list" }, ...names.map((value) => make("option", { value })));
   }
 
   get fields() { return this.form.elements; }
 
   takeTime(name) {
-    this.fields[name].value = change.timeText(this.seek.now());
+    this.fields[name].value = change.timeText(this.now());
     this.measure();
   }
 
@@ -153,7 +162,7 @@ export class Editor {
       return [end, `The recording ends at ${change.timeText(this.transcript.duration)}.`];
     }
     if (!text.value.trim()) return [text, "Write a text, or delete the cue."];
-    return change.withSpeaker(change.withTimes(change.withText(segment, text.value), from, to), speaker.value.trim());
+    return withSpeaker(change.withTimes(change.withText(segment, text.value), from, to), speaker.value.trim());
   }
 
   /** Say how the cue reads, or what is wrong. Returns the segment as the form has it; null if something is wrong. */
@@ -226,6 +235,21 @@ export class Editor {
     this.apply("split", changed);
     this.open(index + 1, 0);
     say("Split");
+  }
+
+  /** Ask who says what is selected in the text. */
+  giveSelection() {
+    const { text } = this.fields, read = this.measure(), { index } = this;
+    if (!read) return;
+    // As in `split`, places in the text as it will be kept.
+    const [from, to] = [text.selectionStart, text.selectionEnd].map((at) => change.tidy(`${text.value.slice(0, at)}.`).length - 1);
+    if (from >= to) {
+      say("Select the words that somebody else says.");
+      text.focus();
+      return;
+    }
+    this.commit();
+    this.who([{ index, from, to }]);
   }
 
   /** Make one cue of that at `index` and the next. */

@@ -7,7 +7,10 @@ import { languageText, stageText } from "./reader.js";
 import { clock } from "./viewer.js";
 import { isActive } from "./work.js";
 
-const OPTIONS = ["language", "task", "model", "hotwords", "channels", "channel-names"];
+const OPTIONS = ["language", "task", "model", "hotwords", "apart", "count", "names"];
+
+/** What the names of speakers follow, for each way to tell speakers apart. */
+const ORDER = { voices: "in order of appearance", channels: "channel by channel" };
 
 export class Home {
   /** `go` shows a recording, by its id. */
@@ -28,12 +31,18 @@ export class Home {
       if (held !== null) get(name).value = held;
       get(name).addEventListener("change", () => localStorage.setItem(`mtasr-${name}`, get(name).value));
     }
-    const showNames = () => { get("names-label").hidden = get("channels").value !== "split"; };
-    get("channels").addEventListener("change", showNames);
-    showNames();
+    get("apart").addEventListener("change", () => this.showSpeakers());
+    this.showSpeakers();
     const isChosen = OPTIONS.some((name) => get(name).value !== defaults[name]);
     get("more").open = isChosen || matchMedia("(min-width: 40rem)").matches;
     get("options").addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  showSpeakers() {
+    const apart = get("apart").value;
+    get("count-label").hidden = apart !== "voices";
+    get("names-label").hidden = !apart;
+    get("names-text").textContent = `Names, ${ORDER[apart] ?? ""}`;
   }
 
   /** Offer the server's models, if there is a choice. */
@@ -45,11 +54,12 @@ export class Home {
   }
 
   get options() {
-    const chosen = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
+    const all = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
+    const { apart, count, names, ...chosen } = all, named = names.split(",").map((name) => name.trim());
     if (get("model-label").hidden) chosen.model = "";
-    const names = chosen["channel-names"].split(",").map((name) => name.trim());
-    delete chosen["channel-names"];
-    if (chosen.channels === "split" && names.some(Boolean)) chosen.speakers = names;
+    if (apart && named.some(Boolean)) chosen.speakers = named;
+    if (apart === "channels") chosen.channels = "split";
+    if (apart === "voices") Object.assign(chosen, { diarize: "true", num_speakers: count });
     return chosen.language === "*" ? { ...chosen, language: "", multilingual: "true" } : chosen;
   }
 

@@ -6,8 +6,11 @@ import { ask, breakable, complain, get, make, opened, save, say } from "./dialog
 import { Editor } from "./editor.js";
 import * as history from "./history.js";
 import { peaksOf } from "./peaks.js";
-import { fromCues, rename, speakers } from "./transcript.js";
+import { people, speakers } from "./people.js";
+import { Speakers } from "./speakers.js";
+import { fromCues } from "./transcript.js";
 import { clock, NOTHING, Viewer } from "./viewer.js";
+import { Who } from "./who.js";
 import { isActive } from "./work.js";
 
 export class Reader {
@@ -19,9 +22,13 @@ export class Reader {
     // Who corrects a cue does not want to lose sight of it.
     const follows = () => !this.editor.form;
     this.viewer = new Viewer({ audio: this.audio, text: get("text"), covered, follows });
-    this.editor = new Editor(this.cues, (transcript) => this.edited(transcript), { now: () => this.viewer.now });
+    this.speakers = new Speakers({ text: get("text"), legend: get("people"), filtered: () => this.viewer.refresh() });
+    this.editor = new Editor(this.cues, (transcript) => this.edited(transcript), {
+      now: () => this.viewer.now, who: (parts) => this.who.ask(parts),
+    });
+    this.who = new Who(this.editor, this.cues);
     Object.assign(this.viewer.keys, {
-      e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download(),
+      e: () => this.editCurrent(), w: () => this.nextWarning(), d: () => this.download(), s: () => this.askWho(),
     });
     this.listen();
   }
@@ -118,11 +125,16 @@ export class Reader {
   /** The text has changed: read it again. */
   refresh() {
     if (!this.isOpen) return;
+    const { transcript } = this.editor;
+    this.speakers.load(transcript ? { names: people(transcript), turns: transcript.turns } : {});
     this.viewer.refresh();
-    get("marks").hidden = !this.viewer.words.unsure.length;
+    get("marks").hidden = !this.unsure;
     this.reload();
     this.showFacts();
   }
+
+  /** How many words are marked, whoever says them. */
+  get unsure() { return get("text").querySelectorAll(".c0, .c1, .c2").length; }
 
   /** Give the viewer what is known of the recording. */
   reload() {
@@ -131,7 +143,7 @@ export class Reader {
     const duration = transcript?.duration ?? Math.max(this.sounds || 0, this.recording?.total || 0, latest);
     this.data = {
       ...this.data, duration, speech: spoken(segments), speechWithoutText: coverage?.speech_without_text ?? [],
-      textWithoutSpeech: coverage?.text_without_speech ?? [],
+      textWithoutSpeech: coverage?.text_without_speech ?? [], speakers: this.speakers,
     };
     this.viewer.load(this.data);
   }
@@ -182,7 +194,7 @@ export class Reader {
   *factsOfText(transcript) {
     const fact = (text, click) => make("button", { type: "button", class: "fact", click }, text);
     const words = transcript.segments.flatMap((segment) => segment.words ?? []);
-    if (words.length) yield `${counted(words.length, "word")}, ${this.viewer.words.unsure.length} unsure`;
+    if (words.length) yield `${counted(words.length, "word")}, ${this.unsure} unsure`;
     const names = speakers(transcript).size;
     if (names) yield counted(names, "speaker");
     const { speech_without_text: unwritten = [], text_without_speech: unspoken = [] } = transcript.coverage ?? {};
@@ -191,7 +203,7 @@ export class Reader {
     if (this.cues.warned.length) yield fact(`⚠ ${counted(this.cues.warned.length, "warning")}`, () => this.nextWarning());
     if (!transcript.segments.length) yield "no speech was found";
     if (this.original !== transcript) {
-      yield fact("Corrected: back to the original", () => this.editor.apply("back to the original", this.original));
+      yield fact("Corrected: back to the original", () => this.editor.take("back to the original", this.original));
     }
   }
 
@@ -199,7 +211,7 @@ export class Reader {
 
   listen() {
     const acts = {
-      undo: () => this.editor.undo(), redo: () => this.editor.redo(), speakers: () => this.renameSpeakers(),
+      undo: () => this.editor.undo(), redo: () => this.editor.redo(), speakers: () => this.who.askForAll(),
       divide: () => this.divide(), translate: () => this.translate(), copy: () => this.copy(),
       download: () => this.download(), retitle: () => this.retitle(), cancel: () => this.go.cancel(this.recording),
       retry: () => this.work.retry(this.recording),
@@ -207,7 +219,8 @@ export class Reader {
     for (const [id, act] of Object.entries(acts)) get(id).addEventListener("click", act);
     addEventListener("pagehide", () => this.editor.commit());
     get("text").addEventListener("click", (event) => {
-      if (event.target.closest(".speaker")) this.renameSpeaker(event.target.textContent);
+      const section = event.target.closest(".speaker")?.closest("section");
+      if (section && this.editor.state) this.askWho(section);
     });
     this.audio.addEventListener("error", () => {
       if (!this.audio.getAttribute("src")) return;
@@ -247,9 +260,13 @@ export class Reader {
   }
 
   editCurrent() {
-    if (!this.editor.state) return;
+    const section = this.currentSection();
+    if (this.editor.state && section) this.editor.open(this.cues.indexOf(section));
+  }
+
+  currentSection() {
     const { words, now } = this.viewer, word = this.viewer.current ?? words.inTime[Math.max(words.placeAt(now), 0)];
-    if (word) this.editor.open(this.cues.indexOf(word.section));
+    return word?.section;
   }
 
   nextWarning() {
@@ -260,29 +277,13 @@ export class Reader {
     this.viewer.intoSight(this.cues.at(index));
   }
 
-  async renameSpeaker(name) {
-    const count = speakers(this.editor.transcript).get(name);
-    const text = count > 1 ? `The name is changed in all ${count} cues.` : "";
-    const given = await ask({ title: `Rename ${name}`, text, name: "Name", value: name, yes: "Rename" });
-    if (given && given !== name) this.editor.apply("renaming", rename(this.editor.transcript, new Map([[name, given]])));
-  }
-
-  async renameSpeakers() {
+  /** Ask who says what is selected; if nothing is, who says a cue: the one whose name was pressed, or that is spoken. */
+  askWho(section = null) {
+    if (!this.editor.state) return;
+    const selected = this.who.selected(), index = this.cues.indexOf(section ?? this.currentSection());
     this.editor.commit();
-    const names = [...speakers(this.editor.transcript)];
-    get("speakers-text").textContent = names.length
-      ? "A name is changed everywhere. Give two speakers the same name to make them one."
-      : "No cue says who speaks. Open a cue with Edit to give it a speaker.";
-    const rows = names.map(([name, count]) => make(
-      "label", {}, `${name} (${counted(count, "cue")}) `, make("input", { value: name, required: true, autocomplete: "off" }),
-    ));
-    get("speaker-names").replaceChildren(...rows);
-    get("speakers-form").querySelector(".main").hidden = !names.length;
-    if ((await opened(get("speakers-dialog"))) !== "rename") return;
-    const given = [...get("speaker-names").querySelectorAll("input")].map((input) => input.value.trim());
-    const pairs = names.map(([name], index) => [name, given[index]]);
-    const changes = new Map(pairs.filter(([from, to]) => to && to !== from));
-    if (changes.size) this.editor.apply("renaming", rename(this.editor.transcript, changes));
+    if (selected.length) this.who.ask(selected);
+    else if (index >= 0) this.who.ask([this.who.whole(index)], { renames: Boolean(section) });
   }
 
   async divide() {
@@ -290,7 +291,9 @@ export class Reader {
     const style = await opened(get("divide-dialog"));
     if (!style) return;
     try {
-      this.editor.apply("division into cues", fromCues(await api.divide(this.editor.transcript, style)));
+      const before = this.editor.transcript, { people: order, turns } = before, divided = await api.divide(before, style);
+      const kept = { ...(order && { people: order }), ...(turns && { turns: [...turns] }) };
+      this.editor.apply("division into cues", fromCues({ ...divided, ...kept }));
       complain("");
     } catch (error) {
       complain(error.message);

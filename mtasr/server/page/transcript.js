@@ -41,7 +41,11 @@ export function withText(segment, text) {
   const given = spaced + tidy(text);
   if (given === segment.text) return segment;
   const changed = { ...segment, text: given };
-  if (segment.words?.length) changed.words = withRoom(aligned(segment.words, given, segment.start, segment.end));
+  if (segment.words?.length) {
+    const isNamed = segment.words.some((word) => word.speaker != null), { speaker } = segment;
+    const words = withRoom(aligned(segment.words, given, segment.start, segment.end));
+    changed.words = isNamed ? words.map((word) => (word.speaker == null ? { ...word, speaker } : word)) : words;
+  }
   delete changed.tokens;
   return changed;
 }
@@ -197,10 +201,15 @@ export function join(transcript, index) {
   if (first.avg_logprob != null && second.avg_logprob != null) {
     joined.avg_logprob = (first.avg_logprob * before + second.avg_logprob * after) / Math.max(before + after, 1);
   }
-  if (first.words && second.words) joined.words = inOrder([...first.words, ...second.words]);
+  if (first.words && second.words) joined.words = inOrder([...first.words, ...spokenBy(first.speaker, second.words)]);
   else delete joined.words;
   delete joined.tokens;
   return replaced(transcript, index, 2, joined);
+}
+
+/** Words that name their speaker, as somebody else's. */
+function spokenBy(speaker, words) {
+  return words.map((word) => (word.speaker != null && word.speaker !== speaker ? { ...word, speaker } : word));
 }
 
 /** Words none of which begins before the one before it has ended, as those of two speakers may. */
@@ -251,31 +260,6 @@ export function fromCues(transcript) {
     return { ...segment, text: spaced(segment.text), ...words };
   });
   return withSegments(transcript, segments);
-}
-
-// --- speakers -------------------------------------------------------------------------------------------------------
-
-/** The names of the speakers, in the order in which they speak, with the number of their segments. */
-export function speakers(transcript) {
-  const counts = new Map();
-  for (const { speaker } of transcript.segments) {
-    if (speaker != null) counts.set(speaker, (counts.get(speaker) ?? 0) + 1);
-  }
-  return counts;
-}
-
-/** The transcript in which speakers have other names everywhere; `names` maps old to new. */
-export function rename(transcript, names) {
-  const name = (each) => (names.has(each.speaker) ? { ...each, speaker: names.get(each.speaker) } : each);
-  const alternatives = transcript.alternatives && { alternatives: transcript.alternatives.map(name) };
-  return withSegments({ ...transcript, ...alternatives }, transcript.segments.map(name));
-}
-
-/** The segment with another speaker; an empty name is none. */
-export function withSpeaker(segment, name) {
-  if ((segment.speaker ?? "") === name) return segment;
-  const { speaker, ...changed } = segment;
-  return name ? { ...changed, speaker: name } : changed;
 }
 
 // --- what readers need ----------------------------------------------------------------------------------------------

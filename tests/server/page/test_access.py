@@ -73,9 +73,33 @@ def after_key(key: str) -> Callable[[Visit], None]:
     return press
 
 
-def rename(opened: Visit) -> None:
+def read_many_speakers(opened: Visit) -> None:
+    """More speakers than there are colours, of whom one talks over another, and one is not clear."""
+    document = opened.state.document
+    first = document["segments"][0]
+    document["segments"] += [first | {"speaker": f"Speaker {number}"} for number in range(8)]
+    spoken = [(each["start"], each["end"], each["speaker"]) for each in document["segments"]]
+    turns = [{"start": start, "end": end, "speaker": speaker, "confidence": 0.9} for start, end, speaker in spoken]
+    turns[1]["confidence"] = 0.2
+    document["turns"] = turns
     read(opened)
+    opened.page.wait_for_selector(".unclear")
+    assert opened.page.locator("#people button.dashed").count() == 2
+
+
+def rename(opened: Visit) -> None:
+    read_many_speakers(opened)
     opened.page.click("#speakers")
+
+
+def give(opened: Visit) -> None:
+    read_many_speakers(opened)
+    opened.page.keyboard.press("s")
+
+
+def read_one_speaker(opened: Visit) -> None:
+    read_many_speakers(opened)
+    opened.page.click("#people button >> nth=9")
 
 
 def divide(opened: Visit) -> None:
@@ -99,7 +123,7 @@ def give_key(opened: Visit) -> None:
 STATES = {
     "home": go_home, "recording": record, "live": follow, "failed": fail, "list": fail_in_list, "reading": read,
     "searching": search, "correcting": correct, "help": after_key("?"), "download": after_key("d"), "speakers": rename,
-    "cues": divide, "delete": delete, "key": give_key,
+    "who": give, "one speaker": read_one_speaker, "cues": divide, "delete": delete, "key": give_key,
 }  # fmt: skip
 
 

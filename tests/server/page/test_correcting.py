@@ -220,8 +220,8 @@ def test_speakers_are_renamed_everywhere(visit: Open) -> None:
     opened = visit()
     page = opened.transcribed()
     page.click("#text section:nth-child(1) .speaker")
-    assert "all 2 cues" in page.inner_text("#ask-dialog")
-    page.fill("#ask-input", "Dr Grey")
+    assert page.inner_text("#who-count") == "Anna speaks in 2 cues."
+    page.fill("#who-name", "Dr Grey")
     page.keyboard.press("Enter")
     opened.until("document.querySelectorAll('.speaker')[2].textContent === 'Dr Grey'")
     assert page.locator(".speaker").all_text_contents() == ["Dr Grey", "Ben", "Dr Grey"]

@@ -56,7 +56,7 @@ def test_the_page_runs_nothing_but_its_own_files(client: TestClient) -> None:
 
 def test_each_file_has_its_type_and_all_that_it_asks_for_is_there(client: TestClient) -> None:
     types = {"js": "text/javascript", "css": "text/css", "png": "image/png", "svg": "image/svg+xml"}
-    for name in [*FILES, "viewer.js", "viewer.css"]:
+    for name in [*FILES, "speakers.js", "viewer.js", "viewer.css"]:
         if name.endswith((".py", ".html")):
             continue
         answer = client.get(f"/page/{name}")

@@ -62,26 +62,35 @@ def test_options_are_sent_and_remembered(visit: Open) -> None:
     assert page.input_value("#task") == "translate"
 
 
-def test_one_speaker_per_channel(visit: Open) -> None:
+def test_speakers_are_told_apart(visit: Open) -> None:
     opened = visit()
     page = opened.page
-    assert page.is_hidden("#channel-names")
-    page.select_option("#channels", "split")
-    page.fill("#channel-names", "Agent,, Caller ")
+    assert page.is_hidden("#names")
+    page.select_option("#apart", "channels")
+    assert page.is_hidden("#count")
+    page.fill("#names", "Agent,, Caller ")
     opened.transcribed()
     opened.open()
-    assert page.input_value("#channel-names") == "Agent,, Caller "
-    page.fill("#channel-names", " ")
+    assert page.input_value("#names") == "Agent,, Caller "
+    page.fill("#names", " ")
     opened.transcribed()
     opened.open()
-    page.fill("#channel-names", "Agent")
-    page.select_option("#channels", "")
+    page.select_option("#apart", "voices")
     opened.transcribed()
-    wanted = [{name: job.get(name) for name in ("channels", "speakers")} for job in opened.state.jobs]
-    assert wanted == [
-        {"channels": "split", "speakers": ["Agent", "", "Caller"]},
-        {"channels": "split", "speakers": None},
-        {"channels": None, "speakers": None},
+    opened.open()
+    page.fill("#names", "Agent")
+    page.fill("#count", "3")
+    opened.transcribed()
+    opened.open()
+    page.select_option("#apart", "")
+    opened.transcribed()
+    names = ("channels", "diarize", "num_speakers", "speakers")
+    assert [[job.get(name) for name in names] for job in opened.state.jobs] == [
+        ["split", None, None, ["Agent", "", "Caller"]],
+        ["split", None, None, None],
+        [None, "true", None, None],
+        [None, "true", "3", ["Agent"]],
+        [None, None, None, None],
     ]
 
 
