@@ -102,6 +102,8 @@ def _segment(number: int, segment: Segment, places: Mapping[str, int]) -> Iterat
     """The segment as HTML; `places` counts the speakers from 0, for `speakers.js` to colour."""
     language = f' lang="{escape(_clean(segment.language))}"' if segment.language else ""
     speaker = f' data-speaker="{_shown(segment.speaker)}"' if segment.speaker else ""
+    if segment.speaker_confidence is not None:
+        speaker += f' data-sure="{segment.speaker_confidence:.2f}"'
     yield (
         f'<section id="s{number}" data-s="{segment.start:.3f}" data-e="{segment.end:.3f}"{language}{speaker}>'
         f'<button type="button" class="time">{_clock(segment.start)}</button><p dir="auto">'

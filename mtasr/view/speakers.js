@@ -3,7 +3,7 @@
  * shows one of them alone.
  *
  * A module without imports, as viewer.js. The sections of the text name their speaker in `data-speaker` and, for the
- * reader, in an element of the class `speaker`.
+ * reader, in an element of the class `speaker`; `data-sure`, 0 to 1, may say how sure that is.
  */
 
 /** How many colours viewer.css has. After the last they begin again, with a dashed line around them; the numbers go on. */
@@ -105,7 +105,8 @@ export class Speakers {
     section.classList.remove("dashed", ...[...section.classList].filter((name) => /^w\d$/.test(name)));
     section.classList.add(...colourOf(place).split(" "));
     shown.dataset.n = place + 1;
-    const [start, end] = times(section), unclear = this.confidence(start, end, speaker) < CLEAR;
+    const [start, end] = times(section), sure = section.dataset.sure ?? this.confidence(start, end, speaker);
+    const unclear = sure < CLEAR;
     shown.classList.toggle("unclear", unclear);
     shown.title = `${unclear ? "Perhaps " : ""}${speaker}`;
     const others = new Set(), overlaps = this.overlaps.filter(([from, to]) => to > start && from < end);
@@ -135,7 +136,7 @@ export class Speakers {
     return [...this.spans].filter(([, spans]) => holds(spans, time)).map(([name]) => name);
   }
 
-  /** How sure it is that a stretch is this speaker's. */
+  /** How sure it is, by the turns, that a stretch is this speaker's. */
   confidence(start, end, speaker) {
     let sum = 0, total = 0;
     for (const turn of this.turns) {

@@ -66,7 +66,8 @@ export class Cues {
     if (foreign) text.append(make("span", { class: "tag" }, this.about.languages[foreign] ?? foreign), " ");
     text.append(...this.words(segment));
     return make(
-      "section", { "data-s": segment.start.toFixed(3), "data-e": segment.end.toFixed(3), "data-speaker": segment.speaker },
+      "section", { "data-s": segment.start.toFixed(3), "data-e": segment.end.toFixed(3), "data-speaker": segment.speaker,
+        "data-sure": segment.speaker_confidence },
       make("button", { type: "button", class: "time", "aria-label": `Play from ${from}` }, from),
       text,
       make("button", { type: "button", class: "edit quiet", "aria-label": `Edit from ${from}` }, "Edit"),

@@ -27,14 +27,14 @@ export function people(transcript) {
 
 /** The transcript in which speakers have other names everywhere; `names` maps old to new. Two with one name are one. */
 export function rename(transcript, names) {
-  const named = (each) => (names.has(each.speaker) ? { ...each, speaker: names.get(each.speaker) } : each);
+  const renamed = (each) => (names.has(each.speaker) ? { ...each, speaker: names.get(each.speaker) } : each);
   const segments = transcript.segments.map((segment) => {
-    const changed = named(segment);
-    return changed !== segment && segment.words ? { ...changed, words: segment.words.map(named) } : changed;
+    const changed = renamed(segment);
+    return changed !== segment && segment.words ? { ...changed, words: segment.words.map(renamed) } : changed;
   });
   const changed = { ...transcript };
-  if (transcript.alternatives) changed.alternatives = transcript.alternatives.map(named);
-  if (transcript.turns) changed.turns = united(transcript.turns.map(named));
+  if (transcript.alternatives) changed.alternatives = transcript.alternatives.map(renamed);
+  if (transcript.turns) changed.turns = united(transcript.turns.map(renamed));
   const order = people(transcript).map((name) => names.get(name) ?? name);
   changed.people = order.map((name, place) => (order.indexOf(name) === place ? name : null));
   return withSegments(changed, segments);
@@ -59,9 +59,14 @@ function united(turns) {
 
 /** The segment with another speaker; an empty name is none. */
 export function withSpeaker(segment, name) {
-  if ((segment.speaker ?? "") === name) return segment;
-  const named = ({ speaker, ...rest }) => (name ? { ...rest, speaker: name } : rest), changed = named(segment);
-  if (segment.words?.some((word) => word.speaker != null)) changed.words = segment.words.map(named);
+  return (segment.speaker ?? "") === name ? segment : named(segment, name);
+}
+
+/** The segment with a speaker whom a person has named: nothing is uncertain any longer. */
+function named(segment, name) {
+  const certain = ({ speaker, speaker_confidence: confidence, ...rest }) => (name ? { ...rest, speaker: name } : rest);
+  const changed = certain(segment);
+  if (segment.words?.some((word) => word.speaker != null)) changed.words = segment.words.map(certain);
   return changed;
 }
 
@@ -84,12 +89,14 @@ export function give(transcript, parts, name) {
 
 /** The transcript in which it is sure that these segments are their speakers'. */
 export function confirmed(transcript, indices) {
-  if (!transcript.turns) return transcript;
+  let sure = transcript;
+  for (const index of indices) sure = withSegment(sure, index, named(sure.segments[index], sure.segments[index].speaker));
+  if (!transcript.turns) return sure;
   let { turns } = transcript;
-  for (const { start, end, speaker } of indices.map((index) => transcript.segments[index])) {
+  for (const { start, end, speaker } of indices.map((index) => sure.segments[index])) {
     turns = moved(turns, start, end, speaker, speaker);
   }
-  return { ...transcript, turns };
+  return { ...sure, turns };
 }
 
 /** What a change of segments means for the turns and for the order of colours. */

@@ -117,7 +117,7 @@ def test_the_legend_and_marks(visit: Open) -> None:
     diarize(document, "Anna", "Ben", "Anna")
     first, second, third = document["segments"]
     document["turns"][0]["end"] = second["words"][1]["end"]
-    document["turns"][2]["confidence"] = 0.3
+    third["speaker_confidence"] = document["turns"][2]["confidence"] = 0.3
     page = opened.transcribed()
     assert page.locator("#text .over").all_text_contents() == ["We", "found"]
     assert page.locator("#text .with").all_text_contents() == ["with Anna"]

@@ -65,25 +65,28 @@ def test_options_are_sent_and_remembered(visit: Open) -> None:
 def test_speakers_are_told_apart(visit: Open) -> None:
     opened = visit()
     page = opened.page
+
+    def upload(number: int) -> None:
+        opened.upload()
+        opened.until_true(lambda: len(opened.state.jobs) == number)
+        page.click(".back")
+
     assert page.is_hidden("#names")
     page.select_option("#apart", "channels")
     assert page.is_hidden("#count")
     page.fill("#names", "Agent,, Caller ")
-    opened.transcribed()
+    upload(1)
     opened.open()
     assert page.input_value("#names") == "Agent,, Caller "
     page.fill("#names", " ")
-    opened.transcribed()
-    opened.open()
+    upload(2)
     page.select_option("#apart", "voices")
-    opened.transcribed()
-    opened.open()
+    upload(3)
     page.fill("#names", "Agent")
     page.fill("#count", "3")
-    opened.transcribed()
-    opened.open()
+    upload(4)
     page.select_option("#apart", "")
-    opened.transcribed()
+    upload(5)
     names = ("channels", "diarize", "num_speakers", "speakers")
     assert [[job.get(name) for name in names] for job in opened.state.jobs] == [
         ["split", None, None, ["Agent", "", "Caller"]],
