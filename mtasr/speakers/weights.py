@@ -1,0 +1,36 @@
+"""The two networks of a speaker model, loaded by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtasr.errors import ModelIntegrityError
+from mtasr.models import Progress, speakers
+from mtasr.models.folder import EMBEDDING, PROVENANCE, SEGMENTATION, Provenance, differences
+from mtasr.models.speakers.array_file import read_arrays
+from mtasr.speakers.embedding import Embedding
+from mtasr.speakers.segmentation import Segmentation
+
+
+def load_speaker_models(name: str | None = None, *, progress: Progress | None = None) -> tuple[Segmentation, Embedding]:
+    """The networks of a speaker model of `mtasr models list`, by default `speakers`; fetched first if necessary.
+
+    `progress(file, bytes_done, bytes_total)` follows a download.
+
+    Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelCacheError`, or `ModelIntegrityError` if a file is not what
+    was installed or does not fit the network.
+    """
+    model = speakers.find(name)
+    folder = speakers.resolve(model.name, progress=progress)
+    _check(folder, model.name)
+    segmentation, embedding = (read_arrays(folder / file) for file in (SEGMENTATION, EMBEDDING))
+    return Segmentation.from_arrays(segmentation), Embedding.from_arrays(embedding)
+
+
+def _check(folder: Path, name: str) -> None:
+    """Compare every byte with what was installed."""
+    if not (folder / PROVENANCE).exists():
+        return  # a temporary folder of this process
+    if problems := differences(folder, Provenance.read(folder), {}):
+        advice = f"`mtasr models pull --force {name}` installs it again"
+        raise ModelIntegrityError(f"the copy of {name} in {folder} is damaged: {', '.join(problems)}; {advice}")
