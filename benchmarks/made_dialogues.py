@@ -8,7 +8,7 @@ one language; --same-voice names languages of one person) and perhaps "text". --
 cutting them at pauses; their texts are then left out. --synthetic takes voices of espeak-ng and sentences of the
 grammar.
 
-Writes FOLDER/00.wav, 00.rttm and so on, and FOLDER/manifest.jsonl. No clip occurs twice in a dialogue. A reference
+Writes FOLDER/00.wav, 00.rttm and so on, and FOLDER/manifest.jsonl. No utterance occurs twice in a dialogue. A reference
 turn lasts while the voice is heard; it goes on over pauses that are too short to count as pauses. What a dialogue
 contains depends on the seed and its number alone.
 """
@@ -72,10 +72,8 @@ class Utterance:
         return len(self.samples) / SAMPLE_RATE
 
 
-#: The utterances of one clip, which are said in this order.
-Clip = tuple[Utterance, ...]
-#: Draws clips of one person, without end or until there are no more.
-Source = Callable[[np.random.Generator], Iterator[Clip]]
+#: Draws utterances of one person, without end or until there are no more.
+Source = Callable[[np.random.Generator], Iterator[Utterance]]
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,18 @@ def bridged(spans: Sequence[Span]) -> list[Span]:
     return joined
 
 
-def utterances(samples: Samples, text: str | None, language: str | None, *, cut: bool) -> Clip:
+def utterances(samples: Samples, text: str | None, language: str | None, *, cut: bool) -> list[Utterance]:
+    """The whole clip as one utterance, or what lies between its pauses; none if nothing is heard."""
     spans = heard(samples)
     if not spans:
-        return ()
+        return []
     groups = [[spans[0]]]
     for span in spans[1:]:
         if cut and groups[-1][-1][1] - groups[-1][0][0] >= SHORTEST * SAMPLE_RATE:
             groups.append([span])
         else:
             groups[-1].append(span)
-    return tuple(_utterance(samples, group, None if cut else text, language) for group in groups)
+    return [_utterance(samples, group, None if cut else text, language) for group in groups]
 
 
 def _utterance(samples: Samples, spans: Sequence[Span], text: str | None, language: str | None) -> Utterance:
@@ -145,28 +144,27 @@ def _utterance(samples: Samples, spans: Sequence[Span], text: str | None, langua
 
 
 def recorded(manifest: Path, same_voice: Sequence[str], *, cut: bool) -> dict[str, Source]:
-    found: dict[str, list[Clip]] = {}
+    found: dict[str, list[Utterance]] = {}
     for row in json.loads(manifest.read_text(encoding="utf-8")):
         speaker = row.get("speaker") or row["language"]
         if speaker in same_voice:
             speaker = same_voice[0]
-        clip = utterances(read_samples(manifest.parent / row["audio"]), row.get("text"), row.get("language"), cut=cut)
-        if clip:
-            found.setdefault(speaker, []).append(clip)
+        samples = read_samples(manifest.parent / row["audio"])
+        found.setdefault(speaker, []).extend(utterances(samples, row.get("text"), row.get("language"), cut=cut))
 
-    def source(clips: list[Clip]) -> Source:
-        return lambda rng: (clips[int(place)] for place in rng.permutation(len(clips)))
+    def source(own: list[Utterance]) -> Source:
+        return lambda rng: (own[int(place)] for place in rng.permutation(len(own)))
 
-    return {speaker: source(clips) for speaker, clips in found.items()}
+    return {speaker: source(own) for speaker, own in found.items() if own}
 
 
 def synthetic() -> dict[str, Source]:
     def source(voice: str, pitch: int) -> Source:
-        def draw(rng: np.random.Generator) -> Iterator[Clip]:
+        def draw(rng: np.random.Generator) -> Iterator[Utterance]:
             rate = int(rng.integers(140, 190))
             while True:
                 text = sentence(rng, held_out=False)["en"]
-                yield utterances(speak(text, voice, words_per_minute=rate, pitch=pitch), text, "en", cut=False)
+                yield from utterances(speak(text, voice, words_per_minute=rate, pitch=pitch), text, "en", cut=False)
 
         return draw
 
@@ -178,25 +176,25 @@ def synthetic() -> dict[str, Source]:
 
 def queues(
     sources: Mapping[str, Source], count: int, seconds: float, rng: np.random.Generator
-) -> dict[str, list[Clip]]:
-    """What each of so many people says: clips that last so many seconds together, if there are as many."""
+) -> dict[str, list[Utterance]]:
+    """What each of so many people says: so many seconds together, if there are as many."""
     speakers = [sorted(sources)[int(place)] for place in rng.permutation(len(sources))[:count]]
     shares = rng.dirichlet(np.full(count, 4.0))
-    chosen: dict[str, list[Clip]] = {}
+    chosen: dict[str, list[Utterance]] = {}
     for speaker, share in zip(speakers, shares, strict=True):
         length, mine = 0.0, []
-        for clip in sources[speaker](rng):
-            mine.append(clip)
-            length += sum(each.seconds for each in clip)
+        for utterance in sources[speaker](rng):
+            mine.append(utterance)
+            length += utterance.seconds
             if length >= share * seconds:
                 break
         chosen[speaker] = mine
     return chosen
 
 
-def arranged(chosen: Mapping[str, list[Clip]], overlap: float, rng: np.random.Generator) -> list[Placed]:
+def arranged(chosen: Mapping[str, list[Utterance]], overlap: float, rng: np.random.Generator) -> list[Placed]:
     """Turns of one to three utterances, until all is said. `overlap` is the share of speech that begins too early."""
-    left = {speaker: [each for clip in clips for each in clip] for speaker, clips in chosen.items()}
+    left = {speaker: list(own) for speaker, own in chosen.items()}
     own_end = dict.fromkeys(left, 0)
     placed: list[Placed] = []
     speaker, begin, end, said, doubled = "", 0, 0, 0, 0
@@ -221,7 +219,7 @@ def arranged(chosen: Mapping[str, list[Clip]], overlap: float, rng: np.random.Ge
 
 
 def _pause(rng: np.random.Generator) -> float:
-    return float(np.clip(rng.lognormal(np.log(0.45), 0.8), 0.08, 4.0))
+    return min(max(rng.lognormal(np.log(0.45), 0.8), 0.08), 4.0)
 
 
 def mixed(placed: Sequence[Placed], rng: np.random.Generator) -> tuple[Samples, dict[str, Any]]:
