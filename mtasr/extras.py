@@ -13,6 +13,7 @@ from mtasr.errors import MissingExtraError
 _EXTRAS = {
     "fastapi": "server",
     "jiwer": "evaluate",
+    "onnxruntime": "onnx",
     "prometheus_client": "server",
     "python_multipart": "server",
     "sacrebleu": "evaluate",

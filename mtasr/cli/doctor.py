@@ -52,7 +52,7 @@ def doctor() -> int:
 def _findings() -> Iterator[Finding]:
     yield Finding("mtasr", f"{__version__}, Python {platform.python_version()}, {sys.executable}")
     yield Finding("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
-    for look in (_ffmpeg, _processor, _gpu, _cache, _default_model, _network, _extras):
+    for look in (_ffmpeg, _processor, _gpu, _cache, _default_model, _speaker_model, _network, _extras):
         yield _careful(look)
 
 
@@ -133,6 +133,15 @@ def _default_model() -> Finding:
     return Finding("default model", f"{DEFAULT_MODEL}: {status.where}")
 
 
+def _speaker_model() -> Finding:
+    from mtasr.models import list_speaker_models
+
+    status = list_speaker_models()[0]
+    if status.where == "downloadable":
+        return Finding("speaker model", f"not on this machine; `mtasr models pull {status.name}` downloads it")
+    return Finding("speaker model", f"{status.name}: {status.where}")
+
+
 def _network() -> Finding:
     from mtasr.models.hub import endpoint, offline
 
@@ -146,6 +155,7 @@ _EXTRAS = {
     "train": ("torch", "converting checkpoints, --engine torch"),
     "optimize": ("wordfreq", "mtasr models optimize"),
     "evaluate": ("jiwer", "mtasr evaluate"),
+    "onnx": ("onnxruntime", "speaker models from the hub"),
 }
 
 

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.blas import on_one_thread
+from mtasr.models.speakers.published import Window
 from mtasr.spans import SAMPLE_RATE
 
 #: Bands of a frame.
@@ -32,7 +33,7 @@ _BLOCK_FRAMES = 128
 
 
 @on_one_thread
-def fbank(samples: Float32Array) -> Float32Array:
+def fbank(samples: Float32Array, window: Window = "povey") -> Float32Array:
     """Features of shape (1 + (N - 400) // 160, 80) for samples of shape (N,), 16 kHz, within -1 to 1.
 
     Fewer than 400 samples give no frame.
@@ -45,7 +46,7 @@ def fbank(samples: Float32Array) -> Float32Array:
     frames = sliding_window_view(np.asarray(samples, np.float32), FRAME_LENGTH)[::FRAME_STEP]
     features = np.empty((len(frames), N_BANDS), np.float32)
     emphasised = np.zeros((min(len(frames), _BLOCK_FRAMES), _N_FFT), np.float32)
-    window, bands = _povey(), _bands()
+    shape, bands = _window(window), _bands()
     for start in range(0, len(frames), _BLOCK_FRAMES):
         block = frames[start : start + _BLOCK_FRAMES]
         block = block - block.mean(axis=1, keepdims=True)
@@ -54,7 +55,7 @@ def fbank(samples: Float32Array) -> Float32Array:
         np.multiply(block[:, :1], 1 - _PRE_EMPHASIS, out=target[:, :1])
         np.multiply(block[:, :-1], -_PRE_EMPHASIS, out=target[:, 1:])
         target[:, 1:] += block[:, 1:]
-        target *= window
+        target *= shape
         spectrum = np.fft.rfft(emphasised[: len(block)])
         power = np.square(spectrum.real)
         power += np.square(spectrum.imag)
@@ -65,9 +66,10 @@ def fbank(samples: Float32Array) -> Float32Array:
 
 
 @cache
-def _povey() -> Float32Array:
-    """The symmetric Hann window to the power of .85."""
-    window = (np.hanning(FRAME_LENGTH) ** 0.85).astype(np.float32)
+def _window(name: Window) -> Float32Array:
+    """A symmetric window. Povey's is Hann's to the power of .85."""
+    values = np.hamming(FRAME_LENGTH) if name == "hamming" else np.hanning(FRAME_LENGTH) ** 0.85
+    window: Float32Array = values.astype(np.float32)
     window.flags.writeable = False
     return window
 

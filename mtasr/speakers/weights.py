@@ -6,9 +6,18 @@ from pathlib import Path
 
 from mtasr.errors import ModelIntegrityError
 from mtasr.models import Progress, speakers
-from mtasr.models.folder import EMBEDDING, PROVENANCE, SEGMENTATION, Provenance, differences
+from mtasr.models.folder import (
+    EMBEDDING,
+    EMBEDDING_ONNX,
+    PROVENANCE,
+    SEGMENTATION,
+    SEGMENTATION_ONNX,
+    Provenance,
+    differences,
+)
 from mtasr.models.speakers.array_file import read_arrays
 from mtasr.speakers.embedding import Embedding
+from mtasr.speakers.onnx import OnnxEmbedding, OnnxSegmentation
 from mtasr.speakers.segmentation import Segmentation
 
 
@@ -18,11 +27,13 @@ def load_speaker_models(name: str | None = None, *, progress: Progress | None = 
     `progress(file, bytes_done, bytes_total)` follows a download.
 
     Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelCacheError`, or `ModelIntegrityError` if a file is not what
-    was installed or does not fit the network.
+    was installed or does not fit the network. Models from the hub need onnxruntime: else `MissingExtraError`.
     """
     model = speakers.find(name)
     folder = speakers.resolve(model.name, progress=progress)
     _check(folder, model.name)
+    if (folder / SEGMENTATION_ONNX).exists():
+        return OnnxSegmentation(folder / SEGMENTATION_ONNX), OnnxEmbedding(folder / EMBEDDING_ONNX, model.window)
     segmentation, embedding = (read_arrays(folder / file) for file in (SEGMENTATION, EMBEDDING))
     return Segmentation.from_arrays(segmentation), Embedding.from_arrays(embedding)
 

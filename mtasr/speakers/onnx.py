@@ -1,0 +1,120 @@
+"""The networks of speaker models that are published as ONNX, computed by onnxruntime (the extra `onnx`).
+
+They have the methods of the networks in NumPy. One thread computes, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtasr.arrays import Float32Array
+from mtasr.errors import ModelIntegrityError
+from mtasr.extras import extras
+from mtasr.models.speakers.published import Window
+from mtasr.speakers.embedding import SHORTEST, Embedding
+from mtasr.speakers.fbank import N_BANDS, fbank
+from mtasr.speakers.segmentation import POWERSET, WINDOW, Segmentation, frame_count
+
+#: Windows computed at once.
+_BLOCK_WINDOWS = 8
+#: onnxruntime's number for errors; its warnings are about graphs that it could not make faster.
+_ERRORS = 3
+#: WeSpeaker computes its filter banks on 16-bit samples. Where the spectrum is empty, the floor then lies elsewhere.
+_SCALE: dict[Window, float] = {"povey": 1.0, "hamming": 32768.0}
+
+
+class OnnxSegmentation(Segmentation):
+    """pyannote's segmentation-3.0: samples (B, 1, T) to scores (B, F, 7) in the order of `POWERSET`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `ModelIntegrityError` if the file is not such a network."""
+        self._network = _Network(path)
+        self._network.expect((1, frame_count(WINDOW), len(POWERSET)), of=np.zeros((1, 1, WINDOW), np.float32))
+
+    def log_probabilities(self, samples_BT: Float32Array) -> Float32Array:  # noqa: N803
+        """Log-probability (B, F, 7) of each class, in the order of `POWERSET`; see `activity`."""
+        count, length = samples_BT.shape
+        if length > WINDOW:
+            raise ValueError(f"a window has at most {WINDOW} samples, not {length}")
+        result = np.empty((count, frame_count(length), len(POWERSET)), np.float32)
+        for start in range(0, count, _BLOCK_WINDOWS):
+            block = np.pad(samples_BT[start : start + _BLOCK_WINDOWS], ((0, 0), (0, WINDOW - length)))
+            scores = self._network(block[:, None])[:, : result.shape[1]]
+            scores = scores - scores.max(axis=2, keepdims=True)
+            result[start : start + len(block)] = scores - np.log(np.exp(scores).sum(axis=2, keepdims=True))
+        return result
+
+
+class OnnxEmbedding(Embedding):
+    """A network from log-mel filter banks (1, frames, 80), without their mean, to a vector (1, D)."""
+
+    def __init__(self, path: Path, window: Window) -> None:
+        """`window` is that of the filter banks. Raises `ModelIntegrityError` if the file is not such a network."""
+        self._window: Window = window
+        self._network = _Network(path)
+        self._network.expect((1, None), of=np.zeros((1, 100, N_BANDS), np.float32))
+
+    def embed(self, clips: Sequence[Float32Array]) -> Float32Array:
+        """A vector (n, D), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
+
+        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `SHORTEST` samples.
+        """
+        vectors = [self._embed_one(clip) for clip in clips]
+        return np.stack(vectors) if vectors else np.zeros((0, self._network.width), np.float32)
+
+    def _embed_one(self, clip: Float32Array) -> Float32Array:
+        if clip.size < SHORTEST:
+            raise ValueError(f"a clip needs {SHORTEST} samples, not {clip.size}")
+        features = fbank(clip * np.float32(_SCALE[self._window]), self._window)
+        features -= features.mean(axis=0)
+        vector: Float32Array = self._network(features[None])[0]
+        return vector
+
+
+class _Network:
+    """A graph with one input and one output in float32."""
+
+    def __init__(self, path: Path) -> None:
+        with extras():
+            import onnxruntime
+        self._path = path
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            kinds = [each.type for each in (*session.get_inputs(), *session.get_outputs())]
+        except Exception as exc:  # onnxruntime's own have no common base
+            raise self._unfit(exc) from exc
+        if kinds != ["tensor(float)"] * 2:
+            raise self._unfit("it needs one input and one output of float32")
+        self._session: Any = session
+        self._input = session.get_inputs()[0].name
+        #: Values of the last dimension of the output; known after `expect`.
+        self.width = 0
+
+    def expect(self, shape: tuple[int | None, ...], *, of: Float32Array) -> None:
+        """Raise `ModelIntegrityError` unless `of` gives finite values of that shape, in which None is any number."""
+        output = self(of)
+        if len(output.shape) != len(shape) or any(
+            wanted not in {None, given} for wanted, given in zip(shape, output.shape, strict=True)
+        ):
+            raise self._unfit(f"its output has the shape {output.shape}")
+        if not np.isfinite(output).all():
+            raise self._unfit("its output is not finite")
+        self.width = output.shape[-1]
+
+    def __call__(self, values: Float32Array) -> Float32Array:
+        try:
+            output: Float32Array = self._session.run(None, {self._input: np.ascontiguousarray(values)})[0]
+        except Exception as exc:  # onnxruntime's own have no common base
+            raise self._unfit(exc) from exc
+        return output
+
+    def _unfit(self, reason: object) -> ModelIntegrityError:
+        line = f"{reason}".strip().partition("\n")[0]
+        return ModelIntegrityError(f"{self._path} is damaged or not the network of a speaker model: {line}")
