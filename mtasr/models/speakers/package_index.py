@@ -23,6 +23,8 @@ from mtasr.errors import ModelDownloadError, ModelIntegrityError
 _LOOK = 0.2
 #: What pip and uv say about a file with another hash.
 _OTHER_HASH = ("DO NOT MATCH THE HASHES", "Hash mismatch")
+#: What they say when they cannot reach the index.
+_SILENT = ("WARNING: Retrying", "Request failed after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ def _largest(folder: Path) -> int:
 def _reason(said: str) -> str:
     """What the program says went wrong, in one line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    if any("WARNING: Retrying" in line for line in lines):
+    if any(words in said for words in _SILENT):
         return "the index does not answer"
     errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
     return errors[0].partition(":")[2].strip() or errors[0] if errors else "no reason was given"
