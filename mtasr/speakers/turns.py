@@ -1,0 +1,141 @@
+"""From tracks whose pieces have speakers to turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from mtasr.arrays import Float32Array, FloatArray, IntArray
+from mtasr.spans import SAMPLE_RATE, Span
+from mtasr.speakers.pieces import Piece
+from mtasr.speakers.segmentation import FRAME_STEP, RECEPTIVE_FIELD
+from mtasr.speakers.tracks import Region, runs
+
+#: The probabilities of all tracks of a frame together, from which on one speaks, and two.
+_ONE, _TWO = 0.4, 1.3
+#: A frame so many decibels softer than loud ones around it is quiet, and a pause if so many frames are quiet in a row
+#: and speech is less sure than this: segmentation runs on over short pauses.
+_QUIET, _PAUSE, _SURE = 30.0, 12, 0.9
+#: Frames around a frame, of which one in ten is loud: 3 s.
+_AROUND = 178
+#: Frames: one speaker's turns go on over shorter silences.
+_JOINED = 15
+#: Regions rendered at once: ten minutes.
+_AT_ONCE = 240
+_LEAST = 0.05
+
+#: Samples before those that the first frame stands for.
+FIRST_SAMPLE = (RECEPTIVE_FIELD - FRAME_STEP) // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenRun:
+    """Speaker `label` talks in frames `start` to `end`."""
+
+    label: int
+    start: int
+    end: int
+    confidence: float
+
+
+def pauses(levels_F: Float32Array) -> npt.NDArray[np.bool_]:  # noqa: N803
+    """Frames (F,) of quiet that lasts, from the level of each frame in decibels."""
+    from scipy.ndimage import percentile_filter
+
+    quiet: npt.NDArray[np.bool_] = levels_F < percentile_filter(levels_F, 90, size=_AROUND) - np.float32(_QUIET)
+    for start, end in runs(quiet):
+        if end - start < _PAUSE:
+            quiet[start:end] = False
+    return quiet
+
+
+def spoken(
+    regions: Sequence[Region],
+    pieces: Sequence[Piece],
+    labels: IntArray,
+    confidences: FloatArray,
+    levels_F: Float32Array,  # noqa: N803
+) -> list[SpokenRun]:
+    """Who talks in which frames, in order of time, from the speaker of each piece and how sure that is."""
+    if not pieces:
+        return []
+    owners = _owners(pieces)
+    is_pause = pauses(levels_F)
+    spans: dict[int, list[Span]] = {}
+    sums: dict[int, list[float]] = {}
+    for index in range(0, len(regions), _AT_ONCE):
+        part = regions[index : index + _AT_ONCE]
+        origin = part[0].start
+        talking, sure = _talking(part, owners, labels, confidences, is_pause[origin : part[-1].end])
+        for label in range(talking.shape[1]):
+            for start, end in runs(talking[:, label]):
+                of_label, of_sums = spans.setdefault(label, []), sums.setdefault(label, [])
+                total = float(sure[start:end, label].sum())
+                if of_label and origin + start - of_label[-1].end < _JOINED:
+                    of_label[-1] = Span(of_label[-1].start, origin + end)
+                    of_sums[-1] += total
+                else:
+                    of_label.append(Span(origin + start, origin + end))
+                    of_sums.append(total)
+    found = [
+        SpokenRun(label=label, start=start, end=end, confidence=min(1.0, total / (end - start)))
+        for label, of_label in spans.items()
+        for (start, end), total in zip(of_label, sums[label], strict=True)
+    ]
+    return sorted(found, key=lambda run: (run.start, run.end, run.label))
+
+
+def _owners(pieces: Sequence[Piece]) -> dict[int, list[tuple[int, int, int]]]:
+    """For each track, the pieces (start, end, place) that say whose it is, from one frame to another without gaps."""
+    of_track: dict[int, list[int]] = {}
+    for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
+        of_track.setdefault(pieces[place].track, []).append(place)
+    owners = {}
+    for track, places in of_track.items():
+        cuts = [(pieces[one].end + pieces[two].start) // 2 for one, two in pairwise(places)]
+        owners[track] = list(zip([0, *cuts], [*cuts, 1 << 40], places, strict=True))
+    return owners
+
+
+def _talking(
+    regions: Sequence[Region],
+    owners: dict[int, list[tuple[int, int, int]]],
+    labels: IntArray,
+    confidences: FloatArray,
+    is_pause: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], Float32Array]:
+    """Who talks in each frame (F, K), and how sure it is that it is this speaker (F, K)."""
+    origin, count = regions[0].start, regions[-1].end - regions[0].start
+    speakers = int(labels.max()) + 1
+    activity_FK = np.zeros((count, speakers), np.float32)
+    sure_FK = np.zeros((count, speakers), np.float32)
+    together = np.zeros(count, np.float32)
+    for region in regions:
+        for track, own in region.activity.items():
+            together[region.start - origin : region.end - origin] += own
+            for start, end, place in owners.get(track, ()):
+                begin, stop = max(start, region.start), min(end, region.end)
+                if begin >= stop:
+                    continue
+                frames = slice(begin - origin, stop - origin)
+                label = labels[place]
+                louder = own[begin - region.start : stop - region.start] > activity_FK[frames, label]
+                activity_FK[frames, label][louder] = own[begin - region.start : stop - region.start][louder]
+                sure_FK[frames, label][louder] = confidences[place]
+    at_once = (together >= _ONE).astype(np.int8) + (together >= _TWO)
+    at_once[is_pause & (together < _SURE)] = 0
+    ranks = np.argsort(-activity_FK, axis=1, kind="stable")
+    talking = np.zeros((count, speakers), bool)
+    for rank in range(min(2, speakers)):
+        places = np.flatnonzero(at_once > rank)
+        talking[places, ranks[places, rank]] = True
+    return talking & (activity_FK > _LEAST), sure_FK
+
+
+def seconds(frame: int) -> float:
+    """When a frame begins, in seconds of the recording."""
+    return (frame * FRAME_STEP + FIRST_SAMPLE) / SAMPLE_RATE if frame else 0.0
