@@ -20,7 +20,7 @@ from mtasr.audio.tracks import Tracks
 from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.transcript import Coverage, Segment, Transcript
+from mtasr.transcript import Coverage, Segment, Transcript, Turn
 
 #: Runs the command line in this process: run("transcribe", "a.wav").
 Run = Callable[..., Result]
@@ -55,6 +55,8 @@ class FakeModel:
     speakers: list[bool | SpeakerOptions] = field(default_factory=list)
     #: Instead of segments made from `texts`.
     segments: list[Segment] | None = None
+    #: Who speaks when, if speakers are to be told apart.
+    turns: tuple[Turn, ...] = ()
     timings: dict[str, float] = field(default_factory=lambda: {"decode": 0.5})
     engine: Any = field(default_factory=lambda: SimpleNamespace(tokenizer=SimpleNamespace(is_multilingual=True)))
 
@@ -77,7 +79,8 @@ class FakeModel:
         self.speakers.append(diarize)
         self.tracks.append(tracks or Tracks())
         self.calls += [(source, options) for source in sources]
-        yield FakeTranscriptions(FakeTranscription(self, source, options) for source in sources)
+        turns = self.turns if diarize else None
+        yield FakeTranscriptions(FakeTranscription(self, source, options, turns) for source in sources)
 
     def fingerprint(self) -> str:
         return "fake"
@@ -96,7 +99,10 @@ class FakeTranscription:
     language = "fr"
     language_probability = 0.75
 
-    def __init__(self, model: FakeModel, source: str, options: DecodingOptions) -> None:
+    def __init__(
+        self, model: FakeModel, source: str, options: DecodingOptions, turns: tuple[Turn, ...] | None = None
+    ) -> None:
+        self._turns = turns
         self._options = options
         self._model = model
         self._source = source
@@ -133,6 +139,7 @@ class FakeTranscription:
             duration=2.0 * len(self._model.texts),
             segments=tuple(self._segments()),
             coverage=self._model.coverage,
+            turns=self._turns,
         )
         if self._options.also_translate:
             english = tuple(replace(each, text=f" English:{each.text}") for each in transcript)

@@ -21,17 +21,20 @@ from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import text_options, to_decoding_options
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import model_options
+from mtasr.cli.options.speakers import number_options
 from mtasr.cli.options.types import Count, SomeOf, flat
 from mtasr.cli.work import english_name, load
 from mtasr.errors import MtasrError, UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
-    from mtasr.evaluation import Clip, Evaluation, Figure, Result, Scores
+    from mtasr.evaluation import Clip, Evaluation, Figure, Measure, Result
+    from mtasr.transcribe import Model
 
 _FILE = click.Path(dir_okay=False)
-_MEASURES = ("transcription", "translation", "language")
+_MEASURES = ("transcription", "translation", "language", "speakers")
 
 
 @click.command(cls=Command)
@@ -50,28 +53,43 @@ _MEASURES = ("transcription", "translation", "language")
 @option(
     "Evaluation", "--limit", type=Count(1), configurable=False, help="Only the first N recordings of each language."
 )
+@option(
+    "Evaluation",
+    "--collar",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Ignore errors this near to where a speaker begins or ends.",
+)
 @option("Evaluation", "--worst", type=Count(), default=5, help="Show the N worst recordings.")
 @option("Evaluation", "--json", "json_file", type=_FILE, help="Write all figures to this file.")
 @option("Evaluation", "--html", "html_file", type=_FILE, help="Write a report to this file.")
 @quiet_option
 @model_options
+@number_options
 @text_options
 @debug_option
 @click.pass_context
 def evaluate(ctx: click.Context, /, **params: Any) -> int:
     """Measure a model on the recordings that MANIFEST lists.
 
-    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation and language. Paths of
-    recordings are relative to its folder. Prints these figures for each language and in total: word and character error
-    rate, BLEU and chrF of the translation into English, share of recordings whose language is detected correctly (LID),
-    and real-time factor.
+    MANIFEST is a JSON list, JSON lines or CSV with the fields audio, text, translation, language and rttm. Paths are
+    relative to its folder. Prints these figures for each language and in total: word and character error rate, BLEU and
+    chrF of the translation into English, share of recordings whose language is detected correctly (LID), and real-time
+    factor.
+
+    Where the manifest says who speaks, in an RTTM file or by a speaker on each of its segments, speakers are told apart
+    and these are printed too: word error rate by speaker (cpWER), diarization error rate (DER) with missed speech,
+    false alarms (FA) and confusion, Jaccard error rate (JER), and how the number of speakers is wrong.
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
-    from mtasr.models import english_only
+    from mtasr.speakers.diarize import load_diarizer
+    from mtasr.speakers.options import SpeakerOptions
 
     require_libraries()
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
+    speakers = SpeakerOptions(**{name: params[name] for name in ("num_speakers", "min_speakers", "max_speakers")})
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
     attempts = failures.Attempts(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))
@@ -82,11 +100,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     if not ready:
         return attempts.code
     display = Display(quiet=params["quiet"])
-    if english_only(params["model"]):
-        _refuse_other_languages(ready, params["model"])
-    model = load(params, display)
-    if not model.engine.tokenizer.is_multilingual:  # a folder, of which only loading shows it
-        _refuse_other_languages(ready, params["model"])
+    model = _load(ready, measures, params, display)
     finished = 0
 
     def done(clip: Clip) -> None:
@@ -94,16 +108,47 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
         finished += 1
 
     with display.working(str(params["manifest"]), lambda: finished, lambda: None):
-        evaluation = run(model, ready, options, measures, done=done)
+        evaluation = run(
+            model,
+            ready,
+            options,
+            measures,
+            speakers=speakers,
+            collar=params["collar"],
+            diarizer=load_diarizer,
+            done=done,
+        )
     for result in evaluation.results:
         if result.failures:  # one of a recording: several measures fail alike, and recordings are counted
             attempts.fail(str(result.clip.audio), result.failures[0])
     evaluation = replace(evaluation, results=_in_order(clips, (*evaluation.results, *refused)))
-    _write(evaluation, params)  # first: the reader of standard output may have exited
+    title = params["manifest"].name if model is None else f"{params['manifest'].name}: {params['model'] or 'base'}"
+    _write(evaluation, params, title)  # first: the reader of standard output may have exited
     _print(evaluation, params["worst"])
     if files:
         display.note(f"wrote {' and '.join(map(str, files))}")
     return attempts.code
+
+
+def _load(clips: Sequence[Clip], measures: Sequence[Measure], params: dict[str, Any], display: Display) -> Model | None:
+    """The model, None if only who speaks when is measured. What tells speakers apart is loaded too where it is needed.
+
+    Raises `UsageError` if the model is English-only, and recordings are in other languages.
+    """
+    from mtasr.evaluation import needs_model
+    from mtasr.models import english_only
+    from mtasr.speakers.diarize import load_diarizer
+
+    if not needs_model(clips, measures):
+        with display.downloads() as progress:
+            load_diarizer(progress)
+        return None
+    if english_only(params["model"]):
+        _refuse_other_languages(clips, params["model"])
+    model = load(params | {"diarize": "speakers" in measures}, display)
+    if not model.engine.tokenizer.is_multilingual:  # a folder, of which only loading shows it
+        _refuse_other_languages(clips, params["model"])
+    return model
 
 
 def _checked(clips: Sequence[Clip], attempts: failures.Attempts) -> tuple[list[Clip], list[Result]]:
@@ -154,6 +199,7 @@ def _possible(clips: Sequence[Clip], asked: Sequence[str]) -> list[Any]:
         "transcription": any(clip.text is not None for clip in clips),
         "translation": any(clip.translation is not None for clip in clips),
         "language": any(clip.language is not None for clip in clips),
+        "speakers": any(clip.turns is not None or clip.speaker_texts is not None for clip in clips),
     }
     possible = [measure for measure in _MEASURES if measure in asked and allowed[measure]]
     if not possible:
@@ -161,14 +207,13 @@ def _possible(clips: Sequence[Clip], asked: Sequence[str]) -> list[Any]:
     return possible
 
 
-def _write(evaluation: Evaluation, params: dict[str, Any]) -> None:
+def _write(evaluation: Evaluation, params: dict[str, Any], title: str) -> None:
     from mtasr.evaluation import write_page
 
     if params["json_file"]:
         text = json.dumps(evaluation.to_json(), ensure_ascii=False, indent=1)
         write_text(Path(params["json_file"]), lambda stream: stream.write(f"{text}\n"))
     if params["html_file"]:
-        title = f"{params['manifest'].name}: {params['model'] or 'base'}"
         write_text(Path(params["html_file"]), lambda stream: write_page(evaluation, title, stream))
 
 
@@ -177,40 +222,82 @@ def _write(evaluation: Evaluation, params: dict[str, Any]) -> None:
 #: Heading, field of `Scores`, and by what it is shown: rates in percent.
 _COLUMNS = (
     ("WER", "wer", 100),
+    ("cpWER", "cpwer", 100),
     ("CER", "cer", 100),
     ("BLEU", "bleu", 1),
     ("chrF", "chrf", 1),
     ("LID", "language_accuracy", 100),
 )
+#: The same of speakers, for a table of its own: with all columns a table would be wider than a terminal.
+_SPEAKER_COLUMNS = (
+    ("DER", "der", 100),
+    ("missed", "missed_speech", 100),
+    ("FA", "false_alarm", 100),
+    ("confusion", "confusion", 100),
+    ("JER", "jer", 100),
+    ("speakers off by", "speaker_count_error", 1),
+    ("right", "speaker_count_accuracy", 100),
+)
 
 
 def _print(evaluation: Evaluation, worst: int) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     # Not to stdout itself: rich would end the process if its reader has exited, with a code of its own.
     screen = StringIO()
     console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False)
-    table = Table(box=None, pad_edge=False)
-    columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
-    table.add_column("")
-    timed = evaluation.total.real_time_factor is not None
-    for head in ("clips", "min", *(head for head, _, _ in columns), *(["RTF"] if timed else [])):
-        table.add_column(head, justify="right", no_wrap=True)
-    for name, scores in [*evaluation.languages.items(), ("all", evaluation.total)]:
-        table.add_row(name, *_cells(scores, columns))
-    console.print(table)
+    console.print(_table(evaluation, _COLUMNS, is_first=True))
+    if evaluation.total.speaker_count_error is not None:
+        console.print()
+        console.print(_table(evaluation, _SPEAKER_COLUMNS, is_first=False))
     for result in evaluation.worst(worst):
         console.print()
         console.print(_headline(result))
         console.print(_alignment(result))
+    speakers = evaluation.worst_speakers(worst)
+    if speakers:
+        console.print()
+        console.print(_speaker_table(speakers))
     print_line(screen.getvalue().rstrip("\n"))
 
 
-def _cells(scores: Scores, columns: Sequence[tuple[str, str, int]]) -> list[str]:
-    factor = scores.real_time_factor
-    figures = [_figure(getattr(scores, field), scale) for _, field, scale in columns]
-    return [str(scores.clips), f"{scores.audio / 60:.1f}", *figures, *([] if factor is None else [f"{factor:.3f}"])]
+def _table(evaluation: Evaluation, columns: Sequence[tuple[str, str, int]], *, is_first: bool) -> Table:
+    """The figures of each language and in total; the first table has the time, too."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    shown = [column for column in columns if getattr(evaluation.total, column[1]) is not None]
+    timed = is_first and evaluation.total.real_time_factor is not None
+    table.add_column("")
+    heads = [*(["clips", "min"] if is_first else []), *(head for head, _, _ in shown), *(["RTF"] if timed else [])]
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, scores in [*evaluation.languages.items(), ("all", evaluation.total)]:
+        cells = [_figure(getattr(scores, field), scale) for _, field, scale in shown]
+        if is_first:
+            cells = [str(scores.clips), f"{scores.audio / 60:.1f}", *cells]
+        if timed:
+            cells.append("" if scores.real_time_factor is None else f"{scores.real_time_factor:.3f}")
+        table.add_row(name, *cells)
+    return table
+
+
+def _speaker_table(results: Sequence[Result]) -> Table:
+    """The errors of speakers in each of these recordings, in percent, and how many speakers were found."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", overflow="fold")
+    heads = ("DER", "missed", "FA", "confusion", "JER", "cpWER")
+    shown = [place for place in range(len(heads)) if any(each.speaker_rates[place] is not None for each in results)]
+    for head in (*(heads[place] for place in shown), "speakers"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for result in results:
+        there, found = result.speaker_counts or (0, 0)
+        rates = [result.speaker_rates[place] for place in shown]
+        cells = ["" if rate is None else f"{100 * rate:.1f}" for rate in rates]
+        table.add_row(failures.printable(str(result.clip.audio)), *cells, f"{found} of {there}")
+    return table
 
 
 def _figure(figure: Figure | None, scale: int) -> str:

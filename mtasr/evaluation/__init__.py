@@ -1,4 +1,4 @@
-"""Measuring a model on recordings with known words: error rates, translation scores, speed.
+"""Measuring a model on recordings with known words or speakers: error rates, translation scores, speed.
 
 Needs the extra `evaluate`: jiwer aligns, sacrebleu scores translations, and whisper-normalizer makes texts comparable
 as in Whisper's paper (appendix C). Unlike there, only diacritics are removed: marks that write vowels or tones stay.
@@ -7,11 +7,13 @@ as in Whisper's paper (appendix C). Unlike there, only diacritics are removed: m
 from mtasr.evaluation.diarization import DiarizationErrors, diarization_errors
 from mtasr.evaluation.manifest import Clip, read_manifest
 from mtasr.evaluation.page import write_page
+from mtasr.evaluation.results import Evaluation, Result
 from mtasr.evaluation.rttm import read_rttm, turns_of
-from mtasr.evaluation.run import Evaluation, Measure, Result, evaluate
+from mtasr.evaluation.run import MEASURES, Measure, evaluate, needs_model
 from mtasr.evaluation.scores import Figure, Scores, require_libraries, speaker_word_errors
 
 __all__ = [
+    "MEASURES",
     "Clip",
     "DiarizationErrors",
     "Evaluation",
@@ -21,6 +23,7 @@ __all__ = [
     "Scores",
     "diarization_errors",
     "evaluate",
+    "needs_model",
     "read_manifest",
     "read_rttm",
     "require_libraries",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TextIO
 
-from mtasr.evaluation.run import Evaluation, Result
+from mtasr.evaluation.results import Evaluation, Result
 from mtasr.evaluation.scores import Figure, Scores, Step
 from mtasr.tokenizer.languages import LANGUAGES
 
@@ -30,13 +30,25 @@ svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 del { background: var(--gone); text-decoration: line-through; } ins { background: var(--new); font-weight: 600;
   text-decoration: none; } del, ins { padding: 0 .15em; border-radius: 2px; }
 """
+_Column = tuple[str, str, bool]
 #: Columns: heading, field of `Scores`, whether it is a rate (shown in percent).
 _COLUMNS = (
     ("WER", "wer", True),
+    ("cpWER", "cpwer", True),
     ("CER", "cer", True),
     ("BLEU", "bleu", False),
     ("chrF", "chrf", False),
     ("Language right", "language_accuracy", True),
+)
+#: The same of speakers.
+_SPEAKER_COLUMNS = (
+    ("DER", "der", True),
+    ("Missed speech", "missed_speech", True),
+    ("False alarm", "false_alarm", True),
+    ("Confusion", "confusion", True),
+    ("JER", "jer", True),
+    ("Speakers off by", "speaker_count_error", False),
+    ("Number right", "speaker_count_accuracy", True),
 )
 
 
@@ -48,7 +60,7 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
         f'<meta name="viewport" content="width=device-width">\n<title>{name}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
     )
-    stream.write(_table(evaluation))
+    stream.write(_table(evaluation) + _speakers(evaluation, worst))
     rates = [(code, each.wer) for code, each in evaluation.languages.items() if each.wer is not None]
     if rates:
         stream.write("<h2>Word error rate by language</h2>\n" + _bars(rates))
@@ -69,15 +81,55 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
 
 
 def _table(evaluation: Evaluation) -> str:
-    columns = [column for column in _COLUMNS if getattr(evaluation.total, column[1]) is not None]
-    heads = "".join(f"<th>{head}</th>" for head, _, _ in columns)
-    rows = "".join(_row(_language(code), each, columns) for code, each in evaluation.languages.items())
-    heads = f"<th>Spoken</th><th>Clips</th><th>Minutes</th>{heads}<th>Real-time factor</th>"
-    return (
-        f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}</tbody>\n<tfoot>\n{_row('all', evaluation.total, columns)}</tfoot>\n</table></div>\n"
+    columns = _present(evaluation, _COLUMNS)
+    return _wide_table(
+        ["Spoken", "Clips", "Minutes", *(head for head, _, _ in columns), "Real-time factor"],
+        [_row(_language(code), each, columns) for code, each in evaluation.languages.items()],
+        _row("all", evaluation.total, columns),
+    ) + (
         "<p><small>Below each figure: 95 % confidence intervals by drawing clips. The real-time factor is without "
         "loading the model.</small></p>\n"
+    )
+
+
+def _speakers(evaluation: Evaluation, worst: int) -> str:
+    """The errors of speakers for each language, and in the clips with the most of them."""
+    columns = _present(evaluation, _SPEAKER_COLUMNS)
+    if not columns:
+        return ""
+    page = "<h2>Who speaks when</h2>\n" + _wide_table(
+        ["Spoken", *(head for head, _, _ in columns)],
+        [_tr([_language(code), *_figures(each, columns)]) for code, each in evaluation.languages.items()],
+        _tr(["all", *_figures(evaluation.total, columns)]),
+    )
+    clips = evaluation.worst_speakers(worst)
+    if clips:
+        heads = [*(head for head, _, _ in _SPEAKER_COLUMNS[:5]), "cpWER"]
+        shown = [place for place in range(len(heads)) if any(clip.speaker_rates[place] is not None for clip in clips)]
+        page += "<h2>Clips with the most errors of speakers</h2>\n" + _wide_table(
+            ["Clip", *(heads[place] for place in shown), "Speakers"], [_speakers_row(clip, shown) for clip in clips]
+        )
+    return page
+
+
+def _speakers_row(result: Result, shown: Sequence[int]) -> str:
+    there, found = result.speaker_counts or (0, 0)
+    rates = [result.speaker_rates[place] for place in shown]
+    cells = ["" if rate is None else f"{100 * rate:.1f} %" for rate in rates]
+    return _tr([str(result.clip.audio), *cells, f"{found} of {there}"])
+
+
+def _present(evaluation: Evaluation, columns: Sequence[_Column]) -> list[_Column]:
+    return [column for column in columns if getattr(evaluation.total, column[1]) is not None]
+
+
+def _wide_table(heads: Sequence[str], rows: Iterable[str], foot: str = "") -> str:
+    """A table that scrolls sideways on a narrow screen."""
+    head = "".join(f"<th>{each}</th>" for each in heads)
+    end = f"<tfoot>\n{foot}</tfoot>\n" if foot else ""
+    return (
+        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{''.join(rows)}</tbody>\n{end}</table></div>\n"
     )
 
 
@@ -85,12 +137,20 @@ def _language(code: str) -> str:
     return f"{LANGUAGES[code].title()} ({code})" if code in LANGUAGES else code
 
 
-def _row(name: str, scores: Scores, columns: Sequence[tuple[str, str, bool]]) -> str:
-    cells = [escape(name), str(scores.clips), f"{scores.audio / 60:.1f}"]
-    cells += [_cell(getattr(scores, field), rate) for _, field, rate in columns]
+def _row(name: str, scores: Scores, columns: Sequence[_Column]) -> str:
     factor = scores.real_time_factor
-    cells.append("" if factor is None else f"{factor:.3f}")
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+    end = "" if factor is None else f"{factor:.3f}"
+    return _tr([name, str(scores.clips), f"{scores.audio / 60:.1f}", *_figures(scores, columns), end])
+
+
+def _tr(cells: Sequence[str]) -> str:
+    """A row of a table; only its first cell may have characters that HTML reserves."""
+    name, *others = cells
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (escape(name), *others)) + "</tr>\n"
+
+
+def _figures(scores: Scores, columns: Sequence[_Column]) -> list[str]:
+    return [_cell(getattr(scores, field), rate) for _, field, rate in columns]
 
 
 def _cell(figure: Figure | None, rate: bool) -> str:

@@ -2,109 +2,128 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, get_args
 
-from mtasr.edit_distance import ErrorCount
-from mtasr.errors import MtasrError
+from mtasr.audio.read import open_audio
+from mtasr.errors import MtasrError, UsageError
 from mtasr.evaluation import scores
+from mtasr.evaluation.diarization import diarization_errors
 from mtasr.evaluation.manifest import Clip
-from mtasr.evaluation.scores import Figure, Scores, Step, normalise
+from mtasr.evaluation.results import Evaluation, Result, summed_up
+from mtasr.evaluation.scores import normalise
+from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.diarize import load_diarizer
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.transcript import Transcript
 
 if TYPE_CHECKING:
     from mtasr.options import DecodingOptions
+    from mtasr.speakers.diarized import Diarizes
     from mtasr.transcribe import Model
-    from mtasr.transcript import Transcript
 
-#: "transcription" gives WER and CER, "translation" BLEU and chrF, "language" the accuracy of language detection.
-Measure = Literal["transcription", "translation", "language"]
-
-
-@dataclass(slots=True, kw_only=True)
-class Result:
-    """The outputs of a model for a clip; None if not requested or failed."""
-
-    clip: Clip
-    #: Seconds.
-    audio: float = 0.0
-    text: str | None = None
-    translation: str | None = None
-    language: str | None = None
-    words: ErrorCount | None = None
-    characters: ErrorCount | None = None
-    #: The text beside the reference, both normalised.
-    steps: tuple[Step, ...] = ()
-    failures: list[MtasrError] = field(default_factory=list)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether there are errors and no output."""
-        return bool(self.failures) and self.text is None and self.translation is None and self.language is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Figures for each language and in total, and the results they come from."""
-
-    total: Scores
-    languages: dict[str, Scores]
-    results: tuple[Result, ...]
-
-    def worst(self, count: int) -> list[Result]:
-        """The clips with the most word errors; of clips with equally many, the one with the fewest words first."""
-        wrong = [(result.words, result) for result in self.results if result.words is not None and result.words.errors]
-        ordered = sorted(wrong, key=lambda each: (each[0].errors, -each[0].length))
-        return [result for _, result in ordered[::-1][:count]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The evaluation as JSON values."""
-        return {
-            "total": _plain(self.total),
-            "languages": {code: _plain(each) for code, each in self.languages.items()},
-            "clips": [_row(result) for result in self.results],
-        }
+#: "transcription" gives WER and CER, "translation" BLEU and chrF, "language" the accuracy of language detection,
+#: "speakers" the errors of diarization and cpWER.
+Measure = Literal["transcription", "translation", "language", "speakers"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def evaluate(
-    model: Model,
+    model: Model | None,
     clips: Sequence[Clip],
     options: DecodingOptions,
-    measures: Sequence[Measure] = ("transcription", "translation", "language"),
+    measures: Sequence[Measure] = MEASURES,
     *,
+    speakers: SpeakerOptions | None = None,
+    collar: float = 0.0,
+    diarizer: Callable[[], Diarizes] = load_diarizer,
     done: Callable[[Clip], None] = lambda clip: None,
 ) -> Evaluation:
-    """Transcribe, translate and detect the language of the clips that have a reference for it.
+    """Transcribe, translate, tell speakers apart and detect the language of the clips that have a reference for it.
 
     A clip is transcribed in its own language, which the model detects if the manifest does not name it. A clip that
-    cannot be read has its error in `failures` and does not count. `done` is called after each clip of each measure.
+    cannot be read has its error in `failures` and does not count. `speakers` are told apart in clips whose manifest
+    says who speaks; `collar` is that of `diarization_errors`. `done` is called after each clip of each measure.
+
+    `model` may be None unless `needs_model`. `diarizer` loads what tells speakers apart in clips without a text. Raises
+    `UsageError` for a collar that is no number of seconds, and `ModelError` if speakers cannot be told apart.
     """
     scores.require_libraries()
+    if not 0 <= collar < math.inf:
+        raise UsageError(f"collar must be a number of seconds, not {collar}")
     results = [Result(clip=clip) for clip in clips]
-    took: dict[str, float] = {}
+    speakers, took = speakers or SpeakerOptions(), dict[str, float]()
+    heard = [result for result in results if _is_heard_only(result.clip, measures)]
+    if heard:
+        _tell_apart(diarizer(), heard, speakers, took, done)
+    if model is not None:
+        _transcribe(model, results, options, measures, speakers, took, done)
+        if "translation" in measures:
+            _translate(model, results, options, done)
+        if "language" in measures and model.engine.tokenizer.is_multilingual:
+            _detect_languages(model, results, options, done)
     if "transcription" in measures:
-        chosen = [result for result in results if result.clip.text is not None]
-        for result, transcript in _recognised(model, chosen, replace(options, task="transcribe"), took, done):
-            result.text, result.audio = _text(transcript), transcript.duration
         _align(results)
-    if "translation" in measures:
-        chosen = [result for result in results if result.clip.translation is not None]
-        for result, transcript in _recognised(model, chosen, replace(options, task="translate"), {}, done):
-            result.translation, result.audio = _text(transcript), transcript.duration
-    if "language" in measures and model.engine.tokenizer.is_multilingual:
-        for result in results:
-            if result.clip.language is not None:
-                _judge(model, result, options)
-                done(result.clip)
-    groups: dict[str, list[Result]] = {}
+    if "speakers" in measures:
+        _compare_speakers(results, collar)
+    return summed_up(results, took)
+
+
+def needs_model(clips: Sequence[Clip], measures: Sequence[Measure]) -> bool:
+    """Whether these measures need text or language, and not only who speaks when."""
+    return bool({"translation", "language"} & set(measures)) or any(_has_words(clip, measures) for clip in clips)
+
+
+def _has_words(clip: Clip, measures: Sequence[Measure]) -> bool:
+    """Whether the clip is to be transcribed."""
+    of_all, of_each = "transcription" in measures, "speakers" in measures
+    return (of_all and clip.text is not None) or (of_each and clip.speaker_texts is not None)
+
+
+def _has_speakers(clip: Clip, measures: Sequence[Measure]) -> bool:
+    """Whether its speakers are to be told apart."""
+    return "speakers" in measures and (clip.turns is not None or clip.speaker_texts is not None)
+
+
+def _is_heard_only(clip: Clip, measures: Sequence[Measure]) -> bool:
+    """Whether its speakers are to be told apart, and nothing else of it is needed."""
+    return _has_speakers(clip, measures) and not _has_words(clip, measures)
+
+
+def _transcribe(
+    model: Model,
+    results: Sequence[Result],
+    options: DecodingOptions,
+    measures: Sequence[Measure],
+    speakers: SpeakerOptions,
+    took: dict[str, float],
+    done: Callable[[Clip], None],
+) -> None:
+    """Find the text of clips, and who says it where the manifest has speakers."""
+    spoken = [result for result in results if _has_words(result.clip, measures)]
+    for diarize in (None, speakers):
+        chosen = [result for result in spoken if _has_speakers(result.clip, measures) == (diarize is not None)]
+        for result, transcript in _recognised(model, chosen, replace(options, task="transcribe"), took, done, diarize):
+            result.text, result.audio, result.turns = _text(transcript), transcript.duration, transcript.turns
+            result.speaker_texts = _by_speaker(transcript)
+
+
+def _translate(model: Model, results: Sequence[Result], options: DecodingOptions, done: Callable[[Clip], None]) -> None:
+    chosen = [result for result in results if result.clip.translation is not None]
+    for result, transcript in _recognised(model, chosen, replace(options, task="translate"), {}, done):
+        result.translation, result.audio = _text(transcript), transcript.duration
+
+
+def _detect_languages(
+    model: Model, results: Sequence[Result], options: DecodingOptions, done: Callable[[Clip], None]
+) -> None:
     for result in results:
-        groups.setdefault(result.clip.language or "", []).append(result)
-    return Evaluation(
-        total=_scores(results, sum(took.values())),
-        languages={code or "?": _scores(groups[code], took.get(code, 0.0)) for code in sorted(groups)},
-        results=tuple(results),
-    )
+        if result.clip.language is not None:
+            _judge(model, result, options)
+            done(result.clip)
 
 
 def _in(options: DecodingOptions, code: str | None) -> DecodingOptions:
@@ -117,12 +136,14 @@ def _recognised(
     options: DecodingOptions,
     took: dict[str, float],
     done: Callable[[Clip], None],
+    diarize: SpeakerOptions | None = None,
 ) -> Iterator[tuple[Result, Transcript]]:
     """Decode the clips of one language together; `took` receives the seconds for each language."""
     for code in dict.fromkeys(result.clip.language for result in results):
         own = [result for result in results if result.clip.language == code]
         began = time.perf_counter()
-        with model.stream_all([result.clip.audio for result in own], _in(options, code)) as streams:
+        sources = [result.clip.audio for result in own]
+        with model.stream_all(sources, _in(options, code), diarize=diarize or False) as streams:
             for result, stream in zip(own, streams, strict=True):
                 try:
                     with stream:
@@ -130,11 +151,42 @@ def _recognised(
                 except MtasrError as error:
                     result.failures.append(error)
                 done(result.clip)
-        took[code or ""] = time.perf_counter() - began
+        took[code or ""] = took.get(code or "", 0.0) + time.perf_counter() - began
+
+
+def _tell_apart(
+    diarizer: Diarizes,
+    results: Sequence[Result],
+    options: SpeakerOptions,
+    took: dict[str, float],
+    done: Callable[[Clip], None],
+) -> None:
+    """Find who speaks when, without text."""
+    for result in results:
+        began, samples, listening = time.perf_counter(), 0, diarizer.listen()
+        try:
+            with open_audio(result.clip.audio) as audio:
+                for block in audio:
+                    listening.add(block)
+                    samples += len(block)
+            result.turns, result.audio = tuple(listening.turns(options)), samples / SAMPLE_RATE
+        except MtasrError as error:
+            result.failures.append(error)
+        code = result.clip.language or ""
+        took[code] = took.get(code, 0.0) + time.perf_counter() - began
+        done(result.clip)
 
 
 def _text(transcript: Transcript) -> str:
     return " ".join(segment.text.strip() for segment in transcript)
+
+
+def _by_speaker(transcript: Transcript) -> tuple[str, ...]:
+    """What each speaker says."""
+    texts: dict[str | None, list[str]] = {}
+    for segment in transcript:
+        texts.setdefault(segment.speaker, []).append(segment.text.strip())
+    return tuple(map(" ".join, texts.values()))
 
 
 def _judge(model: Model, result: Result, options: DecodingOptions) -> None:
@@ -156,53 +208,14 @@ def _align(results: Sequence[Result]) -> None:
             result.steps = scores.align(wanted, found)
 
 
-def _scores(results: Sequence[Result], took: float) -> Scores:
-    words = [result.words for result in results if result.words is not None]
-    characters = [result.characters for result in results if result.characters is not None]
-    translated = [result for result in results if result.translation is not None]
-    references = [result.clip.translation or "" for result in translated]
-    translations = [result.translation or "" for result in translated]
-    judged = [result.language == result.clip.language for result in results if result.language is not None]
-    timed = sum(result.audio for result in results if result.text is not None)
-    return Scores(
-        clips=sum(not result.has_failed for result in results),
-        audio=sum(result.audio for result in results),
-        wer=scores.rate(words),
-        cer=scores.rate(characters),
-        bleu=scores.bleu(references, translations),
-        chrf=scores.chrf(references, translations),
-        language_accuracy=scores.share(judged),
-        real_time_factor=took / timed if timed else None,
-    )
-
-
-def _plain(each: Scores) -> dict[str, Any]:
-    """Each figure as its value and a pair `..._interval`."""
-    plain: dict[str, Any] = {"clips": each.clips, "audio": round(each.audio, 3)}
-    for name in ("wer", "cer", "bleu", "chrf", "language_accuracy"):
-        figure: Figure | None = getattr(each, name)
-        if figure is not None:
-            plain[name] = figure.value
-            plain[f"{name}_interval"] = [figure.low, figure.high]
-    if each.real_time_factor is not None:
-        plain["real_time_factor"] = each.real_time_factor
-    return plain
-
-
-def _row(result: Result) -> dict[str, Any]:
-    row: dict[str, Any] = {"audio": str(result.clip.audio), "language": result.clip.language}
-    given = {
-        "reference": result.clip.text,
-        "text": result.text,
-        "reference_translation": result.clip.translation,
-        "translation": result.translation,
-        "detected_language": result.language,
-    }
-    row |= {name: value for name, value in given.items() if value is not None}
-    if result.words is not None:
-        row |= {"words": result.words.length, "word_errors": result.words.errors}
-    if result.characters is not None:
-        row |= {"characters": result.characters.length, "character_errors": result.characters.errors}
-    if result.failures:
-        row["errors"] = [str(error) for error in result.failures]
-    return row
+def _compare_speakers(results: Sequence[Result], collar: float) -> None:
+    for result in results:
+        clip = result.clip
+        if result.turns is not None and clip.turns is not None:
+            result.diarization = diarization_errors(clip.turns, result.turns, collar=collar)
+        if result.speaker_texts is not None and clip.speaker_texts is not None:
+            wanted, found = (
+                [normalise(text, clip.language) for text in texts]
+                for texts in (clip.speaker_texts, result.speaker_texts)
+            )
+            result.speaker_words = scores.speaker_word_errors(wanted, found)

@@ -47,7 +47,7 @@ class Step:
 class Scores:
     """The figures of some clips; None without references.
 
-    WER, CER and language accuracy are rates, BLEU and chrF go to 100.
+    BLEU and chrF go to 100, `speaker_count_error` is a number of speakers, and the others are rates.
     """
 
     clips: int
@@ -57,6 +57,17 @@ class Scores:
     bleu: Figure | None = None
     chrf: Figure | None = None
     language_accuracy: Figure | None = None
+    #: Word errors where the words of other speakers count as wrong (`speaker_word_errors`).
+    cpwer: Figure | None = None
+    #: As in `DiarizationErrors`: DER and its three parts, and JER.
+    der: Figure | None = None
+    missed_speech: Figure | None = None
+    false_alarm: Figure | None = None
+    confusion: Figure | None = None
+    jer: Figure | None = None
+    #: By how many the number of speakers is wrong, on average, and the share of clips in which it is right.
+    speaker_count_error: Figure | None = None
+    speaker_count_accuracy: Figure | None = None
     #: Processing time by duration of the audio, without loading the model.
     real_time_factor: float | None = None
 
@@ -134,24 +145,27 @@ def _characters(text: str, language: str | None) -> str:
 
 def rate(errors: Sequence[ErrorCount]) -> Figure | None:
     """All errors over all words (or characters), so that long clips weigh more, as is usual."""
-    wrong = np.array([each.errors for each in errors], dtype=np.int64)
-    total = np.array([each.length for each in errors], dtype=np.int64)
-    return _ratio(wrong, total)
+    return ratio([each.errors for each in errors], [each.length for each in errors])
 
 
 def share(right: Sequence[bool]) -> Figure | None:
     """The part of them that is true."""
-    return _ratio(np.array(right, dtype=np.int64), np.ones(len(right), dtype=np.int64))
+    return mean([float(each) for each in right])
 
 
-def _ratio(
-    part: np.ndarray[tuple[int], np.dtype[np.int64]], whole: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Figure | None:
+def mean(values: Sequence[float]) -> Figure | None:
+    """Their mean."""
+    return ratio(values, [1] * len(values))
+
+
+def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Figure | None:
+    """The sum of the parts over that of the wholes, one of each for a clip; None if there is nothing to divide by."""
+    part, whole = np.array(parts, np.float64), np.array(wholes, np.float64)
     if not whole.sum():
         return None
     drawn = np.random.default_rng(_SEED).integers(0, len(part), (_DRAWS, len(part)))
-    wholes = whole[drawn].sum(axis=1)
-    rates = part[drawn].sum(axis=1)[wholes > 0] / wholes[wholes > 0]
+    drawn_wholes = whole[drawn].sum(axis=1)
+    rates = part[drawn].sum(axis=1)[drawn_wholes > 0] / drawn_wholes[drawn_wholes > 0]
     low, high = np.quantile(rates, _INTERVAL)
     return Figure(float(part.sum() / whole.sum()), float(low), float(high))
 

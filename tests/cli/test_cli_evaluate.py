@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_model import FakeModel, Run
+from fake_diarizer import FakeDiarizer
+from fake_model import FakeModel, Run, segment
+from tones import make_tone
 
 from mtasr.errors import AudioDecodeError
 from mtasr.extras import pip_install
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.transcript import Turn
 
 MANIFEST = [
     {"audio": "a.wav", "text": "Hello there, how are you?", "language": "fr"},
@@ -131,6 +136,81 @@ def test_an_english_only_model_on_other_languages(run: Run, model: FakeModel, ma
 def test_several_measures_between_commas(run: Run, model: FakeModel, manifest: Path) -> None:
     result = run("evaluate", "manifest.json", "--measure", "language,transcription", "-q")
     assert result.stdout.split()[:5] == ["clips", "min", "WER", "CER", "LID"]
+
+
+RTTM = """\
+SPEAKER talk 1 0 2 <NA> <NA> anna <NA> <NA>
+SPEAKER talk 1 2 3 <NA> <NA> ben <NA> <NA>
+"""
+TURNS = (Turn(start=0.0, end=2.0, speaker="Speaker 1"), Turn(start=2.0, end=4.0, speaker="Speaker 2"))
+
+
+@pytest.fixture
+def diarizer(monkeypatch: pytest.MonkeyPatch) -> FakeDiarizer:
+    fake = FakeDiarizer(TURNS)
+    monkeypatch.setattr("mtasr.speakers.diarize.load_diarizer", fake.load)
+    return fake
+
+
+def test_a_manifest_with_speakers_tells_them_apart(
+    run: Run, model: FakeModel, diarizer: FakeDiarizer, folder: Path
+) -> None:
+    segments = [{"speaker": "anna", "text": "Hello there."}, {"speaker": "ben", "text": "How are you?"}]
+    (folder / "a.rttm").write_text(RTTM)
+    row = {"audio": "a.wav", "language": "fr", "segments": segments, "rttm": "a.rttm"}
+    (folder / "manifest.json").write_text(json.dumps([row]))
+    texts = [(" Hello there. How", "Speaker 1"), (" are you?", "Speaker 2")]
+    model.segments = [replace(segment(place, text), speaker=speaker) for place, (text, speaker) in enumerate(texts)]
+    model.turns = TURNS
+    result = run("evaluate", "manifest.json", "--json", "out.json", "--num-speakers", "2", "-q")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert model.speakers == [SpeakerOptions(num_speakers=2)]
+    lines = [line.split() for line in result.stdout.splitlines() if line]
+    assert lines[0] == ["clips", "min", "WER", "cpWER", "CER", "LID", "RTF"]
+    assert lines[2][:5] == ["all", "1", "0.1", "0.0", "40.0"]
+    assert " ".join(lines[3]) == "DER missed FA confusion JER speakers off by right"
+    assert lines[5] == ["all", "20.0", "20.0", "0.0", "0.0", "16.7", "0.0", "100.0"]
+    assert lines[6] == ["DER", "missed", "FA", "confusion", "JER", "cpWER", "speakers"]
+    assert lines[7] == ["a.wav", "20.0", "20.0", "0.0", "0.0", "16.7", "40.0", "2", "of", "2"]
+    assert json.loads((folder / "out.json").read_text())["total"]["der"] == pytest.approx(0.2)
+
+
+def test_without_the_measure_speakers_are_not_told_apart(run: Run, model: FakeModel, folder: Path) -> None:
+    (folder / "a.rttm").write_text(RTTM)
+    (folder / "manifest.csv").write_text("audio,text,rttm\na.wav,hello there how are you,a.rttm\n")
+    result = run("evaluate", "manifest.csv", "--measure", "transcription")
+    assert (result.exit_code, model.speakers) == (0, [False])
+    assert "DER" not in result.stdout
+
+
+def test_a_manifest_of_turns_alone_needs_no_model(
+    run: Run, model: FakeModel, diarizer: FakeDiarizer, folder: Path
+) -> None:
+    make_tone(folder / "talk.wav", seconds=1)
+    (folder / "a.rttm").write_text(RTTM)
+    (folder / "manifest.csv").write_text("audio,rttm\ntalk.wav,a.rttm\n")
+    result = run("evaluate", "manifest.csv", "--collar", "0.25", "--max-speakers", "3", "--html", "out.html")
+    assert (result.exit_code, result.stderr, model.loads) == (0, "wrote out.html\n", [])
+    assert diarizer.options == [SpeakerOptions(max_speakers=3)]
+    # Of 4 seconds between collars, 0.75 are missed: 4.0-4.75.
+    assert "all  18.8" in result.stdout
+    assert "<title>manifest.csv</title>" in (folder / "out.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--num-speakers", "2", "--max-speakers", "3"), "num_speakers gives the number of speakers"),
+        (("--collar", "-1"), "-1.0 is not in the range x>=0"),
+        (("--measure", "speakers"), "the manifest lacks the fields to measure speakers"),
+    ],
+)
+def test_options_of_speakers_that_make_no_sense(
+    run: Run, model: FakeModel, manifest: Path, args: tuple[str, ...], message: str
+) -> None:
+    result = run("evaluate", "manifest.json", *args)
+    assert (result.exit_code, model.loads) == (2, [])
+    assert message in result.stderr
 
 
 def test_names_that_are_not_utf_8(run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from mtasr.errors import AudioDecodeError
 from mtasr.evaluation import Clip, Evaluation, evaluate, write_page
 from mtasr.evaluation.scores import align, normalise, rate, share, word_errors
 from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Segment, Transcript
 
 
@@ -46,7 +47,10 @@ class Model:
     engine: Any = field(default_factory=lambda: SimpleNamespace(tokenizer=SimpleNamespace(is_multilingual=True)))
 
     @contextlib.contextmanager
-    def stream_all(self, sources: Sequence[Path], options: DecodingOptions) -> Iterator[list[Stream]]:
+    def stream_all(
+        self, sources: Sequence[Path], options: DecodingOptions, *, diarize: bool | SpeakerOptions
+    ) -> Iterator[list[Stream]]:
+        assert diarize is False
         self.calls.append((options.language, options.task, len(sources)))
         yield [Stream(self.said.get((source.name, options.task))) for source in sources]
 

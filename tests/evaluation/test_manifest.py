@@ -74,6 +74,49 @@ def test_segments_stand_for_a_text(tmp_path: Path) -> None:
     assert read_manifest(written(tmp_path, json.dumps(rows)))[0].text == "one two"
 
 
+def test_segments_have_speakers(tmp_path: Path) -> None:
+    segments = [
+        {"text": "Good morning.", "speaker": "Ben"},
+        {"text": "Good morning,", "speaker": "Anna"},
+        {"text": "", "speaker": None},
+        {"text": "Ben.", "speaker": "Anna"},
+        {"text": "Shall we?", "speaker": "Ben"},
+    ]
+    clip = read_manifest(written(tmp_path, json.dumps([{"audio": "a", "segments": segments}])))[0]
+    assert clip.speaker_texts == ("Good morning. Shall we?", "Good morning, Ben.")
+    assert clip.text == "Good morning. Good morning, Ben. Shall we?"
+
+
+def test_turns_come_from_rttm_files(tmp_path: Path) -> None:
+    lines = [f"SPEAKER {name} 1 {start} 2 <NA> <NA> Anna <NA> <NA>" for name, start in (("a", 0), ("b", 3), ("a", 7))]
+    (tmp_path / "all.rttm").write_text("\n".join(lines))
+    table = "audio,text,rttm\nrecordings/a.wav,,all.rttm\nb.wav,Hello.,all.rttm\nc.wav,,\n"
+    first, second, third = read_manifest(written(tmp_path, table))
+    assert [(turn.start, turn.end, turn.speaker) for turn in first.turns or ()] == [(0, 2, "Anna"), (7, 9, "Anna")]
+    assert [(turn.start, turn.end) for turn in second.turns or ()] == [(3, 5)]
+    assert (first.text, second.text, third.text, third.turns) == (None, "Hello.", "", None)
+
+
+@pytest.mark.parametrize(
+    ("rttm", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("SPEAKER a 1 0 x <NA> <NA> b <NA> <NA>\n", "line 1: the duration 'x' is not a number of seconds"),
+        (
+            "SPEAKER b 1 0 1 <NA> <NA> b <NA> <NA>\nSPEAKER c 1 0 1 <NA> <NA> b <NA> <NA>\n",
+            "has 2 files, and none is named 'a'",
+        ),
+    ],
+)
+def test_a_bad_rttm_is_told_with_the_place_in_the_manifest(tmp_path: Path, rttm: str | None, message: str) -> None:
+    if rttm is not None:
+        (tmp_path / "a.rttm").write_text(rttm)
+    path = written(tmp_path, '[{"audio": "a.wav", "rttm": "a.rttm"}]')
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert str(caught.value) == f"{path}: item 1: {tmp_path / 'a.rttm'}: {message}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -86,9 +129,14 @@ def test_segments_stand_for_a_text(tmp_path: Path) -> None:
         ("[1]", "item 1 is not an object with the field 'audio'"),
         ('{"text": "b"}', "line 1 has no 'audio'"),
         ("audio,text\na,b\n,c\n", "line 3 has no 'audio'"),
-        ('{"audio": "a"}', "line 1 has neither 'text' nor 'translation'"),
+        ('{"audio": "a"}', "line 1 has none of 'text', 'translation' and 'rttm'"),
         ('{"audio": "a", "text": 5}', "line 1: 'text' is not a text"),
         ('{"audio": "a", "text": "b", "language": "klingonese"}', "line 1: unknown language 'klingonese'"),
+        ('{"audio": "a", "segments": [{"text": "b", "speaker": 1}]}', "line 1: 'speaker' is not a text"),
+        (
+            '{"audio": "a", "segments": [{"text": "b", "speaker": "A"}, {"text": "c"}]}',
+            "line 1: some of 'segments' have a 'speaker', and others have none",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, message: str) -> None:

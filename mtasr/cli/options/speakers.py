@@ -15,8 +15,8 @@ from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 
 _SPEAKERS = "Speakers"
 
-#: How many there are, and what they are called.
-count_options = together(
+#: How many there are.
+number_options = together(
     option(
         _SPEAKERS,
         "--num-speakers",
@@ -26,6 +26,11 @@ count_options = together(
     ),
     option(_SPEAKERS, "--min-speakers", type=NoneOr(Count(1)), metavar="N", help="At least so many people speak."),
     option(_SPEAKERS, "--max-speakers", type=NoneOr(Count(1)), metavar="N", help="At most so many people speak."),
+)
+
+#: How many there are, and what they are called.
+count_options = together(
+    number_options,
     option(
         _SPEAKERS,
         "--speakers",
