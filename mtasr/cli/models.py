@@ -13,7 +13,7 @@ from mtasr.checkpoints.formats import FORMATS
 from mtasr.checkpoints.vocabulary_choice import LEAST_FREQUENCY
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
-from mtasr.cli.options.model import complete_model
+from mtasr.cli.options.model import complete_any_model, complete_model
 from mtasr.cli.options.types import OneOf
 from mtasr.errors import UsageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mtasr.checkpoints.checkpoint import Precision
     from mtasr.models import ModelStatus
 
-_NAME = click.argument("name", metavar="NAME", shell_complete=complete_model)
+_NAME = click.argument("name", metavar="NAME", shell_complete=complete_any_model)
 
 
 @click.group("models")

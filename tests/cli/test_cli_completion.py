@@ -36,6 +36,7 @@ def test_scripts_as_the_readme_loads_them(shell: str) -> None:
         ("mtasr transcribe --languages en,sw", 3, ["plain,en,sw", "plain,en,swedish", "plain,en,swahili"]),
         ("mtasr transcribe --device c", 3, ["plain,cpu", "plain,cuda"]),
         ("mtasr models pull large-v3-", 3, ["plain,large-v3-turbo"]),
+        ("mtasr models pull speakers-c", 3, ["plain,speakers-campplus"]),
         ("mtasr models info large-v3-", 3, ["plain,large-v3-turbo"]),
         ("mtasr config show ev", 3, ["plain,evaluate"]),
     ],

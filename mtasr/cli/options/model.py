@@ -25,6 +25,14 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return names or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_any_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of models, those that tell speakers apart too, or else folders."""
+    from mtasr.models.speakers.published import SPEAKER_MODELS
+
+    names = [CompletionItem(name) for name in SPEAKER_MODELS if incomplete and name.startswith(incomplete)]
+    return names + [each for each in complete_model(ctx, param, incomplete) if each.type == "plain" or not names]
+
+
 model_options = together(
     option(
         _MODEL,
