@@ -20,34 +20,44 @@ if TYPE_CHECKING:
     from mtasr.engines.engine import LanguageGuess
     from mtasr.errors import MtasrError
     from mtasr.options import DecodingOptions
+    from mtasr.speakers.diarize import Diarization, diarize
+    from mtasr.speakers.options import SpeakerOptions
     from mtasr.transcribe import Model, load_model
-    from mtasr.transcript import Segment, Transcript, Word
+    from mtasr.transcript import Segment, Transcript, Turn, Word
 
 __all__ = [
     "DecodingOptions",
+    "Diarization",
     "LanguageGuess",
     "Model",
     "MtasrError",
     "Segment",
+    "SpeakerOptions",
     "Tracks",
     "Transcript",
     "Transcription",
+    "Turn",
     "Word",
     "__version__",
+    "diarize",
     "load_model",
 ]
 
 # Loaded on first use, so that `mtasr --version` does not pay for NumPy and CTranslate2.
 _HOMES = {
     "DecodingOptions": "mtasr.options",
+    "Diarization": "mtasr.speakers.diarize",
     "LanguageGuess": "mtasr.engines.engine",
     "Model": "mtasr.transcribe",
     "MtasrError": "mtasr.errors",
     "Segment": "mtasr.transcript",
+    "SpeakerOptions": "mtasr.speakers.options",
     "Tracks": "mtasr.audio.tracks",
     "Transcript": "mtasr.transcript",
     "Transcription": "mtasr.decoding.transcription",
+    "Turn": "mtasr.transcript",
     "Word": "mtasr.transcript",
+    "diarize": "mtasr.speakers.diarize",
     "load_model": "mtasr.transcribe",
 }
 

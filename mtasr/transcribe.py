@@ -301,7 +301,7 @@ class Model:
         if speakers is None:
             return [None] * count
         diarizer = self._diarizer()
-        return [SpeakerListener(diarizer.listen, speakers) for _ in range(count)]
+        return [SpeakerListener(diarizer, speakers) for _ in range(count)]
 
     def detect_language(
         self,

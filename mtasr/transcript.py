@@ -180,7 +180,8 @@ class Transcript:
     text_language: str | None = None
     #: What was repaired of the recording, in order of time.
     repairs: tuple[Repair, ...] = ()
-    #: Who speaks when, in order of start; None if speakers are not distinguished.
+    #: Who speaks when, in order of start: voices that were told apart, or the speech of each channel; None if speakers
+    #: are not distinguished.
     turns: tuple[Turn, ...] | None = None
 
     @property
@@ -223,13 +224,13 @@ class Transcript:
     ) -> None:
         """Write the transcript to a file, which appears whole or not at all and replaces one of that name.
 
-        The format is `output_format`, or by default the ending of the name: txt, srt, vtt, ass, lrc, ttml, tsv, csv, md
-        or json. Subtitles (srt, vtt, ass, lrc, ttml) are divided into cues as by `mtasr transcribe`: `subtitle_style`
-        is "broadcast", "web", "social", a `mtasr.subtitles.Layout`, or "raw" for the segments as the model wrote them.
-        Cues begin and end with words if their times are known (`word_timestamps=True`, which `mtasr transcribe` sets
-        for subtitles). Otherwise each segment counts as spoken at an even pace. With `highlight_words`, srt and vtt
-        underline each word while it is spoken, if its time is known. To write an English translation, call
-        `translation.write(...)`.
+        The format is `output_format`, or by default the ending of the name: txt, srt, vtt, ass, lrc, ttml, tsv, csv,
+        md, json or rttm (who speaks when). Subtitles (srt, vtt, ass, lrc, ttml) are divided into cues as by
+        `mtasr transcribe`: `subtitle_style` is "broadcast", "web", "social", a `mtasr.subtitles.Layout`, or "raw" for
+        the segments as the model wrote them. Cues begin and end with words if their times are known
+        (`word_timestamps=True`, which `mtasr transcribe` sets for subtitles). Otherwise each segment counts as spoken
+        at an even pace. With `highlight_words`, srt and vtt underline each word while it is spoken, if its time is
+        known. To write an English translation, call `translation.write(...)`.
 
         Raises `UsageError` for an unknown format or style, and `OutputError` if the file cannot be written.
         """

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -136,7 +136,7 @@ def write(
 
     def write_as(form: str, stream: TextIO) -> None:
         content = subtitles.transcript if subtitles is not None and OUTPUT_FORMATS[form].is_subtitle else transcript
-        OUTPUT_FORMATS[form].write(content, stream, style)
+        OUTPUT_FORMATS[form].write(content, stream, replace(style, recording=targets[form].stem))
 
     for form, target in targets.items():
         atomic.write_text(target, partial(write_as, form))

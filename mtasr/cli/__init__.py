@@ -47,6 +47,7 @@ COMMANDS = {
     "translate": LazyCommand("mtasr.cli.transcribe", "translate", "Turn speech into English text and subtitles.", True),
     "watch": LazyCommand("mtasr.cli.watch", "watch", "Transcribe recordings as they arrive in a folder.", True),
     "detect-language": LazyCommand("mtasr.cli.detect", "detect_language", "Detect the spoken language.", True),
+    "diarize": LazyCommand("mtasr.cli.diarize", "diarize", "Find out who speaks when.", True),
     "subtitle": LazyCommand("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video.", True),
     "view": LazyCommand("mtasr.cli.view", "view", "Write a page to play a recording and read its text.", True),
     "serve": LazyCommand("mtasr.cli.serve", "serve", "Serve OpenAI's API for speech, and others.", True),

@@ -177,7 +177,7 @@ class _Progress(Observer):
 
     def begun(self, jobs: Sequence[Job]) -> None:
         self._began = time.monotonic()
-        self._display.begin({job.name: _size(job.source) for job in jobs})
+        self._display.begin({job.name: size_of(job.source) for job in jobs})
 
     def discarded(self) -> None:
         self._display.note("an earlier run left work undone; --resume would have kept what it did")
@@ -240,7 +240,7 @@ class _Progress(Observer):
         self._display.finish(endings)
 
 
-def _size(source: str) -> int:
+def size_of(source: str) -> int:
     """Bytes of a file, 0 for a pipe: what is known of its length before it is opened."""
     with contextlib.suppress(OSError):
         return Path(source).stat().st_size

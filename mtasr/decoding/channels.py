@@ -132,14 +132,14 @@ class SplitChannels:
     def speech(self) -> dict[str | None, Sequence[Interval]]:
         return {speaker: each.speech()[None] for speaker, each in self._channels.items()}
 
-    def turns(self) -> list[Turn]:
-        """The speech of each channel."""
+    def turns(self) -> list[Turn] | None:
+        """The speech of each channel, None if nobody speaks."""
         turns = [
             Turn(start=start, end=end, speaker=speaker, channel=channel)
             for channel, (speaker, each) in enumerate(self._channels.items())
             for start, end in each.speech()[None]
         ]
-        return sorted(turns, key=lambda turn: turn.start)
+        return sorted(turns, key=lambda turn: turn.start) or None
 
     def close(self) -> None:
         for each in self._channels.values():

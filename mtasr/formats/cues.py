@@ -12,10 +12,12 @@ from mtasr.transcript import Segment, Transcript, Word
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How subtitles look."""
+    """How subtitles look, and what the recording is called."""
 
     #: Underline each word while it is spoken; only in SubRip and WebVTT, and where the times of words are known.
     highlight_words: bool = False
+    #: Name of the recording, without the ending of its file, for formats that say it.
+    recording: str = ""
 
 
 #: The style of writers that are given none.

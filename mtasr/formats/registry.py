@@ -11,7 +11,7 @@ from typing import TextIO
 
 from mtasr import atomic
 from mtasr.errors import UsageError
-from mtasr.formats import ass, lrc, plain, srt, tables, transcript_json, ttml, vtt
+from mtasr.formats import ass, lrc, plain, rttm, srt, tables, transcript_json, ttml, vtt
 from mtasr.formats.cues import Style
 from mtasr.subtitles import STYLES, Layout, lay_out
 from mtasr.transcript import Transcript
@@ -41,11 +41,17 @@ OUTPUT_FORMATS: dict[str, OutputFormat] = {
     "csv": OutputFormat(tables.write_csv),
     "md": OutputFormat(plain.write_md),
     "json": OutputFormat(transcript_json.write),
+    "rttm": OutputFormat(rttm.write),
 }
 
 
 def render(
-    transcript: Transcript, name: str, *, subtitle_style: str | Layout = "web", highlight_words: bool = False
+    transcript: Transcript,
+    name: str,
+    *,
+    subtitle_style: str | Layout = "web",
+    highlight_words: bool = False,
+    recording: str = "",
 ) -> str:
     """A transcript in the format of that name; for the options and errors see `Transcript.write`."""
     form = OUTPUT_FORMATS.get(name)
@@ -55,7 +61,7 @@ def render(
     if form.is_subtitle and layout is not None:
         transcript = lay_out(transcript, layout).transcript
     stream = io.StringIO()
-    form.write(transcript, stream, Style(highlight_words=highlight_words))
+    form.write(transcript, stream, Style(highlight_words=highlight_words, recording=recording))
     return stream.getvalue()
 
 
@@ -78,6 +84,8 @@ def write(
     name = output_format or target.suffix.removeprefix(".").lower()
     if not name:
         raise UsageError(f"{target}: has no ending that names an output format; give output_format")
-    text = render(transcript, name, subtitle_style=subtitle_style, highlight_words=highlight_words)
+    text = render(
+        transcript, name, subtitle_style=subtitle_style, highlight_words=highlight_words, recording=target.stem
+    )
     atomic.check_replaceable(target)
     atomic.write_text(target, lambda stream: stream.write(text))

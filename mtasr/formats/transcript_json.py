@@ -9,7 +9,7 @@ from typing import Any, TextIO, get_args
 
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.formats.cues import PLAIN, Style
-from mtasr.transcript import Alternatives, Coverage, Repair, RepairKind, Segment, Transcript, Word
+from mtasr.transcript import Alternatives, Coverage, Repair, RepairKind, Segment, Transcript, Turn, Word
 
 #: Fields of a segment: numbers that describe its decoding, and names that it may lack.
 _MEASURES = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
@@ -19,11 +19,11 @@ _NAMES = ("language", "speaker")
 
 
 def write(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
-    """Write the document of `to_dict`, with one line for each segment and for the alternatives of each window."""
+    """Write the document of `to_dict`, with one line for each segment, turn, and set of alternatives."""
     entries = []
     for key, value in to_dict(transcript).items():
         text = _dumps(value)
-        if key in ("alternatives", "segments") and value:
+        if key in ("alternatives", "segments", "turns") and value:
             items = ",\n".join(f"    {_dumps(item)}" for item in value)
             text = f"[\n{items}\n  ]"
         entries.append(f"  {_dumps(key)}: {text}")
@@ -44,6 +44,9 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
         document["repairs"] = [repair_document(each) for each in transcript.repairs]
     if transcript.alternatives is not None:
         document["alternatives"] = [_alternatives(each) for each in transcript.alternatives]
+    # The segments tell who speaks on which channel.
+    if transcript.turns is not None and all(turn.channel is None for turn in transcript.turns):
+        document["turns"] = [turn_document(turn) for turn in transcript.turns]
     return document | {"segments": [segment_document(segment) for segment in transcript]}
 
 
@@ -62,9 +65,26 @@ def segment_document(segment: Segment) -> dict[str, Any]:
     }
     fields |= {name: _finite(getattr(segment, name)) for name in _MEASURES}
     fields |= {name: value for name in _NAMES if (value := getattr(segment, name)) is not None}
+    fields |= _certainty(segment)
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
+
+
+def _certainty(said: Segment | Word) -> dict[str, Any]:
+    """How sure the speaker is, and whether another one talks too; nothing unless voices were told apart."""
+    sure = {} if said.speaker_confidence is None else {"speaker_confidence": _finite(said.speaker_confidence)}
+    return sure | ({"overlap": True} if said.overlap else {})
+
+
+def turn_document(turn: Turn) -> dict[str, Any]:
+    """A turn as a document has it."""
+    return {
+        "start": _seconds(turn.start),
+        "end": _seconds(turn.end),
+        "speaker": turn.speaker,
+        "confidence": _finite(turn.confidence),
+    }
 
 
 def _alternatives(alternatives: Alternatives) -> dict[str, Any]:
@@ -93,12 +113,13 @@ def repair_document(repair: Repair) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
+    speaker = {} if word.speaker is None else {"speaker": word.speaker, **_certainty(word)}
     return {
         "word": word.word,
         "start": _seconds(word.start),
         "end": _seconds(word.end),
         "probability": _finite(word.probability),
-    }
+    } | speaker
 
 
 def _finite(value: float) -> float | None:
@@ -151,13 +172,14 @@ def _read_transcript(document: dict[str, Any]) -> Transcript:
         segments=segments,
         coverage=_read_coverage(document["coverage"]) if document.get("coverage") else None,
         repairs=tuple(map(_read_repair, document.get("repairs") or ())),
+        turns=None if document.get("turns") is None else tuple(map(_read_turn, document["turns"])),
     )
 
 
 def _read_segment(number: int, given: dict[str, Any]) -> Segment:
     words = given.get("words")
     measures: dict[str, Any] = {name: _number(given.get(name)) for name in _MEASURES}
-    names: dict[str, Any] = {name: _text(given[name]) for name in _NAMES if given.get(name) is not None}
+    language = given.get("language")
     return Segment(
         id=number,
         start=_time(given["start"]),
@@ -165,8 +187,9 @@ def _read_segment(number: int, given: dict[str, Any]) -> Segment:
         text=_text(given["text"]),
         tokens=(),
         words=None if words is None else tuple(map(_read_word, words)),
+        language=None if language is None else _text(language),
         **measures,
-        **names,
+        **_read_speaker(given),
     )
 
 
@@ -176,7 +199,26 @@ def _read_word(given: dict[str, Any]) -> Word:
         start=_time(given["start"]),
         end=_time(given["end"]),
         probability=_number(given.get("probability")),
+        **_read_speaker(given),
     )
+
+
+def _read_speaker(given: dict[str, Any]) -> dict[str, Any]:
+    """The speaker of a segment or word, if it has one, and how sure that is."""
+    speaker, sure = given.get("speaker"), given.get("speaker_confidence")
+    return {
+        "speaker": None if speaker is None else _text(speaker),
+        "speaker_confidence": None if sure is None else float(sure),
+        "overlap": given.get("overlap") is True,
+    }
+
+
+def _read_turn(given: dict[str, Any]) -> Turn:
+    start, end = _time(given["start"]), _time(given["end"])
+    if end <= start:
+        raise ValueError(f"a turn ends at {end:g} s, before it begins")
+    sure = given.get("confidence")
+    return Turn(start=start, end=end, speaker=_text(given["speaker"]), confidence=1.0 if sure is None else float(sure))
 
 
 def _read_repair(given: dict[str, Any]) -> Repair:

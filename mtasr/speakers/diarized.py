@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from mtasr.arrays import Float32Array
@@ -31,14 +31,14 @@ class Diarizes(Protocol):
 class SpeakerListener:
     """Hears one recording. It begins with the first samples: thousands of recordings may wait to be read."""
 
-    def __init__(self, listen: Callable[[], Listening], options: SpeakerOptions) -> None:
-        self._listen, self._options = listen, options
+    def __init__(self, diarizer: Diarizes, options: SpeakerOptions) -> None:
+        self._diarizer, self._options = diarizer, options
         self._listening: Listening | None = None
         self._has_left = False
 
     def add(self, samples: Float32Array) -> None:
         if not self._has_left:
-            self._listening = self._listening or self._listen()
+            self._listening = self._listening or self._diarizer.listen()
             self._listening.add(samples)
 
     def turns(self) -> tuple[Turn, ...]:

@@ -59,6 +59,7 @@ def _output_dir(*short: str) -> Decorator:
 
 #: For commands whose -o is something else.
 output_dir_option = _output_dir()
+output_dir_short_option = _output_dir("-o")
 
 output_options = together(
     option(
@@ -72,7 +73,7 @@ output_options = together(
         callback=flat,
         help="Files to write, such as srt,json.",
     ),
-    _output_dir("-o"),
+    output_dir_short_option,
     switch(_OUTPUT, "verbose", default=True, help="Print the text as it is recognised."),
     option(_OUTPUT, "--timings", type=click.Path(dir_okay=False), hidden=True, help="Write seconds by stage as JSON."),
     switch(
@@ -94,17 +95,23 @@ progress_option = option(
     help="json: for programs, on standard error.",
 )
 
+files_from_option = option(
+    _BATCHES,
+    "--files-from",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="LIST",
+    help="File with one path per line; - for standard input.",
+)
+
+skip_existing_option = option(
+    _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."
+)
+
 batch_options = together(
-    option(
-        _BATCHES,
-        "--files-from",
-        type=click.Path(dir_okay=False, allow_dash=True),
-        metavar="LIST",
-        help="File with one path per line; - for standard input.",
-    ),
+    files_from_option,
     recursive_option,
     option(_BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace existing results (the default)."),
-    option(_BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."),
+    skip_existing_option,
     option(_BATCHES, "--resume", is_flag=True, configurable=False, help="Continue where the same command stopped."),
     progress_option,
 )

@@ -1,0 +1,171 @@
+"""`mtasr diarize`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtasr.batch import Ending, Job, gather, outputs, plan
+from mtasr.cli import failures
+from mtasr.cli.display import Display, print_line
+from mtasr.cli.options.command import Command, debug_option, option, switch
+from mtasr.cli.options.decoding import audio_stream_option
+from mtasr.cli.options.files import (
+    files_from_option,
+    inputs_argument,
+    output_dir_short_option,
+    progress_option,
+    quiet_option,
+    recursive_option,
+    skip_existing_option,
+)
+from mtasr.cli.options.speakers import count_options, to_speakers
+from mtasr.cli.options.types import SomeOf, flat
+from mtasr.cli.work import size_of
+from mtasr.formats.turns import TURN_FORMATS, line_of
+
+if TYPE_CHECKING:
+    from mtasr.speakers.diarize import Diarization
+    from mtasr.speakers.diarized import Diarizes
+    from mtasr.speakers.options import SpeakerOptions
+
+_OUTPUT = "Output"
+
+
+@click.command(cls=Command)
+@inputs_argument
+@option(
+    _OUTPUT,
+    "--output-format",
+    "-f",
+    "formats",
+    type=SomeOf(*TURN_FORMATS),
+    multiple=True,
+    default=("rttm",),
+    callback=flat,
+    help="Files to write, such as rttm,json.",
+)
+@output_dir_short_option
+@switch(_OUTPUT, "verbose", default=True, help="Print the turns of each recording.")
+@quiet_option
+@files_from_option
+@recursive_option
+@skip_existing_option
+@progress_option
+@count_options
+@audio_stream_option
+@debug_option
+@click.pass_context
+def diarize(ctx: click.Context, /, **params: Any) -> int:
+    """Find out who speaks when, without the text.
+
+    Each FILE is an audio or video file, a folder of them, or - for standard input. Prints the turns of the speakers,
+    and writes them to interview.rttm for interview.mp3 (see --output-format). If standard output is not a terminal,
+    each line has file, start and end in seconds, and speaker, separated by tabs.
+
+    For speakers with the text, see `mtasr transcribe --diarize`.
+    """
+    speakers, _ = to_speakers({"diarize": True, "channels": "mix"} | params)
+    inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
+    jobs = plan(inputs, Path(params["directory"]), params["formats"])
+    display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
+    batch = _Batch(jobs, speakers, params, display, debug=ctx.meta.get(failures.DEBUG, False))
+    return batch.run()
+
+
+class _Batch:
+    """Recordings whose turns are found one after the other."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        speakers: SpeakerOptions | None,
+        params: dict[str, Any],
+        display: Display,
+        *,
+        debug: bool,
+    ) -> None:
+        self._jobs, self._speakers, self._params, self._display = jobs, speakers, params, display
+        reports = debug or not display.is_for_programs
+        self._attempts = failures.Attempts(
+            len(jobs), partial(failures.report, debug=debug) if reports else lambda error, source: None
+        )
+        self._endings: list[Ending] = []
+
+    def run(self) -> failures.ExitCode:
+        from mtasr.audio.read import check_input
+
+        ready = []
+        for job in self._jobs:
+            if self._params["skip_existing"] and all(file.exists() for file in job.files):
+                self._ended(Ending(job.name, "skipped", "its files are there already"))
+            elif self._attempt(job, partial(check_input, job.source)):
+                ready.append(job)
+        if ready:
+            with outputs.new_folders([file.parent for job in ready for file in job.files]):
+                self._run(ready)
+        self._display.finish(self._endings)
+        return self._attempts.code
+
+    def _run(self, ready: Sequence[Job]) -> None:
+        from mtasr.speakers.diarize import load_diarizer
+
+        with self._display.downloads() as progress:
+            diarizer = load_diarizer(progress)
+        self._display.begin({job.name: size_of(job.source) for job in ready})
+        for job in ready:
+            self._attempt(job, partial(self._diarize, job, diarizer))
+
+    def _attempt(self, job: Job, work: Any) -> bool:
+        try:
+            work()
+        except (BrokenPipeError, click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            self._attempts.fail(job.name, error)
+            self._ended(Ending(job.name, "failed", failures.message_of(error, debug=True)))
+            return False
+        return True
+
+    def _diarize(self, job: Job, diarizer: Diarizes) -> None:
+        from mtasr.speakers.diarize import diarize as turns_of
+
+        heard: dict[str, float | None] = {"seconds": 0.0, "total": None}
+        with self._display.working(job.name, lambda: heard["seconds"] or 0.0, lambda: heard["total"]):
+            found = turns_of(
+                job.source,
+                self._speakers,
+                audio_stream=self._params["audio_stream"],
+                progress=lambda seconds, total: heard.update(seconds=seconds, total=total),
+                diarizer=diarizer,
+            )
+        for warning in found.warnings:
+            self._display.note(f"warning: {warning}")
+        if self._params["verbose"] and not self._params["quiet"]:
+            _print(job, found)
+        for form, target in job.targets.items():
+            found.write(target, form)
+        count = len(found.speakers)
+        said = f"{count} speaker{'' if count == 1 else 's'}" if count else "no speech found"
+        files = tuple(map(str, job.files))
+        self._display.note(f"{job.name}: {said}; wrote {', '.join(files)}")
+        self._ended(Ending(job.name, "done", seconds=found.duration, files=files))
+
+    def _ended(self, ending: Ending) -> None:
+        self._endings.append(ending)
+        self._display.ended(ending)
+
+
+def _print(job: Job, found: Diarization) -> None:
+    if sys.stdout.isatty():
+        for turn in found.turns:
+            print_line(failures.printable(line_of(turn)))
+        return
+    name = failures.printable(job.source)
+    for turn in found.turns:
+        print_line(f"{name}\t{turn.start:.3f}\t{turn.end:.3f}\t{failures.printable(turn.speaker)}")

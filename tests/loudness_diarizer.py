@@ -1,0 +1,59 @@
+"""A stand-in for the diarizer, to which loud and quiet sounds are two speakers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mtasr.arrays import Float32Array
+from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.transcript import Turn
+
+#: Samples that are judged together.
+STEP = SAMPLE_RATE // 10
+#: The mean of what lies between -1 and 1 from which on somebody speaks, and from which on it is the loud one.
+QUIET, LOUD = 0.001, 0.03
+
+
+@dataclass
+class LoudnessDiarizer:
+    """Tells the loud from the quiet. `fails_at` is the second of a recording at which it fails."""
+
+    fails_at: float = float("inf")
+    #: The options of each recording whose turns were asked for.
+    asked: list[SpeakerOptions] = field(default_factory=list)
+    listening: int = 0
+
+    def listen(self) -> Listening:
+        self.listening += 1
+        return Listening(self)
+
+
+class Listening:
+    def __init__(self, diarizer: LoudnessDiarizer) -> None:
+        self._diarizer = diarizer
+        self._samples: list[Float32Array] = []
+
+    def add(self, samples: Float32Array) -> None:
+        self._samples.append(samples)
+        if sum(map(len, self._samples)) > self._diarizer.fails_at * SAMPLE_RATE:
+            raise RuntimeError("the diarizer stopped")
+
+    def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
+        self._diarizer.asked.append(options)
+        samples = np.concatenate([np.zeros(0, np.float32), *self._samples])
+        levels = np.abs(samples[: len(samples) // STEP * STEP]).reshape(-1, STEP).mean(axis=1)
+        voices = [0 if level < QUIET else 1 if level < LOUD else 2 for level in levels]
+        edges = [place for place in range(len(voices)) if place == 0 or voices[place] != voices[place - 1]]
+        heard: list[int] = []
+        turns = []
+        for start, end in zip(edges, [*edges[1:], len(voices)], strict=True):
+            if (voice := voices[start]) == 0:
+                continue
+            if voice not in heard:
+                heard.append(voice)
+            name = options.name(heard.index(voice))
+            turns.append(Turn(start=start * STEP / SAMPLE_RATE, end=end * STEP / SAMPLE_RATE, speaker=name))
+        return tuple(turns)

@@ -1,0 +1,200 @@
+"""Recordings whose speakers are told apart while they are decoded."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from loudness_diarizer import LoudnessDiarizer
+from fakes import HearingEngine, LoudIsSpeech
+from speech import write_wav
+
+from mtasr.batch import BatchRun, gather, plan
+from mtasr.engines.engine import EngineLimits
+from mtasr.errors import InputError, UsageError
+from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.transcribe import Model
+from mtasr.transcript import Turn
+
+QUIET, LOUD = 0.03, 0.3
+
+
+def noise(seconds: float, level: float) -> np.ndarray:
+    return np.random.default_rng(round(seconds * 10)).normal(0, level, round(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def dialogue() -> np.ndarray:
+    """The quiet one from 1 to 4 s, the loud one from 6 to 9 s and from 13 to 16 s, the quiet one until 19 s."""
+    silence = [np.zeros(round(seconds * SAMPLE_RATE), np.float32) for seconds in (1, 2, 4, 1)]
+    said = [noise(3, QUIET), noise(3, LOUD), np.concatenate([noise(3.1, LOUD)[: 3 * SAMPLE_RATE], noise(3.2, QUIET)])]
+    return np.concatenate([part for pair in zip(silence, [*said, silence[-1]], strict=True) for part in pair])
+
+
+def model(diarizer: LoudnessDiarizer | None = None, **limits: int) -> Model:
+    diarizer = diarizer or LoudnessDiarizer()
+    engine = HearingEngine(limits=EngineLimits(**limits))  # type: ignore[arg-type]
+    return Model(engine, detector=LoudIsSpeech, diarizer=lambda: diarizer)
+
+
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_every_segment_and_word_has_a_speaker(previous_text: bool) -> None:
+    found = model().transcribe(dialogue(), diarize=True, condition_on_previous_text=previous_text)
+    assert found.turns is not None
+    assert [(turn.start, turn.speaker) for turn in found.turns] == [
+        (1.0, "Speaker 1"), (6.0, "Speaker 2"), (13.0, "Speaker 2"), (16.0, "Speaker 1"),
+    ]  # fmt: skip
+    assert {each.speaker for each in found} == {"Speaker 1", "Speaker 2"}
+    assert [each.id for each in found] == list(range(len(found.segments)))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(found.segments))
+    for each in found:
+        assert each.words
+        assert {word.speaker for word in each.words} == {each.speaker}
+    plain = model().transcribe(dialogue(), condition_on_previous_text=previous_text)
+    assert found.text == plain.text
+    assert plain.turns is None
+    assert {each.speaker for each in plain} == {None}
+
+
+def test_segments_come_at_the_end_and_progress_before() -> None:
+    seen: list[float] = []
+    with model(workers=2, batch_size=1).stream(dialogue(), diarize=True) as stream:
+        stream.on_progress = lambda seconds, total: seen.append(seconds)
+        next(stream)
+        assert seen == sorted(seen)
+        assert len(seen) >= 3
+        assert seen[-1] == stream.position == pytest.approx(20, abs=1)
+
+
+def test_names_and_numbers() -> None:
+    diarizer = LoudnessDiarizer()
+    found = model(diarizer).transcribe(dialogue(), diarize=True, speakers=["Anna", ""], max_speakers=3)
+    assert [each.speaker for each in found.turns or ()] == ["Anna", "Speaker 2", "Speaker 2", "Anna"]
+    assert diarizer.asked == [SpeakerOptions(speakers=("Anna", ""), max_speakers=3)]
+    options = SpeakerOptions(num_speakers=2)
+    model(diarizer).transcribe(dialogue(), diarize=options)
+    assert diarizer.asked[1:] == [options]
+
+
+def test_clips_alone_have_turns() -> None:
+    found = model().transcribe(dialogue(), diarize=True, clip_timestamps=(6.5, 8))
+    assert found.turns == (Turn(start=6.5, end=8.0, speaker="Speaker 1"),)
+    assert {each.speaker for each in found} == {"Speaker 1"}
+
+
+def test_without_voice_activity_too() -> None:
+    found = model().transcribe(dialogue(), diarize=True, vad_filter=False)
+    assert {word.speaker for each in found for word in each.words or ()} == {"Speaker 1", "Speaker 2"}
+
+
+def test_silence_has_no_speaker() -> None:
+    found = model().transcribe(np.zeros(5 * SAMPLE_RATE, np.float32), diarize=True)
+    assert (found.turns, found.segments) == ((), ())
+    empty = model().transcribe(np.zeros(0, np.float32), diarize=True)
+    assert (empty.turns, empty.segments) == ((), ())
+
+
+def test_translations_and_readings_have_speakers() -> None:
+    found = model().transcribe(dialogue(), diarize=True, language="fr", also_translate=True, n_best=2)
+    assert found.translation is not None
+    assert found.alternatives is not None
+    for each in (*found.translation, *found.alternatives):
+        seconds = {
+            name: sum(
+                max(0, min(turn.end, each.end) - max(turn.start, each.start))
+                for turn in found.turns or ()
+                if turn.speaker == name
+            )
+            for name in ("Speaker 1", "Speaker 2")
+        }
+        assert each.speaker is not None
+        assert seconds[each.speaker] == max(seconds.values())
+    assert found.translation.turns == found.turns
+
+
+def test_neither_order_nor_workers_change_anything() -> None:
+    sounds = [dialogue(), dialogue()[5 * SAMPLE_RATE :], noise(4, LOUD)]
+    alone = [model().transcribe(each, diarize=True) for each in sounds]
+    with model(workers=3, batch_size=2).stream_all(sounds[::-1], diarize=True) as streams:
+        assert [stream.transcript() for stream in streams][::-1] == alone
+
+
+def test_split_channels_have_their_speakers() -> None:
+    with pytest.raises(UsageError, match="diarize cannot be used with channels split"):
+        model().transcribe(dialogue(), diarize=True, channels="split")
+
+
+@pytest.mark.parametrize("keyword", ["num_speakers", "min_speakers", "max_speakers"])
+def test_numbers_need_diarize(keyword: str) -> None:
+    with pytest.raises(UsageError, match=f"{keyword} needs diarize"):
+        model().transcribe(dialogue(), **{keyword: 2})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_a_diarizer_that_fails_fails_the_recording_alone(previous_text: bool) -> None:
+    options: Any = {"diarize": True, "condition_on_previous_text": previous_text}
+    with model(LoudnessDiarizer(fails_at=5)).stream_all([dialogue(), noise(4, LOUD)], **options) as streams:
+        with pytest.raises(RuntimeError, match="the diarizer stopped"):
+            streams[0].transcript()
+        assert streams[1].transcript().turns == (Turn(start=0.0, end=4.0, speaker="Speaker 1"),)
+
+
+def test_leaving_early_ends_all_threads() -> None:
+    before = set(threading.enumerate())
+    recogniser = model(workers=2, batch_size=1)
+    with recogniser.stream(np.concatenate([dialogue()] * 20), diarize=True) as stream:
+        stream.on_progress = lambda seconds, total: stream.close()
+        with pytest.raises(ValueError, match="closed before its end"):
+            stream.transcript()
+    recogniser.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_recording_that_cannot_be_opened_is_not_listened_to(tmp_path: Path) -> None:
+    diarizer = LoudnessDiarizer()
+    with pytest.raises(InputError):
+        model(diarizer).transcribe(tmp_path / "missing.wav", diarize=True)
+    assert diarizer.listening == 0
+
+
+@pytest.mark.parametrize("stops_after", [1, 3])
+def test_a_resumed_batch_writes_the_same_bytes(tmp_path: Path, stops_after: int) -> None:
+    source = tmp_path / "talk.wav"
+    write_wav(source, np.concatenate([dialogue()] * 2))
+    formats = ["json", "srt", "rttm"]
+
+    def files(folder: str) -> dict[str, bytes]:
+        return {each.suffix: each.read_bytes() for each in (tmp_path / folder).iterdir() if each.is_file()}
+
+    def run(recogniser: Model, folder: str, **settings: Any) -> None:
+        jobs = plan(gather([str(source)]), tmp_path / folder, formats)
+        batch = BatchRun(jobs, recogniser, DecodingOptions(language="en"), diarize=True, **settings)
+        assert [each.result for each in batch.run()] == ["done"]
+
+    whole = model()
+    run(whole, "whole")
+    assert isinstance(whole.engine, HearingEngine)
+    count = itertools.count()
+
+    def fails(heard: object) -> bool:
+        return next(count) >= stops_after
+
+    stopping = Model(
+        HearingEngine(limits=EngineLimits(batch_size=1), fails=fails), detector=LoudIsSpeech, diarizer=LoudnessDiarizer
+    )
+    jobs = plan(gather([str(source)]), tmp_path / "resumed", formats)
+    stopped = BatchRun(jobs, stopping, DecodingOptions(language="en"), diarize=True)
+    assert [each.result for each in stopped.run()] == ["failed"]
+    resumed = model()
+    run(resumed, "resumed", existing="resume")
+    assert isinstance(resumed.engine, HearingEngine)
+    assert len(resumed.engine.encoded) == len(whole.engine.encoded) - stops_after
+    assert files("resumed") == files("whole")
+    assert set(files("whole")) == {".json", ".srt", ".rttm"}
