@@ -57,3 +57,26 @@ class Listening:
             name = options.name(heard.index(voice))
             turns.append(Turn(start=start * STEP / SAMPLE_RATE, end=end * STEP / SAMPLE_RATE, speaker=name))
         return tuple(turns)
+
+
+#: Standard deviations of the sounds of the two.
+QUIET_SOUND, LOUD_SOUND = 0.03, 0.3
+
+
+def noise(seconds: float, level: float) -> Float32Array:
+    return np.random.default_rng(round(seconds * 10)).normal(0, level, round(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def dialogue() -> Float32Array:
+    """The quiet one from 1 to 4 s, the loud one from 6 to 9 s and from 13 to 16 s, the quiet one until 19 s."""
+    parts = [
+        (1, 0.0),
+        (3, QUIET_SOUND),
+        (2, 0.0),
+        (3, LOUD_SOUND),
+        (4, 0.0),
+        (3, LOUD_SOUND),
+        (3.2, QUIET_SOUND),
+        (1, 0.0),
+    ]
+    return np.concatenate([noise(seconds, level) for seconds, level in parts])

@@ -48,6 +48,7 @@ _OUTPUT = "Output"
     multiple=True,
     default=("rttm",),
     callback=flat,
+    configurable=False,  # a setting of this name is about transcripts
     help="Files to write, such as rttm,json.",
 )
 @output_dir_short_option

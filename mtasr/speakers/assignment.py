@@ -37,7 +37,7 @@ def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
 
     Without turns nobody is known, and the transcript has no speakers. Assigning the same turns again changes nothing.
     """
-    turns = tuple(sorted(turns, key=lambda each: (each.start, each.end, each.speaker)))
+    turns = tuple(sorted(turns, key=lambda each: (each.start, each.end, each.speaker, each.confidence)))
     readings = transcript.alternatives
     return replace(
         transcript,

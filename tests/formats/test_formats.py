@@ -355,7 +355,7 @@ def test_numbers_and_times_keep_the_rules_of_the_layout(
 
 
 def test_every_format_is_written_by_a_name_and_read_above() -> None:
-    assert set(OUTPUT_FORMATS) == {"txt", "srt", "vtt", "ass", "lrc", "ttml", "tsv", "csv", "md", "json"}
+    assert set(OUTPUT_FORMATS) == {"txt", "srt", "vtt", "ass", "lrc", "ttml", "tsv", "csv", "md", "json", "rttm"}
     assert {name for name, each in OUTPUT_FORMATS.items() if each.is_subtitle} == {"srt", "vtt", "ass", "lrc", "ttml"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loudness_diarizer import LoudnessDiarizer
+from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from fakes import HearingEngine, LoudIsSpeech
 from speech import write_wav
 
@@ -21,19 +21,6 @@ from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcribe import Model
 from mtasr.transcript import Turn
-
-QUIET, LOUD = 0.03, 0.3
-
-
-def noise(seconds: float, level: float) -> np.ndarray:
-    return np.random.default_rng(round(seconds * 10)).normal(0, level, round(seconds * SAMPLE_RATE)).astype(np.float32)
-
-
-def dialogue() -> np.ndarray:
-    """The quiet one from 1 to 4 s, the loud one from 6 to 9 s and from 13 to 16 s, the quiet one until 19 s."""
-    silence = [np.zeros(round(seconds * SAMPLE_RATE), np.float32) for seconds in (1, 2, 4, 1)]
-    said = [noise(3, QUIET), noise(3, LOUD), np.concatenate([noise(3.1, LOUD)[: 3 * SAMPLE_RATE], noise(3.2, QUIET)])]
-    return np.concatenate([part for pair in zip(silence, [*said, silence[-1]], strict=True) for part in pair])
 
 
 def model(diarizer: LoudnessDiarizer | None = None, **limits: int) -> Model:
@@ -118,7 +105,7 @@ def test_translations_and_readings_have_speakers() -> None:
 
 
 def test_neither_order_nor_workers_change_anything() -> None:
-    sounds = [dialogue(), dialogue()[5 * SAMPLE_RATE :], noise(4, LOUD)]
+    sounds = [dialogue(), dialogue()[5 * SAMPLE_RATE :], noise(4, LOUD_SOUND)]
     alone = [model().transcribe(each, diarize=True) for each in sounds]
     with model(workers=3, batch_size=2).stream_all(sounds[::-1], diarize=True) as streams:
         assert [stream.transcript() for stream in streams][::-1] == alone
@@ -138,7 +125,7 @@ def test_numbers_need_diarize(keyword: str) -> None:
 @pytest.mark.parametrize("previous_text", [False, True])
 def test_a_diarizer_that_fails_fails_the_recording_alone(previous_text: bool) -> None:
     options: Any = {"diarize": True, "condition_on_previous_text": previous_text}
-    with model(LoudnessDiarizer(fails_at=5)).stream_all([dialogue(), noise(4, LOUD)], **options) as streams:
+    with model(LoudnessDiarizer(fails_at=5)).stream_all([dialogue(), noise(4, LOUD_SOUND)], **options) as streams:
         with pytest.raises(RuntimeError, match="the diarizer stopped"):
             streams[0].transcript()
         assert streams[1].transcript().turns == (Turn(start=0.0, end=4.0, speaker="Speaker 1"),)
@@ -164,7 +151,7 @@ def test_a_recording_that_cannot_be_opened_is_not_listened_to(tmp_path: Path) ->
     assert diarizer.listening == 0
 
 
-@pytest.mark.parametrize("stops_after", [1, 3])
+@pytest.mark.parametrize("stops_after", [1, 2])
 def test_a_resumed_batch_writes_the_same_bytes(tmp_path: Path, stops_after: int) -> None:
     source = tmp_path / "talk.wav"
     write_wav(source, np.concatenate([dialogue()] * 2))
