@@ -21,6 +21,7 @@ from mtasr.models import Progress
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import Diarizes, SpeakerListener
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.weights import load_speaker_models
 from mtasr.transcript import Turn
 
 #: Called with the seconds heard so far and the seconds in all, None if the recording does not state its duration.
@@ -37,9 +38,8 @@ def load_diarizer(progress: Progress | None = None) -> Diarizes:
     """
     with _loading:
         if not _loaded:
-            weights = importlib.import_module("mtasr.speakers.weights")
             diarizer = importlib.import_module("mtasr.speakers.diarizer")
-            _loaded.append(diarizer.Diarizer(*weights.load_speaker_models(progress=progress)))
+            _loaded.append(diarizer.Diarizer(*load_speaker_models(progress=progress)))
         return _loaded[0]
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from loudness_diarizer import LoudnessDiarizer, dialogue
 from fake_model import FakeModel, Run
+from loudness_diarizer import LoudnessDiarizer, dialogue
 from speech import write_wav
 
 from mtasr.errors import ModelDownloadError

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from fakes import HearingEngine, LoudIsSpeech
+from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from speech import write_wav
 
 from mtasr.batch import BatchRun, gather, plan
