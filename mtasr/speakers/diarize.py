@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import threading
@@ -20,6 +19,7 @@ from mtasr.formats import turns as turn_formats
 from mtasr.models import Progress
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import Diarizes, SpeakerListener
+from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.weights import load_speaker_models
 from mtasr.transcript import Turn
@@ -38,8 +38,7 @@ def load_diarizer(progress: Progress | None = None) -> Diarizes:
     """
     with _loading:
         if not _loaded:
-            diarizer = importlib.import_module("mtasr.speakers.diarizer")
-            _loaded.append(diarizer.Diarizer(*load_speaker_models(progress=progress)))
+            _loaded.append(Diarizer(*load_speaker_models(progress=progress)))
         return _loaded[0]
 
 
