@@ -43,7 +43,7 @@ _COLUMNS = (
 #: The same of speakers.
 _SPEAKER_COLUMNS = (
     ("DER", "der", True),
-    ("Missed speech", "missed_speech", True),
+    ("Missed", "missed_speech", True),
     ("False alarm", "false_alarm", True),
     ("Confusion", "confusion", True),
     ("JER", "jer", True),
@@ -101,6 +101,11 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
         ["Spoken", *(head for head, _, _ in columns)],
         [_tr([_language(code), *_figures(each, columns)]) for code, each in evaluation.languages.items()],
         _tr(["all", *_figures(evaluation.total, columns)]),
+    )
+    page += (
+        "<p><small>Diarization error rate (DER) and its parts missed speech, false alarm and confusion: shares of the "
+        "time spoken. Jaccard error rate (JER): each speaker counts alike. cpWER: word error rate in which words of "
+        "another speaker are wrong, too.</small></p>\n"
     )
     clips = evaluation.worst_speakers(worst)
     if clips:
