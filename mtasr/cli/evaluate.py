@@ -80,7 +80,8 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
 
     Where the manifest says who speaks, in an RTTM file or by a speaker on each of its segments, speakers are told apart
     and these are printed too: word error rate by speaker (cpWER), diarization error rate (DER) with missed speech,
-    false alarms (FA) and confusion, Jaccard error rate (JER), and how the number of speakers is wrong.
+    false alarms (FA) and confusion, Jaccard error rate (JER), by how many the number N of speakers is off, and the
+    share of recordings in which it is right.
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
@@ -233,10 +234,10 @@ _SPEAKER_COLUMNS = (
     ("DER", "der", 100),
     ("missed", "missed_speech", 100),
     ("FA", "false_alarm", 100),
-    ("confusion", "confusion", 100),
+    ("conf.", "confusion", 100),
     ("JER", "jer", 100),
-    ("speakers off by", "speaker_count_error", 1),
-    ("right", "speaker_count_accuracy", 100),
+    ("N off", "speaker_count_error", 1),
+    ("N right", "speaker_count_accuracy", 100),
 )
 
 
@@ -268,7 +269,7 @@ def _table(evaluation: Evaluation, columns: Sequence[tuple[str, str, int]], *, i
     table = Table(box=None, pad_edge=False)
     shown = [column for column in columns if getattr(evaluation.total, column[1]) is not None]
     timed = is_first and evaluation.total.real_time_factor is not None
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     heads = [*(["clips", "min"] if is_first else []), *(head for head, _, _ in shown), *(["RTF"] if timed else [])]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
@@ -288,7 +289,7 @@ def _speaker_table(results: Sequence[Result]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
-    heads = ("DER", "missed", "FA", "confusion", "JER", "cpWER")
+    heads = ("DER", "missed", "FA", "conf.", "JER", "cpWER")
     shown = [place for place in range(len(heads)) if any(each.speaker_rates[place] is not None for each in results)]
     for head in (*(heads[place] for place in shown), "speakers"):
         table.add_column(head, justify="right", no_wrap=True)

@@ -168,9 +168,9 @@ def test_a_manifest_with_speakers_tells_them_apart(
     lines = [line.split() for line in result.stdout.splitlines() if line]
     assert lines[0] == ["clips", "min", "WER", "cpWER", "CER", "LID", "RTF"]
     assert lines[2][:5] == ["all", "1", "0.1", "0.0", "40.0"]
-    assert " ".join(lines[3]) == "DER missed FA confusion JER speakers off by right"
+    assert " ".join(lines[3]) == "DER missed FA conf. JER N off N right"
     assert lines[5] == ["all", "20.0", "20.0", "0.0", "0.0", "16.7", "0.0", "100.0"]
-    assert lines[6] == ["DER", "missed", "FA", "confusion", "JER", "cpWER", "speakers"]
+    assert lines[6] == ["DER", "missed", "FA", "conf.", "JER", "cpWER", "speakers"]
     assert lines[7] == ["a.wav", "20.0", "20.0", "0.0", "0.0", "16.7", "40.0", "2", "of", "2"]
     assert json.loads((folder / "out.json").read_text())["total"]["der"] == pytest.approx(0.2)
 
