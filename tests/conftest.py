@@ -46,13 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Share the quick tests among the cores; run one by one what is named, to begin at once, and what may be slow.
+    """Share the tests among the cores; run one by one what is named, to begin at once.
 
-    Some slow tests measure memory and time. Tests also wait, so one process more than cores is a sixth faster. A
-    process takes about 1 GB.
+    Many tests wait, so one process more than cores is faster. A process takes about 1 GB.
     """
-    quick = "not slow" in config.option.markexpr and config.args_source is not pytest.Config.ArgsSource.ARGS
-    return min(system.available_cores() + 1, 5) if quick else 0
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return 0 if named else min(system.available_cores() + 1, 5)
 
 
 @pytest.fixture(scope="session")
