@@ -6,14 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from job_runs import Gate, Jobs, hearing
-from speech import SAMPLE_RATE, speak, write_wav
+from job_runs import Gate, Jobs, hearing, write_sentences
 
 from mtasr.transcribe import Model
-
-SENTENCE = "The train leaves at noon from the second platform, and the last one at ten."
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +17,7 @@ def long_recording(session_folder: Path) -> Path:
     """About a minute, in some ten windows."""
     path = session_folder / "long.wav"
     if not path.exists():
-        sentence = speak(SENTENCE)
-        write_wav(path, np.tile(np.concatenate([sentence, np.zeros(SAMPLE_RATE, np.float32)]), 12))
+        write_sentences(path, 12)
     return path
 
 

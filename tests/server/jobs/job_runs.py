@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fakes import Heard, HearingEngine
+from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.audio.tracks import Tracks
 from mtasr.engines.engine import EngineLimits
@@ -25,6 +27,12 @@ def hearing(pause: float = 0.0, batch_size: int = 1, **settings: Any) -> Model:
     """A model that writes words by what it hears, in steps of up to `pause` seconds."""
     limits = EngineLimits(workers=1, batch_size=batch_size)
     return Model(HearingEngine(limits=limits, pause=pause, **settings), lambda: "hearing")
+
+
+def write_sentences(path: Path, count: int) -> None:
+    """A recording of so many sentences, which take six seconds each."""
+    sentence = speak("The train leaves at noon from the second platform, and the last one at ten.")
+    write_wav(path, np.tile(np.concatenate([sentence, np.zeros(SAMPLE_RATE, np.float32)]), count))
 
 
 #: Seconds to wait on a busy machine before a test counts as stuck.
