@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from mtasr.audio.read import open_audio
 from mtasr.errors import MtasrError, UsageError
 from mtasr.evaluation import scores
 from mtasr.evaluation.diarization import diarization_errors
 from mtasr.evaluation.manifest import Clip
 from mtasr.evaluation.results import Evaluation, Result, summed_up
 from mtasr.evaluation.scores import normalise
-from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.diarize import load_diarizer
+from mtasr.speakers.diarize import diarize, load_diarizer
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Transcript
 
@@ -104,9 +102,9 @@ def _transcribe(
 ) -> None:
     """Find the text of clips, and who says it where the manifest has speakers."""
     spoken = [result for result in results if _has_words(result.clip, measures)]
-    for diarize in (None, speakers):
-        chosen = [result for result in spoken if _has_speakers(result.clip, measures) == (diarize is not None)]
-        for result, transcript in _recognised(model, chosen, replace(options, task="transcribe"), took, done, diarize):
+    for how in (None, speakers):
+        chosen = [result for result in spoken if _has_speakers(result.clip, measures) == (how is not None)]
+        for result, transcript in _recognised(model, chosen, replace(options, task="transcribe"), took, done, how):
             result.text, result.audio, result.turns = _text(transcript), transcript.duration, transcript.turns
             result.speaker_texts = _by_speaker(transcript)
 
@@ -136,14 +134,14 @@ def _recognised(
     options: DecodingOptions,
     took: dict[str, float],
     done: Callable[[Clip], None],
-    diarize: SpeakerOptions | None = None,
+    speakers: SpeakerOptions | None = None,
 ) -> Iterator[tuple[Result, Transcript]]:
     """Decode the clips of one language together; `took` receives the seconds for each language."""
     for code in dict.fromkeys(result.clip.language for result in results):
         own = [result for result in results if result.clip.language == code]
         began = time.perf_counter()
         sources = [result.clip.audio for result in own]
-        with model.stream_all(sources, _in(options, code), diarize=diarize or False) as streams:
+        with model.stream_all(sources, _in(options, code), diarize=speakers or False) as streams:
             for result, stream in zip(own, streams, strict=True):
                 try:
                     with stream:
@@ -163,13 +161,10 @@ def _tell_apart(
 ) -> None:
     """Find who speaks when, without text."""
     for result in results:
-        began, samples, listening = time.perf_counter(), 0, diarizer.listen()
+        began = time.perf_counter()
         try:
-            with open_audio(result.clip.audio) as audio:
-                for block in audio:
-                    listening.add(block)
-                    samples += len(block)
-            result.turns, result.audio = tuple(listening.turns(options)), samples / SAMPLE_RATE
+            found = diarize(result.clip.audio, options, diarizer=diarizer)
+            result.turns, result.audio = found.turns, found.duration
         except MtasrError as error:
             result.failures.append(error)
         code = result.clip.language or ""
