@@ -134,9 +134,10 @@ def _default_model() -> Finding:
 
 
 def _speaker_model() -> Finding:
-    from mtasr.models import list_speaker_models
+    from mtasr.models import list_speaker_models, speakers
 
-    status = list_speaker_models()[0]
+    model = speakers.find(None)
+    status = next(each for each in list_speaker_models() if each.name == model.name)
     if status.where == "downloadable":
         return Finding("speaker model", f"not on this machine; `mtasr models pull {status.name}` downloads it")
     return Finding("speaker model", f"{status.name}: {status.where}")

@@ -22,7 +22,9 @@ from mtasr.speakers.segmentation import Segmentation
 
 
 def load_speaker_models(name: str | None = None, *, progress: Progress | None = None) -> tuple[Segmentation, Embedding]:
-    """The networks of a speaker model of `mtasr models list`, by default `speakers`; fetched first if necessary.
+    """The networks of a speaker model of `mtasr models list`, fetched first if necessary.
+
+    Without a name it is that of $MTASR_SPEAKER_MODEL, or else `speakers`.
 
     `progress(file, bytes_done, bytes_total)` follows a download.
 

@@ -55,7 +55,8 @@ def test_a_model_of_the_hub(fake_hub: FakeHub, cache_folder: Path, monkeypatch: 
     assert "Creative Commons Attribution 4.0" in (cache_folder / name / LICENSES).read_text()
     assert run("verify", model.name).exit_code == 0
     asked = len(fake_hub.requests)
-    segmentation, embedding = load_speaker_models(model.name)
+    monkeypatch.setenv("MTASR_SPEAKER_MODEL", model.name)
+    segmentation, embedding = load_speaker_models()
     assert segmentation.activity(np.zeros((2, 160_000), np.float32)).shape == (2, 589, 3)
     assert embedding.embed([np.ones(16_000, np.float32)]).shape == (1, 256)
     assert len(fake_hub.requests) == asked, "with all in place nothing is fetched"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import logging
+import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,8 @@ _LOG = logging.getLogger(__name__)
 
 
 def find(name: str | None) -> SpeakerModel:
-    """The speaker model of this name, by default the default one. Raises `ModelNotFoundError`."""
-    name = name or DEFAULT_SPEAKER_MODEL
+    """The speaker model of this name, by default that of $MTASR_SPEAKER_MODEL. Raises `ModelNotFoundError`."""
+    name = name or os.environ.get("MTASR_SPEAKER_MODEL") or DEFAULT_SPEAKER_MODEL
     if name not in SPEAKER_MODELS:
         close = difflib.get_close_matches(name, SPEAKER_MODELS, n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
