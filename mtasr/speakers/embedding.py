@@ -41,8 +41,10 @@ _SEGMENT = 100
 _EPSILON = 1e-5  # of the batch normalisation
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
-# Positions whose columns are multiplied at once in the front end: some 300 kB.
-_BLOCK_POSITIONS = 256
+# Positions whose columns are multiplied at once in the front end: some 550 kB.
+_BLOCK_POSITIONS = 480
+# Frames of the front end's blocks, and how many on either side a frame of its output depends on: one for each layer.
+_BLOCK_FRAMES, _FRONT_REACH = 320, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class _Rectified:
     high: Float32Array | None  # None where no factor is negative
     then: _Affine
 
-    def __call__(self, values: Float32Array) -> Float32Array:
-        limited = np.maximum(values, self.low)
+    def __call__(self, values: Float32Array, scratch: Float32Array) -> Float32Array:
+        """(T, inputs) to (T, outputs); `scratch` has room for the values."""
+        limited = np.maximum(values, self.low, out=scratch[: values.size].reshape(values.shape))
         if self.high is not None:
             np.minimum(limited, self.high, out=limited)
         result: Float32Array = limited @ self.then.weight
@@ -74,11 +77,13 @@ class _Rectified:
 
 @dataclass(frozen=True, slots=True)
 class _Residual:
-    """Two convolutions of 3 by 3 and what they are added to; the first may halve the bands."""
+    """Two convolutions of 3 by 3, added to their input. Where the first halves the bands, the input is halved too
+    and passes a matrix, whose bias is part of the second's.
+    """
 
     first: _Affine
     second: _Affine
-    shortcut: _Affine | None
+    shortcut: Float32Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +147,18 @@ class Embedding:
             ),
         )
 
+    @on_one_thread
     def embed(self, clips: Sequence[Float32Array]) -> Float32Array:
         """A vector (n, 192), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
 
-        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `SHORTEST` samples.
+        Compare vectors by their cosine. Memory grows by about 0.6 MB per second of the longest clip. Raises
+        `ValueError` for a clip of fewer than `SHORTEST` samples.
         """
         vectors = np.empty((len(clips), DIMENSIONS), np.float32)
         for index, clip in enumerate(clips):
             vectors[index] = self._embed(clip)
         return vectors
 
-    @on_one_thread
     def _embed(self, clip: Float32Array) -> Float32Array:
         if clip.size < SHORTEST:
             raise ValueError(f"a clip needs {SHORTEST} samples, not {clip.size}")
@@ -170,16 +176,28 @@ class Embedding:
         return result
 
     def _front(self, features: Float32Array) -> Float32Array:
-        """The 2-D convolutions: (T, 80) to (T, 320), where the channels of a band are neighbours."""
-        hidden = _rectify(_convolve(features[..., None], self._first))
+        """The 2-D convolutions: (T, 80) to (T, 320), where the channels of a band are neighbours.
+
+        In blocks with the frames around them that they depend on, so that memory does not grow with the clip.
+        """
+        result = np.empty((len(features), _FRONT_BANDS, _FRONT), np.float32)
+        for start in range(0, len(features), _BLOCK_FRAMES):
+            stop = min(start + _BLOCK_FRAMES, len(features))
+            begin = max(0, start - _FRONT_REACH)
+            framed = self._front_block(features[begin : stop + _FRONT_REACH])
+            result[start:stop] = framed[1:-1, 1:-1][start - begin : stop - begin]
+        return result.reshape(len(features), -1)
+
+    def _front_block(self, features: Float32Array) -> Float32Array:
+        hidden = _convolve(np.pad(features, 1)[..., None], self._first)
         for residual in self._residuals:
-            stride = 1 if residual.shortcut is None else 2
-            inner = _convolve(_rectify(_convolve(hidden, residual.first, stride)), residual.second)
+            shortcut = hidden[1:-1, 1:-1]
+            stride = 1
             if residual.shortcut is not None:
-                hidden = hidden[:, ::stride] @ residual.shortcut.weight + residual.shortcut.bias
-            inner += hidden
-            hidden = _rectify(inner)
-        return _rectify(_convolve(hidden, self._last, 2)).reshape(len(features), -1)
+                stride = 2
+                shortcut = np.ascontiguousarray(shortcut[:, ::stride]) @ residual.shortcut
+            hidden = _convolve(_convolve(hidden, residual.first, stride), residual.second, plus=shortcut)
+        return _convolve(hidden, self._last, 2)
 
     def _over_time(self, hidden: Float32Array) -> Float32Array:
         """The first convolution over time, which halves the frames."""
@@ -194,24 +212,29 @@ class Embedding:
         return _rectify(result)
 
 
-def _convolve(values: Float32Array, affine: _Affine, stride: int = 1) -> Float32Array:
-    """3 by 3 with zeros around: (T, F, C) to (T, F / stride, D)."""
-    frames, bands, channels = values.shape
-    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
-    step_t, step_f, step_c = padded.strides
+def _convolve(
+    framed: Float32Array, affine: _Affine, stride: int = 1, *, plus: Float32Array | None = None
+) -> Float32Array:
+    """3 by 3, then ReLU: (T, F, C) to (T, F / stride, D), both with a frame of zeros around. `plus` is added before."""
+    frames, bands, channels = framed.shape[0] - 2, (framed.shape[1] - 2) // stride, framed.shape[2]
+    step_t, step_f = framed.strides[:2]
     columns = as_strided(
-        padded,
-        (frames, bands // stride, 3, 3 * channels),
-        (step_t, stride * step_f, step_t, step_c),
-        writeable=False,
+        framed, (frames, bands, 3, 3 * channels), (step_t, stride * step_f, step_t, framed.itemsize), writeable=False
     )
-    result = np.empty((frames, bands // stride, affine.weight.shape[1]), np.float32)
-    rows = max(1, _BLOCK_POSITIONS // columns.shape[1])
+    outputs = affine.weight.shape[1]
+    result = np.empty((frames + 2, bands + 2, outputs), np.float32)
+    result[[0, -1]] = 0
+    result[:, [0, -1]] = 0
+    bias = np.tile(affine.bias, bands)
+    rows = max(1, _BLOCK_POSITIONS // bands)
     for start in range(0, frames, rows):
-        block = columns[start : start + rows].reshape(-1, 9 * channels)
-        target = result[start : start + rows].reshape(len(block), -1)
-        np.matmul(block, affine.weight, out=target)
-        target += affine.bias
+        product = columns[start : start + rows].reshape(-1, 9 * channels) @ affine.weight
+        by_frame = product.reshape(-1, bands * outputs)
+        by_frame += bias
+        values = product.reshape(-1, bands, outputs)
+        if plus is not None:
+            values += plus[start : start + rows]
+        np.maximum(values, 0, out=result[start + 1 : start + 1 + len(values), 1:-1])
     return result
 
 
@@ -229,20 +252,20 @@ def _grow(values: Float32Array, block: _Block) -> Float32Array:
     padded = np.zeros((frames + 2 * edge, _BOTTLENECK), np.float32)
     starts = np.arange(0, frames, _SEGMENT)
     lengths = np.diff(starts, append=frames)
+    scratch = np.empty(grown.size, np.float32)
+    inner = padded[edge : edge + frames]
+    taps = [padded[i * edge : i * edge + frames] for i in range(_WIDTH)]
     for layer in block.layers:
-        inner = _rectify(layer.bottleneck(grown[:, :channels]))
-        padded[edge : edge + frames] = inner
-        columns = np.concatenate([padded[i * edge : i * edge + frames] for i in range(_WIDTH)], axis=1)
+        np.maximum(layer.bottleneck(grown[:, :channels], scratch), 0, out=inner)
         sums = np.add.reduceat(inner, starts, axis=0)
-        context = sums / lengths[:, None].astype(np.float32) + sums.sum(axis=0) / np.float32(frames)
-        squeezed = _rectify(context @ layer.squeeze.weight + layer.squeeze.bias)
+        context = sums / lengths[:, None] + sums.sum(axis=0) / frames
+        squeezed = _rectify(context.astype(np.float32) @ layer.squeeze.weight + layer.squeeze.bias)
         # A logistic; half of its argument is in the weights.
         mask = 0.5 * np.tanh(squeezed @ layer.excite.weight + layer.excite.bias) + np.float32(0.5)
-        np.multiply(
-            columns @ layer.local, np.repeat(mask, lengths, axis=0), out=grown[:, channels : channels + _GROWTH]
-        )
+        local = np.concatenate(taps, axis=1) @ layer.local
+        np.multiply(local, np.repeat(mask, lengths, axis=0), out=grown[:, channels : channels + _GROWTH])
         channels += _GROWTH
-    return block.transit(grown)
+    return block.transit(grown, scratch)
 
 
 def _batch_norm(w: Mapping[str, Float32Array], name: str) -> tuple[Float32Array, Float32Array]:
@@ -268,11 +291,12 @@ def _convolution(w: Mapping[str, Float32Array], name: str, norm: str) -> _Affine
 
 
 def _residual(w: Mapping[str, Float32Array], name: str) -> _Residual:
-    return _Residual(
-        _convolution(w, f"{name}.conv1", f"{name}.bn1"),
-        _convolution(w, f"{name}.conv2", f"{name}.bn2"),
-        _convolution(w, f"{name}.shortcut.0", f"{name}.shortcut.1") if f"{name}.shortcut.0.weight" in w else None,
-    )
+    first = _convolution(w, f"{name}.conv1", f"{name}.bn1")
+    second = _convolution(w, f"{name}.conv2", f"{name}.bn2")
+    if f"{name}.shortcut.0.weight" not in w:
+        return _Residual(first, second, None)
+    shortcut = _convolution(w, f"{name}.shortcut.0", f"{name}.shortcut.1")
+    return _Residual(first, _Affine(second.weight, second.bias + shortcut.bias), shortcut.weight)
 
 
 def _rectified(w: Mapping[str, Float32Array], norm: str, then: _Affine) -> _Rectified:

@@ -52,7 +52,7 @@ _LOWEST_HERTZ = _NARROWEST_HERTZ = 50.0
 # Windows in the LSTM at once.
 _BLOCK_WINDOWS = 8
 # LSTM steps whose input products are computed at once, so that they stay in a cache of a few megabytes.
-_BLOCK_STEPS = 32
+_BLOCK_STEPS = 64
 # Outputs of a convolution computed at once, a multiple of the pool's width.
 _BLOCK_OUTPUTS = 768
 
@@ -233,6 +233,9 @@ def _recur(values: Float32Array, layer: _Recurrent) -> Float32Array:
     hidden = np.zeros((2, count, _HIDDEN), np.float32)
     cell = np.zeros((2, count, _HIDDEN), np.float32)
     gates = np.empty((2, count, 4 * _HIDDEN), np.float32)
+    opened = gates[..., : 3 * _HIDDEN]
+    entering, kept, leaving, candidate = (gates[..., i * _HIDDEN : (i + 1) * _HIDDEN] for i in range(4))
+    half = np.float32(0.5)
     for start in range(0, steps, _BLOCK_STEPS):
         stop = min(start + _BLOCK_STEPS, steps)
         # A product for each window, so that rounding does not depend on its place among the others.
@@ -245,13 +248,13 @@ def _recur(values: Float32Array, layer: _Recurrent) -> Float32Array:
             gates[0] += forward[:, step - start]
             gates[1] += backward[:, stop - 1 - step]
             np.tanh(gates, out=gates)
-            opened = gates[..., : 3 * _HIDDEN]
-            opened *= np.float32(0.5)
-            opened += np.float32(0.5)
-            cell *= gates[..., _HIDDEN : 2 * _HIDDEN]
-            cell += gates[..., :_HIDDEN] * gates[..., 3 * _HIDDEN :]
+            np.multiply(opened, half, out=opened)
+            np.add(opened, half, out=opened)
+            np.multiply(cell, kept, out=cell)
+            np.multiply(entering, candidate, out=entering)
+            np.add(cell, entering, out=cell)
             np.tanh(cell, out=hidden)
-            hidden *= gates[..., 2 * _HIDDEN : 3 * _HIDDEN]
+            np.multiply(hidden, leaving, out=hidden)
             result[:, step, :_HIDDEN] = hidden[0]
             result[:, steps - 1 - step, _HIDDEN:] = hidden[1]
     return result
