@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from speaker_networks import Arrays, embedding_arrays, segmentation_arrays
 
-from mtasr.errors import ModelError, ModelIntegrityError
+from mtasr.cli import program
+from mtasr.errors import ModelIntegrityError
 from mtasr.models import cache, speakers
 from mtasr.models.folder import EMBEDDING, LICENSES, SEGMENTATION
 from mtasr.models.speakers.array_file import dump_arrays
+from mtasr.speakers import diarize
 from mtasr.speakers.embedding import Embedding
 from mtasr.speakers.segmentation import Segmentation
 from mtasr.speakers.weights import load_speaker_models
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +32,22 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def keep(first: Arrays, second: Arrays) -> Path:
-    """Put a speaker model of these arrays into the cache."""
+class Trap:
+    """Unpickled by `pickle`, this makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def keep(first: Arrays, second: Arrays | bytes) -> Path:
+    """Put a speaker model of these arrays into the cache; `second` may be a file."""
 
     def fill(staging: cache.Staging) -> None:
         staging.write(SEGMENTATION, [dump_arrays(first)])
-        staging.write(EMBEDDING, [dump_arrays(second)])
+        staging.write(EMBEDDING, [second if isinstance(second, bytes) else dump_arrays(second)])
         staging.write(LICENSES, [b"made up"])
 
     model = speakers.find(None)
@@ -68,10 +86,44 @@ def test_weights_that_do_not_fit_the_network(which: int, wrong: str) -> None:
         load_speaker_models()
 
 
-def test_without_weights_and_network_it_is_one_line() -> None:
-    with pytest.raises(ModelError, match="speakers is not on this machine and HF_HUB_OFFLINE is set") as caught:
-        load_speaker_models()
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("command", [["diarize"], ["transcribe", "--diarize", "--model", "base"]])
+@pytest.mark.parametrize("kind", ["code", "shape", "truncated", "bytes"])
+def test_hostile_weights_are_refused_by_the_commands(
+    kind: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    first, second = segmentation_arrays(), embedding_arrays()
+    if kind == "shape":
+        second = {name: array[..., :1] for name, array in second.items() if array.ndim}
+    file = dump_arrays(second)
+    if kind == "truncated":
+        file = file[: len(file) // 2]
+    if kind == "code":
+        stream = io.BytesIO()
+        np.savez(stream, weights=np.array([Trap(canary)], object))
+        file = stream.getvalue()
+    folder = keep(first, file)
+    if kind == "bytes":
+        (folder / EMBEDDING).write_bytes(file[:-1] + bytes([file[-1] ^ 1]))
+    monkeypatch.setattr(diarize, "_loaded", [])
+    recording, out = tmp_path / "speech.flac", tmp_path / "out"
+    shutil.copy(EXAMPLE, recording)
+    result = CliRunner().invoke(program, [*command, str(recording), "--output-dir", str(out)])
+    assert result.exit_code == 5, result.output
+    assert result.stderr.count("mtasr: error: ") == 1
+    assert "embedding" in result.stderr
+    assert not canary.exists()
+    assert not out.exists()
+
+
+def test_without_weights_and_network_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diarize, "_loaded", [])
+    result = CliRunner().invoke(program, ["diarize", str(EXAMPLE)])
+    assert result.exit_code == 5
+    assert result.stderr.splitlines() == [
+        "mtasr: error: speakers is not on this machine and HF_HUB_OFFLINE is set; `mtasr models pull speakers` without "
+        "it downloads it"
+    ]
 
 
 @pytest.mark.weights
