@@ -13,6 +13,7 @@ from mtasr.audio.tracks import Tracks
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
 from mtasr.server.problems import Problem, bad_field, shown
+from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions, check_tracks, split_off
 from mtasr.tokenizer import to_code
 
 _TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -195,14 +196,34 @@ def _check_languages(name: str, value: str | Sequence[str] | None) -> None:
 TRACK_FIELDS = (
     FormField("audio_stream", whole(), "The audio track of the file, counted from 0."),
     FormField("channels", one_of("mix", "split"), "split: each channel is a speaker."),
-    FormField("speakers", TEXT, "Names of the speakers, channel by channel.", repeated=True, commas=True),
+    FormField(
+        "speakers",
+        TEXT,
+        "Names of the speakers: channel by channel, or, with diarize, in order of appearance.",
+        repeated=True,
+        commas=True,
+    ),
+)
+
+#: Whether speakers are told apart by their voices, and how many there are.
+SPEAKER_FIELDS = (
+    FormField("diarize", TRUTH, "Tell speakers apart by their voices."),
+    FormField("num_speakers", whole(MOST_SPEAKERS), "With diarize: how many people speak; found by default."),
+    FormField("min_speakers", whole(MOST_SPEAKERS), "With diarize: at least so many people speak."),
+    FormField("max_speakers", whole(MOST_SPEAKERS), "With diarize: at most so many people speak."),
 )
 
 
-def tracks_of(values: Mapping[str, Any]) -> Tracks:
-    """The tracks among the values of a form. Raises `Problem` 400 for what makes no sense."""
-    names = {each.name for each in TRACK_FIELDS}
+def speakers_of(values: Mapping[str, Any], *, diarize: bool) -> tuple[SpeakerOptions | None, Tracks]:
+    """How speakers are told apart, None if that is not by their voices, and which tracks the values of a form mean.
+
+    Raises `Problem` 400 for what makes no sense.
+    """
+    names = {each.name for each in (*TRACK_FIELDS, *SPEAKER_FIELDS)} - {"diarize"}
     try:
-        return Tracks(**{name: value for name, value in values.items() if name in names})
+        speakers, rest = split_off(diarize, {name: value for name, value in values.items() if name in names})
+        tracks = Tracks(**rest)
+        check_tracks(speakers, tracks)
     except UsageError as error:
         raise Problem(400, str(error), code="invalid_value") from error
+    return speakers, tracks

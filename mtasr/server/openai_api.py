@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from dataclasses import replace
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from mtasr.errors import UsageError
+from mtasr.formats.registry import render
 from mtasr.options import Task
 from mtasr.server import openai_shapes as shapes
 from mtasr.server import openapi
 from mtasr.server.events import EventResponse, event
-from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS, TRANSLATION_FIELDS, WRITTEN, Wanted, read_wanted
-from mtasr.server.problems import incomplete
+from mtasr.server.openai_fields import (
+    KNOWN_SPEAKER_FIELDS,
+    TRANSCRIPTION_FIELDS,
+    TRANSLATION_FIELDS,
+    WRITTEN,
+    Wanted,
+    read_wanted,
+)
+from mtasr.server.problems import incomplete, problem_of
 from mtasr.server.service import Service
 from mtasr.server.transcribing import LiveTranscription, while_connected
+from mtasr.server.upload import Upload
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Transcript
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
-
-_T = TypeVar("_T")
 
 #: Types of text that browsers and players know; others are plain text.
 _MEDIA_TYPES = {
@@ -33,11 +43,16 @@ _MEDIA_TYPES = {
     "ttml": "application/ttml+xml",
 }
 
+#: Seconds to wait for the first event before the answer begins.
+_FIRST_EVENT = 10.0
 #: Stretches that a header names.
 _NAMED = 20
 
 
-@router.post("/audio/transcriptions", **openapi.form_route(TRANSCRIPTION_FIELDS, openapi.TRANSCRIPTION_ANSWERS))
+@router.post(
+    "/audio/transcriptions",
+    **openapi.form_route((*TRANSCRIPTION_FIELDS, *KNOWN_SPEAKER_FIELDS), openapi.TRANSCRIPTION_ANSWERS),
+)
 async def transcribe(request: Request) -> Response:
     """Turn speech into text."""
     return await _answer(request, "transcribe")
@@ -52,20 +67,36 @@ async def translate(request: Request) -> Response:
 async def _answer(request: Request, task: Task) -> Response:
     service = Service.of(request)
     async with contextlib.AsyncExitStack() as held:
-        upload = await held.enter_async_context(service.received(request))
+        upload = await held.enter_async_context(service.received(request, references=task == "transcribe"))
         wanted = read_wanted(upload.fields, task)
         opening = service.transcriber.transcribing(
-            upload, wanted.options, client=request.state.client, model=wanted.model, tracks=wanted.tracks
+            upload,
+            wanted.options,
+            client=request.state.client,
+            model=wanted.model,
+            tracks=wanted.tracks,
+            speakers=await _speakers(request, upload, wanted),
         )
         live = await while_connected(request, held.enter_async_context(opening))
         if wanted.stream:
             events = _events(live, wanted)
-            first = await while_connected(request, anext(events))  # What is wrong with the recording shows before it.
-            return EventResponse(_after(first, events), held.pop_all())
+            return EventResponse(await _begun(request, events), held.pop_all())
         transcript = await while_connected(request, live.transcript())
         _judge(transcript, wanted, live)
         # In a thread: laying out the subtitles of hours takes seconds.
         return await asyncio.to_thread(_shaped, transcript, wanted, live)
+
+
+async def _speakers(request: Request, upload: Upload, wanted: Wanted) -> SpeakerOptions | None:
+    """How speakers are told apart, with the voices that came with the request. Raises `Problem` 400."""
+    making = Service.of(request).known_speakers.folder(upload, wanted.known_names)
+    voices = await while_connected(request, making)
+    if voices is None or wanted.speakers is None:
+        return wanted.speakers
+    try:
+        return replace(wanted.speakers, voices=voices)
+    except UsageError as error:
+        raise problem_of(error) from error
 
 
 def _judge(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> None:
@@ -79,8 +110,12 @@ def _shaped(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> 
     headers = _headers(transcript)
     form = wanted.response_format
     if form in WRITTEN:
-        text = transcript.to_format(
-            WRITTEN[form], subtitle_style=wanted.subtitle_style, highlight_words=wanted.highlight_words
+        text = render(
+            transcript,
+            WRITTEN[form],
+            subtitle_style=wanted.subtitle_style,
+            highlight_words=wanted.highlight_words,
+            recording=Path(live.name).stem,
         )
         return Response(text.encode("utf-8", "backslashreplace"), media_type=media_type(WRITTEN[form]), headers=headers)
     if form == "verbose_json":
@@ -119,10 +154,29 @@ async def _events(live: LiveTranscription, wanted: Wanted) -> AsyncIterator[byte
     yield event(shapes.done_event(transcript, live.warnings, token_bytes))
 
 
-async def _after(first: _T, rest: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    yield first
-    async for each in rest:
-        yield each
+async def _begun(request: Request, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The events, once there is one: what is wrong with the recording shows before it, and has a status then.
+
+    An answer whose first event takes longer begins without: proxies want to see something. Speakers come at the end.
+    """
+    first = asyncio.ensure_future(anext(events))
+    try:
+        await while_connected(request, asyncio.wait({first}, timeout=_FIRST_EVENT))
+        if first.done():
+            first.result()
+    except BaseException:
+        first.cancel()
+        raise
+
+    async def all_events() -> AsyncIterator[bytes]:
+        try:
+            yield await first
+        finally:
+            first.cancel()
+        async for each in events:
+            yield each
+
+    return all_events()
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions, Task, temperat
 from mtasr.server.forms import (
     NUMBER,
     OPTION_FIELDS,
+    SPEAKER_FIELDS,
     TEXT,
     TRACK_FIELDS,
     TRUTH,
@@ -20,21 +21,26 @@ from mtasr.server.forms import (
     decoding_options,
     one_of,
     read_form,
-    tracks_of,
+    speakers_of,
     whole,
 )
 from mtasr.server.problems import bad_field
+from mtasr.server.upload import REFERENCES
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.subtitles import STYLES
 
 #: OpenAI's names of the formats that mtasr writes; other formats have the same name in both.
 WRITTEN = {"text": "txt"} | {name: name for name in OUTPUT_FORMATS if name != "json"}
 _JSON = ("json", "verbose_json", "diarized_json")
+#: Formats that say who speaks. To ask for one is to ask for speakers.
+_DIARIZED = ("diarized_json", "rttm")
 
 _OPTIONS = tuple(each for each in OPTION_FIELDS if each.name not in ("initial_prompt", "language"))
 _LANGUAGE = FormField("language", TEXT, "The language spoken, as a code or English name.", example="en")
 _OURS = (
     *_OPTIONS,
     *TRACK_FIELDS,
+    *SPEAKER_FIELDS,
     FormField("strict", TRUTH, "Answer with an error if speech has no text, or text no speech."),
     FormField("subtitle_style", one_of(*STYLES), "The layout of subtitles.", example="web"),
     FormField("highlight_words", TRUTH, "Underline the spoken word, in SRT and VTT."),
@@ -73,9 +79,19 @@ TRANSCRIPTION_FIELDS = (
     FormField("chunking_strategy[threshold]", NUMBER, "Audio counts as speech at this probability or above."),
     FormField("chunking_strategy[prefix_padding_ms]", whole(), "Accepted without effect."),
     FormField("chunking_strategy[silence_duration_ms]", whole(), "Accepted without effect."),
-    FormField("known_speaker_names", TEXT, "Refused: speakers are not told apart by voice.", repeated=True),
-    FormField("known_speaker_references", TEXT, "Refused, for the same reason.", repeated=True),
     *_OURS,
+)
+
+#: What besides these /v1/audio/transcriptions takes.
+KNOWN_SPEAKER_FIELDS = (
+    FormField("known_speaker_names", TEXT, "Names of people whose voices are known.", repeated=True, example=["Anna"]),
+    FormField(
+        REFERENCES,
+        TEXT,
+        "For each of them, a recording of the voice as a data URL: up to four, of 1 to 30 s.",
+        repeated=True,
+        example=["data:audio/wav;base64,..."],
+    ),
 )
 
 
@@ -86,6 +102,10 @@ class Wanted:
     model: str | None
     options: DecodingOptions
     tracks: Tracks
+    #: How speakers are told apart by their voices; None if they are not.
+    speakers: SpeakerOptions | None = None
+    #: The names of those whose voices come with the request.
+    known_names: tuple[str, ...] = ()
     response_format: str
     granularities: tuple[str, ...] = ()
     stream: bool = False
@@ -97,11 +117,12 @@ class Wanted:
 
 def read_wanted(fields: Mapping[str, Sequence[str]], task: Task) -> Wanted:
     """What the fields of a form ask for. Raises `Problem` 400 for what is wrong, unknown or contradictory."""
-    values = read_form(fields, TRANSCRIPTION_FIELDS if task == "transcribe" else TRANSLATION_FIELDS)
+    table = (*TRANSCRIPTION_FIELDS, *KNOWN_SPEAKER_FIELDS) if task == "transcribe" else TRANSLATION_FIELDS
+    values = read_form(fields, table)
     form = values.get("response_format", "json")
     logprobs, stream = "include" in values, values.get("stream", False)
-    tracks = tracks_of(values)
-    _check(values, form, stream=stream, tracks=tracks)
+    speakers, tracks = speakers_of(values, diarize=_diarizes(values, form))
+    _check(values, form, stream=stream, speakers=speakers)
     granularities = values.get("timestamp_granularities", ())
     style, highlights = values.get("subtitle_style", "web"), values.get("highlight_words", False)
     subtitled = form in WRITTEN and OUTPUT_FORMATS[WRITTEN[form]].is_subtitle
@@ -118,6 +139,8 @@ def read_wanted(fields: Mapping[str, Sequence[str]], task: Task) -> Wanted:
         model=values.get("model"),
         options=options,
         tracks=tracks,
+        speakers=speakers,
+        known_names=values.get("known_speaker_names", ()),
         response_format=form,
         granularities=granularities,
         stream=stream,
@@ -128,22 +151,24 @@ def read_wanted(fields: Mapping[str, Sequence[str]], task: Task) -> Wanted:
     )
 
 
-def _check(values: Mapping[str, Any], form: str, *, stream: bool, tracks: Tracks) -> None:
+def _diarizes(values: Mapping[str, Any], form: str) -> bool:
+    """Whether speakers are told apart by their voices. Raises `Problem` 400 for a format that needs it, without it."""
+    on_channels = values.get("channels") == "split"
+    diarizes: bool = values.get("diarize", form in _DIARIZED and not on_channels)
+    if form in _DIARIZED and not diarizes and not on_channels:
+        message = f"{form} says who speaks, which needs diarize, or channels=split with a speaker on each channel"
+        raise bad_field("response_format", message, "unsupported_value")
+    return diarizes
+
+
+def _check(values: Mapping[str, Any], form: str, *, stream: bool, speakers: SpeakerOptions | None) -> None:
     """Refuse what OpenAI refuses, and what would have no effect."""
     if "timestamp_granularities" in values and form != "verbose_json":
         raise bad_field("timestamp_granularities", "timestamp_granularities needs response_format verbose_json")
     if "include" in values and not stream and form != "json":
         raise bad_field("include", "logprobs needs response_format json, or stream")
-    for name in ("known_speaker_names", "known_speaker_references"):
-        if name in values:
-            message = f"{name} cannot be used: this server does not tell speakers apart by their voices"
-            raise bad_field(name, message, "unsupported_parameter")
-    if form == "diarized_json" and tracks.channels != "split":
-        message = (
-            "diarized_json needs channels=split, with a speaker on each channel: "
-            "this server does not tell speakers apart by their voices"
-        )
-        raise bad_field("response_format", message, "unsupported_value")
+    if "known_speaker_names" in values and speakers is None:
+        raise bad_field("known_speaker_names", "known_speaker_names needs diarize, or response_format diarized_json")
 
 
 def _temperatures(first: float) -> tuple[float, ...]:

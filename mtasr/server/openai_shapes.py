@@ -12,7 +12,7 @@ from typing import Any
 
 from mtasr.formats import transcript_json
 from mtasr.tokenizer.languages import LANGUAGES
-from mtasr.transcript import Segment, Transcript
+from mtasr.transcript import Segment, Transcript, Word
 
 #: What OpenAI writes for a log-probability that JSON cannot hold.
 _IMPOSSIBLE = -9999.0
@@ -47,11 +47,14 @@ def to_verbose_json(
     if "word" in granularities:
         body["words"] = [
             {"word": word.word.strip(), "start": word.start, "end": word.end, "probability": _finite(word.probability)}
+            | _speaker(word)
             for segment in transcript
             for word in segment.words or ()
         ]
     if "segment" in granularities or not granularities:
         body["segments"] = [_segment(each) for each in transcript]
+    if turns := [transcript_json.turn_document(each) for each in transcript.turns or () if each.channel is None]:
+        body["turns"] = turns
     spoken = {"code": transcript.language, "probability": _finite(transcript.language_probability)}
     return body | {"spoken_language": spoken, "usage": usage(transcript)} | findings(transcript, warnings)
 
@@ -78,10 +81,17 @@ def _segment(segment: Segment) -> dict[str, Any]:
     }
     for name in ("temperature", "avg_logprob", "compression_ratio", "no_speech_prob"):
         fields[name] = _finite(getattr(segment, name))
-    for name in ("language", "speaker"):
-        if (value := getattr(segment, name)) is not None:
-            fields[name] = value
-    return fields
+    if segment.language is not None:
+        fields["language"] = segment.language
+    return fields | _speaker(segment)
+
+
+def _speaker(spoken: Segment | Word) -> dict[str, Any]:
+    """Who says it, with whisperX's name for that, and how sure that is."""
+    if spoken.speaker is None:
+        return {}
+    sure = {} if spoken.speaker_confidence is None else {"speaker_confidence": spoken.speaker_confidence}
+    return {"speaker": spoken.speaker} | sure | ({"overlap": True} if spoken.overlap else {})
 
 
 # --- parts of answers ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 from mtasr.server import openai_shapes as shapes
 from mtasr.server.forms import FormField
-from mtasr.server.problems import Problem, bad_field, busy
+from mtasr.server.problems import Problem, bad_field, busy, no_speaker_models
 from mtasr.transcript import Coverage, Segment, Transcript, Word
 
 #: Answers of a route: by status, a description and examples by media type.
@@ -75,6 +75,7 @@ RECEIVING: Answers = {
     413: problem(Problem(413, "the recording is longer than 14400 s", code="recording_too_long"), "It is too large."),
     415: problem(Problem(415, "send multipart/form-data", code="unsupported_media_type"), "It is no form."),
     429: problem(busy("the server has as many requests as it takes", 2), "No place is free; see Retry-After."),
+    501: problem(no_speaker_models(), "Speakers cannot be told apart by their voices here."),
     503: problem(Problem(503, "the server is stopping", code="stopping"), "The server stops; see Retry-After."),
 }
 

@@ -104,6 +104,12 @@ def stopping() -> Problem:
     return Problem(503, "the server is stopping; send the request again", code="stopping", headers={"retry-after": "5"})
 
 
+def no_speaker_models() -> Problem:
+    """Speakers cannot be told apart by voice, until somebody installs the models. Trying again does not help."""
+    message = "this server cannot tell speakers apart by their voices: `mtasr models pull speakers` on it installs that"
+    return Problem(501, message, code="no_speaker_models", headers={_RETRY: "false"})
+
+
 #: The code of the error of a strict request or job whose text and speech do not match. It has its transcript.
 INCOMPLETE = "incomplete_transcript"
 

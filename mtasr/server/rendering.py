@@ -42,19 +42,19 @@ class Renderer:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def text(
-        self, document: bytes, output_format: str, style: str, *, highlight_words: bool, cues: bool
+        self, document: bytes, output_format: str, style: str, *, highlight_words: bool, cues: bool, recording: str
     ) -> bytes:
         """The transcript of a JSON document in another format. Raises `InputError`."""
         async with self._places:
-            return await asyncio.to_thread(_text, document, output_format, style, highlight_words, cues)
+            return await asyncio.to_thread(_text, document, output_format, style, highlight_words, cues, recording)
 
 
-def _text(document: bytes, output_format: str, style: str, highlight_words: bool, cues: bool) -> bytes:
+def _text(document: bytes, output_format: str, style: str, highlight_words: bool, cues: bool, recording: str) -> bytes:
     transcript = transcript_json.loads(document, "the request")
     layout = STYLES[style]
     if cues and layout is not None:
         transcript, style = lay_out(transcript, layout).transcript, "raw"
-    text = render(transcript, output_format, subtitle_style=style, highlight_words=highlight_words)
+    text = render(transcript, output_format, subtitle_style=style, highlight_words=highlight_words, recording=recording)
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -64,6 +64,7 @@ async def render_transcript(
     output_format: Annotated[str, Query(alias="format", description="The output format.")],
     subtitle_style: Annotated[str, Query(description="The layout of subtitles.")] = "web",
     highlight_words: Annotated[bool, Query(description="Underline the spoken word, in SRT and VTT.")] = False,
+    recording: Annotated[str, Query(description="The name of the recording, in RTTM.")] = "",
     cues: Annotated[
         bool, Query(description="Lay subtitles out in every format: JSON then has a segment per cue.")
     ] = False,
@@ -78,7 +79,9 @@ async def render_transcript(
     renderer: Renderer = request.app.state.renderer
     with service.place(request):
         document = await receive_body(request, service.settings, service.settings.transcript_bytes)
-        writing = renderer.text(document, output_format, subtitle_style, highlight_words=highlight_words, cues=cues)
+        writing = renderer.text(
+            document, output_format, subtitle_style, highlight_words=highlight_words, cues=cues, recording=recording
+        )
         try:
             text = await while_connected(request, writing)
         except InputError as error:

@@ -9,6 +9,7 @@ import math
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from starlette.requests import HTTPConnection, Request
@@ -19,6 +20,7 @@ from mtasr.server.admission import Admission
 from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.jobs.store import Room
+from mtasr.server.known_speakers import KnownSpeakers
 from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import problem_of, stopping
@@ -49,6 +51,7 @@ class Service:
         self.pool = ModelPool(settings, load)
         self.metrics = Metrics(self.admission, self.pool)
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
+        self.known_speakers = KnownSpeakers()
         self.folder = Path()
         #: Where uploads are received.
         self.incoming = Path()
@@ -74,17 +77,20 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def received(
-        self, request: Request, *, file_fields: Sequence[str] = ("file",), head: bytes = b""
+        self,
+        request: Request,
+        *,
+        file_fields: Sequence[str] = ("file",),
+        head: bytes = b"",
+        references: bool = False,
     ) -> AsyncIterator[Upload]:
         """A place for a request, and what was received of it; its file is deleted at the end unless it was moved.
 
-        `file_fields` and `head` are as in `receive`. Raises `Problem`: 429 if there is no place, 503 if the server
-        stops, and what `receive` raises.
+        The options are as in `receive`. Raises `Problem`: 429 if there is no place, 503 if the server stops, and what
+        `receive` raises.
         """
-        with (
-            self.place(request),
-            await receive(request, self.settings, self.incoming, file_fields=file_fields, head=head) as upload,
-        ):
+        receiving = partial(receive, request, self.settings, self.incoming, file_fields=file_fields, head=head)
+        with self.place(request), await receiving(references=references) as upload:
             try:
                 yield upload
             except InputError as error:

@@ -73,6 +73,8 @@ class Settings:
     #: Form fields of a request, and bytes of all of them together.
     fields: int = 100
     field_bytes: int = 1 << 20
+    #: Bytes of the recordings of known voices in a request, all together, as data URLs.
+    reference_bytes: int = 12 << 20
     #: Seconds of the longest recording.
     recording_seconds: float = 4 * 3600.0
 
@@ -115,7 +117,7 @@ class Settings:
         yield "port", 0 <= self.port < 1 << 16, "between 0 and 65535"
         for name in ("loaded_models", "requests", "client_requests", "at_once", "long_at_once", "upload_bytes"):
             yield name, getattr(self, name) >= 1, "at least 1"
-        for name in ("fields", "field_bytes", "jobs_at_once", "waiting_jobs", "transcript_bytes"):
+        for name in ("fields", "field_bytes", "reference_bytes", "jobs_at_once", "waiting_jobs", "transcript_bytes"):
             yield name, getattr(self, name) >= 1, "at least 1"
         for name in ("idle_seconds", "upload_seconds", "upload_pause", "recording_seconds", "job_seconds"):
             yield name, getattr(self, name) > 0, "above 0"

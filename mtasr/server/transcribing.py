@@ -24,15 +24,17 @@ from mtasr.audio.read import open_audio
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import LanguageGuess
-from mtasr.errors import InputError, MtasrError, UsageError
+from mtasr.errors import InputError, ModelError, MtasrError, UsageError
 from mtasr.models import check_use
+from mtasr.models import speakers as speaker_models
 from mtasr.options import DecodingOptions
 from mtasr.server.admission import Admission
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import ClientGone, bad_field, stopping
+from mtasr.server.problems import ClientGone, bad_field, no_speaker_models, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.upload import Upload
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.threads import start_thread
 from mtasr.tokenizer import to_code
 from mtasr.transcribe import Model
@@ -76,7 +78,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _in_thread(work: Callable[[], _T]) -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
     """Do work in a thread of its own; who is cancelled meanwhile waits until it has ended, and so keeps its turn."""
     loop = asyncio.get_running_loop()
     future: concurrent.futures.Future[_T] = concurrent.futures.Future()
@@ -113,6 +115,19 @@ def check_model(name: str, options: DecodingOptions) -> None:
         raise bad_field("model", str(error).replace("--model ", "the model ")) from error
 
 
+def require_speaker_models(settings: Settings) -> None:
+    """Raise `Problem` 501 if speakers cannot be told apart by voice.
+
+    For that the models must be on this machine, or the server be allowed to download them.
+    """
+    if settings.downloads:
+        return
+    try:
+        speaker_models.resolve(local_only=True)
+    except ModelError as error:
+        raise no_speaker_models() from error
+
+
 class LiveTranscription:
     """A recording that a model transcribes in a thread: iterate for its segments as they come.
 
@@ -127,10 +142,12 @@ class LiveTranscription:
         name: str,
         options: DecodingOptions,
         tracks: Tracks | None,
+        speakers: SpeakerOptions | None,
         settings: Settings,
         lengthen: Callable[[], None],
     ) -> None:
-        self._model, self._path, self._name, self._lengthen = model, path, name, lengthen
+        self._speakers = speakers
+        self._model, self._path, self.name, self._lengthen = model, path, name, lengthen
         self._options, self._tracks, self._settings = options, tracks, settings
         self._loop = asyncio.get_running_loop()
         self._segments: asyncio.Queue[Segment | None] = asyncio.Queue()
@@ -146,7 +163,11 @@ class LiveTranscription:
     def _run(self) -> None:
         try:
             with self._model.stream_all(
-                [self._path], self._options, tracks=self._tracks, most_seconds=self._settings.recording_seconds
+                [self._path],
+                self._options,
+                tracks=self._tracks,
+                most_seconds=self._settings.recording_seconds,
+                diarize=self._speakers or False,
             ) as streams:
                 self._transcribe(streams[0])
         except BaseException as error:
@@ -160,12 +181,15 @@ class LiveTranscription:
                 return
             transcription.open()
             transcription.priority = self._priority(transcription.total)
+            transcription.on_progress = lambda position, total: self._progress(transcription, position)
             for segment in transcription:
                 self._tell(segment)
-                if transcription.priority != _LONG and self._priority(transcription.position) == _LONG:
-                    transcription.priority = _LONG
-                    self._call(self._lengthen)
             self._transcript = transcription.transcript()
+
+    def _progress(self, transcription: Transcription, position: float) -> None:
+        if transcription.priority != _LONG and self._priority(position) == _LONG:
+            transcription.priority = _LONG
+            self._call(self._lengthen)
 
     def _priority(self, seconds: float | None) -> int:
         return _SHORT if seconds is None or seconds <= self._settings.short_seconds else _LONG
@@ -188,7 +212,7 @@ class LiveTranscription:
     def warnings(self) -> tuple[str, ...]:
         """What was wrong with the recording; complete at the end."""
         warnings = self._opened.warnings if self._opened is not None else ()
-        return tuple(each.replace(str(self._path), self._name) for each in warnings)
+        return tuple(each.replace(str(self._path), self.name) for each in warnings)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token."""
@@ -219,7 +243,7 @@ class LiveTranscription:
         error = self._cancelled or self._error
         if error is None:
             return
-        _name_upload(error, self._path, self._name)
+        _name_upload(error, self._path, self.name)
         raise error.with_traceback(None)  # of the thread, whose frames hold the model
 
     async def close(self, reason: BaseException | None = None) -> None:
@@ -248,12 +272,16 @@ class Transcriber:
         client: str,
         model: str | None = None,
         tracks: Tracks | None = None,
+        speakers: SpeakerOptions | None = None,
     ) -> AsyncIterator[LiveTranscription]:
         """A recording being transcribed, from its turn on. Leaving early cancels it.
 
-        Raises `Problem` 503 if the server stops, and what loading the model raises.
+        With `speakers`, these are told apart by their voices. Raises `Problem` 503 if the server stops, 501 if it has
+        no speaker models, and what loading the model raises.
         """
         name = await self._usable(model, options)
+        if speakers is not None:
+            await asyncio.to_thread(require_speaker_models, self._settings)
         # With previous text the windows of a recording wait for each other, and for nobody else.
         long = options.condition_on_previous_text or (
             upload.size > _SMALL and await asyncio.to_thread(self._is_long, upload)
@@ -263,7 +291,9 @@ class Transcriber:
             self._metrics.waited(time.monotonic() - came)
             if self._stopped:
                 raise stopping()
-            live = LiveTranscription(loaded, upload.path, upload.name, options, tracks, self._settings, lengthen)
+            live = LiveTranscription(
+                loaded, upload.path, upload.name, options, tracks, speakers, self._settings, lengthen
+            )
             self._live.add(live)
             try:
                 yield live
@@ -296,6 +326,7 @@ class Transcriber:
         *,
         model: str | None = None,
         tracks: Tracks | None = None,
+        speakers: SpeakerOptions | None = None,
     ) -> tuple[Transcript, tuple[str, ...]]:
         """The whole transcript of an upload, and what was wrong with the recording.
 
@@ -304,7 +335,9 @@ class Transcriber:
 
         async def whole() -> tuple[Transcript, tuple[str, ...]]:
             client = request.state.client
-            async with self.transcribing(upload, options, client=client, model=model, tracks=tracks) as live:
+            async with self.transcribing(
+                upload, options, client=client, model=model, tracks=tracks, speakers=speakers
+            ) as live:
                 transcript = await live.transcript()
                 return transcript, live.warnings
 
@@ -327,7 +360,7 @@ class Transcriber:
                     most_seconds=self._settings.recording_seconds,
                 )
                 try:
-                    return await _in_thread(detect)
+                    return await in_thread(detect)
                 except MtasrError as error:
                     _name_upload(error, upload.path, upload.name)
                     raise

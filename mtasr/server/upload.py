@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
@@ -33,6 +34,8 @@ _PIECE = 1 << 20
 #: place for nothing. Speech in the narrowest codecs has more.
 _LEAST_RATE = 500
 _GRACE = 60.0
+#: The form field whose values are recordings, and too large to hold in memory.
+REFERENCES = "known_speaker_references"
 #: Characters of a file's name that are shown.
 _SHOWN_NAME = 200
 
@@ -53,6 +56,10 @@ class Upload:
     name: str
     size: int
     fields: dict[str, tuple[str, ...]]
+    #: A file for each value of the field `REFERENCES`, in their order; deleted too.
+    references: tuple[Path, ...] = ()
+    #: The folder of what is made of them.
+    voices: Path = Path()
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +67,10 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, *self.references):
+            path.unlink(missing_ok=True)
+        if self.references:
+            shutil.rmtree(self.voices, ignore_errors=True)
 
 
 async def receive(
@@ -70,16 +80,17 @@ async def receive(
     *,
     file_fields: Sequence[str] = ("file",),
     head: bytes = b"",
+    references: bool = False,
 ) -> Upload:
     """Receive a multipart request with one file, named as one of `file_fields`, into `folder`.
 
-    `head` is written before the file.
+    `head` is written before the file. `references` says whether the request may have recordings of known voices.
 
     Raises `Problem`: 400 for a wrong form, 408 for a sender that is too slow, 413 for too much, 415 for another kind of
     body; `ClientGone`; and `OutputError` if the file cannot be written, as when the disk is full.
     """
     boundary = _boundary(request)
-    form = _Form(settings, folder, file_fields, boundary, head)
+    form = _Form(settings, folder, file_fields, boundary, head, references=references)
     try:
         async for chunk in _chunks(request, settings, settings.upload_bytes):
             form.feed(chunk)
@@ -162,19 +173,30 @@ class _Part:
         self.filename: str | None = None
         self.is_file = False
         self.value = bytearray()
+        #: The descriptor of the file of a value that is a recording.
+        self.reference: int | None = None
 
 
 class _Form:
     """Collects the fields of a form, and the pieces of its file for `write`."""
 
     def __init__(
-        self, settings: Settings, folder: Path, file_fields: Sequence[str], boundary: bytes, head: bytes
+        self,
+        settings: Settings,
+        folder: Path,
+        file_fields: Sequence[str],
+        boundary: bytes,
+        head: bytes,
+        *,
+        references: bool = False,
     ) -> None:
         self._settings, self._folder, self._file_fields = settings, folder, file_fields
+        self._takes_references = references
+        self._references: list[Path] = []
         self._part = _Part()
         self._header, self._header_value = bytearray(), bytearray()
         self._fields: dict[str, list[str]] = {}
-        self._count = self._field_bytes = 0
+        self._count = self._field_bytes = self._reference_bytes = 0
         self._path: Path | None = None
         self._descriptor: int | None = None
         self._name = ""
@@ -232,7 +254,8 @@ class _Form:
     def upload(self) -> Upload:
         assert self._path is not None  # noqa: S101 - `finish` has checked it
         fields = {name: tuple(values) for name, values in self._fields.items()}
-        return Upload(self._path, self._name, self._size, fields)
+        voices = self._path.with_name(f"{self._path.name}-voices")
+        return Upload(self._path, self._name, self._size, fields, tuple(self._references), voices)
 
     def discard(self) -> None:
         """Delete what was received, once nothing is being written: the number of a closed file may be another's."""
@@ -240,13 +263,19 @@ class _Form:
             self._writing.add_done_callback(lambda _: self.discard())
             return
         self._close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        for path in [*self._references, *([] if self._path is None else [self._path])]:
+            path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        self._close_reference()
+
+    def _close_reference(self) -> None:
+        if self._part.reference is not None:
+            os.close(self._part.reference)
+            self._part.reference = None
 
     # --- called by the parser ---------------------------------------------------------------------------------------
 
@@ -281,6 +310,8 @@ class _Form:
                 message = f"{part.name} is text, not a file; with curl write -F {part.name}=@NAME"
                 raise bad_field(part.name, message, "invalid_form")
             self._open(part)
+        elif part.name == REFERENCES and self._takes_references:
+            part.reference = self._open_reference()
         elif part.filename is not None:
             wanted = " or ".join(self._file_fields)
             raise bad_field(
@@ -294,16 +325,19 @@ class _Form:
         ending = Path(self._name).suffix
         ending = ending if _ENDING.fullmatch(ending) else ""
         self._path = self._folder / f"{secrets.token_hex(16)}{ending}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
-            self._descriptor = os.open(self._path, flags, 0o600)
-        except OSError as error:
-            raise OutputError(f"{self._path}: {atomic.reason(error)}") from error
+        self._descriptor = _create(self._path)
+
+    def _open_reference(self) -> int:
+        self._references.append(self._folder / secrets.token_hex(16))
+        return _create(self._references[-1])
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.is_file:
             self._size += end - start
             self._unwritten += data[start:end]
+            return
+        if self._part.reference is not None:
+            self._keep_reference(self._part.reference, data[start:end])
             return
         self._field_bytes += end - start
         if self._field_bytes > self._settings.field_bytes:
@@ -311,13 +345,34 @@ class _Form:
             raise Problem(413, f"the fields of the form have more than {most:,} bytes", code="request_too_large")
         self._part.value += data[start:end]
 
+    def _keep_reference(self, descriptor: int, data: bytes) -> None:
+        """Write what has come of it at once: it is little, and its limit low."""
+        self._reference_bytes += len(data)
+        if self._reference_bytes > self._settings.reference_bytes:
+            most = self._settings.reference_bytes
+            raise Problem(413, f"{REFERENCES} has more than {most:,} bytes", code="request_too_large")
+        try:
+            _write_all(descriptor, data)
+        except OSError as error:
+            raise OutputError(f"{self._references[-1]}: {atomic.reason(error)}") from error
+
     def _end_part(self) -> None:
-        if not self._part.is_file:
+        if self._part.reference is not None:
+            self._close_reference()
+        elif not self._part.is_file:
             value = _text(bytes(self._part.value), f"the field {self._part.name!r}")
             self._fields.setdefault(self._part.name, []).append(value)
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _create(path: Path) -> int:
+    """A new file for its user alone, to be written. Raises `OutputError`."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    except OSError as error:
+        raise OutputError(f"{path}: {atomic.reason(error)}") from error
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -208,7 +208,7 @@ def test_who_is_cancelled_twice_still_waits_for_the_thread() -> None:
     may_end = threading.Event()
 
     async def run() -> None:
-        working = asyncio.ensure_future(transcribing._in_thread(lambda: may_end.wait(60)))
+        working = asyncio.ensure_future(transcribing.in_thread(lambda: may_end.wait(60)))
         for _ in range(3):
             await asyncio.sleep(0.02)
             working.cancel()

@@ -143,15 +143,6 @@ def test_speakers_on_channels(client: openai.OpenAI, server: Running) -> None:
     assert [each.speaker for each in segments] == [each.speaker for each in found.segments]
 
 
-def test_speakers_are_not_told_apart_by_voice(client: openai.OpenAI, clip: Path) -> None:
-    with pytest.raises(openai.BadRequestError, match="channels=split") as caught:
-        client.audio.transcriptions.create(file=clip, model="base", response_format="diarized_json")
-    assert caught.value.param == "response_format"
-    with pytest.raises(openai.BadRequestError, match="voices") as caught:
-        client.audio.transcriptions.create(file=clip, model="base", known_speaker_names=["Anna"])
-    assert caught.value.code == "unsupported_parameter"
-
-
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # as the client says of its own method
 def test_translations(client: openai.OpenAI, server: Running, clip: Path) -> None:
     expected = whole(server, clip, task="translate")

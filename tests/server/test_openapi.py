@@ -15,7 +15,7 @@ from server.running import Running, running
 from speech import speak, write_wav
 
 from mtasr.server import Settings, create_app
-from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS
+from mtasr.server.openai_fields import KNOWN_SPEAKER_FIELDS, TRANSCRIPTION_FIELDS
 from mtasr.transcribe import load_model
 
 DOCUMENT = create_app().openapi()
@@ -37,14 +37,14 @@ def test_the_form_is_that_of_the_table() -> None:
     schema = body["content"]["multipart/form-data"]["schema"]
     assert schema["required"] == ["file"]
     described = {name.removesuffix("[]") for name in schema["properties"]} - {"file"}
-    assert described == {each.name for each in TRANSCRIPTION_FIELDS}
+    assert described == {each.name for each in (*TRANSCRIPTION_FIELDS, *KNOWN_SPEAKER_FIELDS)}
     assert schema["properties"]["beam_size"]["maximum"] == 16
     assert schema["properties"]["languages[]"]["type"] == "array"
 
 
 def test_answers_have_examples() -> None:
     answers = DOCUMENT["paths"]["/v1/audio/transcriptions"]["post"]["responses"]
-    assert set(answers) >= {"200", "400", "401", "404", "408", "413", "415", "429", "503"}
+    assert set(answers) >= {"200", "400", "401", "404", "408", "413", "415", "429", "501", "503"}
     for status, answer in answers.items():
         for kind in answer["content"].values():
             assert {"example", "examples"} & set(kind), status

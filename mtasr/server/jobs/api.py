@@ -22,7 +22,7 @@ from mtasr.server.jobs.store import QueueFullError, StoredJob
 from mtasr.server.openai_api import media_type
 from mtasr.server.problems import Problem, busy, check_word
 from mtasr.server.service import Service
-from mtasr.server.transcribing import check_model
+from mtasr.server.transcribing import check_model, require_speaker_models
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
 
@@ -67,6 +67,8 @@ def _read(service: Service, fields: Mapping[str, tuple[str, ...]]) -> JobRequest
     model = service.pool.find(named[0].strip() if named else "")
     found = read_request(fields, model)
     check_model(model, found.options)
+    if found.speakers is not None:
+        require_speaker_models(service.settings)
     return found
 
 

@@ -12,6 +12,7 @@ from mtasr.options import DecodingOptions
 from mtasr.server.forms import FormField, one_of, read_form
 from mtasr.server.openai_fields import TRANSCRIPTION_FIELDS, WRITTEN, read_wanted
 from mtasr.server.problems import problem_of
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.subtitles import STYLES
 
 _BOTH = "transcribe,translate"
@@ -29,6 +30,8 @@ class JobRequest:
     model: str
     options: DecodingOptions
     tracks: Tracks
+    #: How speakers are told apart by their voices; None if they are not.
+    speakers: SpeakerOptions | None = None
     #: The format of a result that is fetched without naming one.
     output_format: str = "json"
     #: Whether the job fails if speech has no text, or text no speech.
@@ -38,8 +41,9 @@ class JobRequest:
 
     def document(self) -> dict[str, Any]:
         """For the store: what differs from the defaults."""
-        plain = {name: value for name, value in asdict(self).items() if name not in ("options", "tracks")}
-        return plain | {"options": _changes(self.options), "tracks": _changes(self.tracks)}
+        plain = {name: value for name, value in asdict(self).items() if name not in ("options", "tracks", "speakers")}
+        speakers = None if self.speakers is None else _changes(self.speakers)
+        return plain | {"options": _changes(self.options), "tracks": _changes(self.tracks), "speakers": speakers}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> JobRequest:
@@ -49,12 +53,14 @@ class JobRequest:
         """
         try:
             options, tracks = DecodingOptions(**document["options"]), Tracks(**document["tracks"])
-            return cls(**{**document, "options": options, "tracks": tracks})
+            given = document.get("speakers")
+            speakers = None if given is None else SpeakerOptions(**given)
+            return cls(**{**document, "options": options, "tracks": tracks, "speakers": speakers})
         except (KeyError, TypeError, MtasrError) as error:
             raise InputError(f"the server cannot use its note of what was asked for: {error}") from error
 
 
-def _changes(values: DecodingOptions | Tracks) -> dict[str, Any]:
+def _changes(values: DecodingOptions | Tracks | SpeakerOptions) -> dict[str, Any]:
     defaults = asdict(type(values)())
     return {name: value for name, value in asdict(values).items() if value != defaults[name]}
 
@@ -78,6 +84,7 @@ def read_request(fields: Mapping[str, Sequence[str]], model: str) -> JobRequest:
         model=model,
         options=options,
         tracks=wanted.tracks,
+        speakers=wanted.speakers,
         output_format=WRITTEN.get(wanted.response_format, "json"),
         strict=wanted.strict,
         subtitle_style=wanted.subtitle_style,

@@ -77,6 +77,7 @@ class JobRun(Observer):
                 existing="resume",
                 priority=PRIORITY,
                 most_seconds=self._most_seconds,
+                diarize=request.speakers or False,
                 observer=self,
             )
             for ending in batch.run():

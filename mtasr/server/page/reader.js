@@ -353,8 +353,8 @@ export class Reader {
   async downloadAs(format) {
     const style = get("download-dialog").querySelector("[name=style]:checked").value;
     try {
-      const name = `${this.recording.name.replace(/\.\w{1,5}$/, "")}.${format}`;
-      save(await api.render(this.editor.transcript, format, style), name);
+      const recording = this.recording.name.replace(/\.\w{1,5}$/, "");
+      save(await api.render(this.editor.transcript, format, style, { recording }), `${recording}.${format}`);
       get("download-problem").textContent = "";
       say(`${format} was downloaded.`);
     } catch (error) {

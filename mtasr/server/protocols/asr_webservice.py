@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, Response
 from mtasr import __version__
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.server import openapi
-from mtasr.server.forms import TEXT, TRUTH, FormField, decoding_options, one_of, read_form
+from mtasr.server.forms import SPEAKER_FIELDS, TEXT, TRUTH, FormField, decoding_options, one_of, read_form, speakers_of
 from mtasr.server.problems import Problem
 from mtasr.server.protocols import pcm
 from mtasr.server.service import Service
@@ -43,6 +43,7 @@ _ASR_FIELDS = (
     FormField("initial_prompt", TEXT, "Text before the recording: names, spelling, style."),
     FormField("vad_filter", TRUTH, "false: decode what is not speech, too."),
     FormField("word_timestamps", TRUTH, "Give the times of words, in JSON."),
+    *(each for each in SPEAKER_FIELDS if each.name != "num_speakers"),
     FormField("output", one_of(*_OUTPUTS), "The form of the answer.", example="srt"),
 )
 
@@ -67,8 +68,9 @@ async def asr(request: Request) -> Response:
     task = values.get("task", "transcribe")
     subtitled = OUTPUT_FORMATS[output].is_subtitle and task == "transcribe"
     options = decoding_options(values, word_timestamps=subtitled or values.get("word_timestamps", False))
+    speakers = speakers_of(values, diarize=True)[0] if values.get("diarize") else None
     async with _received(request, values) as upload:
-        transcript, _ = await service.transcriber.transcript(request, upload, options)
+        transcript, _ = await service.transcriber.transcript(request, upload, options, speakers=speakers)
     headers = {
         "asr-engine": "mtasr",
         "content-disposition": f'attachment; filename="{quote(upload.name)}.{output}"',

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from mtasr.formats import transcript_json
+from mtasr.formats import registry, transcript_json
 from mtasr.server import page
 from mtasr.subtitles import STYLES, lay_out
 
@@ -150,4 +150,5 @@ async def render(request: Request) -> Response:
         layout = STYLES[style]
         assert layout is not None
         transcript = lay_out(transcript, layout).transcript
-    return PlainTextResponse(transcript.to_format(asked["format"], subtitle_style=style))
+    text = registry.render(transcript, asked["format"], subtitle_style=style, recording=asked.get("recording", ""))
+    return PlainTextResponse(text)
