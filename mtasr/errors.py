@@ -9,6 +9,7 @@
     │   ├── FfmpegNotFoundError     ffmpeg is missing
     │   ├── RecordingTooLongError   it is longer than the caller allows
     │   └── ManifestError           a list of recordings is damaged or lacks something
+    ├── LiveError               a live session cannot go on
     ├── OutputError             a result cannot be written
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
     └── ModelError              a model cannot be used
@@ -64,6 +65,10 @@ class RecordingTooLongError(InputError):
 
 class ManifestError(InputError):
     """A list of recordings is missing, damaged, or lacks something."""
+
+
+class LiveError(MtasrError):
+    """A live session cannot go on: nobody reads its events, say."""
 
 
 class OutputError(MtasrError):

@@ -1,0 +1,42 @@
+"""When a live session drafts, commits and ends a stretch. The defaults were measured (benchmarks/README.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtasr.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePolicy:
+    """The settings of a live session, in seconds. Raises `UsageError` on construction for a value out of range."""
+
+    #: Audio between two drafts; more on a machine that is too slow for that.
+    step: float = 1.0
+    #: A word is committed only if this much audio follows it.
+    margin: float = 0.4
+    #: Silence that ends a stretch. None: only `LiveSession.cut` and the length do.
+    pause: float | None = 0.5
+    #: A stretch without a pause is cut before this.
+    longest: float = 20.0
+    #: Whether `LiveSession.transcript` is to be the transcript of a file with the same samples. That takes a tenth of a
+    #: core (with the model base); without it the transcript consists of the final texts.
+    exact: bool = True
+    #: Audio that may wait to be heard; then `LiveSession.add` waits.
+    most_waiting: float = 60.0
+    #: Events that may wait to be read, apart from drafts; then the session fails.
+    most_unread: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("step", 0.1, 10.0),
+            ("margin", 0.0, 5.0),
+            ("longest", 5.0, 28.0),
+            ("most_waiting", 1.0, 3600.0),
+            ("most_unread", 100, 10_000_000),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(f"{name} must be between {least:g} and {most:g}, not {value!r}")
+        if self.pause is not None and not 0.1 <= self.pause <= 10.0:
+            raise UsageError(f"pause must be None or between 0.1 and 10, not {self.pause!r}")
