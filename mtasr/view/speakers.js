@@ -197,8 +197,10 @@ export class Speakers {
       for (const [from, to] of spans) {
         if (to <= start || from >= start + length) continue;
         const left = ((from - start) / length) * width, right = ((to - start) / length) * width;
-        // Who begins to talk while somebody talks is drawn above.
-        const above = this.at(from - 1e-3).some((other) => other !== name) ? tall : 0;
+        // Who begins to talk while somebody talks, and goes on, is drawn above.
+        const before = this.at(from - 1e-3), above = this.at(from + 1e-3).some((other) => {
+          return other !== name && (before.includes(other) || this.place(other) < this.place(name));
+        }) ? tall : 0;
         paint.fillRect(left, height - tall - above, Math.max(right - left, 1), tall);
       }
     }

@@ -11,8 +11,8 @@ export class ServerError extends Error {
   }
 }
 
-/** What no answer will mend: a wrong option or file (400), one that is too large (413), or of another kind (415). */
-const FINAL = new Set([400, 413, 415]);
+/** What no answer will mend: a wrong option or file (400), one too large (413) or of another kind (415), no models (501). */
+const FINAL = new Set([400, 413, 415, 501]);
 
 export const UNREACHABLE = "The server cannot be reached. Is it running, and is this device connected to its network?";
 
@@ -71,7 +71,7 @@ function errorOf(status, body, retryAfter) {
   } catch { /* A proxy answers as it likes. */ }
   const known = { 413: "The recording is larger than this server takes.", 429: "The server is busy." };
   const text = message ? sentence(message) : known[status] ?? `The server answered with error ${status}.`;
-  const again = status === 429 || status >= 500;
+  const again = status === 429 || (status >= 500 && !FINAL.has(status));
   return new ServerError(text, status, { wait: again ? Number(retryAfter) || 5 : null, isFinal: FINAL.has(status) });
 }
 
@@ -145,7 +145,7 @@ export async function divide(transcript, style) {
 export function createJob(file, name, fields, progress, signal) {
   const form = new FormData();
   for (const [field, value] of Object.entries(fields)) {
-    for (const each of [value].flat()) if (value) form.append(field, each);
+    if (value) form.append(field, value);
   }
   form.append("file", file, name);
   const send = () => new Promise((resolve, reject) => {

@@ -57,7 +57,7 @@ export class Home {
     const all = Object.fromEntries(OPTIONS.map((name) => [name, get(name).value.trim()]));
     const { apart, count, names, ...chosen } = all, named = names.split(",").map((name) => name.trim());
     if (get("model-label").hidden) chosen.model = "";
-    if (apart && named.some(Boolean)) chosen.speakers = named;
+    if (apart && named.some(Boolean)) chosen.speakers = named.join(); // One value: an empty one would be left out.
     if (apart === "channels") chosen.channels = "split";
     if (apart === "voices") Object.assign(chosen, { diarize: "true", num_speakers: count });
     return chosen.language === "*" ? { ...chosen, language: "", multilingual: "true" } : chosen;

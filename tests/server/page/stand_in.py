@@ -94,8 +94,6 @@ async def create(request: Request) -> Response:
         file = form["file"]
         assert not isinstance(file, str)
         fields = {name: value for name, value in form.multi_items() if name != "file"}
-        if "speakers" in fields:
-            fields["speakers"] = form.getlist("speakers")
         state.jobs.append(fields | {"file": file.filename, "size": len(await file.read())})
     return JSONResponse(state.job(len(state.jobs) - 1, "queued"), 202)
 

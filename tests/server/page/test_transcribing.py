@@ -89,10 +89,10 @@ def test_speakers_are_told_apart(visit: Open) -> None:
     upload(5)
     names = ("channels", "diarize", "num_speakers", "speakers")
     assert [[job.get(name) for name in names] for job in opened.state.jobs] == [
-        ["split", None, None, ["Agent", "", "Caller"]],
+        ["split", None, None, "Agent,,Caller"],
         ["split", None, None, None],
         [None, "true", None, None],
-        [None, "true", "3", ["Agent"]],
+        [None, "true", "3", "Agent"],
         [None, None, None, None],
     ]
 
