@@ -47,7 +47,7 @@ class LiveSession:
         self._done = threading.Event()
         self._transcript: Transcript | None = None
         self._failure: BaseException | None = None
-        self._transcription = model.stream(iter(self._blocks.get, None), options, **changes)
+        self._transcription = model.stream(self._samples(), options, **changes)
         start_thread(self._work)
 
     def add(self, samples: Float32Array, *, position: int | None = None) -> None:
@@ -112,6 +112,10 @@ class LiveSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _samples(self) -> Iterator[Float32Array]:
+        while (block := self._blocks.get()) is not None:
+            yield block
 
     def _work(self) -> None:
         try:
