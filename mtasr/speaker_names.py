@@ -31,3 +31,14 @@ def checked_names(given: Sequence[str]) -> tuple[str, ...]:
         if called.count(name) > 1:
             raise UsageError(f"two speakers are called {name!r}")
     return names
+
+
+def numbered(known: Sequence[str | None]) -> list[str]:
+    """The names of speakers of whom some are known: the others have the number of their place, or a free one."""
+    names = []
+    for place, name in enumerate(known):
+        number = place
+        while name is None and speaker_name((), number) in known:
+            number += len(known)
+        names.append(name or speaker_name((), number))
+    return names

@@ -35,7 +35,7 @@ from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
 from mtasr.speakers.diarize import load_diarizer
-from mtasr.speakers.diarized import Diarized, Diarizes, SpeakerListener
+from mtasr.speakers.diarized import Diarized, Diarizes, SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
@@ -266,15 +266,15 @@ class Model:
             merged = replace(merged, word_timestamps=True)
         language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
         opening = [openers(source, tracks, most_seconds) for source in sources]
-        listeners = self._listeners(speakers, len(sources))
+        heard_by = self._listeners(speakers, len(sources))
         if merged.condition_on_previous_text:
             sequential = (
                 [LongForm(self.engine, open_, language, merged, checks, self._detector, listener) for open_ in channels]
-                for channels, listener in zip(opening, listeners, strict=True)
+                for channels, listener in zip(opening, heard_by, strict=True)
             )
             return Transcriptions(
                 _transcription(channels, tracks, merged, listener)
-                for channels, listener in zip(sequential, listeners, strict=True)
+                for channels, listener in zip(sequential, heard_by, strict=True)
             )
         recordings = [
             Recording(
@@ -285,7 +285,7 @@ class Model:
                 listener=listener,
             )
             for source, channels, noted, listener in zip(
-                sources, opening, notes or [_nothing_noted] * len(sources), listeners, strict=True
+                sources, opening, notes or [_nothing_noted] * len(sources), heard_by, strict=True
             )
             for channel, open_ in enumerate(channels)
         ]
@@ -293,15 +293,14 @@ class Model:
         scheduled = iter([Scheduled(self._scheduler, state) for state in states])
         return Transcriptions(
             _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged, listener)
-            for channels, listener in zip(opening, listeners, strict=True)
+            for channels, listener in zip(opening, heard_by, strict=True)
         )
 
     def _listeners(self, speakers: SpeakerOptions | None, count: int) -> list[SpeakerListener | None]:
         """Who listens to each of so many recordings, None unless speakers are told apart."""
         if speakers is None:
             return [None] * count
-        diarizer = self._diarizer()
-        return [SpeakerListener(diarizer, speakers) for _ in range(count)]
+        return [*listeners(self._diarizer(), speakers, count)]
 
     def detect_language(
         self,

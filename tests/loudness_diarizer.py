@@ -9,6 +9,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.voices import Heard
 from mtasr.transcript import Turn
 
 #: Samples that are judged together.
@@ -41,12 +42,23 @@ class Listening:
         if sum(map(len, self._samples)) > self._diarizer.fails_at * SAMPLE_RATE:
             raise RuntimeError("the diarizer stopped")
 
+    def heard(self, options: SpeakerOptions) -> Heard:
+        """A voice is as loud as it is, and the vectors of the two are at right angles."""
+        turns, samples = self.turns(options), np.concatenate([np.zeros(0, np.float32), *self._samples])
+        voices = {}
+        for turn in turns:
+            part = samples[round(turn.start * SAMPLE_RATE) : round(turn.end * SAMPLE_RATE)]
+            voices[turn.speaker] = np.eye(2, dtype=np.float32)[int(np.abs(part).mean() >= LOUD)]
+        return Heard(turns=turns, voices=voices)
+
     def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
         self._diarizer.asked.append(options)
         samples = np.concatenate([np.zeros(0, np.float32), *self._samples])
         levels = np.abs(samples[: len(samples) // STEP * STEP]).reshape(-1, STEP).mean(axis=1)
         voices = [0 if level < QUIET else 1 if level < LOUD else 2 for level in levels]
         edges = [place for place in range(len(voices)) if place == 0 or voices[place] != voices[place - 1]]
+        if not voices:
+            return ()
         heard: list[int] = []
         turns = []
         for start, end in zip(edges, [*edges[1:], len(voices)], strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mtasr.audio.tracks import Tracks
@@ -186,10 +186,17 @@ class BatchRun:
             journal.close(keep=False)  # last, so that resuming repeats nothing whatever stops the program before
 
     def _speakers(self) -> Sequence[object]:
-        """What the speakers depend on, nothing if they are not told apart."""
-        if self._diarize is False:
+        """What the speakers depend on, nothing if they are not told apart. Raises `InputError` for unknown voices."""
+        from mtasr.speakers.options import split_off
+        from mtasr.speakers.voices import KnownVoices, voices_digest
+
+        options, _ = split_off(self._diarize, {})
+        if options is None:
             return ()
-        return (self._diarize,)
+        voices = options.voices
+        if voices is not None:
+            voices = voices.digest if isinstance(voices, KnownVoices) else voices_digest(voices)
+        return (replace(options, voices=voices),)
 
     def _leave(self, journal: Journal, *, keep: bool) -> None:
         journal.close(keep=keep)

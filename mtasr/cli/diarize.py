@@ -26,7 +26,7 @@ from mtasr.cli.options.files import (
 )
 from mtasr.cli.options.speakers import count_options, to_speakers
 from mtasr.cli.options.types import SomeOf, flat
-from mtasr.cli.work import size_of
+from mtasr.cli.work import load_diarizer, size_of
 from mtasr.formats.turns import TURN_FORMATS, line_of
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ class _Batch:
         return self._attempts.code
 
     def _run(self, ready: Sequence[Job]) -> None:
-        from mtasr.speakers.diarize import load_diarizer
-
-        with self._display.downloads() as progress:
-            diarizer = load_diarizer(progress)
+        diarizer = load_diarizer(self._params, self._display)
         self._display.begin({job.name: size_of(job.source) for job in ready})
         for job in ready:
             self._attempt(job, partial(self._diarize, job, diarizer))

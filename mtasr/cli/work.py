@@ -28,6 +28,7 @@ from mtasr.errors import UsageError
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
     from mtasr.options import DecodingOptions, Task
+    from mtasr.speakers.diarized import Diarizes
     from mtasr.subtitles import Broken
     from mtasr.transcribe import Model
     from mtasr.transcript import Coverage, Segment, Transcript
@@ -47,11 +48,9 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
     if task is not None and params["model"] is None:
         _note_default_model(display, task)
     share_freed_memory()
+    if params.get("diarize"):
+        load_diarizer(params, display)
     with display.downloads() as progress:
-        if params.get("diarize"):
-            from mtasr.speakers.diarize import load_diarizer
-
-            load_diarizer(progress)
         return load_model(
             params["model"],
             device=params["device"],
@@ -63,6 +62,19 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
             engine=params["engine"],
             progress=progress,
         )
+
+
+def load_diarizer(params: Mapping[str, Any], display: Display) -> Diarizes:
+    """What tells speakers apart, which knows the voices that a command's parameters name."""
+    from mtasr.speakers import diarize
+    from mtasr.speakers.voices import known_voices
+
+    with display.downloads() as progress:
+        diarizer = diarize.load_diarizer(progress)
+    if params["voices"] is not None:
+        for warning in known_voices(params["voices"], diarizer).warnings:
+            display.note(f"warning: {warning}")
+    return diarizer
 
 
 def _note_default_model(display: Display, task: Task) -> None:

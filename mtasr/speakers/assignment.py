@@ -25,6 +25,9 @@ _CLAUSE_ENDS, _SENTENCE_ENDS = ",;:–—-،、，；：", ".?!…。？！؟।
 _DOUBT = 0.1
 #: Seconds that a word is taken to last at least: some have no duration.
 _SHORTEST = 0.001
+#: A word that lasts longer than this has the time of speech without text or of a pause: it was said at one end of it,
+#: in so many seconds.
+_LONGEST, _SAID = 1.0, 0.5
 
 
 def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
@@ -103,6 +106,12 @@ def _speakers_of_words(words: Sequence[Word], voices: Sequence[VoiceTimes]) -> l
 def _cost(word: Word, voice: VoiceTimes) -> float:
     """Seconds that speak against the word being this speaker's."""
     start, end = _span(word)
+    if end - start <= _LONGEST:
+        return _cost_of(start, end, voice)
+    return min(_cost_of(start, start + _SAID, voice), _cost_of(end - _SAID, end, voice))
+
+
+def _cost_of(start: float, end: float, voice: VoiceTimes) -> float:
     spoken = voice.seconds(start, end)
     doubt = _DOUBT * (spoken - voice.sure_seconds(start, end))
     return end - start - spoken + doubt + (0.0 if spoken else voice.distance(start, end))

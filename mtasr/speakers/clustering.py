@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from mtasr.arrays import FloatArray, IntArray
+from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.speakers.pieces import Piece
 
 #: Clusters that are no more similar than this are different voices.
@@ -114,6 +115,15 @@ def group(
     ordered = np.sort(closeness, axis=1)
     margin = ordered[:, -1] - (ordered[:, -2] if len(centres) > 1 else 0.0)
     return Grouping(labels=labels, confidences=1 / (1 + np.exp(-8 * margin)))
+
+
+def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
+    """The vector (D,), of length 1, of the chosen pieces (N,) together; None if they say nothing of a voice."""
+    own = [piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen and piece.vector is not None]
+    own = [piece for piece in own if piece.seconds] or own
+    total = sum((max(piece.seconds, 0.1) * piece.vector for piece in own if piece.vector is not None), np.float32(0))
+    length = float(np.linalg.norm(total))
+    return np.asarray(total / length, np.float32) if length else None
 
 
 def voices(

@@ -18,7 +18,7 @@ from mtasr.errors import UsageError
 from mtasr.formats import turns as turn_formats
 from mtasr.models import Progress
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.diarized import Diarizes, SpeakerListener
+from mtasr.speakers.diarized import Diarizes, listeners
 from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.weights import load_speaker_models
@@ -113,7 +113,7 @@ def diarize(
         unknown = sorted(set(changes) - set(SpeakerOptions.__dataclass_fields__))
         raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
     (open_,) = openers(source, Tracks(audio_stream=audio_stream))
-    listener = SpeakerListener(diarizer or load_diarizer(), options)
+    (listener,) = listeners(diarizer or load_diarizer(), options, 1)
     samples = 0
     with contextlib.closing(open_()) as audio:
         for block in audio:

@@ -11,43 +11,58 @@ from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.speakers.assignment import assign_alternatives, assign_segments
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.voices import Heard, KnownVoices, known_voices
 from mtasr.transcript import Turn
 
 
-class Listening(Protocol):
-    """What hears a recording and knows in the end who spoke when."""
+class Hears(Protocol):
+    """What hears a recording, and knows at the end who spoke when."""
 
     def add(self, samples: Float32Array) -> None: ...
 
     def turns(self, options: SpeakerOptions) -> Sequence[Turn]: ...
 
+    def heard(self, options: SpeakerOptions) -> Heard: ...
+
 
 class Diarizes(Protocol):
     """What tells speakers apart, in any number of recordings."""
 
-    def listen(self) -> Listening: ...
+    def listen(self) -> Hears: ...
 
 
 class SpeakerListener:
     """Hears one recording. It begins with the first samples: thousands of recordings may wait to be read."""
 
-    def __init__(self, diarizer: Diarizes, options: SpeakerOptions) -> None:
-        self._diarizer, self._options = diarizer, options
-        self._listening: Listening | None = None
+    def __init__(self, diarizer: Diarizes, options: SpeakerOptions, known: KnownVoices | None = None) -> None:
+        self._diarizer, self._options, self._known = diarizer, options, known
+        self._hearing: Hears | None = None
         self._has_left = False
 
     def add(self, samples: Float32Array) -> None:
         if not self._has_left:
-            self._listening = self._listening or self._diarizer.listen()
-            self._listening.add(samples)
+            self._hearing = self._hearing or self._diarizer.listen()
+            self._hearing.add(samples)
 
     def turns(self) -> tuple[Turn, ...]:
         """Who spoke when in all that was heard."""
-        return () if self._listening is None else tuple(self._listening.turns(self._options))
+        if self._hearing is None:
+            return ()
+        if self._known is not None:
+            return self._known.named(self._hearing.heard(self._options))
+        return tuple(self._hearing.turns(self._options))
 
     def leave(self) -> None:
         """Hear no more, and free what was heard."""
-        self._has_left, self._listening = True, None
+        self._has_left, self._hearing = True, None
+
+
+def listeners(diarizer: Diarizes, options: SpeakerOptions, count: int) -> list[SpeakerListener]:
+    """One for each of so many recordings. Known voices are heard first, which raises `InputError` (`known_voices`)."""
+    known = options.voices
+    if known is not None and not isinstance(known, KnownVoices):
+        known = known_voices(known, diarizer)
+    return [SpeakerListener(diarizer, options, known) for _ in range(count)]
 
 
 class Diarized:

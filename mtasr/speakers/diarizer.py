@@ -9,12 +9,13 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.clustering import Grouping, group
+from mtasr.speakers.clustering import Grouping, group, mean_voice
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.pieces import Cutter, Piece, Stretch
 from mtasr.speakers.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.tracks import HOP, Region, Tracker
 from mtasr.speakers.turns import FIRST_SAMPLE, seconds, spoken
+from mtasr.speakers.voices import Heard
 from mtasr.transcript import Turn
 
 #: Windows computed at once. They are always the same ones, so that the result does not depend on the blocks of `add`.
@@ -76,9 +77,13 @@ class Listening:
 
     def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
         """Who spoke when in all samples so far, in order of time; more samples may follow."""
+        return self.heard(options).turns
+
+    def heard(self, options: SpeakerOptions) -> Heard:
+        """The same, and how each speaker sounds; not for those who never speak long enough."""
         known = self.finished()
         if not known._regions:
-            return ()
+            return Heard(turns=(), voices={})
         grouping = known.grouping(options)
         runs = spoken(
             known._regions, known._pieces, grouping.labels, grouping.confidences, np.concatenate(known._levels)
@@ -87,7 +92,7 @@ class Listening:
         for run in runs:
             names.setdefault(run.label, options.name(len(names)))
         length = self._heard / SAMPLE_RATE
-        return tuple(
+        turns = tuple(
             Turn(
                 start=round(seconds(run.start), 3),
                 end=round(min(seconds(run.end), length), 3),
@@ -97,6 +102,8 @@ class Listening:
             for run in runs
             if seconds(run.start) < length
         )
+        sounds = {name: mean_voice(known._pieces, grouping.labels == label) for label, name in names.items()}
+        return Heard(turns=turns, voices={name: voice for name, voice in sounds.items() if voice is not None})
 
     def finished(self) -> Listening:
         """What is known if the recording ends here; this one can be added to as before."""

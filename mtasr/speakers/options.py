@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import UsageError
 from mtasr.speaker_names import checked_names, speaker_name
+
+if TYPE_CHECKING:
+    from mtasr.speakers.voices import KnownVoices
 
 #: Far more than can be told apart in one recording.
 MOST_SPEAKERS = 100
@@ -29,8 +32,8 @@ class SpeakerOptions:
     max_speakers: int | None = None
     #: Names in order of appearance. Empty and missing ones become "Speaker 1" and so on.
     speakers: tuple[str, ...] = ()
-    #: Folder with a recording of each person known, whose names its files have (`mtasr.speakers.voices`).
-    voices: str | os.PathLike[str] | None = None
+    #: Voices of known people, or a folder with recordings that are called by their names (`mtasr.speakers.voices`).
+    voices: str | os.PathLike[str] | KnownVoices | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_speakers", "min_speakers", "max_speakers"):

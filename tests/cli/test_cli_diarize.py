@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Run
-from loudness_diarizer import LoudnessDiarizer, dialogue
+from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from speech import write_wav
 
 from mtasr.errors import ModelDownloadError
@@ -144,3 +144,26 @@ def test_two_files_with_one_name_are_refused(run: Run, talk: Path, diarizer: Lou
     result = run("diarize", talk.name, "other/my talk.mp3")
     assert result.exit_code == 2
     assert "would both be written to my talk.rttm" in result.stderr
+
+
+def test_known_voices_are_called_by_their_names(run: Run, talk: Path, diarizer: LoudnessDiarizer) -> None:
+    Path("voices/Anna").mkdir(parents=True)
+    write_wav(Path("voices/Ben.wav"), noise(2, LOUD_SOUND))
+    write_wav(Path("voices/Anna/1.wav"), noise(2, 0))
+    before = sorted(Path("voices").rglob("*"))
+    result = run("diarize", talk.name, "--voices", "voices")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split("\t")[-1] for line in result.stdout.splitlines()] == ["Speaker 1", "Ben", "Ben", "Speaker 1"]
+    assert "warning: voices/Anna/1.wav: nobody speaks in it, so it is no voice of Anna" in result.stderr
+    assert sorted(Path("voices").rglob("*")) == before
+
+
+def test_voices_that_are_none_are_refused_before_the_model_is_loaded(
+    run: Run, model: FakeModel, diarizer: LoudnessDiarizer
+) -> None:
+    write_wav(Path("Ben.wav"), dialogue())
+    result = run("transcribe", "a.wav", "--diarize", "--voices", ".")
+    assert result.exit_code == 3
+    assert "Ben.wav: two people talk in it; give a recording of one alone" in result.stderr
+    assert model.loads == []
+    assert run("transcribe", "a.wav", "--diarize", "--voices", "missing").exit_code == 2

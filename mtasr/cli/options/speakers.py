@@ -41,7 +41,7 @@ count_options = together(
     option(
         _SPEAKERS,
         "--voices",
-        type=click.Path(file_okay=False),
+        type=click.Path(exists=True, file_okay=False),
         metavar="FOLDER",
         help="Recordings of people, to call them by the names of the files.",
     ),

@@ -1,0 +1,117 @@
+"""Known voices: speakers who are called by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loudness_diarizer import LOUD_SOUND, QUIET_SOUND, LoudnessDiarizer, dialogue, noise
+from speech import write_wav
+
+import mtasr
+from mtasr.arrays import Float32Array
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.voices import KnownVoices, enrol, known_voices, voices_digest
+
+
+def silence(seconds: float) -> Float32Array:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def folder(path: Path, **clips: Float32Array) -> Path:
+    for name, samples in clips.items():
+        file = path / f"{name.replace('__', '/')}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_wav(file, samples)
+    return path
+
+
+def speakers(voices: Path | KnownVoices) -> list[str]:
+    found = mtasr.diarize(dialogue(), voices=voices, diarizer=LoudnessDiarizer())
+    return [turn.speaker for turn in found.turns]
+
+
+def test_a_voice_is_called_by_the_name_of_its_file(tmp_path: Path) -> None:
+    assert speakers(folder(tmp_path / "both", Ben=noise(2, LOUD_SOUND), Anna=noise(2, QUIET_SOUND))) == [
+        "Anna", "Ben", "Ben", "Anna",
+    ]  # fmt: skip
+    assert speakers(folder(tmp_path / "one", Ben=noise(2, LOUD_SOUND))) == ["Speaker 1", "Ben", "Ben", "Speaker 1"]
+
+
+def test_a_person_may_have_several_clips(tmp_path: Path) -> None:
+    path = folder(tmp_path, Ben__1=noise(2, LOUD_SOUND), Ben__2=noise(3, LOUD_SOUND))
+    assert list(known_voices(path, LoudnessDiarizer()).voices) == ["Ben"]
+    assert speakers(path) == ["Speaker 1", "Ben", "Ben", "Speaker 1"]
+
+
+def test_a_clip_without_speech_is_told_and_of_no_use(tmp_path: Path) -> None:
+    path = folder(tmp_path, Anna=silence(2), Ben=noise(2, LOUD_SOUND))
+    known = known_voices(path, LoudnessDiarizer())
+    assert list(known.voices) == ["Ben"]
+    assert known.warnings == (f"{path / 'Anna.wav'}: nobody speaks in it, so it is no voice of Anna",)
+
+
+@pytest.mark.parametrize(
+    ("clips", "problem"),
+    [
+        ({"Anna": silence(2)}, "nobody speaks in the recordings of Anna"),
+        ({"Anna": np.concatenate([noise(2, LOUD_SOUND), noise(2, QUIET_SOUND)])}, r"Anna\.wav: two people talk in it"),
+        ({"Anna": silence(0)}, "Anna"),
+    ],
+)
+def test_clips_that_are_no_voice_are_refused(tmp_path: Path, clips: dict[str, Float32Array], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        known_voices(folder(tmp_path, **clips), LoudnessDiarizer())
+
+
+def test_somebody_else_for_a_moment_is_no_second_voice(tmp_path: Path) -> None:
+    path = folder(tmp_path, Ben=np.concatenate([noise(4, LOUD_SOUND), noise(0.5, QUIET_SOUND)]))
+    assert speakers(path) == ["Speaker 1", "Ben", "Ben", "Speaker 1"]
+
+
+def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no sound")
+    (tmp_path / "Anna").mkdir()
+    with pytest.raises(InputNotFoundError, match=r"has no recordings of voices, such as Anna\.wav"):
+        known_voices(tmp_path, LoudnessDiarizer())
+    with pytest.raises(InputNotFoundError, match="cannot be read"):
+        known_voices(tmp_path / "missing", LoudnessDiarizer())
+
+
+def test_a_folder_is_heard_once_while_it_stays_the_same(tmp_path: Path) -> None:
+    path, diarizer = folder(tmp_path, Ben=noise(2.5, LOUD_SOUND)), LoudnessDiarizer()
+    first = known_voices(path, diarizer)
+    assert known_voices(path, diarizer) is first
+    assert diarizer.listening == 1
+    folder(path, Ben=noise(2.6, LOUD_SOUND))
+    assert known_voices(path, diarizer) is not first
+    assert {first.digest} != {voices_digest(path)}
+
+
+def test_voices_may_be_samples() -> None:
+    known = enrol({"Ben": [noise(2, LOUD_SOUND)]}, LoudnessDiarizer(), digest="ben")
+    assert speakers(known) == ["Speaker 1", "Ben", "Ben", "Speaker 1"]
+    with pytest.raises(InputError, match="the clip: two people talk in it"):
+        enrol({"Ben": [dialogue()]}, LoudnessDiarizer(), digest="")
+    with pytest.raises(UsageError, match="two speakers are called 'Ben'"):
+        enrol({"Ben": [noise(1, LOUD_SOUND)], "Ben ": [noise(1, LOUD_SOUND)]}, LoudnessDiarizer(), digest="")
+
+
+def voices(**vectors: tuple[float, ...]) -> dict[str, Float32Array]:
+    return {name: np.array(each, np.float32) / np.float32(np.linalg.norm(each)) for name, each in vectors.items()}
+
+
+def test_the_most_similar_pairs_count() -> None:
+    known = KnownVoices(voices=voices(Anna=(1, 0, 0), Ben=(0.8, 0.6, 0)), digest="")
+    assert known.names(voices(a=(0.9, 0.2, 0), b=(0.9, 0.5, 0), c=(0, 0, 1))) == {
+        "a": "Anna", "b": "Ben", "c": "Speaker 3",
+    }  # fmt: skip
+    assert known.names({"a": None}) == {"a": "Speaker 1"}
+    assert known.names({}) == {}
+
+
+def test_a_number_is_nobodys_name() -> None:
+    known = KnownVoices(voices=voices(**{"Speaker 1": (1, 0)}), digest="")
+    assert known.names(voices(a=(0, 1), b=(1, 0))) == {"a": "Speaker 3", "b": "Speaker 1"}
