@@ -13,7 +13,7 @@ import numpy as np
 
 from mtasr.audio.read import open_audio
 from mtasr.errors import InputError
-from mtasr.server.problems import bad_field, shown
+from mtasr.server.problems import bad_field, shown, unusable_voice
 from mtasr.server.transcribing import in_thread
 from mtasr.server.upload import REFERENCES, Upload
 from mtasr.spans import SAMPLE_RATE
@@ -102,10 +102,10 @@ def _samples(sound: Path, name: str) -> np.ndarray:
                     break
     except InputError as error:
         message = str(error).replace(str(sound), f"the reference of {shown(name)}")
-        raise bad_field(REFERENCES, message, "invalid_audio") from error
+        raise unusable_voice(message) from error
     if not _SHORTEST <= count / SAMPLE_RATE <= _LONGEST:
         message = f"the reference of {shown(name)} must last from {_SHORTEST:g} to {_LONGEST:g} seconds"
-        raise bad_field(REFERENCES, message, "invalid_audio")
+        raise unusable_voice(message)
     return np.concatenate(blocks)
 
 

@@ -104,6 +104,11 @@ def stopping() -> Problem:
     return Problem(503, "the server is stopping; send the request again", code="stopping", headers={"retry-after": "5"})
 
 
+def unusable_voice(message: str) -> Problem:
+    """The recording of a known voice cannot be used."""
+    return bad_field("known_speaker_references", message, "invalid_audio")
+
+
 def no_speaker_models() -> Problem:
     """Speakers cannot be told apart by voice, until somebody installs the models. Trying again does not help."""
     message = "this server cannot tell speakers apart by their voices: `mtasr models pull speakers` on it installs that"

@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -31,7 +32,7 @@ from mtasr.options import DecodingOptions
 from mtasr.server.admission import Admission
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import ClientGone, bad_field, no_speaker_models, stopping
+from mtasr.server.problems import ClientGone, bad_field, no_speaker_models, stopping, unusable_voice
 from mtasr.server.settings import Settings
 from mtasr.server.upload import Upload
 from mtasr.speakers.options import SpeakerOptions
@@ -243,6 +244,9 @@ class LiveTranscription:
         error = self._cancelled or self._error
         if error is None:
             return
+        voices = None if self._speakers is None else self._speakers.voices
+        if isinstance(error, InputError) and voices is not None and str(voices) in str(error):
+            raise unusable_voice(str(error).replace(f"{voices}{os.sep}", "")) from error.with_traceback(None)
         _name_upload(error, self._path, self.name)
         raise error.with_traceback(None)  # of the thread, whose frames hold the model
 

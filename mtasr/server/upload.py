@@ -254,7 +254,7 @@ class _Form:
     def upload(self) -> Upload:
         assert self._path is not None  # noqa: S101 - `finish` has checked it
         fields = {name: tuple(values) for name, values in self._fields.items()}
-        voices = self._path.with_name(f"{self._path.name}-voices")
+        voices = self._path.with_name(f"voices-{self._path.stem}")
         return Upload(self._path, self._name, self._size, fields, tuple(self._references), voices)
 
     def discard(self) -> None:
