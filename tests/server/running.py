@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from fakes import HearingEngine, LoudIsSpeech
 from fastapi import FastAPI
+from loudness_diarizer import LoudnessDiarizer
 
 from mtasr.server import Settings, create_app, process
 from mtasr.server.service import Service
@@ -22,7 +23,7 @@ from mtasr.transcribe import Model
 
 def fake_model(**settings: Any) -> Model:
     """A model whose engine writes words that depend on the sound alone."""
-    return Model(HearingEngine(**settings), detector=LoudIsSpeech)
+    return Model(HearingEngine(**settings), detector=LoudIsSpeech, diarizer=LoudnessDiarizer)
 
 
 class Running:

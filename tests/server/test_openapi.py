@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loudness_diarizer import LoudnessDiarizer
 from server.running import Running, running
 from speech import speak, write_wav
 
 from mtasr.server import Settings, create_app
 from mtasr.server.openai_fields import KNOWN_SPEAKER_FIELDS, TRANSCRIPTION_FIELDS
-from mtasr.transcribe import load_model
+from mtasr.transcribe import Model, load_model
 
 DOCUMENT = create_app().openapi()
 OPERATIONS = [
@@ -55,7 +56,9 @@ def test_answers_have_examples() -> None:
 
 @pytest.fixture(scope="module")
 def open_server() -> Any:
-    with running(Settings(recording_seconds=60.0, upload_bytes=1_000_000)) as server:
+    limits = Settings(recording_seconds=60.0, upload_bytes=1_000_000)
+    with pytest.MonkeyPatch.context() as patched, running(limits) as server:
+        patched.setattr("mtasr.models.speakers.resolve", lambda *_, **__: Path())
         yield server
 
 
@@ -83,7 +86,7 @@ _VALUES = st.one_of(
     st.sampled_from(["", "true", "auto", "en", "word", "split", "raw", "base", "1,2,x", "\0", "{}", "🎤" * 300]),
     st.text(max_size=20),
 )
-_NAMES = sorted({each.name for each in TRANSCRIPTION_FIELDS} - {"model"})
+_NAMES = sorted({each.name for each in (*TRANSCRIPTION_FIELDS, *KNOWN_SPEAKER_FIELDS)} - {"model"})
 
 
 @given(fields=st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=4))
@@ -94,7 +97,12 @@ def test_no_field_makes_the_server_fail(open_server: Running, clip: Path, fields
 
 @pytest.fixture(scope="module")
 def real_server() -> Any:
-    with running(load=load_model) as server:
+    def load(name: str) -> Model:
+        loaded = load_model(name)
+        return Model(loaded.engine, loaded.fingerprint, diarizer=LoudnessDiarizer)
+
+    with pytest.MonkeyPatch.context() as patched, running(load=load) as server:
+        patched.setattr("mtasr.models.speakers.resolve", lambda *_, **__: Path())
         yield server
 
 
