@@ -1,185 +1,160 @@
-"""Voices from the embeddings of many pieces of speech: agglomerative clustering whose time and memory are bounded.
+"""The voices of a recording, from the embeddings of its pieces: clustering whose time and memory are bounded.
 
-In shapes: N pieces, D dimensions of an embedding, K clusters. All vectors have length 1, and the similarity of two
-is their product. Two clusters are as similar as their pieces are on average, weighted by duration (average linkage).
+Clusters are merged, the most similar two first (average linkage). Vectors of pieces have length 1. The vector of a
+cluster is their mean, weighted by duration, so the product of two such means is the mean similarity of the pieces.
+
+In shapes: N pieces or clusters, D dimensions of an embedding, K voices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from mtasr.arrays import Float32Array, FloatArray, IntArray
-from mtasr.speakers.pieces import Piece
+from mtasr.arrays import FloatArray, IntArray
 
-#: Clusters that are no more similar than this are different voices.
+#: Clusters less similar than this on average are different voices.
 SAME_VOICE = 0.5
-#: Pieces at least this similar are joined among their neighbours in time before the voices are sought.
-_SURE = 0.72
-#: Pieces clustered at once: a matrix of this side squared is kept.
+#: If more voices are asked for than are found, clusters less similar than this may be taken apart again. Pieces of one
+#: voice are rarely less similar, pieces of two voices rarely more.
+_MAY_DIFFER = 0.6
+#: Seconds of speech alone from which a piece is sure enough to take part, and from which a cluster is a voice.
+_SURE_PIECE, _VOICE = 1.0, 2.0
+#: Clusters compared at once, each with all others.
 _AT_ONCE = 1000
-#: Seconds of speech alone from which a piece is sure enough to found a cluster, and a cluster to be a voice.
-_FOUNDING, _VOICE = 1.0, 2.0
+#: What a piece counts that is never alone, in seconds, and at most.
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.15, 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge:
-    """Clusters `kept` and `gone` become one, under the number of `kept`."""
+    """Clusters `kept` and `gone` become one, which has the number of `kept`."""
 
     kept: int
     gone: int
     similarity: float
 
 
-def agglomerate(vectors: FloatArray, weights: FloatArray, *, until: float = -2.0) -> list[Merge]:
-    """Merges of the most similar clusters, in order, while these are more similar than `until`.
+def find_voices(
+    vectors: FloatArray, seconds: FloatArray, *, number: int | None, least: int = 1, most: int | None = None
+) -> FloatArray:
+    """A vector (K, D) of length 1 for each voice in pieces with vectors (N, D), of which so many `seconds` are alone.
 
-    `vectors` are means of pieces; their length says how much those agree.
+    K is `number`, or found and then between `least` and `most`. It is less if there are fewer pieces.
     """
-    count = len(vectors)
-    similarity = (vectors @ vectors.T).astype(np.float64)
+    for sure in (seconds >= _SURE_PIECE, seconds > 0, np.ones(len(seconds), bool)):
+        if sure.any():
+            break
+    else:
+        return np.zeros((0, vectors.shape[1]))
+    means, weights = _condensed(vectors[sure], np.maximum(seconds[sure], _LEAST_WEIGHT))
+    merges = agglomerate(means, weights)
+    counts = _voice_counts(weights, merges)
+    stop = _first_below(merges, SAME_VOICE)
+    if number is None:
+        found = max(1, counts[stop])
+        wanted = max(min(found, most or found), least)
+    else:
+        found, wanted = 0, number
+    if wanted != found:
+        enough = [index for index in range(_first_below(merges, _MAY_DIFFER), len(counts)) if counts[index] >= wanted]
+        stop = enough[-1] if enough else max(range(_first_below(merges, _MAY_DIFFER), len(counts)), key=lambda i: (counts[i], i))
+    means, weights = joined(means, weights, labels_after(len(means), merges[:stop]))
+    kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= _VOICE).sum())))])
+    return _recruited(_unit(means[kept]), vectors, seconds, wanted)
+
+
+def agglomerate(means: FloatArray, weights: FloatArray, *, least: float = -np.inf, most: int | None = None) -> list[Merge]:
+    """Merges of clusters (N, D) with these weights, in order: all, at most `most`, or those more similar than `least`."""
+    count = len(means)
+    similarity = means @ means.T
     np.fill_diagonal(similarity, -np.inf)
     weights = weights.astype(np.float64)
     nearest = similarity.argmax(axis=1) if count else np.zeros(0, np.int64)
     best = similarity[np.arange(count), nearest]
-    merges = []
-    for _ in range(count - 1):
+    merges: list[Merge] = []
+    for _ in range(count - 1 if most is None else min(most, count - 1)):
         kept = int(best.argmax())
         gone = int(nearest[kept])
-        if best[kept] <= until:
+        if best[kept] <= least:
             break
         merges.append(Merge(kept=kept, gone=gone, similarity=float(best[kept])))
-        total = weights[kept] + weights[gone]
-        joined = (weights[kept] * similarity[kept] + weights[gone] * similarity[gone]) / total
-        joined[[kept, gone]] = -np.inf
-        similarity[kept] = similarity[:, kept] = joined
+        shares = weights[[kept, gone]] / weights[[kept, gone]].sum()
+        weights[kept] += weights[gone]
+        row = shares[0] * similarity[kept] + shares[1] * similarity[gone]
+        row[[kept, gone]] = -np.inf
+        similarity[kept] = similarity[:, kept] = row
         similarity[gone] = similarity[:, gone] = -np.inf
-        weights[kept] = total
+        nearer = row > best
+        nearest[nearer], best[nearer] = kept, row[nearer]
         stale = np.flatnonzero((nearest == kept) | (nearest == gone))
-        stale = np.union1d(stale, [kept, gone])
+        stale = np.union1d(stale[~nearer[stale]], [kept, gone])
         nearest[stale] = similarity[stale].argmax(axis=1)
         best[stale] = similarity[stale, nearest[stale]]
-        nearer = joined > best
-        nearest[nearer], best[nearer] = kept, joined[nearer]
     return merges
 
 
 def labels_after(count: int, merges: list[Merge]) -> IntArray:
-    """The cluster (N,) of each of `count` things after these merges, numbered from 0 in order of their first thing."""
+    """The cluster (N,) of each of `count` things after these merges, numbered from 0 in order of their first things."""
     roots = np.arange(count)
     for merge in merges:
         roots[roots == merge.gone] = merge.kept
-    _, first, inverse = np.unique(roots, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first))
-    return order[inverse]
+    _, first, places = np.unique(roots, return_index=True, return_inverse=True)
+    labels: IntArray = np.argsort(np.argsort(first))[places]
+    return labels
 
 
-def means(vectors: FloatArray, weights: FloatArray, labels: IntArray) -> tuple[FloatArray, FloatArray]:
-    """The weighted mean vector (K, D) and the weight (K,) of each cluster."""
+def joined(means: FloatArray, weights: FloatArray, labels: IntArray) -> tuple[FloatArray, FloatArray]:
+    """The means (K, D) and weights (K,) of clusters of clusters (N, D) with weights (N,)."""
     count = int(labels.max(initial=-1)) + 1
-    sums, totals = np.zeros((count, vectors.shape[1])), np.zeros(count)
-    np.add.at(sums, labels, vectors * weights[:, None])
+    sums, totals = np.zeros((count, means.shape[1])), np.zeros(count)
+    np.add.at(sums, labels, means * weights[:, None])
     np.add.at(totals, labels, weights)
-    return sums / np.maximum(totals, 1e-9)[:, None], totals
+    return sums / totals[:, None], totals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grouping:
-    """The speaker of each piece (N,), numbered from 0, and how sure that is (N,), 0 to 1."""
-
-    labels: IntArray
-    confidences: FloatArray
-
-
-def group(
-    pieces: Sequence[Piece], *, number: int | None = None, least: int | None = None, most: int | None = None
-) -> Grouping:
-    """Pieces by speaker: of `number` speakers if that is given, or else of as many as are found from `least` to `most`.
-
-    There are never more speakers than pieces.
-    """
-    if not pieces:
-        return Grouping(labels=np.zeros(0, np.int64), confidences=np.zeros(0))
-    size = next((len(piece.vector) for piece in pieces if piece.vector is not None), 1)
-    vectors = np.stack([np.zeros(size) if piece.vector is None else piece.vector for piece in pieces]).astype(float)
-    seconds = np.array([piece.seconds for piece in pieces])
-    centres = voices(vectors, seconds, number=number, least=least or 1, most=most)
-    if not len(centres):
-        return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
-    centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
-    closeness = vectors @ centres.T
-    labels = closeness.argmax(axis=1)
-    ordered = np.sort(closeness, axis=1)
-    margin = ordered[:, -1] - (ordered[:, -2] if len(centres) > 1 else 0.0)
-    return Grouping(labels=labels, confidences=1 / (1 + np.exp(-8 * margin)))
-
-
-def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
-    """The vector (D,), of length 1, of the chosen pieces (N,) together; None if they say nothing of a voice."""
-    own = [piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen and piece.vector is not None]
-    own = [piece for piece in own if piece.seconds] or own
-    total = sum((max(piece.seconds, 0.1) * piece.vector for piece in own if piece.vector is not None), np.float32(0))
-    length = float(np.linalg.norm(total))
-    return np.asarray(total / length, np.float32) if length else None
-
-
-def voices(
-    vectors: FloatArray,
-    seconds: FloatArray,
-    *,
-    number: int | None,
-    least: int = 1,
-    most: int | None = None,
-) -> FloatArray:
-    """The mean vector (K, D) of each voice among these pieces; `seconds` of each were spoken alone.
-
-    K is `number` if that is given and there are so many pieces, or else found, from `least` to `most`.
-    """
-    founding = seconds >= _FOUNDING
-    if founding.sum() < (number or least):
-        founding = seconds > 0
-    if founding.sum() < (number or least):
-        founding = np.abs(vectors).sum(axis=1) > 0
-    vectors, weights = vectors[founding].astype(np.float64), np.maximum(seconds[founding], 0.1)
-    while len(vectors) > _AT_ONCE:
-        labels = np.zeros(len(vectors), np.int64)
+def _condensed(means: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """At most `_AT_ONCE` clusters (N, D): the most similar half is merged among neighbours in time, until it is enough."""
+    while len(means) > _AT_ONCE:
+        labels = np.zeros(len(means), np.int64)
         known = 0
-        for start in range(0, len(vectors), _AT_ONCE):
+        for start in range(0, len(means), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            merges = agglomerate(vectors[part], weights[part], until=_SURE)
-            labels[part] = labels_after(len(vectors[part]), merges) + known
+            count = len(means[part])
+            labels[part] = known + labels_after(count, agglomerate(means[part], weights[part], most=(count + 1) // 2))
             known = int(labels[part].max()) + 1
-        if known > 0.9 * len(vectors):
-            break
-        vectors, weights = means(vectors, weights, labels)
-    merges = agglomerate(vectors, weights)
-    return _cut(vectors, weights, merges, number, least, most)
+        means, weights = joined(means, weights, labels)
+    return means, weights
 
 
-def _cut(
-    vectors: FloatArray,
-    weights: FloatArray,
-    merges: list[Merge],
-    number: int | None,
-    least: int,
-    most: int | None,
-) -> FloatArray:
-    count = len(vectors)
-    if number is None:
-        stop = next((i for i, m in enumerate(merges) if m.similarity <= SAME_VOICE), len(merges))
-        mean, weight = means(vectors, weights, labels_after(count, merges[:stop]))
-        found = int((weight >= _VOICE).sum())
-        wanted = min(max(found, least), most or count)
-        if wanted == found and found:
-            return mean[weight >= _VOICE]
-        number = max(wanted, 1)
-    for enough in (_VOICE, _FOUNDING, 0.0):
-        for stop in range(len(merges), -1, -1):
-            mean, weight = means(vectors, weights, labels_after(count, merges[:stop]))
-            if (weight >= enough).sum() >= number:
-                keep = np.sort(np.argsort(-weight, kind="stable")[:number])
-                return mean[keep]
-    return means(vectors, weights, labels_after(count, []))[0]
+def _voice_counts(weights: FloatArray, merges: list[Merge]) -> list[int]:
+    """How many clusters have enough speech to be a voice, before the first merge and after each."""
+    weights = weights.copy()
+    counts = [int((weights >= _VOICE).sum())]
+    for merge in merges:
+        before = int(weights[merge.kept] >= _VOICE) + int(weights[merge.gone] >= _VOICE)
+        weights[merge.kept] += weights[merge.gone]
+        weights[merge.gone] = 0.0
+        counts.append(counts[-1] - before + int(weights[merge.kept] >= _VOICE))
+    return counts
+
+
+def _first_below(merges: list[Merge], similarity: float) -> int:
+    return next((index for index, merge in enumerate(merges) if merge.similarity < similarity), len(merges))
+
+
+def _recruited(voices: FloatArray, vectors: FloatArray, seconds: FloatArray, wanted: int) -> FloatArray:
+    """Voices (K, D), and others until they are as many as wanted: the shortest and most unlike pieces."""
+    weights = np.clip(seconds, _LEAST_WEIGHT, _MOST_WEIGHT)
+    free = np.ones(len(vectors), bool)
+    while len(voices) < wanted and free.any():
+        cost = np.where(free, weights * (vectors @ voices.T).max(axis=1), np.inf)
+        place = int(cost.argmin())
+        free[place] = False
+        voices = np.vstack([voices, vectors[place]])
+    return voices
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

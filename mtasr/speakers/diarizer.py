@@ -9,7 +9,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.clustering import Grouping, group, mean_voice
+from mtasr.speakers.labelling import Grouping, group, mean_voice
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.pieces import Cutter, Piece, Stretch
 from mtasr.speakers.segmentation import FRAME_STEP, WINDOW

@@ -1,0 +1,126 @@
+"""Which voice each piece of speech is.
+
+A piece is the voice that it is most similar to, but pieces of one track rarely change the voice, and two tracks that
+speak at the same time are two voices. In shapes: N pieces, K voices, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from mtasr.arrays import FloatArray, IntArray
+from mtasr.speakers.clustering import find_voices
+from mtasr.speakers.pieces import Piece
+
+#: What a change of the voice within a track costs in similarity, if the pause is shorter than so many frames (1 s).
+_CHANGE, _SHORT_PAUSE = 0.07, 60
+#: Frames that two pieces overlap at least to be two voices for sure.
+_TOGETHER = 10
+#: Seconds beyond which a longer piece is not more certain.
+_CERTAIN = 3.0
+#: How similar a voice is to strangers.
+_STRANGER = 0.4
+#: Of the logistic curve from the margin between the best voice and the next to the share of pieces that are right.
+_SLOPE, _OFFSET = 12.0, 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """The voice of each piece (N,), numbered from 0, how sure that is (N,), 0 to 1, and the voices (K, D)."""
+
+    labels: IntArray
+    confidences: FloatArray
+    voices: FloatArray
+
+
+def group(
+    pieces: Sequence[Piece], *, number: int | None = None, least: int | None = None, most: int | None = None
+) -> Grouping:
+    """Pieces by voice: of `number` voices if that is given, or else of as many as are found from `least` to `most`.
+
+    There are never more voices than pieces that can be compared.
+    """
+    heard = [place for place, piece in enumerate(pieces) if piece.vector is not None]
+    if not heard:
+        return Grouping(
+            labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)), voices=np.zeros((0, 0))
+        )
+    vectors = np.stack([np.asarray(pieces[place].vector, np.float64) for place in heard])
+    seconds = np.array([pieces[place].seconds for place in heard])
+    voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most)
+    similarity = _of_all(pieces, heard, vectors @ voices.T)
+    scores = _along_tracks(pieces, similarity)
+    labels = _apart(pieces, scores)
+    return Grouping(labels=labels, confidences=_confidences(scores, labels), voices=voices)
+
+
+def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -> FloatArray:
+    """Similarities (N, K) of all pieces, from those of the pieces that were heard: a short one is like its neighbour."""
+    result = np.zeros((len(pieces), similarity.shape[1]))
+    result[heard] = similarity
+    starts = np.array([pieces[place].start for place in heard])
+    for place, piece in enumerate(pieces):
+        if piece.vector is None:
+            result[place] = 0.1 * similarity[np.abs(starts - piece.start).argmin()]
+    return result
+
+
+def _along_tracks(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArray:
+    """For each piece and voice (N, K), the best sum over the piece's track if the piece is that voice, less a constant."""
+    scores = similarity.copy()
+    tracks: dict[int, list[int]] = {}
+    for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
+        tracks.setdefault(pieces[place].track, []).append(place)
+    for places in tracks.values():
+        costs = [_CHANGE * (pieces[two].start - pieces[one].end <= _SHORT_PAUSE) for one, two in pairwise(places)]
+        for order, prices in ((places, costs), (places[::-1], costs[::-1])):
+            reached = similarity[order[0]]
+            for place, cost in zip(order[1:], prices, strict=True):
+                before = np.maximum(reached - reached.max(), -cost)
+                scores[place] += before
+                reached = similarity[place] + before
+    return scores
+
+
+def _apart(pieces: Sequence[Piece], scores: FloatArray) -> IntArray:
+    """The voice of each piece (N,): the best that no surer piece has which overlaps it."""
+    labels = np.full(len(pieces), -1)
+    rivals = _overlapping(pieces)
+    ranks = np.argsort(-scores, axis=1, kind="stable")
+    ordered = np.sort(scores, axis=1)
+    lead = ordered[:, -1] - ordered[:, -2] if scores.shape[1] > 1 else np.ones(len(pieces))
+    weight = np.array([min(piece.seconds, _CERTAIN) + 0.01 for piece in pieces])
+    for place in np.argsort(-lead * weight, kind="stable"):
+        taken = {labels[rival] for rival in rivals[place]}
+        labels[place] = next((voice for voice in ranks[place] if voice not in taken), ranks[place, 0])
+    return labels
+
+
+def _overlapping(pieces: Sequence[Piece]) -> list[list[int]]:
+    """For each piece, those of other tracks that are spoken at the same time."""
+    rivals: list[list[int]] = [[] for _ in pieces]
+    current: list[int] = []
+    for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
+        piece = pieces[place]
+        current = [other for other in current if pieces[other].end > piece.start]
+        for other in current:
+            together = min(pieces[other].end, piece.end) - piece.start
+            if pieces[other].track != piece.track and together >= _TOGETHER:
+                rivals[place].append(other)
+                rivals[other].append(place)
+        current.append(place)
+    return rivals
+
+
+def _confidences(scores: FloatArray, labels: IntArray) -> FloatArray:
+    """How sure it is that a piece is the voice `labels` (N,) says, from the scores (N, K)."""
+    places = np.arange(len(labels))
+    own = scores[places, labels]
+    others = scores.copy()
+    others[places, labels] = _STRANGER
+    confidences: FloatArray = 1 / (1 + np.exp(-_SLOPE * (own - others.max(axis=1)) - _OFFSET))
+    return confidences
