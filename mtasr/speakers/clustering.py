@@ -50,7 +50,8 @@ def find_voices(
         return np.zeros((0, vectors.shape[1]))
     means, weights = _condensed(vectors[sure], np.maximum(seconds[sure], _LEAST_WEIGHT))
     merges = agglomerate(means, weights)
-    counts = _voice_counts(weights, merges)
+    enough_speech = _VOICE if number is None else _SURE_PIECE
+    counts = _voice_counts(weights, merges, enough_speech)
     stop = _first_below(merges, SAME_VOICE)
     if number is None:
         found = max(1, counts[stop])
@@ -61,7 +62,7 @@ def find_voices(
         enough = [index for index in range(_first_below(merges, _MAY_DIFFER), len(counts)) if counts[index] >= wanted]
         stop = enough[-1] if enough else max(range(_first_below(merges, _MAY_DIFFER), len(counts)), key=lambda i: (counts[i], i))
     means, weights = joined(means, weights, labels_after(len(means), merges[:stop]))
-    kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= _VOICE).sum())))])
+    kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= enough_speech).sum())))])
     return _recruited(_unit(means[kept]), vectors, seconds, wanted)
 
 
@@ -128,15 +129,15 @@ def _condensed(means: FloatArray, weights: FloatArray) -> tuple[FloatArray, Floa
     return means, weights
 
 
-def _voice_counts(weights: FloatArray, merges: list[Merge]) -> list[int]:
+def _voice_counts(weights: FloatArray, merges: list[Merge], enough: float) -> list[int]:
     """How many clusters have enough speech to be a voice, before the first merge and after each."""
     weights = weights.copy()
-    counts = [int((weights >= _VOICE).sum())]
+    counts = [int((weights >= enough).sum())]
     for merge in merges:
-        before = int(weights[merge.kept] >= _VOICE) + int(weights[merge.gone] >= _VOICE)
+        before = int(weights[merge.kept] >= enough) + int(weights[merge.gone] >= enough)
         weights[merge.kept] += weights[merge.gone]
         weights[merge.gone] = 0.0
-        counts.append(counts[-1] - before + int(weights[merge.kept] >= _VOICE))
+        counts.append(counts[-1] - before + int(weights[merge.kept] >= enough))
     return counts
 
 
@@ -148,9 +149,12 @@ def _recruited(voices: FloatArray, vectors: FloatArray, seconds: FloatArray, wan
     """Voices (K, D), and others until they are as many as wanted: the shortest and most unlike pieces."""
     weights = np.clip(seconds, _LEAST_WEIGHT, _MOST_WEIGHT)
     free = np.ones(len(vectors), bool)
-    while len(voices) < wanted and free.any():
-        cost = np.where(free, weights * (vectors @ voices.T).max(axis=1), np.inf)
+    while len(voices) < wanted:
+        similarity = (vectors @ voices.T).max(axis=1)
+        cost = np.where(free & ((similarity < _MAY_DIFFER) | (seconds == 0)), weights * similarity, np.inf)
         place = int(cost.argmin())
+        if not np.isfinite(cost[place]):
+            break
         free[place] = False
         voices = np.vstack([voices, vectors[place]])
     return voices
