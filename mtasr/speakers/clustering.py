@@ -59,15 +59,18 @@ def find_voices(
     else:
         found, wanted = 0, number
     if wanted != found:
-        enough = [index for index in range(_first_below(merges, _MAY_DIFFER), len(counts)) if counts[index] >= wanted]
-        stop = enough[-1] if enough else max(range(_first_below(merges, _MAY_DIFFER), len(counts)), key=lambda i: (counts[i], i))
+        # The last state with enough voices, or else with the most, before clusters join that are hardly alike.
+        states = range(_first_below(merges, _MAY_DIFFER), len(counts))
+        stop = max(states, key=lambda state: (min(counts[state], wanted), state))
     means, weights = joined(means, weights, labels_after(len(means), merges[:stop]))
     kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= enough_speech).sum())))])
     return _recruited(_unit(means[kept]), vectors, seconds, wanted)
 
 
-def agglomerate(means: FloatArray, weights: FloatArray, *, least: float = -np.inf, most: int | None = None) -> list[Merge]:
-    """Merges of clusters (N, D) with these weights, in order: all, at most `most`, or those more similar than `least`."""
+def agglomerate(
+    means: FloatArray, weights: FloatArray, *, least: float = -np.inf, most: int | None = None
+) -> list[Merge]:
+    """Merges of clusters (N, D) with these weights, in order: those more similar than `least`, and at most `most`."""
     count = len(means)
     similarity = means @ means.T
     np.fill_diagonal(similarity, -np.inf)
@@ -116,7 +119,7 @@ def joined(means: FloatArray, weights: FloatArray, labels: IntArray) -> tuple[Fl
 
 
 def _condensed(means: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """At most `_AT_ONCE` clusters (N, D): the most similar half is merged among neighbours in time, until it is enough."""
+    """At most `_AT_ONCE` clusters (N, D), by merging neighbours in time: half of each thousand, and again."""
     while len(means) > _AT_ONCE:
         labels = np.zeros(len(means), np.int64)
         known = 0
@@ -161,4 +164,5 @@ def _recruited(voices: FloatArray, vectors: FloatArray, seconds: FloatArray, wan
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    units: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return units

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from mtasr.arrays import FloatArray, IntArray
+from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.speakers.clustering import find_voices
 from mtasr.speakers.pieces import Piece
 
@@ -25,16 +26,15 @@ _CERTAIN = 3.0
 #: How similar a voice is to strangers.
 _STRANGER = 0.4
 #: Of the logistic curve from the margin between the best voice and the next to the share of pieces that are right.
-_SLOPE, _OFFSET = 12.0, 0.5
+_SLOPE, _OFFSET = 7.0, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grouping:
-    """The voice of each piece (N,), numbered from 0, how sure that is (N,), 0 to 1, and the voices (K, D)."""
+    """The voice of each piece (N,), numbered from 0, and how sure that is (N,), 0 to 1."""
 
     labels: IntArray
     confidences: FloatArray
-    voices: FloatArray
 
 
 def group(
@@ -46,20 +46,27 @@ def group(
     """
     heard = [place for place, piece in enumerate(pieces) if piece.vector is not None]
     if not heard:
-        return Grouping(
-            labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)), voices=np.zeros((0, 0))
-        )
+        return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
     vectors = np.stack([np.asarray(pieces[place].vector, np.float64) for place in heard])
     seconds = np.array([pieces[place].seconds for place in heard])
     voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most)
     similarity = _of_all(pieces, heard, vectors @ voices.T)
     scores = _along_tracks(pieces, similarity)
     labels = _apart(pieces, scores)
-    return Grouping(labels=labels, confidences=_confidences(scores, labels), voices=voices)
+    return Grouping(labels=labels, confidences=_confidences(scores, labels))
+
+
+def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
+    """The vector (D,), of length 1, of the chosen pieces (N,) together; None if they say nothing of a voice."""
+    own = [piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen and piece.vector is not None]
+    own = [piece for piece in own if piece.seconds] or own
+    total = sum((max(piece.seconds, 0.1) * piece.vector for piece in own if piece.vector is not None), np.float32(0))
+    length = float(np.linalg.norm(total))
+    return np.asarray(total / length, np.float32) if length else None
 
 
 def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -> FloatArray:
-    """Similarities (N, K) of all pieces, from those of the pieces that were heard: a short one is like its neighbour."""
+    """Similarities (N, K) of all pieces, from those of pieces with vectors: others are like their neighbours."""
     result = np.zeros((len(pieces), similarity.shape[1]))
     result[heard] = similarity
     starts = np.array([pieces[place].start for place in heard])
@@ -70,7 +77,7 @@ def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -
 
 
 def _along_tracks(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArray:
-    """For each piece and voice (N, K), the best sum over the piece's track if the piece is that voice, less a constant."""
+    """For each piece and voice (N, K), the best sum over its track if the piece is that voice, less a constant."""
     scores = similarity.copy()
     tracks: dict[int, list[int]] = {}
     for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):

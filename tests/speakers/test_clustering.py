@@ -1,0 +1,129 @@
+"""Voices from vectors: found, given in number, and among very many pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist
+
+from mtasr.speakers import clustering
+from mtasr.speakers.clustering import agglomerate, find_voices, labels_after
+from mtasr.speakers.labelling import group, mean_voice
+from mtasr.speakers.pieces import Piece
+
+Vectors = npt.NDArray[np.float64]
+
+
+def spoken_by(voices: list[int], *, noise: float = 0.6, seed: int = 0) -> Vectors:
+    """A vector of length 1 for a piece of each of these voices, which are about 0.4 alike, and their pieces 0.73."""
+    rng = np.random.default_rng(seed)
+    common, *own = (vector / np.linalg.norm(vector) for vector in rng.normal(size=(1 + max(voices) + 1, 192)))
+    vectors = np.stack([0.74 * common + 0.67 * own[voice] for voice in voices])
+    vectors = vectors + noise / np.sqrt(192) * rng.normal(size=vectors.shape)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def pieces_of(vectors: Vectors, *, seconds: float = 3.0, tracks: list[int] | None = None) -> list[Piece]:
+    return [
+        Piece(track=track, start=200 * place, end=200 * place + 178, seconds=seconds, vector=vector.astype(np.float32))
+        for place, (vector, track) in enumerate(zip(vectors, tracks or range(len(vectors)), strict=True))
+    ]
+
+
+def test_merges_are_those_of_average_linkage() -> None:
+    vectors = spoken_by([0, 1, 2] * 15)
+    merges = agglomerate(vectors, np.ones(len(vectors)))
+    expected = 1 - linkage(pdist(vectors, "cosine"), "average")[:, 2]
+    np.testing.assert_allclose([merge.similarity for merge in merges], expected, atol=1e-9)
+
+
+def test_weights_count_as_so_many_pieces() -> None:
+    vectors = spoken_by([0, 1, 2, 3])
+    heavy = agglomerate(vectors, np.array([2.0, 1, 3, 1]))
+    repeated = agglomerate(np.repeat(vectors, [2, 1, 3, 1], axis=0), np.ones(7))
+    assert [merge.similarity for merge in heavy] == pytest.approx([merge.similarity for merge in repeated[3:]])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_the_number_of_voices_is_found(number: int) -> None:
+    said = [place % number for place in range(40)]
+    grouping = group(pieces_of(spoken_by(said)))
+    np.testing.assert_array_equal(grouping.labels, said)
+    assert grouping.confidences.min() > 0.8
+
+
+def test_the_number_may_be_given_or_bounded() -> None:
+    vectors = spoken_by([0, 1, 2] * 10)
+    seconds = np.full(30, 3.0)
+    assert len(find_voices(vectors, seconds, number=2)) == 2
+    assert len(find_voices(vectors, seconds, number=None, most=2)) == 2
+    assert len(find_voices(vectors, seconds, number=None, least=4, most=6)) <= 4
+    assert len(find_voices(vectors, seconds, number=None, least=2, most=6)) == 3
+
+
+def test_more_voices_than_can_be_found_are_taken_from_short_pieces() -> None:
+    vectors = spoken_by([0] * 8 + [1, 2])
+    seconds = np.array([3.0] * 8 + [0.5, 0.5])
+    voices = find_voices(vectors, seconds, number=3)
+    assert sorted((voices @ vectors[[0, 8, 9]].T).argmax(axis=1)) == [0, 1, 2]
+
+
+def test_one_voice_is_not_taken_apart_because_more_were_asked_for() -> None:
+    assert len(find_voices(spoken_by([0] * 20, noise=0.4), np.full(20, 3.0), number=4)) == 1
+
+
+def test_very_many_pieces_are_clustered_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [(place // 7) % 4 for place in range(300)]
+    monkeypatch.setattr(clustering, "_AT_ONCE", 32)
+    sizes: list[int] = []
+    whole = agglomerate
+
+    def watched(means: Vectors, *args: object, **options: object) -> object:
+        sizes.append(len(means))
+        return whole(means, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clustering, "agglomerate", watched)
+    grouping = group(pieces_of(spoken_by(said)))
+    assert max(sizes) <= 32
+    np.testing.assert_array_equal(grouping.labels, said)
+
+
+def test_a_short_piece_follows_its_track() -> None:
+    vectors = spoken_by([0, 1] * 6 + [1, 1])
+    first, second = vectors[0:12:2].mean(axis=0), vectors[1:12:2].mean(axis=0)
+    vectors[-1] = 0.52 * first + 0.48 * second
+    vectors[-1] /= np.linalg.norm(vectors[-1])
+    for track, voice in ((20, 1), (21, 0)):
+        *others, last = pieces_of(vectors, tracks=[*range(12), 20, track])
+        assert group([*others, replace(last, seconds=0.5)]).labels[-1] == voice
+
+
+def test_voices_that_speak_at_the_same_time_differ() -> None:
+    pieces = pieces_of(spoken_by([0, 1] * 6 + [0, 0]))
+    *others, one, two = pieces
+    labels = group([*others, one, replace(two, start=one.start + 20, end=one.end, seconds=0.0)]).labels
+    assert (labels[-2], labels[-1]) == (0, 1)
+
+
+def test_pieces_too_short_to_hear_are_like_their_neighbours() -> None:
+    pieces = pieces_of(spoken_by([0] * 6 + [1] * 6))
+    short = Piece(track=99, start=pieces[8].start, end=pieces[8].start + 5, seconds=0.0, vector=None)
+    grouping = group([*pieces, short])
+    assert grouping.labels[-1] == 1
+    assert grouping.confidences[-1] < grouping.confidences[:-1].min()
+
+
+def test_nothing_heard() -> None:
+    assert len(group([]).labels) == 0
+    silent = Piece(track=0, start=0, end=5, seconds=0.0, vector=None)
+    assert group([silent]).labels.tolist() == [0]
+    assert mean_voice([silent], np.array([True])) is None
+
+
+def test_labels_are_numbered_by_first_appearance() -> None:
+    merges = agglomerate(spoken_by([0, 1, 0, 2, 1, 2]), np.ones(6), least=0.5)
+    assert labels_after(6, merges).tolist() == [0, 1, 0, 2, 1, 2]
