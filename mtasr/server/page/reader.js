@@ -218,9 +218,11 @@ export class Reader {
     };
     for (const [id, act] of Object.entries(acts)) get(id).addEventListener("click", act);
     addEventListener("pagehide", () => this.editor.commit());
+    let held = []; // What was selected before a press on a name, which ends that.
+    get("text").addEventListener("pointerdown", () => { held = this.who.selected(); }, true);
     get("text").addEventListener("click", (event) => {
       const section = event.target.closest(".speaker")?.closest("section");
-      if (section && this.editor.state) this.askWho(section);
+      if (section && this.editor.state) this.askWho(section, held);
     });
     this.audio.addEventListener("error", () => {
       if (!this.audio.getAttribute("src")) return;
@@ -278,9 +280,9 @@ export class Reader {
   }
 
   /** Ask who says what is selected; if nothing is, who says a cue: the one whose name was pressed, or that is spoken. */
-  askWho(section = null) {
+  askWho(section = null, selected = this.who.selected()) {
     if (!this.editor.state) return;
-    const selected = this.who.selected(), index = this.cues.indexOf(section ?? this.currentSection());
+    const index = this.cues.indexOf(section ?? this.currentSection());
     this.editor.commit();
     if (selected.length) this.who.ask(selected);
     else if (index >= 0) this.who.ask([this.who.whole(index)], { renames: Boolean(section) });

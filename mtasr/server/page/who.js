@@ -27,7 +27,7 @@ export class Who {
   async ask(parts, { renames = false } = {}) {
     const { transcript } = this.editor, [{ index, from, to }] = parts, { speaker = "", text } = transcript.segments[index];
     const last = transcript.segments[parts.at(-1).index].text.trim().slice(0, parts.at(-1).to);
-    const quoted = parts.length > 1 ? `${text.trim().slice(from)} … ${last}` : text.trim().slice(from, to).trim();
+    const quoted = parts.length > 1 ? `${text.trim().slice(from).trim()} … ${last}` : text.trim().slice(from, to).trim();
     get("who-text").textContent = `“${quoted.length > 120 ? `${quoted.slice(0, 118).trimEnd()} …` : quoted}”`;
     this.answer = null;
     this.offer(transcript, speaker);
@@ -82,7 +82,7 @@ export class Who {
   /** What is selected in the text, as parts of the transcript; none if that is nothing. */
   selected() {
     const selection = getSelection();
-    if (selection.isCollapsed || !this.cues.container.contains(selection.anchorNode)) return [];
+    if (!this.editor.state || selection.isCollapsed || !this.cues.container.contains(selection.anchorNode)) return [];
     const range = selection.getRangeAt(0);
     return [...this.cues.container.querySelectorAll("section:not([hidden])")]
       .filter((section) => range.intersectsNode(section))

@@ -109,6 +109,17 @@ def test_a_selection_while_one_corrects(visit: Open) -> None:
     page.click("#who-names >> text=Anna")
     opened.until("document.querySelectorAll('#text section').length === 5")
     assert opened.texts()[1:4] == ["Ben We", "Anna found", "Ben the old ferry."]
+    # A press on a name means the selection, too, which may reach over several cues.
+    page.evaluate("""() => {
+        const spans = document.querySelectorAll("section:nth-child(n + 4) p span[data-s]");
+        getSelection().setBaseAndExtent(spans[1].firstChild, 0, spans[4].firstChild, 3);
+    }""")
+    page.click("section:nth-child(4) .speaker")
+    assert page.inner_text("#who-text") == "“old ferry. … Nobody knows”"
+    page.fill("#who-new", "Dora")
+    page.click("#who-new-form button")
+    opened.until("document.querySelectorAll('#text section').length === 7")
+    assert opened.texts()[3:] == ["Ben the", "Dora old ferry.", "Dora Nobody knows", "Anna whose it was."]
 
 
 def test_the_legend_and_marks(visit: Open) -> None:
