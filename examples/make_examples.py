@@ -38,6 +38,12 @@ EXAMPLES = {
         140,
         ("Buenos días, quiero reservar una mesa para cuatro personas.",),
     ),
+    # The caller of `call.flac`, by whose voice `--voices examples/voices` knows her.
+    "voices/Anna.flac": (
+        "en-us+f3",
+        150,
+        ("My name is Anna, and I like to read long stories in the evening.",),
+    ),
     # What `mtasr models convert` lets both models hear.
     "../mtasr/models/parity_clip.flac": (
         "en-us",
@@ -95,6 +101,7 @@ def write_flac(path: Path, samples: npt.NDArray[np.float32]) -> None:
 def main() -> None:
     recordings = {name: record(*how) for name, how in EXAMPLES.items()} | {CALL[0]: record_call(*CALL[1:])}
     for name, samples in recordings.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         write_flac(HERE / name, samples)
         print(f"{name}: {len(samples) / SAMPLE_RATE:.1f} s, {(HERE / name).stat().st_size / 1000:.0f} kB")
 
