@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtasr.audio.sources import EXTENSIONS
+from mtasr.audio.extensions import EXTENSIONS
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
 STDIN = "-"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from mtasr.speakers.voice_times import VoiceTimes, voices_of
 from mtasr.transcript import Alternatives, Segment, Transcript, Turn, Word
 
-#: The price of a change of speaker, in seconds: within a phrase, after a clause or a short pause, and after a sentence
-#: or a pause.
-_IN_PHRASE, _AFTER_CLAUSE, _AFTER_SENTENCE = 0.4, 0.2, 0.05
+#: The price of a change of speaker, in seconds: within a phrase, after a clause or a short pause, after a pause, and
+#: after a sentence.
+_IN_PHRASE, _AFTER_CLAUSE, _AFTER_PAUSE, _AFTER_SENTENCE = 0.4, 0.2, 0.1, 0.05
 _SHORT_PAUSE, _PAUSE = 0.1, 0.3
 _CLAUSE_ENDS, _SENTENCE_ENDS = ",;:–—-،、，；：", ".?!…。？！؟।"
 #: Cost of a second that a turn without any confidence covers, where several turns cover it.
@@ -120,8 +120,10 @@ def _cost_of(start: float, end: float, voice: VoiceTimes) -> float:
 def _price(before: Word, word: Word) -> float:
     """What a change of speaker between two words costs."""
     pause, mark = word.start - before.end, before.word.rstrip()[-1:]
-    if pause >= _PAUSE or (mark and mark in _SENTENCE_ENDS):
+    if mark and mark in _SENTENCE_ENDS:
         return _AFTER_SENTENCE
+    if pause >= _PAUSE:
+        return _AFTER_PAUSE
     return _AFTER_CLAUSE if pause >= _SHORT_PAUSE or (mark and mark in _CLAUSE_ENDS) else _IN_PHRASE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -26,8 +25,10 @@ class VoiceTimes:
 
     def _near(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
         """The turns that overlap with the interval, and one before them."""
-        first = max(bisect_right(self._starts, start) - 1, 0)
-        return itertools.takewhile(lambda turn: turn[0] < end, itertools.islice(self._turns, first, None))
+        place = max(bisect_right(self._starts, start) - 1, 0)
+        while place < len(self._turns) and self._turns[place][0] < end:
+            yield self._turns[place]
+            place += 1
 
     def seconds(self, start: float, end: float) -> float:
         """How long the speaker talks in the interval."""

@@ -19,7 +19,8 @@ from typing import Protocol
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.sources import EXTENSIONS, Source, openers
+from mtasr.audio.extensions import EXTENSIONS
+from mtasr.audio.sources import Source, openers
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.speaker_names import checked_names, numbered

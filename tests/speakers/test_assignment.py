@@ -83,6 +83,22 @@ def test_a_word_that_begins_a_little_early_belongs_to_its_sentence() -> None:
     assert spoken(assign(transcript(segment(*words)), turns)) == [("A", " Is it?"), ("B", " No, it isn't.")]
 
 
+def test_a_word_between_two_turns_goes_with_its_sentence() -> None:
+    words = [(" The", 0.0, 0.3), (" end.", 0.3, 0.8), (" My", 1.1, 1.2), (" dear", 1.6, 2.0), (" friends,", 2.0, 2.6)]
+    turns = [turn("A", 0.0, 0.8), turn("B", 1.5, 2.6)]
+    assert spoken(assign(transcript(segment(*words)), turns)) == [("A", " The end."), ("B", " My dear friends,")]
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_word_that_lasts_too_long_was_said_at_one_end(first: bool) -> None:
+    """Speech that has no text is counted to a word beside it."""
+    words = [(" Why", 0.0, 0.3), (" not?", 0.3, 0.6), (" All", 0.8, 5.0), (" is", 5.0, 5.2), (" well.", 5.2, 5.6)]
+    turns = [turn("A", 0.0, 4.7), turn("B", 4.5, 6.0)]
+    if first:
+        words, turns = words[2:], [*turns[1:], turn("A", 0.8, 4.0)]
+    assert spoken(assign(transcript(segment(*words)), turns))[-1] == ("B", " All is well.")
+
+
 def test_an_answer_between_pauses_has_its_own_speaker() -> None:
     words = [(" So", 0.0, 0.3), (" we", 0.3, 0.5), (" right", 1.0, 1.3), (" went", 1.8, 2.1), (" home.", 2.1, 2.5)]
     turns = [turn("A", 0.0, 0.6), turn("B", 0.9, 1.4), turn("A", 1.7, 2.6)]
