@@ -136,7 +136,7 @@ def write(
 
     def write_as(form: str, stream: TextIO) -> None:
         content = subtitles.transcript if subtitles is not None and OUTPUT_FORMATS[form].is_subtitle else transcript
-        OUTPUT_FORMATS[form].write(content, stream, replace(style, recording=targets[form].stem))
+        OUTPUT_FORMATS[form].write(content, stream, replace(style, recording=style.recording or targets[form].stem))
 
     for form, target in targets.items():
         atomic.write_text(target, partial(write_as, form))

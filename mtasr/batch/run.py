@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mtasr.audio.tracks import Tracks
@@ -254,9 +255,11 @@ class BatchRun:
                         unshown = error
             transcript = transcription.transcript()
         self._observer.transcribed(job, transcription, transcript)
-        broken = outputs.write(transcript, job.targets, self._style, self._layout)
+        # The translation is of the same recording.
+        style = replace(self._style, recording=self._style.recording or Path(job.stem).name)
+        broken = outputs.write(transcript, job.targets, style, self._layout)
         if transcript.translation is not None:
-            broken += outputs.write(transcript.translation, job.translations, self._style, self._layout)
+            broken += outputs.write(transcript.translation, job.translations, style, self._layout)
         if unshown is not None:
             raise unshown
         doubtful = transcript.coverage is not None and not transcript.coverage.complete

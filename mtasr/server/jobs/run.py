@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtasr.batch import BatchRun, Job, Observer
@@ -72,7 +73,7 @@ class JobRun(Observer):
                 model,
                 request.options,
                 tracks=request.tracks,
-                style=Style(highlight_words=request.highlight_words),
+                style=Style(highlight_words=request.highlight_words, recording=Path(self.job.name).stem),
                 layout=STYLES[request.subtitle_style],
                 existing="resume",
                 priority=PRIORITY,
