@@ -24,7 +24,7 @@ from server.running import Running, fake_model, running
 from speech import write_wav
 
 from mtasr.engines.engine import EngineLimits, Hypothesis
-from mtasr.formats.registry import OUTPUT_FORMATS
+from mtasr.formats.registry import OUTPUT_FORMATS, render
 from mtasr.server import Settings
 from mtasr.server.jobs.run import PRIORITY
 from mtasr.transcribe import Model
@@ -115,7 +115,7 @@ def test_a_job_from_the_recording_to_its_results(server: Running, bursts: Path) 
     for name in OUTPUT_FORMATS:
         answer = get(server, f"/v1/jobs/{job['id']}/result", params={"format": name})
         assert answer.status_code == 200
-        text = transcript.to_format(name).replace("SPEAKER recording", "SPEAKER transcript")
+        text = render(transcript, name, recording="my talk")
         assert answer.text == text != ""
         assert answer.headers["content-disposition"] == f"attachment; filename*=utf-8''my%20talk.{name}"
     assert get(server, f"/v1/jobs/{job['id']}/result").json() == transcript.to_dict()
