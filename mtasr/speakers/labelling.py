@@ -18,15 +18,15 @@ from mtasr.speakers.clustering import find_voices
 from mtasr.speakers.pieces import Piece
 
 #: What a change of the voice within a track costs in similarity, if the pause is shorter than so many frames (1 s).
-_CHANGE, _SHORT_PAUSE = 0.07, 60
+_CHANGE, _SHORT_PAUSE = 0.15, 60
 #: Frames that two pieces overlap at least to be two voices for sure.
 _TOGETHER = 10
 #: Seconds beyond which a longer piece is not more certain.
 _CERTAIN = 3.0
 #: How similar a voice is to strangers.
-_STRANGER = 0.4
+_STRANGER = 0.1
 #: Of the logistic curve from the margin between the best voice and the next to the share of pieces that are right.
-_SLOPE, _OFFSET = 7.0, 1.0
+_SLOPE, _OFFSET = 8.0, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
