@@ -72,8 +72,9 @@ class Listening:
             self._hear([self._window + index * HOP for index in range(_BATCH)])
             self._window += _BATCH * HOP
             self._settle(self._window)
-            self._blocks = [self._samples()[self._window * FRAME_STEP - self._first :].copy()]
-            self._first = self._window * FRAME_STEP
+            # The last window may begin up to one hop before the next one would.
+            first = (self._window - HOP) * FRAME_STEP
+            self._blocks, self._first = [self._samples()[first - self._first :].copy()], first
 
     def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
         """Who spoke when in all samples so far, in order of time; more samples may follow."""
