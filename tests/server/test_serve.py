@@ -76,7 +76,8 @@ def test_each_format_is_the_file_of_the_command_line(tmp_path: Path) -> None:
         options = ["--language", "en", "--beam-size", "2", "--quiet", "-f", formats, "-o", tmp_path]
         subprocess.run([sys.executable, "-m", "mtasr", "transcribe", CLIP, *options], check=True)
     with serving(data=tmp_path / "data") as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        for form, name in WRITTEN.items():
+        # RTTM needs the speaker models; test_speakers_served.py has it.
+        for form, name in ((form, name) for form, name in WRITTEN.items() if name != "rttm"):
             answer = client.post(
                 "/v1/audio/transcriptions",
                 files={"file": (CLIP.name, CLIP.read_bytes())},
