@@ -24,6 +24,7 @@ from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.longform import LongForm, full_window
 from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
+from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.submission import NoNotes, ResumeNotes, Submission
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
@@ -40,7 +41,7 @@ from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Transcript
-from mtasr.vad import DEFAULT_DETECTOR, DETECTORS, MakeDetector, SileroDetector
+from mtasr.vad import DEFAULT_DETECTOR, DETECTORS, MakeDetector, SileroDetector, SpeechDetector
 
 #: What runs the network: CTranslate2, or the torch reference, which is slower and needs the extra `train`.
 EngineName = Literal["ctranslate2", "torch"]
@@ -258,7 +259,7 @@ class Model:
         speakers, changes = split_off(diarize, changes)
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
-        merged = _resolved(self.engine.tokenizer, _merged(options, changes))
+        merged = _resolved(self.engine.tokenizer, merge_options(options, changes))
         if merged.prefix and tracks.channels == "split":
             raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
         check_tracks(speakers, tracks)
@@ -322,7 +323,7 @@ class Model:
         tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        options = _resolved(self.engine.tokenizer, _merged(None, {"languages": languages}))
+        options = _resolved(self.engine.tokenizer, merge_options(None, {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         (open_,) = openers(source, tracks, most_seconds)
         with contextlib.closing(open_()) as audio:
@@ -342,6 +343,25 @@ class Model:
             return []
         decoder = WindowDecoder(self.engine, options, self._stopwatch)
         return decoder.judge_language([decoder.input(each) for each in windows])
+
+    def single_windows(
+        self, options: DecodingOptions, *, priority: int = 0, retries: tuple[Retry, ...] | None = None
+    ) -> SingleWindows:
+        """Decodes windows that the caller cuts, in turn with those of recordings; for live sessions.
+
+        Raises `UsageError` for languages that the model lacks.
+        """
+        self._require_own_process()
+        options = _resolved(self.engine.tokenizer, options)
+        return self._scheduler.single_windows(options, priority=priority, retries=retries)
+
+    def language_of(self, options: DecodingOptions) -> str | None:
+        """The code of the language that the options give, None if it is to be detected. Raises `UsageError`."""
+        return _language(self.engine.tokenizer, options)
+
+    def new_detector(self) -> SpeechDetector:
+        """A voice activity detector for one source of sound."""
+        return self._detector()
 
     def close(self) -> None:
         """Cancel what is being transcribed, and end the threads, after the batches under way. No call may follow.
@@ -375,7 +395,8 @@ def _transcription(
     return Transcription(SplitChannels(named), options, notes)
 
 
-def _merged(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
+def merge_options(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
+    """The options with changes. Raises `UsageError` for one that does not exist."""
     try:
         return replace(options or DecodingOptions(), **changes)
     except TypeError as exc:

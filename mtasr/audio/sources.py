@@ -47,7 +47,7 @@ class SampleBlocks:
 
     def __iter__(self) -> Iterator[Float32Array]:
         for block in self._blocks:
-            _check_samples(block)
+            check_samples(block)
             yield np.nan_to_num(block.astype(np.float32), posinf=0.0, neginf=0.0)
 
     def abort(self) -> bool:
@@ -99,7 +99,8 @@ class LimitedAudio:
 Open = Callable[[], Opened | SampleBlocks | LimitedAudio]
 
 
-def _check_samples(samples: object) -> None:
+def check_samples(samples: object) -> None:
+    """Raise `InputError` for what is no array of samples."""
     if not isinstance(samples, np.ndarray):
         raise InputError(f"samples must be a float array of shape (n,) at 16 kHz, not {type(samples).__name__}")
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
@@ -146,7 +147,7 @@ def open_source(source: Source, track: int, channel: int | None = None) -> Opene
     Raises `InputError` if it cannot be read.
     """
     if isinstance(source, np.ndarray):
-        _check_samples(source)
+        check_samples(source)
         parts = (source[start : start + _BLOCK] for start in range(0, len(source), _BLOCK))
         return SampleBlocks(parts, len(source) / SAMPLE_RATE)
     if not _is_file(source):

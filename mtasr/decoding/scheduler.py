@@ -15,17 +15,16 @@ Threads exist only while recordings are open or windows wait.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import itertools
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
+from mtasr.decoding import exits
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import (
     Group,
@@ -39,6 +38,7 @@ from mtasr.decoding.groups import (
 )
 from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry
+from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
@@ -85,7 +85,7 @@ class Scheduler:
         self._groups: list[Group] = []
         self._waiting: list[Waiting] = []
         self._workers: set[threading.Thread] = set()
-        self._decoders: WeakValueDictionary[tuple[DecodingOptions, Checks], WindowDecoder] = WeakValueDictionary()
+        self._decoders: WeakValueDictionary[tuple[object, ...], WindowDecoder] = WeakValueDictionary()
 
     def submit(
         self,
@@ -106,14 +106,35 @@ class Scheduler:
         group.unread.extend(states)
         return states
 
-    def _decoder(self, options: DecodingOptions, checks: Checks) -> WindowDecoder:
+    def single_windows(
+        self, options: DecodingOptions, *, priority: int = 0, retries: tuple[Retry, ...] | None = None
+    ) -> SingleWindows:
+        """For windows that callers cut, with other `retries` than those of recordings if they are given."""
+        group = Group(self._decoder(options, Checks(), retries), options, priority, is_read=True)
+        return SingleWindows(self, group, self._engine)
+
+    def put(self, waiting: Waiting) -> None:
+        """Take a window that no reader cut; its group is one of `single_windows`."""
+        group = waiting.state.group
+        with self._changed:
+            self._forget_abandoned()
+            group.unfinished[waiting.state] = None
+            if group not in self._groups:
+                self._serve(group)
+            self._waiting.append(waiting)
+            self._changed.notify_all()
+
+    def _decoder(
+        self, options: DecodingOptions, checks: Checks, retries: tuple[Retry, ...] | None = None
+    ) -> WindowDecoder:
         """The same for equal options, so that windows of several callers can share a batch."""
         options = replace(options, language=None, clip_timestamps=(), seed=0)
+        retries = self._retries if retries is None else retries
         with self._changed:
-            decoder = self._decoders.get((options, checks))
+            decoder = self._decoders.get((options, checks, retries))
             if decoder is None:
-                decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, self._retries)
-                self._decoders[options, checks] = decoder
+                decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, retries)
+                self._decoders[options, checks, retries] = decoder
         decoder.prompts.log_cuts()
         return decoder
 
@@ -127,26 +148,30 @@ class Scheduler:
         """
         with self._changed:
             self._forget_abandoned()
-            if group.reader is not None or not group.unfinished:
+            if group.reader is not None or group.is_read or not group.unfinished:
                 return
-            if self._stopped:
-                raise RuntimeError("the interpreter is exiting")
-            _schedulers.add(self)
-            group.served = next(self._turn)  # Newcomers stand behind all that wait.
-            self._groups.append(group)
+            self._serve(group)
             try:
-                while len(self._workers) < self._engine.limits.workers:
-                    try:
-                        self._workers.add(start_thread(self._work))
-                    except MemoryError:
-                        if not self._workers:
-                            raise
-                        break
                 group.reader = start_thread(self._read, group)
             except BaseException:
                 self._groups.remove(group)
                 self._changed.notify_all()
                 raise
+
+    def _serve(self, group: Group) -> None:
+        """Give a group its place, and start workers. Call it with the lock."""
+        if self._stopped:
+            raise RuntimeError("the interpreter is exiting")
+        exits.watch(self)
+        while len(self._workers) < self._engine.limits.workers:
+            try:
+                self._workers.add(start_thread(self._work))
+            except MemoryError:
+                if not self._workers:
+                    raise
+                break
+        group.served = next(self._turn)  # Newcomers stand behind all that wait.
+        self._groups.append(group)
 
     def guesses(self, state: RecordingState) -> list[LanguageGuess]:
         """The languages that a recording may be in; waits until they are known. Empty if nobody speaks.
@@ -185,7 +210,7 @@ class Scheduler:
             # Of its own, so that what is drawn does not depend on other recordings.
             sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
             while (slot := self._next(state)) is not None:
-                result = self._result(slot)
+                result = self.result(slot)
                 yield group.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
         with self._changed:
             self._drop(state)
@@ -251,7 +276,8 @@ class Scheduler:
                 self._changed.notify_all()
             return slot
 
-    def _result(self, slot: Slot) -> DecodedWindow | Decoding:
+    def result(self, slot: Slot) -> DecodedWindow | Decoding:
+        """What a window became; waits. Raises what went wrong, and `ValueError` once it is cancelled."""
         with self._changed:
             self._wait(slot.state.group, lambda: slot.is_done or slot.state.is_cancelled)
         if slot.error is not None:
@@ -425,25 +451,3 @@ class Scheduler:
         self._workers.clear()
         for group in self._groups:
             group.broken = loaded_before_fork()
-
-
-#: Those whose threads may run when the interpreter exits.
-_schedulers: WeakSet[Scheduler] = WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Wait for the batches under way: a thread that returns from the engine to an interpreter that is gone crashes."""
-    for scheduler in list(_schedulers):
-        scheduler.stop()
-
-
-def _fail_all() -> None:
-    """In a forked process: the threads are gone, and nobody would release a lock that one of them held."""
-    for scheduler in list(_schedulers):
-        scheduler.fail()
-    _schedulers.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fail_all)

@@ -112,8 +112,10 @@ class WindowDecoder:
             return list(decodings)
         prompts = [self._prompt(each.input) for each in decodings]
         found: dict[int, Hypothesis] = {}
-        for length in dict.fromkeys(map(len, prompts)):  # The first window of a recording may have a longer one.
-            alike = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        # The first window of a recording may have a longer prompt, and drafts have all kinds.
+        shapes = [(len(prompt), prompt.index(self._engine.tokenizer.sot)) for prompt in prompts]
+        for shape in dict.fromkeys(shapes):
+            alike = [place for place, each in enumerate(shapes) if each == shape]
             encoded = [decodings[place].input.encoded for place in alike]
             with self._stopwatch.measure("generate"):
                 hypotheses = self._engine.generate(encoded, [prompts[place] for place in alike], self._options, 0.0)
@@ -213,7 +215,8 @@ class WindowDecoder:
         return self.checks.is_silence(attempt_of(alone, 0.0, self._engine.tokenizer))
 
     def _prompt(self, shown: WindowInput) -> tuple[int, ...]:
-        return (*self._before, *self._start(shown), *(self.prompts.beginning if shown.first else ()))
+        before = self.prompts.before(shown.previous) if shown.previous else self._before
+        return (*before, *self._start(shown), *(self.prompts.beginning if shown.first else ()), *shown.given)
 
     def _start(self, shown: WindowInput) -> tuple[int, ...]:
         timestamps = not self._options.without_timestamps
@@ -310,7 +313,7 @@ class WindowDecoder:
         shown: list[WindowInput] = []
         for each in inputs:
             shown.extend(self.encoded([each]))
-            guesses = self._guesses(shown[-1])
+            guesses = self.guess_language(shown[-1])
             if not judgements and guesses[0].probability >= CLEAR:
                 return guesses
             judgements.append((each.window.speech_seconds or SHORTEST, guesses))
@@ -327,7 +330,7 @@ class WindowDecoder:
         shown = [self.encoded([self._at_full_length(each)])[0] for each in inputs if each.window.speech]
         if not shown:
             return list(guesses)
-        full = combined([(each.window.speech_seconds, self._guesses(each)) for each in shown])
+        full = combined([(each.window.speech_seconds, self.guess_language(each)) for each in shown])
         both = combined([(1.0, guesses), (1.0, full)])
         return both if both[0].probability >= CLEAR else self._weighed_by_text(shown, both)
 
@@ -357,13 +360,14 @@ class WindowDecoder:
                         text.append(replace(hypothesis, avg_logprob=-math.inf) if looped else hypothesis)
         return weighed_by_text(guesses, texts)
 
-    def _guesses(self, shown: WindowInput) -> list[LanguageGuess]:
+    def guess_language(self, shown: WindowInput) -> list[LanguageGuess]:
+        """The languages of one window that is encoded, the most probable first."""
         with self._stopwatch.measure("language"):
             return among(self._engine.detect_language(shown.encoded), self._options.languages)
 
     def _language_of(self, shown: WindowInput) -> str:
         """The language of a window in a recording of several: its own if that is clear, else the recording's."""
-        guesses = self._guesses(shown)
+        guesses = self.guess_language(shown)
         is_clear = guesses[0].probability >= CLEAR or not shown.window.speech
         best = (guesses if is_clear else self._weighed_by_text([shown], guesses))[0]
         return best.code if best.probability >= CLEAR_CHANGE else shown.language

@@ -58,6 +58,10 @@ class WindowInput:
     task: Task = "transcribe"
     #: Whether the recording begins with this window.
     first: bool = False
+    #: Tokens of the text before the window; empty for the initial prompt.
+    previous: tuple[int, ...] = ()
+    #: Text tokens that the window's text begins with.
+    given: tuple[int, ...] = ()
     #: Seconds that the encoder is shown: the window and silence after it.
     context: float = 0.0
     #: Tokens per second of speech around a window that was cut from another; 0 if that is unknown.

@@ -334,8 +334,10 @@ class CTranslate2Engine:
         )
         if temperature > 0:  # Samples at the full length take twice the size of the model, and are rare.
             system.return_freed_memory()
-        begun = len(self.tokenizer.text_in(prompts[0]))
-        return [_hypothesis(result, options, begun) for result in results]
+        return [
+            _hypothesis(result, options, len(self.tokenizer.text_in(prompt)))
+            for result, prompt in zip(results, prompts, strict=True)
+        ]
 
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         with self._working():

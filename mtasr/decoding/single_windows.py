@@ -1,0 +1,72 @@
+"""Windows that their caller cuts, such as those of a live session: decoded in turn with the windows of recordings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting
+from mtasr.decoding.retries import Decoding
+from mtasr.decoding.submission import Audio, DecodedWindow
+from mtasr.decoding.window_decoder import WindowDecoder
+from mtasr.decoding.window_input import WindowInput
+from mtasr.engines.engine import Engine
+
+
+class _Scheduler(Protocol):
+    def put(self, waiting: Waiting) -> None: ...
+
+    def result(self, slot: Slot) -> DecodedWindow | Decoding: ...
+
+    def language(self, state: RecordingState) -> str: ...
+
+    def cancel(self, states: Sequence[RecordingState]) -> None: ...
+
+
+class SingleWindows:
+    """Decodes one window at a time, from any thread; windows of equal options share batches."""
+
+    def __init__(self, scheduler: _Scheduler, group: Group, engine: Engine) -> None:
+        self._scheduler, self._group, self._engine = scheduler, group, engine
+
+    @property
+    def decoder(self) -> WindowDecoder:
+        """Makes the inputs of windows."""
+        return self._group.decoder
+
+    def decode(self, shown: WindowInput) -> tuple[DecodedWindow, str]:
+        """Decode a window and wait for it; with the code of its language, which is judged in it unless it is given.
+
+        Raises what went wrong, and `ValueError` after `close`.
+        """
+        result, language = self._decoded(shown)
+        return result if isinstance(result, DecodedWindow) else self._finish(result), language
+
+    def attempt(self, shown: WindowInput) -> DecodedWindow | None:
+        """The same, or None if no attempt passes the checks without random samples."""
+        result, _ = self._decoded(shown)
+        return result if isinstance(result, DecodedWindow) else None
+
+    def _decoded(self, shown: WindowInput) -> tuple[DecodedWindow | Decoding, str]:
+        recording = Recording(open=_unread, language=shown.language or None)
+        state = RecordingState(self._group, recording, is_read=True)
+        slot = Slot(state)
+        self._scheduler.put(Waiting(slot, shown, () if shown.language else (shown,)))
+        try:
+            return self._scheduler.result(slot), self._scheduler.language(state)
+        finally:
+            self._scheduler.cancel([state])
+
+    def _finish(self, decoding: Decoding) -> DecodedWindow:
+        with contextlib.ExitStack() as stack:
+            seed = self._group.options.seed
+            return self.decoder.finish(decoding, lambda: stack.enter_context(self._engine.sampler(seed)))
+
+    def close(self) -> None:
+        """Cancel the windows that wait."""
+        self._scheduler.cancel(list(self._group.unfinished))
+
+
+def _unread() -> Audio:
+    raise AssertionError("no reader opens a window that a caller cut")

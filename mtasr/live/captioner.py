@@ -1,0 +1,291 @@
+"""The course of a live session without threads, clock or model: samples and drafts go in, events and tasks come out.
+
+    add -> step, step, ... -> events, DraftTask (answered by `drafted` before the next step), FinalTask
+
+Everything is decided frame by frame, so the sizes of blocks change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mtasr.arrays import Float32Array
+from mtasr.decoding.windows import Window
+from mtasr.live.agreement import Piece, best_cut, count_committable
+from mtasr.live.events import Committed, Draft, Event, SpeechStarted, SpeechStopped
+from mtasr.live.policy import LivePolicy
+from mtasr.spans import SAMPLE_RATE, Span
+from mtasr.vad import FRAME, SpeechDetector, speech_spans
+
+#: Seconds of sound before speech that belong to it.
+_MARGIN = 0.5
+#: Seconds of silence after which what was said is drafted at once.
+_SHORT_PAUSE = 0.2
+#: A frame less like speech than the threshold by this counts as silence (as in `speech_spans`).
+_HYSTERESIS = 0.15
+#: Audio is cut where at least this much is left to hear once more, and at most this part of the window.
+_LEAST_LEFT, _MOST_LEFT = 1.5, 0.7
+#: From this part of the longest stretch on, it may be cut at a committed word.
+_LONG = 0.75
+#: Tokens before the window that a draft is shown.
+_MOST_PREVIOUS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftTask:
+    """Decode a window fast; its text follows `previous` tokens and begins with the `given` ones."""
+
+    stretch: int
+    window: Window
+    previous: tuple[int, ...]
+    given: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalTask:
+    """Decode a whole stretch like the window of a file."""
+
+    stretch: int
+    window: Window
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Speech between two pauses. Frames and samples count from the start of the session."""
+
+    number: int
+    #: Where its audio begins, in samples.
+    start: int
+    #: Speech probabilities of the frames from the one that holds `start` on.
+    probabilities: list[float]
+    #: Where the window of drafts begins.
+    cut: int
+    #: The frame at which the next draft is due.
+    due: int
+    #: Silent frames at the end.
+    silent: int = 0
+    #: Whether all speech so far is drafted, and silence followed it.
+    is_drafted: bool = False
+    #: Committed words in the window.
+    committed: list[Piece] = field(default_factory=list)
+    #: Tokens of those before it.
+    previous: list[int] = field(default_factory=list)
+    #: The uncommitted words of the last draft.
+    drafted: list[Piece] = field(default_factory=list)
+
+
+class Captioner:
+    """Decides what is decoded when, and which words are committed."""
+
+    def __init__(self, policy: LivePolicy, detector: SpeechDetector, threshold: float = 0.5) -> None:
+        self._policy, self._detector, self._threshold = policy, detector, threshold
+        #: Samples from `_first` on that may still be needed.
+        self._samples, self._first = np.zeros(0, np.float32), 0
+        #: Probabilities of frames that are not decided yet, and the number of those that are.
+        self._coming: deque[float] = deque()
+        self._frames = 0
+        #: Those decided last, for the margin before speech.
+        self._recent: deque[float] = deque(maxlen=_frames(_MARGIN) + 2)
+        #: Where the last stretch ended, in samples: margins do not overlap.
+        self._ended = 0
+        self._stretches = 0
+        self._stretch: _Stretch | None = None
+        self._out: deque[Event | DraftTask | FinalTask] = deque()
+
+    @property
+    def heard(self) -> int:
+        """The sample up to which everything is decided."""
+        return self._frames * FRAME
+
+    def add(self, samples: Float32Array, *, last: bool = False) -> None:
+        """Take the next samples (n,); `last` says that none follow."""
+        self._samples = np.concatenate([self._samples, samples])
+        self._coming.extend(self._detector.probabilities(samples, last=last).tolist())
+
+    def step(self) -> Event | DraftTask | FinalTask | None:
+        """What comes next of what the samples decide; None once all of it has come."""
+        while not self._out:
+            if not self._coming:
+                return None
+            self._hear(self._coming.popleft())
+        return self._out.popleft()
+
+    def cut(self) -> None:
+        """End the stretch that is open, as a pause would; steps follow."""
+        if self._stretch is not None:
+            self._stop(self._stretch)
+
+    # --- frame by frame ---------------------------------------------------------------------------------------------
+
+    def _hear(self, probability: float) -> None:
+        self._frames += 1
+        self._recent.append(probability)
+        if self._stretch is None:
+            if len(self._recent) > 1 and self._recent[-2] >= self._threshold <= probability + _HYSTERESIS:
+                self._start()
+            self._forget()
+            return
+        stretch, pause = self._stretch, self._policy.pause
+        stretch.probabilities.append(probability)
+        if probability >= self._threshold - _HYSTERESIS:
+            stretch.silent, stretch.is_drafted = 0, False
+        else:
+            stretch.silent += 1
+        if pause is not None and stretch.silent >= _frames(pause):
+            self._stop(stretch)
+        elif self._frames >= stretch.due or stretch.silent == _frames(_SHORT_PAUSE):
+            self._draft(stretch)
+        elif len(stretch.probabilities) >= _frames(self._policy.longest + 5.0):
+            self._split(stretch, self.heard)
+
+    def _start(self) -> None:
+        """Begin a stretch: this frame and the one before it are speech."""
+        spoken = (self._frames - 2) * FRAME
+        start = max(self._ended, self._first, (self._frames - len(self._recent)) * FRAME)
+        self._open(start, list(self._recent)[-(self._frames - start // FRAME) :])
+        self._out.append(SpeechStarted(stretch=self._stretches - 1, at=spoken / SAMPLE_RATE))
+
+    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> None:
+        due = self._frames + _frames(self._policy.step)
+        self._stretch = _Stretch(self._stretches, start, probabilities, start, due, silent)
+        self._stretches += 1
+
+    def _draft(self, stretch: _Stretch) -> None:
+        stretch.due = self._frames + _frames(self._policy.step)
+        if stretch.is_drafted:
+            return
+        self._out.append(
+            DraftTask(
+                stretch=stretch.number,
+                window=self._window(stretch, stretch.cut, self.heard),
+                previous=tuple(stretch.previous[-_MOST_PREVIOUS:]),
+                given=tuple(token for piece in stretch.committed for token in piece.tokens),
+            )
+        )
+
+    def _stop(self, stretch: _Stretch) -> None:
+        """End a stretch after the silence that is heard."""
+        self._close(stretch, self.heard, (self._frames - stretch.silent) * FRAME)
+        self._forget()
+
+    def _close(self, stretch: _Stretch, end: int, spoken: int) -> None:
+        self._out.append(SpeechStopped(stretch=stretch.number, at=spoken / SAMPLE_RATE))
+        self._out.append(FinalTask(stretch=stretch.number, window=self._window(stretch, stretch.start, end)))
+        self._stretch, self._ended = None, end
+        self._recent.clear()  # Speech before a cut starts nothing after it.
+
+    def _split(self, stretch: _Stretch, sample: int) -> None:
+        """End a stretch that has no pause at a sample, where the next one begins."""
+        first = stretch.start // FRAME
+        rest = stretch.probabilities[sample // FRAME - first :]
+        self._close(stretch, sample, sample)
+        self._open(sample, rest, stretch.silent)
+        self._out.append(SpeechStarted(stretch=self._stretches - 1, at=sample / SAMPLE_RATE))
+        self._forget()
+
+    def _window(self, stretch: _Stretch, start: int, end: int) -> Window:
+        first = stretch.start // FRAME
+        spans = speech_spans(np.asarray(stretch.probabilities, np.float32), self._threshold)
+        speech = [Span((first + span.start) * FRAME, (first + span.end) * FRAME) for span in spans]
+        inside = [Span(max(span.start, start), min(span.end, end)) for span in speech]
+        samples = self._samples[start - self._first : end - self._first].copy()
+        return Window(start, samples, tuple(span for span in inside if span.start < span.end))
+
+    def _forget(self) -> None:
+        """Drop the samples that nothing needs."""
+        kept = self.heard - len(self._recent) * FRAME if self._stretch is None else self._stretch.start
+        if kept > self._first:
+            self._samples, self._first = self._samples[kept - self._first :], kept
+
+    # --- drafts -----------------------------------------------------------------------------------------------------
+
+    def drafted(self, task: DraftTask, pieces: Sequence[Piece] | None, lag: float = 0.0) -> None:
+        """Take the words of a draft, those of `task.given` first; None if its text could not be trusted.
+
+        `lag` is the seconds from the arrival of its audio until these words.
+        """
+        stretch = self._stretch
+        if stretch is None or stretch.number != task.stretch:
+            return
+        stretch.due = self._frames + _frames(max(self._policy.step, self._policy.slack * lag))
+        if pieces is None:
+            return
+        given, new = _divided(pieces, stretch.committed)
+        stretch.is_drafted = is_silent = stretch.silent >= _frames(_SHORT_PAUSE)
+        count = 0
+        if self._policy.commits:
+            count = count_committable(
+                new,
+                stretch.drafted,
+                until=self.heard / SAMPLE_RATE - self._policy.margin,
+                sure=self._policy.sure,
+                complete=is_silent,
+            )
+        if count:
+            self._out.append(Committed(stretch=stretch.number, words=tuple(piece.word for piece in new[:count])))
+        if new[count:] or stretch.drafted:
+            self._out.append(Draft(stretch=stretch.number, words=tuple(piece.word for piece in new[count:])))
+        stretch.committed.extend(new[:count])
+        stretch.drafted = list(new[count:])
+        self._shorten(stretch, [*given, *new], len(given) + count)
+
+    def _shorten(self, stretch: _Stretch, pieces: Sequence[Piece], count: int) -> None:
+        """Cut the window, or the stretch, at one of the first `count` words, if it has become long.
+
+        `pieces` have the times of the last draft: those of the committed words may be a little off.
+        """
+        heard, long = self.heard / SAMPLE_RATE, self._policy.longest * _LONG
+        if (self.heard - stretch.start) / SAMPLE_RATE >= long and 0 < count < len(pieces):
+            gap = pieces[count].word.start - pieces[count - 1].word.end
+            if gap >= 0.1 or (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest:
+                drafted = stretch.drafted
+                self._split(stretch, _between(pieces, count))
+                self._stretch.drafted = drafted  # type: ignore[union-attr]
+                return
+        window = (self.heard - stretch.cut) / SAMPLE_RATE
+        if window <= self._policy.window:
+            return
+        place = best_cut(pieces, count, heard - _MOST_LEFT * window, heard - _LEAST_LEFT)
+        if place is None:
+            return
+        stretch.cut = _between(pieces, place)
+        stretch.previous.extend(token for piece in pieces[:place] for token in piece.tokens)
+        del stretch.committed[: len(stretch.committed) - (count - place)]
+
+
+def _frames(seconds: float) -> int:
+    return round(seconds * SAMPLE_RATE / FRAME)
+
+
+def _between(pieces: Sequence[Piece], place: int) -> int:
+    """The sample between two words."""
+    return round((pieces[place - 1].word.end + pieces[place].word.start) / 2 * SAMPLE_RATE)
+
+
+def _divided(pieces: Sequence[Piece], committed: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """Words of a draft that are committed, and the others; what was added to the last committed one is a word too."""
+    known = sum(len(piece.tokens) for piece in committed)
+    text = "".join(piece.word.word for piece in committed)
+    given: list[Piece] = []
+    for place, piece in enumerate(pieces):
+        length = len(piece.tokens)
+        if known >= length:
+            given.append(piece)
+        elif known > 0:
+            begun = _overlap(text, piece.word.word)
+            first = Piece(replace(piece.word, word=piece.word.word[:begun]), piece.tokens[:known])
+            added = Piece(replace(piece.word, word=piece.word.word[begun:]), piece.tokens[known:])
+            return [*given, first], [added, *pieces[place + 1 :]]
+        else:
+            return given, list(pieces[place:])
+        known -= length
+    return given, []
+
+
+def _overlap(text: str, word: str) -> int:
+    """How many characters of a word end the text."""
+    return next((length for length in range(len(word), 0, -1) if text.endswith(word[:length])), 0)

@@ -1,0 +1,107 @@
+"""Drafts and final texts of a live session: windows of a model's scheduler, with options that suit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mtasr.decoding.language import CLEAR
+from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.window_input import WindowInput
+from mtasr.live.agreement import Piece
+from mtasr.live.captioner import DraftTask, FinalTask
+from mtasr.options import DecodingOptions
+from mtasr.tokenizer import Tokenizer
+from mtasr.transcribe import Model
+from mtasr.transcript import Segment
+
+#: Drafts go before recordings, final texts between them.
+_DRAFT_PRIORITY, _FINAL_PRIORITY = 20, 10
+#: The language is known once it is clear in this many seconds of speech, or from the first final text on.
+_ENOUGH_SPEECH = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language code, and how probable it is: 1 if it was given."""
+
+    code: str
+    probability: float
+
+
+class LiveDecoder:
+    """Decodes the tasks of one session; drafts and finals may come from two threads."""
+
+    def __init__(self, model: Model, options: DecodingOptions) -> None:
+        self._tokenizer = model.engine.tokenizer
+        self._finals = model.single_windows(options, priority=_FINAL_PRIORITY)
+        self._drafts = model.single_windows(draft_options(options), priority=_DRAFT_PRIORITY, retries=())
+        language = model.language_of(options)
+        self._is_certain = language is not None
+        #: The language of the next texts, None until somebody speaks.
+        self.language = None if language is None else Language(language, 1.0)
+        self._changes = options.multilingual
+
+    def draft(self, task: DraftTask) -> list[Piece] | None:
+        """The words of a draft, those of `task.given` first; None if its text fails the checks."""
+        decoder = self._drafts.decoder
+        (shown,) = (
+            decoder.encoded([decoder.input(task.window)]) if not self._is_certain else [decoder.input(task.window)]
+        )
+        if not self._is_certain:
+            self._guess(shown)
+        code = self.language.code if self.language else ""
+        shown = replace(shown, language=code, previous=task.previous, given=task.given)
+        decoded = self._drafts.attempt(shown)
+        return None if decoded is None else pieces_of(decoded.segments, self._tokenizer)
+
+    def final(self, task: FinalTask) -> tuple[DecodedWindow, str]:
+        """The text of a stretch, and the code of its language."""
+        known = self.language.code if self.language is not None else ""
+        if not task.window.speech:
+            return DecodedWindow(segments=(), position=task.window.offset), known or "en"
+        language = known if self._is_certain else ""
+        decoded, code = self._finals.decode(self._finals.decoder.input(task.window, language=language))
+        if not self._is_certain and decoded.segments:
+            probability = self.language.probability if self.language is not None and code == known else CLEAR
+            self.language, self._is_certain = Language(code, probability), not self._changes
+        return decoded, code
+
+    def _guess(self, shown: WindowInput) -> None:
+        """Judge the language in the window of a draft, which is encoded."""
+        best = self._drafts.decoder.guess_language(shown)[0]
+        self.language = Language(best.code, best.probability)
+        if best.probability >= CLEAR and shown.window.speech_seconds >= _ENOUGH_SPEECH and not self._changes:
+            self._is_certain = True
+
+    def close(self) -> None:
+        """Cancel what waits."""
+        self._drafts.close()
+        self._finals.close()
+
+
+def draft_options(options: DecodingOptions) -> DecodingOptions:
+    """The options of drafts: one beam, no timestamps, times of words instead, and no second attempt."""
+    return replace(
+        options,
+        beam_size=1,
+        patience=1.0,
+        n_best=1,
+        temperature=(0.0,),
+        without_timestamps=True,
+        word_timestamps=True,
+        also_translate=False,
+        multilingual=False,
+        prefix=None,
+    )
+
+
+def pieces_of(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[Piece]:
+    """The words of segments with their text tokens. Times are those of the session."""
+    pieces = []
+    for segment in segments:
+        tokens, place = [token for token in segment.tokens if token < tokenizer.eot], 0
+        for word in segment.words or ():
+            pieces.append(Piece(word, tuple(tokens[place : place + word.tokens])))
+            place += word.tokens
+    return pieces
