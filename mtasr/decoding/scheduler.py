@@ -100,7 +100,7 @@ class Scheduler:
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
         first, and others wait while there are any, but for every fourth batch.
         """
-        group = Group(self._decoder(options, checks or Checks()), options, priority)
+        group = Group(self._decoder(options, checks or Checks(), self._retries), options, priority)
         states = [RecordingState(group, recording) for recording in recordings]
         group.unfinished = dict.fromkeys(states)
         group.unread.extend(states)
@@ -110,8 +110,8 @@ class Scheduler:
         self, options: DecodingOptions, *, priority: int = 0, retries: tuple[Retry, ...] | None = None
     ) -> SingleWindows:
         """For windows that callers cut, with other `retries` than those of recordings if they are given."""
-        group = Group(self._decoder(options, Checks(), retries), options, priority, is_read=True)
-        return SingleWindows(self, group, self._engine)
+        decoder = self._decoder(options, Checks(), self._retries if retries is None else retries)
+        return SingleWindows(self, Group(decoder, options, priority, is_read=True), self._engine)
 
     def put(self, waiting: Waiting) -> None:
         """Take a window that no reader cut; its group is one of `single_windows`."""
@@ -124,12 +124,9 @@ class Scheduler:
             self._waiting.append(waiting)
             self._changed.notify_all()
 
-    def _decoder(
-        self, options: DecodingOptions, checks: Checks, retries: tuple[Retry, ...] | None = None
-    ) -> WindowDecoder:
+    def _decoder(self, options: DecodingOptions, checks: Checks, retries: tuple[Retry, ...]) -> WindowDecoder:
         """The same for equal options, so that windows of several callers can share a batch."""
         options = replace(options, language=None, clip_timestamps=(), seed=0)
-        retries = self._retries if retries is None else retries
         with self._changed:
             decoder = self._decoders.get((options, checks, retries))
             if decoder is None:
@@ -307,8 +304,8 @@ class Scheduler:
         except BaseException as exc:
             group.broken = exc
         finally:
-            group.is_read = True
             with self._changed:
+                group.is_read = True
                 self._changed.notify_all()
 
     def _put(self, slot: Slot, waiting: Waiting | None = None) -> None:

@@ -146,13 +146,14 @@ class Captioner:
         """Begin a stretch: this frame and the one before it are speech."""
         spoken = (self._frames - 2) * FRAME
         start = max(self._ended, self._first, (self._frames - len(self._recent)) * FRAME)
-        self._open(start, list(self._recent)[-(self._frames - start // FRAME) :])
-        self._out.append(SpeechStarted(stretch=self._stretches - 1, at=spoken / SAMPLE_RATE))
+        started = self._open(start, list(self._recent)[-(self._frames - start // FRAME) :])
+        self._out.append(SpeechStarted(stretch=started.number, at=spoken / SAMPLE_RATE))
 
-    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> None:
+    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> _Stretch:
         due = self._frames + _frames(self._policy.step)
         self._stretch = _Stretch(self._stretches, start, probabilities, start, due, silent)
         self._stretches += 1
+        return self._stretch
 
     def _draft(self, stretch: _Stretch) -> None:
         stretch.due = self._frames + _frames(self._policy.step)
@@ -178,13 +179,18 @@ class Captioner:
         self._stretch, self._ended = None, end
         self._recent.clear()  # Speech before a cut starts nothing after it.
 
-    def _split(self, stretch: _Stretch, sample: int) -> None:
-        """End a stretch that has no pause at a sample, where the next one begins."""
+    def _split(self, stretch: _Stretch, sample: int, drafted: Sequence[Piece] = ()) -> None:
+        """End a stretch without a pause at a sample, where the next begins with the words `drafted`."""
         first = stretch.start // FRAME
+        if stretch.drafted:
+            self._out.append(Draft(stretch=stretch.number, words=()))
         rest = stretch.probabilities[sample // FRAME - first :]
         self._close(stretch, sample, sample)
-        self._open(sample, rest, stretch.silent)
-        self._out.append(SpeechStarted(stretch=self._stretches - 1, at=sample / SAMPLE_RATE))
+        started = self._open(sample, rest, stretch.silent)
+        self._out.append(SpeechStarted(stretch=started.number, at=sample / SAMPLE_RATE))
+        if drafted:
+            started.drafted = list(drafted)
+            self._out.append(Draft(stretch=started.number, words=tuple(piece.word for piece in drafted)))
         self._forget()
 
     def _window(self, stretch: _Stretch, start: int, end: int) -> Window:
@@ -242,9 +248,7 @@ class Captioner:
         if (self.heard - stretch.start) / SAMPLE_RATE >= long and 0 < count < len(pieces):
             gap = pieces[count].word.start - pieces[count - 1].word.end
             if gap >= 0.1 or (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest:
-                drafted = stretch.drafted
-                self._split(stretch, _between(pieces, count))
-                self._stretch.drafted = drafted  # type: ignore[union-attr]
+                self._split(stretch, _between(pieces, count), pieces[count:])
                 return
         window = (self.heard - stretch.cut) / SAMPLE_RATE
         if window <= self._policy.window:

@@ -16,7 +16,7 @@ class LivePolicy:
     #: A word is committed only if this much audio follows it.
     margin: float = 0.4
     #: A word as probable as this is committed at once, others when two drafts in a row have them.
-    sure: float = 0.9
+    sure: float = 0.97
     #: Silence that ends a stretch. None: only `LiveSession.cut` and the length do.
     pause: float | None = 0.5
     #: Drafts hear this much at most, if words were committed at which the audio can be cut.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 from fakes import LoudIsSpeech
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtasr.arrays import Float32Array
@@ -28,9 +29,7 @@ Drafts = Callable[[DraftTask], Sequence[Piece] | None]
 def sound(*seconds: float) -> Float32Array:
     """Noise and silence by turns, so many seconds each, the noise first."""
     rng = np.random.default_rng(0)
-    parts = [
-        rng.normal(0, 0.1, round(each * SAMPLE_RATE)) * (place % 2 == 0) for place, each in enumerate(seconds)
-    ]
+    parts = [rng.normal(0, 0.1, round(each * SAMPLE_RATE)) * (place % 2 == 0) for place, each in enumerate(seconds)]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -129,7 +128,7 @@ def test_the_draft_follows_what_is_committed() -> None:
 def test_lag_makes_steps_longer() -> None:
     def gaps(lag: float) -> list[float]:
         ends = [each.window.offset + each.window.seconds for each in of(DraftTask, captioned(sound(12.0), lag=lag))]
-        return [round(after - before, 1) for before, after in zip(ends, ends[1:], strict=False)]
+        return [round(after - before, 1) for before, after in itertools.pairwise(ends)]
 
     assert set(gaps(0.1)[:-1]) == {0.7}
     assert set(gaps(2.0)[:-1]) == {2.5}
@@ -152,7 +151,7 @@ def test_speech_without_a_pause_is_cut_between_words() -> None:
     steps = captioned(sound(90.0, 1.0))
     finals = of(FinalTask, steps)
     assert len(finals) > 4
-    for before, after in zip(finals, finals[1:], strict=False):
+    for before, after in itertools.pairwise(finals):
         assert before.window.start + len(before.window.samples) == after.window.start
     assert committed_text(steps).split() == [str(number) for number in range(180)]
     assert max(task.window.seconds for task in of(DraftTask, steps)) < 10
@@ -186,6 +185,7 @@ def test_a_mark_after_a_committed_word_is_a_word_of_its_own() -> None:
     assert committed_text(steps) == " well, then"
 
 
+@settings(max_examples=8)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 20_000), max_size=40))
 def test_what_is_committed_is_never_taken_back_and_blocks_do_not_matter(seed: int, sizes: list[int]) -> None:
     """Drafts of random words: each begins with all committed words of its window, and follows those before it."""
