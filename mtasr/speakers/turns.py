@@ -16,7 +16,7 @@ from mtasr.speakers.segmentation import FRAME_STEP, RECEPTIVE_FIELD
 from mtasr.speakers.tracks import Region, runs
 
 #: The probabilities of all tracks of a frame together, from which on one speaks, and two.
-_ONE, _TWO = 0.4, 1.3
+_ONE, _TWO = 0.5, 1.3
 #: A frame so many decibels softer than loud ones around it is quiet, and a pause if so many frames are quiet in a row
 #: and speech is less sure than this: segmentation runs on over short pauses.
 _QUIET, _PAUSE, _SURE = 30.0, 12, 0.9
