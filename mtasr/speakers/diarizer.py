@@ -13,7 +13,7 @@ from mtasr.speakers.labelling import Grouping, group, mean_voice
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.pieces import Cutter, Piece, Stretch
 from mtasr.speakers.segmentation import FRAME_STEP, WINDOW
-from mtasr.speakers.tracks import HOP, Region, Tracker
+from mtasr.speakers.strands import HOP, Region, Stitcher
 from mtasr.speakers.turns import FIRST_SAMPLE, seconds, spoken
 from mtasr.speakers.voices import Heard
 from mtasr.transcript import Turn
@@ -59,7 +59,7 @@ class Listening:
         self._first = 0  # the number of their first sample
         self._heard = 0  # samples so far
         self._window = 0  # first frame of the next window
-        self._tracker, self._cutter = Tracker(), Cutter()
+        self._stitcher, self._cutter = Stitcher(), Cutter()
         self._regions: list[Region] = []
         self._levels: list[Float32Array] = []
         self._pieces: list[Piece] = []
@@ -110,7 +110,7 @@ class Listening:
         """What is known if the recording ends here; this one can be added to as before."""
         other = Listening(self._segmentation, self._embedding)
         other._blocks, other._first, other._heard = list(self._blocks), self._first, self._heard
-        other._window, other._tracker, other._cutter = self._window, self._tracker.copy(), self._cutter.copy()
+        other._window, other._stitcher, other._cutter = self._window, self._stitcher.copy(), self._cutter.copy()
         other._regions, other._levels, other._pieces = list(self._regions), list(self._levels), list(self._pieces)
         last = max(0, -(-(self._heard - WINDOW) // FRAME_STEP))
         # The last window ends where the recording does, so that it has as much to go by as the others.
@@ -137,12 +137,12 @@ class Listening:
             samples = self._samples()[start * FRAME_STEP - self._first :][:WINDOW]
             window[: len(samples)] = samples
         for start, log_probabilities_FK in zip(starts, self._segmentation.log_probabilities(windows), strict=True):
-            self._tracker.add(start, log_probabilities_FK)
+            self._stitcher.add(start, log_probabilities_FK)
 
     def _settle(self, end: int, *, is_last: bool = False) -> None:
         """Take the regions up to frame `end`, and embed the pieces that are complete there."""
         stretches: list[Stretch] = []
-        for region in self._tracker.regions(end):
+        for region in self._stitcher.regions(end):
             self._regions.append(region)
             self._levels.append(self._loudness(region.start, region.end))
             stretches += self._cutter.add(region, self._samples_of)
@@ -157,7 +157,7 @@ class Listening:
                 vector = vector / max(float(np.linalg.norm(vector)), 1e-6)
             self._pieces.append(
                 Piece(
-                    track=stretch.track,
+                    strand=stretch.strand,
                     start=stretch.start,
                     end=stretch.end,
                     seconds=stretch.seconds(),

@@ -1,6 +1,6 @@
 """Which voice each piece of speech is.
 
-A piece is the voice that it is most similar to, but pieces of one track rarely change the voice, and two tracks that
+A piece is the voice that it is most similar to, but pieces of one strand rarely change the voice, and two strands that
 speak at the same time are two voices. In shapes: N pieces, K voices, D dimensions.
 """
 
@@ -17,7 +17,7 @@ from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.speakers.clustering import find_voices
 from mtasr.speakers.pieces import Piece
 
-#: What a change of the voice within a track costs in similarity, if the pause is shorter than so many frames (1 s).
+#: What a change of the voice within a strand costs in similarity, if the pause is shorter than so many frames (1 s).
 _CHANGE, _SHORT_PAUSE = 0.15, 60
 #: Frames that two pieces overlap at least to be two voices for sure.
 _TOGETHER = 10
@@ -51,7 +51,7 @@ def group(
     seconds = np.array([pieces[place].seconds for place in heard])
     voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most)
     similarity = _of_all(pieces, heard, vectors @ voices.T)
-    scores = _along_tracks(pieces, similarity)
+    scores = _along_strands(pieces, similarity)
     labels = _apart(pieces, scores)
     return Grouping(labels=labels, confidences=_confidences(scores, labels))
 
@@ -76,13 +76,13 @@ def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -
     return result
 
 
-def _along_tracks(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArray:
-    """For each piece and voice (N, K), the best sum over its track if the piece is that voice, less a constant."""
+def _along_strands(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArray:
+    """For each piece and voice (N, K), the best sum over its strand if the piece is that voice, less a constant."""
     scores = similarity.copy()
-    tracks: dict[int, list[int]] = {}
+    strands: dict[int, list[int]] = {}
     for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
-        tracks.setdefault(pieces[place].track, []).append(place)
-    for places in tracks.values():
+        strands.setdefault(pieces[place].strand, []).append(place)
+    for places in strands.values():
         costs = [_CHANGE * (pieces[two].start - pieces[one].end <= _SHORT_PAUSE) for one, two in pairwise(places)]
         for order, prices in ((places, costs), (places[::-1], costs[::-1])):
             reached = similarity[order[0]]
@@ -108,7 +108,7 @@ def _apart(pieces: Sequence[Piece], scores: FloatArray) -> IntArray:
 
 
 def _overlapping(pieces: Sequence[Piece]) -> list[list[int]]:
-    """For each piece, those of other tracks that are spoken at the same time."""
+    """For each piece, those of other strands that are spoken at the same time."""
     rivals: list[list[int]] = [[] for _ in pieces]
     current: list[int] = []
     for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
@@ -116,7 +116,7 @@ def _overlapping(pieces: Sequence[Piece]) -> list[list[int]]:
         current = [other for other in current if pieces[other].end > piece.start]
         for other in current:
             together = min(pieces[other].end, piece.end) - piece.start
-            if pieces[other].track != piece.track and together >= _TOGETHER:
+            if pieces[other].strand != piece.strand and together >= _TOGETHER:
                 rivals[place].append(other)
                 rivals[other].append(place)
         current.append(place)

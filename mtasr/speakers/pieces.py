@@ -1,4 +1,4 @@
-"""Pieces of speech of one voice, cut from the tracks of a recording for the embedding network."""
+"""Pieces of speech of one voice, cut from the strands of a recording for the embedding network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.spans import SAMPLE_RATE, Span
-from mtasr.speakers.tracks import Region, runs
+from mtasr.speakers.strands import Region, runs
 
-#: A track speaks where it is at least this probable, alone if all others together are at most that.
+#: A strand speaks where it is at least this probable, alone if all others together are at most that.
 SPEAKING, _OTHERS = 0.5, 0.25
-#: Frames: a track that is silent so long may go on with another voice.
+#: Frames: a strand that is silent so long may go on with another voice.
 _PAUSE = 15
 #: Frames of a piece of a longer stretch, and from which length on a stretch is cut.
 _PIECE, _LONGEST = 178, 267
@@ -26,12 +26,12 @@ SamplesOf = Callable[[int, int], Float32Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A track speaks in frames `start` to `end`. `vector` (D,), of length 1, is how it sounds; None if it is too short.
+    """A strand speaks in frames `start` to `end`. `vector` (D,), of length 1, is how it sounds; None if too short.
 
     `seconds` of that are of the voice alone; 0 says that others are heard in all of it.
     """
 
-    track: int
+    strand: int
     start: int
     end: int
     seconds: float
@@ -40,9 +40,9 @@ class Piece:
 
 @dataclass(slots=True, kw_only=True)
 class Stretch:
-    """What a track has said since its last pause or piece; `count` samples of it `alone`."""
+    """What a strand has said since its last pause or piece; `count` samples of it `alone`."""
 
-    track: int
+    strand: int
     start: int
     end: int
     alone: list[Float32Array] = field(default_factory=list)
@@ -72,17 +72,17 @@ class Cutter:
 
     def copy(self) -> Cutter:
         other = Cutter()
-        other._open = {track: stretch.copy() for track, stretch in self._open.items()}
+        other._open = {strand: stretch.copy() for strand, stretch in self._open.items()}
         return other
 
     def add(self, region: Region, samples_of: SamplesOf) -> Iterator[Stretch]:
         together = sum(region.activity.values(), np.zeros(region.end - region.start, np.float32))
-        for track, own in region.activity.items():
+        for strand, own in region.activity.items():
             is_alone = together - own <= _OTHERS
             for run in runs(own >= SPEAKING):
-                yield from self._speaks(track, run, is_alone, region.start, samples_of)
-        for track in [key for key, each in self._open.items() if region.end - each.end >= _PAUSE]:
-            yield self._open.pop(track)
+                yield from self._speaks(strand, run, is_alone, region.start, samples_of)
+        for strand in [key for key, each in self._open.items() if region.end - each.end >= _PAUSE]:
+            yield self._open.pop(strand)
 
     def rest(self) -> Iterator[Stretch]:
         """What is not complete when the recording ends."""
@@ -90,25 +90,25 @@ class Cutter:
             yield self._open.pop(next(iter(self._open)))
 
     def _speaks(
-        self, track: int, run: Span, is_alone: np.ndarray, origin: int, samples_of: SamplesOf
+        self, strand: int, run: Span, is_alone: np.ndarray, origin: int, samples_of: SamplesOf
     ) -> Iterator[Stretch]:
         start, end = run
-        stretch = self._open.get(track)
+        stretch = self._open.get(strand)
         if stretch is not None and origin + start - stretch.end >= _PAUSE:
-            yield self._open.pop(track)
+            yield self._open.pop(strand)
             stretch = None
         if stretch is None:
-            stretch = self._begin(track, origin + start)
+            stretch = self._begin(strand, origin + start)
         while origin + end - stretch.start >= _LONGEST:
             cut = min(max(stretch.start + _PIECE - origin, start), end)
             _extend(stretch, Span(start, cut), is_alone, origin, samples_of)
-            yield self._open.pop(track)
+            yield self._open.pop(strand)
             start = cut
-            stretch = self._begin(track, origin + start)
+            stretch = self._begin(strand, origin + start)
         _extend(stretch, Span(start, end), is_alone, origin, samples_of)
 
-    def _begin(self, track: int, start: int) -> Stretch:
-        stretch = self._open[track] = Stretch(track=track, start=start, end=start)
+    def _begin(self, strand: int, start: int) -> Stretch:
+        stretch = self._open[strand] = Stretch(strand=strand, start=start, end=start)
         return stretch
 
 

@@ -1,4 +1,4 @@
-"""From tracks whose pieces have speakers to turns."""
+"""From strands whose pieces have speakers to turns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.spans import SAMPLE_RATE, Span
 from mtasr.speakers.pieces import Piece
 from mtasr.speakers.segmentation import FRAME_STEP, RECEPTIVE_FIELD
-from mtasr.speakers.tracks import Region, runs
+from mtasr.speakers.strands import Region, runs
 
-#: The probabilities of all tracks of a frame together, from which on one speaks, and two.
+#: The probabilities of all strands of a frame together, from which on one speaks, and two.
 _ONE, _TWO = 0.5, 1.3
 #: A frame so many decibels softer than loud ones around it is quiet, and a pause if so many frames are quiet in a row
 #: and speech is less sure than this: segmentation runs on over short pauses.
@@ -90,14 +90,14 @@ def spoken(
 
 
 def _owners(pieces: Sequence[Piece]) -> dict[int, list[tuple[int, int, int]]]:
-    """For each track, the pieces (start, end, place) that say whose it is, from one frame to another without gaps."""
-    of_track: dict[int, list[int]] = {}
+    """For each strand, the pieces (start, end, place) that say whose it is, from one frame to another without gaps."""
+    of_strand: dict[int, list[int]] = {}
     for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):
-        of_track.setdefault(pieces[place].track, []).append(place)
+        of_strand.setdefault(pieces[place].strand, []).append(place)
     owners = {}
-    for track, places in of_track.items():
+    for strand, places in of_strand.items():
         cuts = [(pieces[one].end + pieces[two].start) // 2 for one, two in pairwise(places)]
-        owners[track] = list(zip([0, *cuts], [*cuts, 1 << 40], places, strict=True))
+        owners[strand] = list(zip([0, *cuts], [*cuts, 1 << 40], places, strict=True))
     return owners
 
 
@@ -115,9 +115,9 @@ def _talking(
     sure_FK = np.zeros((count, speakers), np.float32)
     together = np.zeros(count, np.float32)
     for region in regions:
-        for track, own in region.activity.items():
+        for strand, own in region.activity.items():
             together[region.start - origin : region.end - origin] += own
-            for start, end, place in owners.get(track, ()):
+            for start, end, place in owners.get(strand, ()):
                 begin, stop = max(start, region.start), min(end, region.end)
                 if begin >= stop:
                     continue

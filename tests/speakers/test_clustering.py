@@ -27,10 +27,12 @@ def spoken_by(voices: list[int], *, noise: float = 0.6, seed: int = 0) -> Vector
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def pieces_of(vectors: Vectors, *, seconds: float = 3.0, tracks: list[int] | None = None) -> list[Piece]:
+def pieces_of(vectors: Vectors, *, seconds: float = 3.0, strands: list[int] | None = None) -> list[Piece]:
     return [
-        Piece(track=track, start=200 * place, end=200 * place + 178, seconds=seconds, vector=vector.astype(np.float32))
-        for place, (vector, track) in enumerate(zip(vectors, tracks or range(len(vectors)), strict=True))
+        Piece(
+            strand=strand, start=200 * place, end=200 * place + 178, seconds=seconds, vector=vector.astype(np.float32)
+        )
+        for place, (vector, strand) in enumerate(zip(vectors, strands or range(len(vectors)), strict=True))
     ]
 
 
@@ -98,13 +100,13 @@ def test_very_many_pieces_are_clustered_in_parts(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(grouping.labels, said)
 
 
-def test_a_short_piece_follows_its_track() -> None:
+def test_a_short_piece_follows_its_strand() -> None:
     vectors = spoken_by([0, 1] * 6 + [1, 1])
     first, second = vectors[0:12:2].mean(axis=0), vectors[1:12:2].mean(axis=0)
     vectors[-1] = 0.52 * first + 0.48 * second
     vectors[-1] /= np.linalg.norm(vectors[-1])
-    for track, voice in ((20, 1), (21, 0)):
-        *others, last = pieces_of(vectors, tracks=[*range(12), 20, track])
+    for strand, voice in ((20, 1), (21, 0)):
+        *others, last = pieces_of(vectors, strands=[*range(12), 20, strand])
         assert group([*others, replace(last, seconds=0.5)]).labels[-1] == voice
 
 
@@ -117,7 +119,7 @@ def test_voices_that_speak_at_the_same_time_differ() -> None:
 
 def test_pieces_too_short_to_hear_are_like_their_neighbours() -> None:
     pieces = pieces_of(spoken_by([0] * 6 + [1] * 6))
-    short = Piece(track=99, start=pieces[8].start, end=pieces[8].start + 5, seconds=0.0, vector=None)
+    short = Piece(strand=99, start=pieces[8].start, end=pieces[8].start + 5, seconds=0.0, vector=None)
     grouping = group([*pieces, short])
     assert grouping.labels[-1] == 1
     assert grouping.confidences[-1] < grouping.confidences[:-1].min()
@@ -125,7 +127,7 @@ def test_pieces_too_short_to_hear_are_like_their_neighbours() -> None:
 
 def test_nothing_heard() -> None:
     assert len(group([]).labels) == 0
-    silent = Piece(track=0, start=0, end=5, seconds=0.0, vector=None)
+    silent = Piece(strand=0, start=0, end=5, seconds=0.0, vector=None)
     assert group([silent]).labels.tolist() == [0]
     assert mean_voice([silent], np.array([True])) is None
 

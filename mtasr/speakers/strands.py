@@ -1,4 +1,4 @@
-"""Local voices of overlapping windows, joined into tracks: one voice, followed for as long as windows agree on it.
+"""Local voices of overlapping windows, joined into strands: one voice, followed for as long as windows agree on it.
 
 Shape suffixes: F frames of a window, S voices of a window.
 """
@@ -27,10 +27,9 @@ _AGREEMENT = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """Which tracks speak in frames `start` to `end` of the recording: all windows that cover them have been heard.
+    """Which strands speak in frames `start` to `end` of the recording: all windows that cover them have been heard.
 
-    `activity` holds the mean probability (end - start,) that the track speaks, for each track heard there, and `level`
-    (end - start,) how loud it is in decibels.
+    `activity` holds the mean probability (end - start,) that the strand speaks, for each strand heard there.
     """
 
     start: int
@@ -38,25 +37,25 @@ class Region:
     activity: dict[int, Float32Array]
 
 
-class Tracker:
+class Stitcher:
     """Takes the windows of one recording in order."""
 
     def __init__(self) -> None:
         self._next = 0
-        # Windows that may still cover frames to come: first frame, marginals (F, S), tracks (S,).
+        # Windows that may still cover frames to come: first frame, marginals (F, S), strands (S,).
         self._windows: list[tuple[int, Float32Array, list[int]]] = []
         self._done = 0
 
-    def copy(self) -> Tracker:
-        """A tracker that goes on from here by itself."""
-        other = Tracker()
+    def copy(self) -> Stitcher:
+        """A stitcher that goes on from here by itself."""
+        other = Stitcher()
         other._next, other._windows, other._done = self._next, list(self._windows), self._done
         return other
 
     def add(self, start: int, log_probabilities_FK: Float32Array) -> None:  # noqa: N803
         """The window whose first frame is `start`, with the log-probability of each set of voices."""
         activity_FS = np.exp(log_probabilities_FK) @ POWERSET.astype(np.float32)
-        self._windows.append((start, activity_FS, self._tracks(start, activity_FS)))
+        self._windows.append((start, activity_FS, self._strands(start, activity_FS)))
 
     def regions(self, end: int) -> Iterator[Region]:
         """The regions up to frame `end` that have not been returned yet, of at most `HOP` frames each."""
@@ -71,23 +70,23 @@ class Tracker:
     def _region(self, start: int, end: int) -> Region:
         total: dict[int, Float32Array] = {}
         count = np.zeros(end - start, np.float32)
-        for first, activity_FS, tracks in self._windows:
+        for first, activity_FS, strands in self._windows:
             begin, stop = max(start, first), min(end, first + len(activity_FS))
             if begin >= stop:
                 continue
             count[begin - start : stop - start] += 1
-            for voice, track in enumerate(tracks):
-                if track >= 0:
-                    sums = total.setdefault(track, np.zeros(end - start, np.float32))
+            for voice, strand in enumerate(strands):
+                if strand >= 0:
+                    sums = total.setdefault(strand, np.zeros(end - start, np.float32))
                     sums[begin - start : stop - start] += activity_FS[begin - first : stop - first, voice]
         count = np.maximum(count, 1)
-        return Region(start=start, end=end, activity={track: sums / count for track, sums in sorted(total.items())})
+        return Region(start=start, end=end, activity={strand: sums / count for strand, sums in sorted(total.items())})
 
-    def _tracks(self, start: int, activity_FS: Float32Array) -> list[int]:  # noqa: N803
-        """The track of each voice of a window, -1 for voices that are not heard."""
+    def _strands(self, start: int, activity_FS: Float32Array) -> list[int]:  # noqa: N803
+        """The strand of each voice of a window, -1 for voices that are not heard."""
         from scipy.optimize import linear_sum_assignment
 
-        tracks = [-1] * activity_FS.shape[1]
+        strands = [-1] * activity_FS.shape[1]
         if self._windows:
             first, before_FS, known = self._windows[-1]
             shared = slice(start - first, None)
@@ -99,12 +98,12 @@ class Tracker:
             agreement = common / np.maximum(either, 1e-6)
             for old, new in zip(*linear_sum_assignment(common, maximize=True), strict=True):
                 if known[old] >= 0 and agreement[old, new] >= _AGREEMENT and after_FS[:, new].max() >= _HEARD:
-                    tracks[new] = known[old]
-        for voice in range(len(tracks)):
-            if tracks[voice] < 0 and activity_FS[:, voice].max() >= _HEARD:
-                tracks[voice] = self._next
+                    strands[new] = known[old]
+        for voice in range(len(strands)):
+            if strands[voice] < 0 and activity_FS[:, voice].max() >= _HEARD:
+                strands[voice] = self._next
                 self._next += 1
-        return tracks
+        return strands
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> list[Span]:
