@@ -1,4 +1,4 @@
-"""Which words of a draft are committed: those well before the end of the audio that are sure, or drafted twice."""
+"""Which words of a draft are committed: those well before the end of the audio that were drafted twice."""
 
 from __future__ import annotations
 
@@ -22,22 +22,17 @@ class Piece:
         return "".join(filter(str.isalnum, self.word.word.casefold()))
 
 
-def count_committable(
-    pieces: Sequence[Piece], before: Sequence[Piece], *, until: float, sure: float, complete: bool
-) -> int:
-    """How many of the first words of a draft can be committed.
+def count_committable(pieces: Sequence[Piece], before: Sequence[Piece], *, until: float, complete: bool) -> int:
+    """How many words of a draft can be committed: the first ones that were drafted twice and end by `until` seconds.
 
-    `pieces` and `before` are the uncommitted words of this draft and of the last one; words end by `until` seconds.
-    The last word may grow, so it is kept back unless the draft is `complete`: silence follows.
+    `pieces` and `before` are the uncommitted words of this draft and of the last one. The last word may grow, so it is
+    kept back unless the draft is `complete`: silence follows.
     """
     last = max((place for place, piece in enumerate(pieces) if piece.key), default=-1)
     earlier, count = iter([piece.key for piece in before if piece.key]), 0
-    agree = True
     for place, piece in enumerate(pieces):
-        if piece.key:
-            agree = agree and next(earlier, None) == piece.key
-        ready = complete or (place < last and piece.word.end <= until)
-        if not ready or not (agree or piece.word.probability >= sure):
+        is_whole = complete or (place < last and piece.word.end <= until)
+        if not is_whole or (piece.key and next(earlier, None) != piece.key):
             break
         count = place + 1
     return count

@@ -54,8 +54,8 @@ class FinalTask:
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """Speech between two pauses. Frames and samples count from the start of the session."""
+class Stretch:
+    """The state of speech between two pauses. Frames and samples count from the start of the session."""
 
     number: int
     #: Where its audio begins, in samples.
@@ -93,7 +93,7 @@ class Captioner:
         #: Where the last stretch ended, in samples: margins do not overlap.
         self._ended = 0
         self._stretches = 0
-        self._stretch: _Stretch | None = None
+        self._stretch: Stretch | None = None
         self._out: deque[Event | DraftTask | FinalTask] = deque()
 
     @property
@@ -149,13 +149,13 @@ class Captioner:
         started = self._open(start, list(self._recent)[-(self._frames - start // FRAME) :])
         self._out.append(SpeechStarted(stretch=started.number, at=spoken / SAMPLE_RATE))
 
-    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> _Stretch:
+    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> Stretch:
         due = self._frames + _frames(self._policy.step)
-        self._stretch = _Stretch(self._stretches, start, probabilities, start, due, silent)
+        self._stretch = Stretch(self._stretches, start, probabilities, start, due, silent)
         self._stretches += 1
         return self._stretch
 
-    def _draft(self, stretch: _Stretch) -> None:
+    def _draft(self, stretch: Stretch) -> None:
         stretch.due = self._frames + _frames(self._policy.step)
         if stretch.is_drafted:
             return
@@ -164,22 +164,22 @@ class Captioner:
                 stretch=stretch.number,
                 window=self._window(stretch, stretch.cut, self.heard),
                 previous=tuple(stretch.previous[-_MOST_PREVIOUS:]),
-                given=tuple(token for piece in stretch.committed for token in piece.tokens),
+                given=self._given(stretch),
             )
         )
 
-    def _stop(self, stretch: _Stretch) -> None:
+    def _stop(self, stretch: Stretch) -> None:
         """End a stretch after the silence that is heard."""
         self._close(stretch, self.heard, (self._frames - stretch.silent) * FRAME)
         self._forget()
 
-    def _close(self, stretch: _Stretch, end: int, spoken: int) -> None:
+    def _close(self, stretch: Stretch, end: int, spoken: int) -> None:
         self._out.append(SpeechStopped(stretch=stretch.number, at=spoken / SAMPLE_RATE))
         self._out.append(FinalTask(stretch=stretch.number, window=self._window(stretch, stretch.start, end)))
         self._stretch, self._ended = None, end
         self._recent.clear()  # Speech before a cut starts nothing after it.
 
-    def _split(self, stretch: _Stretch, sample: int, drafted: Sequence[Piece] = ()) -> None:
+    def _split(self, stretch: Stretch, sample: int, drafted: Sequence[Piece] = ()) -> None:
         """End a stretch without a pause at a sample, where the next begins with the words `drafted`."""
         first = stretch.start // FRAME
         if stretch.drafted:
@@ -193,7 +193,7 @@ class Captioner:
             self._out.append(Draft(stretch=started.number, words=tuple(piece.word for piece in drafted)))
         self._forget()
 
-    def _window(self, stretch: _Stretch, start: int, end: int) -> Window:
+    def _window(self, stretch: Stretch, start: int, end: int) -> Window:
         first = stretch.start // FRAME
         spans = speech_spans(np.asarray(stretch.probabilities, np.float32), self._threshold)
         speech = [Span((first + span.start) * FRAME, (first + span.end) * FRAME) for span in spans]
@@ -218,28 +218,34 @@ class Captioner:
         if stretch is None or stretch.number != task.stretch:
             return
         stretch.due = self._frames + _frames(max(self._policy.step, self._policy.slack * lag))
-        if pieces is None:
-            return
+        if pieces is not None:
+            stretch.is_drafted = stretch.silent >= _frames(_SHORT_PAUSE)
+            self._commit(stretch, pieces)
+
+    def _given(self, stretch: Stretch) -> tuple[int, ...]:
+        """What the text of the next draft begins with."""
+        return tuple(token for piece in stretch.committed for token in piece.tokens)
+
+    def _commit(self, stretch: Stretch, pieces: Sequence[Piece]) -> None:
+        """Commit words of a draft."""
         given, new = _divided(pieces, stretch.committed)
-        stretch.is_drafted = is_silent = stretch.silent >= _frames(_SHORT_PAUSE)
         count = 0
         if self._policy.commits:
-            count = count_committable(
-                new,
-                stretch.drafted,
-                until=self.heard / SAMPLE_RATE - self._policy.margin,
-                sure=self._policy.sure,
-                complete=is_silent,
-            )
+            until = self.heard / SAMPLE_RATE - self._policy.margin
+            count = count_committable(new, stretch.drafted, until=until, complete=stretch.is_drafted)
+        self._tell(stretch, new, count)
+        stretch.committed.extend(new[:count])
+        self._shorten(stretch, [*given, *new], len(given) + count)
+
+    def _tell(self, stretch: Stretch, new: Sequence[Piece], count: int) -> None:
+        """Tell the words after the committed ones, of which so many are committed with this."""
         if count:
             self._out.append(Committed(stretch=stretch.number, words=tuple(piece.word for piece in new[:count])))
         if new[count:] or stretch.drafted:
             self._out.append(Draft(stretch=stretch.number, words=tuple(piece.word for piece in new[count:])))
-        stretch.committed.extend(new[:count])
         stretch.drafted = list(new[count:])
-        self._shorten(stretch, [*given, *new], len(given) + count)
 
-    def _shorten(self, stretch: _Stretch, pieces: Sequence[Piece], count: int) -> None:
+    def _shorten(self, stretch: Stretch, pieces: Sequence[Piece], count: int) -> None:
         """Cut the window, or the stretch, at one of the first `count` words, if it has become long.
 
         `pieces` have the times of the last draft: those of the committed words may be a little off.

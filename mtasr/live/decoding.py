@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mtasr.decoding.language import CLEAR
+from mtasr.decoding.language import CLEAR, combined
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.window_input import WindowInput
+from mtasr.engines.engine import LanguageGuess
 from mtasr.live.agreement import Piece
 from mtasr.live.captioner import DraftTask, FinalTask
 from mtasr.options import DecodingOptions
@@ -17,8 +19,14 @@ from mtasr.transcript import Segment
 
 #: Drafts go before recordings, final texts between them.
 _DRAFT_PRIORITY, _FINAL_PRIORITY = 20, 10
+#: The beam of drafts. With one beam, drafts change more, so fewer words are committed early and more of them are wrong.
+_BEAM = 3
 #: The language is known once it is clear in this many seconds of speech, or from the first final text on.
 _ENOUGH_SPEECH = 3.0
+#: Until then, drafts change to another language if that is so many times as probable, ...
+_CLEARLY = 2.0
+#: ... in so many windows together.
+_MOST_JUDGEMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +49,15 @@ class LiveDecoder:
         #: The language of the next texts, None until somebody speaks.
         self.language = None if language is None else Language(language, 1.0)
         self._changes = options.multilingual
+        #: Seconds of speech in the last windows in which the language was judged, and the guesses.
+        self._judgements: deque[tuple[float, list[LanguageGuess]]] = deque(maxlen=_MOST_JUDGEMENTS)
 
     def draft(self, task: DraftTask) -> list[Piece] | None:
         """The words of a draft, those of `task.given` first; None if its text fails the checks."""
         decoder = self._drafts.decoder
-        (shown,) = (
-            decoder.encoded([decoder.input(task.window)]) if not self._is_certain else [decoder.input(task.window)]
-        )
+        shown = decoder.input(task.window)
         if not self._is_certain:
+            (shown,) = decoder.encoded([shown])
             self._guess(shown)
         code = self.language.code if self.language else ""
         shown = replace(shown, language=code, previous=task.previous, given=task.given)
@@ -68,10 +77,14 @@ class LiveDecoder:
         return decoded, code
 
     def _guess(self, shown: WindowInput) -> None:
-        """Judge the language in the window of a draft, which is encoded."""
-        best = self._drafts.decoder.guess_language(shown)[0]
-        self.language = Language(best.code, best.probability)
-        if best.probability >= CLEAR and shown.window.speech_seconds >= _ENOUGH_SPEECH and not self._changes:
+        """Judge the language in the window of a draft, which is encoded, and in those before it."""
+        self._judgements.append((shown.window.speech_seconds, self._drafts.decoder.guess_language(shown)))
+        found = {guess.code: guess.probability for guess in combined(self._judgements)}
+        best, probability = max(found.items(), key=lambda each: each[1])
+        if self.language is not None and probability < _CLEARLY * found[self.language.code]:
+            best, probability = self.language.code, found[self.language.code]
+        self.language = Language(best, probability)
+        if probability >= CLEAR and shown.window.speech_seconds >= _ENOUGH_SPEECH and not self._changes:
             self._is_certain = True
 
     def close(self) -> None:
@@ -81,10 +94,10 @@ class LiveDecoder:
 
 
 def draft_options(options: DecodingOptions) -> DecodingOptions:
-    """The options of drafts: one beam, no timestamps, times of words instead, and no second attempt."""
+    """The options of drafts: a narrow beam, no timestamps, times of words instead, and no second attempt."""
     return replace(
         options,
-        beam_size=1,
+        beam_size=min(options.beam_size, _BEAM),
         patience=1.0,
         n_best=1,
         temperature=(0.0,),

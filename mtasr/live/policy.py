@@ -12,11 +12,9 @@ class LivePolicy:
     """The settings of a live session, in seconds. Raises `UsageError` on construction for a value out of range."""
 
     #: Audio between two drafts; more on a machine that is too slow for that.
-    step: float = 0.7
-    #: A word is committed only if this much audio follows it.
+    step: float = 0.8
+    #: A word that two drafts in a row have is committed if this much audio follows it.
     margin: float = 0.4
-    #: A word as probable as this is committed at once, others when two drafts in a row have them.
-    sure: float = 0.97
     #: Silence that ends a stretch. None: only `LiveSession.cut` and the length do.
     pause: float | None = 0.5
     #: Drafts hear this much at most, if words were committed at which the audio can be cut.
@@ -48,7 +46,5 @@ class LivePolicy:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise UsageError(f"{name} must be between {least:g} and {most:g}, not {value!r}")
-        if self.sure < 0:
-            raise UsageError(f"sure must be at least 0, not {self.sure!r}")
         if self.pause is not None and not 0.1 <= self.pause <= 10.0:
             raise UsageError(f"pause must be None or between 0.1 and 10, not {self.pause!r}")

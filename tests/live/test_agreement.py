@@ -17,8 +17,8 @@ def pieces(text: str, probability: float = 0.5, length: float = 0.5) -> list[Pie
     ]
 
 
-def committable(now: str, before: str, until: float = 100.0, sure: float = 0.9, *, complete: bool = False) -> int:
-    return count_committable(pieces(now), pieces(before), until=until, sure=sure, complete=complete)
+def committable(now: str, before: str, until: float = 100.0, *, complete: bool = False) -> int:
+    return count_committable(pieces(now), pieces(before), until=until, complete=complete)
 
 
 def test_words_of_two_drafts_are_committed_but_for_the_last() -> None:
@@ -35,12 +35,6 @@ def test_marks_and_case_need_not_agree() -> None:
 def test_words_near_the_end_of_the_audio_wait() -> None:
     assert committable("one two three four", "one two three four", until=1.0) == 2
     assert committable("one two three four", "one two three four", until=0.9) == 1
-
-
-def test_a_probable_word_needs_no_second_draft() -> None:
-    sure = pieces("one two three", probability=0.95)
-    assert count_committable(sure, [], until=100.0, sure=0.9, complete=False) == 2
-    assert count_committable(sure, [], until=100.0, sure=0.96, complete=False) == 0
 
 
 def test_before_silence_the_last_word_is_whole() -> None:

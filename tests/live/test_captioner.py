@@ -127,7 +127,8 @@ def test_the_draft_follows_what_is_committed() -> None:
 
 def test_lag_makes_steps_longer() -> None:
     def gaps(lag: float) -> list[float]:
-        ends = [each.window.offset + each.window.seconds for each in of(DraftTask, captioned(sound(12.0), lag=lag))]
+        steps = captioned(sound(12.0), policy=LivePolicy(step=0.7, slack=1.25), lag=lag)
+        ends = [each.window.offset + each.window.seconds for each in of(DraftTask, steps)]
         return [round(after - before, 1) for before, after in itertools.pairwise(ends)]
 
     assert set(gaps(0.1)[:-1]) == {0.7}
@@ -178,10 +179,10 @@ def test_samples_that_nothing_needs_are_dropped() -> None:
 def test_a_mark_after_a_committed_word_is_a_word_of_its_own() -> None:
     def drafts(task: DraftTask) -> list[Piece]:
         if not task.given:
-            return [piece(" well", 1, 0.0, 0.3, 0.95), piece(" then", 2, 0.3, 0.6)]
+            return [piece(" well", 1, 0.0, 0.3), piece(" then", 2, 0.3, 0.6)]
         return [Piece(Word(word=" well,", start=0.0, end=0.3, probability=0.9), (1, 9)), piece(" then", 2, 0.3, 0.6)]
 
-    steps = captioned(sound(1.5, 1.0), drafts, LivePolicy(step=0.7, margin=0.0))
+    steps = captioned(sound(2.5, 1.0), drafts, LivePolicy(step=0.7, margin=0.0))
     assert committed_text(steps) == " well, then"
 
 
