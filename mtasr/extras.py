@@ -17,6 +17,7 @@ _EXTRAS = {
     "prometheus_client": "server",
     "python_multipart": "server",
     "sacrebleu": "evaluate",
+    "sounddevice": "live",
     "starlette": "server",
     "uvicorn": "server",
     "whisper_normalizer": "evaluate",

@@ -46,6 +46,7 @@ COMMANDS = {
     "transcribe": LazyCommand("mtasr.cli.transcribe", "transcribe", "Turn speech into text and subtitles.", True),
     "translate": LazyCommand("mtasr.cli.transcribe", "translate", "Turn speech into English text and subtitles.", True),
     "watch": LazyCommand("mtasr.cli.watch", "watch", "Transcribe recordings as they arrive in a folder.", True),
+    "live": LazyCommand("mtasr.cli.live.command", "live", "Turn speech into text while it is spoken.", True),
     "detect-language": LazyCommand("mtasr.cli.detect", "detect_language", "Detect the spoken language.", True),
     "diarize": LazyCommand("mtasr.cli.diarize", "diarize", "Find out who speaks when.", True),
     "subtitle": LazyCommand("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video.", True),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from mtasr import system
-from mtasr.errors import InputError, ModelError, MtasrError, OutputError, UsageError
+from mtasr.errors import InputError, LiveError, ModelError, MtasrError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -51,6 +51,8 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
+    # Events wait where nobody reads standard output.
+    (LiveError, ExitCode.OUTPUT),
 )
 
 
@@ -240,6 +242,35 @@ def terminable() -> Iterator[None]:
         raise
     finally:
         if not _stopped:  # else the process is about to end, and another Ctrl-C must not disturb it
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def ending_on_signal(end: Callable[[], object]) -> Iterator[list[int]]:
+    """Within it the first Ctrl-C or SIGTERM calls `end`, and the second signal ends the process at once.
+
+    Yields a list, to which the number of the signal is added.
+    """
+    received: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, lambda signum, frame: os._exit(128 + signum))
+        received.append(signum)
+        end()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(each, handle)
+    try:
+        yield received
+    finally:
+        if not received:  # else the process is about to end
             for each, handler in before.items():
                 signal.signal(each, handler)
 

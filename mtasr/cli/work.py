@@ -21,9 +21,8 @@ from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
-from mtasr.cli.options.files import needs_word_times, to_layout, to_style
+from mtasr.cli.options.files import check_readings, needs_word_times, to_layout, to_style
 from mtasr.cli.options.speakers import to_speakers
-from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
@@ -119,8 +118,7 @@ class Work:
         self.directory = Path(params["directory"])
         options, self._layout = to_decoding_options(params), to_layout(params)
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
-        if self._options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
-            raise UsageError("--n-best goes into JSON: add --output-format json")
+        check_readings(params, self._options)
         self._speakers, self._tracks = to_speakers(params)
         self._style = to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])

@@ -1,4 +1,4 @@
-"""Bars and tables on a terminal, drawn with rich, which only this module loads."""
+"""Bars and tables on a terminal, drawn with rich, which only this module and `screen` load."""
 
 from __future__ import annotations
 

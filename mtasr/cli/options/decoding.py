@@ -118,6 +118,8 @@ _checks = together(
     ),
 )
 
+_vad_threshold = _field(_VOICE, "vad_threshold", click.FLOAT, "Audio counts as speech at this probability or above.")
+
 _voice = together(
     _field(
         _VOICE,
@@ -130,20 +132,13 @@ _voice = together(
         show_default=False,
     ),
     _field_switch(_VOICE, "vad_filter", "Decode speech only."),
-    _field(_VOICE, "vad_threshold", click.FLOAT, "Audio counts as speech at this probability or above."),
+    _vad_threshold,
 )
 
-_context = together(
-    _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling and style to expect."),
-    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "First words of the recording.", configurable=False),
-    _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window."),
-    _field_switch(_CONTEXT, "condition_on_previous_text", "Give the model the text before each window; slower."),
-    _field(
-        _CONTEXT,
-        "prompt_reset_on_temperature",
-        click.FLOAT,
-        "Drop the previous text after a window that needed a higher temperature.",
-    ),
+_initial_prompt = _field(_CONTEXT, "initial_prompt", NoneOr(click.STRING), "Names, spelling and style to expect.")
+_hotwords = _field(_CONTEXT, "hotwords", NoneOr(click.STRING), "Words to expect in every window.")
+
+_tokens = together(
     _field(
         _CONTEXT,
         "suppress_tokens",
@@ -158,12 +153,41 @@ _context = together(
     ),
 )
 
+_context = together(
+    _initial_prompt,
+    _field(_CONTEXT, "prefix", NoneOr(click.STRING), "First words of the recording.", configurable=False),
+    _hotwords,
+    _field_switch(_CONTEXT, "condition_on_previous_text", "Give the model the text before each window; slower."),
+    _field(
+        _CONTEXT,
+        "prompt_reset_on_temperature",
+        click.FLOAT,
+        "Drop the previous text after a window that needed a higher temperature.",
+    ),
+    _tokens,
+)
+
 #: What decides the text.
 text_options = together(_languages, _search, _checks, _voice, _context)
 
 #: What every command has that recognises speech and writes when it is said.
 recognition_options = together(
     language_option, model_options, _words, text_options, audio_stream_option, speaker_options, debug_option
+)
+
+#: What is left of that for speech that is recognised while it is spoken.
+live_options = together(
+    language_option,
+    model_options,
+    _words,
+    _languages,
+    _search,
+    _checks,
+    _vad_threshold,
+    _initial_prompt,
+    _hotwords,
+    _tokens,
+    debug_option,
 )
 
 
@@ -179,7 +203,7 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
 
 def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: bool) -> DecodingOptions:
     """The options with word times: for speakers, or if the output needs them and the user has not decided."""
-    if ctx.params["diarize"]:
+    if ctx.params.get("diarize"):
         return dataclasses.replace(options, word_timestamps=True)
     undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
     return dataclasses.replace(options, word_timestamps=True) if needed and undecided else options

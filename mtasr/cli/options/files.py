@@ -61,18 +61,23 @@ def _output_dir(*short: str) -> Decorator:
 output_dir_option = _output_dir()
 output_dir_short_option = _output_dir("-o")
 
-output_options = together(
-    option(
+
+def output_format_option(*default: str) -> Decorator:
+    return option(
         _OUTPUT,
         "--output-format",
         "-f",
         "formats",
         type=SomeOf(*OUTPUT_FORMATS, "all"),
         multiple=True,
-        default=("srt",),
+        default=default,
         callback=flat,
         help="Files to write, such as srt,json.",
-    ),
+    )
+
+
+output_options = together(
+    output_format_option("srt"),
     output_dir_short_option,
     switch(_OUTPUT, "verbose", default=True, help="Print the text as it is recognised."),
     option(_OUTPUT, "--timings", type=click.Path(dir_okay=False), hidden=True, help="Write seconds by stage as JSON."),
@@ -137,6 +142,12 @@ subtitle_options = together(
     ),
     switch(_SUBTITLES, "highlight-words", default=False, help="Underline the spoken word, in SRT and VTT."),
 )
+
+
+def check_readings(params: Mapping[str, Any], options: DecodingOptions) -> None:
+    """Raise `UsageError` if several readings are asked for, and no format that has them."""
+    if options.n_best > 1 and not {"json", "all"} & set(params["formats"]):
+        raise UsageError("--n-best goes into JSON: add --output-format json")
 
 
 def to_style(params: Mapping[str, Any], options: DecodingOptions) -> Style:
