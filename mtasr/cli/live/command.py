@@ -152,7 +152,7 @@ def _source(ctx: click.Context, params: Mapping[str, Any]) -> LiveSource:
     named = params["source"]
     if named not in (None, "-"):
         raise UsageError(
-            f"live listens to the microphone or to standard input (-); for a file: mtasr transcribe {named}"
+            f"live listens to the microphone or standard input (-); for a file: mtasr transcribe {named}"
         )
     for name in ("input_format", "sample_rate") if named is None else ("input_device",):
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -213,6 +213,8 @@ class _Run:
                 self._shown.note(f"listening to {self._source.name}; Ctrl-C ends it")
                 self._follow()
                 self._feed.join()
+                if self._feed.error is not None and not self._feed.seconds:
+                    raise self._feed.error
                 transcript = self._session.transcript() if self._record is not None else None
                 self._finish(transcript)
         except BaseException:
@@ -242,8 +244,6 @@ class _Run:
 
     def _finish(self, transcript: Transcript | None) -> None:
         files: list[str] = []
-        if self._feed.error is not None and not self._feed.seconds:
-            raise self._feed.error
         if self._record is not None and transcript is not None:
             files = self._record.files
             broken = self._record.finish(transcript)
