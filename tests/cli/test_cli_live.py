@@ -336,6 +336,15 @@ def test_wide_characters_and_long_text_are_wrapped(monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_final_text_is_wrapped_at_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = on_paper(monkeypatch)
+    screen = Screen()
+    screen.draw([("one two", "")], "")
+    paper.written = ""
+    screen.print("one two three four five six")
+    assert paper.written == "\r\x1b[Jone two three four\nfive six\n"
+
+
 def test_a_terminal_that_became_narrower(monkeypatch: pytest.MonkeyPatch) -> None:
     paper = on_paper(monkeypatch)
     screen = Screen()

@@ -18,7 +18,7 @@ _UP, _CLEAR_BELOW = "\x1b[{}A", "\x1b[J"
 
 
 class Screen:
-    """Standard output, a terminal. Lines are printed whole, so that what is copied has no line breaks of ours."""
+    """Standard output, a terminal. All text is wrapped at words, so that it is easy to read while it comes."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -32,10 +32,13 @@ class Screen:
         return not _console().is_dumb_terminal
 
     def print(self, text: str) -> None:
-        """A line that stays, above what is drawn."""
+        """Text that stays, above what is drawn."""
+        console = _console()
+        lines = Text(text).wrap(console, _width(console))
         with self._lock:
             self._erase()
-            print_line(text)
+            for line in lines:
+                print_line(line.plain.rstrip())
 
     def note(self, text: str) -> None:
         """A line on standard error, above what is drawn."""
@@ -51,8 +54,7 @@ class Screen:
         If they are higher than the terminal, the last lines are drawn.
         """
         console = _console()
-        # A character in the last column would leave the cursor in a place on which terminals do not agree.
-        width, height = max(console.width - 1, 1), max(console.height - 1, 1)
+        width, height = _width(console), max(console.height - 1, 1)
         lines: list[Text] = []
         for plain, dimmed in texts:
             lines += Text.assemble(plain, (dimmed, "dim")).wrap(console, width)
@@ -83,3 +85,8 @@ class Screen:
 def _console() -> Console:
     """A console for the present size of the terminal."""
     return Console(file=sys.stdout, highlight=False)
+
+
+def _width(console: Console) -> int:
+    """The columns to fill: after a character in the last one, terminals do not agree where the cursor is."""
+    return max(console.width - 1, 1)

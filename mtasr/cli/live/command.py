@@ -151,9 +151,7 @@ def _source(ctx: click.Context, params: Mapping[str, Any]) -> LiveSource:
     """What to listen to, which is there. Raises `UsageError` for options of the other source."""
     named = params["source"]
     if named not in (None, "-"):
-        raise UsageError(
-            f"live listens to the microphone or standard input (-); for a file: mtasr transcribe {named}"
-        )
+        raise UsageError(f"live listens to the microphone or standard input (-); for a file: mtasr transcribe {named}")
     for name in ("input_format", "sample_rate") if named is None else ("input_device",):
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             other = "standard input: add -" if named is None else "the microphone: leave out -"
