@@ -14,7 +14,7 @@ import numpy as np
 
 from mtasr.live import Committed, Draft, Event, Final, Lag, LanguageFound, LivePolicy, SpeechStarted, SpeechStopped
 from mtasr.options import DecodingOptions
-from mtasr.transcript import Segment, Transcript, Word
+from mtasr.transcript import Coverage, Segment, Transcript, Word
 
 
 def words(text: str, at: float = 0.0) -> tuple[Word, ...]:
@@ -62,9 +62,12 @@ SCRIPT: tuple[tuple[float, Event], ...] = (
 
 @dataclass
 class FakeLive:
+    """One session after the other."""
+
     script: Sequence[tuple[float, Event]] = SCRIPT
     #: Raised after all events.
     error: BaseException | None = None
+    coverage: Coverage | None = None
     options: DecodingOptions | None = None
     policy: LivePolicy | None = None
     blocks: list[Any] = field(default_factory=list)
@@ -117,7 +120,7 @@ class FakeLive:
             segments[-1] = replace(segments[-1], text=f"{segments[-1].text} (end)")
             return Transcript(language="en", language_probability=1.0, duration=60.0, segments=tuple(segments))
 
-        transcript = whole([event.segments for event in finals])
+        transcript = replace(whole([event.segments for event in finals]), coverage=self.coverage)
         if self.options is not None and self.options.also_translate:
             transcript = replace(transcript, translation=whole([event.translation for event in finals]))
         return transcript
@@ -129,7 +132,9 @@ if __name__ == "__main__":
     import mtasr.live
     import mtasr.transcribe
     from mtasr.cli import main
+    from mtasr.cli.live import record
 
+    record._PAUSE = 0.2
     mtasr.transcribe.load_model = FakeModel().load  # type: ignore[assignment]
     mtasr.live.LiveSession = FakeLive()  # type: ignore[assignment, misc]
     main()

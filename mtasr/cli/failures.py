@@ -248,7 +248,7 @@ def terminable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ending_on_signal(end: Callable[[], object]) -> Iterator[list[int]]:
-    """Within it the first Ctrl-C or SIGTERM calls `end`, and the second signal ends the process at once.
+    """Within it the first Ctrl-C, SIGTERM or hang-up calls `end`, and the second signal ends the process at once.
 
     Yields a list, to which the number of the signal is added.
     """
@@ -263,7 +263,8 @@ def ending_on_signal(end: Callable[[], object]) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, *hang_up)}
     for each, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(each, handle)

@@ -219,7 +219,7 @@ class _Progress(Observer):
             self._attempts.fail(ending.name, ending.error)
             ending = replace(ending, reason=failures.message_of(ending.error, debug=True), error=None)
         if ending.coverage is not None:
-            ending = replace(ending, reason=_doubts(ending.coverage), coverage=None)
+            ending = replace(ending, reason=doubts(ending.coverage), coverage=None)
             self._display.note(f"warning: {ending.name}: {ending.reason}")
             if self._strict:
                 self._attempts.doubt()
@@ -275,7 +275,7 @@ def note_broken(name: str, broken: Sequence[Broken], display: Display) -> None:
         display.note(f"{name}: subtitles break rules of the style: {reasons}")
 
 
-def _doubts(coverage: Coverage) -> str:
+def doubts(coverage: Coverage) -> str:
     """Where text and speech do not match, on one line."""
     found = (
         ("speech without text", coverage.speech_without_text),

@@ -25,6 +25,7 @@ from mtasr.cli.live import piped
 from mtasr.cli.live.record import Record
 from mtasr.errors import ModelError
 from mtasr.formats.cues import Style
+from mtasr.transcript import Coverage
 
 FAKE = str(Path(__file__).parents[1] / "fake_live.py")
 
@@ -253,6 +254,12 @@ def test_a_model_that_fails_costs_no_text(run: Run, live: FakeLive, folder: Path
     assert (result.exit_code, result.stdout) == (5, TEXT)
     assert result.stderr.endswith("mtasr: error: the device is gone\n")
     assert (folder / "x.txt").read_text() == TEXT
+
+
+def test_speech_without_text_is_told(run: Run, live: FakeLive) -> None:
+    live.coverage = Coverage(speech=9.0, speech_without_text=((1.0, 4.5),))
+    result = run("live", "-", "-f", "txt", "--name", "x")
+    assert "warning: speech without text at 00:01.000-00:04.500\n" in result.stderr
 
 
 def test_nothing_said(run: Run, live: FakeLive) -> None:

@@ -28,7 +28,7 @@ from mtasr.cli.options.files import (
     to_style,
 )
 from mtasr.cli.options.types import Count, NoneOr, OneOf
-from mtasr.cli.work import english_name, load, note_broken
+from mtasr.cli.work import doubts, english_name, load, note_broken
 from mtasr.errors import OutputError, UsageError
 from mtasr.formats.registry import OUTPUT_FORMATS
 
@@ -245,6 +245,8 @@ class _Run:
         if self._record is not None and transcript is not None:
             files = self._record.files
             broken = self._record.finish(transcript)
+            if transcript.coverage is not None and not transcript.coverage.complete:
+                self._shown.note(f"warning: {doubts(transcript.coverage)}")
         self._shown.end(seconds=round(self._feed.seconds, 3), files=files)
         notes = [] if self._has_text else ["no speech found"]
         notes += [f"wrote {', '.join(files)}"] if files else []
