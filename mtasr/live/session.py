@@ -24,7 +24,7 @@ from mtasr.arrays import Float32Array
 from mtasr.audio.sources import check_samples
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.transcription import Transcription
-from mtasr.errors import LiveError, UsageError
+from mtasr.errors import LiveError, MtasrError, UsageError
 from mtasr.live.captioner import Captioner, DraftTask, FinalTask
 from mtasr.live.decoding import LiveDecoder
 from mtasr.live.events import Event, Final, Lag, LanguageFound
@@ -169,8 +169,10 @@ class LiveSession:
             work()
         except BaseException as exc:
             if not self._is_closed:
-                # A model that was closed cancels its windows.
-                self._failure = LiveError(f"the model was closed: {exc}") if isinstance(exc, ValueError) else exc
+                self._failure = exc
+                if not isinstance(exc, MtasrError | MemoryError):  # of the engine, or of a model that was closed
+                    self._failure = LiveError(f"the session cannot go on: {exc}")
+                    self._failure.__cause__ = exc
                 self._outbox.close(self._failure)
                 self._stop()
 
