@@ -30,7 +30,7 @@ import time
 import wave
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +137,17 @@ def write_long(path: Path, those: Sequence[Recording], seconds: float) -> tuple[
 
     from mtasr.audio.read import open_audio
 
-    rng, turns, samples = random.Random(0), [], 0
+    rng, turns, samples, left = random.Random(0), [], 0, []
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         while samples < seconds * 16_000:
-            for each in rng.sample(those, len(those)):
-                begin = samples / 16_000
-                turns += [Turn(begin + turn.start, begin + turn.end, turn.speaker) for turn in each.turns]
-                with open_audio(each.audio) as stream:
-                    for block in stream:
-                        file.writeframes((block.clip(-1, 1) * 32767).astype(np.int16).tobytes())
-                        samples += len(block)
+            left = left or rng.sample(those, len(those))
+            each, begin = left.pop(), samples / 16_000
+            turns += [replace(turn, start=begin + turn.start, end=begin + turn.end) for turn in each.turns]
+            with open_audio(each.audio) as stream:
+                for block in stream:
+                    file.writeframes((block.clip(-1, 1) * 32767).astype(np.int16).tobytes())
+                    samples += len(block)
     return tuple(turns)
 
 

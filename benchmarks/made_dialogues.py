@@ -49,10 +49,10 @@ _CLICK = 0.05
 
 _LEVEL = 10 ** (-26 / 20)
 
-#: espeak-ng's variants, each with a pitch; men and women.
+#: espeak-ng's variants, each with a pitch; men and women. Breathy ones (f2, f3, f5) sound different each time.
 _SYNTHETIC = (
-    ("en-us+m1", 30), ("en-us+m3", 55), ("en-us+m7", 45), ("en-us+Andy", 40), ("en-us+f1", 60), ("en-us+f3", 75),
-    ("en-us+f4", 50), ("en-us+Annie", 70), ("en-us+m4", 65), ("en-us+f2", 85), ("en-us+m5", 20), ("en-us+linda", 55),
+    ("en-us+m1", 30), ("en-us+m3", 55), ("en-us+m7", 45), ("en-us+Andy", 40), ("en-us+f1", 60), ("en-us+m8", 75),
+    ("en-us+f4", 50), ("en-us+Annie", 70), ("en-us+m4", 65), ("en-us+m2", 85), ("en-us+m5", 20), ("en-us+linda", 55),
 )  # fmt: skip
 
 Span = tuple[int, int]
