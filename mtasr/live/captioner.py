@@ -94,6 +94,8 @@ class Captioner:
         self._ended = 0
         self._stretches = 0
         self._stretch: Stretch | None = None
+        #: The frame before which no further draft is made, and whether that is later than usual.
+        self._due, self._is_late = 0, False
         self._out: deque[Event | DraftTask | FinalTask] = deque()
 
     @property
@@ -137,7 +139,7 @@ class Captioner:
             stretch.silent += 1
         if pause is not None and stretch.silent >= _frames(pause):
             self._stop(stretch)
-        elif self._frames >= stretch.due or stretch.silent == _frames(_SHORT_PAUSE):
+        elif self._frames >= stretch.due or (stretch.silent == _frames(_SHORT_PAUSE) and not self._is_late):
             self._draft(stretch)
         elif len(stretch.probabilities) >= _frames(self._policy.longest + 5.0):
             self._split(stretch, self.heard)
@@ -150,7 +152,7 @@ class Captioner:
         self._out.append(SpeechStarted(stretch=started.number, at=spoken / SAMPLE_RATE))
 
     def _open(self, start: int, probabilities: list[float], silent: int = 0) -> Stretch:
-        due = self._frames + _frames(self._policy.step)
+        due = max(self._frames + _frames(self._policy.step), self._due)
         self._stretch = Stretch(self._stretches, start, probabilities, start, due, silent)
         self._stretches += 1
         return self._stretch
@@ -214,10 +216,13 @@ class Captioner:
 
         `lag` is the seconds from the arrival of its audio until these words.
         """
+        late = self._policy.slack * lag
+        self._is_late = late > self._policy.step
+        self._due = self._frames + _frames(max(self._policy.step, late))
         stretch = self._stretch
         if stretch is None or stretch.number != task.stretch:
             return
-        stretch.due = self._frames + _frames(max(self._policy.step, self._policy.slack * lag))
+        stretch.due = self._due
         if pieces is not None:
             stretch.is_drafted = stretch.silent >= _frames(_SHORT_PAUSE)
             self._commit(stretch, pieces)

@@ -17,8 +17,8 @@ from mtasr.tokenizer import Tokenizer
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment
 
-#: Drafts go before recordings, final texts between them.
-_DRAFT_PRIORITY, _FINAL_PRIORITY = 20, 10
+#: Both go before recordings; final texts first, because drafts become fewer when they are late and final texts do not.
+_FINAL_PRIORITY, _DRAFT_PRIORITY = 20, 10
 #: The beam of drafts. With one beam, drafts change more, so fewer words are committed early and more of them are wrong.
 _BEAM = 3
 #: The language is known once it is clear in this many seconds of speech, or from the first final text on.

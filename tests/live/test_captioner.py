@@ -135,6 +135,16 @@ def test_lag_makes_steps_longer() -> None:
     assert set(gaps(2.0)[:-1]) == {2.5}
 
 
+def test_pauses_cause_no_drafts_while_the_session_is_late() -> None:
+    samples = sound(*[0.9, 0.3] * 10, *[0.9, 0.7] * 10)
+    ends = [
+        each.window.offset + each.window.seconds
+        for each in of(DraftTask, captioned(samples, policy=LivePolicy(slack=1.25), lag=4.0))
+    ]
+    assert len(ends) > 3
+    assert min(after - before for before, after in itertools.pairwise(ends)) >= 4.9
+
+
 def test_text_that_cannot_be_trusted_changes_nothing() -> None:
     steps = captioned(sound(3.0, 1.0), drafts=lambda task: None)
     assert not of(Draft, steps)
