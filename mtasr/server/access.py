@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from mtasr.errors import InputNotFoundError, UsageError
 from mtasr.server.problems import Problem, answer
@@ -25,11 +26,11 @@ PUBLIC = frozenset({"/", "/health", "/status", "/openapi.json", "/favicon.ico"})
 #: The same for all paths that begin so.
 PUBLIC_FOLDERS = ("/page/",)
 
+#: Begins the name of a subprotocol that is a key.
+KEY_PROTOCOL = "openai-insecure-api-key."
+
 _SHORTEST_KEY = 16
 _COMMENT = re.compile(r"(^|\s)#.*")
-
-#: The code with which a WebSocket is refused (RFC 6455: policy violation).
-_REFUSED = 1008
 
 
 def read_keys(file: Path) -> tuple[tuple[str, str], ...]:
@@ -131,7 +132,8 @@ class Access:
 def shown_keys(headers: Headers) -> list[str]:
     """The keys that a request shows: as a bearer token, the password of basic authentication, or `x-api-key`.
 
-    Clients that know only an address can be given one with a key: `http://user:KEY@host`.
+    Clients that know only an address can be given one with a key: `http://user:KEY@host`. Browsers, whose WebSockets
+    have no headers of their own, name a subprotocol with the key, as OpenAI's API has it.
     """
     shown = [headers["x-api-key"]] if "x-api-key" in headers else []
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
@@ -140,7 +142,10 @@ def shown_keys(headers: Headers) -> list[str]:
     if scheme.lower() == "basic":
         with contextlib.suppress(binascii.Error, ValueError):
             shown.append(base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2])
-    return shown
+    offered = headers.get("sec-websocket-protocol", "").split(",")
+    return shown + [
+        each.strip().removeprefix(KEY_PROTOCOL) for each in offered if each.strip().startswith(KEY_PROTOCOL)
+    ]
 
 
 def _netloc(origin: str) -> str | None:
@@ -173,8 +178,7 @@ class Guard:
                 client = self._access.client(Headers(scope=scope), address, public=public)
             except Problem as problem:
                 if scope["type"] == "websocket":
-                    await receive()
-                    await send({"type": "websocket.close", "code": _REFUSED, "reason": problem.message})
+                    await WebSocket(scope, receive, send).send_denial_response(answer(problem))
                 else:
                     await answer(problem)(scope, receive, send)
                 return

@@ -21,6 +21,8 @@ from mtasr.server.settings import Settings
 
 #: How much the time that requests took counts less with each later one.
 _FORGET = 0.9
+#: Seconds after which a live session may have ended.
+_LIVE_WAIT = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +41,8 @@ class Admission:
         self.taken: Counter[str] = Counter()
         #: Event streams of jobs and of recordings, by client.
         self.streams: Counter[str] = Counter()
+        #: Live sessions, by client.
+        self.live: Counter[str] = Counter()
         #: Recordings being transcribed, by client; and how many of them are long.
         self.active: Counter[str] = Counter()
         self.active_long = 0
@@ -77,6 +81,21 @@ class Admission:
             yield
         finally:
             self._subtract(self.streams, client)
+
+    @contextlib.contextmanager
+    def live_session(self, client: str) -> Iterator[None]:
+        """Count a live session of a client. Raises `Problem` 429 if there are too many."""
+        settings = self._settings
+        if self.live[client] >= settings.client_live_sessions:
+            most = settings.client_live_sessions
+            raise busy(f"you have {most} live sessions here already, as many as a client may have", _LIVE_WAIT)
+        if self.live.total() >= settings.live_sessions:
+            raise busy("the server has as many live sessions as it takes; come back later", _LIVE_WAIT)
+        self.live[client] += 1
+        try:
+            yield
+        finally:
+            self._subtract(self.live, client)
 
     def _wait(self) -> float:
         """Seconds after which a place will probably be free."""

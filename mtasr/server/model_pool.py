@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 #: OpenAI's names, which mean the default model: programs written for its API name one of them.
 OPENAI_NAMES = frozenset({
     "whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe",
-    "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize",
+    "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize", "gpt-live-transcribe", "gpt-realtime-whisper",
 })  # fmt: skip
 
 #: Seconds for which a request may be short of a model before those that come later wait for it.

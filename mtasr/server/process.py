@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -40,8 +41,16 @@ _HEAD_SECONDS = 20.0
 #: Seconds between looks whether a client reads what is sent to it; one that has read nothing in between is cut off.
 _READING = 30.0
 
+#: Bytes of the largest message on a WebSocket: OpenAI's 15 MiB of sound, in base64.
+_MESSAGE_BYTES = 21 << 20
+#: Seconds for which a WebSocket may not answer a ping. While a message is being taken, answers are not read.
+_PONG_SECONDS = 120.0
+
 #: Seconds that connections have to close after everything was handed back.
 _CLOSING = 5
+
+#: Seconds between looks whether live sessions have ended.
+_ENDING = 0.05
 
 #: Called with the address, or several, once requests are taken.
 Started = Callable[[str], None]
@@ -146,9 +155,16 @@ class _Server(uvicorn.Server):
         for task in self._service.tasks:
             self.server_state.tasks.add(task)
             task.add_done_callback(self.server_state.tasks.discard)
+        await self._end_live_sessions()
         await super().shutdown(sockets)
         stopping.cancel()  # Nobody is left to wait for.
         await asyncio.wait({stopping})
+
+    async def _end_live_sessions(self) -> None:
+        """Let live sessions tell the rest of their text, before uvicorn closes their connections."""
+        end = time.monotonic() + self._service.settings.stop_seconds
+        while self._service.live.connections and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(_ENDING)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -244,6 +260,10 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.proxies),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
+        ws="websockets-sansio",
+        ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # Sound hardly shrinks, and each connection would take memory for it.
+        ws_ping_timeout=_PONG_SECONDS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.stop_seconds) + _CLOSING,
         lifespan="off",

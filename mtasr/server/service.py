@@ -21,6 +21,8 @@ from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.jobs.store import Room
 from mtasr.server.known_speakers import KnownSpeakers
+from mtasr.server.live.caption_sessions import CaptionSessions
+from mtasr.server.live.host import LiveHost
 from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import problem_of, stopping
@@ -52,6 +54,8 @@ class Service:
         self.metrics = Metrics(self.admission, self.pool)
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
         self.known_speakers = KnownSpeakers()
+        self.live = LiveHost(self.admission, self.pool, self.metrics)
+        self.captions = CaptionSessions(self.live, settings)
         self.folder = Path()
         #: Where uploads are received.
         self.incoming = Path()
@@ -120,6 +124,8 @@ class Service:
             tending = asyncio.create_task(self._tend())
             held.callback(tending.cancel)
             held.push_async_callback(self.transcriber.stop)
+            held.push_async_callback(self.live.close)
+            held.push_async_callback(self.captions.close)
             await asyncio.to_thread(self.jobs.start)
             yield
 

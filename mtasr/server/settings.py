@@ -78,6 +78,16 @@ class Settings:
     #: Seconds of the longest recording.
     recording_seconds: float = 4 * 3600.0
 
+    #: Live sessions at a time, in all and of one client; those whose client may come back count, too.
+    live_sessions: int = 32
+    client_live_sessions: int = 8
+    #: Seconds of sound that a live session takes.
+    live_seconds: float = 4 * 3600.0
+    #: Seconds without a message after which a live session ends.
+    live_pause: float = 300.0
+    #: Seconds for which a live session at /v1/live waits for a client that has vanished.
+    resume_seconds: float = 60.0
+
     #: Jobs transcribed at a time, and jobs that may wait; more get 429.
     jobs_at_once: int = 2
     waiting_jobs: int = 100
@@ -117,6 +127,10 @@ class Settings:
         yield "port", 0 <= self.port < 1 << 16, "between 0 and 65535"
         for name in ("loaded_models", "requests", "client_requests", "at_once", "long_at_once", "upload_bytes"):
             yield name, getattr(self, name) >= 1, "at least 1"
+        for name in ("live_sessions", "client_live_sessions"):
+            yield name, getattr(self, name) >= 1, "at least 1"
+        for name in ("live_seconds", "live_pause", "resume_seconds"):
+            yield name, getattr(self, name) > 0, "above 0"
         for name in ("fields", "field_bytes", "reference_bytes", "jobs_at_once", "waiting_jobs", "transcript_bytes"):
             yield name, getattr(self, name) >= 1, "at least 1"
         for name in ("idle_seconds", "upload_seconds", "upload_pause", "recording_seconds", "job_seconds"):

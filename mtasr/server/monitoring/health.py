@@ -48,11 +48,13 @@ class Health:
         name = service.pool.default
         try:
             with service.pool.glimpse(name) as model:
+                live = service.admission.live.total()
                 if model is None:  # It would be loaded for every check, and never leave memory.
-                    return {"status": "ok", "model": name, "loaded": False}
+                    return {"status": "ok", "model": name, "loaded": False, "live_sessions": live}
                 began = time.monotonic()
                 await asyncio.to_thread(_decode, model)
-                return {"status": "ok", "model": name, "loaded": True, "seconds": round(time.monotonic() - began, 3)}
+                seconds = round(time.monotonic() - began, 3)
+                return {"status": "ok", "model": name, "loaded": True, "seconds": seconds, "live_sessions": live}
         finally:
             self._checked = time.monotonic()
 

@@ -44,6 +44,12 @@ class Metrics:
         self._waited = Histogram(
             "mtasr_wait_seconds", "How long recordings waited for their turn.", buckets=_BUCKETS, registry=registry
         )
+        self._lag = Histogram(
+            "mtasr_live_lag_seconds",
+            "How late live captions are, whenever it changes.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
         self._jobs: JobRunner | None = None
         self._now = _Now(admission, pool)
         self.registry.register(self._now)
@@ -69,6 +75,10 @@ class Metrics:
         """A recording's turn has come."""
         self._waited.observe(seconds)
 
+    def lag(self, seconds: float) -> None:
+        """A live session is so late."""
+        self._lag.observe(seconds)
+
     def transcribed(self, model: str, seconds: float) -> None:
         """A recording of so many seconds is transcribed."""
         self._audio.labels(model).inc(seconds)
@@ -93,6 +103,8 @@ class _Now(Collector):
         for name in self._pool.loaded:
             loaded.add_metric([name], 1)
         yield loaded
+        live = self._admission.live.total()
+        yield GaugeMetricFamily("mtasr_live_sessions", "Live sessions, those that may be resumed too.", value=live)
         jobs = GaugeMetricFamily("mtasr_jobs", "Jobs that have not ended.", labels=["state"])
         for state, count in self.jobs.items():
             jobs.add_metric([state], count)

@@ -1,0 +1,85 @@
+"""The fields of `/v1/live`, in its address or in the message `start`, and the shapes of its events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtasr.errors import UsageError
+from mtasr.formats import transcript_json
+from mtasr.live import Committed, Draft, Event, Final, Lag, LanguageFound, LivePolicy, Repeated, Skipped
+from mtasr.server.forms import NUMBER, OPTION_FIELDS, TEXT, TRUTH, FormField, decoding_options, one_of, read_form, whole
+from mtasr.server.live.host import LiveWanted
+from mtasr.server.live.sound import ENCODINGS, RATES, LiveSound
+from mtasr.server.problems import bad_field
+from mtasr.transcript import Word
+
+_FIELDS = (
+    *OPTION_FIELDS,
+    FormField("model", TEXT, "The model; OpenAI's names mean the default."),
+    FormField("languages", TEXT, "Detect one of these languages.", repeated=True, commas=True),
+    FormField("task", one_of("transcribe", "translate"), "translate: into English."),
+    FormField("word_timestamps", TRUTH, "Give final texts word timestamps."),
+    FormField("sample_rate", whole(), "Samples of a second, 16000 by default."),
+    FormField("format", one_of(*ENCODINGS), "How samples are written, pcm_s16le by default."),
+    FormField("pause", NUMBER, "Seconds of silence that end a stretch."),
+    FormField("exact", TRUTH, "Whether the transcript at the end is that of a file, which takes more time."),
+)
+
+
+def texts_of(document: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The fields of a message, as they would be in an address. Raises `Problem` 400."""
+    found = {}
+    for name, value in document.items():
+        values = value if isinstance(value, list) else [value]
+        if name == "type" or value is None:
+            continue
+        if not all(isinstance(each, str | int | float) for each in values):
+            raise bad_field(name, f"{name} must be a text, a number, true or false")
+        found[name] = [str(each).lower() if isinstance(each, bool) else str(each) for each in values]
+    return found
+
+
+def caption_wanted(fields: Mapping[str, Sequence[str]]) -> LiveWanted:
+    """The live session that the fields ask for. Raises `Problem` 400."""
+    values = read_form(fields, _FIELDS)
+    rate = values.get("sample_rate", LiveSound().rate)
+    if rate not in RATES:
+        raise bad_field("sample_rate", f"sample_rate must be one of {', '.join(map(str, RATES))}, not {rate}")
+    try:
+        policy = LivePolicy(exact=values.get("exact", True), pause=values.get("pause", LivePolicy().pause))
+    except UsageError as error:
+        raise bad_field("pause", str(error)) from error
+    return LiveWanted(
+        model=values.get("model"),
+        options=decoding_options(values),
+        policy=policy,
+        sound=LiveSound(encoding=values.get("format", "pcm_s16le"), rate=rate),
+    )
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """An event of a live session as clients get it; times in seconds from the start of the session."""
+    kind = _KINDS.get(type(event).__name__, type(event).__name__.lower())
+    if isinstance(event, Draft | Committed):
+        return {"type": kind, "stretch": event.stretch, "text": event.text, "words": [*map(_word, event.words)]}
+    if isinstance(event, Final):
+        segments = [transcript_json.segment_document(each) for each in event.segments]
+        document = {"type": kind, "stretch": event.stretch, "text": event.text, "language": event.language}
+        return document | {"segments": segments}
+    if isinstance(event, LanguageFound):
+        return {"type": kind, "language": event.language, "probability": round(event.probability, 4)}
+    if isinstance(event, Lag):
+        return {"type": kind, "seconds": round(event.seconds, 3)}
+    if isinstance(event, Skipped | Repeated):
+        return {"type": kind, "at": round(event.at, 3), "seconds": round(event.seconds, 3)}
+    return {"type": kind, "stretch": event.stretch, "at": round(event.at, 3)}
+
+
+_KINDS = {"LanguageFound": "language", "SpeechStarted": "speech_started", "SpeechStopped": "speech_stopped"}
+
+
+def _word(word: Word) -> dict[str, Any]:
+    probability = round(word.probability, 4) if math.isfinite(word.probability) else None
+    return {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3), "probability": probability}
