@@ -34,7 +34,7 @@ def pieces(sound: bytes, size: int = 9600) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def socket(server: Running, path: str, **settings: Any) -> Iterator[ClientConnection]:
-    with connect(server.url.replace("http", "ws", 1) + path, max_size=None, **settings) as connection:
+    with connect(server.url.replace("http", "ws", 1) + path, max_size=None, max_queue=None, **settings) as connection:
         yield connection
 
 
