@@ -82,6 +82,7 @@ _SECONDS, _BYTES = "SECONDS", "BYTES"
 )
 @option(_LIMITS, "--requests", type=Count(1), default=128, help="Requests taken at a time; more get 429.")
 @option(_LIMITS, "--client-requests", type=Count(1), default=64, help="Requests of one client at a time.")
+@option(_LIMITS, "--live-sessions", type=Count(1), default=32, help="Live captions at a time; more get 429.")
 @option(_LIMITS, "--upload-bytes", type=Count(1), default=1 << 30, metavar=_BYTES, help="Size of the largest request.")
 @option(
     _LIMITS,

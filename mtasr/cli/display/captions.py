@@ -58,7 +58,7 @@ class Objects(Lines):
     """Each event as a line of JSON (`mtasr.cli.live.documents`)."""
 
     def show(self, event: Event) -> None:
-        from mtasr.cli.live.documents import event_document
+        from mtasr.live.documents import event_document
 
         self._print(event_document(event))
 

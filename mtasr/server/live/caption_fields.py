@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtasr.errors import UsageError
-from mtasr.formats import transcript_json
-from mtasr.live import Committed, Draft, Event, Final, Lag, LanguageFound, LivePolicy, Repeated, Skipped
+from mtasr.live import Event, LivePolicy
+from mtasr.live.documents import event_document
 from mtasr.server.forms import NUMBER, OPTION_FIELDS, TEXT, TRUTH, FormField, decoding_options, one_of, read_form, whole
 from mtasr.server.live.host import LiveWanted
 from mtasr.server.live.sound import ENCODINGS, RATES, LiveSound
 from mtasr.server.problems import bad_field
-from mtasr.transcript import Word
 
 _FIELDS = (
     *OPTION_FIELDS,
@@ -59,27 +57,7 @@ def caption_wanted(fields: Mapping[str, Sequence[str]]) -> LiveWanted:
     )
 
 
-def event_document(event: Event) -> dict[str, Any]:
-    """An event of a live session as clients get it; times in seconds from the start of the session."""
-    kind = _KINDS.get(type(event).__name__, type(event).__name__.lower())
-    if isinstance(event, Draft | Committed):
-        return {"type": kind, "stretch": event.stretch, "text": event.text, "words": [*map(_word, event.words)]}
-    if isinstance(event, Final):
-        segments = [transcript_json.segment_document(each) for each in event.segments]
-        document = {"type": kind, "stretch": event.stretch, "text": event.text, "language": event.language}
-        return document | {"segments": segments}
-    if isinstance(event, LanguageFound):
-        return {"type": kind, "language": event.language, "probability": round(event.probability, 4)}
-    if isinstance(event, Lag):
-        return {"type": kind, "seconds": round(event.seconds, 3)}
-    if isinstance(event, Skipped | Repeated):
-        return {"type": kind, "at": round(event.at, 3), "seconds": round(event.seconds, 3)}
-    return {"type": kind, "stretch": event.stretch, "at": round(event.at, 3)}
-
-
-_KINDS = {"LanguageFound": "language", "SpeechStarted": "speech_started", "SpeechStopped": "speech_stopped"}
-
-
-def _word(word: Word) -> dict[str, Any]:
-    probability = round(word.probability, 4) if math.isfinite(word.probability) else None
-    return {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3), "probability": probability}
+def caption_event(event: Event) -> dict[str, Any]:
+    """An event of a live session as clients get it: as `mtasr live --events` writes it, but with `type`."""
+    document = event_document(event)
+    return {"type": document.pop("event"), **document}

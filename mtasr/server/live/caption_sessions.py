@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from mtasr.formats import transcript_json
-from mtasr.server.live.caption_fields import event_document
+from mtasr.server.live.caption_fields import caption_event
 from mtasr.server.live.event_log import EventLog
 from mtasr.server.live.host import HostedSession, LiveHost, LiveWanted
 from mtasr.server.problems import ClientGone, Problem, problem_of
@@ -98,7 +98,7 @@ class CaptionSession:
         """Write what happens into the log, to the end; then give the model back."""
         try:
             async for event in self._hosted.events():
-                self.log.add(event_document(event))
+                self.log.add(caption_event(event))
             transcript = await self._hosted.transcript()
             document = await asyncio.to_thread(transcript_json.to_dict, transcript)
             self.log.add({"type": "end", "received": self.received, "transcript": document}, last=True)
