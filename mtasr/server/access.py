@@ -30,6 +30,9 @@ PUBLIC_FOLDERS = ("/page/",)
 KEY_PROTOCOL = "openai-insecure-api-key."
 
 _SHORTEST_KEY = 16
+
+#: The code with which a WebSocket is refused (RFC 6455: policy violation).
+_REFUSED = 1008
 _COMMENT = re.compile(r"(^|\s)#.*")
 
 
@@ -163,6 +166,14 @@ def _is_address(name: str) -> bool:
     return True
 
 
+async def deny(socket: WebSocket, problem: Problem) -> None:
+    """Refuse a WebSocket that was not accepted yet: with a status and a body, if the ASGI server can send them."""
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(answer(problem))
+    else:
+        await socket.close(_REFUSED, problem.message)
+
+
 class Guard:
     """Middleware that notes the client of each request as `scope["state"]["client"]`, or refuses the request."""
 
@@ -178,7 +189,7 @@ class Guard:
                 client = self._access.client(Headers(scope=scope), address, public=public)
             except Problem as problem:
                 if scope["type"] == "websocket":
-                    await WebSocket(scope, receive, send).send_denial_response(answer(problem))
+                    await deny(WebSocket(scope, receive, send), problem)
                 else:
                     await answer(problem)(scope, receive, send)
                 return

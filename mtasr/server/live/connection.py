@@ -13,9 +13,9 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mtasr.server.access import KEY_PROTOCOL
+from mtasr.server.access import KEY_PROTOCOL, deny
 from mtasr.server.monitoring.logs import request_id
-from mtasr.server.problems import GONE, ClientGone, Problem, answer, problem_of, stopping
+from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
 from mtasr.server.service import Service
 
 _LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Connection:
     async def _refuse(self, problem: Problem) -> int:
         with contextlib.suppress(ClientGone, RuntimeError):
             if self._socket.application_state.name == "CONNECTING":
-                await self._socket.send_denial_response(answer(problem))
+                await deny(self._socket, problem)
             else:
                 await self.send(self.error(problem))
                 await self._close(REFUSED if problem.status < 500 else FAILED)
