@@ -114,7 +114,7 @@ class _Batch:
         return self._attempts.code
 
     def _run(self, ready: Sequence[Job]) -> None:
-        diarizer = load_diarizer(self._params, self._display)
+        diarizer = load_diarizer(self._display, self._params["voices"])
         self._display.begin({job.name: size_of(job.source) for job in ready})
         for job in ready:
             self._attempt(job, partial(self._diarize, job, diarizer))

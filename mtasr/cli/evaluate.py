@@ -23,7 +23,7 @@ from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import model_options
 from mtasr.cli.options.speakers import number_options
 from mtasr.cli.options.types import Count, SomeOf, flat
-from mtasr.cli.work import english_name, load
+from mtasr.cli.work import english_name, load, load_diarizer
 from mtasr.errors import MtasrError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
-    from mtasr.speakers.diarize import load_diarizer
     from mtasr.speakers.options import SpeakerOptions
 
     require_libraries()
@@ -116,7 +115,7 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
             measures,
             speakers=speakers,
             collar=params["collar"],
-            diarizer=load_diarizer,
+            diarizer=partial(load_diarizer, display),
             done=done,
         )
     for result in evaluation.results:
@@ -138,11 +137,9 @@ def _load(clips: Sequence[Clip], measures: Sequence[Measure], params: dict[str, 
     """
     from mtasr.evaluation import needs_model
     from mtasr.models import english_only
-    from mtasr.speakers.diarize import load_diarizer
 
     if not needs_model(clips, measures):
-        with display.downloads() as progress:
-            load_diarizer(progress)
+        load_diarizer(display)
         return None
     if english_only(params["model"]):
         _refuse_other_languages(clips, params["model"])

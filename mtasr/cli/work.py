@@ -48,7 +48,7 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
         _note_default_model(display, task)
     share_freed_memory()
     if params.get("diarize"):
-        load_diarizer(params, display)
+        load_diarizer(display, params.get("voices"))
     with display.downloads() as progress:
         return load_model(
             params["model"],
@@ -63,15 +63,15 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
         )
 
 
-def load_diarizer(params: Mapping[str, Any], display: Display) -> Diarizes:
-    """What tells speakers apart, which knows the voices that a command's parameters name."""
+def load_diarizer(display: Display, voices: str | None = None) -> Diarizes:
+    """What tells speakers apart, which knows the voices in the folder `voices`."""
     from mtasr.speakers import diarize
     from mtasr.speakers.voices import known_voices
 
     with display.downloads() as progress:
         diarizer = diarize.load_diarizer(progress)
-    if params["voices"] is not None:
-        for warning in known_voices(params["voices"], diarizer).warnings:
+    if voices is not None:
+        for warning in known_voices(voices, diarizer).warnings:
             display.note(f"warning: {warning}")
     return diarizer
 
