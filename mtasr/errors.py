@@ -8,7 +8,8 @@
     │   ├── AudioDecodeError        ffmpeg could not decode it; has ffmpeg's own words
     │   ├── FfmpegNotFoundError     ffmpeg is missing
     │   ├── RecordingTooLongError   it is longer than the caller allows
-    │   └── ManifestError           a list of recordings is damaged or lacks something
+    │   ├── ManifestError           a list of recordings is damaged or lacks something
+    │   └── VoiceError              a recording of a known person cannot introduce their voice
     ├── LiveError               a live session cannot go on
     ├── OutputError             a result cannot be written
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
@@ -65,6 +66,10 @@ class RecordingTooLongError(InputError):
 
 class ManifestError(InputError):
     """A list of recordings is missing, damaged, or lacks something."""
+
+
+class VoiceError(InputError):
+    """Recordings of a known person cannot introduce their voice: two people talk in one, or nobody in any."""
 
 
 class LiveError(MtasrError):

@@ -11,7 +11,6 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from mtasr.errors import UsageError
 from mtasr.formats.registry import render
 from mtasr.options import Task
 from mtasr.server import openai_shapes as shapes
@@ -25,7 +24,7 @@ from mtasr.server.openai_fields import (
     Wanted,
     read_wanted,
 )
-from mtasr.server.problems import incomplete, problem_of
+from mtasr.server.problems import incomplete
 from mtasr.server.service import Service
 from mtasr.server.transcribing import LiveTranscription, while_connected
 from mtasr.server.upload import Upload
@@ -93,10 +92,7 @@ async def _speakers(request: Request, upload: Upload, wanted: Wanted) -> Speaker
     voices = await while_connected(request, making)
     if voices is None or wanted.speakers is None:
         return wanted.speakers
-    try:
-        return replace(wanted.speakers, voices=voices)
-    except UsageError as error:
-        raise problem_of(error) from error
+    return replace(wanted.speakers, voices=voices)
 
 
 def _judge(transcript: Transcript, wanted: Wanted, live: LiveTranscription) -> None:

@@ -169,6 +169,8 @@ def _check(values: Mapping[str, Any], form: str, *, stream: bool, speakers: Spea
         raise bad_field("include", "logprobs needs response_format json, or stream")
     if "known_speaker_names" in values and speakers is None:
         raise bad_field("known_speaker_names", "known_speaker_names needs diarize, or response_format diarized_json")
+    if "known_speaker_names" in values and any(values.get("speakers", ())):
+        raise bad_field("speakers", "speakers and known_speaker_names both name the speakers: give one of them")
 
 
 def _temperatures(first: float) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from mtasr.audio.read import open_audio
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import LanguageGuess
-from mtasr.errors import InputError, ModelError, MtasrError, UsageError
+from mtasr.errors import InputError, ModelError, MtasrError, UsageError, VoiceError
 from mtasr.models import check_use
 from mtasr.models import speakers as speaker_models
 from mtasr.options import DecodingOptions
@@ -213,7 +213,13 @@ class LiveTranscription:
     def warnings(self) -> tuple[str, ...]:
         """What was wrong with the recording; complete at the end."""
         warnings = self._opened.warnings if self._opened is not None else ()
-        return tuple(each.replace(str(self._path), self.name) for each in warnings)
+        return tuple(map(self._named, warnings))
+
+    def _named(self, message: str) -> str:
+        """A message with the client's names for files."""
+        if self._speakers is not None and self._speakers.voices is not None:
+            message = message.replace(f"{self._speakers.voices}{os.sep}", "")
+        return message.replace(str(self._path), self.name)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token."""
@@ -244,9 +250,8 @@ class LiveTranscription:
         error = self._cancelled or self._error
         if error is None:
             return
-        voices = None if self._speakers is None else self._speakers.voices
-        if isinstance(error, InputError) and voices is not None and str(voices) in str(error):
-            raise unusable_voice(str(error).replace(f"{voices}{os.sep}", "")) from error.with_traceback(None)
+        if isinstance(error, VoiceError):
+            raise unusable_voice(self._named(str(error))) from error.with_traceback(None)
         _name_upload(error, self._path, self.name)
         raise error.with_traceback(None)  # of the thread, whose frames hold the model
 

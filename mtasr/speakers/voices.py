@@ -22,7 +22,7 @@ from mtasr.arrays import Float32Array
 from mtasr.audio.extensions import EXTENSIONS
 from mtasr.audio.sources import Source, openers
 from mtasr.audio.tracks import Tracks
-from mtasr.errors import InputError, InputNotFoundError
+from mtasr.errors import InputNotFoundError, VoiceError
 from mtasr.speaker_names import checked_names, numbered
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Turn
@@ -105,8 +105,8 @@ _enrolled: dict[str, KnownVoices] = {}
 def known_voices(folder: str | os.PathLike[str], diarizer: TellsVoices) -> KnownVoices:
     """The voices of the people whose recordings are in a folder; computed once while its files stay the same.
 
-    Raises `InputError` for a folder without recordings, for a recording that cannot be read, and for one in which two
-    people talk.
+    Raises `InputError` for a folder without recordings and for a recording that cannot be read, `VoiceError` for one in
+    which two people talk.
     """
     clips = _clips(Path(folder))
     digest = _digest_of(clips)
@@ -123,7 +123,8 @@ def known_voices(folder: str | os.PathLike[str], diarizer: TellsVoices) -> Known
 def enrol(clips: Mapping[str, Sequence[Source]], diarizer: TellsVoices, *, digest: str) -> KnownVoices:
     """The voices of people, each with one or more recordings of them alone.
 
-    Raises `UsageError` for names that are none, `InputError` as `known_voices`, and if nobody speaks in any clip.
+    Raises `UsageError` for names that are none, `InputError` as `known_voices`, and `VoiceError` if nobody speaks in
+    any clip.
     """
     voices: dict[str, Float32Array] = {}
     warnings: list[str] = []
@@ -139,7 +140,7 @@ def enrol(clips: Mapping[str, Sequence[Source]], diarizer: TellsVoices, *, diges
             mean = np.sum(vectors, axis=0)
             voices[name] = mean / max(float(np.linalg.norm(mean)), 1e-6)
     if not voices:
-        raise InputError(f"nobody speaks in the recordings of {', '.join(clips)}: no voice is known")
+        raise VoiceError(f"nobody speaks in the recordings of {', '.join(clips)}: no voice is known")
     return KnownVoices(voices=voices, digest=digest, warnings=tuple(warnings))
 
 
@@ -159,7 +160,7 @@ def _voice_in(clip: Source, diarizer: TellsVoices) -> Float32Array | None:
         return None
     most = max(seconds, key=seconds.__getitem__)
     if sum(seconds.values()) - seconds[most] > _STRAY * sum(seconds.values()):
-        raise InputError(f"{_called(clip, 'the clip')}: two people talk in it; give a recording of one alone")
+        raise VoiceError(f"{_called(clip, 'the clip')}: two people talk in it; give a recording of one alone")
     return heard.voices[most]
 
 

@@ -56,6 +56,8 @@ class Hearing:
     def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
         assert self._diarizer.may_know.wait(60)
         self._diarizer.asked.append(options)
+        if not self._samples.any():
+            return ()
         end = len(self._samples) / SAMPLE_RATE
         if end < 2.9:
             return (Turn(start=0.0, end=end, speaker=options.name(0)),)
@@ -67,7 +69,7 @@ class Hearing:
     def heard(self, options: SpeakerOptions) -> Heard:
         turns, rises = self.turns(options), np.diff(np.signbit(self._samples)).mean()
         vectors = np.eye(2, dtype=np.float32)
-        places = range(2) if len(turns) == 2 else [int(rises > 0.1)]
+        places = range(2) if len(turns) == 2 else [int(rises > 0.1)] * len(turns)
         return Heard(
             turns=turns, voices={each.speaker: vectors[place] for each, place in zip(turns, places, strict=True)}
         )
@@ -151,6 +153,7 @@ def test_known_speakers(client: openai.OpenAI, server: Running, clip: Path, tmp_
         (["Anna"], ["SHORT"], 400, "invalid_audio"),
         (["Anna"], ["LONG"], 400, "invalid_audio"),
         (["Anna"], ["TWO PEOPLE"], 400, "invalid_audio"),
+        (["Anna"], ["SILENCE"], 400, "invalid_audio"),
         (["Anna"], ["LARGE"], 413, "request_too_large"),
     ],
     ids=str,
@@ -158,12 +161,20 @@ def test_known_speakers(client: openai.OpenAI, server: Running, clip: Path, tmp_
 def test_known_speakers_that_cannot_be_used(
     server: Running, clip: Path, tmp_path: Path, names: list[str], references: list[str], status: int, code: str
 ) -> None:
-    made = {"GOOD": 2.0, "SHORT": 0.5, "TWO PEOPLE": 4.0, "LONG": 31.0, "LARGE": 60.0}
-    sent = [data_url(tone(tmp_path, made[each])) if each in made else each for each in references]
+    made = {"GOOD": 2.0, "SHORT": 0.5, "TWO PEOPLE": 4.0, "LONG": 31.0, "LARGE": 60.0, "SILENCE": 2.0}
+    sent = [
+        data_url(tone(tmp_path, made[each], pitch=0.0 if each == "SILENCE" else 0.2)) if each in made else each
+        for each in references
+    ]
     fields = {"known_speaker_names[]": names, "known_speaker_references[]": sent, "response_format": "diarized_json"}
     answer = server.post(PATH, clip, **fields)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    assert answer.json()["error"]["param"] in (None, "known_speaker_names", "known_speaker_references")
+    params = (
+        ("known_speaker_references",)
+        if code == "invalid_audio"
+        else (None, "known_speaker_names", "known_speaker_references")
+    )
+    assert answer.json()["error"]["param"] in params
     assert "incoming" not in answer.text
     assert list(server.service.incoming.iterdir()) == []
 
@@ -177,6 +188,10 @@ def test_known_speakers_that_cannot_be_used(
         ({"diarize": "true", "channels": "split"}, "channels split"),
         ({"diarize": "false", "response_format": "diarized_json"}, "diarized_json says who speaks"),
         ({"known_speaker_names": "Anna"}, "known_speaker_names needs diarize"),
+        (
+            {"diarize": "true", "known_speaker_names": "Anna", "speakers": "Ben"},
+            "speakers and known_speaker_names both",
+        ),
         ({"diarize": "true", "speakers": "Anna,Anna"}, "two speakers are called 'Anna'"),
     ],
     ids=str,
@@ -251,8 +266,10 @@ def test_asr_webservice(server: Running, clip: Path) -> None:
     with server.client() as http:
         files = {"audio_file": clip.read_bytes()}
         found = http.post("/asr?output=json&diarize=true&min_speakers=2&max_speakers=2", files=files).json()
+        refused = http.post("/asr?min_speakers=2", files=files)
     assert [each["speaker"] for each in found["segments"]] == ["Speaker 1", "Speaker 2"]
     assert DIARIZER.asked[-1] == SpeakerOptions(min_speakers=2, max_speakers=2)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "min_speakers needs diarize")
 
 
 def test_without_speaker_models(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

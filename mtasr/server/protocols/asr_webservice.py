@@ -68,7 +68,8 @@ async def asr(request: Request) -> Response:
     task = values.get("task", "transcribe")
     subtitled = OUTPUT_FORMATS[output].is_subtitle and task == "transcribe"
     options = decoding_options(values, word_timestamps=subtitled or values.get("word_timestamps", False))
-    speakers = speakers_of(values, diarize=True)[0] if values.get("diarize") else None
+    # Clients that send all fields say diarize=false, and numbers that nothing comes of.
+    speakers = None if values.get("diarize") is False else speakers_of(values, diarize="diarize" in values)[0]
     async with _received(request, values) as upload:
         transcript, _ = await service.transcriber.transcript(request, upload, options, speakers=speakers)
     headers = {
