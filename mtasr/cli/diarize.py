@@ -26,7 +26,7 @@ from mtasr.cli.options.files import (
 )
 from mtasr.cli.options.speakers import count_options, to_speakers
 from mtasr.cli.options.types import SomeOf, flat
-from mtasr.cli.work import load_diarizer, size_of
+from mtasr.cli.work import diarize_one, load_diarizer, size_of
 from mtasr.formats.turns import TURN_FORMATS, line_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def diarize(ctx: click.Context, /, **params: Any) -> int:
 
     For speakers with the text, see `mtasr transcribe --diarize`.
     """
-    speakers, _ = to_speakers({"diarize": True, "channels": "mix"} | params)
+    speakers, _ = to_speakers(ctx, {"diarize": True, "channels": "mix"} | params)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     jobs = plan(inputs, Path(params["directory"]), params["formats"])
     display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
@@ -131,19 +131,9 @@ class _Batch:
         return True
 
     def _diarize(self, job: Job, diarizer: Diarizes) -> None:
-        from mtasr.speakers.diarize import diarize as turns_of
-
-        heard: dict[str, float | None] = {"seconds": 0.0, "total": None}
-        with self._display.working(job.name, lambda: heard["seconds"] or 0.0, lambda: heard["total"]):
-            found = turns_of(
-                job.source,
-                self._speakers,
-                audio_stream=self._params["audio_stream"],
-                progress=lambda seconds, total: heard.update(seconds=seconds, total=total),
-                diarizer=diarizer,
-            )
-        for warning in found.warnings:
-            self._display.note(f"warning: {warning}")
+        found = diarize_one(
+            job.source, diarizer, self._speakers, self._params["audio_stream"], self._display, name=job.name
+        )
         if self._params["verbose"] and not self._params["quiet"]:
             _print(job, found)
         for form, target in job.targets.items():

@@ -21,7 +21,7 @@ from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import text_options, to_decoding_options
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import model_options
-from mtasr.cli.options.speakers import number_options
+from mtasr.cli.options.speakers import number_options, to_speakers
 from mtasr.cli.options.types import Count, SomeOf, flat
 from mtasr.cli.work import english_name, load, load_diarizer
 from mtasr.errors import MtasrError, UsageError
@@ -85,11 +85,10 @@ def evaluate(ctx: click.Context, /, **params: Any) -> int:
     """
     from mtasr.evaluation import evaluate as run
     from mtasr.evaluation import read_manifest, require_libraries
-    from mtasr.speakers.options import SpeakerOptions
 
     require_libraries()
     options = to_decoding_options({"task": "transcribe", "language": None} | params)
-    speakers = SpeakerOptions(**{name: params[name] for name in ("num_speakers", "min_speakers", "max_speakers")})
+    speakers, _ = to_speakers(ctx, {"diarize": True, "channels": "mix", "audio_stream": 0} | params)
     clips = _limited(read_manifest(params["manifest"]), params["limit"])
     measures = _possible(clips, params["measures"])
     attempts = failures.Attempts(len(clips), partial(failures.report, debug=ctx.meta.get(failures.DEBUG, False)))

@@ -24,7 +24,8 @@ from mtasr.cli.options.files import (
     to_layout,
     to_style,
 )
-from mtasr.cli.work import note_broken, transcribe_one
+from mtasr.cli.options.speakers import asks_for_speakers
+from mtasr.cli.work import note_broken, transcribe_one, with_speakers
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
         check_can_embed(video, result)
     display = Display(quiet=params["quiet"], text=False)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
-        tracks = _tracks(video, result, params, options, style, display, Path(folder))
+        tracks = _tracks(ctx, video, result, options, style, display, Path(folder))
         atomic.write_file(result, partial(_put_in, video, tracks, result, display, burn=params["burn"]))
     display.note(f"{video}: wrote {result}")
 
@@ -106,7 +107,10 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
 def _options(ctx: click.Context, params: dict[str, Any]) -> tuple[DecodingOptions, Style]:
     """How to transcribe, and the look of the subtitles. Raises `UsageError` if they do not go together."""
     options = to_decoding_options(params)
-    if params["subtitles"] is not None:  # whose words may have times
+    given: Path | None = params["subtitles"]
+    if given is not None and given.suffix.lower() != ".json" and asks_for_speakers(ctx):
+        raise UsageError(f"--diarize needs a transcript in JSON, and --subtitles is {given}")
+    if given is not None:  # whose words may have times
         return options, to_style(params, replace(options, word_timestamps=True))
     needed = needs_word_times({"formats": ("srt",)} | params, options, to_layout(params))
     options = with_word_times(ctx, options, needed=needed)
@@ -123,9 +127,9 @@ def _default_name(video: Path, *, burn: bool) -> str:
 
 
 def _tracks(
+    ctx: click.Context,
     video: Path,
     result: Path,
-    params: dict[str, Any],
     options: DecodingOptions,
     style: Style,
     display: Display,
@@ -136,20 +140,21 @@ def _tracks(
     from mtasr.formats import transcript_json
     from mtasr.tokenizer.iso639 import three_letters
 
-    given: Path | None = params["subtitles"]
+    given: Path | None = ctx.params["subtitles"]
     language = "en" if options.task == "translate" else options.language
     if given is not None and given.suffix.lower() != ".json":
         return [SubtitleTrack(file=given, language=three_letters(language))]
-    transcript = (
-        transcript_json.read(given) if given is not None else transcribe_one(str(video), params, options, display)
-    )
+    if given is not None:
+        transcript = with_speakers(ctx, transcript_json.read(given), str(video), display)
+    else:
+        transcript = transcribe_one(ctx, str(video), options, display)
     # ASS fixes the look of what is drawn. Players choose the look of a track, and srt fits all containers but webm.
-    form = "ass" if params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
+    form = "ass" if ctx.params["burn"] else "vtt" if result.suffix.lower() == ".webm" else "srt"
     tracks: list[SubtitleTrack] = []
     for text, code in [(transcript, language or transcript.language), (transcript.translation, "en")]:
         if text is not None:
             file = folder / f"{len(tracks)}.{form}"
-            _write_subtitles(text, file, params, style, video, display)
+            _write_subtitles(text, file, ctx.params, style, video, display)
             tracks.append(SubtitleTrack(file=file, language=three_letters(code)))
     return tracks
 

@@ -19,7 +19,7 @@ from mtasr.cli.options.decoding import recognition_options, to_decoding_options,
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.speakers import to_speakers
 from mtasr.cli.options.types import OneOf
-from mtasr.cli.work import transcribe_one
+from mtasr.cli.work import transcribe_one, with_speakers
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def view(ctx: click.Context, /, **params: Any) -> None:
     if source == "-":
         raise UsageError("view reads the recording twice, so it cannot use standard input: give the path of a file")
     options = with_word_times(ctx, to_decoding_options({"task": "transcribe"} | params), needed=True)
-    _, tracks = to_speakers(params)
+    _, tracks = to_speakers(ctx, params)
     check_input(source)
     page = params["output"] or Path(f"{Path(source).stem}.html")
     outputs.check_target(page, [source, str(params["transcript"] or source)])
@@ -85,9 +85,9 @@ def view(ctx: click.Context, /, **params: Any) -> None:
         outputs.check_target(beside, [source])
     display = Display(quiet=params["quiet"], text=False)
     if params["transcript"] is not None:
-        transcript = transcript_json.read(params["transcript"])
+        transcript = with_speakers(ctx, transcript_json.read(params["transcript"]), source, display)
     else:
-        transcript = transcribe_one(source, params, options, display)
+        transcript = transcribe_one(ctx, source, options, display)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         heard = Path(folder, beside.name)
         waveform = _listen(source, heard, transcript, tracks.audio_stream, options.vad_threshold, display)

@@ -22,12 +22,14 @@ from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
 from mtasr.cli.options.files import check_readings, needs_word_times, to_layout, to_style
-from mtasr.cli.options.speakers import to_speakers
+from mtasr.cli.options.speakers import asks_for_speakers, to_speakers
 
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
     from mtasr.options import DecodingOptions, Task
+    from mtasr.speakers.diarize import Diarization
     from mtasr.speakers.diarized import Diarizes
+    from mtasr.speakers.options import SpeakerOptions
     from mtasr.subtitles import Broken
     from mtasr.transcribe import Model
     from mtasr.transcript import Coverage, Segment, Transcript
@@ -88,10 +90,10 @@ def _note_default_model(display: Display, task: Task) -> None:
     )
 
 
-def transcribe_one(source: str, params: Mapping[str, Any], options: DecodingOptions, display: Display) -> Transcript:
+def transcribe_one(ctx: click.Context, source: str, options: DecodingOptions, display: Display) -> Transcript:
     """The transcript of one recording, for commands that make something of it."""
-    speakers, tracks = to_speakers(params)
-    model = load(params, display, _task(options))
+    speakers, tracks = to_speakers(ctx, ctx.params)
+    model = load(ctx.params, display, _task(options))
     with (
         model.stream_all([source], options, tracks=tracks, diarize=speakers or False) as streams,
         streams[0] as stream,
@@ -101,6 +103,46 @@ def transcribe_one(source: str, params: Mapping[str, Any], options: DecodingOpti
     for warning in stream.warnings:
         display.note(f"warning: {warning}")
     return transcript
+
+
+def diarize_one(
+    source: str,
+    diarizer: Diarizes,
+    speakers: SpeakerOptions | None,
+    audio_stream: int,
+    display: Display,
+    *,
+    name: str | None = None,
+) -> Diarization:
+    """Who speaks when in one recording, which is called `name`."""
+    from mtasr.speakers.diarize import diarize
+
+    heard: dict[str, float | None] = {"seconds": 0.0, "total": None}
+    with display.working(name or source, lambda: heard["seconds"] or 0.0, lambda: heard["total"]):
+        found = diarize(
+            source,
+            speakers,
+            audio_stream=audio_stream,
+            progress=lambda seconds, total: heard.update(seconds=seconds, total=total),
+            diarizer=diarizer,
+        )
+    for warning in found.warnings:
+        display.note(f"warning: {warning}")
+    return found
+
+
+def with_speakers(ctx: click.Context, transcript: Transcript, source: str, display: Display) -> Transcript:
+    """A transcript of a recording that was there before, with the speakers that --diarize tells apart.
+
+    A setting does not: the transcript may have speakers, which somebody corrected.
+    """
+    from mtasr.speakers.assignment import assign
+
+    speakers, tracks = to_speakers(ctx, ctx.params)
+    if not asks_for_speakers(ctx):
+        return transcript
+    diarizer = load_diarizer(display, ctx.params["voices"])
+    return assign(transcript, diarize_one(source, diarizer, speakers, tracks.audio_stream, display).turns)
 
 
 def _task(options: DecodingOptions) -> Task:
@@ -119,7 +161,7 @@ class Work:
         options, self._layout = to_decoding_options(params), to_layout(params)
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         check_readings(params, self._options)
-        self._speakers, self._tracks = to_speakers(params)
+        self._speakers, self._tracks = to_speakers(ctx, params)
         self._style = to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
         self._model: Model | None = None

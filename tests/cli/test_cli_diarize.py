@@ -10,6 +10,7 @@ from fake_model import FakeModel, Run
 from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from speech import write_wav
 
+from mtasr.audio.tracks import Tracks
 from mtasr.errors import ModelDownloadError
 from mtasr.speakers.options import SpeakerOptions
 
@@ -47,7 +48,9 @@ def test_options(
 
 
 def test_words_are_timed_for_speakers(run: Run, model: FakeModel, diarizer: LoudnessDiarizer) -> None:
-    assert run("transcribe", "a.wav", "-f", "txt", "--diarize", "--no-word-timestamps").exit_code == 0
+    with pytest.MonkeyPatch.context() as setting:
+        setting.setenv("MTASR_WORD_TIMESTAMPS", "0")
+        assert run("transcribe", "a.wav", "-f", "txt", "--diarize").exit_code == 0
     assert run("translate", "a.wav", "-f", "txt", "--diarize").exit_code == 0
     assert run("transcribe", "a.wav", "-f", "txt").exit_code == 0
     assert [options.word_timestamps for _, options in model.calls] == [True, True, False]
@@ -63,13 +66,48 @@ def test_settings_from_the_environment(
 
 
 @pytest.mark.parametrize(
+    ("variables", "args", "speakers"),
+    [
+        ({"MAX_SPEAKERS": "4", "SPEAKERS": "Anna"}, [], False),
+        ({"MAX_SPEAKERS": "4"}, ["--diarize", "--num-speakers", "2"], SpeakerOptions(num_speakers=2)),
+        ({"NUM_SPEAKERS": "4"}, ["--diarize", "--min-speakers", "2"], SpeakerOptions(min_speakers=2)),
+        ({"SPEAKERS": "Anna", "DIARIZE": "1"}, [], SpeakerOptions(speakers=("Anna",))),
+        ({"SPEAKERS": "Anna"}, ["--channels", "split"], False),
+    ],
+    ids=str,
+)
+def test_settings_wait_for_what_they_are_for(
+    run: Run,
+    model: FakeModel,
+    diarizer: LoudnessDiarizer,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    args: list[str],
+    speakers: SpeakerOptions | bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MTASR_{name}", value)
+    result = run("transcribe", "a.wav", *args)
+    assert result.exit_code == 0, result.stderr
+    assert model.speakers == [speakers]
+    if "split" in args:
+        assert model.tracks == [Tracks(channels="split", speakers=("Anna",))]
+
+
+@pytest.mark.parametrize(
     ("args", "problem"),
     [
-        (["--num-speakers", "2"], "num_speakers needs diarize"),
-        (["--speakers", "Anna"], "speakers needs diarize, or channels split"),
-        (["--diarize", "--channels", "split"], "diarize cannot be used with channels split"),
+        (["--num-speakers", "2"], "--num-speakers needs --diarize"),
+        (["--speakers", "Anna"], "error: --speakers needs --diarize, or --channels split"),
+        (["--diarize", "--channels", "split"], "--diarize cannot be used with --channels split"),
         (["--diarize", "--num-speakers", "0"], "0 is less than 1"),
-        (["--diarize", "--min-speakers", "3", "--max-speakers", "2"], "min_speakers must be at most max_speakers"),
+        (
+            ["--diarize", "--min-speakers", "3", "--max-speakers", "2"],
+            "error: --min-speakers must be at most --max-speakers, not 3 and 2",
+        ),
+        (["--diarize", "--speakers", "A", "--voices", "."], "error: --speakers and --voices both name the speakers"),
+        (["--diarize", "--num-speakers", "101"], "--num-speakers must be a whole number from 1 to 100, not 101"),
+        (["--diarize", "--no-word-timestamps"], "cannot be used with --no-word-timestamps"),
         (["--diarize", "--speakers", "Anna,Anna"], "two speakers are called 'Anna'"),
     ],
 )
@@ -167,3 +205,23 @@ def test_voices_that_are_none_are_refused_before_the_model_is_loaded(
     assert "Ben.wav: two people talk in it; give a recording of one alone" in result.stderr
     assert model.loads == []
     assert run("transcribe", "a.wav", "--diarize", "--voices", "missing").exit_code == 2
+
+
+def test_a_page_of_a_transcript_that_is_there_gets_speakers(
+    run: Run, model: FakeModel, talk: Path, diarizer: LoudnessDiarizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [{"word": " Hello", "start": 1.0, "end": 3.0}, {"word": " there", "start": 6.0, "end": 8.0}]
+    segment = {"start": 1.0, "end": 8.0, "text": " Hello there", "speaker": "Somebody", "words": words}
+    Path("t.json").write_text(json.dumps({"segments": [segment]}))
+    result = run("view", talk.name, "--transcript", "t.json", "--diarize", "--speakers", "Anna,Ben", "-o", "told.html")
+    assert (result.exit_code, model.loads) == (0, []), result.stderr
+    told = Path("told.html").read_text()
+    assert ("Anna" in told, "Ben" in told, "Somebody" in told) == (True, True, False)
+    monkeypatch.setenv("MTASR_DIARIZE", "1")  # a setting does not replace speakers that somebody may have corrected
+    assert run("view", talk.name, "--transcript", "t.json", "-o", "kept.html").exit_code == 0
+    assert "Somebody" in Path("kept.html").read_text()
+
+
+def test_help_speaks_of_what_there_is(run: Run) -> None:
+    assert "channels" not in run("diarize", "--help").stdout
+    assert "or of the channels" in " ".join(run("transcribe", "--help").stdout.split())

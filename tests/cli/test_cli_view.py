@@ -22,7 +22,8 @@ def spoken(folder: Path) -> Path:
 def test_a_page_of_a_recording(run: Run, model: FakeModel, spoken: Path) -> None:
     result = run("view", "talk.wav", "--language", "fr")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("talk.wav: wrote talk.html (0.0 MB)\n")
+    size = (spoken / "talk.html").stat().st_size
+    assert result.stderr.endswith(f"talk.wav: wrote talk.html ({size / 1e6:.1f} MB)\n")
     ((_, options),) = model.calls
     assert (options.word_timestamps, options.language) == (True, "fr")
     page = (spoken / "talk.html").read_text("utf-8")

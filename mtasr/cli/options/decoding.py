@@ -13,6 +13,7 @@ from mtasr.cli.options.command import Decorator, debug_option, normalise, option
 from mtasr.cli.options.model import model_options
 from mtasr.cli.options.speakers import speaker_options
 from mtasr.cli.options.types import Count, Language, NoneOr, Numbers, OneOf, ParamType, Several
+from mtasr.errors import UsageError
 from mtasr.options import FALLBACK_TEMPERATURES, DecodingOptions, temperatures
 
 _DEFAULTS = DecodingOptions()
@@ -202,8 +203,14 @@ def to_decoding_options(params: Mapping[str, Any]) -> DecodingOptions:
 
 
 def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: bool) -> DecodingOptions:
-    """The options with word times: for speakers, or if the output needs them and the user has not decided."""
+    """The options with word times: for speakers, or if the output needs them and the user has not decided.
+
+    Raises `UsageError` if the command line wants speakers without word times.
+    """
+    source = ctx.get_parameter_source("word_timestamps")
     if ctx.params.get("diarize"):
+        if source is ParameterSource.COMMANDLINE and not options.word_timestamps:
+            raise UsageError("--diarize needs the times of words, so it cannot be used with --no-word-timestamps")
         return dataclasses.replace(options, word_timestamps=True)
-    undecided = ctx.get_parameter_source("word_timestamps") is ParameterSource.DEFAULT
+    undecided = source is ParameterSource.DEFAULT
     return dataclasses.replace(options, word_timestamps=True) if needed and undecided else options

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.audio.tracks import Tracks
-from mtasr.cli.options.command import option, switch, together
+from mtasr.cli.options.command import Decorator, option, switch, together
 from mtasr.cli.options.types import Count, NoneOr, OneOf, Several
+from mtasr.errors import UsageError
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 
 _SPEAKERS = "Speakers"
@@ -28,28 +31,27 @@ number_options = together(
     option(_SPEAKERS, "--max-speakers", type=NoneOr(Count(1)), metavar="N", help="At most so many people speak."),
 )
 
-#: How many there are, and what they are called.
-count_options = together(
-    number_options,
-    option(
-        _SPEAKERS,
-        "--speakers",
-        type=NoneOr(Several(click.STRING)),
-        metavar="NAME,NAME",
-        help="Their names, in the order in which they first speak, or of the channels.",
-    ),
-    option(
-        _SPEAKERS,
-        "--voices",
-        type=click.Path(exists=True, file_okay=False),
-        metavar="FOLDER",
-        help="Recordings of people, to call them by the names of the files.",
-    ),
+
+def _names(about: str) -> Decorator:
+    return option(_SPEAKERS, "--speakers", type=NoneOr(Several(click.STRING)), metavar="NAME,NAME", help=about)
+
+
+_voices = option(
+    _SPEAKERS,
+    "--voices",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Recordings of people, to call them by the names of the files.",
 )
+
+#: How many there are, and what they are called.
+count_options = together(number_options, _names("Their names, in the order in which they first speak."), _voices)
 
 speaker_options = together(
     switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart by their voices."),
-    count_options,
+    number_options,
+    _names("Their names, in the order in which they first speak, or of the channels."),
+    _voices,
     option(
         _SPEAKERS,
         "--channels",
@@ -60,14 +62,42 @@ speaker_options = together(
 )
 
 
-def to_speakers(params: Mapping[str, Any]) -> tuple[SpeakerOptions | None, Tracks]:
+#: Options that exclude each other.
+_EXCLUSIVE = (("num_speakers", "min_speakers"), ("num_speakers", "max_speakers"), ("speakers", "voices"))
+
+#: What the library's messages call by the names of its keywords.
+_KEYWORD = re.compile(
+    r"^speakers(?= needs| and)|\b(?:num|min|max)_speakers\b|\bvoices(?= both)"
+    r"|\bdiarize(?=$|,| cannot)|\bchannels(?= split)"
+)
+
+
+def asks_for_speakers(ctx: click.Context) -> bool:
+    """Whether --diarize is on the command line itself, and not a setting."""
+    return bool(ctx.params["diarize"]) and ctx.get_parameter_source("diarize") is ParameterSource.COMMANDLINE
+
+
+def to_speakers(ctx: click.Context, params: Mapping[str, Any]) -> tuple[SpeakerOptions | None, Tracks]:
     """How speakers are told apart by voice, if they are, and the `Tracks` in a command's parameters.
 
-    Raises `UsageError` for a combination that makes no sense.
+    Settings from files and the environment wait for --diarize, or for channels to name, and for a command line that
+    says nothing else. Raises `UsageError` for a combination that makes no sense.
     """
     names = {field.name for field in dataclasses.fields(SpeakerOptions)}
-    given = {name: params[name] for name in names if params[name] is not None}
-    speakers, rest = split_off(params["diarize"], given)
-    tracks = Tracks(audio_stream=params["audio_stream"], channels=params["channels"], **rest)
-    check_tracks(speakers, tracks)
+    given = {name: value for name in names if (value := params.get(name)) is not None}
+    typed = {name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if not params["diarize"]:
+        used = typed | ({"speakers"} if params["channels"] == "split" else set())
+        given = {name: value for name, value in given.items() if name in used}
+    for pair in _EXCLUSIVE:
+        for name, other in pair, pair[::-1]:
+            if name in typed and other not in typed:
+                given.pop(other, None)
+    try:
+        speakers, rest = split_off(params["diarize"], given)
+        tracks = Tracks(audio_stream=params["audio_stream"], channels=params["channels"], **rest)
+        check_tracks(speakers, tracks)
+    except UsageError as error:
+        as_typed = _KEYWORD.sub(lambda found: f"--{found[0].replace('_', '-')}", str(error))
+        raise UsageError(as_typed) from error
     return speakers, tracks
