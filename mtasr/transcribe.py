@@ -36,8 +36,9 @@ from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
 from mtasr.speakers.diarize import load_diarizer
-from mtasr.speakers.diarized import Diarized, Diarizes, SpeakerListener, listeners
+from mtasr.speakers.diarized import Diarized, SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
+from mtasr.speakers.voices import Diarizes, KnownVoices, enrolled
 from mtasr.stopwatch import Stopwatch
 from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Transcript
@@ -303,6 +304,14 @@ class Model:
             return [None] * count
         return [*listeners(self._diarizer(), speakers, count)]
 
+    def enrolled(self, speakers: SpeakerOptions) -> SpeakerOptions:
+        """The options with voices in place of a folder with recordings of them, to be heard once for many calls.
+
+        Raises `InputError` for recordings that are of no use, `ModelError` if the weights cannot be had.
+        """
+        is_known = speakers.voices is None or isinstance(speakers.voices, KnownVoices)
+        return speakers if is_known else enrolled(speakers, self._diarizer())
+
     def detect_language(
         self,
         source: Source,
@@ -385,14 +394,14 @@ def _transcription(
 ) -> Transcription:
     """The transcription of a recording, or of its channels put together."""
     if listener is not None:
-        return Transcription(Diarized(channels[0], listener), options)
+        return Transcription(Diarized(channels[0], listener), options, lambda: listener.warnings)
     if tracks.channels == "mix":
         return Transcription(channels[0], options)
     idle = ", ".join(map(repr, filter(None, tracks.speakers[len(channels) :])))
     count = "1 channel" if len(channels) == 1 else f"{len(channels)} channels"
     notes = [f"no channel for {idle}: the recording has {count}"] if idle else []
     named = {tracks.speaker(channel): each for channel, each in enumerate(channels)}
-    return Transcription(SplitChannels(named), options, notes)
+    return Transcription(SplitChannels(named), options, lambda: notes)
 
 
 def merge_options(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:

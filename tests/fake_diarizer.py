@@ -7,6 +7,7 @@ from typing import Self
 
 from mtasr.arrays import Float32Array
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.voices import Heard
 from mtasr.transcript import Turn
 
 
@@ -14,7 +15,7 @@ from mtasr.transcript import Turn
 class FakeDiarizer:
     found: tuple[Turn, ...] = ()
     #: Samples of all recordings heard.
-    heard: int = 0
+    samples: int = 0
     options: list[SpeakerOptions] = field(default_factory=list)
 
     def load(self, progress: object = None) -> Self:
@@ -24,8 +25,8 @@ class FakeDiarizer:
         return self
 
     def add(self, samples: Float32Array) -> None:
-        self.heard += len(samples)
+        self.samples += len(samples)
 
-    def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
+    def heard(self, options: SpeakerOptions) -> Heard:
         self.options.append(options)
-        return self.found
+        return Heard(turns=self.found, voices={})

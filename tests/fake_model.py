@@ -82,6 +82,9 @@ class FakeModel:
         turns = self.turns if diarize else None
         yield FakeTranscriptions(FakeTranscription(self, source, options, turns) for source in sources)
 
+    def enrolled(self, speakers: SpeakerOptions) -> SpeakerOptions:
+        return speakers
+
     def fingerprint(self) -> str:
         return "fake"
 

@@ -18,7 +18,7 @@ STEP = SAMPLE_RATE // 10
 QUIET, LOUD = 0.001, 0.03
 
 
-@dataclass
+@dataclass(eq=False)
 class LoudnessDiarizer:
     """Tells the loud from the quiet. `fails_at` is the second of a recording at which it fails."""
 

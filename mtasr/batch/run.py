@@ -101,7 +101,9 @@ class BatchRun:
         existing: What to do about results of an earlier run. "resume" wants the same model, options and formats.
         keeps_done: Whether the journal remembers recordings that are done, so that "resume" skips them. False for
             callers that can tell by the files.
-        priority, most_seconds, diarize: As in `Model.stream_all`.
+        priority, most_seconds: As in `Model.stream_all`.
+        diarize: The same, or a function that returns it, which is called once the model is loaded. Recordings of known
+            voices are heard once.
         observer: Follows the progress.
 
     """
@@ -119,7 +121,7 @@ class BatchRun:
         keeps_done: bool = True,
         priority: int = 0,
         most_seconds: float | None = None,
-        diarize: bool | SpeakerOptions = False,
+        diarize: bool | SpeakerOptions | Callable[[], bool | SpeakerOptions] = False,
         observer: Observer | None = None,
     ) -> None:
         if existing not in get_args(Existing):
@@ -170,11 +172,13 @@ class BatchRun:
         from mtasr.batch.journal import Journal
 
         model = self._model() if callable(self._model) else self._model
-        settings = (model.fingerprint(), self._options, self._tracks, self._layout, self._style, *self._speakers())
+        speakers = self._speakers(model)
+        looks = (self._tracks, self._layout, self._style)
+        settings = (model.fingerprint(), self._options, *looks, *_settings_of(speakers))
         resume = self._existing == "resume"
         journal = Journal(ready[0].directory, settings, resume=resume, keeps_done=self._keeps_done)
         try:
-            yield from self._decode(model, journal, ready)
+            yield from self._decode(model, speakers, journal, ready)
         except BaseException as error:
             # A reader of standard output that exits early has read enough, unless files are wanted too.
             enough = isinstance(error, BrokenPipeError) and not (resume or self._has_results)
@@ -186,25 +190,21 @@ class BatchRun:
         if not self._failed:
             journal.close(keep=False)  # last, so that resuming repeats nothing whatever stops the program before
 
-    def _speakers(self) -> Sequence[object]:
-        """What the speakers depend on, nothing if they are not told apart. Raises `InputError` for unknown voices."""
+    def _speakers(self, model: Model) -> SpeakerOptions | None:
+        """How speakers are told apart, None if they are not. Raises `InputError` for recordings of voices."""
         from mtasr.speakers.options import split_off
-        from mtasr.speakers.voices import KnownVoices, voices_digest
 
-        options, _ = split_off(self._diarize, {})
-        if options is None:
-            return ()
-        voices = options.voices
-        if voices is not None:
-            voices = voices.digest if isinstance(voices, KnownVoices) else voices_digest(voices)
-        return (replace(options, voices=voices),)
+        speakers, _ = split_off(self._diarize() if callable(self._diarize) else self._diarize, {})
+        return None if speakers is None else model.enrolled(speakers)
 
     def _leave(self, journal: Journal, *, keep: bool) -> None:
         journal.close(keep=keep)
         if journal.exists:
             self._observer.kept()
 
-    def _decode(self, model: Model, journal: Journal, ready: Sequence[Job]) -> Iterator[Ending]:
+    def _decode(
+        self, model: Model, speakers: SpeakerOptions | None, journal: Journal, ready: Sequence[Job]
+    ) -> Iterator[Ending]:
         from mtasr.batch.journal import notes_of
 
         left: list[tuple[Job, Entry | None]] = []
@@ -225,7 +225,7 @@ class BatchRun:
             notes=notes,
             priority=self._priority,
             most_seconds=self._most_seconds,
-            diarize=self._diarize,
+            diarize=speakers or False,
         ) as streams:
             for (job, entry), transcription in zip(left, streams.drain(), strict=True):
                 yield self._ended(self._attempt(job, transcription, entry))
@@ -278,6 +278,18 @@ class BatchRun:
         self._has_results |= bool(ending.files)
         self._observer.ended(ending)
         return ending
+
+
+def _settings_of(speakers: SpeakerOptions | None) -> Sequence[object]:
+    """What the speakers depend on, nothing if they are not told apart."""
+    from mtasr.models.speakers import find
+    from mtasr.speakers.voices import KnownVoices
+
+    if speakers is None:
+        return ()
+    known, model = speakers.voices, find(None)
+    digest = known.digest if isinstance(known, KnownVoices) else None
+    return replace(speakers, voices=digest), model.name, model.revision
 
 
 def _failure(job: Job, error: Exception) -> Ending:

@@ -26,13 +26,13 @@ from mtasr.cli.options.files import (
 )
 from mtasr.cli.options.speakers import count_options, to_speakers
 from mtasr.cli.options.types import SomeOf, flat
-from mtasr.cli.work import diarize_one, load_diarizer, size_of
+from mtasr.cli.work import diarize_one, load_diarizer, size_of, with_known_voices
 from mtasr.formats.turns import TURN_FORMATS, line_of
 
 if TYPE_CHECKING:
     from mtasr.speakers.diarize import Diarization
-    from mtasr.speakers.diarized import Diarizes
     from mtasr.speakers.options import SpeakerOptions
+    from mtasr.speakers.voices import Diarizes
 
 _OUTPUT = "Output"
 
@@ -114,7 +114,8 @@ class _Batch:
         return self._attempts.code
 
     def _run(self, ready: Sequence[Job]) -> None:
-        diarizer = load_diarizer(self._display, self._params["voices"])
+        diarizer = load_diarizer(self._display)
+        self._speakers = with_known_voices(self._speakers, self._display)
         self._display.begin({job.name: size_of(job.source) for job in ready})
         for job in ready:
             self._attempt(job, partial(self._diarize, job, diarizer))

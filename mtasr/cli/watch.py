@@ -101,6 +101,7 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
     work = Work(ctx, params)
     folder = params["folder"]
     outputs.prepare(work.directory)
+    work.enrol()
     looks = Watch(
         folder,
         recursive=params["recursive"],

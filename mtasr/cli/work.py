@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
     from mtasr.options import DecodingOptions, Task
     from mtasr.speakers.diarize import Diarization
-    from mtasr.speakers.diarized import Diarizes
     from mtasr.speakers.options import SpeakerOptions
+    from mtasr.speakers.voices import Diarizes
     from mtasr.subtitles import Broken
     from mtasr.transcribe import Model
     from mtasr.transcript import Coverage, Segment, Transcript
@@ -50,7 +50,7 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
         _note_default_model(display, task)
     share_freed_memory()
     if params.get("diarize"):
-        load_diarizer(display, params.get("voices"))
+        load_diarizer(display)
     with display.downloads() as progress:
         return load_model(
             params["model"],
@@ -65,17 +65,21 @@ def load(params: Mapping[str, Any], display: Display, task: Task | None = None) 
         )
 
 
-def load_diarizer(display: Display, voices: str | None = None) -> Diarizes:
-    """What tells speakers apart, which knows the voices in the folder `voices`."""
+def load_diarizer(display: Display) -> Diarizes:
+    """What tells speakers apart."""
     from mtasr.speakers import diarize
-    from mtasr.speakers.voices import known_voices
 
     with display.downloads() as progress:
-        diarizer = diarize.load_diarizer(progress)
-    if voices is not None:
-        for warning in known_voices(voices, diarizer).warnings:
-            display.note(f"warning: {warning}")
-    return diarizer
+        return diarize.load_diarizer(progress)
+
+
+def with_known_voices(speakers: SpeakerOptions | None, display: Display) -> SpeakerOptions | None:
+    """The options, after the recordings of known voices have been heard, if there are any."""
+    from mtasr.speakers.voices import enrolled
+
+    if speakers is None or speakers.voices is None:
+        return speakers
+    return enrolled(speakers, load_diarizer(display))
 
 
 def _note_default_model(display: Display, task: Task) -> None:
@@ -93,6 +97,7 @@ def _note_default_model(display: Display, task: Task) -> None:
 def transcribe_one(ctx: click.Context, source: str, options: DecodingOptions, display: Display) -> Transcript:
     """The transcript of one recording, for commands that make something of it."""
     speakers, tracks = to_speakers(ctx, ctx.params)
+    speakers = with_known_voices(speakers, display)
     model = load(ctx.params, display, _task(options))
     with (
         model.stream_all([source], options, tracks=tracks, diarize=speakers or False) as streams,
@@ -186,7 +191,7 @@ class Work:
             partial(self._loaded, jobs),
             self._options,
             tracks=self._tracks,
-            diarize=self._speakers or False,
+            diarize=lambda: self._speakers or False,
             style=self._style,
             layout=self._layout,
             existing=existing,
@@ -204,8 +209,13 @@ class Work:
         if self._params["timings"]:
             outputs.check_target(Path(self._params["timings"]), [job.source for job in jobs])
         if self._model is None:
+            self.enrol()
             self._model = load(self._params, self.display, _task(self._options))
         return self._model
+
+    def enrol(self) -> None:
+        """Hear the recordings of known voices, if there are any, for all batches to come."""
+        self._speakers = with_known_voices(self._speakers, self.display)
 
 
 class _Progress(Observer):

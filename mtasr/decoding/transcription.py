@@ -80,11 +80,14 @@ class Transcription:
     `position` is how far the file is decoded, in seconds. Close it, or use it in a `with` block.
     """
 
-    def __init__(self, submission: Submission, options: DecodingOptions, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, submission: Submission, options: DecodingOptions, notes: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        """`notes` returns further warnings, which are complete at the end."""
         self.position = 0.0
         #: Called after each window.
         self.on_progress: OnProgress | None = None
-        self._notes = tuple(notes)
+        self._notes = notes
         self._submission, self._options = submission, options
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
@@ -140,7 +143,7 @@ class Transcription:
         end = self._submission.samples / SAMPLE_RATE
         beyond = [start for start in self._options.clip_timestamps[::2] if start >= end]
         clips = [f"clips from {beyond[0]:g} s on begin after the end at {end:.1f} s"] if beyond else []
-        return (*(audio.warnings if audio is not None else ()), *clips, *self._notes)
+        return (*(audio.warnings if audio is not None else ()), *clips, *self._notes())
 
     def __iter__(self) -> Self:
         return self

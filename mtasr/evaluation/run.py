@@ -20,7 +20,7 @@ from mtasr.transcript import Transcript
 
 if TYPE_CHECKING:
     from mtasr.options import DecodingOptions
-    from mtasr.speakers.diarized import Diarizes
+    from mtasr.speakers.voices import Diarizes
     from mtasr.transcribe import Model
 
 #: "transcription" gives WER and CER, "translation" BLEU and chrF, "language" the accuracy of language detection,

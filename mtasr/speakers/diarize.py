@@ -18,9 +18,10 @@ from mtasr.errors import UsageError
 from mtasr.formats import turns as turn_formats
 from mtasr.models import Progress
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.diarized import Diarizes, listeners
+from mtasr.speakers.diarized import listeners
 from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.voices import Diarizes
 from mtasr.speakers.weights import load_speaker_models
 from mtasr.transcript import Turn
 
@@ -47,7 +48,7 @@ class Diarization:
     """Who speaks when in one recording.
 
     `turns` are in order of start, `duration` is the decoded length in seconds, and `warnings` tell what was wrong with
-    the recording.
+    the recording, or was asked for and cannot be had.
     """
 
     turns: tuple[Turn, ...]
@@ -104,8 +105,8 @@ def diarize(
     total)` is called after each block of samples. `diarizer` is what `load_diarizer` returns, which is called without
     it, and downloads the weights the first time.
 
-    Raises `InputError` if the recording cannot be read, `UsageError` for options that make no sense, and `ModelError`
-    if the weights cannot be had.
+    Raises `InputError` if the recording or one of known voices cannot be read, `UsageError` for options that make no
+    sense, and `ModelError` if the weights cannot be had.
     """
     try:
         options = replace(options or SpeakerOptions(), **changes)
@@ -121,6 +122,5 @@ def diarize(
             samples += len(block)
             if progress is not None:
                 progress(samples / SAMPLE_RATE, audio.duration)
-        return Diarization(
-            turns=listener.turns(), duration=round(samples / SAMPLE_RATE, 3), warnings=tuple(audio.warnings)
-        )
+        turns, duration = listener.turns(), round(samples / SAMPLE_RATE, 3)
+        return Diarization(turns=turns, duration=duration, warnings=(*audio.warnings, *listener.warnings))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.submission import Audio, DecodedWindow, Submission
@@ -11,46 +12,50 @@ from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.speakers.assignment import assign_alternatives, assign_segments
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.voices import Heard, KnownVoices, known_voices
+from mtasr.speakers.voices import Diarizes, Hears, KnownVoices, enrolled
 from mtasr.transcript import Turn
-
-
-class Hears(Protocol):
-    """What hears a recording, and knows at the end who spoke when."""
-
-    def add(self, samples: Float32Array) -> None: ...
-
-    def turns(self, options: SpeakerOptions) -> Sequence[Turn]: ...
-
-    def heard(self, options: SpeakerOptions) -> Heard: ...
-
-
-class Diarizes(Protocol):
-    """What tells speakers apart, in any number of recordings."""
-
-    def listen(self) -> Hears: ...
 
 
 class SpeakerListener:
     """Hears one recording. It begins with the first samples: thousands of recordings may wait to be read."""
 
-    def __init__(self, diarizer: Diarizes, options: SpeakerOptions, known: KnownVoices | None = None) -> None:
-        self._diarizer, self._options, self._known = diarizer, options, known
+    def __init__(self, diarizer: Diarizes, options: SpeakerOptions) -> None:
+        """`options` are those that `enrolled` returns."""
+        self._diarizer, self._options = diarizer, options
+        self._known = options.voices if isinstance(options.voices, KnownVoices) else None
         self._hearing: Hears | None = None
         self._has_left = False
+        self._warnings = self._known.warnings if self._known is not None else ()
+        # A recording that fails is asked for its turns while its reader may still be adding to it.
+        self._using = threading.Lock()
 
     def add(self, samples: Float32Array) -> None:
-        if not self._has_left:
-            self._hearing = self._hearing or self._diarizer.listen()
-            self._hearing.add(samples)
+        with self._using:
+            hearing = self._hearing
+            if hearing is None and not self._has_left:
+                hearing = self._hearing = self._diarizer.listen()
+            if self._has_left:  # another thread may close the recording at any time
+                self._hearing = None
+            elif hearing is not None:
+                hearing.add(samples)
 
     def turns(self) -> tuple[Turn, ...]:
         """Who spoke when in all that was heard."""
-        if self._hearing is None:
-            return ()
-        if self._known is not None:
-            return self._known.named(self._hearing.heard(self._options))
-        return tuple(self._hearing.turns(self._options))
+        with self._using:
+            hearing = self._hearing
+            if hearing is None:
+                return ()
+            heard = hearing.heard(self._options)
+        count, wanted = len({turn.speaker for turn in heard.turns}), self._options.num_speakers
+        wanted = wanted or self._options.min_speakers or 1
+        if 0 < count < wanted:
+            self._warnings += (f"only {count} of {wanted} speakers could be told apart",)
+        return heard.turns if self._known is None else self._known.named(heard)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and cannot be had; complete when the turns are known."""
+        return self._warnings
 
     def leave(self) -> None:
         """Hear no more, and free what was heard."""
@@ -58,18 +63,17 @@ class SpeakerListener:
 
 
 def listeners(diarizer: Diarizes, options: SpeakerOptions, count: int) -> list[SpeakerListener]:
-    """One for each of so many recordings. Known voices are heard first, which raises `InputError` (`known_voices`)."""
-    known = options.voices
-    if known is not None and not isinstance(known, KnownVoices):
-        known = known_voices(known, diarizer)
-    return [SpeakerListener(diarizer, options, known) for _ in range(count)]
+    """One for each of so many recordings. Known voices are heard first, which raises `InputError`."""
+    options = enrolled(options, diarizer)
+    return [SpeakerListener(diarizer, options) for _ in range(count)]
 
 
 class Diarized:
     """A submission whose segments name their speakers: the `Submission` of `diarize`.
 
     Who is who shows only at the end of a recording. So results report progress until then, and the last one has all
-    segments. `listener` hears what `submission` reads.
+    segments. If a recording fails half-way, it has those so far, before the error is raised. `listener` hears what
+    `submission` reads.
     """
 
     def __init__(self, submission: Submission, listener: SpeakerListener) -> None:
@@ -103,16 +107,26 @@ class Diarized:
 
     def results(self) -> Iterator[DecodedWindow]:
         held: list[DecodedWindow] = []
-        for result in self._submission.results():
-            held.append(result)
-            yield DecodedWindow((), result.position)
+        try:
+            for result in self._submission.results():
+                held.append(result)
+                yield DecodedWindow((), result.position)
+        except Exception:
+            with contextlib.suppress(Exception):  # of the two errors, the first is told
+                self._turns = self._listener.turns()
+                if held:
+                    yield self._assigned(held, self._turns)
+            raise
         self._turns = self._listener.turns()
         self._listener.leave()
-        yield DecodedWindow(
-            assign_segments([each for result in held for each in result.segments], self._turns),
+        yield self._assigned(held, self._turns)
+
+    def _assigned(self, held: Sequence[DecodedWindow], turns: Sequence[Turn]) -> DecodedWindow:
+        return DecodedWindow(
+            assign_segments([each for result in held for each in result.segments], turns),
             held[-1].position if held else 0.0,
-            assign_alternatives([each for result in held for each in result.alternatives], self._turns),
-            assign_segments([each for result in held for each in result.translation], self._turns),
+            assign_alternatives([each for result in held for each in result.alternatives], turns),
+            assign_segments([each for result in held for each in result.translation], turns),
         )
 
     def speech(self) -> Mapping[str | None, Sequence[Interval]]:

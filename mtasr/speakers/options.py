@@ -56,7 +56,7 @@ class SpeakerOptions:
 
 
 def split_off(
-    diarize: bool | SpeakerOptions, keywords: Mapping[str, Any]
+    diarize: bool | SpeakerOptions | None, keywords: Mapping[str, Any]
 ) -> tuple[SpeakerOptions | None, dict[str, Any]]:
     """How speakers are told apart, None if they are not, and the keywords that say nothing of it.
 
@@ -65,7 +65,9 @@ def split_off(
     names = {field.name for field in fields(SpeakerOptions)}
     rest = {name: value for name, value in keywords.items() if name not in names}
     given = {name: value for name, value in keywords.items() if name in names}
-    if diarize is not False:
+    if diarize is not None and not isinstance(diarize, bool | SpeakerOptions):
+        raise UsageError(f"diarize must be True, False or a SpeakerOptions, not {diarize!r}")
+    if diarize:
         return replace(diarize if isinstance(diarize, SpeakerOptions) else SpeakerOptions(), **given), rest
     if "speakers" in given:
         rest["speakers"] = given.pop("speakers")

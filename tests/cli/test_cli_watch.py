@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Run
+from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, noise
+from speech import write_wav
 from test_cli_process import FAKE
 
 from mtasr.batch.inputs import Input
@@ -77,6 +79,29 @@ def test_a_recording_that_is_deleted_before_it_is_opened(
     monkeypatch.setattr(Watch, "ready", ready)
     assert run("watch", str(folder / "in"), "-o", str(folder)).exit_code == 0
     assert [Path(source).name for source, _ in model.calls] == ["a.wav"]
+
+
+def test_voices_are_heard_once(run: Run, model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diarizer = LoudnessDiarizer()
+    monkeypatch.setattr("mtasr.speakers.diarize.load_diarizer", lambda progress=None: diarizer)
+    (folder / "voices").mkdir()
+    write_wav(folder / "voices" / "Ben.wav", noise(2, LOUD_SOUND))
+    for name in ("a.wav", "b.wav"):
+        (folder / "in" / name).write_bytes(b"sound")
+    arriving = iter(["a.wav", "b.wav"])
+
+    def ready(self: Watch, now: float) -> list[Input]:
+        (folder / "voices" / "Zed.wav").write_bytes(b"half a recording")
+        for name in arriving:
+            return [Input(str(folder / "in" / name))]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "ready", ready)
+    voices = ["--diarize", "--voices", str(folder / "voices")]
+    result = run("watch", str(folder / "in"), "-o", str(folder), *voices)
+    assert result.exit_code == 0, result.stderr
+    assert [Path(source).name for source, _ in model.calls] == ["a.wav", "b.wav"]
+    assert diarizer.listening == 1
 
 
 def start(folder: Path, *args: str, **env: str) -> subprocess.Popen[str]:

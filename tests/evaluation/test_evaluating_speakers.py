@@ -125,7 +125,7 @@ def test_only_turns_need_no_model(tmp_path: Path) -> None:
     diarizer, chosen = FakeDiarizer(TURNS), SpeakerOptions(num_speakers=2)
     assert not needs_model([clip], ["transcription", "speakers"])
     found = evaluate(None, [clip], DecodingOptions(), speakers=chosen, diarizer=diarizer.load)
-    assert (diarizer.heard, diarizer.options) == (32_000, [chosen])
+    assert (diarizer.samples, diarizer.options) == (32_000, [chosen])
     assert found.total.der is not None
     assert found.total.der.value == pytest.approx(2 / 9)
     assert (found.total.wer, found.total.cpwer) == (None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from fakes import HearingEngine, LoudIsSpeech
 from loudness_diarizer import LOUD_SOUND, LoudnessDiarizer, dialogue, noise
 from speech import write_wav
 
+import mtasr
+from mtasr.arrays import Float32Array
 from mtasr.batch import BatchRun, gather, plan
 from mtasr.engines.engine import EngineLimits
-from mtasr.errors import InputError, UsageError
+from mtasr.errors import AudioDecodeError, InputError, UsageError
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.diarized import SpeakerListener
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.voices import enrol
 from mtasr.transcribe import Model
-from mtasr.transcript import Turn
+from mtasr.transcript import Segment, Turn
 
 
 def model(diarizer: LoudnessDiarizer | None = None, **limits: int) -> Model:
@@ -185,3 +190,78 @@ def test_a_resumed_batch_writes_the_same_bytes(tmp_path: Path, stops_after: int)
     assert len(resumed.engine.encoded) == len(whole.engine.encoded) - stops_after
     assert files("resumed") == files("whole")
     assert set(files("whole")) == {".json", ".srt", ".rttm"}
+
+
+@pytest.mark.parametrize("options", [{"num_speakers": 5}, {"min_speakers": 5}])
+def test_fewer_speakers_than_asked_for_are_told(options: dict[str, Any]) -> None:
+    told = "only 2 of 5 speakers could be told apart"
+    assert mtasr.diarize(dialogue(), diarizer=LoudnessDiarizer(), **options).warnings == (told,)
+    with model().stream(dialogue(), diarize=True, **options) as stream:
+        assert stream.warnings == ()
+        stream.transcript()
+        assert stream.warnings == (told,)
+    for fewer in ({"num_speakers": 2}, {"max_speakers": 5}):
+        assert mtasr.diarize(dialogue(), diarizer=LoudnessDiarizer(), **fewer).warnings == ()
+    assert mtasr.diarize(np.zeros(SAMPLE_RATE, np.float32), diarizer=LoudnessDiarizer(), **options).warnings == ()
+
+
+def test_clips_of_no_use_are_told() -> None:
+    clips = {"Anna": [noise(1, 0.0)], "Ben": [noise(2, LOUD_SOUND)]}
+    known = enrol(clips, LoudnessDiarizer(), digest="")
+    with model().stream(dialogue(), diarize=True, voices=known) as stream:
+        assert {turn.speaker for turn in stream.transcript().turns or ()} == {"Speaker 1", "Ben"}
+        assert stream.warnings == ("nobody speaks in a clip of Anna, so it is no voice of Anna",)
+
+
+@pytest.mark.parametrize("previous_text", [False, True])
+def test_what_was_read_before_an_error_is_told_apart(previous_text: bool) -> None:
+    def damaged() -> Iterator[Float32Array]:
+        yield np.concatenate([dialogue()] * 3)
+        raise AudioDecodeError("the rest is damaged")
+
+    seen: list[Segment] = []
+    options: dict[str, Any] = {"diarize": True, "condition_on_previous_text": previous_text}
+    with model().stream(damaged(), **options) as stream, pytest.raises(AudioDecodeError, match="the rest is damaged"):
+        seen.extend(stream)
+    assert {segment.speaker for segment in seen} == {"Speaker 1", "Speaker 2"}
+
+
+def test_a_recording_closed_while_its_listener_begins_is_not_heard() -> None:
+    class Closed(LoudnessDiarizer):
+        def listen(self) -> Any:
+            listener.leave()
+            return super().listen()
+
+    listener = SpeakerListener(Closed(), SpeakerOptions())
+    listener.add(noise(1, LOUD_SOUND))
+    assert listener.turns() == ()
+
+
+def test_voices_are_heard_once_for_a_batch(tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    write_wav(tmp_path / "voices" / "Ben.wav", noise(2, LOUD_SOUND))
+    for name in ("a", "b"):
+        write_wav(tmp_path / f"{name}.wav", dialogue())
+    diarizer = LoudnessDiarizer()
+    jobs = plan(gather([str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]), tmp_path, ["rttm"])
+    options = SpeakerOptions(voices=tmp_path / "voices")
+    batch = BatchRun(jobs, model(diarizer), DecodingOptions(language="en"), diarize=lambda: options)
+    assert [each.result for each in batch.run()] == ["done", "done"]
+    assert diarizer.listening == 3
+    assert " Ben " in (tmp_path / "b.rttm").read_text()
+
+
+def test_a_batch_of_another_speaker_model_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        write_wav(tmp_path / f"{name}.wav", dialogue())
+    (tmp_path / "c.wav").write_bytes(b"no sound")
+
+    def results(**settings: Any) -> list[str]:
+        jobs = plan(gather([str(tmp_path / f"{name}.wav") for name in "abc"]), tmp_path / "out", ["rttm"])
+        batch = BatchRun(jobs, model(), DecodingOptions(language="en"), diarize=True, **settings)
+        return [each.result for each in batch.run()]
+
+    assert results() == ["done", "done", "failed"]
+    assert results(existing="resume") == ["skipped", "skipped", "failed"]
+    monkeypatch.setenv("MTASR_SPEAKER_MODEL", "speakers-campplus")
+    assert results(existing="resume") == ["done", "done", "failed"]

@@ -58,3 +58,13 @@ def test_split_channels_have_their_speakers() -> None:
     check_tracks(None, Tracks(channels="split"))
     with pytest.raises(UsageError, match="diarize cannot be used with channels split"):
         check_tracks(SpeakerOptions(), Tracks(channels="split"))
+
+
+@pytest.mark.parametrize("value", [0, 1, "", "yes", {}, {"num_speakers": 2}])
+def test_diarize_is_a_truth_or_options(value: Any) -> None:
+    with pytest.raises(UsageError, match="diarize must be True, False or a SpeakerOptions, not"):
+        split_off(value, {})
+
+
+def test_none_is_no_diarization() -> None:
+    assert split_off(None, {}) == (None, {})
