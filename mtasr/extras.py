@@ -17,6 +17,7 @@ _EXTRAS = {
     "prometheus_client": "server",
     "python_multipart": "server",
     "sacrebleu": "evaluate",
+    "scipy": "evaluate",
     "sounddevice": "live",
     "starlette": "server",
     "uvicorn": "server",

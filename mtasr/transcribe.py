@@ -257,6 +257,45 @@ class Model:
         raises `RecordingTooLongError` while it is read.
         """
         self._require_own_process()
+        merged, tracks, speakers = self._asked(options, tracks, diarize, changes)
+        language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
+        opening = [openers(source, tracks, most_seconds) for source in sources]
+        heard_by = self._listeners(speakers, len(sources))
+        if merged.condition_on_previous_text:
+            submissions: Iterator[Submission] = (
+                LongForm(self.engine, open_, language, merged, checks, self._detector, listener)
+                for channels, listener in zip(opening, heard_by, strict=True)
+                for open_ in channels
+            )
+        else:
+            recordings = [
+                Recording(
+                    open=open_,
+                    opens_at_once=opens_at_once(source),
+                    language=language,
+                    notes=noted(channel),
+                    listener=listener,
+                )
+                for source, channels, noted, listener in zip(
+                    sources, opening, notes or [_nothing_noted] * len(sources), heard_by, strict=True
+                )
+                for channel, open_ in enumerate(channels)
+            ]
+            states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
+            submissions = iter([Scheduled(self._scheduler, state) for state in states])
+        return Transcriptions(
+            _transcription(list(itertools.islice(submissions, len(channels))), tracks, merged, listener)
+            for channels, listener in zip(opening, heard_by, strict=True)
+        )
+
+    def _asked(
+        self,
+        options: DecodingOptions | None,
+        tracks: Tracks | None,
+        diarize: bool | SpeakerOptions,
+        changes: dict[str, Any],
+    ) -> tuple[DecodingOptions, Tracks, SpeakerOptions | None]:
+        """What objects and keywords ask for, together. Raises `UsageError` for a combination that makes no sense."""
         speakers, changes = split_off(diarize, changes)
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
@@ -266,37 +305,7 @@ class Model:
         check_tracks(speakers, tracks)
         if speakers is not None:
             merged = replace(merged, word_timestamps=True)
-        language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
-        opening = [openers(source, tracks, most_seconds) for source in sources]
-        heard_by = self._listeners(speakers, len(sources))
-        if merged.condition_on_previous_text:
-            sequential = (
-                [LongForm(self.engine, open_, language, merged, checks, self._detector, listener) for open_ in channels]
-                for channels, listener in zip(opening, heard_by, strict=True)
-            )
-            return Transcriptions(
-                _transcription(channels, tracks, merged, listener)
-                for channels, listener in zip(sequential, heard_by, strict=True)
-            )
-        recordings = [
-            Recording(
-                open=open_,
-                opens_at_once=opens_at_once(source),
-                language=language,
-                notes=noted(channel),
-                listener=listener,
-            )
-            for source, channels, noted, listener in zip(
-                sources, opening, notes or [_nothing_noted] * len(sources), heard_by, strict=True
-            )
-            for channel, open_ in enumerate(channels)
-        ]
-        states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
-        scheduled = iter([Scheduled(self._scheduler, state) for state in states])
-        return Transcriptions(
-            _transcription(list(itertools.islice(scheduled, len(channels))), tracks, merged, listener)
-            for channels, listener in zip(opening, heard_by, strict=True)
-        )
+        return merged, tracks, speakers
 
     def _listeners(self, speakers: SpeakerOptions | None, count: int) -> list[SpeakerListener | None]:
         """Who listens to each of so many recordings, None unless speakers are told apart."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,28 @@ from torch.nn import functional
 from mtasr.speakers import embedding, segmentation
 
 Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+class HasLogProbabilities(Protocol):
+    def log_probabilities(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
+
+
+def local_speakers(log_probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Who speaks (B, F, 3) in the likeliest class of each frame (B, F, 7)."""
+    speaking: npt.NDArray[np.bool_] = segmentation.POWERSET[log_probabilities.argmax(axis=-1)]
+    return speaking
+
+
+def activity(network: HasLogProbabilities, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Who speaks (B, F, 3) in windows (B, T) at 16 kHz."""
+    return local_speakers(network.log_probabilities(samples))
+
+
+def frame_centres(count: int) -> npt.NDArray[np.float64]:
+    """Seconds from the start of a window to the middle of each of its frames."""
+    first = (segmentation.RECEPTIVE_FIELD - 1) / 2
+    centres: npt.NDArray[np.float64] = (first + segmentation.FRAME_STEP * np.arange(count)) / segmentation.SAMPLE_RATE
+    return centres
 
 
 def random_arrays(shapes: Mapping[str, tuple[int, ...]], seed: int = 7) -> Arrays:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mtasr.extras import extras
 from mtasr.spans import Interval
 from mtasr.transcript import Turn
 
@@ -87,7 +88,8 @@ def diarization_errors(
     wants twice the number for this). Of the time outside of `bounds` nothing counts (the UEM of NIST); by default the
     turns of both bound it. Speakers of whom nothing counts are no speakers.
     """
-    from scipy.optimize import linear_sum_assignment
+    with extras():
+        from scipy.optimize import linear_sum_assignment
 
     reference, hypothesis = tuple(reference), tuple(hypothesis)
     ends = [time for turn in reference for time in (turn.start, turn.end)]

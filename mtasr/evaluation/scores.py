@@ -124,7 +124,8 @@ def speaker_word_errors(references: Sequence[str], hypotheses: Sequence[str]) ->
     these pairs the errors over the words of the references are the concatenated minimum-permutation word error rate
     (Watanabe et al. 2020, "CHiME-6 Challenge", section 5), as meeteval counts it.
     """
-    from scipy.optimize import linear_sum_assignment
+    with extras():
+        from scipy.optimize import linear_sum_assignment
 
     count = max(len(references), len(hypotheses))
     wanted, found = (

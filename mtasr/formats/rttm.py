@@ -26,15 +26,16 @@ def write_turns(turns: Iterable[Turn], stream: TextIO, recording: str) -> None:
         start = round(turn.start * 1000)
         length = max(round(turn.end * 1000) - start, 1)
         channel = 1 if turn.channel is None else turn.channel + 1
-        fields = (file, channel, _seconds(start), _seconds(length), _UNKNOWN, _UNKNOWN, _field(turn.speaker))
-        sure = f"{turn.confidence:.3f}" if turn.channel is None and turn.speaker != _UNKNOWN else _UNKNOWN
+        speaker = _field(turn.speaker)
+        fields = (file, channel, _seconds(start), _seconds(length), _UNKNOWN, _UNKNOWN, speaker or _UNKNOWN)
+        sure = f"{turn.confidence:.3f}" if turn.channel is None and speaker else _UNKNOWN
         stream.write(f"SPEAKER {' '.join(map(str, fields))} {sure} {_UNKNOWN}\n")
 
 
 def _turns(transcript: Transcript) -> Sequence[Turn]:
     if transcript.turns is not None:
         return transcript.turns
-    return [Turn(start=each.start, end=each.end, speaker=each.speaker or _UNKNOWN) for each in transcript]
+    return [Turn(start=each.start, end=each.end, speaker=each.speaker or "") for each in transcript]
 
 
 def _field(name: str) -> str:

@@ -13,13 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtasr.arrays import FloatArray, IntArray
+from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 
-#: Clusters less similar than this on average are different voices. Pieces of one voice are 0.65 alike (standard
-#: deviation 0.15), those of two voices 0.1 (0.13).
-SAME_VOICE = 0.33
-#: If more voices are asked for than are found, clusters less similar than this may be taken apart again. Pieces of one
-#: voice are rarely less similar, pieces of two voices rarely more.
-_MAY_DIFFER = 0.5
 #: Seconds of speech alone from which a piece is sure enough to take part, and from which a cluster is a voice.
 _SURE_PIECE, _VOICE = 1.0, 2.0
 #: The share of all speech from which it is one: in an hour, one person laughs and coughs for more than two seconds.
@@ -40,11 +35,18 @@ class Merge:
 
 
 def find_voices(
-    vectors: FloatArray, seconds: FloatArray, *, number: int | None, least: int = 1, most: int | None = None
+    vectors: FloatArray,
+    seconds: FloatArray,
+    *,
+    number: int | None,
+    least: int = 1,
+    most: int | None = None,
+    likeness: Likeness = CAMPPLUS_LIKENESS,
 ) -> FloatArray:
     """A vector (K, D) of length 1 for each voice in pieces with vectors (N, D), of which so many `seconds` are alone.
 
-    K is `number`, or found and then between `least` and `most`. It is less if there are fewer pieces.
+    K is `number`, or found and then between `least` and `most`. It is less if there are fewer pieces, or only
+    pieces that are all alike.
     """
     for sure in (seconds >= _SURE_PIECE, seconds > 0, np.ones(len(seconds), bool)):
         if sure.any():
@@ -55,7 +57,7 @@ def find_voices(
     merges = agglomerate(means, weights)
     enough_speech = max(_VOICE, _VOICE_SHARE * weights.sum()) if number is None else _SURE_PIECE
     counts = _voice_counts(weights, merges, enough_speech)
-    stop = _first_below(merges, SAME_VOICE)
+    stop = _first_below(merges, likeness.same_voice)
     if number is None:
         found = max(1, counts[stop])
         wanted = max(min(found, most or found), least)
@@ -63,11 +65,11 @@ def find_voices(
         found, wanted = 0, number
     if wanted != found:
         # The last state with enough voices, or else with the most, before clusters join that are hardly alike.
-        states = range(_first_below(merges, _MAY_DIFFER), len(counts))
+        states = range(_first_below(merges, likeness.may_differ), len(counts))
         stop = max(states, key=lambda state: (min(counts[state], wanted), state))
     means, weights = joined(means, weights, labels_after(len(means), merges[:stop]))
     kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= enough_speech).sum())))])
-    return _recruited(_unit(means[kept]), vectors, seconds, wanted)
+    return _recruited(_unit(means[kept]), vectors, seconds, wanted, likeness.may_differ)
 
 
 def agglomerate(
@@ -151,13 +153,15 @@ def _first_below(merges: list[Merge], similarity: float) -> int:
     return next((index for index, merge in enumerate(merges) if merge.similarity < similarity), len(merges))
 
 
-def _recruited(voices: FloatArray, vectors: FloatArray, seconds: FloatArray, wanted: int) -> FloatArray:
+def _recruited(
+    voices: FloatArray, vectors: FloatArray, seconds: FloatArray, wanted: int, may_differ: float
+) -> FloatArray:
     """Voices (K, D), and others until they are as many as wanted: the shortest and most unlike pieces."""
     weights = np.clip(seconds, _LEAST_WEIGHT, _MOST_WEIGHT)
     free = np.ones(len(vectors), bool)
     while len(voices) < wanted:
         similarity = (vectors @ voices.T).max(axis=1)
-        cost = np.where(free & ((similarity < _MAY_DIFFER) | (seconds == 0)), weights * similarity, np.inf)
+        cost = np.where(free & ((similarity < may_differ) | (seconds == 0)), weights * similarity, np.inf)
         place = int(cost.argmin())
         if not np.isfinite(cost[place]):
             break

@@ -17,6 +17,7 @@ from mtasr.audio.tracks import Tracks
 from mtasr.errors import UsageError
 from mtasr.formats import turns as turn_formats
 from mtasr.models import Progress
+from mtasr.models.speakers import find
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import listeners
 from mtasr.speakers.diarizer import Diarizer
@@ -39,7 +40,9 @@ def load_diarizer(progress: Progress | None = None) -> Diarizes:
     """
     with _loading:
         if not _loaded:
-            _loaded.append(Diarizer(*load_speaker_models(progress=progress)))
+            model = find(None)
+            networks = load_speaker_models(model.name, progress=progress)
+            _loaded.append(Diarizer(*networks, model.likeness))
         return _loaded[0]
 
 

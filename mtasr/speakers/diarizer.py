@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from mtasr.arrays import Float32Array
+from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.labelling import Grouping, group, mean_voice
-from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
 from mtasr.speakers.pieces import Cutter, Piece, Stretch
 from mtasr.speakers.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.strands import HOP, Region, Stitcher
@@ -39,12 +40,18 @@ class EmbeddingNetwork(Protocol):
 class Diarizer:
     """Tells the speakers of recordings apart by their voices. Many threads may use it at the same time."""
 
-    def __init__(self, segmentation: SegmentationNetwork, embedding: EmbeddingNetwork) -> None:
-        self._segmentation, self._embedding = segmentation, embedding
+    def __init__(
+        self,
+        segmentation: SegmentationNetwork,
+        embedding: EmbeddingNetwork,
+        likeness: Likeness = CAMPPLUS_LIKENESS,
+    ) -> None:
+        """`likeness` is that of the embedding network."""
+        self._segmentation, self._embedding, self._likeness = segmentation, embedding, likeness
 
     def listen(self) -> Listening:
         """Follow a recording from its first sample on."""
-        return Listening(self._segmentation, self._embedding)
+        return Listening(self._segmentation, self._embedding, self._likeness)
 
 
 class Listening:
@@ -53,8 +60,8 @@ class Listening:
     It keeps 50 s of samples, and of the rest a few kilobytes per second.
     """
 
-    def __init__(self, segmentation: SegmentationNetwork, embedding: EmbeddingNetwork) -> None:
-        self._segmentation, self._embedding = segmentation, embedding
+    def __init__(self, segmentation: SegmentationNetwork, embedding: EmbeddingNetwork, likeness: Likeness) -> None:
+        self._segmentation, self._embedding, self._likeness = segmentation, embedding, likeness
         self._blocks: list[Float32Array] = []
         self._first = 0  # the number of their first sample
         self._heard = 0  # samples so far
@@ -94,21 +101,17 @@ class Listening:
             names.setdefault(run.label, options.name(len(names)))
         length = self._heard / SAMPLE_RATE
         turns = tuple(
-            Turn(
-                start=round(seconds(run.start), 3),
-                end=round(min(seconds(run.end), length), 3),
-                speaker=names[run.label],
-                confidence=round(run.confidence, 3),
-            )
+            Turn(start=start, end=end, speaker=names[run.label], confidence=round(run.confidence, 3))
             for run in runs
-            if seconds(run.start) < length
+            if (start := round(seconds(run.start), 3)) < (end := round(min(seconds(run.end), length), 3))
         )
         sounds = {name: mean_voice(known._pieces, grouping.labels == label) for label, name in names.items()}
-        return Heard(turns=turns, voices={name: voice for name, voice in sounds.items() if voice is not None})
+        voices = {name: voice for name, voice in sounds.items() if voice is not None}
+        return Heard(turns=turns, voices=voices, same_person=self._likeness.same_person)
 
     def finished(self) -> Listening:
         """What is known if the recording ends here; this one can be added to as before."""
-        other = Listening(self._segmentation, self._embedding)
+        other = Listening(self._segmentation, self._embedding, self._likeness)
         other._blocks, other._first, other._heard = list(self._blocks), self._first, self._heard
         other._window, other._stitcher, other._cutter = self._window, self._stitcher.copy(), self._cutter.copy()
         other._regions, other._levels, other._pieces = list(self._regions), list(self._levels), list(self._pieces)
@@ -121,7 +124,13 @@ class Listening:
         return other
 
     def grouping(self, options: SpeakerOptions) -> Grouping:
-        return group(self._pieces, number=options.num_speakers, least=options.min_speakers, most=options.max_speakers)
+        return group(
+            self._pieces,
+            number=options.num_speakers,
+            least=options.min_speakers,
+            most=options.max_speakers or MOST_SPEAKERS,
+            likeness=self._likeness,
+        )
 
     def _samples(self) -> Float32Array:
         if len(self._blocks) != 1:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
+from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.speakers.clustering import find_voices
 from mtasr.speakers.pieces import Piece
 
@@ -23,8 +24,6 @@ _CHANGE, _SHORT_PAUSE = 0.15, 60
 _TOGETHER = 10
 #: Seconds beyond which a longer piece is not more certain.
 _CERTAIN = 3.0
-#: How similar a voice is to strangers.
-_STRANGER = 0.1
 #: Of the logistic curve from the margin between the best voice and the next to the share of pieces that are right.
 _SLOPE, _OFFSET = 8.0, 0.5
 
@@ -38,7 +37,12 @@ class Grouping:
 
 
 def group(
-    pieces: Sequence[Piece], *, number: int | None = None, least: int | None = None, most: int | None = None
+    pieces: Sequence[Piece],
+    *,
+    number: int | None = None,
+    least: int | None = None,
+    most: int | None = None,
+    likeness: Likeness = CAMPPLUS_LIKENESS,
 ) -> Grouping:
     """Pieces by voice: of `number` voices if that is given, or else of as many as are found from `least` to `most`.
 
@@ -49,11 +53,11 @@ def group(
         return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
     vectors = np.stack([np.asarray(pieces[place].vector, np.float64) for place in heard])
     seconds = np.array([pieces[place].seconds for place in heard])
-    voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most)
+    voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most, likeness=likeness)
     similarity = _of_all(pieces, heard, vectors @ voices.T)
     scores = _along_strands(pieces, similarity)
     labels = _apart(pieces, scores)
-    return Grouping(labels=labels, confidences=_confidences(scores, labels))
+    return Grouping(labels=labels, confidences=_confidences(scores, labels, likeness.stranger))
 
 
 def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
@@ -123,11 +127,11 @@ def _overlapping(pieces: Sequence[Piece]) -> list[list[int]]:
     return rivals
 
 
-def _confidences(scores: FloatArray, labels: IntArray) -> FloatArray:
+def _confidences(scores: FloatArray, labels: IntArray, stranger: float) -> FloatArray:
     """How sure it is that a piece is the voice `labels` (N,) says, from the scores (N, K)."""
     places = np.arange(len(labels))
     own = scores[places, labels]
     others = scores.copy()
-    others[places, labels] = _STRANGER
+    others[places, labels] = stranger
     confidences: FloatArray = 1 / (1 + np.exp(-_SLOPE * (own - others.max(axis=1)) - _OFFSET))
     return confidences

@@ -15,9 +15,9 @@ from mtasr.arrays import Float32Array
 from mtasr.errors import ModelIntegrityError
 from mtasr.extras import extras
 from mtasr.models.speakers.published import Window
-from mtasr.speakers.embedding import SHORTEST, Embedding
+from mtasr.speakers.embedding import SHORTEST
 from mtasr.speakers.fbank import N_BANDS, fbank
-from mtasr.speakers.segmentation import POWERSET, WINDOW, Segmentation, frame_count
+from mtasr.speakers.segmentation import POWERSET, WINDOW, frame_count
 
 #: Windows computed at once.
 _BLOCK_WINDOWS = 8
@@ -27,7 +27,7 @@ _ERRORS = 3
 _SCALE: dict[Window, float] = {"povey": 1.0, "hamming": 32768.0}
 
 
-class OnnxSegmentation(Segmentation):
+class OnnxSegmentation:
     """pyannote's segmentation-3.0: samples (B, 1, T) to scores (B, F, 7) in the order of `POWERSET`."""
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class OnnxSegmentation(Segmentation):
         self._network.expect((1, frame_count(WINDOW), len(POWERSET)), of=np.zeros((1, 1, WINDOW), np.float32))
 
     def log_probabilities(self, samples_BT: Float32Array) -> Float32Array:  # noqa: N803
-        """Log-probability (B, F, 7) of each class, in the order of `POWERSET`; see `activity`."""
+        """Log-probability (B, F, 7) of each class, in the order of `POWERSET`; see `Segmentation`."""
         count, length = samples_BT.shape
         if length > WINDOW:
             raise ValueError(f"a window has at most {WINDOW} samples, not {length}")
@@ -49,7 +49,7 @@ class OnnxSegmentation(Segmentation):
         return result
 
 
-class OnnxEmbedding(Embedding):
+class OnnxEmbedding:
     """A network from log-mel filter banks (1, frames, 80), without their mean, to a vector (1, D)."""
 
     def __init__(self, path: Path, window: Window) -> None:

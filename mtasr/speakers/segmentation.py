@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from mtasr.arrays import Float32Array, FloatArray
+from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.parameters import checked
 
 #: Samples of a window, 10 s, as in training.
 WINDOW = 10 * SAMPLE_RATE
-#: Samples from one frame to the next, and that a frame depends on directly.
+#: Samples from one frame to the next, which a frame stands for, and those around its centre on which it depends
+#: directly.
 FRAME_STEP, RECEPTIVE_FIELD = 270, 991
 #: Voices that a window can tell apart, and that may speak at the same time.
 LOCAL_SPEAKERS, AT_ONCE = 3, 2
@@ -63,21 +64,6 @@ def frame_count(samples: int) -> int:
     count = count // _POOL - _WIDTH + 1
     count = count // _POOL - _WIDTH + 1
     return max(0, count // _POOL)
-
-
-def frame_centres(count: int) -> FloatArray:
-    """Seconds from the start of a window to the middle of each of its frames.
-
-    A frame depends on the `RECEPTIVE_FIELD` samples around its centre and stands for the `FRAME_STEP` around it.
-    """
-    centres: FloatArray = ((RECEPTIVE_FIELD - 1) / 2 + FRAME_STEP * np.arange(count)) / SAMPLE_RATE
-    return centres
-
-
-def local_speakers(log_probabilities: Float32Array) -> npt.NDArray[np.bool_]:
-    """Who speaks (B, F, 3) in the likeliest class of each frame (B, F, 7)."""
-    speaking: npt.NDArray[np.bool_] = POWERSET[log_probabilities.argmax(axis=-1)]
-    return speaking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,17 +119,13 @@ class Segmentation:
             linears=tuple((np.ascontiguousarray(w[f"{name}.weight"].T), w[f"{name}.bias"]) for name in names),
         )
 
-    def activity(self, samples: Float32Array) -> npt.NDArray[np.bool_]:
-        """Who of the three local voices speaks in each frame (B, F, 3) of windows at 16 kHz.
-
-        `frame_centres` gives the times of frames. Shorter windows than 10 s count as padded with silence, and
-        their frames past the end are left out. Raises `ValueError` for longer ones.
-        """
-        return local_speakers(self.log_probabilities(samples))
-
     @on_one_thread
     def log_probabilities(self, samples: Float32Array) -> Float32Array:
-        """Log-probability (B, F, 7) of each class, in the order of `POWERSET`; see `activity`."""
+        """Log-probability (B, F, 7) of each class in windows (B, T) at 16 kHz, in the order of `POWERSET`.
+
+        Shorter windows than 10 s count as padded with silence, and their frames past the end are left out. Raises
+        `ValueError` for longer ones.
+        """
         count, length = samples.shape
         if length > WINDOW:
             raise ValueError(f"a window has at most {WINDOW} samples, not {length}")

@@ -5,6 +5,7 @@ Shape suffixes: F frames of a window, S voices of a window.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,8 +85,6 @@ class Stitcher:
 
     def _strands(self, start: int, activity_FS: Float32Array) -> list[int]:  # noqa: N803
         """The strand of each voice of a window, -1 for voices that are not heard."""
-        from scipy.optimize import linear_sum_assignment
-
         strands = [-1] * activity_FS.shape[1]
         if self._windows:
             first, before_FS, known = self._windows[-1]
@@ -96,7 +95,7 @@ class Stitcher:
             common = np.minimum(before_FS[:, :, None], after_FS[:, None, :]).sum(axis=0)
             either = np.maximum(before_FS[:, :, None], after_FS[:, None, :]).sum(axis=0)
             agreement = common / np.maximum(either, 1e-6)
-            for old, new in zip(*linear_sum_assignment(common, maximize=True), strict=True):
+            for old, new in enumerate(_matched(common)):
                 if known[old] >= 0 and agreement[old, new] >= _AGREEMENT and after_FS[:, new].max() >= _HEARD:
                     strands[new] = known[old]
         for voice in range(len(strands)):
@@ -104,6 +103,12 @@ class Stitcher:
                 strands[voice] = self._next
                 self._next += 1
         return strands
+
+
+def _matched(common: Float32Array) -> tuple[int, ...]:
+    """For each voice of one window, the voice of the next: the pairs that have most in common (S, S), all together."""
+    voices = range(len(common))
+    return max(itertools.permutations(voices), key=lambda order: float(common[voices, order].sum()))
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> list[Span]:

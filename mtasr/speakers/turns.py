@@ -27,6 +27,8 @@ _JOINED = 15
 #: Regions rendered at once: ten minutes.
 _AT_ONCE = 240
 _LEAST = 0.05
+#: Frames whose neighbours are sorted at once.
+_SORTED_AT_ONCE = 4096
 
 #: Samples before those that the first frame stands for.
 FIRST_SAMPLE = (RECEPTIVE_FIELD - FRAME_STEP) // 2
@@ -44,13 +46,24 @@ class SpokenRun:
 
 def pauses(levels_F: Float32Array) -> npt.NDArray[np.bool_]:  # noqa: N803
     """Frames (F,) of quiet that lasts, from the level of each frame in decibels."""
-    from scipy.ndimage import percentile_filter
-
-    quiet: npt.NDArray[np.bool_] = levels_F < percentile_filter(levels_F, 90, size=_AROUND) - np.float32(_QUIET)
+    quiet: npt.NDArray[np.bool_] = levels_F < _loud(levels_F) - np.float32(_QUIET)
     for start, end in runs(quiet):
         if end - start < _PAUSE:
             quiet[start:end] = False
     return quiet
+
+
+def _loud(levels_F: Float32Array) -> Float32Array:  # noqa: N803
+    """The level (F,) that one in ten of the frames around each frame exceeds; beyond the ends they are mirrored."""
+    before = _AROUND // 2
+    padded = np.pad(levels_F, (before, _AROUND - before - 1), mode="symmetric")
+    loud = np.empty_like(levels_F)
+    rank = int(0.9 * _AROUND)
+    for start in range(0, len(loud), _SORTED_AT_ONCE):
+        end = min(start + _SORTED_AT_ONCE, len(loud))
+        around = np.lib.stride_tricks.sliding_window_view(padded[start : end + _AROUND - 1], _AROUND)
+        loud[start:end] = np.partition(around, rank, axis=1)[:, rank]
+    return loud
 
 
 def spoken(

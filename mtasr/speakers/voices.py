@@ -24,12 +24,11 @@ from mtasr.audio.extensions import EXTENSIONS
 from mtasr.audio.sources import Source, openers
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import FfmpegNotFoundError, InputError, InputNotFoundError, UsageError, VoiceError
+from mtasr.models.speakers.published import CAMPPLUS_LIKENESS
 from mtasr.speaker_names import numbered
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Turn
 
-#: Voices at least so similar are taken for one person's: the cosine of the angle between their vectors.
-SAME_PERSON = 0.5
 #: Of a clip of one person, the share of all speech that somebody else may seem to have: a cough, an echo.
 _STRAY = 0.25
 #: Folders whose voices are kept in memory, for each diarizer.
@@ -40,11 +39,13 @@ _KEPT = 8
 class Heard:
     """Who spoke when, and the vector (D,) of each speaker's voice, of length 1, by name.
 
-    A speaker who was never heard for long enough has no vector.
+    A speaker who was never heard for long enough has no vector. Vectors at least as similar as `same_person` are one
+    person's.
     """
 
     turns: tuple[Turn, ...]
     voices: dict[str, Float32Array]
+    same_person: float = CAMPPLUS_LIKENESS.same_person
 
 
 class Hears(Protocol):
@@ -75,7 +76,9 @@ class KnownVoices:
     def __repr__(self) -> str:
         return f"<KnownVoices {', '.join(self.voices)} {self.digest}>"
 
-    def names(self, heard: Mapping[str, Float32Array | None]) -> dict[str, str]:
+    def names(
+        self, heard: Mapping[str, Float32Array | None], same_person: float = CAMPPLUS_LIKENESS.same_person
+    ) -> dict[str, str]:
         """What speakers are called, from how they sound, in the order in which they first talk.
 
         A known voice is one speaker's at most; the most similar pair is matched first. Others are numbered by their
@@ -89,13 +92,14 @@ class KnownVoices:
         ]
         people: dict[str, str] = {}
         for similarity, speaker, name in sorted(pairs, key=lambda pair: -pair[0]):
-            if similarity >= SAME_PERSON and speaker not in people and name not in people.values():
+            if similarity >= same_person and speaker not in people and name not in people.values():
                 people[speaker] = name
         return dict(zip(heard, numbered([people.get(speaker) for speaker in heard]), strict=True))
 
     def named(self, heard: Heard) -> tuple[Turn, ...]:
         """The turns of what was heard, with these names."""
-        names = self.names({turn.speaker: heard.voices.get(turn.speaker) for turn in heard.turns})
+        sounds = {turn.speaker: heard.voices.get(turn.speaker) for turn in heard.turns}
+        names = self.names(sounds, heard.same_person)
         return tuple(replace(turn, speaker=names[turn.speaker]) for turn in heard.turns)
 
 

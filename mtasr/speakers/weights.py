@@ -16,12 +16,15 @@ from mtasr.models.folder import (
     differences,
 )
 from mtasr.models.speakers.array_file import read_arrays
+from mtasr.speakers.diarizer import EmbeddingNetwork, SegmentationNetwork
 from mtasr.speakers.embedding import Embedding
 from mtasr.speakers.onnx import OnnxEmbedding, OnnxSegmentation
 from mtasr.speakers.segmentation import Segmentation
 
 
-def load_speaker_models(name: str | None = None, *, progress: Progress | None = None) -> tuple[Segmentation, Embedding]:
+def load_speaker_models(
+    name: str | None = None, *, progress: Progress | None = None
+) -> tuple[SegmentationNetwork, EmbeddingNetwork]:
     """The networks of a speaker model of `mtasr models list`, fetched first if necessary.
 
     Without a name it is that of $MTASR_SPEAKER_MODEL, or else `speakers`.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.ndimage import percentile_filter
 
 from mtasr.arrays import Float32Array
+from mtasr.models.speakers.published import CAMPPLUS_LIKENESS
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarizer import Diarizer
-from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
+from mtasr.speakers.pieces import Piece
 from mtasr.speakers.segmentation import FRAME_STEP, POWERSET, RECEPTIVE_FIELD, frame_count
+from mtasr.speakers.turns import _loud
 
 #: Hertz of each voice.
 PITCHES = (200, 500, 900, 1400)
@@ -106,6 +111,11 @@ def test_the_blocks_of_samples_do_not_matter() -> None:
 
 def test_the_number_of_speakers_may_be_given() -> None:
     assert {name for *_, name in turns_of(DIALOGUE, num_speakers=2)} == {"Speaker 1", "Speaker 2"}
+    three = [(0.5, 4, "Speaker 1"), (5, 9, "Speaker 2"), (10, 12, "Speaker 1"), (11, 15, "Speaker 3")]
+    assert [
+        (pytest.approx(start, abs=0.06), pytest.approx(end, abs=0.06), name) for start, end, name in three
+    ] == turns_of(DIALOGUE, num_speakers=3)[:4]
+    assert {name for *_, name in turns_of(DIALOGUE, num_speakers=3)} == {"Speaker 1", "Speaker 2", "Speaker 3"}
     assert {name for *_, name in turns_of(DIALOGUE, max_speakers=2)} == {"Speaker 1", "Speaker 2"}
 
 
@@ -175,3 +185,33 @@ def test_memory_does_not_grow_with_the_samples() -> None:
         listening.add(DIALOGUE)
         kept.append(sum(block.nbytes for block in listening._blocks))
     assert max(kept) <= 4 * SAMPLE_RATE * (50 + 31)
+
+
+def test_a_seldom_speaker_is_found_where_the_number_is_given() -> None:
+    samples = talk((0.5, 20, 0), (21, 39, 1), (40, 40.9, 2), seconds=42)
+    assert {name for *_, name in turns_of(samples)} == {"Speaker 1", "Speaker 2"}
+    assert {name for *_, name in turns_of(samples, num_speakers=3)} == {"Speaker 1", "Speaker 2", "Speaker 3"}
+
+
+def test_the_number_found_is_bounded() -> None:
+    listening = Diarizer(ToneSegmentation(), ToneEmbedding()).listen()
+    vectors = np.eye(MOST_SPEAKERS + 50, dtype=np.float32)
+    listening._pieces = [
+        Piece(strand=place, start=200 * place, end=200 * place + 178, seconds=3.0, vector=vector)
+        for place, vector in enumerate(vectors)
+    ]
+    assert len(set(listening.grouping(SpeakerOptions()).labels)) == MOST_SPEAKERS
+
+
+def test_another_network_has_other_thresholds() -> None:
+    easily_alike = replace(CAMPPLUS_LIKENESS, same_voice=-1.0)
+    listening = Diarizer(ToneSegmentation(), ToneEmbedding(), easily_alike).listen()
+    listening.add(DIALOGUE)
+    assert {turn.speaker for turn in listening.turns(SpeakerOptions())} == {"Speaker 1"}
+
+
+def test_loud_is_what_one_frame_in_ten_exceeds() -> None:
+    levels = np.random.default_rng(1).normal(-40, 20, 5000).astype(np.float32)
+    for length in (5000, 4097, 300, 178, 20, 1):
+        found, expected = _loud(levels[:length]), percentile_filter(levels[:length], 90, size=178)
+        np.testing.assert_array_equal(found, expected)
