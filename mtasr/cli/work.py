@@ -146,7 +146,7 @@ def with_speakers(ctx: click.Context, transcript: Transcript, source: str, displ
     speakers, tracks = to_speakers(ctx, ctx.params)
     if not asks_for_speakers(ctx):
         return transcript
-    diarizer = load_diarizer(display, ctx.params["voices"])
+    diarizer = load_diarizer(display)
     return assign(transcript, diarize_one(source, diarizer, speakers, tracks.audio_stream, display).turns)
 
 
