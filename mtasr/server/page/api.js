@@ -166,6 +166,12 @@ export function createJob(file, name, fields, progress, signal) {
   });
 }
 
+/** A WebSocket. It cannot send headers, so the name of a subprotocol holds the key. */
+export function socket(path) {
+  const protocols = ["mtasr", ...(key ? [`openai-insecure-api-key.${key}`] : [])];
+  return new WebSocket(new URL(path, location.href.replace(/^http/, "ws")), protocols);
+}
+
 // --- events ---------------------------------------------------------------------------------------------------------
 
 /**

@@ -1,7 +1,9 @@
 /** The first view: what to transcribe and how, and the list of recordings. */
 
+import { CaptionView } from "./captions.js";
 import { ask, breakable, complain, get, make } from "./dialogs.js";
 import * as history from "./history.js";
+import { LiveCaptions } from "./live.js";
 import { Recorder } from "./recorder.js";
 import { languageText, stageText } from "./reader.js";
 import { clock } from "./viewer.js";
@@ -16,6 +18,7 @@ export class Home {
   /** `go` shows a recording, by its id. */
   constructor(about, work, go) {
     Object.assign(this, { about, work, go, recordings: [], items: new Map() });
+    this.captions = new CaptionView();
     this.prepareOptions();
     this.listen();
   }
@@ -114,13 +117,30 @@ export class Home {
     this.showRecorder(true);
     const timer = setInterval(() => this.showRecording(recorder), 100);
     this.showRecording(recorder);
+    this.captions.clear();
+    const { options } = this, captions = await LiveCaptions.start(recorder, options, (event) => this.captions.show(event));
     const use = await this.recorded(recorder);
     clearInterval(timer);
-    removeEventListener("beforeunload", leaving);
     const file = await recorder.stop();
+    const transcript = use ? await this.finished(captions) : captions.discard();
+    removeEventListener("beforeunload", leaving);
     document.title = "mtasr";
+    this.captions.fill(false);
     this.showRecorder(false);
-    return use ? this.take([file]) : undefined;
+    if (!use) return;
+    // Captions do not tell speakers apart.
+    if (!transcript || get("apart").value) await this.take([file]);
+    else this.go((await this.work.keep(file, file.name, options, transcript)).id);
+  }
+
+  /** The transcript when the captions have ended; null if there is none. */
+  async finished(captions) {
+    const buttons = ["recorder-stop", "recorder-pause", "recorder-cancel"].map(get);
+    get("recorder-state").textContent = "Finishing the text";
+    for (const button of buttons) button.disabled = true;
+    const transcript = await captions.finish();
+    for (const button of buttons) button.disabled = false;
+    return transcript;
   }
 
   showRecorder(shown) {

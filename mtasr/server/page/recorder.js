@@ -44,7 +44,8 @@ export class Recorder {
     this.recorder.addEventListener("dataavailable", (event) => this.parts.push(event.data));
     this.context = new AudioContext();
     this.analyser = this.context.createAnalyser();
-    this.context.createMediaStreamSource(stream).connect(this.analyser);
+    this.source = this.context.createMediaStreamSource(stream);
+    this.source.connect(this.analyser);
     this.samples = new Float32Array(this.analyser.fftSize);
     this.before = 0; // Milliseconds recorded before the last pause.
     this.since = performance.now();

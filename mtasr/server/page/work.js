@@ -35,6 +35,18 @@ export class Work {
     return recording;
   }
 
+  /** Keep a recording whose text is there already. */
+  async keep(file, name, options, transcript) {
+    const recording = {
+      id: history.newId(), name, size: file.size, type: file.type, created: Date.now(), options, status: "done",
+      share: null, duration: transcript.duration, language: transcript.language,
+      languageProbability: transcript.language_probability,
+    };
+    history.putSound(recording.id, file);
+    await history.putTexts(recording.id, { original: transcript, edited: transcript });
+    return this.update(recording, {});
+  }
+
   /** Go on with what was under way when the page was closed. */
   async resume() {
     for (const recording of (await history.recordings()).reverse()) {

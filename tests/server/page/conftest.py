@@ -29,6 +29,19 @@ SAID = [
 ]
 GAP = 0.5
 
+#: What the server tells of somebody who speaks: one stretch is final, one goes on.
+CAPTIONS = [
+    {"type": "speech_started", "stretch": 0, "at": 0.4, "event": 1},
+    {"type": "committed", "stretch": 0, "text": " Good mourning,", "words": [], "event": 2},
+    {"type": "draft", "stretch": 0, "text": " and thank", "words": [], "event": 3},
+    {"type": "final", "stretch": 0, "text": " Good morning, and thank you.", "segments": [], "event": 4},
+    {"type": "committed", "stretch": 1, "text": " We found", "words": [], "event": 5},
+    {"type": "committed", "stretch": 1, "text": " the old", "words": [], "event": 6},
+    {"type": "draft", "stretch": 1, "text": " vote", "words": [], "event": 7},
+    {"type": "draft", "stretch": 1, "text": " boat", "words": [], "event": 8},
+    {"type": "lag", "seconds": 4.2, "event": 9},
+]
+
 #: Seconds after which a state that does not come counts as missing. A busy machine takes its time.
 TIMEOUT = 60
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from mtasr.formats import registry, transcript_json
@@ -40,6 +40,9 @@ class StandIn:
     models: list[str] = field(default_factory=lambda: ["base"])
     #: The first follower of a job loses its connection after this many segments.
     drops_after: int | None = None
+    #: What clients of live captions began with, and what they are told; None: that there are too many.
+    live: list[dict[str, Any]] = field(default_factory=list)
+    captions: list[dict[str, Any]] | None = field(default_factory=list)
     #: From which segment on followers have continued.
     continued: list[int] = field(default_factory=list)
 
@@ -83,6 +86,22 @@ def make_app(state: StandIn) -> FastAPI:
 async def models(request: Request) -> dict[str, Any]:
     state: StandIn = request.app.state.stand_in
     return {"object": "list", "data": [{"id": name, "object": "model"} for name in state.models]}
+
+
+@router.websocket("/live")
+async def live(socket: WebSocket) -> None:
+    state: StandIn = socket.app.state.stand_in
+    await socket.accept(subprotocol="mtasr")
+    state.live.append(await socket.receive_json())
+    if state.captions is None:
+        await socket.send_json({"type": "error", "error": {"message": "there are too many live sessions"}})
+        return
+    await socket.send_json({"type": "ready", "session": "live_0", "received": 0, "resume_seconds": 60})
+    for event in state.captions:
+        await socket.send_json(event)
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        if "end" in (message.get("text") or ""):
+            await socket.send_json({"type": "end", "event": 99, "transcript": state.document})
 
 
 @router.post("/jobs", status_code=202)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.page.conftest import Visit
+from server.page.conftest import CAPTIONS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +24,18 @@ def go_home(opened: Visit) -> None:
 def record(opened: Visit) -> None:
     opened.page.click("#record")
     opened.page.wait_for_selector("#recorder:visible")
+
+
+def caption(opened: Visit) -> None:
+    opened.state.captions = CAPTIONS
+    record(opened)
+    opened.page.wait_for_selector(".captions .draft:has-text('boat')")
+
+
+def fill_the_screen(opened: Visit) -> None:
+    caption(opened)
+    opened.page.click("#captions-full")
+    opened.page.wait_for_selector("#recorder.room")
 
 
 def follow(opened: Visit) -> None:
@@ -121,7 +133,8 @@ def give_key(opened: Visit) -> None:
 
 
 STATES = {
-    "home": go_home, "recording": record, "live": follow, "failed": fail, "list": fail_in_list, "reading": read,
+    "home": go_home, "recording": record, "captions": caption, "room": fill_the_screen,
+    "live": follow, "failed": fail, "list": fail_in_list, "reading": read,
     "searching": search, "correcting": correct, "help": after_key("?"), "download": after_key("d"), "speakers": rename,
     "who": give, "one speaker": read_one_speaker, "cues": divide, "delete": delete, "key": give_key,
 }  # fmt: skip

@@ -146,8 +146,10 @@ def test_several_files_are_dropped(visit: Open) -> None:
 
 def test_recording_the_microphone(visit: Open) -> None:
     opened = visit(permissions=["microphone"])
+    opened.state.captions = None
     page = opened.page
     page.click("#record")
+    opened.until("document.getElementById('captions-note').textContent.includes('no live captions')")
     opened.until("document.getElementById('level').getAttribute('aria-valuenow') > 30")
     opened.until("document.getElementById('recorder-time').textContent >= '0:02'")
     page.click("#recorder-pause")
