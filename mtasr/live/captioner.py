@@ -142,7 +142,10 @@ class Captioner:
         elif self._frames >= stretch.due or (stretch.silent == _frames(_SHORT_PAUSE) and not self._is_late):
             self._draft(stretch)
         elif len(stretch.probabilities) >= _frames(self._policy.longest + 5.0):
-            self._split(stretch, self.heard)
+            if stretch.silent:
+                self._stop(stretch)
+            else:
+                self._split(stretch, self.heard)
 
     def _start(self) -> None:
         """Begin a stretch: this frame and the one before it are speech."""
@@ -269,7 +272,7 @@ class Captioner:
             return
         stretch.cut = _between(pieces, place)
         stretch.previous.extend(token for piece in pieces[:place] for token in piece.tokens)
-        del stretch.committed[: len(stretch.committed) - (count - place)]
+        stretch.committed = list(pieces[place:count])
 
 
 def _frames(seconds: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -107,6 +108,12 @@ def test_without_a_pause_only_a_cut_ends_a_stretch() -> None:
     assert of(FinalTask, steps)[0].window.seconds == pytest.approx(10.0, abs=0.1)
 
 
+def test_without_a_pause_long_silence_starts_nothing() -> None:
+    steps = captioned(sound(2.0, 90.0), policy=LivePolicy(pause=None))
+    assert len(of(SpeechStarted, steps)) == len(of(SpeechStopped, steps)) == 1
+    assert of(SpeechStopped, steps)[0].at == pytest.approx(2.0, abs=0.04)
+
+
 def test_words_are_committed_once_two_drafts_have_them() -> None:
     steps = captioned(sound(3.0, 1.0), policy=LivePolicy(step=1.0, margin=0.4))
     assert committed_text(steps) == " 0 1 2 3 4 5"
@@ -195,6 +202,24 @@ def test_a_mark_after_a_committed_word_is_a_word_of_its_own() -> None:
 
     steps = captioned(sound(2.5, 1.0), drafts, LivePolicy(step=0.7, margin=0.0))
     assert committed_text(steps) == " well, then"
+
+
+def test_a_mark_that_joined_a_committed_word_is_given_once() -> None:
+    """Words of one token each, the second of which is a mark that the draft after joins to the first."""
+
+    def drafts(task: DraftTask) -> list[Piece]:
+        pieces = counting(task)
+        if len(pieces) > 3 and len(task.given) > 3:
+            one, mark = pieces[:2]
+            joined = replace(one.word, word=one.word.word + mark.word.word, end=mark.word.end)
+            pieces[:2] = [Piece(joined, one.tokens + mark.tokens)]
+        return pieces
+
+    tasks = of(DraftTask, captioned(sound(14.0, 1.0), drafts))
+    for task in tasks:
+        known = [*task.previous, *task.given]
+        assert known == list(range(len(known)))
+    assert any(task.previous for task in tasks)
 
 
 @settings(max_examples=8)
