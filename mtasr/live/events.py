@@ -37,8 +37,8 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What was said after the committed words of the stretch, as far as that is heard; replaces its last draft."""
+class _Words:
+    """Words of a stretch."""
 
     stretch: int
     words: tuple[Word, ...]
@@ -49,15 +49,13 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class Draft(_Words):
+    """What was said after the committed words of the stretch, as far as that is heard; replaces its last draft."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(_Words):
     """The next words of the stretch, which no later `Committed` or `Draft` changes."""
-
-    stretch: int
-    words: tuple[Word, ...]
-
-    @property
-    def text(self) -> str:
-        return _joined(word.word for word in self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ def left_in(cache_folder: Path) -> list[str]:
     return sorted(path.name for path in cache_folder.iterdir() if path.is_dir()) if cache_folder.exists() else []
 
 
+@pytest.mark.slow
 def test_pull_keeps_the_weights_and_their_licences(
     model: SpeakerModel, cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_no_place_for_the_cache(
         speakers.resolve()
 
 
+@pytest.mark.slow
 def test_offline_is_one_line(model: SpeakerModel, index: Path, cache_folder: Path) -> None:
     (index / NAME).unlink()
     result = run("pull", "speakers")

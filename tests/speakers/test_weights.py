@@ -54,6 +54,7 @@ def keep(first: Arrays, second: Arrays | bytes) -> Path:
     return cache.install(model.name, model.origin, model.revision, fill)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_cache_loads() -> None:
     keep(segmentation_arrays(), embedding_arrays())
     first, second = load_speaker_models()
