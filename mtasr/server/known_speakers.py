@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
+import unicodedata
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not _NAME.fullmatch(name.strip()):
             raise bad_field(_NAMES, f"{_NAMES} must be plain names of up to 60 characters, not {shown(name)}")
-    if len({name.strip().casefold() for name in names}) < len(names):
+    if len({unicodedata.normalize("NFC", name).strip().casefold() for name in names}) < len(names):
         raise bad_field(_NAMES, f"{_NAMES} must differ")
 
 

@@ -145,6 +145,7 @@ def test_known_speakers(client: openai.OpenAI, server: Running, clip: Path, tmp_
         ([], ["GOOD"], 400, "invalid_value"),
         (["../Anna"], ["GOOD"], 400, "invalid_value"),
         (["Anna", "anna"], ["GOOD", "GOOD"], 400, "invalid_value"),
+        (["Zo\u00e9", "Zoe\u0301"], ["GOOD", "GOOD"], 400, "invalid_value"),
         (["A", "B", "C", "D", "E"], ["GOOD"] * 5, 400, "invalid_value"),
         (["Anna"], ["voice.wav"], 400, "invalid_value"),
         (["Anna"], ["data:audio/wav;base64,UklGR*"], 400, "invalid_value"),
