@@ -26,7 +26,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {"port": -1}, {"port": 65536}, {"requests": 0}, {"client_requests": 0}, {"at_once": 0}, {"upload_bytes": 0},
         {"fields": 0}, {"idle_seconds": 0}, {"idle_seconds": math.nan}, {"upload_seconds": -1.0},
-        {"recording_seconds": 0.0}, {"stop_seconds": -1.0}, {"stop_seconds": math.inf}, {"loaded_models": 0},
+        {"live_sessions": 0}, {"client_live_sessions": 0}, {"live_seconds": 0.0}, {"live_pause": -1.0},
+        {"resume_seconds": 0.0}, {"recording_seconds": 0.0}, {"stop_seconds": -1.0}, {"stop_seconds": math.inf},
+        {"loaded_models": 0},
     ],
     ids=str,
 )  # fmt: skip

@@ -88,6 +88,11 @@ class CaptionSession:
             with contextlib.suppress(ClientGone):
                 await self._hosted.end()
 
+    async def discard(self) -> None:
+        """Drop what is not decoded: the client does not want it."""
+        self._is_ended = True
+        await self._hosted.close()
+
     async def close(self) -> None:
         """Drop what is not told."""
         self._listening.cancel()
@@ -102,6 +107,9 @@ class CaptionSession:
             transcript = await self._hosted.transcript()
             document = await asyncio.to_thread(transcript_json.to_dict, transcript)
             self.log.add({"type": "end", "received": self.received, "transcript": document}, last=True)
+        except ClientGone:
+            discarded = Problem(400, "the session was discarded", code="session_discarded")
+            self.log.add({"type": "error", "error": discarded.error}, last=True)
         except Exception as error:
             self.log.add({"type": "error", "error": problem_of(error).error}, last=True)
         self._is_ended = True

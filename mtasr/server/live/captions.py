@@ -130,8 +130,10 @@ class _Captioning:
             await session.end()
         elif kind == "cut":
             await session.cut()
+        elif kind == "discard":
+            await session.discard()
         elif kind != "ping":
-            raise bad_field("type", f"there is no message {shown(kind)}; there are end, cut and ping")
+            raise bad_field("type", f"there is no message {shown(kind)}; there are end, cut, discard and ping")
 
 
 async def _cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:

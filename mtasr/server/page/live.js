@@ -123,6 +123,7 @@ export class LiveCaptions {
 
   /** Nobody wants the text. */
   discard() {
+    if (this.isReady) this.say({ type: "discard" });
     this.settled(null);
   }
 

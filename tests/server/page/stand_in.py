@@ -43,6 +43,7 @@ class StandIn:
     #: What clients of live captions began with, and what they are told; None: that there are too many.
     live: list[dict[str, Any]] = field(default_factory=list)
     captions: list[dict[str, Any]] | None = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     #: From which segment on followers have continued.
     continued: list[int] = field(default_factory=list)
 
@@ -100,7 +101,10 @@ async def live(socket: WebSocket) -> None:
     for event in state.captions:
         await socket.send_json(event)
     while (message := await socket.receive())["type"] != "websocket.disconnect":
-        if "end" in (message.get("text") or ""):
+        text = message.get("text")
+        if text is not None:
+            state.said.append(json.loads(text)["type"])
+        if text is not None and state.said[-1] == "end":
             await socket.send_json({"type": "end", "event": 99, "transcript": state.document})
 
 

@@ -171,10 +171,13 @@ def test_recording_the_microphone(visit: Open) -> None:
 def test_a_recording_is_discarded(visit: Open) -> None:
     opened = visit(permissions=["microphone"])
     opened.page.click("#record")
+    opened.until_true(lambda: len(opened.state.live) == 1)
+    opened.until("document.getElementById('recorder-time').textContent >= '0:01'")
     opened.page.click("#recorder-cancel")
     opened.page.wait_for_selector("#record:visible")
     assert opened.page.locator("#recordings li").count() == 0
     assert opened.state.jobs == []
+    opened.until_true(lambda: "discard" in opened.state.said)
 
 
 def test_plain_http_has_no_microphone_and_all_the_rest(visit: Open, served: tuple[str, Any]) -> None:

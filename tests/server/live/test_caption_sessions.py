@@ -111,6 +111,17 @@ def test_a_cut_ends_a_stretch(server: Running) -> None:
         assert next_of(talk, "final")["text"] == " 1 2 3"
 
 
+def test_what_is_discarded_is_gone_at_once(server: Running) -> None:
+    live = server.service.admission.live
+    others = live.total()
+    with socket(server, PATH) as talk:
+        send(talk, noise(16_000, ((0.2, 2.0),), 2.0))
+        say(talk, "discard")
+        assert next_of(talk, "error")["error"]["code"] == "session_discarded"
+        assert closed(talk) == 1000
+        until(lambda: live.total() <= others)
+
+
 @pytest.mark.parametrize("lost_at", [7, 40, 52])
 def test_a_client_that_vanishes_and_comes_back_loses_no_text(server: Running, lost_at: int) -> None:
     sound, size = noise(16_000), 3200
