@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_diarizer import FakeDiarizer
 from fake_model import FakeModel, Run, segment
 
 from mtasr.audio.ffmpeg import find_ffmpeg
-from mtasr.transcript import Word
+from mtasr.transcript import Turn, Word
 
 TEXT = " Hello there, how are you?"
 WORDS = tuple(
@@ -80,6 +81,18 @@ def test_subtitles_that_are_there_need_no_model(run: Run, model: FakeModel, vide
     assert model.loads == []
 
 
+def test_subtitles_that_are_there_get_speakers(
+    run: Run, model: FakeModel, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = (Turn(start=0.0, end=1.5, speaker="Speaker 1"), Turn(start=2.0, end=3.0, speaker="Speaker 2"))
+    monkeypatch.setattr("mtasr.speakers.diarize.load_diarizer", FakeDiarizer(turns).load)
+    segments = [{"start": 0, "end": 1, "text": "Good morning."}, {"start": 2, "end": 3, "text": "Hello."}]
+    (video.parent / "a.json").write_text(json.dumps({"segments": segments}))
+    result = run("subtitle", "talk.mp4", "--embed", "--subtitles", "a.json", "-o", "a.mkv", "--diarize")
+    assert (result.exit_code, model.loads) == (0, []), result.stderr
+    assert text_in(video.with_name("a.mkv")).splitlines()[2::4] == ["Speaker 1: Good morning.", "Speaker 2: Hello."]
+
+
 def test_a_folder_for_the_video(run: Run, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (video.parent / "a.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nWritten before\n")
     embed = ("subtitle", "talk.mp4", "--embed", "--subtitles", "a.srt")
@@ -126,6 +139,7 @@ def test_burning_draws_what_is_laid_out(
         (("--embed", "--highlight-words", "--no-word-timestamps"), 2, "--highlight-words needs the times of words"),
         (("--embed", "--subtitles", "no.srt"), 3, "no.srt: no such file"),
         (("--embed", "--subtitles", "no.json"), 3, "no.json: no such file"),
+        (("--embed", "--subtitles", "a.srt", "--diarize"), 2, "--diarize needs a transcript in JSON"),
         (("--embed", "--subtitles", "a.wav"), 2, "a.wav: subtitles must be"),
         (("--embed", "-o", "/proc/none/a.mp4"), 4, "/proc/none: cannot write here"),
     ],
