@@ -48,7 +48,7 @@ def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bo
     Raises `UsageError` when nothing is named, `InputError` for a folder or list without recordings.
     """
     if not named and files_from is None:
-        raise UsageError("nothing to transcribe: name a FILE or a folder, or a list with --files-from")
+        raise UsageError("no recording is named: give a FILE or a folder, or a list with --files-from")
     if files_from == STDIN and STDIN in named:
         raise UsageError("standard input (-) can be read only once")
     found: dict[str, Input] = {}

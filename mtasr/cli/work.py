@@ -23,6 +23,7 @@ from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
 from mtasr.cli.options.files import check_readings, needs_word_times, to_layout, to_style
 from mtasr.cli.options.speakers import asks_for_speakers, to_speakers
+from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
@@ -167,6 +168,10 @@ class Work:
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         check_readings(params, self._options)
         self._speakers, self._tracks = to_speakers(ctx, params)
+        if "rttm" in params["formats"] and self._speakers is None and self._tracks.channels != "split":
+            raise UsageError(
+                "--output-format rttm says who speaks: add --diarize, or --channels split if each has a channel"
+            )
         self._style = to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
         self._model: Model | None = None

@@ -225,5 +225,6 @@ def speakers_of(values: Mapping[str, Any], *, diarize: bool) -> tuple[SpeakerOpt
         tracks = Tracks(**rest)
         check_tracks(speakers, tracks)
     except UsageError as error:
-        raise Problem(400, str(error), code="invalid_value") from error
+        param = str(error).partition(" ")[0]
+        raise Problem(400, str(error), code="invalid_value", param=param if param in names else None) from error
     return speakers, tracks

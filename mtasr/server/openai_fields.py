@@ -119,7 +119,7 @@ def read_wanted(fields: Mapping[str, Sequence[str]], task: Task) -> Wanted:
     """What the fields of a form ask for. Raises `Problem` 400 for what is wrong, unknown or contradictory."""
     table = (*TRANSCRIPTION_FIELDS, *KNOWN_SPEAKER_FIELDS) if task == "transcribe" else TRANSLATION_FIELDS
     values = read_form(fields, table)
-    form = values.get("response_format", "json")
+    form = values.get("response_format", "diarized_json" if values.get("diarize") else "json")
     logprobs, stream = "include" in values, values.get("stream", False)
     speakers, tracks = speakers_of(values, diarize=_diarizes(values, form))
     _check(values, form, stream=stream, speakers=speakers)

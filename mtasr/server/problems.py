@@ -111,7 +111,7 @@ def unusable_voice(message: str) -> Problem:
 
 def no_speaker_models() -> Problem:
     """Speakers cannot be told apart by voice, until somebody installs the models. Trying again does not help."""
-    message = "this server cannot tell speakers apart by their voices: `mtasr models pull speakers` on it installs that"
+    message = "this server lacks the models that tell speakers apart: run `mtasr models pull speakers` on it"
     return Problem(501, message, code="no_speaker_models", headers={_RETRY: "false"})
 
 

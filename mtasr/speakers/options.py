@@ -43,7 +43,7 @@ class SpeakerOptions:
                 raise UsageError(f"{name} must be a whole number from 1 to {MOST_SPEAKERS}, not {number!r}")
         least, most = self.min_speakers, self.max_speakers
         if self.num_speakers is not None and (least is not None or most is not None):
-            raise UsageError("num_speakers gives the number of speakers: min_speakers and max_speakers cannot be added")
+            raise UsageError("num_speakers says how many there are: leave out min_speakers and max_speakers")
         if least is not None and most is not None and least > most:
             raise UsageError(f"min_speakers must be at most max_speakers, not {least} and {most}")
         object.__setattr__(self, "speakers", checked_names(self.speakers))

@@ -106,7 +106,7 @@ def test_a_subfolder_that_goes_away_meanwhile(tmp_path: Path) -> None:
 def test_what_makes_no_sense(tree: Path) -> None:
     (tree / "empty").mkdir()
     (tree / "nothing").write_text("\n")
-    with pytest.raises(UsageError, match="nothing to transcribe"):
+    with pytest.raises(UsageError, match="no recording is named"):
         gather([])
     with pytest.raises(UsageError, match="only once"):
         gather(["-"], "-")

@@ -107,6 +107,8 @@ def test_settings_wait_for_what_they_are_for(
         ),
         (["--diarize", "--speakers", "A", "--voices", "."], "error: --speakers and --voices both name the speakers"),
         (["--diarize", "--num-speakers", "101"], "--num-speakers must be a whole number from 1 to 100, not 101"),
+        (["--diarize", "--hf_token", "abc"], "error: speakers are told apart without a token"),
+        (["-f", "rttm,srt"], "error: --output-format rttm says who speaks: add --diarize, or --channels split"),
         (["--diarize", "--no-word-timestamps"], "cannot be used with --no-word-timestamps"),
         (["--diarize", "--speakers", "Anna,Anna"], "two speakers are called 'Anna'"),
     ],

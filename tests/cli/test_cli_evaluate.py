@@ -200,7 +200,10 @@ def test_a_manifest_of_turns_alone_needs_no_model(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--num-speakers", "2", "--max-speakers", "3"), "--num-speakers gives the number of speakers: --min-speakers"),
+        (
+            ("--num-speakers", "2", "--max-speakers", "3"),
+            "leave out --min-speakers and --max-speakers",
+        ),
         (("--collar", "-1"), "-1.0 is not in the range x>=0"),
         (("--measure", "speakers"), "the manifest lacks the fields to measure speakers"),
     ],

@@ -252,7 +252,7 @@ def test_two_files(limited: Running) -> None:
         ({"keywords[]": "a", "hotwords": "b"}, "keywords"),
         ({"clip_timestamps": "3,1"}, "clip_timestamps"),
         ({"channels": "split", "prefix": "so"}, None),
-        ({"audio_stream": "-1"}, None),
+        ({"audio_stream": "-1"}, "audio_stream"),
     ],
     ids=str,
 )

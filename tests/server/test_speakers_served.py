@@ -184,7 +184,7 @@ def test_known_speakers_that_cannot_be_used(
     ("fields", "message"),
     [
         ({"num_speakers": 2}, "num_speakers needs diarize"),
-        ({"diarize": "true", "num_speakers": 2, "max_speakers": 3}, "cannot be added"),
+        ({"diarize": "true", "num_speakers": 2, "max_speakers": 3}, "num_speakers says how many there are"),
         ({"diarize": "true", "num_speakers": 0}, "num_speakers must be a whole number from 1"),
         ({"diarize": "true", "channels": "split"}, "channels split"),
         ({"diarize": "false", "response_format": "diarized_json"}, "diarized_json says who speaks"),
@@ -201,6 +201,16 @@ def test_what_makes_no_sense(server: Running, clip: Path, fields: dict[str, Any]
     answer = server.post(PATH, clip, **fields)
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
+    if message.startswith("num_speakers"):
+        assert answer.json()["error"]["param"] == "num_speakers"
+
+
+def test_an_answer_with_speakers_unless_another_is_asked_for(server: Running, clip: Path) -> None:
+    assert [each["speaker"] for each in server.post(PATH, clip, diarize="true").json()["segments"]] == [
+        "Speaker 1",
+        "Speaker 2",
+    ]
+    assert "segments" not in server.post(PATH, clip, diarize="true", response_format="json").json()
 
 
 def test_options_and_words(server: Running, clip: Path) -> None:

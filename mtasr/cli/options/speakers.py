@@ -47,7 +47,17 @@ _voices = option(
 #: How many there are, and what they are called.
 count_options = together(number_options, _names("Their names, in the order in which they first speak."), _voices)
 
+
+def _refuse_token(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise UsageError("speakers are told apart without a token: leave out --hf-token")
+
+
+#: Which whisperX's users type.
+_token = option(_SPEAKERS, "--hf-token", hidden=True, expose_value=False, callback=_refuse_token)
+
 speaker_options = together(
+    _token,
     switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart by their voices."),
     number_options,
     _names("Their names, in the order in which they first speak, or of the channels."),
