@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mtasr.speakers.voice_times import VoiceTimes, voices_of
+from mtasr.speakers.speaker_times import SpeakerTimes, times_of_speakers
 from mtasr.transcript import Alternatives, Segment, Transcript, Turn, Word
 
 #: The price of a change of speaker, in seconds: within a phrase, after a clause or a short pause, after a pause, and
@@ -53,7 +53,7 @@ def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
 
 def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple[Segment, ...]:
     """The segments with speakers, divided where these change, numbered from 0; see `assign`."""
-    voices = voices_of(turns)
+    voices = times_of_speakers(turns)
     if not voices:
         return tuple(map(_unassigned, segments))
     chosen = iter(_speakers_of_words([word for segment in segments for word in segment.words or ()], voices))
@@ -69,7 +69,7 @@ def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple
 
 def assign_alternatives(alternatives: Sequence[Alternatives], turns: Sequence[Turn]) -> tuple[Alternatives, ...]:
     """The readings of each window with the speaker who talks most in it."""
-    voices = voices_of(turns)
+    voices = times_of_speakers(turns)
     return tuple(
         replace(each, speaker=_mostly(each.start, each.end, voices).speaker if voices else None)
         for each in alternatives
@@ -86,7 +86,7 @@ def _unassigned(segment: Segment) -> Segment:
 # Which speaker
 
 
-def _speakers_of_words(words: Sequence[Word], voices: Sequence[VoiceTimes]) -> list[VoiceTimes]:
+def _speakers_of_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
     """The speaker of each word: the cheapest sequence, by dynamic programming."""
     if not words:
         return []
@@ -103,7 +103,7 @@ def _speakers_of_words(words: Sequence[Word], voices: Sequence[VoiceTimes]) -> l
     return [voices[place] for place in reversed(places)]
 
 
-def _cost(word: Word, voice: VoiceTimes) -> float:
+def _cost(word: Word, voice: SpeakerTimes) -> float:
     """Seconds that speak against the word being this speaker's."""
     start, end = _span(word)
     if end - start <= _LONGEST:
@@ -111,7 +111,7 @@ def _cost(word: Word, voice: VoiceTimes) -> float:
     return min(_cost_of(start, start + _SAID, voice), _cost_of(end - _SAID, end, voice))
 
 
-def _cost_of(start: float, end: float, voice: VoiceTimes) -> float:
+def _cost_of(start: float, end: float, voice: SpeakerTimes) -> float:
     spoken = voice.seconds(start, end)
     doubt = _DOUBT * (spoken - voice.sure_seconds(start, end))
     return end - start - spoken + doubt + (0.0 if spoken else voice.distance(start, end))
@@ -127,7 +127,7 @@ def _price(before: Word, word: Word) -> float:
     return _AFTER_CLAUSE if pause >= _SHORT_PAUSE or (mark and mark in _CLAUSE_ENDS) else _IN_PHRASE
 
 
-def _mostly(start: float, end: float, voices: Sequence[VoiceTimes]) -> VoiceTimes:
+def _mostly(start: float, end: float, voices: Sequence[SpeakerTimes]) -> SpeakerTimes:
     """Who talks most in an interval, or else nearest to it."""
     return min(voices, key=lambda voice: (-voice.seconds(start, end), voice.distance(start, end)))
 
@@ -136,16 +136,16 @@ def _span(word: Word) -> tuple[float, float]:
     return word.start, max(word.end, word.start + _SHORTEST)
 
 
-def _confidence(start: float, end: float, voice: VoiceTimes) -> float:
+def _confidence(start: float, end: float, voice: SpeakerTimes) -> float:
     return round(min(1.0, voice.sure_seconds(start, end) / (end - start)), 3)
 
 
-def _overlap(start: float, end: float, voice: VoiceTimes, voices: Sequence[VoiceTimes]) -> bool:
+def _overlap(start: float, end: float, voice: SpeakerTimes, voices: Sequence[SpeakerTimes]) -> bool:
     """Whether another speaker talks for half of the interval or more."""
     return any(other is not voice and 2 * other.seconds(start, end) >= end - start for other in voices)
 
 
-def _timed(segment: Segment, voices: Sequence[VoiceTimes], voice: VoiceTimes) -> Segment:
+def _timed(segment: Segment, voices: Sequence[SpeakerTimes], voice: SpeakerTimes) -> Segment:
     """A segment of one speaker, all of whose words are timed."""
     words, total, sure = [], 0.0, 0.0
     for word in segment.words or ():
@@ -163,7 +163,7 @@ def _timed(segment: Segment, voices: Sequence[VoiceTimes], voice: VoiceTimes) ->
     )
 
 
-def _untimed(segment: Segment, voices: Sequence[VoiceTimes]) -> Segment:
+def _untimed(segment: Segment, voices: Sequence[SpeakerTimes]) -> Segment:
     start, end = segment.start, max(segment.end, segment.start + _SHORTEST)
     voice = _mostly(start, end, voices)
     return replace(
@@ -181,12 +181,12 @@ def _untimed(segment: Segment, voices: Sequence[VoiceTimes]) -> Segment:
 class _Run:
     """Words of a segment that one speaker says, from `first` up to, not including, `end`."""
 
-    voice: VoiceTimes
+    voice: SpeakerTimes
     first: int
     end: int
 
 
-def _divided(segment: Segment, chosen: Sequence[VoiceTimes]) -> Iterator[tuple[Segment, VoiceTimes]]:
+def _divided(segment: Segment, chosen: Sequence[SpeakerTimes]) -> Iterator[tuple[Segment, SpeakerTimes]]:
     """The pieces of a segment, each with its speaker."""
     words = segment.words or ()
     runs = _runs(words, chosen)
@@ -217,7 +217,7 @@ def _divided(segment: Segment, chosen: Sequence[VoiceTimes]) -> Iterator[tuple[S
         yield piece, run.voice
 
 
-def _runs(words: Sequence[Word], chosen: Sequence[VoiceTimes]) -> list[_Run]:
+def _runs(words: Sequence[Word], chosen: Sequence[SpeakerTimes]) -> list[_Run]:
     """Stretches of words of one speaker. One without a duration or a letter belongs to the one before it."""
     runs: list[_Run] = []
     for place, voice in enumerate(chosen):

@@ -12,7 +12,7 @@ from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.labelling import Grouping, group, mean_voice
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
-from mtasr.speakers.pieces import Cutter, Piece, Stretch
+from mtasr.speakers.pieces import VoiceCutter, VoicePiece, VoiceStretch
 from mtasr.speakers.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.strands import HOP, Region, Stitcher
 from mtasr.speakers.turns import FIRST_SAMPLE, seconds, spoken
@@ -66,10 +66,10 @@ class Listening:
         self._first = 0  # the number of their first sample
         self._heard = 0  # samples so far
         self._window = 0  # first frame of the next window
-        self._stitcher, self._cutter = Stitcher(), Cutter()
+        self._stitcher, self._cutter = Stitcher(), VoiceCutter()
         self._regions: list[Region] = []
         self._levels: list[Float32Array] = []
-        self._pieces: list[Piece] = []
+        self._pieces: list[VoicePiece] = []
 
     def add(self, samples: Float32Array) -> None:
         """Samples (n,) that follow those before: 16 kHz, mono, float32."""
@@ -150,7 +150,7 @@ class Listening:
 
     def _settle(self, end: int, *, is_last: bool = False) -> None:
         """Take the regions up to frame `end`, and embed the pieces that are complete there."""
-        stretches: list[Stretch] = []
+        stretches: list[VoiceStretch] = []
         for region in self._stitcher.regions(end):
             self._regions.append(region)
             self._levels.append(self._loudness(region.start, region.end))
@@ -165,7 +165,7 @@ class Listening:
             if vector is not None:
                 vector = vector / max(float(np.linalg.norm(vector)), 1e-6)
             self._pieces.append(
-                Piece(
+                VoicePiece(
                     strand=stretch.strand,
                     start=stretch.start,
                     end=stretch.end,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.speakers.clustering import find_voices
-from mtasr.speakers.pieces import Piece
+from mtasr.speakers.pieces import VoicePiece
 
 #: What a change of the voice within a strand costs in similarity, if the pause is shorter than so many frames (1 s).
 _CHANGE, _SHORT_PAUSE = 0.15, 60
@@ -37,7 +37,7 @@ class Grouping:
 
 
 def group(
-    pieces: Sequence[Piece],
+    pieces: Sequence[VoicePiece],
     *,
     number: int | None = None,
     least: int | None = None,
@@ -60,7 +60,7 @@ def group(
     return Grouping(labels=labels, confidences=_confidences(scores, labels, likeness.stranger))
 
 
-def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
+def mean_voice(pieces: Sequence[VoicePiece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
     """The vector (D,), of length 1, of the chosen pieces (N,) together; None if they say nothing of a voice."""
     own = [piece for piece, is_chosen in zip(pieces, chosen, strict=True) if is_chosen and piece.vector is not None]
     own = [piece for piece in own if piece.seconds] or own
@@ -69,7 +69,7 @@ def mean_voice(pieces: Sequence[Piece], chosen: npt.NDArray[np.bool_]) -> Float3
     return np.asarray(total / length, np.float32) if length else None
 
 
-def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -> FloatArray:
+def _of_all(pieces: Sequence[VoicePiece], heard: list[int], similarity: FloatArray) -> FloatArray:
     """Similarities (N, K) of all pieces, from those of pieces with vectors: others are like their neighbours."""
     result = np.zeros((len(pieces), similarity.shape[1]))
     result[heard] = similarity
@@ -80,7 +80,7 @@ def _of_all(pieces: Sequence[Piece], heard: list[int], similarity: FloatArray) -
     return result
 
 
-def _along_strands(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArray:
+def _along_strands(pieces: Sequence[VoicePiece], similarity: FloatArray) -> FloatArray:
     """For each piece and voice (N, K), the best sum over its strand if the piece is that voice, less a constant."""
     scores = similarity.copy()
     strands: dict[int, list[int]] = {}
@@ -97,7 +97,7 @@ def _along_strands(pieces: Sequence[Piece], similarity: FloatArray) -> FloatArra
     return scores
 
 
-def _apart(pieces: Sequence[Piece], scores: FloatArray) -> IntArray:
+def _apart(pieces: Sequence[VoicePiece], scores: FloatArray) -> IntArray:
     """The voice of each piece (N,): the best that no surer piece has which overlaps it."""
     labels = np.full(len(pieces), -1)
     rivals = _overlapping(pieces)
@@ -111,7 +111,7 @@ def _apart(pieces: Sequence[Piece], scores: FloatArray) -> IntArray:
     return labels
 
 
-def _overlapping(pieces: Sequence[Piece]) -> list[list[int]]:
+def _overlapping(pieces: Sequence[VoicePiece]) -> list[list[int]]:
     """For each piece, those of other strands that are spoken at the same time."""
     rivals: list[list[int]] = [[] for _ in pieces]
     current: list[int] = []

@@ -25,7 +25,7 @@ SamplesOf = Callable[[int, int], Float32Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class VoicePiece:
     """A strand speaks in frames `start` to `end`. `vector` (D,), of length 1, is how it sounds; None if too short.
 
     `seconds` of that are of the voice alone; 0 says that others are heard in all of it.
@@ -39,7 +39,7 @@ class Piece:
 
 
 @dataclass(slots=True, kw_only=True)
-class Stretch:
+class VoiceStretch:
     """What a strand has said since its last pause or piece; `count` samples of it `alone`."""
 
     strand: int
@@ -49,7 +49,7 @@ class Stretch:
     count: int = 0
     mixed: list[Float32Array] = field(default_factory=list)
 
-    def copy(self) -> Stretch:
+    def copy(self) -> VoiceStretch:
         return replace(self, alone=list(self.alone), mixed=list(self.mixed))
 
     def seconds(self) -> float:
@@ -64,18 +64,18 @@ class Stretch:
         return clip if len(clip) >= _SHORTEST * SAMPLE_RATE else None
 
 
-class Cutter:
+class VoiceCutter:
     """Takes the regions of one recording in order, and gives the stretches that are complete."""
 
     def __init__(self) -> None:
-        self._open: dict[int, Stretch] = {}
+        self._open: dict[int, VoiceStretch] = {}
 
-    def copy(self) -> Cutter:
-        other = Cutter()
+    def copy(self) -> VoiceCutter:
+        other = VoiceCutter()
         other._open = {strand: stretch.copy() for strand, stretch in self._open.items()}
         return other
 
-    def add(self, region: Region, samples_of: SamplesOf) -> Iterator[Stretch]:
+    def add(self, region: Region, samples_of: SamplesOf) -> Iterator[VoiceStretch]:
         together = sum(region.activity.values(), np.zeros(region.end - region.start, np.float32))
         for strand, own in region.activity.items():
             is_alone = together - own <= _OTHERS
@@ -84,14 +84,14 @@ class Cutter:
         for strand in [key for key, each in self._open.items() if region.end - each.end >= _PAUSE]:
             yield self._open.pop(strand)
 
-    def rest(self) -> Iterator[Stretch]:
+    def rest(self) -> Iterator[VoiceStretch]:
         """What is not complete when the recording ends."""
         while self._open:
             yield self._open.pop(next(iter(self._open)))
 
     def _speaks(
         self, strand: int, run: Span, is_alone: np.ndarray, origin: int, samples_of: SamplesOf
-    ) -> Iterator[Stretch]:
+    ) -> Iterator[VoiceStretch]:
         start, end = run
         stretch = self._open.get(strand)
         if stretch is not None and origin + start - stretch.end >= _PAUSE:
@@ -107,12 +107,12 @@ class Cutter:
             stretch = self._begin(strand, origin + start)
         _extend(stretch, Span(start, end), is_alone, origin, samples_of)
 
-    def _begin(self, strand: int, start: int) -> Stretch:
-        stretch = self._open[strand] = Stretch(strand=strand, start=start, end=start)
+    def _begin(self, strand: int, start: int) -> VoiceStretch:
+        stretch = self._open[strand] = VoiceStretch(strand=strand, start=start, end=start)
         return stretch
 
 
-def _extend(stretch: Stretch, run: Span, is_alone: np.ndarray, origin: int, samples_of: SamplesOf) -> None:
+def _extend(stretch: VoiceStretch, run: Span, is_alone: np.ndarray, origin: int, samples_of: SamplesOf) -> None:
     for start, end in runs(is_alone[run.start : run.end]):
         clip = samples_of(origin + run.start + start, origin + run.start + end)
         stretch.alone.append(clip)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.spans import SAMPLE_RATE, Span
-from mtasr.speakers.pieces import Piece
+from mtasr.speakers.pieces import VoicePiece
 from mtasr.speakers.segmentation import FRAME_STEP, RECEPTIVE_FIELD
 from mtasr.speakers.strands import Region, runs
 
@@ -68,7 +68,7 @@ def _loud(levels_F: Float32Array) -> Float32Array:  # noqa: N803
 
 def spoken(
     regions: Sequence[Region],
-    pieces: Sequence[Piece],
+    pieces: Sequence[VoicePiece],
     labels: IntArray,
     confidences: FloatArray,
     levels_F: Float32Array,  # noqa: N803
@@ -102,7 +102,7 @@ def spoken(
     return sorted(found, key=lambda run: (run.start, run.end, run.label))
 
 
-def _owners(pieces: Sequence[Piece]) -> dict[int, list[tuple[int, int, int]]]:
+def _owners(pieces: Sequence[VoicePiece]) -> dict[int, list[tuple[int, int, int]]]:
     """For each strand, the pieces (start, end, place) that say whose it is, from one frame to another without gaps."""
     of_strand: dict[int, list[int]] = {}
     for place in sorted(range(len(pieces)), key=lambda place: pieces[place].start):

@@ -52,6 +52,13 @@ def test_segments_stand_for_turns_that_are_not_known() -> None:
     ]  # fmt: skip
 
 
+def test_a_speaker_may_be_called_like_nobody() -> None:
+    turns = (Turn(start=0.0, end=1.0, speaker="<NA>", confidence=0.5),)
+    assert written(replace(transcript(), turns=turns), "rttm") == (
+        "SPEAKER recording 1 0.000 1.000 <NA> <NA> <NA> 0.500 <NA>\n"
+    )
+
+
 def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
     replace(transcript(), turns=TURNS).write(tmp_path / "a talk.rttm")
     assert list(read_rttm(tmp_path / "a talk.rttm")) == ["a_talk"]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from mtasr.speakers import clustering
 from mtasr.speakers.clustering import agglomerate, find_voices, labels_after
 from mtasr.speakers.labelling import group, mean_voice
-from mtasr.speakers.pieces import Piece
+from mtasr.speakers.pieces import VoicePiece
 
 Vectors = npt.NDArray[np.float64]
 
@@ -27,9 +27,9 @@ def spoken_by(voices: list[int], *, noise: float = 0.6, seed: int = 0) -> Vector
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def pieces_of(vectors: Vectors, *, seconds: float = 3.0, strands: list[int] | None = None) -> list[Piece]:
+def pieces_of(vectors: Vectors, *, seconds: float = 3.0, strands: list[int] | None = None) -> list[VoicePiece]:
     return [
-        Piece(
+        VoicePiece(
             strand=strand, start=200 * place, end=200 * place + 178, seconds=seconds, vector=vector.astype(np.float32)
         )
         for place, (vector, strand) in enumerate(zip(vectors, strands or range(len(vectors)), strict=True))
@@ -122,7 +122,7 @@ def test_voices_that_speak_at_the_same_time_differ() -> None:
 
 def test_pieces_too_short_to_hear_are_like_their_neighbours() -> None:
     pieces = pieces_of(spoken_by([0] * 6 + [1] * 6))
-    short = Piece(strand=99, start=pieces[8].start, end=pieces[8].start + 5, seconds=0.0, vector=None)
+    short = VoicePiece(strand=99, start=pieces[8].start, end=pieces[8].start + 5, seconds=0.0, vector=None)
     grouping = group([*pieces, short])
     assert grouping.labels[-1] == 1
     assert grouping.confidences[-1] < grouping.confidences[:-1].min()
@@ -130,7 +130,7 @@ def test_pieces_too_short_to_hear_are_like_their_neighbours() -> None:
 
 def test_nothing_heard() -> None:
     assert len(group([]).labels) == 0
-    silent = Piece(strand=0, start=0, end=5, seconds=0.0, vector=None)
+    silent = VoicePiece(strand=0, start=0, end=5, seconds=0.0, vector=None)
     assert group([silent]).labels.tolist() == [0]
     assert mean_voice([silent], np.array([True])) is None
 

@@ -15,7 +15,7 @@ from mtasr.models.speakers.published import CAMPPLUS_LIKENESS
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
-from mtasr.speakers.pieces import Piece
+from mtasr.speakers.pieces import VoicePiece
 from mtasr.speakers.segmentation import FRAME_STEP, POWERSET, RECEPTIVE_FIELD, frame_count
 from mtasr.speakers.turns import _loud
 
@@ -197,7 +197,7 @@ def test_the_number_found_is_bounded() -> None:
     listening = Diarizer(ToneSegmentation(), ToneEmbedding()).listen()
     vectors = np.eye(MOST_SPEAKERS + 50, dtype=np.float32)
     listening._pieces = [
-        Piece(strand=place, start=200 * place, end=200 * place + 178, seconds=3.0, vector=vector)
+        VoicePiece(strand=place, start=200 * place, end=200 * place + 178, seconds=3.0, vector=vector)
         for place, vector in enumerate(vectors)
     ]
     assert len(set(listening.grouping(SpeakerOptions()).labels)) == MOST_SPEAKERS

@@ -13,7 +13,8 @@ import mtasr
 from mtasr.arrays import Float32Array
 from mtasr.errors import InputNotFoundError, UsageError, VoiceError
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.voices import KnownVoices, enrol, known_voices
+from mtasr.speakers.voices import Heard, KnownVoices, enrol, known_voices
+from mtasr.transcript import Turn
 
 
 def silence(seconds: float) -> Float32Array:
@@ -148,3 +149,11 @@ def test_one_name_composed_and_decomposed_is_one_person(tmp_path: Path) -> None:
 def test_only_names_are_names() -> None:
     with pytest.raises(UsageError, match="a known voice has no name"):
         enrol({" ": [noise(1, LOUD_SOUND)]}, LoudnessDiarizer(), digest="")
+
+
+def test_how_alike_a_person_must_be_is_said_by_what_heard_them() -> None:
+    known = KnownVoices(voices=voices(Anna=(1, 0)), digest="")
+    turns = (Turn(start=0.0, end=1.0, speaker="Speaker 1"),)
+    sounds = {"Speaker 1": voices(a=(1, 1))["a"]}
+    assert known.named(Heard(turns=turns, voices=sounds))[0].speaker == "Anna"
+    assert known.named(Heard(turns=turns, voices=sounds, same_person=0.8)) == turns

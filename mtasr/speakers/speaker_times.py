@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from mtasr.transcript import Turn
 
 
-class VoiceTimes:
+class SpeakerTimes:
     """The turns of one speaker, overlapping ones joined."""
 
     def __init__(self, speaker: str, turns: Sequence[Turn]) -> None:
@@ -46,9 +46,9 @@ class VoiceTimes:
         return max(0.0, min(before, after))
 
 
-def voices_of(turns: Sequence[Turn]) -> list[VoiceTimes]:
+def times_of_speakers(turns: Sequence[Turn]) -> list[SpeakerTimes]:
     """The times of each speaker, in the order in which they first talk."""
     spoken: dict[str, list[Turn]] = {}
     for turn in sorted(turns, key=lambda each: (each.start, each.end, each.speaker)):
         spoken.setdefault(turn.speaker, []).append(turn)
-    return [VoiceTimes(speaker, own) for speaker, own in spoken.items()]
+    return [SpeakerTimes(speaker, own) for speaker, own in spoken.items()]
