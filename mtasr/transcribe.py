@@ -246,9 +246,8 @@ class Model:
         With `channels="split"` the channels are decoded separately, and each has its language. Segments then name their
         speaker, and come in order of time once the last channel is being decoded.
 
-        With `diarize`, True or a `SpeakerOptions`, speakers are told apart by voice. Who is who shows at the end of a
-        recording, so all its segments come then, with word times, and progress until then. It cannot be used with split
-        channels, each of which is a speaker.
+        With `diarize`, True or a `SpeakerOptions`, speakers of mixed channels are told apart by voice. Who is who shows
+        at the end of a recording, so all its segments come then, with word times, and progress until then.
 
         `notes` has one function for each source; it returns what an earlier run noted of a channel, and those windows
         are not decoded again. `checks` are the thresholds that decide whether text is trusted, apart from the three
@@ -268,6 +267,7 @@ class Model:
                 for open_ in channels
             )
         else:
+            notes = notes or [_nothing_noted] * len(sources)
             recordings = [
                 Recording(
                     open=open_,
@@ -276,9 +276,7 @@ class Model:
                     notes=noted(channel),
                     listener=listener,
                 )
-                for source, channels, noted, listener in zip(
-                    sources, opening, notes or [_nothing_noted] * len(sources), heard_by, strict=True
-                )
+                for source, channels, noted, listener in zip(sources, opening, notes, heard_by, strict=True)
                 for channel, open_ in enumerate(channels)
             ]
             states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
