@@ -184,7 +184,7 @@ class Display:
         def progress(file: str, done: int, total: int | None) -> None:
             if file not in seen and (total is None or total >= _WORTH_A_NOTE):
                 seen.add(file)
-                self.note(f"Installing {file}" + (f" ({total / 1e6:.1f} MB)" if total else ""))
+                self.note(f"Fetching {file}" + (f" ({total / 1e6:.1f} MB)" if total else ""))
 
         return progress
 
