@@ -33,11 +33,13 @@ TRANSCRIPT = Transcript(language="en", language_probability=0.5, duration=6.5, s
 
 @pytest.mark.parametrize("name", [*OUTPUT_FORMATS])
 def test_a_file_has_the_format_of_its_ending(name: str, tmp_path: Path) -> None:
+    text = TRANSCRIPT.to_format(name).replace("SPEAKER recording ", "SPEAKER a ")  # RTTM has the file's name
     TRANSCRIPT.write(tmp_path / f"a.{name}")
-    assert (tmp_path / f"a.{name}").read_bytes().decode() == TRANSCRIPT.to_format(name)
-    TRANSCRIPT.write(str(tmp_path / f"b.{name.upper()}"))
-    TRANSCRIPT.write(tmp_path / "c", name)
-    assert (tmp_path / f"b.{name.upper()}").read_text() == (tmp_path / "c").read_text() == TRANSCRIPT.to_format(name)
+    assert (tmp_path / f"a.{name}").read_bytes().decode() == text
+    (tmp_path / "other").mkdir()
+    TRANSCRIPT.write(str(tmp_path / "other" / f"a.{name.upper()}"))
+    TRANSCRIPT.write(tmp_path / "a", name)
+    assert (tmp_path / "other" / f"a.{name.upper()}").read_text() == (tmp_path / "a").read_text() == text
 
 
 @pytest.mark.parametrize("style", ["web", "broadcast", "social", "raw"])
@@ -45,10 +47,13 @@ def test_the_command_line_writes_the_same(style: str, tmp_path: Path) -> None:
     from mtasr.batch import outputs
     from mtasr.subtitles import STYLES
 
-    outputs.write(TRANSCRIPT, {name: tmp_path / f"cli.{name}" for name in OUTPUT_FORMATS}, layout=STYLES[style])
+    cli, api = tmp_path / "cli", tmp_path / "api"
+    cli.mkdir()
+    api.mkdir()
+    outputs.write(TRANSCRIPT, {name: cli / f"a.{name}" for name in OUTPUT_FORMATS}, layout=STYLES[style])
     for name in OUTPUT_FORMATS:
-        TRANSCRIPT.write(tmp_path / f"api.{name}", subtitle_style=style)
-        assert (tmp_path / f"api.{name}").read_bytes() == (tmp_path / f"cli.{name}").read_bytes()
+        TRANSCRIPT.write(api / f"a.{name}", subtitle_style=style)
+        assert (api / f"a.{name}").read_bytes() == (cli / f"a.{name}").read_bytes()
 
 
 def test_subtitles_are_laid_out() -> None:

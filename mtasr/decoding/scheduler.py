@@ -127,11 +127,12 @@ class Scheduler:
     def _decoder(self, options: DecodingOptions, checks: Checks, retries: tuple[Retry, ...]) -> WindowDecoder:
         """The same for equal options, so that windows of several callers can share a batch."""
         options = replace(options, language=None, clip_timestamps=(), seed=0)
+        # Rules from outside need not be hashable; the decoder keeps them, so nothing else gets their ids.
+        key = options, checks, tuple(map(id, retries))
         with self._changed:
-            decoder = self._decoders.get((options, checks, retries))
+            decoder = self._decoders.get(key)
             if decoder is None:
-                decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, retries)
-                self._decoders[options, checks, retries] = decoder
+                self._decoders[key] = decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, retries)
         decoder.prompts.log_cuts()
         return decoder
 
