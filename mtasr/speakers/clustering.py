@@ -15,9 +15,9 @@ import numpy as np
 from mtasr.arrays import FloatArray, IntArray
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 
-#: Seconds of speech alone from which a piece is sure enough to take part, and from which a cluster is a voice.
-_SURE_PIECE, _VOICE = 1.0, 2.0
-#: The share of all speech from which it is one: in an hour, one person laughs and coughs for more than two seconds.
+#: Seconds of speech alone from which a piece is sure enough to take part, and to be a voice by itself.
+_SURE_PIECE = 1.0
+#: The share of all speech from which a cluster is a voice: in an hour, one person laughs and coughs for some seconds.
 _VOICE_SHARE = 0.002
 #: Clusters compared at once, each with all others.
 _AT_ONCE = 1000
@@ -55,7 +55,7 @@ def find_voices(
         return np.zeros((0, vectors.shape[1]))
     means, weights = _condensed(vectors[sure], np.maximum(seconds[sure], _LEAST_WEIGHT))
     merges = agglomerate(means, weights)
-    enough_speech = max(_VOICE, _VOICE_SHARE * weights.sum()) if number is None else _SURE_PIECE
+    enough_speech = max(_SURE_PIECE, _VOICE_SHARE * weights.sum()) if number is None else _SURE_PIECE
     counts = _voice_counts(weights, merges, enough_speech)
     stop = _first_below(merges, likeness.same_voice)
     if number is None:
