@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Task = Literal["transcribe", "translate"]
 
@@ -221,3 +224,15 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
         raise UsageError(f"temperature_increment_on_fallback must be None or at least 0.01, not {increment}")
     further = math.floor((1.0 - first) / increment + 1e-6)
     return tuple(round(first + i * increment, 10) for i in range(max(further, 0) + 1))
+
+
+_Options = TypeVar("_Options", bound="DataclassInstance")
+
+
+def merge_options(options: _Options, changes: Mapping[str, Any]) -> _Options:
+    """The options, a frozen dataclass, with changes. Raises `UsageError` for one that does not exist."""
+    try:
+        return replace(options, **changes)
+    except TypeError as exc:
+        unknown = sorted(set(changes) - {field.name for field in fields(options)})
+        raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc

@@ -34,7 +34,7 @@ from mtasr.errors import ModelError, UsageError
 from mtasr.extras import extras
 from mtasr.models import DEFAULT_MODEL, Progress, resolve
 from mtasr.models.fingerprint import fingerprint
-from mtasr.options import DecodingOptions
+from mtasr.options import DecodingOptions, merge_options
 from mtasr.speakers.diarize import load_diarizer
 from mtasr.speakers.diarized import Diarized, SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
@@ -297,7 +297,7 @@ class Model:
         speakers, changes = split_off(diarize, changes)
         tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
         changes = {key: value for key, value in changes.items() if key not in _TRACKS}
-        merged = _resolved(self.engine.tokenizer, merge_options(options, changes))
+        merged = _resolved(self.engine.tokenizer, merge_options(options or DecodingOptions(), changes))
         if merged.prefix and tracks.channels == "split":
             raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
         check_tracks(speakers, tracks)
@@ -339,7 +339,7 @@ class Model:
         tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        options = _resolved(self.engine.tokenizer, merge_options(None, {"languages": languages}))
+        options = _resolved(self.engine.tokenizer, merge_options(DecodingOptions(), {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         (open_,) = openers(source, tracks, most_seconds)
         with contextlib.closing(open_()) as audio:
@@ -409,15 +409,6 @@ def _transcription(
     notes = [f"no channel for {idle}: the recording has {count}"] if idle else []
     named = {tracks.speaker(channel): each for channel, each in enumerate(channels)}
     return Transcription(SplitChannels(named), options, lambda: notes)
-
-
-def merge_options(options: DecodingOptions | None, changes: dict[str, Any]) -> DecodingOptions:
-    """The options with changes. Raises `UsageError` for one that does not exist."""
-    try:
-        return replace(options or DecodingOptions(), **changes)
-    except TypeError as exc:
-        unknown = sorted(set(changes) - set(DecodingOptions.__dataclass_fields__))
-        raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
 
 
 def _resolved(tokenizer: Tokenizer, options: DecodingOptions) -> DecodingOptions:

@@ -6,19 +6,19 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from types import TracebackType
 from typing import Self
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.parts import FilePart
 from mtasr.audio.repairs import repair_lines
 from mtasr.audio.stream import AudioStream
+from mtasr.closing import Closing
 from mtasr.errors import AudioDecodeError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcript import Repair
 
 
-class JoinedStreams:
+class JoinedStreams(Closing):
     """Iterates over the parts of a file as over one `AudioStream`. `opened` is closed with it.
 
     Iterating raises what the first part raises. Of others that cannot be read `warnings` tells.
@@ -90,14 +90,6 @@ class JoinedStreams:
         self._stream = start()
         if self._aborted:
             self._stream.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def abort(self) -> bool:
         """As that of `AudioStream`."""

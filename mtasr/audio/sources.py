@@ -47,8 +47,7 @@ class SampleBlocks:
 
     def __iter__(self) -> Iterator[Float32Array]:
         for block in self._blocks:
-            check_samples(block)
-            yield np.nan_to_num(block.astype(np.float32), posinf=0.0, neginf=0.0)
+            yield finite_samples(block)
 
     def abort(self) -> bool:
         return False
@@ -99,8 +98,13 @@ class LimitedAudio:
 Open = Callable[[], Opened | SampleBlocks | LimitedAudio]
 
 
-def check_samples(samples: object) -> None:
-    """Raise `InputError` for what is no array of samples."""
+def finite_samples(samples: Samples) -> Float32Array:
+    """The samples in float32, with zeros for what is no finite number. Raises `InputError` for what are no samples."""
+    _check_samples(samples)
+    return np.nan_to_num(samples.astype(np.float32), posinf=0.0, neginf=0.0)
+
+
+def _check_samples(samples: object) -> None:
     if not isinstance(samples, np.ndarray):
         raise InputError(f"samples must be a float array of shape (n,) at 16 kHz, not {type(samples).__name__}")
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
@@ -147,7 +151,7 @@ def open_source(source: Source, track: int, channel: int | None = None) -> Opene
     Raises `InputError` if it cannot be read.
     """
     if isinstance(source, np.ndarray):
-        check_samples(source)
+        _check_samples(source)
         parts = (source[start : start + _BLOCK] for start in range(0, len(source), _BLOCK))
         return SampleBlocks(parts, len(source) / SAMPLE_RATE)
     if not _is_file(source):

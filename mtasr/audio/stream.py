@@ -7,7 +7,6 @@ import itertools
 import signal
 import subprocess
 from collections.abc import Iterator
-from types import TracebackType
 from typing import IO, Any, BinaryIO, Self, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from mtasr.audio.repairs import repair_lines
 from mtasr.audio.route import Route
 from mtasr.audio.timeline import Timeline, silent
 from mtasr.audio.truncation import is_cut_short
+from mtasr.closing import Closing
 from mtasr.errors import AudioDecodeError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
@@ -36,7 +36,7 @@ _CANCELLED = 100.0
 _SILENT = 1e-7
 
 
-class AudioStream:
+class AudioStream(Closing):
     """Iterator over blocks of shape (n,), float32 in -1..1, 16 kHz, n <= BLOCK_SAMPLES.
 
     The first sample is time 0 of the file: silence precedes audio that starts later than the picture, and fills holes
@@ -100,14 +100,6 @@ class AudioStream:
             raise
         self.samples_read += block.size
         return block
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

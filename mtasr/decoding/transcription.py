@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 from weakref import finalize
 
+from mtasr.closing import Closing
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.groups import RecordingState
 from mtasr.decoding.scheduler import Scheduler
@@ -74,7 +74,7 @@ class Scheduled:
             self._scheduler.cancel([self._state])
 
 
-class Transcription:
+class Transcription(Closing):
     """A recording that is being transcribed: iterate for its segments, each as soon as it is decoded.
 
     `position` is how far the file is decoded, in seconds. Close it, or use it in a `with` block.
@@ -197,17 +197,16 @@ class Transcription:
         return whole
 
     def _transcript_of(self, segments: Sequence[Segment], task: str) -> Transcript:
-        written = {"en" if task == "translate" else segment.language or self.language for segment in segments}
-        speech, audio = self._submission.speech(), self._submission.audio
-        turns = self._submission.turns()
-        return Transcript(
-            language=self.language,
-            language_probability=self.language_probability,
-            duration=round(self._submission.samples / SAMPLE_RATE, 3),
-            segments=tuple(segments),
-            speech=merged(interval for spoken in speech.values() for interval in spoken),
-            coverage=coverage(speech, segments),
-            text_language=written.pop() if len(written) == 1 else None,
+        audio, turns = self._submission.audio, self._submission.turns()
+        transcript = put_together(
+            segments,
+            task,
+            language=LanguageGuess(self.language, self.language_probability),
+            samples=self._submission.samples,
+            speech=self._submission.speech(),
+        )
+        return replace(
+            transcript,
             repairs=audio.repairs if audio is not None else (),
             turns=None if turns is None else tuple(turns),
         )
@@ -220,16 +219,29 @@ class Transcription:
             with contextlib.suppress(ValueError):  # closed from within, as by a progress callback
                 self._pending.close()  # which gives back the model that samples were drawn with
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def put_together(
+    segments: Sequence[Segment],
+    task: str,
+    *,
+    language: LanguageGuess,
+    samples: int,
+    speech: Mapping[str | None, Sequence[Interval]],
+) -> Transcript:
+    """The transcript of so many samples, of these segments and this speech, which is by speaker."""
+    written = {"en" if task == "translate" else segment.language or language.code for segment in segments}
+    return Transcript(
+        language=language.code,
+        language_probability=language.probability,
+        duration=round(samples / SAMPLE_RATE, 3),
+        segments=tuple(segments),
+        speech=merged(interval for spoken in speech.values() for interval in spoken),
+        coverage=coverage(speech, segments),
+        text_language=written.pop() if len(written) == 1 else None,
+    )
 
 
-class Transcriptions(Sequence[Transcription]):
+class Transcriptions(Sequence[Transcription], Closing):
     """Several recordings that are being transcribed."""
 
     def __init__(self, items: Iterable[Transcription]) -> None:
@@ -249,11 +261,3 @@ class Transcriptions(Sequence[Transcription]):
     def close(self) -> None:
         for item in self._items:
             item.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -19,14 +19,12 @@ from mtasr.live.agreement import Piece, best_cut, count_committable
 from mtasr.live.events import Committed, Draft, Event, SpeechStarted, SpeechStopped
 from mtasr.live.policy import LivePolicy
 from mtasr.spans import SAMPLE_RATE, Span
-from mtasr.vad import FRAME, SpeechDetector, speech_spans
+from mtasr.vad import FRAME, HYSTERESIS, SpeechDetector, speech_spans
 
 #: Seconds of sound before speech that belong to it.
 _MARGIN = 0.5
 #: Seconds of silence after which what was said is drafted at once.
 _SHORT_PAUSE = 0.2
-#: A frame less like speech than the threshold by this counts as silence (as in `speech_spans`).
-_HYSTERESIS = 0.15
 #: Audio is cut where at least this much is left to hear once more, and at most this part of the window.
 _LEAST_LEFT, _MOST_LEFT = 1.5, 0.7
 #: From this part of the longest stretch on, it may be cut at a committed word.
@@ -127,13 +125,13 @@ class Captioner:
         self._frames += 1
         self._recent.append(probability)
         if self._stretch is None:
-            if len(self._recent) > 1 and self._recent[-2] >= self._threshold <= probability + _HYSTERESIS:
+            if len(self._recent) > 1 and self._recent[-2] >= self._threshold <= probability + HYSTERESIS:
                 self._start()
             self._forget()
             return
         stretch, pause = self._stretch, self._policy.pause
         stretch.probabilities.append(probability)
-        if probability >= self._threshold - _HYSTERESIS:
+        if probability >= self._threshold - HYSTERESIS:
             stretch.silent, stretch.is_drafted = 0, False
         else:
             stretch.silent += 1

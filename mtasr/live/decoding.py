@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mtasr.decoding.language import CLEAR, combined
 from mtasr.decoding.submission import DecodedWindow
@@ -29,14 +29,6 @@ _CLEARLY = 2.0
 _MOST_JUDGEMENTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
-    """A language code, and how probable it is: 1 if it was given."""
-
-    code: str
-    probability: float
-
-
 class LiveDecoder:
     """Decodes the tasks of one session; drafts and finals may come from two threads."""
 
@@ -46,8 +38,8 @@ class LiveDecoder:
         self._drafts = model.single_windows(draft_options(options), priority=_DRAFT_PRIORITY, retries=())
         language = model.language_of(options)
         self._is_certain = language is not None
-        #: The language of the next texts, None until somebody speaks.
-        self.language = None if language is None else Language(language, 1.0)
+        #: The language of the next texts, None until somebody speaks. Its probability is 1 if it was given.
+        self.language = None if language is None else LanguageGuess(language, 1.0)
         self._changes = options.multilingual
         #: Seconds of speech in the last windows in which the language was judged, and the guesses.
         self._judgements: deque[tuple[float, list[LanguageGuess]]] = deque(maxlen=_MOST_JUDGEMENTS)
@@ -73,7 +65,7 @@ class LiveDecoder:
         decoded, code = self._finals.decode(self._finals.decoder.input(task.window, language=language))
         if not self._is_certain and decoded.segments:
             probability = self.language.probability if self.language is not None and code == known else CLEAR
-            self.language, self._is_certain = Language(code, probability), not self._changes
+            self.language, self._is_certain = LanguageGuess(code, probability), not self._changes
         return decoded, code
 
     def _guess(self, shown: WindowInput) -> None:
@@ -83,7 +75,7 @@ class LiveDecoder:
         best, probability = max(found.items(), key=lambda each: each[1])
         if self.language is not None and probability < _CLEARLY * found[self.language.code]:
             best, probability = self.language.code, found[self.language.code]
-        self.language = Language(best, probability)
+        self.language = LanguageGuess(best, probability)
         if probability >= CLEAR and shown.window.speech_seconds >= _ENOUGH_SPEECH and not self._changes:
             self._is_certain = True
 

@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.audio.sources import check_samples
-from mtasr.decoding.coverage import coverage
-from mtasr.decoding.transcription import Transcription
+from mtasr.audio.sources import finite_samples
+from mtasr.closing import Closing
+from mtasr.decoding.transcription import Transcription, put_together
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import LiveError, MtasrError, UsageError
 from mtasr.live.captioner import Captioner, DraftTask, FinalTask
 from mtasr.live.decoding import LiveDecoder
@@ -31,10 +31,10 @@ from mtasr.live.events import Event, Final, Lag, LanguageFound
 from mtasr.live.intake import Block, Intake
 from mtasr.live.outbox import Outbox
 from mtasr.live.policy import LivePolicy
-from mtasr.options import DecodingOptions
-from mtasr.spans import SAMPLE_RATE, Interval, merged
+from mtasr.options import DecodingOptions, merge_options
+from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.threads import start_thread
-from mtasr.transcribe import Model, merge_options
+from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
 
 #: The whole is decoded after everything that somebody waits for.
@@ -47,7 +47,7 @@ _LOOK = 1.0
 _MOST_FINALS = 8
 
 
-class LiveSession:
+class LiveSession(Closing):
     """Captions of one source of sound. Any number of sessions and recordings share a `Model`.
 
     One thread adds samples and another reads events; every method may be called from any thread. Use it in a `with`
@@ -68,7 +68,7 @@ class LiveSession:
         Raises `UsageError` for options that make no sense, or make none live: `condition_on_previous_text`,
         `clip_timestamps`.
         """
-        self._options = options = merge_options(options, changes)
+        self._options = options = merge_options(options or DecodingOptions(), changes)
         if options.condition_on_previous_text or options.clip_timestamps:
             raise UsageError("condition_on_previous_text and clip_timestamps cannot be used live")
         self._policy = policy or LivePolicy()
@@ -107,8 +107,7 @@ class LiveSession:
         faster than the machine does not fill the memory. Raises `ValueError` after `end` or `close`, `InputError` for
         what are no samples or no position, and whatever error ended the session: `LiveError`, `ModelError`.
         """
-        check_samples(samples)
-        samples = np.nan_to_num(samples.astype(np.float32), posinf=0.0, neginf=0.0)
+        samples = finite_samples(samples)
         try:
             notice = self._intake.add(samples, self._clock(), position)
         except ValueError:
@@ -152,14 +151,6 @@ class LiveSession:
         if not self._done.is_set():
             self._stop()
         self._outbox.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- threads ----------------------------------------------------------------------------------------------------
 
@@ -270,18 +261,9 @@ class LiveSession:
         return whole
 
     def _transcript_of(self, segments: list[Segment], task: str) -> Transcript:
-        language = self._decoder.language
-        code = language.code if language is not None else "en"
-        written = {"en" if task == "translate" else segment.language or code for segment in segments}
-        return Transcript(
-            language=code,
-            language_probability=language.probability if language is not None else 0.0,
-            duration=round(self._intake.taken / SAMPLE_RATE, 3),
-            segments=tuple(segments),
-            speech=merged(self._speech),
-            coverage=coverage({None: self._speech}, segments),
-            text_language=written.pop() if len(written) == 1 else None,
-        )
+        language = self._decoder.language or LanguageGuess("en", 0.0)
+        speech: dict[str | None, list[Interval]] = {None: self._speech}
+        return put_together(segments, task, language=language, samples=self._intake.taken, speech=speech)
 
 
 def _numbered(segments: Iterable[Segment], ids: Iterator[int]) -> tuple[Segment, ...]:

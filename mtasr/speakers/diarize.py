@@ -7,7 +7,7 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mtasr.errors import UsageError
 from mtasr.formats import turns as turn_formats
 from mtasr.models import Progress
 from mtasr.models.speakers import find
+from mtasr.options import merge_options
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import listeners
 from mtasr.speakers.diarizer import Diarizer
@@ -111,11 +112,7 @@ def diarize(
     Raises `InputError` if the recording or one of known voices cannot be read, `UsageError` for options that make no
     sense, and `ModelError` if the weights cannot be had.
     """
-    try:
-        options = replace(options or SpeakerOptions(), **changes)
-    except TypeError as exc:
-        unknown = sorted(set(changes) - set(SpeakerOptions.__dataclass_fields__))
-        raise UsageError(f"unknown option {', '.join(unknown)}" if unknown else str(exc)) from exc
+    options = merge_options(options or SpeakerOptions(), changes)
     (open_,) = openers(source, Tracks(audio_stream=audio_stream))
     (listener,) = listeners(diarizer or load_diarizer(), options, 1)
     samples = 0

@@ -6,7 +6,7 @@ its own to `load_model(detector=...)` without that.
 
 from __future__ import annotations
 
-from mtasr.vad.detector import FRAME, MakeDetector, SpeechDetector, SpeechTrack, speech_spans
+from mtasr.vad.detector import FRAME, HYSTERESIS, MakeDetector, SpeechDetector, SpeechTrack, speech_spans
 from mtasr.vad.silero import SileroDetector
 
 #: What `load_model(detector=NAME)` takes.
@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_DETECTOR",
     "DETECTORS",
     "FRAME",
+    "HYSTERESIS",
     "MakeDetector",
     "SileroDetector",
     "SpeechDetector",

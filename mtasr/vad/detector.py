@@ -15,7 +15,7 @@ from mtasr.spans import SAMPLE_RATE, Interval, Span
 FRAME = 512
 
 #: Speech ends at a frame this far below the threshold, so that one doubtful frame does not end it.
-_HYSTERESIS = 0.15
+HYSTERESIS = 0.15
 #: The fewest silent frames that make a pause, and the fewest speech frames that make speech.
 _PAUSE, _SPEECH = 3, 2
 
@@ -45,7 +45,7 @@ def speech_spans(probabilities: Float32Array, threshold: float, *, inside: bool 
         if start < 0:
             if probability >= threshold:
                 start, silent = index, 0
-        elif probability >= threshold - _HYSTERESIS:
+        elif probability >= threshold - HYSTERESIS:
             silent = 0
         else:
             silent += 1

@@ -10,8 +10,8 @@ import contextlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
+from mtasr.closing import Closing
 from mtasr.errors import ModelIntegrityError
 
 #: What zipfile raises about damaged files; ValueError includes bytes that are not text.
@@ -20,7 +20,7 @@ _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedEr
 _ENCRYPTED = 0x1
 
 
-class StoredZip:
+class StoredZip(Closing):
     """An open zip file, a context manager. Raises `ModelIntegrityError` if the file is damaged or not of this kind."""
 
     def __init__(self, path: Path) -> None:
@@ -62,10 +62,5 @@ class StoredZip:
         except _DAMAGE as exc:
             raise self.damaged(f"{exc}" or type(exc).__name__) from exc
 
-    def __enter__(self) -> StoredZip:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._zip.close()
