@@ -37,8 +37,8 @@ from parity import edits, words
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import open_audio
 from mtasr.live import Committed, Draft, Event, Final, LivePolicy, SpeechStopped, decoding
-from mtasr.live.agreement import Piece
-from mtasr.live.captioner import Captioner, DraftTask, FinalTask, Stretch
+from mtasr.live.agreement import DraftedWord
+from mtasr.live.captioner import Captioner, DraftTask, FinalTask, OpenStretch
 from mtasr.live.decoding import LiveDecoder
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
@@ -60,10 +60,10 @@ class LocalAgreement(Captioner):
 
     _MOST = 15.0
 
-    def _given(self, stretch: Stretch) -> tuple[int, ...]:
+    def _given(self, stretch: OpenStretch) -> tuple[int, ...]:
         return ()
 
-    def _commit(self, stretch: Stretch, pieces: Sequence[Piece]) -> None:
+    def _commit(self, stretch: OpenStretch, pieces: Sequence[DraftedWord]) -> None:
         known = [piece.key for piece in stretch.committed[-5:]]
         last = stretch.committed[-1].word.end if stretch.committed else 0.0
         new = [piece for piece in pieces if piece.word.start > last - 0.1]
@@ -77,7 +77,7 @@ class LocalAgreement(Captioner):
         if (self.heard - stretch.cut) / SAMPLE_RATE > self._MOST:
             self._trim(stretch)
 
-    def _trim(self, stretch: Stretch) -> None:
+    def _trim(self, stretch: OpenStretch) -> None:
         inside = [piece for piece in stretch.committed if piece.word.start * SAMPLE_RATE >= stretch.cut]
         ends = [piece for piece in inside[:-1] if piece.word.word.rstrip().endswith((".", "!", "?"))] or inside[:-1]
         if ends:

@@ -15,8 +15,8 @@ from hypothesis import settings
 from tiny_model import make_tiny_model
 
 from mtasr import system
-from mtasr.speakers.embedding import Embedding
-from mtasr.speakers.segmentation import Segmentation
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.segmentation import Segmentation
 from mtasr.speakers.weights import load_speaker_models
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, which the programs they start would inherit.

@@ -132,9 +132,9 @@ if __name__ == "__main__":
     import mtasr.live
     import mtasr.transcribe
     from mtasr.cli import main
-    from mtasr.cli.live import record
+    from mtasr.cli.live import growing_files
 
-    record._PAUSE = 0.2
+    growing_files._PAUSE = 0.2
     mtasr.transcribe.load_model = FakeModel().load  # type: ignore[assignment]
     mtasr.live.LiveSession = FakeLive()  # type: ignore[assignment, misc]
     main()

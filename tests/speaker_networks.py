@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtasr.speakers import embedding, segmentation
+from mtasr.speakers.networks import embedding, segmentation
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 

@@ -19,12 +19,14 @@ _PASSED = 0.94
 class Resampler:
     """From `rate` samples per second to 16 kHz, by a windowed sinc in polyphase form.
 
-    The result does not depend on where the blocks begin and end. Raises `ValueError` for a rate below 1.
+    Sound at 16 kHz stays as it is. The result does not depend on where the blocks begin and end. Raises `ValueError`
+    for a rate below 1.
     """
 
     def __init__(self, rate: int) -> None:
         if rate < 1:
             raise ValueError(f"{rate} is no sample rate")
+        self._is_idle = rate == SAMPLE_RATE
         common = math.gcd(rate, SAMPLE_RATE)
         #: Each output sample is `_down` / `_up` input samples after the one before.
         self._up, self._down = SAMPLE_RATE // common, rate // common
@@ -44,11 +46,15 @@ class Resampler:
 
     def push(self, samples: Float32Array) -> Float32Array:
         """The output that these samples, shape (n,), complete."""
+        if self._is_idle:
+            return samples
         self._kept = np.concatenate([self._kept, samples])
         return self._ready()
 
     def finish(self) -> Float32Array:
         """The rest of the output, as if silence followed."""
+        if self._is_idle:
+            return np.zeros(0, np.float32)
         self._kept = np.concatenate([self._kept, np.zeros(self._half, np.float32)])
         return self._ready()
 

@@ -10,7 +10,7 @@ from mtasr.transcript import Word
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DraftedWord:
     """A word of a draft with its text tokens."""
 
     word: Word
@@ -22,7 +22,9 @@ class Piece:
         return "".join(filter(str.isalnum, self.word.word.casefold()))
 
 
-def count_committable(pieces: Sequence[Piece], before: Sequence[Piece], *, until: float, complete: bool) -> int:
+def count_committable(
+    pieces: Sequence[DraftedWord], before: Sequence[DraftedWord], *, until: float, complete: bool
+) -> int:
     """How many words of a draft can be committed: the first ones that were drafted twice and end by `until` seconds.
 
     `pieces` and `before` are the uncommitted words of this draft and of the last one. The last word may grow, so it is
@@ -38,7 +40,7 @@ def count_committable(pieces: Sequence[Piece], before: Sequence[Piece], *, until
     return count
 
 
-def best_cut(pieces: Sequence[Piece], count: int, earliest: float, latest: float) -> int | None:
+def best_cut(pieces: Sequence[DraftedWord], count: int, earliest: float, latest: float) -> int | None:
     """After which of the first `count` words audio is best cut between two times: at a long gap or after a sentence.
 
     None if no such word ends there.

@@ -15,7 +15,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.windows import Window
-from mtasr.live.agreement import Piece, best_cut, count_committable
+from mtasr.live.agreement import DraftedWord, best_cut, count_committable
 from mtasr.live.events import Committed, Draft, Event, SpeechStarted, SpeechStopped
 from mtasr.live.policy import LivePolicy
 from mtasr.spans import SAMPLE_RATE, Span
@@ -52,7 +52,7 @@ class FinalTask:
 
 
 @dataclass(slots=True)
-class Stretch:
+class OpenStretch:
     """The state of speech between two pauses. Frames and samples count from the start of the session."""
 
     number: int
@@ -69,11 +69,11 @@ class Stretch:
     #: Whether all speech so far is drafted, and silence followed it.
     is_drafted: bool = False
     #: Committed words in the window.
-    committed: list[Piece] = field(default_factory=list)
+    committed: list[DraftedWord] = field(default_factory=list)
     #: Tokens of those before it.
     previous: list[int] = field(default_factory=list)
     #: The uncommitted words of the last draft.
-    drafted: list[Piece] = field(default_factory=list)
+    drafted: list[DraftedWord] = field(default_factory=list)
 
 
 class Captioner:
@@ -91,7 +91,7 @@ class Captioner:
         #: Where the last stretch ended, in samples: margins do not overlap.
         self._ended = 0
         self._stretches = 0
-        self._stretch: Stretch | None = None
+        self._stretch: OpenStretch | None = None
         #: The frame before which no further draft is made, and whether that is later than usual.
         self._due, self._is_late = 0, False
         self._out: deque[Event | DraftTask | FinalTask] = deque()
@@ -152,13 +152,13 @@ class Captioner:
         started = self._open(start, list(self._recent)[-(self._frames - start // FRAME) :])
         self._out.append(SpeechStarted(stretch=started.number, at=spoken / SAMPLE_RATE))
 
-    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> Stretch:
+    def _open(self, start: int, probabilities: list[float], silent: int = 0) -> OpenStretch:
         due = max(self._frames + _frames(self._policy.step), self._due)
-        self._stretch = Stretch(self._stretches, start, probabilities, start, due, silent)
+        self._stretch = OpenStretch(self._stretches, start, probabilities, start, due, silent)
         self._stretches += 1
         return self._stretch
 
-    def _draft(self, stretch: Stretch) -> None:
+    def _draft(self, stretch: OpenStretch) -> None:
         stretch.due = self._frames + _frames(self._policy.step)
         if stretch.is_drafted:
             return
@@ -171,18 +171,18 @@ class Captioner:
             )
         )
 
-    def _stop(self, stretch: Stretch) -> None:
+    def _stop(self, stretch: OpenStretch) -> None:
         """End a stretch after the silence that is heard."""
         self._close(stretch, self.heard, (self._frames - stretch.silent) * FRAME)
         self._forget()
 
-    def _close(self, stretch: Stretch, end: int, spoken: int) -> None:
+    def _close(self, stretch: OpenStretch, end: int, spoken: int) -> None:
         self._out.append(SpeechStopped(stretch=stretch.number, at=spoken / SAMPLE_RATE))
         self._out.append(FinalTask(stretch=stretch.number, window=self._window(stretch, stretch.start, end)))
         self._stretch, self._ended = None, end
         self._recent.clear()  # Speech before a cut starts nothing after it.
 
-    def _split(self, stretch: Stretch, sample: int, drafted: Sequence[Piece] = ()) -> None:
+    def _split(self, stretch: OpenStretch, sample: int, drafted: Sequence[DraftedWord] = ()) -> None:
         """End a stretch without a pause at a sample, where the next begins with the words `drafted`."""
         first = stretch.start // FRAME
         if stretch.drafted:
@@ -196,7 +196,7 @@ class Captioner:
             self._out.append(Draft(stretch=started.number, words=tuple(piece.word for piece in drafted)))
         self._forget()
 
-    def _window(self, stretch: Stretch, start: int, end: int) -> Window:
+    def _window(self, stretch: OpenStretch, start: int, end: int) -> Window:
         first = stretch.start // FRAME
         spans = speech_spans(np.asarray(stretch.probabilities, np.float32), self._threshold)
         speech = [Span((first + span.start) * FRAME, (first + span.end) * FRAME) for span in spans]
@@ -212,7 +212,7 @@ class Captioner:
 
     # --- drafts -----------------------------------------------------------------------------------------------------
 
-    def drafted(self, task: DraftTask, pieces: Sequence[Piece] | None, lag: float = 0.0) -> None:
+    def drafted(self, task: DraftTask, pieces: Sequence[DraftedWord] | None, lag: float = 0.0) -> None:
         """Take the words of a draft, those of `task.given` first; None if its text could not be trusted.
 
         `lag` is the seconds from the arrival of its audio until these words.
@@ -228,11 +228,11 @@ class Captioner:
             stretch.is_drafted = stretch.silent >= _frames(_SHORT_PAUSE)
             self._commit(stretch, pieces)
 
-    def _given(self, stretch: Stretch) -> tuple[int, ...]:
+    def _given(self, stretch: OpenStretch) -> tuple[int, ...]:
         """What the text of the next draft begins with."""
         return tuple(token for piece in stretch.committed for token in piece.tokens)
 
-    def _commit(self, stretch: Stretch, pieces: Sequence[Piece]) -> None:
+    def _commit(self, stretch: OpenStretch, pieces: Sequence[DraftedWord]) -> None:
         """Commit words of a draft."""
         given, new = _divided(pieces, stretch.committed)
         count = 0
@@ -243,7 +243,7 @@ class Captioner:
         stretch.committed.extend(new[:count])
         self._shorten(stretch, [*given, *new], len(given) + count)
 
-    def _tell(self, stretch: Stretch, new: Sequence[Piece], count: int) -> None:
+    def _tell(self, stretch: OpenStretch, new: Sequence[DraftedWord], count: int) -> None:
         """Tell the words after the committed ones, of which so many are committed with this."""
         if count:
             self._out.append(Committed(stretch=stretch.number, words=tuple(piece.word for piece in new[:count])))
@@ -251,7 +251,7 @@ class Captioner:
             self._out.append(Draft(stretch=stretch.number, words=tuple(piece.word for piece in new[count:])))
         stretch.drafted = list(new[count:])
 
-    def _shorten(self, stretch: Stretch, pieces: Sequence[Piece], count: int) -> None:
+    def _shorten(self, stretch: OpenStretch, pieces: Sequence[DraftedWord], count: int) -> None:
         """Cut the window, or the stretch, at one of the first `count` words, if it has become long.
 
         `pieces` have the times of the last draft: those of the committed words may be a little off.
@@ -277,24 +277,26 @@ def _frames(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE / FRAME)
 
 
-def _between(pieces: Sequence[Piece], place: int) -> int:
+def _between(pieces: Sequence[DraftedWord], place: int) -> int:
     """The sample between two words."""
     return round((pieces[place - 1].word.end + pieces[place].word.start) / 2 * SAMPLE_RATE)
 
 
-def _divided(pieces: Sequence[Piece], committed: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+def _divided(
+    pieces: Sequence[DraftedWord], committed: Sequence[DraftedWord]
+) -> tuple[list[DraftedWord], list[DraftedWord]]:
     """Words of a draft that are committed, and the others; what was added to the last committed one is a word too."""
     known = sum(len(piece.tokens) for piece in committed)
     text = "".join(piece.word.word for piece in committed)
-    given: list[Piece] = []
+    given: list[DraftedWord] = []
     for place, piece in enumerate(pieces):
         length = len(piece.tokens)
         if known >= length:
             given.append(piece)
         elif known > 0:
             begun = _overlap(text, piece.word.word)
-            first = Piece(replace(piece.word, word=piece.word.word[:begun]), piece.tokens[:known])
-            added = Piece(replace(piece.word, word=piece.word.word[begun:]), piece.tokens[known:])
+            first = DraftedWord(replace(piece.word, word=piece.word.word[:begun]), piece.tokens[:known])
+            added = DraftedWord(replace(piece.word, word=piece.word.word[begun:]), piece.tokens[known:])
             return [*given, first], [added, *pieces[place + 1 :]]
         else:
             return given, list(pieces[place:])

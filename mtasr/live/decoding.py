@@ -10,7 +10,7 @@ from mtasr.decoding.language import CLEAR, combined
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.window_input import WindowInput
 from mtasr.engines.engine import LanguageGuess
-from mtasr.live.agreement import Piece
+from mtasr.live.agreement import DraftedWord
 from mtasr.live.captioner import DraftTask, FinalTask
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
@@ -44,7 +44,7 @@ class LiveDecoder:
         #: Seconds of speech in the last windows in which the language was judged, and the guesses.
         self._judgements: deque[tuple[float, list[LanguageGuess]]] = deque(maxlen=_MOST_JUDGEMENTS)
 
-    def draft(self, task: DraftTask) -> list[Piece] | None:
+    def draft(self, task: DraftTask) -> list[DraftedWord] | None:
         """The words of a draft, those of `task.given` first; None if its text fails the checks."""
         decoder = self._drafts.decoder
         shown = decoder.input(task.window)
@@ -101,12 +101,12 @@ def draft_options(options: DecodingOptions) -> DecodingOptions:
     )
 
 
-def pieces_of(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[Piece]:
+def pieces_of(segments: Sequence[Segment], tokenizer: Tokenizer) -> list[DraftedWord]:
     """The words of segments with their text tokens. Times are those of the session."""
     pieces = []
     for segment in segments:
         tokens, place = [token for token in segment.tokens if token < tokenizer.eot], 0
         for word in segment.words or ():
-            pieces.append(Piece(word, tuple(tokens[place : place + word.tokens])))
+            pieces.append(DraftedWord(word, tuple(tokens[place : place + word.tokens])))
             place += word.tokens
     return pieces

@@ -11,9 +11,9 @@ from mtasr.arrays import Float32Array
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.labelling import Grouping, group, mean_voice
+from mtasr.speakers.networks.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
 from mtasr.speakers.pieces import VoiceCutter, VoicePiece, VoiceStretch
-from mtasr.speakers.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.strands import HOP, Region, Stitcher
 from mtasr.speakers.turns import FIRST_SAMPLE, seconds, spoken
 from mtasr.speakers.voices import Heard

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array
 from mtasr.spans import Span
-from mtasr.speakers.segmentation import POWERSET, WINDOW, frame_count
+from mtasr.speakers.networks.segmentation import POWERSET, WINDOW, frame_count
 
 #: Frames of a window, and from the start of one window to the next: 2.5 s.
 FRAMES = frame_count(WINDOW)

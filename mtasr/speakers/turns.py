@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.spans import SAMPLE_RATE, Span
+from mtasr.speakers.networks.segmentation import FRAME_STEP, RECEPTIVE_FIELD
 from mtasr.speakers.pieces import VoicePiece
-from mtasr.speakers.segmentation import FRAME_STEP, RECEPTIVE_FIELD
 from mtasr.speakers.strands import Region, runs
 
 #: The probabilities of all strands of a frame together, from which on one speaks, and two.

@@ -17,9 +17,9 @@ from mtasr.models.folder import (
 )
 from mtasr.models.speakers.array_file import read_arrays
 from mtasr.speakers.diarizer import EmbeddingNetwork, SegmentationNetwork
-from mtasr.speakers.embedding import Embedding
-from mtasr.speakers.onnx import OnnxEmbedding, OnnxSegmentation
-from mtasr.speakers.segmentation import Segmentation
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.onnx import OnnxEmbedding, OnnxSegmentation
+from mtasr.speakers.networks.segmentation import Segmentation
 
 
 def load_speaker_models(

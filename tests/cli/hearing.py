@@ -1,8 +1,8 @@
 """`mtasr` with a stand-in for the network, which writes words wherever there is speech.
 
 Run as a program it is the command line, for tests that need a process of their own. HEARING_PAUSE is how many seconds
-each step takes then, after the first HEARING_QUICK steps, which take none; HEARING_FAILS is what becomes of recordings
-that are too loud: "memory", or the text of an error.
+each step takes then, and HEARING_UNTIL a file that each step waits for, both after the first HEARING_QUICK steps, which
+take no time; HEARING_FAILS is what becomes of recordings that are too loud: "memory", or the text of an error.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Suffering(HearingEngine):
     fails_with: str = ""
     #: How many steps take no time.
     quick: int = 0
+    #: A file that the other steps wait for.
+    until: Path | None = None
 
     def encode(self, features: Sequence[Float32Array]) -> list[Heard]:
         if self.fails_with and max(float(each.max()) for each in features) > SHOUT:
@@ -46,6 +48,8 @@ class Suffering(HearingEngine):
         self.quick -= 1
         if self.quick < 0:
             time.sleep(self.pause)
+            while self.until is not None and not self.until.exists():
+                time.sleep(0.01)
 
 
 def hearing_model(*_: object, **__: object) -> Model:
@@ -53,7 +57,8 @@ def hearing_model(*_: object, **__: object) -> Model:
     pause, fails_with = float(os.environ.get("HEARING_PAUSE", "0")), os.environ.get("HEARING_FAILS", "")
     limits = EngineLimits(workers=2, batch_size=2)
     quick = int(os.environ.get("HEARING_QUICK", "0"))
-    engine = Suffering(limits=limits, pause=pause, fails_with=fails_with, quick=quick)
+    until = Path(os.environ["HEARING_UNTIL"]) if "HEARING_UNTIL" in os.environ else None
+    engine = Suffering(limits=limits, pause=pause, fails_with=fails_with, quick=quick, until=until)
     return Model(engine, lambda: "hearing")
 
 

@@ -179,8 +179,8 @@ def test_a_link_to_a_folder_is_a_folder(here: Here, place: Path) -> None:
 
 
 def test_a_folder_that_goes_away_meanwhile(place: Path) -> None:
-    write_wav(place / "a.wav", np.tile(WINDOW, 3))
-    process = start("transcribe", "-o", "out", "a.wav", HEARING_PAUSE="0.3")
+    write_wav(place / "a.wav", np.tile(WINDOW, 6))
+    process = start("transcribe", "-o", "out", "a.wav", HEARING_QUICK="4", HEARING_UNTIL="gone")
     assert process.stdout is not None
     process.stdout.readline()
     (place / "out").rename(place / "gone")  # in one step, whatever is being written
@@ -346,7 +346,7 @@ def test_a_signal_that_an_import_makes_an_error_of(number: int, kind: type[BaseE
 
 def test_ctrl_c_that_a_background_job_ignores(place: Path) -> None:
     """A shell that starts a job with & makes it ignore Ctrl-C, which is meant for what is in the foreground."""
-    write_wav(place / "a.wav", np.tile(WINDOW, 2))
+    write_wav(place / "a.wav", np.tile(WINDOW, 8))
     process = subprocess.Popen(
         [sys.executable, HEARING, "transcribe", "a.wav"],
         env=os.environ | {"HEARING_PAUSE": "0.2"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -22,7 +22,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 from mtasr.batch import Job, outputs
 from mtasr.cli.display.screen import Screen
 from mtasr.cli.live import piped
-from mtasr.cli.live.record import Record
+from mtasr.cli.live.growing_files import GrowingFiles
 from mtasr.errors import ModelError
 from mtasr.formats.cues import Style
 from mtasr.transcript import Coverage
@@ -385,7 +385,7 @@ def test_files_are_not_written_for_every_text(folder: Path, monkeypatch: pytest.
     written: list[int] = []
     monkeypatch.setattr(outputs, "write", lambda transcript, *_: written.append(len(transcript.segments)))
     job = Job("-", folder, "x", ("txt",))
-    kept = Record(job, Style(), None, translates=False, note=pytest.fail)
+    kept = GrowingFiles(job, Style(), None, translates=False, note=pytest.fail)
     for stretch in range(100):
         kept.add(final(stretch, "Hello."))
     kept.keep()

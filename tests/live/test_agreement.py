@@ -5,14 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.live.agreement import Piece, best_cut, count_committable
+from mtasr.live.agreement import DraftedWord, best_cut, count_committable
 from mtasr.transcript import Word
 
 
-def pieces(text: str, probability: float = 0.5, length: float = 0.5) -> list[Piece]:
+def pieces(text: str, probability: float = 0.5, length: float = 0.5) -> list[DraftedWord]:
     """Words one after the other, each with a token of its own."""
     return [
-        Piece(Word(word=f" {word}", start=place * length, end=(place + 1) * length, probability=probability), (place,))
+        DraftedWord(
+            Word(word=f" {word}", start=place * length, end=(place + 1) * length, probability=probability), (place,)
+        )
         for place, word in enumerate(text.split())
     ]
 

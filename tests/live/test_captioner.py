@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtasr.arrays import Float32Array
-from mtasr.live.agreement import Piece
+from mtasr.live.agreement import DraftedWord
 from mtasr.live.captioner import Captioner, DraftTask, FinalTask
 from mtasr.live.events import Committed, Draft, Event, SpeechStarted, SpeechStopped
 from mtasr.live.policy import LivePolicy
@@ -24,7 +24,7 @@ from mtasr.transcript import Word
 
 Step = Event | DraftTask | FinalTask
 S = TypeVar("S")
-Drafts = Callable[[DraftTask], Sequence[Piece] | None]
+Drafts = Callable[[DraftTask], Sequence[DraftedWord] | None]
 
 
 def sound(*seconds: float) -> Float32Array:
@@ -34,11 +34,11 @@ def sound(*seconds: float) -> Float32Array:
     return np.concatenate(parts).astype(np.float32)
 
 
-def piece(text: str, token: int, start: float, end: float, probability: float = 0.5) -> Piece:
-    return Piece(Word(word=text, start=start, end=end, probability=probability), (token,))
+def piece(text: str, token: int, start: float, end: float, probability: float = 0.5) -> DraftedWord:
+    return DraftedWord(Word(word=text, start=start, end=end, probability=probability), (token,))
 
 
-def counting(task: DraftTask) -> list[Piece]:
+def counting(task: DraftTask) -> list[DraftedWord]:
     """Two words for each second, with the number of their half second for a token."""
     first, last = task.window.start * 2 / SAMPLE_RATE, (task.window.start + len(task.window.samples)) * 2 / SAMPLE_RATE
     numbers = [*task.given, *range(task.given[-1] + 1 if task.given else round(first), int(last))]
@@ -195,10 +195,13 @@ def test_samples_that_nothing_needs_are_dropped() -> None:
 
 
 def test_a_mark_after_a_committed_word_is_a_word_of_its_own() -> None:
-    def drafts(task: DraftTask) -> list[Piece]:
+    def drafts(task: DraftTask) -> list[DraftedWord]:
         if not task.given:
             return [piece(" well", 1, 0.0, 0.3), piece(" then", 2, 0.3, 0.6)]
-        return [Piece(Word(word=" well,", start=0.0, end=0.3, probability=0.9), (1, 9)), piece(" then", 2, 0.3, 0.6)]
+        return [
+            DraftedWord(Word(word=" well,", start=0.0, end=0.3, probability=0.9), (1, 9)),
+            piece(" then", 2, 0.3, 0.6),
+        ]
 
     steps = captioned(sound(2.5, 1.0), drafts, LivePolicy(step=0.7, margin=0.0))
     assert committed_text(steps) == " well, then"
@@ -207,12 +210,12 @@ def test_a_mark_after_a_committed_word_is_a_word_of_its_own() -> None:
 def test_a_mark_that_joined_a_committed_word_is_given_once() -> None:
     """Words of one token each, the second of which is a mark that the draft after joins to the first."""
 
-    def drafts(task: DraftTask) -> list[Piece]:
+    def drafts(task: DraftTask) -> list[DraftedWord]:
         pieces = counting(task)
         if len(pieces) > 3 and len(task.given) > 3:
             one, mark = pieces[:2]
             joined = replace(one.word, word=one.word.word + mark.word.word, end=mark.word.end)
-            pieces[:2] = [Piece(joined, one.tokens + mark.tokens)]
+            pieces[:2] = [DraftedWord(joined, one.tokens + mark.tokens)]
         return pieces
 
     tasks = of(DraftTask, captioned(sound(14.0, 1.0), drafts))
@@ -228,7 +231,7 @@ def test_what_is_committed_is_never_taken_back_and_blocks_do_not_matter(seed: in
     """Drafts of random words: each begins with all committed words of its window, and follows those before it."""
     samples = sound(9.0, 0.8, 14.0, 0.3, 12.0, 1.0)
 
-    def drafts(task: DraftTask) -> list[Piece] | None:
+    def drafts(task: DraftTask) -> list[DraftedWord] | None:
         rng = random.Random(f"{seed} {task.window.start} {len(task.window.samples)}")
         if rng.random() < 0.1:
             return None

@@ -9,8 +9,8 @@ import pytest
 
 import mtasr
 from mtasr.speakers.diarizer import Diarizer
-from mtasr.speakers.embedding import Embedding
-from mtasr.speakers.segmentation import Segmentation
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.segmentation import Segmentation
 from mtasr.transcript import Turn
 
 pytestmark = pytest.mark.weights

@@ -14,9 +14,9 @@ from mtasr.arrays import Float32Array
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarizer import Diarizer
+from mtasr.speakers.networks.segmentation import FRAME_STEP, POWERSET, RECEPTIVE_FIELD, frame_count
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
 from mtasr.speakers.pieces import VoicePiece
-from mtasr.speakers.segmentation import FRAME_STEP, POWERSET, RECEPTIVE_FIELD, frame_count
 from mtasr.speakers.turns import _loud
 
 #: Hertz of each voice.

@@ -11,9 +11,9 @@ from speech import speak
 from mtasr.arrays import Float32Array
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarizer import Diarizer
-from mtasr.speakers.embedding import Embedding
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.segmentation import Segmentation
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.segmentation import Segmentation
 from mtasr.transcript import Turn
 
 pytestmark = pytest.mark.weights

@@ -19,8 +19,8 @@ from mtasr.models import cache, speakers
 from mtasr.models.folder import EMBEDDING, LICENSES, SEGMENTATION
 from mtasr.models.speakers.array_file import dump_arrays
 from mtasr.speakers import diarize
-from mtasr.speakers.embedding import Embedding
-from mtasr.speakers.segmentation import Segmentation
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.segmentation import Segmentation
 from mtasr.speakers.weights import load_speaker_models
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"

@@ -35,7 +35,7 @@ class Captions(Protocol):
         ...
 
 
-class Lines:
+class PlainCaptions:
     """Each final segment on a line, at once; with `quiet` nothing."""
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -54,8 +54,8 @@ class Lines:
         pass
 
 
-class Objects(Lines):
-    """Each event as a line of JSON (`mtasr.cli.live.documents`)."""
+class Objects(PlainCaptions):
+    """Each event as a line of JSON (`mtasr.live.documents`)."""
 
     def show(self, event: Event) -> None:
         from mtasr.live.documents import event_document
@@ -124,8 +124,8 @@ def captions(*, quiet: bool, objects: bool) -> Captions:
     if objects:
         return Objects(quiet=quiet)
     if quiet or not sys.stdout.isatty():
-        return Lines(quiet=quiet)
+        return PlainCaptions(quiet=quiet)
     from mtasr.cli.display.screen import Screen
 
     screen = Screen()
-    return Terminal(screen) if screen.can_draw else Lines()
+    return Terminal(screen) if screen.can_draw else PlainCaptions()

@@ -34,8 +34,8 @@ from mtasr.formats.registry import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from mtasr.cli.display.captions import Captions
-    from mtasr.cli.live.record import Record
-    from mtasr.cli.live.source import Feed, LiveSource
+    from mtasr.cli.live.growing_files import GrowingFiles
+    from mtasr.cli.live.source import LiveSource, SoundFeed
     from mtasr.live import LiveSession
     from mtasr.options import DecodingOptions, Task
     from mtasr.transcript import Transcript
@@ -124,14 +124,14 @@ def live(ctx: click.Context, /, **params: Any) -> int:
     model = load(params, display, task)
 
     from mtasr.cli.display.captions import captions
-    from mtasr.cli.live.record import Record
+    from mtasr.cli.live.growing_files import GrowingFiles
     from mtasr.live import LivePolicy, LiveSession
 
     shown = captions(quiet=params["quiet"], objects=params["events"])
     with LiveSession(model, options, LivePolicy(exact=job is not None)) as session:
         record = None
         if job is not None:
-            record = Record(job, style, layout, translates=options.task == "translate", note=shown.note)
+            record = GrowingFiles(job, style, layout, translates=options.task == "translate", note=shown.note)
         return _Run(session, source, shown, record, display, params["stop_after"]).run()
 
 
@@ -192,15 +192,15 @@ class _Run:
         session: LiveSession,
         source: LiveSource,
         shown: Captions,
-        record: Record | None,
+        record: GrowingFiles | None,
         display: Display,
         most: float | None,
     ) -> None:
-        from mtasr.cli.live.source import Feed
+        from mtasr.cli.live.source import SoundFeed
 
         self._session, self._source, self._shown, self._record = session, source, shown, record
         self._display = display
-        self._feed: Feed = Feed(source, session, shown.note, most)
+        self._feed: SoundFeed = SoundFeed(source, session, shown.note, most)
         self._is_late = self._has_text = False
 
     def run(self) -> failures.ExitCode:

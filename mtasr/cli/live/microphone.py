@@ -112,9 +112,6 @@ class Microphone:
             raise InputError(f"{self.name} cannot be used: {error}") from error
 
     def _resampled(self, blocks: Iterator[Float32Array]) -> Iterator[Float32Array]:
-        if self._rate == SAMPLE_RATE:
-            yield from blocks
-            return
         resampler = Resampler(self._rate)
         for block in blocks:
             yield resampler.push(block)

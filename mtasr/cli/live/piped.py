@@ -31,6 +31,8 @@ _BEGINNINGS = (b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3", b".snd", b"FORM", b"F
 #: A WAV header is not longer than this, and a size of its data beyond the other means that nobody knew it.
 _LONGEST_HEADER, _UNKNOWN_SIZE = 1 << 16, 0x7FFFF000
 _PCM, _EXTENSIBLE = 1, 0xFFFE
+#: Samples a second.
+_RATES = range(4000, 384_001)
 _BLOCK = 1 << 15
 
 
@@ -54,8 +56,8 @@ class StandardInput:
     name = "standard input"
 
     def __init__(self, form: str = "auto", rate: int = SAMPLE_RATE) -> None:
-        if not SAMPLE_RATE // 4 <= rate <= SAMPLE_RATE * 24:
-            raise UsageError(f"--sample-rate must be between 4000 and 384000, not {rate}")
+        if rate not in _RATES:
+            raise UsageError(f"--sample-rate must be between {_RATES[0]} and {_RATES[-1]}, not {rate}")
         check_input("-")
         self._form, self._rate = form, rate
 
@@ -151,11 +153,11 @@ def _layout(body: bytes) -> tuple[int, int] | None:
     if kind == _EXTENSIBLE and len(body) >= 26:
         (kind,) = struct.unpack("<H", body[24:26])
     is_plain = kind == _PCM and bits == 16 and 1 <= channels <= 64
-    return (rate, channels) if is_plain and SAMPLE_RATE // 4 <= rate <= SAMPLE_RATE * 24 else None
+    return (rate, channels) if is_plain and rate in _RATES else None
 
 
 def _decoded(pcm: _Pcm, source: _Interruptible) -> Iterator[Float32Array]:
-    resampler = None if pcm.rate == SAMPLE_RATE else Resampler(pcm.rate)
+    resampler = Resampler(pcm.rate)
     frame, kept, left = 2 * pcm.channels, pcm.head, pcm.size
     while left is None or left > 0:
         more = source.read(_BLOCK if left is None else min(_BLOCK, left))
@@ -165,11 +167,10 @@ def _decoded(pcm: _Pcm, source: _Interruptible) -> Iterator[Float32Array]:
         whole = len(kept) - len(kept) % frame
         samples = np.frombuffer(kept[:whole], "<i2").reshape(-1, pcm.channels).mean(axis=1, dtype=np.float32) / 32768
         kept = kept[whole:]
-        yield samples if resampler is None else resampler.push(samples)
+        yield resampler.push(samples)
         if not more:
             break
-    if resampler is not None:
-        yield resampler.finish()
+    yield resampler.finish()
 
 
 def _by_ffmpeg(source: str | BinaryIO, stopped: threading.Event, note: Callable[[str], None]) -> Iterator[Float32Array]:

@@ -30,7 +30,7 @@ class LiveSource(Protocol):
         ...
 
 
-class Feed:
+class SoundFeed:
     """Passes sound on to a session, in a thread, until it ends, `stop` is called or `most` seconds have passed."""
 
     def __init__(

@@ -66,13 +66,12 @@ class SoundReader:
 
     def __init__(self, sound: LiveSound) -> None:
         self._sound = sound
-        self._resampler = Resampler(sound.rate) if sound.rate != SAMPLE_RATE else None
+        self._resampler = Resampler(sound.rate)
 
     def add(self, data: bytes) -> Float32Array:
         """The samples that these bytes complete: a whole number of samples goes in, shape (n,) comes out."""
-        samples = self._sound.decoded(data)
-        return samples if self._resampler is None else self._resampler.push(samples)
+        return self._resampler.push(self._sound.decoded(data))
 
     def rest(self) -> Float32Array:
         """The samples that were held back for what might follow; nothing may be added afterwards."""
-        return np.zeros(0, np.float32) if self._resampler is None else self._resampler.finish()
+        return self._resampler.finish()

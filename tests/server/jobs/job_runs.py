@@ -44,10 +44,13 @@ class Gate:
 
     def __init__(self, windows: int) -> None:
         self._left, self._opened = threading.Semaphore(windows), threading.Event()
+        #: Whether a window has come to the closed gate.
+        self.is_reached = False
 
     def __call__(self, heard: Heard) -> bool:
         """For `HearingEngine.fails`: waits, and lets nothing fail."""
         if not self._left.acquire(blocking=False):
+            self.is_reached = True
             self._opened.wait(_PATIENCE)
         return False
 

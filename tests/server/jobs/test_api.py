@@ -409,7 +409,7 @@ def test_windows_of_jobs_come_after_those_of_requests(bursts: Path, clip: Path, 
     model = Model(engine, lambda: "hearing", detector=LoudIsSpeech)
     with running(load=lambda name: model) as server, ThreadPoolExecutor() as pool:
         job = create(server, bursts, language="fr")
-        until(lambda: get(server, f"/v1/jobs/{job['id']}").json()["progress"]["seconds"] > 20)
+        until(lambda: gate.is_reached)
         answer = pool.submit(server.post, "/v1/audio/transcriptions", clip, language="en")
         until(lambda: any(each.state.group.priority > PRIORITY for each in model._scheduler._waiting))
         before = len(engine.encoded)

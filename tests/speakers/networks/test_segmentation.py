@@ -5,7 +5,7 @@ import pytest
 from speaker_networks import activity, frame_centres, local_speakers, segmentation_arrays, segmentation_reference
 
 from mtasr.errors import ModelIntegrityError
-from mtasr.speakers.segmentation import (
+from mtasr.speakers.networks.segmentation import (
     FRAME_STEP,
     POWERSET,
     RECEPTIVE_FIELD,

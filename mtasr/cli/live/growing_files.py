@@ -55,7 +55,7 @@ def _transcript(segments: tuple[Segment, ...], language: str, text_language: str
     )
 
 
-class Record:
+class GrowingFiles:
     """Writes the final texts so far into the files of `job`, in a thread, and at the end the transcript.
 
     Each writing replaces the files. The longer one takes, the later is the next, so hours cost no more than a twentieth

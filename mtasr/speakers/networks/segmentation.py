@@ -22,7 +22,7 @@ from numpy.lib.stride_tricks import as_strided
 from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
 from mtasr.spans import SAMPLE_RATE
-from mtasr.speakers.parameters import checked
+from mtasr.speakers.networks.parameters import checked
 
 #: Samples of a window, 10 s, as in training.
 WINDOW = 10 * SAMPLE_RATE
@@ -64,6 +64,19 @@ def frame_count(samples: int) -> int:
     count = count // _POOL - _WIDTH + 1
     count = count // _POOL - _WIDTH + 1
     return max(0, count // _POOL)
+
+
+def check_length(samples: int) -> None:
+    """Raise `ValueError` for windows that are too long."""
+    if samples > WINDOW:
+        raise ValueError(f"a window has at most {WINDOW} samples, not {samples}")
+
+
+def log_softmax(scores: Float32Array) -> Float32Array:
+    """Log-probabilities (..., K) from the scores of K classes."""
+    scores = scores - scores.max(axis=-1, keepdims=True)
+    result: Float32Array = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +140,7 @@ class Segmentation:
         `ValueError` for longer ones.
         """
         count, length = samples.shape
-        if length > WINDOW:
-            raise ValueError(f"a window has at most {WINDOW} samples, not {length}")
+        check_length(length)
         frames = frame_count(length)
         result = np.empty((count, frames, len(POWERSET)), np.float32)
         for start in range(0, count, _BLOCK_WINDOWS):
@@ -166,9 +178,7 @@ class Segmentation:
         kernel, bias = self._linears[-1]
         scores = hidden @ kernel
         scores += bias
-        scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return scores
+        return log_softmax(scores)
 
 
 def _convolve(

@@ -21,14 +21,11 @@ from numpy.lib.stride_tricks import as_strided
 from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
 from mtasr.errors import ModelIntegrityError
-from mtasr.speakers.fbank import FRAME_LENGTH, N_BANDS, fbank
-from mtasr.speakers.fbank import FRAME_STEP as FBANK_STEP
-from mtasr.speakers.parameters import checked
+from mtasr.speakers.networks.fbank import N_BANDS, voice_features
+from mtasr.speakers.networks.parameters import checked
 
 #: Values of a vector.
 DIMENSIONS = 192
-#: Samples of the shortest clip that the network takes: three frames. Below .3 s a vector says little.
-SHORTEST = FRAME_LENGTH + 2 * FBANK_STEP
 
 _FRONT = 32  # channels of the front end
 _FRONT_BANDS = N_BANDS // 8
@@ -152,7 +149,7 @@ class Embedding:
         """A vector (n, 192), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
 
         Compare vectors by their cosine. Memory grows by about 0.6 MB per second of the longest clip. Raises
-        `ValueError` for a clip of fewer than `SHORTEST` samples.
+        `ValueError` for a clip of fewer than `fbank.SHORTEST` samples.
         """
         vectors = np.empty((len(clips), DIMENSIONS), np.float32)
         for index, clip in enumerate(clips):
@@ -160,11 +157,7 @@ class Embedding:
         return vectors
 
     def _embed(self, clip: Float32Array) -> Float32Array:
-        if clip.size < SHORTEST:
-            raise ValueError(f"a clip needs {SHORTEST} samples, not {clip.size}")
-        features = fbank(clip)
-        features -= features.mean(axis=0)
-        hidden = self._over_time(self._front(features))
+        hidden = self._over_time(self._front(voice_features(clip)))
         for block in self._blocks:
             hidden = _grow(hidden, block)
         scale, offset = self._out
@@ -349,9 +342,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
     """The name and shape of every array that the network needs."""
     wanted: dict[str, tuple[int, ...]] = {}
 
-    def norm(
-        name: str, channels: int, parts: Sequence[str] = ("weight", "bias", "running_mean", "running_var")
-    ) -> None:
+    def norm(name: str, channels: int, parts: Sequence[str] = _NORM_PARTS) -> None:
         wanted.update({f"{name}.{part}": (channels,) for part in parts})
 
     def convolution(name: str, norm_name: str, inputs: int, width: int = 3) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtasr.speakers.fbank import FRAME_LENGTH, FRAME_STEP, N_BANDS, fbank
+from mtasr.speakers.networks.fbank import FRAME_LENGTH, FRAME_STEP, N_BANDS, fbank
 
 RATE = 16_000
 

@@ -21,6 +21,8 @@ from mtasr.spans import SAMPLE_RATE
 N_BANDS = 80
 #: Samples of a frame, 25 ms, and from one frame to the next, 10 ms.
 FRAME_LENGTH, FRAME_STEP = 400, 160
+#: Samples of the shortest clip that an embedding network takes: three frames. Below .3 s a vector says little.
+SHORTEST = FRAME_LENGTH + 2 * FRAME_STEP
 
 _N_FFT = 512
 _PRE_EMPHASIS = np.float32(0.97)
@@ -62,6 +64,18 @@ def fbank(samples: Float32Array, window: Window = "povey") -> Float32Array:
         np.matmul(power.astype(np.float32, copy=False), bands, out=features[start : start + _BLOCK_FRAMES])
     np.maximum(features, _FLOOR, out=features)
     np.log(features, out=features)
+    return features
+
+
+def voice_features(clip: Float32Array, window: Window = "povey") -> Float32Array:
+    """What an embedding network hears of a clip: the features without their mean.
+
+    Raises `ValueError` for a clip of fewer than `SHORTEST` samples.
+    """
+    if clip.size < SHORTEST:
+        raise ValueError(f"a clip needs {SHORTEST} samples, not {clip.size}")
+    features = fbank(clip, window)
+    features -= features.mean(axis=0)
     return features
 
 

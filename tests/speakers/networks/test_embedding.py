@@ -5,8 +5,8 @@ import pytest
 from speaker_networks import embedding_arrays, embedding_reference
 
 from mtasr.errors import ModelIntegrityError
-from mtasr.speakers.embedding import DIMENSIONS, SHORTEST, Embedding
-from mtasr.speakers.fbank import fbank
+from mtasr.speakers.networks.embedding import DIMENSIONS, Embedding
+from mtasr.speakers.networks.fbank import SHORTEST, fbank
 
 
 @pytest.fixture(scope="module")

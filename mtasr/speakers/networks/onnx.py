@@ -15,9 +15,8 @@ from mtasr.arrays import Float32Array
 from mtasr.errors import ModelIntegrityError
 from mtasr.extras import extras
 from mtasr.models.speakers.published import Window
-from mtasr.speakers.embedding import SHORTEST
-from mtasr.speakers.fbank import N_BANDS, fbank
-from mtasr.speakers.segmentation import POWERSET, WINDOW, frame_count
+from mtasr.speakers.networks.fbank import N_BANDS, voice_features
+from mtasr.speakers.networks.segmentation import POWERSET, WINDOW, check_length, frame_count, log_softmax
 
 #: Windows computed at once.
 _BLOCK_WINDOWS = 8
@@ -38,14 +37,12 @@ class OnnxSegmentation:
     def log_probabilities(self, samples_BT: Float32Array) -> Float32Array:  # noqa: N803
         """Log-probability (B, F, 7) of each class, in the order of `POWERSET`; see `Segmentation`."""
         count, length = samples_BT.shape
-        if length > WINDOW:
-            raise ValueError(f"a window has at most {WINDOW} samples, not {length}")
+        check_length(length)
         result = np.empty((count, frame_count(length), len(POWERSET)), np.float32)
         for start in range(0, count, _BLOCK_WINDOWS):
             block = np.pad(samples_BT[start : start + _BLOCK_WINDOWS], ((0, 0), (0, WINDOW - length)))
             scores = self._network(block[:, None])[:, : result.shape[1]]
-            scores = scores - scores.max(axis=2, keepdims=True)
-            result[start : start + len(block)] = scores - np.log(np.exp(scores).sum(axis=2, keepdims=True))
+            result[start : start + len(block)] = log_softmax(scores)
         return result
 
 
@@ -61,16 +58,13 @@ class OnnxEmbedding:
     def embed(self, clips: Sequence[Float32Array]) -> Float32Array:
         """A vector (n, D), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
 
-        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `SHORTEST` samples.
+        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `fbank.SHORTEST` samples.
         """
         vectors = [self._embed_one(clip) for clip in clips]
         return np.stack(vectors) if vectors else np.zeros((0, self._network.width), np.float32)
 
     def _embed_one(self, clip: Float32Array) -> Float32Array:
-        if clip.size < SHORTEST:
-            raise ValueError(f"a clip needs {SHORTEST} samples, not {clip.size}")
-        features = fbank(clip * np.float32(_SCALE[self._window]), self._window)
-        features -= features.mean(axis=0)
+        features = voice_features(clip * np.float32(_SCALE[self._window]), self._window)
         vector: Float32Array = self._network(features[None])[0]
         return vector
 

@@ -12,9 +12,9 @@ from speaker_networks import activity, local_speakers
 
 from mtasr.errors import MissingExtraError, ModelIntegrityError
 from mtasr.extras import extras
-from mtasr.speakers.fbank import fbank
-from mtasr.speakers.onnx import OnnxEmbedding, OnnxSegmentation
-from mtasr.speakers.segmentation import WINDOW
+from mtasr.speakers.networks.fbank import fbank
+from mtasr.speakers.networks.onnx import OnnxEmbedding, OnnxSegmentation
+from mtasr.speakers.networks.segmentation import WINDOW
 
 pytest.importorskip("onnxruntime")
 

@@ -1,0 +1,1 @@
+"""The networks of speaker models: segmentation and embedding in NumPy, and as ONNX."""
