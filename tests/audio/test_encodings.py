@@ -112,5 +112,5 @@ def test_no_encoding_costs_words(model: Model, tmp_path: Path) -> None:
     expected = found.pop("original.wav")
     assert expected < 0.02
     # One word of 171 is 0.6 points; which are lost depends on the processor too.
-    assert np.mean([*found.values()]) <= expected + 0.01, found
-    assert max(found.values()) <= expected + 0.02, found
+    assert np.mean([*found.values()]) <= expected + 0.015, found
+    assert max(found.values()) <= expected + 0.03, found
