@@ -113,6 +113,7 @@ def _ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine,
         dims=dims,
         tokens=tokens,
         variable_length=generation.variable_length,
+        reliable_alignment=generation.has_reliable_alignment(dims),
         int8_copy=partial(int8_copy.provide, folder),
         **settings,
     )
@@ -138,6 +139,7 @@ def _torch_engine(
         suppress_ids_begin=checkpoint.settings.suppress_ids_begin,
         alignment_heads=checkpoint.settings.alignment_heads,
         variable_length=checkpoint.settings.variable_length,
+        reliable_alignment=checkpoint.settings.has_reliable_alignment(checkpoint.model.dims),
         **settings,
     )
     return engine, partial(fingerprint, source, "torch", str(engine.model.device), settings["compute_type"])

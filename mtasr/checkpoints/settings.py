@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import ModelIntegrityError
+from mtasr.networks.dimensions import ModelDimensions
 from mtasr.tokenizer import LANGUAGES, Tokenizer
 
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
@@ -46,6 +47,15 @@ class GenerationSettings:
             if not (0 <= layer < layers and 0 <= head < heads):
                 found.append(f"alignment_heads names layer {layer}, head {head}")
         return found
+
+    def has_reliable_alignment(self, dims: ModelDimensions) -> bool:
+        """Whether alignment tells reliably when words are spoken.
+
+        The heads of a decoder with fewer layers than the encoder, as distilled models and turbo have, follow the audio
+        poorly. Without heads that were chosen for the model, nobody knows which of them follow it.
+        """
+        chosen = self.alignment_heads not in ((), default_alignment_heads(dims.n_text_layer, dims.n_text_head))
+        return chosen and dims.n_text_layer >= dims.n_audio_layer
 
 
 def default_alignment_heads(layers: int, heads: int) -> tuple[tuple[int, int], ...]:

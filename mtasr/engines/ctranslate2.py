@@ -116,8 +116,8 @@ class CTranslate2Engine:
 
     `int8_copy` gives a folder with the same model in int8, if there is one; on the CPU, in int8, that is loaded in its
     place. `folder` tells which of the two was loaded. A vocabulary that was read already is not read again. Of `dims`
-    the contexts count, which CTranslate2 does not tell; all published models have the same. `variable_length` is one of
-    the settings of the model.
+    the contexts count, which CTranslate2 does not tell; all published models have the same. `variable_length` and
+    `reliable_alignment` come from the settings of the model.
 
     With device "auto", a GPU that turns out not to work (no cuBLAS, say) gives way to the CPU, with a logged warning.
 
@@ -138,6 +138,7 @@ class CTranslate2Engine:
         dims: ModelDimensions = DIMENSIONS["base"],
         tokens: Sequence[str] | None = None,
         variable_length: bool = False,
+        reliable_alignment: bool = True,
         int8_copy: Callable[[], Path | None] = lambda: None,
     ) -> None:
         for name, value in (("threads", threads), ("workers", workers), ("batch_size", batch_size)):
@@ -149,6 +150,7 @@ class CTranslate2Engine:
             max_length=dims.n_text_ctx,
             audio_seconds=dims.audio_seconds,
             variable_length=variable_length,
+            reliable_alignment=reliable_alignment,
         )
         self._dims, self._tokens, self._int8_copy = dims, tokens, int8_copy
         self._asked = (threads, workers, batch_size)
@@ -250,6 +252,7 @@ class CTranslate2Engine:
             dims=self._dims,
             tokens=self._tokens,
             variable_length=self.limits.variable_length,
+            reliable_alignment=self.limits.reliable_alignment,
         )
 
     def encode(self, features: Sequence[Float32Array]) -> list[Encoded]:

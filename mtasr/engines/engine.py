@@ -78,6 +78,8 @@ class EngineLimits:
     audio_seconds: float = 30.0
     #: Whether the model was trained on windows of any length, and so needs no silence after them.
     variable_length: bool = False
+    #: Whether `Engine.align` tells reliably when words are spoken.
+    reliable_alignment: bool = True
     #: Calls that may run at the same time.
     workers: int = 1
     #: Windows that one call of `generate` is best given.

@@ -57,8 +57,9 @@ class TorchEngine:
     """Runs a torch model, which is moved to the device and the precision asked for.
 
     `suppress_ids`, `suppress_ids_begin`, `alignment_heads` ((layer, head) pairs) and `variable_length` are the
-    generation settings that come with a checkpoint. Without alignment heads, all heads of the upper half of the decoder
-    are taken. `threads` is torch's, for the whole process; 0 leaves it alone.
+    generation settings that come with a checkpoint, from which `reliable_alignment` is derived. Without alignment
+    heads, all heads of the upper half of the decoder are taken. `threads` is torch's, for the whole process; 0 leaves
+    it alone.
 
     Raises `DeviceError` for a device or precision that this machine or torch does not have.
     """
@@ -72,6 +73,7 @@ class TorchEngine:
         suppress_ids_begin: Sequence[int] = (),
         alignment_heads: Sequence[tuple[int, int]] = (),
         variable_length: bool = False,
+        reliable_alignment: bool = True,
         device: str = "auto",
         device_index: int = 0,
         compute_type: str = "auto",
@@ -89,6 +91,7 @@ class TorchEngine:
             max_length=dims.n_text_ctx,
             audio_seconds=dims.audio_seconds,
             variable_length=variable_length,
+            reliable_alignment=reliable_alignment,
         )
         layers, heads = dims.n_text_layer, dims.n_text_head
         upper_half = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]

@@ -7,6 +7,7 @@ Everything is decided frame by frame, so the sizes of blocks change nothing.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,7 @@ class Captioner:
 
     def __init__(self, policy: LivePolicy, detector: SpeechDetector, threshold: float = 0.5) -> None:
         self._policy, self._detector, self._threshold = policy, detector, threshold
+        self._trusts_times = policy.trusts_times is not False
         #: Samples from `_first` on that may still be needed.
         self._samples, self._first = np.zeros(0, np.float32), 0
         #: Probabilities of frames that are not decided yet, and the number of those that are.
@@ -135,6 +137,8 @@ class Captioner:
             stretch.silent, stretch.is_drafted = 0, False
         else:
             stretch.silent += 1
+        if not self._trusts_times and self._is_long(stretch):
+            pause = min(pause or _SHORT_PAUSE, _SHORT_PAUSE)
         if pause is not None and stretch.silent >= _frames(pause):
             self._stop(stretch)
         elif self._frames >= stretch.due or (stretch.silent == _frames(_SHORT_PAUSE) and not self._is_late):
@@ -237,11 +241,15 @@ class Captioner:
         given, new = _divided(pieces, stretch.committed)
         count = 0
         if self._policy.commits:
-            until = self.heard / SAMPLE_RATE - self._policy.margin
+            until = self.heard / SAMPLE_RATE - self._policy.margin if self._trusts_times else math.inf
             count = count_committable(new, stretch.drafted, until=until, complete=stretch.is_drafted)
         self._tell(stretch, new, count)
         stretch.committed.extend(new[:count])
-        self._shorten(stretch, [*given, *new], len(given) + count)
+        if self._trusts_times:
+            self._shorten(stretch, [*given, *new], len(given) + count)
+
+    def _is_long(self, stretch: OpenStretch) -> bool:
+        return (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest * _LONG
 
     def _tell(self, stretch: OpenStretch, new: Sequence[DraftedWord], count: int) -> None:
         """Tell the words after the committed ones, of which so many are committed with this."""
@@ -256,8 +264,8 @@ class Captioner:
 
         `pieces` have the times of the last draft: those of the committed words may be a little off.
         """
-        heard, long = self.heard / SAMPLE_RATE, self._policy.longest * _LONG
-        if (self.heard - stretch.start) / SAMPLE_RATE >= long and 0 < count < len(pieces):
+        heard = self.heard / SAMPLE_RATE
+        if self._is_long(stretch) and 0 < count < len(pieces):
             gap = pieces[count].word.start - pieces[count - 1].word.end
             if gap >= 0.1 or (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest:
                 self._split(stretch, _between(pieces, count), pieces[count:])

@@ -15,6 +15,9 @@ class LivePolicy:
     step: float = 0.8
     #: A word that two drafts in a row have is committed if this much audio follows it.
     margin: float = 0.4
+    #: Whether the times of drafted words count. If not, words that two drafts have are committed whatever follows them,
+    #: and audio is cut in short pauses only. None: if the alignment of the model is reliable.
+    trusts_times: bool | None = None
     #: Silence that ends a stretch. None: only `LiveSession.cut` and the length do.
     pause: float | None = 0.5
     #: Drafts hear this much at most, if words were committed at which the audio can be cut.

@@ -74,6 +74,8 @@ class LiveSession(Closing):
         self._policy = policy or LivePolicy()
         if options.task == "translate":
             self._policy = replace(self._policy, commits=False)
+        if self._policy.trusts_times is None:
+            self._policy = replace(self._policy, trusts_times=model.engine.limits.reliable_alignment)
         self._clock = clock
         self._decoder = LiveDecoder(model, options)
         self._captioner = Captioner(self._policy, model.new_detector(), options.vad_threshold)

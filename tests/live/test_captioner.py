@@ -176,6 +176,32 @@ def test_speech_without_a_pause_is_cut_between_words() -> None:
     assert max(task.window.seconds for task in of(DraftTask, steps)) < 10
 
 
+def misleading(task: DraftTask) -> list[DraftedWord]:
+    """The words of `counting`, all at the end of the audio."""
+    end = task.window.offset + task.window.seconds
+    return [replace(each, word=replace(each.word, start=end, end=end)) for each in counting(task)]
+
+
+def test_where_times_mislead_agreement_alone_commits() -> None:
+    def committed(*, trusts_times: bool) -> list[str]:
+        policy = LivePolicy(step=1.0, trusts_times=trusts_times)
+        return [each.text for each in of(Committed, captioned(sound(3.0, 1.0), misleading, policy))]
+
+    assert committed(trusts_times=True) == [" 0 1 2 3 4 5"]  # once it is silent
+    assert committed(trusts_times=False) == [" 0 1", " 2 3", " 4 5"]
+
+
+@pytest.mark.parametrize("pause", [0.5, None])
+def test_where_times_mislead_audio_is_cut_in_short_pauses(pause: float | None) -> None:
+    """From 15 s on a fifth of a second is enough; until then a draft hears all of the stretch."""
+    policy = LivePolicy(trusts_times=False, pause=pause)
+    steps = captioned(sound(*[4.0, 0.3] * 10), misleading, policy)
+    stopped = [each.at for each in of(SpeechStopped, steps)]
+    assert stopped == [pytest.approx(at, abs=0.05) for at in (16.9, 34.1, 42.7)]
+    starts = {each.window.start for each in of(DraftTask, steps)}
+    assert starts == {each.window.start for each in of(FinalTask, steps)}
+
+
 def test_speech_in_which_no_word_is_sure_is_cut_too() -> None:
     steps = captioned(sound(90.0, 1.0), drafts=lambda task: None)
     assert max(task.window.seconds for task in of(FinalTask, steps)) < 26

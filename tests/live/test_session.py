@@ -178,6 +178,20 @@ def test_lag_is_measured_and_told_and_makes_drafts_fewer() -> None:
     assert kinds(late).count(Committed) < kinds(events).count(Committed)
 
 
+def test_a_model_without_reliable_alignment_commits_by_agreement_alone() -> None:
+    """A margin of 5 s keeps everything back while somebody speaks, where it counts."""
+
+    def committed_while_spoken(policy: LivePolicy, *, reliable: bool) -> bool:
+        engine = Dictation(pause=0.0, limits=EngineLimits(reliable_alignment=reliable))
+        with LiveSession(model(engine), policy=policy, language="en", clock=lambda: 0.0) as session:
+            events = kinds(whole(session, sound(4.0)))
+        return Committed in events[: events.index(SpeechStopped)]
+
+    assert committed_while_spoken(LivePolicy(margin=5.0), reliable=False)
+    assert not committed_while_spoken(LivePolicy(margin=5.0), reliable=True)
+    assert not committed_while_spoken(LivePolicy(margin=5.0, trusts_times=True), reliable=False)
+
+
 def test_a_cut_ends_the_stretch() -> None:
     with LiveSession(model(), policy=LivePolicy(pause=None), language="en") as session:
         feed(session, sound(3.0))
