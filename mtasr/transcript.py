@@ -247,7 +247,7 @@ class Transcript:
         return registry.render(self, output_format, subtitle_style=subtitle_style, highlight_words=highlight_words)
 
     def to_txt(self) -> str:
-        """Plain text, one line for each segment."""
+        """Plain text, one line for each turn, or without speakers for each segment."""
         return self.to_format("txt")
 
     def to_srt(self, *, subtitle_style: str | Layout = "web", highlight_words: bool = False) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -61,7 +63,7 @@ class Observer:
     """Follows a batch; override what you need. All methods are called in the thread that runs the batch.
 
     An exception from a method ends the batch, and what is decoded stays in the journal. Only an `OutputError` from
-    `segment` does not: it fails that recording, after its files are written.
+    `segment` and `all_segments` does not: it fails that recording, after its files are written.
     """
 
     def begun(self, jobs: Sequence[Job]) -> None:
@@ -76,6 +78,9 @@ class Observer:
 
     def segment(self, segment: Segment) -> None:
         """The recording being transcribed has one more segment."""
+
+    def all_segments(self) -> None:
+        """The recording being transcribed has no more segments."""
 
     def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
         """All text of a recording is known; its files are written next."""
@@ -247,10 +252,11 @@ class BatchRun:
         unshown: OutputError | None = None
         with transcription:
             with self._observer.transcribing(job, transcription):
-                for segment in transcription:
+                told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in transcription)
+                for tell in itertools.chain(told, [self._observer.all_segments]):
                     try:
                         if unshown is None:
-                            self._observer.segment(segment)
+                            tell()
                     except OutputError as error:  # A full disk behind standard output does not cost the files.
                         unshown = error
             transcript = transcription.transcript()

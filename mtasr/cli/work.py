@@ -23,7 +23,7 @@ from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
 from mtasr.cli.options.files import check_readings, needs_word_times, to_layout, to_style
 from mtasr.cli.options.speakers import asks_for_speakers, to_speakers
-from mtasr.errors import UsageError
+from mtasr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from mtasr.decoding.transcription import Transcription
@@ -256,10 +256,18 @@ class _Progress(Observer):
             code, share = transcription.language, transcription.language_probability
             self._display.note(f"{job.name}: detected language {english_name(code)} ({code}, {share:.0%})")
         with self._display.working(job.name, lambda: transcription.position, lambda: transcription.total):
-            yield
+            try:
+                yield
+            except Exception:
+                with contextlib.suppress(OSError, OutputError):  # of the two errors, the first is told
+                    self._display.end_turn()
+                raise
 
     def segment(self, segment: Segment) -> None:
         self._display.segment(segment)
+
+    def all_segments(self) -> None:
+        self._display.end_turn()
 
     def transcribed(self, job: Job, transcription: Transcription, transcript: Transcript) -> None:
         for warning in transcription.warnings:

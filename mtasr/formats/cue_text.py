@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-from mtasr.transcript import Segment
 from mtasr.writing_systems import join_lines
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f]")
@@ -41,10 +42,47 @@ def harmless(text: str) -> str:
     return _LAST_NUMBER.sub(JOINER, "\n".join(lines))
 
 
-def labelled(segment: Segment) -> str:
-    """A segment's text on one line, after its speaker; empty for a segment without text."""
-    text = one_line(segment.text)
-    return f"{prefix(segment.speaker)}{text}" if text else ""
+class Said(Protocol):
+    """Text that perhaps has a speaker: a segment or a cue."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def speaker(self) -> str | None: ...
+
+
+SaidT = TypeVar("SaidT", bound=Said)
+
+
+def turns_of_text(said: Iterable[SaidT]) -> Iterator[list[SaidT]]:
+    """What one speaker says until another does, without what has no text; each alone where nobody is known to speak."""
+    turn: list[SaidT] = []
+    for each in said:
+        if not one_line(each.text):
+            continue
+        if turn and not continues(turn, each):
+            yield turn
+            turn = []
+        turn.append(each)
+    if turn:
+        yield turn
+
+
+def continues(turn: Sequence[Said], said: Said) -> bool:
+    """Whether this belongs to the turn, which is not empty."""
+    return said.speaker is not None and said.speaker == turn[-1].speaker
+
+
+def joined(said: Iterable[Said]) -> str:
+    """The text on one line."""
+    return one_line("\n".join(each.text for each in said))
+
+
+def labelled(*said: Said) -> str:
+    """What one speaker says, on one line after the name; empty for segments without text."""
+    text = joined(said)
+    return f"{prefix(said[0].speaker)}{text}" if text else ""
 
 
 def prefix(speaker: str | None) -> str:

@@ -156,6 +156,15 @@ def test_a_full_disk_behind_the_text_costs_no_file(jobs: list[Job]) -> None:
     assert all(file.exists() for job in jobs for file in job.files)
 
 
+def test_nor_does_one_behind_the_last_text(jobs: list[Job]) -> None:
+    class Late(Observer):
+        def all_segments(self) -> None:
+            raise OutputError("standard output: No space left on device")
+
+    assert {result for _, result in results(BatchRun(jobs, FakeModel(), observer=Late()))} == {"failed"}
+    assert all(file.exists() for job in jobs for file in job.files)
+
+
 def test_doubts_come_with_their_places(jobs: list[Job]) -> None:
     coverage = Coverage(speech=3.0, speech_without_text=((1.0, 2.0),))
     ending = next(iter(BatchRun(jobs, FakeModel(coverage=coverage)).run()))

@@ -397,6 +397,29 @@ def test_seeds_readings_and_prefix(run: Run, model: FakeModel) -> None:
     assert "--n-best goes into JSON: add --output-format json" in untold.stderr
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_printed_of_a_turn_is_one_line(run: Run, folder: Path, model: FakeModel, fails: bool) -> None:
+    said = [
+        ("Anna", " One,"),
+        ("Anna", " two."),
+        ("Ben", " Three?"),
+        (None, " Four."),
+        (None, " Five."),
+        ("Ben", " Six."),
+    ]
+    model.segments = [
+        dataclasses.replace(segment(number, text), speaker=speaker) for number, (speaker, text) in enumerate(said)
+    ]
+    if fails:
+        model.errors = {"a.wav": AudioDecodeError("a.wav: noise")}
+    result = run("transcribe", "a.wav", "-f", "txt")
+    if fails:
+        assert (result.exit_code, result.stdout) == (3, "Anna: One,\n")
+    else:
+        assert result.stdout == "Anna: One, two.\nBen: Three?\nFour.\nFive.\nBen: Six.\n"
+        assert (folder / "a.txt").read_text() == result.stdout
+
+
 def test_speakers(run: Run, folder: Path, model: FakeModel) -> None:
     said = [("Anna", "fr"), ("Ben", "haw"), ("Anna", "fr")]
     model.segments = [

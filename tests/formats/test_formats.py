@@ -206,8 +206,12 @@ def test_speakers_are_told_in_each_format(result: Transcript) -> None:
     assert rows[0] == ["start", "end", "speaker", "text"]
     assert [(name, words_of(text)) for *_, name, text in rows[1:]] == expected
 
+    by_turn = [
+        (name, words_of(" ".join(text for _, text in said)))
+        for name, said in itertools.groupby(expected, key=lambda each: each[0])
+    ]
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(written(result, "md"))
-    for token, (name, text) in zip((each for each in tokens if each.type == "inline"), expected, strict=True):
+    for token, (name, text) in zip((each for each in tokens if each.type == "inline"), by_turn, strict=True):
         children = [each for each in token.children or [] if each.content or each.type != "text"]
         close = [each.type for each in children].index("strong_close")
         bold, plain = ("".join(each.content for each in some) for some in (children[:close], children[close:]))

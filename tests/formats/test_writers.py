@@ -262,6 +262,21 @@ def test_speakers_read_back(result: Transcript) -> None:
     assert [each["speaker"] for each in found] == [each.speaker for each in result]
 
 
+def test_reading_texts_have_a_paragraph_for_each_turn() -> None:
+    said = [(0, 1, "Anna", " Good"), (1, 2, "Anna", " morning. "), (2, 2.5, "Ben", "  "), (2.5, 3, "Anna", "Hello."),
+            (3, 4, "Ben", " Yes. "), (4, 5, None, " One."), (5, 6, None, " Two."), (6, 7, "Ben", "はい。"),
+            (7, 8, "Ben", "そうです。")]  # fmt: skip
+    result = transcript(*(segment(start, end, text, speaker=speaker) for start, end, speaker, text in said))
+    assert written(result, "txt") == "Anna: Good morning. Hello.\nBen: Yes.\nOne.\nTwo.\nBen: はい。そうです。\n"
+    assert written(result, "md") == (
+        "**00:00:00.000 – 00:00:03.000 Anna:** Good morning. Hello.\n\n"
+        "**00:00:03.000 – 00:00:04.000 Ben:** Yes.\n\n"
+        "**00:00:04.000 – 00:00:05.000** One.\n\n"
+        "**00:00:05.000 – 00:00:06.000** Two.\n\n"
+        "**00:00:06.000 – 00:00:08.000 Ben:** はい。そうです。\n"
+    )
+
+
 def test_speakers_in_each_format() -> None:
     result = transcript(
         segment(0, 2.5, " Hello.", speaker="Anna & Co"), segment(2, 3, " Hi. "), segment(2, 4, " Yes.", speaker="<Ben>")

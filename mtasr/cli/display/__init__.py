@@ -1,7 +1,7 @@
 """What a command shows: text on stdout, and on stderr notes and bars for people, or events for programs.
 
-Where stdout is not a terminal it gets the text alone, one segment per line. With `--progress json`, stderr gets one
-JSON object per line:
+Where stdout is not a terminal it gets the text alone: one segment per line, or one turn if there are speakers. With
+`--progress json`, stderr gets one JSON object per line:
 
     {"event": "batch", "files": 20}                       decoding begins; skipped recordings are not counted
     {"event": "file", "file": "a.wav", "place": 1}        the first of them begins
@@ -33,7 +33,7 @@ import click
 from mtasr.batch.run import OUTCOMES, Ending, Outcome
 from mtasr.cli.display.pace import Pace
 from mtasr.cli.failures import not_written, printable
-from mtasr.formats.cue_text import labelled
+from mtasr.formats.cue_text import continues, labelled
 from mtasr.transcript import Segment
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Display:
         #: The current recording: its name, position and duration.
         self._working: tuple[str, Callable[[], float], Callable[[], float | None]] | None = None
         self._bars: Bars | None = None
+        #: What a speaker says in a turn that may go on, while it is not printed.
+        self._turn: list[Segment] = []
 
     @property
     def is_for_programs(self) -> bool:
@@ -72,7 +74,7 @@ class Display:
                 click.echo(printable(text), err=True)
 
     def segment(self, segment: Segment) -> None:
-        """The text of a segment, on stdout at once."""
+        """The text of a segment, on stdout at once, or at the end of a turn if that is one line."""
         text = labelled(segment)
         if self.is_for_programs and self._working is not None:
             self._write_progress(segment, text, *self._working)
@@ -84,10 +86,21 @@ class Display:
             with self._bars_hidden():
                 print_timed(segment.start, segment.end, text)
             return
-        if self._text:
-            print_line(text)
         if self._bars is not None:
             self._bars.text = text
+        if not self._text:
+            return
+        if self._turn and not continues(self._turn, segment):
+            self.end_turn()
+        self._turn.append(segment)
+        if segment.speaker is None:
+            self.end_turn()
+
+    def end_turn(self) -> None:
+        """Print what is left: the recording has no more segments."""
+        turn, self._turn = self._turn, []
+        if turn:
+            print_line(labelled(*turn))
 
     def begin(self, sizes: Mapping[str, int]) -> None:
         """A batch of recordings of these sizes in bytes begins."""
