@@ -403,7 +403,8 @@ def _transcription(
 ) -> Transcription:
     """The transcription of a recording, or of its channels put together."""
     if listener is not None:
-        return Transcription(Diarized(channels[0], listener), options, lambda: listener.warnings)
+        diarized = Diarized(channels[0], listener)
+        return Transcription(diarized, options, lambda: listener.warnings, lambda: listener.is_telling_apart)
     if tracks.channels == "mix":
         return Transcription(channels[0], options)
     idle = ", ".join(map(repr, filter(None, tracks.speakers[len(channels) :])))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mtasr.arrays import Float32Array
+from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.voices import Heard
 from mtasr.transcript import Turn
@@ -23,6 +24,10 @@ class FakeDiarizer:
 
     def listen(self) -> Self:
         return self
+
+    @property
+    def position(self) -> float:
+        return self.samples / SAMPLE_RATE
 
     def add(self, samples: Float32Array) -> None:
         self.samples += len(samples)

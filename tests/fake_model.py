@@ -46,6 +46,8 @@ class FakeModel:
     #: Source -> what it raises after the first segment.
     errors: dict[str, BaseException] = field(default_factory=dict)
     delay: float = 0.0
+    #: Seconds for telling speakers apart, after the last segment.
+    telling: float = 0.0
     warnings: tuple[str, ...] = ()
     coverage: Coverage | None = None
     loads: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +103,7 @@ class FakeModel:
 class FakeTranscription:
     language = "fr"
     language_probability = 0.75
+    is_telling_apart = False
 
     def __init__(
         self, model: FakeModel, source: str, options: DecodingOptions, turns: tuple[Turn, ...] | None = None
@@ -132,6 +135,8 @@ class FakeTranscription:
             yield each
             if self._source in self._model.errors:
                 raise self._model.errors[self._source]
+        self.is_telling_apart = self._model.telling > 0
+        time.sleep(self._model.telling)
 
     def transcript(self) -> Transcript:
         if self._source in self._model.errors:
@@ -161,5 +166,6 @@ if __name__ == "__main__":
 
     count = int(os.environ.get("FAKE_SEGMENTS", "2"))
     texts = [f" Line {number} [bold]:smile:[/bold]" for number in range(count)]
-    mtasr.transcribe.load_model = FakeModel(texts, delay=float(os.environ.get("FAKE_DELAY", "0"))).load  # type: ignore[assignment]
+    delay, telling = (float(os.environ.get(name, "0")) for name in ("FAKE_DELAY", "FAKE_TELLING"))
+    mtasr.transcribe.load_model = FakeModel(texts, delay=delay, telling=telling).load  # type: ignore[assignment]
     main()

@@ -37,6 +37,10 @@ class Listening:
         self._diarizer = diarizer
         self._samples: list[Float32Array] = []
 
+    @property
+    def position(self) -> float:
+        return sum(map(len, self._samples)) / SAMPLE_RATE
+
     def add(self, samples: Float32Array) -> None:
         self._samples.append(samples)
         if sum(map(len, self._samples)) > self._diarizer.fails_at * SAMPLE_RATE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ def transcribe_one(ctx: click.Context, source: str, options: DecodingOptions, di
     with (
         model.stream_all([source], options, tracks=tracks, diarize=speakers or False) as streams,
         streams[0] as stream,
-        display.working(source, lambda: stream.position, lambda: stream.total),
+        display.working(source, lambda: stream.position, lambda: stream.total, lambda: stream.is_telling_apart),
     ):
         transcript: Transcript = stream.transcript()
     for warning in stream.warnings:
@@ -124,12 +125,14 @@ def diarize_one(
     from mtasr.speakers.diarize import diarize
 
     heard: dict[str, float | None] = {"seconds": 0.0, "total": None}
-    with display.working(name or source, lambda: heard["seconds"] or 0.0, lambda: heard["total"]):
+    ended = threading.Event()
+    with display.working(name or source, lambda: heard["seconds"] or 0.0, lambda: heard["total"], ended.is_set):
         found = diarize(
             source,
             speakers,
             audio_stream=audio_stream,
             progress=lambda seconds, total: heard.update(seconds=seconds, total=total),
+            at_end=ended.set,
             diarizer=diarizer,
         )
     for warning in found.warnings:
@@ -255,7 +258,8 @@ class _Progress(Observer):
         if self._options.language is None and transcription.language_probability > 0:
             code, share = transcription.language, transcription.language_probability
             self._display.note(f"{job.name}: detected language {english_name(code)} ({code}, {share:.0%})")
-        with self._display.working(job.name, lambda: transcription.position, lambda: transcription.total):
+        position, total = lambda: transcription.position, lambda: transcription.total
+        with self._display.working(job.name, position, total, lambda: transcription.is_telling_apart):
             try:
                 yield
             except Exception:

@@ -81,13 +81,17 @@ class Transcription(Closing):
     """
 
     def __init__(
-        self, submission: Submission, options: DecodingOptions, notes: Callable[[], Sequence[str]] = tuple
+        self,
+        submission: Submission,
+        options: DecodingOptions,
+        notes: Callable[[], Sequence[str]] = tuple,
+        tells_apart: Callable[[], bool] = bool,
     ) -> None:
-        """`notes` returns further warnings, which are complete at the end."""
+        """`notes` returns further warnings, which are complete at the end; `tells_apart` is `is_telling_apart`."""
         self.position = 0.0
         #: Called after each window.
         self.on_progress: OnProgress | None = None
-        self._notes = notes
+        self._notes, self._tells_apart = notes, tells_apart
         self._submission, self._options = submission, options
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
@@ -135,6 +139,11 @@ class Transcription(Closing):
         """The duration in seconds that the file states, None if it states none or is not open."""
         audio = self._submission.audio
         return audio.duration if audio is not None else None
+
+    @property
+    def is_telling_apart(self) -> bool:
+        """Whether all is decoded, and another thread waits for who spoke."""
+        return self._tells_apart()
 
     @property
     def warnings(self) -> tuple[str, ...]:

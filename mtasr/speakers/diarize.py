@@ -99,6 +99,7 @@ def diarize(
     *,
     audio_stream: int = 0,
     progress: OnHeard | None = None,
+    at_end: Callable[[], object] | None = None,
     diarizer: Diarizes | None = None,
     **changes: Any,
 ) -> Diarization:
@@ -106,8 +107,10 @@ def diarize(
 
     `source` is what `Model.transcribe` takes. Options are the fields of `SpeakerOptions`, as one object, as keywords,
     or both (keywords win). `audio_stream` chooses one of several audio tracks, counted from 0. `progress(seconds,
-    total)` is called after each block of samples. `diarizer` is what `load_diarizer` returns, which is called without
-    it, and downloads the weights the first time.
+    total)` is called after each block of samples; the networks hear many together, so `seconds` rises in steps.
+    `at_end()` is called when all has been read, before the last ones are heard and the speakers told apart, which takes
+    seconds. `diarizer` is what `load_diarizer` returns, which is called without it, and downloads the weights the first
+    time.
 
     Raises `InputError` if the recording or one of known voices cannot be read, `UsageError` for options that make no
     sense, and `ModelError` if the weights cannot be had.
@@ -121,6 +124,10 @@ def diarize(
             listener.add(block)
             samples += len(block)
             if progress is not None:
-                progress(samples / SAMPLE_RATE, audio.duration)
+                progress(listener.position, audio.duration)
+        if at_end is not None:
+            at_end()
         turns, duration = listener.turns(), round(samples / SAMPLE_RATE, 3)
+        if progress is not None:
+            progress(duration, audio.duration)
         return Diarization(turns=turns, duration=duration, warnings=(*audio.warnings, *listener.warnings))

@@ -28,6 +28,14 @@ class SpeakerListener:
         self._warnings = self._known.warnings if self._known is not None else ()
         # A recording that fails is asked for its turns while its reader may still be adding to it.
         self._using = threading.Lock()
+        #: Whether all is heard, and who spoke is being found out.
+        self.is_telling_apart = False
+
+    @property
+    def position(self) -> float:
+        """Seconds whose voices have been heard."""
+        hearing = self._hearing
+        return 0.0 if hearing is None else hearing.position
 
     def add(self, samples: Float32Array) -> None:
         with self._using:
@@ -45,7 +53,9 @@ class SpeakerListener:
             hearing = self._hearing
             if hearing is None:
                 return ()
+            self.is_telling_apart = True
             heard = hearing.heard(self._options)
+            self.is_telling_apart = False
         count, wanted = len({turn.speaker for turn in heard.turns}), self._options.num_speakers
         wanted = wanted or self._options.min_speakers or 1
         if 0 < count < wanted:

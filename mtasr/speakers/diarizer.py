@@ -83,6 +83,11 @@ class Listening:
             first = (self._window - HOP) * FRAME_STEP
             self._blocks, self._first = [self._samples()[first - self._first :].copy()], first
 
+    @property
+    def position(self) -> float:
+        """Seconds that the networks have heard. The rest is heard when turns are asked for."""
+        return self._window * FRAME_STEP / SAMPLE_RATE
+
     def turns(self, options: SpeakerOptions) -> tuple[Turn, ...]:
         """Who spoke when in all samples so far, in order of time; more samples may follow."""
         return self.heard(options).turns

@@ -51,6 +51,9 @@ class Heard:
 class Hears(Protocol):
     """What hears a recording, and knows at the end who spoke when and how each speaker sounds."""
 
+    @property
+    def position(self) -> float: ...
+
     def add(self, samples: Float32Array) -> None: ...
 
     def heard(self, options: SpeakerOptions) -> Heard: ...

@@ -268,6 +268,15 @@ def test_verbose_false_leaves_the_bar(folder: Path) -> None:
     assert "0:02/0:04" in screen
 
 
+def test_a_terminal_is_told_that_speakers_are_told_apart(folder: Path) -> None:
+    code, screen = on_a_terminal(folder, "transcribe", "a.wav", "--verbose", "False", FAKE_TELLING="0.6")
+    assert code == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    last = plain[: plain.rindex("telling speakers apart")].splitlines()[-1]
+    assert "100%  0:04/0:04" in last
+    assert "left" not in last, "how long it takes is not known"
+
+
 def test_languages_on_a_terminal(folder: Path) -> None:
     code, screen = on_a_terminal(folder, "detect-language", "-q", "a.wav")
     assert code == 0

@@ -50,6 +50,10 @@ class Hearing:
     def __init__(self, diarizer: Halves) -> None:
         self._diarizer, self._samples = diarizer, np.zeros(0, np.float32)
 
+    @property
+    def position(self) -> float:
+        return len(self._samples) / SAMPLE_RATE
+
     def add(self, samples: np.ndarray) -> None:
         self._samples = np.concatenate([self._samples, samples])
 

@@ -19,19 +19,23 @@ from mtasr.transcript import Turn
 def test_turns_of_a_file(tmp_path: Path) -> None:
     write_wav(tmp_path / "talk.wav", dialogue())
     seen: list[tuple[float, float | None]] = []
+    heard_at_end: list[int] = []
     found = mtasr.diarize(
         tmp_path / "talk.wav",
         speakers=["Anna"],
         num_speakers=2,
         diarizer=LoudnessDiarizer(),
         progress=lambda seconds, total: seen.append((seconds, total)),
+        at_end=lambda: heard_at_end.append(len(seen)),
     )
     assert [(turn.start, turn.end, turn.speaker) for turn in found.turns] == [
         (1.0, 4.0, "Anna"), (6.0, 9.0, "Speaker 2"), (13.0, 16.0, "Speaker 2"), (16.0, 19.2, "Anna"),
     ]  # fmt: skip
     assert found.duration == pytest.approx(len(dialogue()) / SAMPLE_RATE, abs=0.001)
     assert found.speakers == ("Anna", "Speaker 2")
-    assert seen[-1][0] == pytest.approx(found.duration, abs=0.001)
+    assert seen == sorted(seen)
+    assert seen[-1] == (found.duration, pytest.approx(found.duration, abs=0.001))
+    assert heard_at_end == [len(seen) - 1], "before the last report"
     assert found.warnings == ()
 
 

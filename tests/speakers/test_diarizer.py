@@ -139,6 +139,15 @@ def test_turns_so_far_do_not_change_the_turns_at_the_end() -> None:
     assert turns == turns_of(long)
 
 
+def test_what_the_networks_have_not_heard_is_not_done() -> None:
+    listening = Diarizer(ToneSegmentation(), ToneEmbedding()).listen()
+    listening.add(DIALOGUE)
+    assert listening.position == 0.0, "they hear more at once"
+    listening.add(np.concatenate([DIALOGUE] * 4))
+    assert 100 < listening.position < 145
+    assert listening.turns(SpeakerOptions())[-1].end > 150
+
+
 def test_recordings_do_not_matter_to_each_other() -> None:
     diarizer = Diarizer(ToneSegmentation(), ToneEmbedding())
     one, other = diarizer.listen(), diarizer.listen()

@@ -109,8 +109,17 @@ class Display:
             _write_event("batch", files=len(sizes))
 
     @contextlib.contextmanager
-    def working(self, name: str, position: Callable[[], float], total: Callable[[], float | None]) -> Iterator[None]:
-        """Bars while the recording `name` is transcribed; `position` and `total` return seconds of audio."""
+    def working(
+        self,
+        name: str,
+        position: Callable[[], float],
+        total: Callable[[], float | None],
+        is_telling_apart: Callable[[], bool] = bool,
+    ) -> Iterator[None]:
+        """Bars while the recording `name` is transcribed; `position` and `total` return seconds of audio.
+
+        `is_telling_apart` returns whether what is left is to find out who spoke.
+        """
         self._working = (name, position, total)
         if self.is_for_programs:
             _write_event("file", file=name, place=self._pace.files + 1)
@@ -119,7 +128,7 @@ class Display:
             return
         from mtasr.cli.display.terminal import Bars
 
-        self._bars = Bars(name, position, total, self._pace)
+        self._bars = Bars(name, position, total, self._pace, is_telling_apart)
         try:
             self._bars.show()
             yield

@@ -29,12 +29,20 @@ _COLOURS: dict[Outcome, str] = {"done": "green", "in doubt": "yellow", "failed":
 class Bars:
     """A line for the recording: name, bar, time in it, speed against real time, time left.
 
-    In a batch there is a line for all of it, and below is the last text recognised, if `text` is set. Each drawing asks
-    for the position, so the bar also moves through minutes without a segment.
+    In a batch there is a line for all of it, and below is the last text recognised, if `text` is set, or that speakers
+    are told apart. Each drawing asks for the position, so the bar also moves through minutes without a segment.
     """
 
-    def __init__(self, name: str, position: Callable[[], float], total: Callable[[], float | None], pace: Pace) -> None:
+    def __init__(
+        self,
+        name: str,
+        position: Callable[[], float],
+        total: Callable[[], float | None],
+        pace: Pace,
+        is_telling_apart: Callable[[], bool] = bool,
+    ) -> None:
         self.text = ""
+        self._is_telling_apart = is_telling_apart
         self._name = name
         self._position, self._total = position, total
         self._pace = pace if len(pace.sizes) > 1 else None
@@ -60,13 +68,16 @@ class Bars:
         rows.add_column(no_wrap=True)
         bar = ProgressBar(total=total, completed=min(position, total or 0), pulse=total is None)
         # In a batch the next recordings are being decoded already, so the speed of one says nothing.
-        figures = _figures(position, total, speed if self._pace is None else None)
+        # What telling speakers apart takes does not go by the audio that is left.
+        is_telling_apart = self._is_telling_apart()
+        figures = _figures(position, total, speed if self._pace is None and not is_telling_apart else None)
         rows.add_row(Text(printable(Path(self._name).name)), bar, Text(figures))
         if self._pace is not None:
             self._add_batch(rows, self._pace, position, total)
         lines: list[RenderableType] = [rows]
-        if self.text:
-            lines.append(Text(printable(self.text), style="dim", no_wrap=True, overflow="ellipsis"))
+        text = "telling speakers apart" if is_telling_apart else self.text
+        if text:
+            lines.append(Text(printable(text), style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
     def _add_batch(self, rows: Table, pace: Pace, position: float, total: float | None) -> None:
