@@ -16,7 +16,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.windows import Window
-from mtasr.live.agreement import DraftedWord, best_cut, count_committable
+from mtasr.live.agreement import DraftedWord, best_cut, count_committable, without_echo
 from mtasr.live.events import Committed, Draft, Event, SpeechStarted, SpeechStopped
 from mtasr.live.policy import LivePolicy
 from mtasr.spans import SAMPLE_RATE, Span
@@ -239,6 +239,8 @@ class Captioner:
     def _commit(self, stretch: OpenStretch, pieces: Sequence[DraftedWord]) -> None:
         """Commit words of a draft."""
         given, new = _divided(pieces, stretch.committed)
+        whole = without_echo([*given, *new], len(given))
+        given, new = whole[: len(given)], whole[len(given) :]
         count = 0
         if self._policy.commits:
             until = self.heard / SAMPLE_RATE - self._policy.margin if self._trusts_times else math.inf

@@ -176,6 +176,21 @@ def test_speech_without_a_pause_is_cut_between_words() -> None:
     assert max(task.window.seconds for task in of(DraftTask, steps)) < 10
 
 
+def test_a_row_of_words_that_a_draft_writes_again_is_not_committed_again() -> None:
+    """From the fifth second on, drafts write all that they heard twice, the second time within a tenth of a second."""
+
+    def drafts(task: DraftTask) -> list[DraftedWord]:
+        pieces = counting(task)
+        end = task.window.offset + task.window.seconds
+        if end < 5:
+            return pieces
+        again = [replace(each.word, start=end - 0.1, end=end) for each in pieces]
+        return [*pieces, *(DraftedWord(word, each.tokens) for word, each in zip(again, pieces, strict=True))]
+
+    steps = captioned(sound(12.0, 1.0), drafts)
+    assert committed_text(steps).split() == [str(number) for number in range(24)]
+
+
 def misleading(task: DraftTask) -> list[DraftedWord]:
     """The words of `counting`, all at the end of the audio."""
     end = task.window.offset + task.window.seconds
