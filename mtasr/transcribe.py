@@ -377,6 +377,10 @@ class Model:
         """The code of the language that the options give, None if it is to be detected. Raises `UsageError`."""
         return _language(self.engine.tokenizer, options)
 
+    def listener(self, speakers: SpeakerOptions) -> SpeakerListener:
+        """Tells the speakers of one source of sound apart; for live sessions. Raises as `enrolled`."""
+        return listeners(self._diarizer(), speakers, 1)[0]
+
     def new_detector(self) -> SpeechDetector:
         """A voice activity detector for one source of sound."""
         return self._detector()

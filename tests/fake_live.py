@@ -14,6 +14,7 @@ import numpy as np
 
 from mtasr.live import Committed, Draft, Event, Final, Lag, LanguageFound, LivePolicy, SpeechStarted, SpeechStopped
 from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Coverage, Segment, Transcript, Word
 
 
@@ -70,14 +71,18 @@ class FakeLive:
     coverage: Coverage | None = None
     options: DecodingOptions | None = None
     policy: LivePolicy | None = None
+    diarize: bool | SpeakerOptions = False
+    warnings: tuple[str, ...] = ()
     blocks: list[Any] = field(default_factory=list)
     is_ended: bool = False
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
 
-    def __call__(self, model: object, options: DecodingOptions, policy: LivePolicy) -> Self:
-        self.options, self.policy = options, policy
+    def __call__(
+        self, model: object, options: DecodingOptions, policy: LivePolicy, *, diarize: bool | SpeakerOptions = False
+    ) -> Self:
+        self.options, self.policy, self.diarize = options, policy, diarize
         return self
 
     def __enter__(self) -> Self:

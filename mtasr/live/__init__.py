@@ -20,6 +20,7 @@ from mtasr.live.events import (
     LanguageFound,
     Repeated,
     Skipped,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "LiveSession",
     "Repeated",
     "Skipped",
+    "SpeakersChanged",
     "SpeechStarted",
     "SpeechStopped",
 ]

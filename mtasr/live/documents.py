@@ -5,12 +5,14 @@
     {"event": "committed", "stretch": 0, "text": "...", "words": [...]}  follows the committed words of the stretch
     {"event": "speech_stopped", "stretch": 0, "at": 6.4}
     {"event": "final", "stretch": 0, "text": "...", "language": "en", "segments": [...]}
+    {"event": "speakers_changed", "stretch": 0, "segments": [...]}       stand in place of those of the final text
     {"event": "language_found", "language": "en", "probability": 0.98}
     {"event": "lag", "seconds": 2.5}
     {"event": "end", "seconds": 60.0, "files": ["talk.srt"]}             the last one
 
 All times are in seconds. Words have `word`, `start`, `end` and `probability`, segments the fields of a transcript's
-JSON. `final` has `translation` too, a list of segments, if there is one.
+JSON. `final` and `speakers_changed` have `translation` too, a list of segments, if there is one. If speakers are told
+apart, committed words and segments name theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import re
 from typing import Any
 
 from mtasr.formats.transcript_json import segment_document
-from mtasr.live import Committed, Draft, Event, Final
+from mtasr.live import Committed, Draft, Event, Final, SpeakersChanged
 from mtasr.transcript import Word
 
 _WITHIN_NAME = re.compile(r"(?<!^)(?=[A-Z])")
@@ -32,8 +34,10 @@ def event_document(event: Event) -> dict[str, Any]:
         case Draft() | Committed():
             words = [_word(word) for word in event.words]
             return document | {"stretch": event.stretch, "text": event.text, "words": words}
-        case Final():
-            document |= {"stretch": event.stretch, "text": event.text, "language": event.language}
+        case Final() | SpeakersChanged():
+            document["stretch"] = event.stretch
+            if isinstance(event, Final):
+                document |= {"text": event.text, "language": event.language}
             document["segments"] = [segment_document(segment) for segment in event.segments]
             if event.translation:
                 document["translation"] = [segment_document(segment) for segment in event.translation]
@@ -44,4 +48,5 @@ def event_document(event: Event) -> dict[str, Any]:
 
 def _word(word: Word) -> dict[str, Any]:
     times = {"start": round(word.start, 3), "end": round(word.end, 3)}
-    return {"word": word.word, **times, "probability": round(word.probability, 3)}
+    speaker = {} if word.speaker is None else {"speaker": word.speaker}
+    return {"word": word.word, **times, "probability": round(word.probability, 3), **speaker}

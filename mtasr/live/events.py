@@ -2,7 +2,7 @@
 
 A stretch is speech between two pauses, numbered from 0. Its events come in this order:
 
-    SpeechStarted, (Draft | Committed)*, SpeechStopped, Final
+    SpeechStarted, (Draft | Committed)*, SpeechStopped, Final, SpeakersChanged*
 
 `Final` may come after the first events of later stretches; stretches get theirs in order. What is known of a stretch
 at any moment is its `Final`, or else the words of all its `Committed` and of its last `Draft`.
@@ -62,8 +62,8 @@ class Committed(_Words):
 class Final:
     """The text of a stretch that has ended, decoded like a file; stands in place of its committed words and draft.
 
-    `segments` is empty if nothing was said. `language` is the code of the language spoken. `translation` holds the same
-    in English if the options ask for both.
+    `segments` is empty if nothing was said; if speakers are told apart, ids count from 0 in each stretch. `language` is
+    the code of the language spoken. `translation` holds the same in English if the options ask for both.
     """
 
     stretch: int
@@ -74,6 +74,19 @@ class Final:
     @property
     def text(self) -> str:
         return _joined(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakersChanged:
+    """Others say parts of a final text than was known when it was told, if speakers are told apart.
+
+    `segments` and `translation` stand in place of those of the stretch's `Final`. The text is the same; segments may be
+    divided otherwise, where the speaker changes.
+    """
+
+    stretch: int
+    segments: tuple[Segment, ...]
+    translation: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,5 +122,6 @@ class Repeated:
 
 #: All of them.
 Event = (
-    SpeechStarted | SpeechStopped | Draft | Committed | Final | LanguageFound | Lag | Skipped | Repeated
+    SpeechStarted | SpeechStopped | Draft | Committed | Final | SpeakersChanged | LanguageFound | Lag | Skipped
+    | Repeated
 )  # fmt: skip

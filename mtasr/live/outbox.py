@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 
 from mtasr.errors import LiveError
-from mtasr.live.events import Draft, Event, Lag
+from mtasr.live.events import Draft, Event, Lag, SpeakersChanged
 
 
 class Outbox:
-    """Keeps events until they are read, each once. Of drafts and lags that were not read, the latest is kept.
+    """Keeps events until they are read, each once: of unread drafts, corrections of speakers and lags, the latest.
 
     Threads may put and read at the same time. More than `most` events that are not read are an error: they would fill
     the memory.
@@ -64,7 +64,10 @@ class Outbox:
 
 def _is_replaced(old: Event, new: Event) -> bool:
     match old, new:
-        case Draft(stretch=one), Draft(stretch=other):
+        case (Draft(stretch=one), Draft(stretch=other)) | (
+            SpeakersChanged(stretch=one),
+            SpeakersChanged(stretch=other),
+        ):
             return one == other
         case Lag(), Lag():
             return True

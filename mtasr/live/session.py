@@ -2,6 +2,7 @@
 
     add -> Intake -> captions thread: Captioner, drafts -> finals thread -> Outbox -> events
            Intake -> Model.stream: the transcript of the whole, in the background
+                     captions thread -> Attribution: who speaks, if speakers are told apart
 
 All decoding is done by the model's scheduler, beside that of recordings and other sessions.
 """
@@ -25,14 +26,16 @@ from mtasr.closing import Closing
 from mtasr.decoding.transcription import Transcription, put_together
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import LiveError, MtasrError, UsageError
+from mtasr.live.attribution import Attribution
 from mtasr.live.captioner import Captioner, DraftTask, FinalTask
 from mtasr.live.decoding import LiveDecoder
-from mtasr.live.events import Event, Final, Lag, LanguageFound
+from mtasr.live.events import Committed, Event, Final, Lag, LanguageFound
 from mtasr.live.intake import Block, Intake
 from mtasr.live.outbox import Outbox
 from mtasr.live.policy import LivePolicy
 from mtasr.options import DecodingOptions, merge_options
 from mtasr.spans import SAMPLE_RATE, Interval
+from mtasr.speakers.options import SpeakerOptions, split_off
 from mtasr.threads import start_thread
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
@@ -60,15 +63,21 @@ class LiveSession(Closing):
         options: DecodingOptions | None = None,
         policy: LivePolicy | None = None,
         *,
+        diarize: bool | SpeakerOptions = False,
         clock: Callable[[], float] = time.monotonic,
         **changes: Any,
     ) -> None:
-        """`options` and `changes` are options as for `Model.transcribe`; `clock` gives the time in seconds.
+        """`options`, `diarize` and `changes` are as for `Model.transcribe`; `clock` gives the time in seconds.
+
+        With `diarize`, words and segments name their speakers, and have times. Who is who shows as more is heard: then
+        `SpeakersChanged` corrects final texts.
 
         Raises `UsageError` for options that make no sense, or make none live: `condition_on_previous_text`,
-        `clip_timestamps`.
+        `clip_timestamps`; with `diarize` also what `Model.transcribe` raises for the models and known voices.
         """
-        self._options = options = merge_options(options or DecodingOptions(), changes)
+        speakers, changes = split_off(diarize, changes)
+        options = merge_options(options or DecodingOptions(), changes)
+        self._options = options = replace(options, word_timestamps=options.word_timestamps or speakers is not None)
         if options.condition_on_previous_text or options.clip_timestamps:
             raise UsageError("condition_on_previous_text and clip_timestamps cannot be used live")
         self._policy = policy or LivePolicy()
@@ -81,6 +90,9 @@ class LiveSession(Closing):
         self._captioner = Captioner(self._policy, model.new_detector(), options.vad_threshold)
         self._intake = Intake(self._policy.most_waiting, whole=self._policy.exact)
         self._outbox = Outbox(self._policy.most_unread)
+        self._attribution: Attribution | None = None
+        if speakers is not None:
+            self._attribution = Attribution(model.listener(speakers), self._outbox.put, clock)
         self._finals: queue.Queue[FinalTask | None] = queue.Queue(_MOST_FINALS)
         self._is_closed = False
         self._failure: BaseException | None = None
@@ -94,7 +106,8 @@ class LiveSession(Closing):
         if self._policy.exact:
             self._whole = model.stream(self._intake.whole(), options, priority=_WHOLE_PRIORITY)
         self._captions_done, self._done = threading.Event(), threading.Event()
-        for work in (self._caption, self._finalise, self._transcribe):
+        listens = () if self._attribution is None else (self._attribution.run,)
+        for work in (self._caption, self._finalise, self._transcribe, *listens):
             start_thread(self._watched, work)
 
     # --- for callers ------------------------------------------------------------------------------------------------
@@ -138,8 +151,8 @@ class LiveSession(Closing):
     def transcript(self) -> Transcript:
         """The whole transcript, once the session has ended; waits for that.
 
-        With `policy.exact` it is what `Model.transcribe` gives for the same samples. Raises the error that ended the
-        session, and `ValueError` if it was closed.
+        With `policy.exact` it is what `Model.transcribe` gives for the same samples and options. Raises the error that
+        ended the session, and `ValueError` if it was closed.
         """
         self._done.wait()
         if self._failure is not None:
@@ -147,6 +160,11 @@ class LiveSession(Closing):
         if self._transcript is None:
             raise ValueError("the session was closed before its end")
         return self._transcript
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and cannot be had; complete after the end."""
+        return () if self._attribution is None else self._attribution.warnings
 
     def close(self) -> None:
         """Stop at once, and drop what is not decoded. After the end, and a second time, it does nothing."""
@@ -175,12 +193,16 @@ class LiveSession(Closing):
         self._decoder.close()
         if self._whole is not None:
             self._whole.close()
+        if self._attribution is not None:
+            self._attribution.close()
         self._captions_done.set()
         self._done.set()
 
     def _caption(self) -> None:
         """Hear samples and draft."""
         for block in self._intake.blocks():
+            if self._attribution is not None:
+                self._attribution.add(block.samples)
             self._captioner.add(block.samples)
             self._steps(block)
             if block.is_cut:
@@ -202,7 +224,11 @@ class LiveSession(Closing):
                 self._tell_lag(lag)
                 self._captioner.drafted(step, pieces, lag)
             elif isinstance(step, FinalTask):
+                if self._attribution is not None:
+                    self._attribution.pause(step.stretch)
                 self._put_final(step)
+            elif isinstance(step, Committed) and self._attribution is not None:
+                self._outbox.put(self._attribution.committed(step))
             else:
                 self._outbox.put(step)
 
@@ -223,7 +249,13 @@ class LiveSession(Closing):
                 self._segments.extend(segments)
                 self._translation.extend(translation)
                 self._speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in task.window.speech)
-            self._outbox.put(Final(stretch=task.stretch, segments=segments, language=language, translation=translation))
+            final = Final(stretch=task.stretch, segments=segments, language=language, translation=translation)
+            if self._attribution is not None:
+                self._attribution.final(final)
+            else:
+                self._outbox.put(final)
+        if self._attribution is not None:
+            self._attribution.end()
         self._outbox.close()
         self._captions_done.set()
 
@@ -240,7 +272,8 @@ class LiveSession(Closing):
             self._whole.close()
         self._captions_done.wait()
         if not self._is_closed:
-            self._transcript = transcript if self._whole is not None else self._of_finals()
+            transcript = transcript if self._whole is not None else self._of_finals()
+            self._transcript = transcript if self._attribution is None else self._attribution.attributed(transcript)
             self._done.set()
 
     # --- events and transcript --------------------------------------------------------------------------------------

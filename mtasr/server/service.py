@@ -54,7 +54,7 @@ class Service:
         self.metrics = Metrics(self.admission, self.pool)
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
         self.known_speakers = KnownSpeakers()
-        self.live = LiveHost(self.admission, self.pool, self.metrics)
+        self.live = LiveHost(settings, self.admission, self.pool, self.metrics)
         self.captions = CaptionSessions(self.live, settings)
         self.folder = Path()
         #: Where uploads are received.

@@ -67,6 +67,15 @@ def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple
     return tuple(replace(piece, id=number) for number, piece in enumerate(pieces))
 
 
+def assign_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[Word, ...]:
+    """Words that follow one another, with speakers as `assign` would find them; without turns, as they are."""
+    voices = times_of_speakers(turns)
+    if not voices:
+        return tuple(words)
+    chosen = _speakers_of_words(words, voices)
+    return tuple(_said_by(word, voice, voices) for word, voice in zip(words, chosen, strict=True))
+
+
 def assign_alternatives(alternatives: Sequence[Alternatives], turns: Sequence[Turn]) -> tuple[Alternatives, ...]:
     """The readings of each window with the speaker who talks most in it."""
     voices = times_of_speakers(turns)
@@ -147,19 +156,27 @@ def _overlap(start: float, end: float, voice: SpeakerTimes, voices: Sequence[Spe
 
 def _timed(segment: Segment, voices: Sequence[SpeakerTimes], voice: SpeakerTimes) -> Segment:
     """A segment of one speaker, all of whose words are timed."""
-    words, total, sure = [], 0.0, 0.0
-    for word in segment.words or ():
+    words = tuple(_said_by(word, voice, voices) for word in segment.words or ())
+    total, sure = 0.0, 0.0
+    for word in words:
         start, end = _span(word)
-        confidence = _confidence(start, end, voice)
-        total, sure = total + end - start, sure + confidence * (end - start)
-        overlap = _overlap(start, end, voice, voices)
-        words.append(replace(word, speaker=voice.speaker, speaker_confidence=confidence, overlap=overlap))
+        total, sure = total + end - start, sure + (word.speaker_confidence or 0.0) * (end - start)
     return replace(
         segment,
-        words=tuple(words),
+        words=words,
         speaker=voice.speaker,
         speaker_confidence=round(sure / total, 3),
         overlap=any(word.overlap for word in words),
+    )
+
+
+def _said_by(word: Word, voice: SpeakerTimes, voices: Sequence[SpeakerTimes]) -> Word:
+    start, end = _span(word)
+    return replace(
+        word,
+        speaker=voice.speaker,
+        speaker_confidence=_confidence(start, end, voice),
+        overlap=_overlap(start, end, voice, voices),
     )
 
 

@@ -25,7 +25,8 @@ class SpeakerListener:
         self._known = options.voices if isinstance(options.voices, KnownVoices) else None
         self._hearing: Hears | None = None
         self._has_left = False
-        self._warnings = self._known.warnings if self._known is not None else ()
+        #: What of the speakers asked for was lacking when the turns were last asked for.
+        self._lacking: tuple[str, ...] = ()
         # A recording that fails is asked for its turns while its reader may still be adding to it.
         self._using = threading.Lock()
         #: Whether all is heard, and who spoke is being found out.
@@ -48,7 +49,7 @@ class SpeakerListener:
                 hearing.add(samples)
 
     def turns(self) -> tuple[Turn, ...]:
-        """Who spoke when in all that was heard."""
+        """Who spoke when in all that was heard so far."""
         with self._using:
             hearing = self._hearing
             if hearing is None:
@@ -58,14 +59,13 @@ class SpeakerListener:
             self.is_telling_apart = False
         count, wanted = len({turn.speaker for turn in heard.turns}), self._options.num_speakers
         wanted = wanted or self._options.min_speakers or 1
-        if 0 < count < wanted:
-            self._warnings += (f"only {count} of {wanted} speakers could be told apart",)
+        self._lacking = (f"only {count} of {wanted} speakers could be told apart",) if 0 < count < wanted else ()
         return heard.turns if self._known is None else self._known.named(heard)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was asked for and cannot be had; complete when the turns are known."""
-        return self._warnings
+        return (*(self._known.warnings if self._known is not None else ()), *self._lacking)
 
     def leave(self) -> None:
         """Hear no more, and free what was heard."""

@@ -11,20 +11,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_live import FakeLive, final
+from fake_diarizer import FakeDiarizer
+from fake_live import FakeLive, final, words
 from fake_model import FakeModel, Run
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.batch import Job, outputs
+from mtasr.cli.display.captions import Terminal
 from mtasr.cli.display.screen import Screen
 from mtasr.cli.live import piped
 from mtasr.cli.live.growing_files import GrowingFiles
-from mtasr.errors import ModelError
+from mtasr.errors import LiveError, ModelError
 from mtasr.formats.cues import Style
+from mtasr.live import Committed, SpeakersChanged
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Coverage
 
 FAKE = str(Path(__file__).parents[1] / "fake_live.py")
@@ -118,6 +123,52 @@ def test_programs_get_events(run: Run, live: FakeLive) -> None:
     assert events[-1] == {"event": "end", "seconds": 0.0, "files": ["x.txt"]} | {"seconds": events[-1]["seconds"]}
 
 
+@pytest.fixture
+def diarized(live: FakeLive, monkeypatch: pytest.MonkeyPatch) -> FakeLive:
+    """Ann is thought to say all that she and Ben say, until it is corrected."""
+    monkeypatch.setattr("mtasr.speakers.diarize.load_diarizer", FakeDiarizer().load)
+    told = final(0, "Good morning.", "Hello.")
+    first, second = told.segments
+    ann, ben = replace(first, speaker="Ann"), replace(second, speaker="Ben")
+    live.script = [
+        (0.0, Committed(stretch=0, words=(replace(words("Good")[0], speaker="Ann"),))),
+        (0.0, replace(told, segments=(ann, replace(second, speaker="Ann")))),
+        (0.0, SpeakersChanged(stretch=0, segments=(ann, ben))),
+    ]
+    live.warnings = ("only 1 of 2 speakers could be told apart",)
+    return live
+
+
+def test_files_have_the_speakers_that_were_known_last(run: Run, diarized: FakeLive, folder: Path) -> None:
+    """A line has those that were known when it was printed."""
+    diarized.error = LiveError("the model broke")
+    result = run("live", "-", "--diarize", "--num-speakers", "2", "-f", "txt", "--name", "x")
+    assert result.stdout == "Ann: Good morning.\nAnn: Hello.\n"
+    assert (folder / "x.txt").read_text() == "Ann: Good morning.\nBen: Hello.\n"
+    assert diarized.diarize == SpeakerOptions(num_speakers=2)
+
+
+def test_programs_are_told_of_other_speakers(run: Run, diarized: FakeLive) -> None:
+    result = run("live", "-", "--diarize", "--events")
+    committed, _, changed, end = [json.loads(line) for line in result.stdout.splitlines()]
+    assert committed["words"][0]["speaker"] == "Ann"
+    assert (changed["event"], changed["stretch"]) == ("speakers_changed", 0)
+    assert [(each["speaker"], each["text"]) for each in changed["segments"]] == [
+        ("Ann", " Good morning."), ("Ben", " Hello."),
+    ]  # fmt: skip
+    assert end["event"] == "end"
+    assert "warning: only 1 of 2 speakers could be told apart\n" in result.stderr
+
+
+def test_a_terminal_names_who_begins_to_speak(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = on_paper(monkeypatch)
+    shown = Terminal(Screen())
+    first, second, third = words("Hi. Go on")
+    shown.show(Committed(stretch=0, words=(replace(first, speaker="Ann"), replace(second, speaker="Ben"))))
+    shown.show(Committed(stretch=0, words=(replace(third, speaker="Ben"),)))
+    assert paper.written.endswith("Ann: Hi. Ben: Go on")
+
+
 def test_options_reach_the_session(run: Run, live: FakeLive, model: FakeModel) -> None:
     args = ("--translate", "--language", "French", "--hotwords", "Anna", "--beam-size", "3", "--model", "small")
     assert run("live", "-", *args).exit_code == 0
@@ -136,6 +187,8 @@ def test_options_reach_the_session(run: Run, live: FakeLive, model: FakeModel) -
         (("-", "--sample-rate", "800"), "--sample-rate must be between 4000 and 384000, not 800"),
         (("-", "--name", "x"), "--name is of the files: add --output-format"),
         (("-", "-f", "srt", "--name", "x/y"), "--name is a name without folders, which --output-dir names, not 'x/y'"),
+        (("-", "-f", "rttm"), "--output-format rttm says who speaks: add --diarize"),
+        (("-", "--num-speakers", "2"), "--num-speakers needs --diarize"),
         (("-", "-f", "srt", "--n-best", "2"), "--n-best goes into JSON: add --output-format json"),
     ],
 )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from speech import SAMPLE_RATE, speak
 
 from mtasr.edit_distance import count_errors
-from mtasr.live import Committed, Event, Final, LanguageFound, LivePolicy, LiveSession
+from mtasr.live import Committed, Event, Final, LanguageFound, LivePolicy, LiveSession, SpeakersChanged
+from mtasr.speakers.diarizer import Diarizer
+from mtasr.speakers.networks.embedding import Embedding
+from mtasr.speakers.networks.segmentation import Segmentation
 from mtasr.transcribe import load_model
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -52,3 +57,20 @@ def test_noise_has_no_text() -> None:
         session.end()
         assert not [event for event in session.events() if isinstance(event, Final | Committed)]
         assert session.transcript().text == ""
+
+
+def test_speakers_at_the_end_are_those_of_the_file(speaker_models: tuple[Segmentation, Embedding]) -> None:
+    model = load_model("base", threads=1)
+    model._diarizer = lambda: Diarizer(*speaker_models)
+    pause = np.zeros(SAMPLE_RATE, np.float32)
+    man, woman = (partial(speak, voice="en-us+m3", pitch=30), partial(speak, voice="en-us+f3", pitch=80))
+    samples = np.concatenate([pause, man(FIRST), pause, woman(SECOND), pause, man(SECOND), pause, woman(FIRST), pause])
+    with LiveSession(model, language="en", diarize=True, clock=lambda: 0.0) as session:
+        for start in range(0, len(samples), 1600):
+            session.add(samples[start : start + 1600])
+        session.end()
+        known = {each.stretch: each for each in session.events() if isinstance(each, Final | SpeakersChanged)}
+        transcript = session.transcript()
+    assert transcript == model.transcribe(samples, language="en", diarize=True)
+    speakers = [{segment.speaker for segment in each.segments} for each in known.values() if each.segments]
+    assert speakers == [{"Speaker 1"}, {"Speaker 2"}, {"Speaker 1"}, {"Speaker 2"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,11 +12,12 @@ import click
 
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import printable
-from mtasr.formats.cue_text import labelled, one_line
+from mtasr.formats.cue_text import labelled, one_line, prefix
 from mtasr.live import Committed, Draft, Event, Final, Lag
 
 if TYPE_CHECKING:
     from mtasr.cli.display.screen import Screen
+    from mtasr.transcript import Word
 
 #: Seconds from which on people are told how late the captions are.
 _LATE = 3.0
@@ -76,6 +78,16 @@ class _Stretch:
 
     committed: str = ""
     draft: str = ""
+    speaker: str | None = None
+
+    def commit(self, words: Sequence[Word]) -> None:
+        """Words that follow, after the name of whoever begins to speak."""
+        for word in words:
+            if word.speaker != self.speaker:
+                self.speaker = word.speaker
+                self.committed += f" {prefix(word.speaker).rstrip()}"
+            self.committed += word.word
+        self.draft = ""
 
     def shown(self) -> tuple[str, str]:
         """The committed text, and the draft that follows it, on one line."""
@@ -95,9 +107,7 @@ class Terminal:
     def show(self, event: Event) -> None:
         match event:
             case Committed():
-                stretch = self._open.setdefault(event.stretch, _Stretch())
-                stretch.committed += event.text
-                stretch.draft = ""
+                self._open.setdefault(event.stretch, _Stretch()).commit(event.words)
             case Draft():
                 self._open.setdefault(event.stretch, _Stretch()).draft = event.text
             case Final():

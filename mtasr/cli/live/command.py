@@ -27,8 +27,9 @@ from mtasr.cli.options.files import (
     to_layout,
     to_style,
 )
+from mtasr.cli.options.speakers import live_speaker_options, to_speakers
 from mtasr.cli.options.types import Count, NoneOr, OneOf
-from mtasr.cli.work import doubts, english_name, load, note_broken
+from mtasr.cli.work import doubts, english_name, load, note_broken, with_known_voices
 from mtasr.errors import OutputError, UsageError
 from mtasr.formats.registry import OUTPUT_FORMATS
 
@@ -93,6 +94,7 @@ _live_output_options = together(
 @_sound_options
 @_live_output_options
 @subtitle_options
+@live_speaker_options
 @option("Language", "--translate", is_flag=True, help="Write English: --task translate.")
 @task_options
 @live_options
@@ -113,6 +115,9 @@ def live(ctx: click.Context, /, **params: Any) -> int:
         params["task"] = "translate"
     options, layout = to_decoding_options(params), to_layout(params)
     options = with_word_times(ctx, options, needed=needs_word_times(params, options, layout))
+    speakers, _ = to_speakers(ctx, {"channels": "mix", "audio_stream": 0} | params)
+    if "rttm" in params["formats"] and speakers is None:
+        raise UsageError("--output-format rttm says who speaks: add --diarize")
     check_readings(params, options)
     style = to_style(params, options)
     task: Task = "translate" if options.translates else "transcribe"
@@ -121,6 +126,7 @@ def live(ctx: click.Context, /, **params: Any) -> int:
     job = _job(params, options)
     source = _source(ctx, params)
     display = Display(quiet=params["quiet"])
+    speakers = with_known_voices(speakers, display)
     model = load(params, display, task)
 
     from mtasr.cli.display.captions import captions
@@ -128,7 +134,7 @@ def live(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.live import LivePolicy, LiveSession
 
     shown = captions(quiet=params["quiet"], objects=params["events"])
-    with LiveSession(model, options, LivePolicy(exact=job is not None)) as session:
+    with LiveSession(model, options, LivePolicy(exact=job is not None), diarize=speakers or False) as session:
         record = None
         if job is not None:
             record = GrowingFiles(job, style, layout, translates=options.task == "translate", note=shown.note)
@@ -224,7 +230,7 @@ class _Run:
         return failures.ExitCode.TERMINATED if ended_by == signal.SIGTERM else failures.ExitCode.DONE
 
     def _follow(self) -> None:
-        from mtasr.live import Final, Lag, LanguageFound
+        from mtasr.live import Final, Lag, LanguageFound, SpeakersChanged
 
         for event in self._session.events():
             match event:
@@ -232,6 +238,8 @@ class _Run:
                     self._has_text = self._has_text or bool(event.segments)
                     if self._record is not None:
                         self._record.add(event)
+                case SpeakersChanged() if self._record is not None:
+                    self._record.correct(event)
                 case LanguageFound(language=code):
                     share = event.probability
                     self._shown.note(f"detected language {english_name(code)} ({code}, {share:.0%})")
@@ -247,6 +255,8 @@ class _Run:
             broken = self._record.finish(transcript)
             if transcript.coverage is not None and not transcript.coverage.complete:
                 self._shown.note(f"warning: {doubts(transcript.coverage)}")
+        for warning in self._session.warnings:
+            self._shown.note(f"warning: {warning}")
         self._shown.end(seconds=round(self._feed.seconds, 3), files=files)
         notes = [] if self._has_text else ["no speech found"]
         notes += [f"wrote {', '.join(files)}"] if files else []

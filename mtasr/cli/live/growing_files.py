@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from mtasr.batch import outputs
@@ -13,7 +14,7 @@ from mtasr.batch.outputs import Job
 from mtasr.errors import OutputError
 from mtasr.formats.cues import Style
 from mtasr.formats.registry import OUTPUT_FORMATS
-from mtasr.live import Final
+from mtasr.live import Final, SpeakersChanged
 from mtasr.subtitles import Broken, Layout, lay_out
 from mtasr.threads import start_thread
 from mtasr.transcript import Segment, Transcript
@@ -29,19 +30,32 @@ class _Text:
         self._layout = layout
         self._subtitles = {form: file for form, file in targets.items() if OUTPUT_FORMATS[form].is_subtitle}
         self._others = {form: file for form, file in targets.items() if form not in self._subtitles}
-        self._segments: list[Segment] = []
-        self._cues: list[Segment] = []
+        #: By stretch.
+        self._languages: dict[int, tuple[str, str]] = {}
+        self._segments: dict[int, tuple[Segment, ...]] = {}
+        self._cues: dict[int, tuple[Segment, ...]] = {}
 
-    def add(self, segments: tuple[Segment, ...], language: str, text_language: str) -> None:
-        self._segments += segments
+    def add(self, stretch: int, segments: tuple[Segment, ...], language: str, text_language: str) -> None:
+        """The text of a stretch after those before it."""
+        self._languages[stretch] = language, text_language
+        self.replace(stretch, segments)
+
+    def replace(self, stretch: int, segments: tuple[Segment, ...]) -> None:
+        """Other segments in place of those of a stretch."""
+        self._segments[stretch] = segments
         if self._layout is not None and self._subtitles:
-            segments = lay_out(_transcript(segments, language, text_language), self._layout).transcript.segments
-        self._cues += segments
+            text = _transcript(segments, *self._languages[stretch])
+            segments = lay_out(text, self._layout).transcript.segments
+        self._cues[stretch] = segments
 
     def documents(self, language: str, text_language: str) -> list[tuple[Transcript, dict[str, Path]]]:
         """What is to be written, and into which files."""
         texts = ((self._segments, self._others), (self._cues, self._subtitles))
-        return [(_transcript(tuple(text), language, text_language), files) for text, files in texts if files]
+        return [
+            (_transcript(tuple(chain.from_iterable(text.values())), language, text_language), files)
+            for text, files in texts
+            if files
+        ]
 
 
 def _transcript(segments: tuple[Segment, ...], language: str, text_language: str) -> Transcript:
@@ -84,8 +98,16 @@ class GrowingFiles:
         with self._changed:
             self._language = final.language
             self._text_language = "en" if self._translates else final.language
-            self._text.add(final.segments, final.language, self._text_language)
-            self._translation.add(final.translation, final.language, "en")
+            self._text.add(final.stretch, final.segments, final.language, self._text_language)
+            self._translation.add(final.stretch, final.translation, final.language, "en")
+            self._is_dirty = True
+            self._changed.notify_all()
+
+    def correct(self, change: SpeakersChanged) -> None:
+        """The same text of a stretch with other speakers."""
+        with self._changed:
+            self._text.replace(change.stretch, change.segments)
+            self._translation.replace(change.stretch, change.translation)
             self._is_dirty = True
             self._changed.notify_all()
 

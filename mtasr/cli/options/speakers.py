@@ -56,9 +56,14 @@ def _refuse_token(ctx: click.Context, param: click.Parameter, value: str | None)
 #: Which whisperX's users type.
 _token = option(_SPEAKERS, "--hf-token", hidden=True, expose_value=False, callback=_refuse_token)
 
+_diarize = switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart by their voices.")
+
+#: What is left of the speaker options for speech that is recognised while it is spoken.
+live_speaker_options = together(_diarize, count_options)
+
 speaker_options = together(
     _token,
-    switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart by their voices."),
+    _diarize,
     number_options,
     _names("Their names, in the order in which they first speak, or of the channels."),
     _voices,

@@ -8,7 +8,19 @@ from typing import Any
 from mtasr.errors import UsageError
 from mtasr.live import Event, LivePolicy
 from mtasr.live.documents import event_document
-from mtasr.server.forms import NUMBER, OPTION_FIELDS, TEXT, TRUTH, FormField, decoding_options, one_of, read_form, whole
+from mtasr.server.forms import (
+    NUMBER,
+    OPTION_FIELDS,
+    SPEAKER_FIELDS,
+    TEXT,
+    TRUTH,
+    FormField,
+    decoding_options,
+    one_of,
+    read_form,
+    speakers_of,
+    whole,
+)
 from mtasr.server.live.host import LiveWanted
 from mtasr.server.live.sound import ENCODINGS, RATES, LiveSound
 from mtasr.server.problems import bad_field
@@ -19,6 +31,8 @@ _FIELDS = (
     FormField("languages", TEXT, "Detect one of these languages.", repeated=True, commas=True),
     FormField("task", one_of("transcribe", "translate"), "translate: into English."),
     FormField("word_timestamps", TRUTH, "Give final texts word timestamps."),
+    *SPEAKER_FIELDS,
+    FormField("speakers", TEXT, "With diarize: names, in order of appearance.", repeated=True, commas=True),
     FormField("sample_rate", whole(), "Samples of a second, 16000 by default."),
     FormField("format", one_of(*ENCODINGS), "How samples are written, pcm_s16le by default."),
     FormField("pause", NUMBER, "Seconds of silence that end a stretch."),
@@ -49,11 +63,13 @@ def caption_wanted(fields: Mapping[str, Sequence[str]]) -> LiveWanted:
         policy = LivePolicy(exact=values.get("exact", True), pause=values.get("pause", LivePolicy().pause))
     except UsageError as error:
         raise bad_field("pause", str(error)) from error
+    speakers, _ = speakers_of(values, diarize=values.get("diarize", False))
     return LiveWanted(
         model=values.get("model"),
         options=decoding_options(values),
         policy=policy,
         sound=LiveSound(encoding=values.get("format", "pcm_s16le"), rate=rate),
+        speakers=speakers,
     )
 
 

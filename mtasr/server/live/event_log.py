@@ -1,7 +1,7 @@
 """What a live session has told, kept for clients that come back: the shortest tale with the same end.
 
-A draft goes when another replaces it, and all of a stretch but its final text goes when that comes. So the log grows
-with the text alone.
+A draft goes when another replaces it, and so does a correction of speakers. All of a stretch but its final text goes
+when that comes. So the log grows with the text alone.
 """
 
 from __future__ import annotations
@@ -72,4 +72,6 @@ def _replaces(kind: str, stretch: int | None, old: _Entry) -> bool:
         return old.kind == "lag"
     if stretch is None or old.stretch != stretch:
         return False
+    if kind == "speakers_changed":
+        return old.kind == kind
     return kind == "final" or (kind in ("draft", "committed") and old.kind == "draft")

@@ -8,7 +8,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from mtasr.live import Event, Lag, LivePolicy, LiveSession
 from mtasr.options import DecodingOptions
@@ -17,7 +18,9 @@ from mtasr.server.live.sound import LiveSound, SoundReader
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import ClientGone, busy
-from mtasr.server.transcribing import check_model
+from mtasr.server.settings import Settings
+from mtasr.server.transcribing import check_model, require_speaker_models
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.threads import start_thread
 from mtasr.transcribe import Model
 from mtasr.transcript import Transcript
@@ -29,8 +32,13 @@ _T = TypeVar("_T")
 #: Seconds to wait for a model while others are in use.
 _MODEL_SECONDS = 30.0
 
-#: Makes a live session of a model.
-MakeSession = Callable[[Model, DecodingOptions, LivePolicy], LiveSession]
+
+class MakeSession(Protocol):
+    """Makes a live session of a model."""
+
+    def __call__(
+        self, model: Model, options: DecodingOptions, policy: LivePolicy, /, *, diarize: bool | SpeakerOptions
+    ) -> LiveSession: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +50,26 @@ class LiveWanted:
     options: DecodingOptions = DecodingOptions()  # noqa: RUF009 - it is frozen
     policy: LivePolicy = LivePolicy()  # noqa: RUF009 - it is frozen
     sound: LiveSound = LiveSound()  # noqa: RUF009 - it is frozen
+    #: How speakers are told apart; None if they are not.
+    speakers: SpeakerOptions | None = None
 
 
 class LiveHost:
     """Opens live sessions, with a model of the pool each."""
 
-    def __init__(self, admission: Admission, pool: ModelPool, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, admission: Admission, pool: ModelPool, metrics: Metrics) -> None:
         self.admission, self.metrics = admission, metrics
-        self._pool = pool
+        self._settings, self._pool = settings, pool
         self.make_session: MakeSession = LiveSession
         #: Connections of live sessions that are open.
         self.connections = 0
         self._open: set[HostedSession] = set()
 
     async def check(self, wanted: LiveWanted) -> None:
-        """Raise what `open` would raise for a model that is not there, or was not trained for what is wanted."""
+        """Raise what `open` would raise for models that are not there, or were not trained for what is wanted."""
         check_model(await asyncio.to_thread(self._pool.find, wanted.model), wanted.options)
+        if wanted.speakers is not None:
+            await asyncio.to_thread(require_speaker_models, self._settings)
 
     @contextlib.asynccontextmanager
     async def open(self, wanted: LiveWanted) -> AsyncIterator[HostedSession]:
@@ -72,7 +84,8 @@ class LiveHost:
                     model = await held.enter_async_context(self._pool.use(wanted.model))
             except TimeoutError:
                 raise busy("other models are in use; come back later", _MODEL_SECONDS) from None
-            session = await asyncio.to_thread(self.make_session, model, wanted.options, wanted.policy)
+            make = partial(self.make_session, diarize=wanted.speakers or False)
+            session = await asyncio.to_thread(make, model, wanted.options, wanted.policy)
             hosted = HostedSession(session, model, wanted.sound, self.metrics)
             self._open.add(hosted)
             try:

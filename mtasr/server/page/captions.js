@@ -46,22 +46,28 @@ export class CaptionView {
     if (event.type === "state") get("captions-note").textContent = STATES[event.state];
     else if (event.type === "lag") get("captions-note").textContent = late(event.seconds);
     else if (["draft", "committed", "final"].includes(event.type)) this.write(event);
+    else if (event.type === "speakers_changed") this.correct(event);
     this.follow(follows);
   }
 
-  write({ type, stretch, text }) {
+  write({ type, stretch, text, words, segments }) {
     const shown = this.stretchOf(stretch);
     if (type === "draft") {
       shown.draft.textContent = text;
       return;
     }
     shown.draft.textContent = "";
-    if (type === "committed") shown.committed.append(text);
-    else shown.committed.textContent = text.trim();
+    if (type === "committed") append(shown, attributed(text, words));
+    else replace(shown, attributed(text.trim(), segments));
     // A final text that corrects what was said is not said again.
     if (type === "committed" || !shown.isSaid) this.say(text);
     shown.isSaid = true;
     if (!shown.committed.textContent) shown.line.remove();
+  }
+
+  /** Show other speakers of a final text that is still shown. */
+  correct({ stretch, segments }) {
+    if (this.stretches.has(stretch)) replace(this.stretches.get(stretch), segments);
   }
 
   stretchOf(number) {
@@ -69,7 +75,7 @@ export class CaptionView {
       const committed = make("span"), draft = make("span", { class: "draft" });
       const line = make("p", {}, committed, draft);
       get("captions-text").append(line);
-      this.stretches.set(number, { line, committed, draft, isSaid: false });
+      this.stretches.set(number, { line, committed, draft, isSaid: false, speaker: null });
       if (this.stretches.size > MOST) {
         const [first] = this.stretches.keys();
         this.stretches.get(first).line.remove();
@@ -89,6 +95,28 @@ export class CaptionView {
   follow(follows) {
     if (follows) get("captions-text").scrollTop = get("captions-text").scrollHeight;
   }
+}
+
+/** Words or segments that name their speakers, or else their text as a whole. */
+const attributed = (text, parts) => (parts.some(({ speaker }) => speaker) ? parts : [{ text }]);
+
+/** Add words or segments to a line, each speaker on a line of their own after their name. */
+function append(shown, parts) {
+  const { committed } = shown;
+  for (const { speaker, word, text = word } of parts) {
+    if (speaker && speaker !== shown.speaker) {
+      if (committed.hasChildNodes()) committed.append(make("br"));
+      committed.append(make("b", {}, `${speaker}:`));
+      shown.speaker = speaker;
+    }
+    committed.append(text);
+  }
+}
+
+function replace(shown, parts) {
+  shown.committed.replaceChildren();
+  shown.speaker = null;
+  append(shown, parts);
 }
 
 const late = (seconds) => (seconds < 3 ? "" : `The captions are ${Math.round(seconds)} s late: the server is busy.`);

@@ -128,8 +128,8 @@ export class Home {
     this.captions.fill(false);
     this.showRecorder(false);
     if (!use) return;
-    // Captions do not tell speakers apart.
-    if (!transcript || get("apart").value) await this.take([file]);
+    // Captions hear one channel.
+    if (!transcript || get("apart").value === "channels") await this.take([file]);
     else this.go((await this.work.keep(file, file.name, options, transcript)).id);
   }
 

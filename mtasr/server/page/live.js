@@ -11,6 +11,9 @@ const PATIENCE = 30;
 /** Options of a recording that captions have, too. */
 const OPTIONS = ["language", "task", "model", "hotwords", "multilingual"];
 
+/** And those of speakers, if they are told apart by their voices. */
+const SPEAKERS = ["diarize", "num_speakers", "speakers"];
+
 export class LiveCaptions {
   /**
    * Caption what a recorder hears. `tell` is given each event, and `{ type: "state", state }` when the connection is
@@ -35,7 +38,8 @@ export class LiveCaptions {
   constructor(recorder, options, tell) {
     this.rate = recorder.context.sampleRate;
     this.fields = { sample_rate: this.rate, format: "pcm_s16le", word_timestamps: true };
-    for (const name of OPTIONS) if (options[name]) this.fields[name] = options[name];
+    const names = options.diarize ? [...OPTIONS, ...SPEAKERS] : OPTIONS;
+    for (const name of names) if (options[name]) this.fields[name] = options[name];
     this.tell = tell;
     Object.assign(this, { session: null, last: 0, isReady: false, isEnding: false, failures: 0, lostAt: null });
     this.blocks = []; // What the server has not acknowledged: { start, samples }.

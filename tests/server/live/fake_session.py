@@ -11,6 +11,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.live import Committed, Draft, Event, Final, LivePolicy, SpeechStarted, SpeechStopped
 from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript, Word
 
@@ -29,8 +30,10 @@ class FakeSession:
     #: Raised by what is added.
     failure: Exception | None = None
 
-    def __init__(self, model: Model, options: DecodingOptions, policy: LivePolicy) -> None:
-        self.options, self.policy = options, policy
+    def __init__(
+        self, model: Model, options: DecodingOptions, policy: LivePolicy, *, diarize: bool | SpeakerOptions = False
+    ) -> None:
+        self.options, self.policy, self.diarize = options, policy, diarize
         self._events: queue.Queue[Event | Exception | None] = queue.Queue()
         self._held = np.zeros(0, np.float32)
         self._pieces = self._quiet = 0

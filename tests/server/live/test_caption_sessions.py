@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,10 @@ from server.running import Running, running
 from websockets.sync.client import ClientConnection
 
 from mtasr.errors import ModelError
+from mtasr.live import Event, Final, SpeakersChanged
 from mtasr.server import Settings
+from mtasr.server.problems import no_speaker_models
+from mtasr.speakers.options import SpeakerOptions
 
 PATH = "/v1/live"
 KEY = "0123456789abcdef"
@@ -46,8 +50,8 @@ def faked(server: Running, kind: type[FakeSession]) -> Iterator[list[FakeSession
     """Live sessions of another kind, and those that are made."""
     made: list[FakeSession] = []
 
-    def make(*parts: Any) -> FakeSession:
-        made.append(kind(*parts))
+    def make(*parts: Any, **more: Any) -> FakeSession:
+        made.append(kind(*parts, **more))
         return made[-1]
 
     server.service.live.make_session = make  # type: ignore[assignment]
@@ -120,6 +124,49 @@ def test_what_is_discarded_is_gone_at_once(server: Running) -> None:
         assert next_of(talk, "error")["error"]["code"] == "session_discarded"
         assert closed(talk) == 1000
         until(lambda: live.total() <= others)
+
+
+class Attributing(FakeSession):
+    """Ann says everything, and then it was Ben."""
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        finals = []
+        for event in super().events(timeout):
+            if isinstance(event, Final):
+                ann = tuple(replace(each, speaker="Ann") for each in event.segments)
+                finals.append(event := replace(event, segments=ann))
+            yield event
+        for each in finals:
+            ben = tuple(replace(segment, speaker="Ben") for segment in each.segments)
+            yield SpeakersChanged(stretch=each.stretch, segments=ben)
+
+
+def test_speakers_are_told_apart_and_corrected(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.server.live.host.require_speaker_models", lambda settings: None)
+    with faked(server, Attributing) as made, socket(server, PATH) as talk:
+        say(talk, "start", diarize=True, max_speakers=3, speakers=["Ann", "Ben"])
+        next_of(talk, "ready")
+        send(talk, noise(16_000))
+        say(talk, "end")
+        events = rest(talk)
+    assert made[0].diarize == SpeakerOptions(max_speakers=3, speakers=("Ann", "Ben"))
+    segments = [
+        (each["type"], each["stretch"], each["segments"][0]["speaker"]) for each in events if "segments" in each
+    ]
+    assert segments == [
+        ("final", 0, "Ann"), ("final", 1, "Ann"), ("speakers_changed", 0, "Ben"), ("speakers_changed", 1, "Ben"),
+    ]  # fmt: skip
+
+
+def test_a_server_without_the_models_of_speakers_says_so(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(settings: Settings) -> None:
+        raise no_speaker_models()
+
+    monkeypatch.setattr("mtasr.server.live.host.require_speaker_models", lack)
+    with socket(server, PATH) as talk:
+        say(talk, "start", diarize=True)
+        assert "models pull speakers" in next_of(talk, "error")["error"]["message"]
+        assert closed(talk) == 1011
 
 
 @pytest.mark.parametrize("lost_at", [7, 40, 52])
@@ -208,6 +255,8 @@ def test_another_connection_takes_a_session_over(server: Running) -> None:
         ('{"type": "start", "volume": 11}', "unknown_parameter"),
         ('{"type": "start", "language": {}}', "invalid_value"),
         ('{"type": "start", "pause": 99}', "invalid_value"),
+        ('{"type": "start", "num_speakers": 2}', "invalid_value"),
+        ('{"type": "start", "speakers": ["Ann"]}', "invalid_value"),
         ('{"type": "resume", "session": "live_nobody"}', "session_not_found"),
         ('{"type": "resume", "session": "live_nobody", "event": -1}', "invalid_value"),
         ('{"type": "end"}', "invalid_value"),

@@ -35,6 +35,18 @@ def test_what_is_replaced_is_dropped() -> None:
     assert told(log, 15) == told(log, 10**12) == []
 
 
+def test_of_corrections_the_last_is_kept_with_the_text() -> None:
+    log = EventLog()
+    for kind, stretch in [
+        ("final", 0), ("speakers_changed", 0), ("final", 1), ("speakers_changed", 1), ("speakers_changed", 0),
+    ]:  # fmt: skip
+        log.add({"type": kind, "stretch": stretch})
+    log.add({"type": "end"}, last=True)
+    assert [(each["type"], each.get("stretch")) for each in told(log)] == [
+        ("final", 0), ("final", 1), ("speakers_changed", 1), ("speakers_changed", 0), ("end", None),
+    ]  # fmt: skip
+
+
 def test_it_grows_with_the_text_alone() -> None:
     log = EventLog()
     for stretch in range(50):

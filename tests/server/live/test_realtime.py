@@ -186,8 +186,8 @@ def test_what_is_cleared_is_not_transcribed(talk: ClientConnection, turn_detecti
 def test_settings_are_mapped(server: Running) -> None:
     made: list[FakeSession] = []
 
-    def make(*parts: Any) -> FakeSession:
-        made.append(FakeSession(*parts))
+    def make(*parts: Any, **more: Any) -> FakeSession:
+        made.append(FakeSession(*parts, **more))
         return made[-1]
 
     server.service.live.make_session = make  # type: ignore[assignment]

@@ -60,16 +60,45 @@ def test_captions_are_shown_and_kept(visit: Open) -> None:
     page.wait_for_selector("#recordings li.done, #download:visible")
 
 
-def test_speakers_are_told_apart_afterwards(visit: Open) -> None:
+def test_speakers_are_named_and_corrected(visit: Open) -> None:
     opened = visit(permissions=["microphone"])
+    good, thanks = ({"text": " Good morning."}, {"text": " Thank you."})
+    opened.state.captions = [
+        {"type": "final", "stretch": 0, "text": " Good morning. Thank you.", "event": 1,
+         "segments": [good | {"speaker": "Ann"}, thanks | {"speaker": "Ann"}]},
+        {"type": "committed", "stretch": 1, "text": " You are", "event": 2,
+         "words": [{"word": " You", "speaker": "Ann"}, {"word": " are", "speaker": "Ann"}]},
+        {"type": "committed", "stretch": 1, "text": " yes", "event": 3, "words": [{"word": " yes", "speaker": "Ben"}]},
+        {"type": "speakers_changed", "stretch": 0, "event": 4,
+         "segments": [good | {"speaker": "Ann"}, thanks | {"speaker": "Ben"}]},
+    ]  # fmt: skip
     page = opened.page
     page.select_option("#apart", "voices")
+    page.fill("#count", "2")
+    page.click("#record")
+    page.wait_for_selector("#captions-text p:first-child b:has-text('Ben')")
+    assert page.locator("#captions-text p").all_inner_texts() == [
+        "Ann: Good morning.\nBen: Thank you.", "Ann: You are\nBen: yes",
+    ]  # fmt: skip
+    page.click("#recorder-stop")
+    page.wait_for_selector("#download:visible")
+    assert opened.state.jobs == []
+    (began,) = opened.state.live
+    assert (began["diarize"], began["num_speakers"]) == ("true", "2")
+
+
+def test_channels_are_told_apart_afterwards(visit: Open) -> None:
+    opened = visit(permissions=["microphone"])
+    page = opened.page
+    page.select_option("#apart", "channels")
+    page.fill("#names", "Ann, Ben")
     page.click("#record")
     opened.until_true(lambda: len(opened.state.live) == 1)
     page.click("#recorder-stop")
     page.wait_for_selector("#download:visible")
     (job,) = opened.state.jobs
-    assert job["diarize"] == "true"
+    assert job["channels"] == "split"
+    assert not {"diarize", "speakers"} & set(opened.state.live[0])
 
 
 @pytest.fixture
