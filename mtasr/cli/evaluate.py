@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from mtasr.evaluation import Clip, Evaluation, Figure, Measure, Result
+    from mtasr.evaluation import Clip, Evaluation, Figure, Measure, Result, Scores
     from mtasr.transcribe import Model
 
 _FILE = click.Path(dir_okay=False)
@@ -216,6 +216,7 @@ def _write(evaluation: Evaluation, params: dict[str, Any], title: str) -> None:
 
 # --- on the screen -------------------------------------------------------------------------------------------------
 
+_Column = tuple[str, str, int]
 #: Heading, field of `Scores`, and by what it is shown: rates in percent.
 _COLUMNS = (
     ("WER", "wer", 100),
@@ -243,33 +244,50 @@ def _print(evaluation: Evaluation, worst: int) -> None:
     # Not to stdout itself: rich would end the process if its reader has exited, with a code of its own.
     screen = StringIO()
     console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False)
-    console.print(_table(evaluation, _COLUMNS, is_first=True))
+    if _shown(evaluation, _COLUMNS):
+        console.print(_table(evaluation, _COLUMNS, is_first=True))
+    else:
+        console.print(_line(evaluation.total))
     if evaluation.total.speaker_count_error is not None:
         console.print()
         console.print(_table(evaluation, _SPEAKER_COLUMNS, is_first=False))
-    for result in evaluation.worst(worst):
+    wrong = evaluation.worst(worst)
+    if wrong:
+        console.print("\nRecordings with the most words wrong:")
+    for result in wrong:
         console.print()
-        console.print(_headline(result))
+        console.print(_headline(evaluation, result))
         console.print(_alignment(result))
     speakers = evaluation.worst_speakers(worst)
     if speakers:
-        console.print()
-        console.print(_speaker_table(speakers))
+        console.print(f"\nRecordings with the most {_unit(evaluation)} of speakers wrong:\n")
+        console.print(_speaker_table(evaluation, speakers), crop=False)
     print_line(screen.getvalue().rstrip("\n"))
 
 
-def _table(evaluation: Evaluation, columns: Sequence[tuple[str, str, int]], *, is_first: bool) -> Table:
+def _shown(evaluation: Evaluation, columns: Sequence[_Column]) -> list[_Column]:
+    """The columns of what was measured."""
+    return [column for column in columns if getattr(evaluation.total, column[1]) is not None]
+
+
+def _line(scores: Scores) -> str:
+    """What is measured of all recordings, if it is not their texts."""
+    factor = "" if scores.real_time_factor is None else f", real-time factor (RTF) {scores.real_time_factor:.3f}"
+    return f"{scores.clips} recording{'' if scores.clips == 1 else 's'}, {scores.audio / 60:.1f} min{factor}"
+
+
+def _table(evaluation: Evaluation, columns: Sequence[_Column], *, is_first: bool) -> Table:
     """The figures of each language and in total; the first table has the time, too."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    shown = [column for column in columns if getattr(evaluation.total, column[1]) is not None]
+    shown = _shown(evaluation, columns)
     timed = is_first and evaluation.total.real_time_factor is not None
     table.add_column("", no_wrap=True)
     heads = [*(["clips", "min"] if is_first else []), *(head for head, _, _ in shown), *(["RTF"] if timed else [])]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
-    for name, scores in [*evaluation.languages.items(), ("all", evaluation.total)]:
+    for name, scores in [*evaluation.by_language.items(), ("all", evaluation.total)]:
         cells = [_figure(getattr(scores, field), scale) for _, field, scale in shown]
         if is_first:
             cells = [str(scores.clips), f"{scores.audio / 60:.1f}", *cells]
@@ -279,21 +297,32 @@ def _table(evaluation: Evaluation, columns: Sequence[tuple[str, str, int]], *, i
     return table
 
 
-def _speaker_table(results: Sequence[Result]) -> Table:
+def _unit(evaluation: Evaluation) -> str:
+    """What errors of speakers are counted in."""
+    return "seconds" if evaluation.counts_seconds else "words"
+
+
+def _speaker_table(evaluation: Evaluation, results: Sequence[Result]) -> Table:
     """The errors of speakers in each of these recordings, in percent, and how many speakers were found."""
+    from rich.cells import cell_len
     from rich.table import Table
 
+    from mtasr.evaluation import rates_shown
+
+    names = [failures.printable(evaluation.name(result)) for result in results]
     table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True, min_width=max(map(cell_len, names)))  # whole, however narrow the terminal
     heads = ("DER", "missed", "FA", "conf.", "JER", "cpWER")
-    shown = [place for place in range(len(heads)) if any(each.speaker_rates[place] is not None for each in results)]
-    for head in (*(heads[place] for place in shown), "speakers"):
+    shown = rates_shown(results)
+    for head in (_unit(evaluation), *(heads[place] for place in shown), "speakers"):
         table.add_column(head, justify="right", no_wrap=True)
-    for result in results:
+    for name, result in zip(names, results, strict=True):
         there, found = result.speaker_counts or (0, 0)
+        seconds, words, _ = result.speaker_errors
         rates = [result.speaker_rates[place] for place in shown]
         cells = ["" if rate is None else f"{100 * rate:.1f}" for rate in rates]
-        table.add_row(failures.printable(str(result.clip.audio)), *cells, f"{found} of {there}")
+        wrong = f"{seconds:.1f}" if evaluation.counts_seconds else str(words)
+        table.add_row(name, wrong, *cells, f"{found} of {there}")
     return table
 
 
@@ -306,11 +335,11 @@ def _figure(figure: Figure | None, scale: int) -> str:
     return f"{figure.value * scale:.1f}±{(figure.high - figure.low) / 2 * scale:.1f}"
 
 
-def _headline(result: Result) -> Text:
+def _headline(evaluation: Evaluation, result: Result) -> Text:
     from rich.text import Text
 
     wrong, total = (result.words.errors, result.words.length) if result.words is not None else (0, 0)
-    return Text.assemble((failures.printable(str(result.clip.audio)), "bold"), f"  {wrong} of {total} words wrong")
+    return Text.assemble((failures.printable(evaluation.name(result)), "bold"), f"  {wrong} of {total} words wrong")
 
 
 def _alignment(result: Result) -> Text:

@@ -7,7 +7,7 @@ as in Whisper's paper (appendix C). Unlike there, only diacritics are removed: m
 from mtasr.evaluation.diarization import DiarizationErrors, diarization_errors
 from mtasr.evaluation.manifest import Clip, read_manifest
 from mtasr.evaluation.page import write_page
-from mtasr.evaluation.results import Evaluation, Result
+from mtasr.evaluation.results import Evaluation, Result, rates_shown
 from mtasr.evaluation.rttm import read_rttm, turns_of
 from mtasr.evaluation.run import MEASURES, Measure, evaluate, needs_model
 from mtasr.evaluation.scores import Figure, Scores, require_libraries, speaker_word_errors
@@ -24,6 +24,7 @@ __all__ = [
     "diarization_errors",
     "evaluate",
     "needs_model",
+    "rates_shown",
     "read_manifest",
     "read_rttm",
     "require_libraries",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TextIO
 
-from mtasr.evaluation.results import Evaluation, Result
+from mtasr.evaluation.results import Evaluation, Result, rates_shown
 from mtasr.evaluation.scores import Figure, Scores, Step
 from mtasr.tokenizer.languages import LANGUAGES
 
@@ -70,7 +70,7 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
         stream.write("<h2>Clips with the most errors</h2>\n<p><small>Texts are normalised: without case and marks. ")
         stream.write("<del>Not recognised</del>, <ins>recognised in its place</ins>.</small></p>\n")
     for result in shown:
-        stream.write(_clip(result))
+        stream.write(_clip(evaluation.name(result), result))
     failed = [result for result in evaluation.results if result.failures]
     if failed:
         told = dict.fromkeys(str(error) for result in failed for error in result.failures)
@@ -84,7 +84,7 @@ def _table(evaluation: Evaluation) -> str:
     columns = _present(evaluation, _COLUMNS)
     return _wide_table(
         ["Spoken", "Clips", "Minutes", *(head for head, _, _ in columns), "Real-time factor"],
-        [_row(_language(code), each, columns) for code, each in evaluation.languages.items()],
+        [_row(_language(code), each, columns) for code, each in evaluation.by_language.items()],
         _row("all", evaluation.total, columns),
     ) + (
         "<p><small>Below each figure: 95 % confidence intervals by drawing clips. The real-time factor is without "
@@ -99,7 +99,7 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
         return ""
     page = "<h2>Who speaks when</h2>\n" + _wide_table(
         ["Spoken", *(head for head, _, _ in columns)],
-        [_tr([_language(code), *_figures(each, columns)]) for code, each in evaluation.languages.items()],
+        [_tr([_language(code), *_figures(each, columns)]) for code, each in evaluation.by_language.items()],
         _tr(["all", *_figures(evaluation.total, columns)]),
     )
     page += (
@@ -110,18 +110,22 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
     clips = evaluation.worst_speakers(worst)
     if clips:
         heads = [*(head for head, _, _ in _SPEAKER_COLUMNS[:5]), "cpWER"]
-        shown = [place for place in range(len(heads)) if any(clip.speaker_rates[place] is not None for clip in clips)]
+        shown = rates_shown(clips)
+        unit = "Seconds wrong" if evaluation.counts_seconds else "Words wrong"
         page += "<h2>Clips with the most errors of speakers</h2>\n" + _wide_table(
-            ["Clip", *(heads[place] for place in shown), "Speakers"], [_speakers_row(clip, shown) for clip in clips]
+            ["Clip", unit, *(heads[place] for place in shown), "Speakers"],
+            [_speakers_row(evaluation, clip, shown) for clip in clips],
         )
     return page
 
 
-def _speakers_row(result: Result, shown: Sequence[int]) -> str:
+def _speakers_row(evaluation: Evaluation, result: Result, shown: Sequence[int]) -> str:
     there, found = result.speaker_counts or (0, 0)
+    seconds, words, _ = result.speaker_errors
     rates = [result.speaker_rates[place] for place in shown]
     cells = ["" if rate is None else f"{100 * rate:.1f} %" for rate in rates]
-    return _tr([str(result.clip.audio), *cells, f"{found} of {there}"])
+    wrong = f"{seconds:.1f}" if evaluation.counts_seconds else str(words)
+    return _tr([evaluation.name(result), wrong, *cells, f"{found} of {there}"])
 
 
 def _present(evaluation: Evaluation, columns: Sequence[_Column]) -> list[_Column]:
@@ -222,10 +226,10 @@ def _dots(results: Sequence[Result]) -> str:
     return _svg(_HEIGHT, body, "Word error rate of each clip by its length")
 
 
-def _clip(result: Result) -> str:
+def _clip(name: str, result: Result) -> str:
     words = result.words
     wrong = f"{words.errors} of {words.length} words wrong" if words else ""
-    head = f"<b>{escape(str(result.clip.audio))}</b> <small>{wrong}</small>"
+    head = f"<b>{escape(name)}</b> <small>{wrong}</small>"
     return f"<article>\n<p>{head}</p>\n<p>{' '.join(map(_step, result.steps))}</p>\n</article>\n"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from mtasr.edit_distance import ErrorCount
@@ -13,6 +15,9 @@ from mtasr.evaluation.diarization import DiarizationErrors
 from mtasr.evaluation.manifest import Clip
 from mtasr.evaluation.scores import Figure, Scores, Step
 from mtasr.transcript import Turn
+
+#: Stands for the language of clips of which the manifest does not name it.
+_UNKNOWN = "?"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +64,19 @@ class Result:
         rates = [each / errors.speech if errors.speech else None for each in seconds]
         return (*rates, errors.jer, words.rate if words.length else None)
 
+    @property
+    def speaker_errors(self) -> tuple[float, int, int]:
+        """Seconds and words that are another speaker's, missing or too many, and by how many the number is wrong."""
+        there, found = self.speaker_counts or (0, 0)
+        seconds = self.diarization.seconds if self.diarization is not None else 0.0
+        return seconds, self.speaker_words.errors if self.speaker_words is not None else 0, abs(there - found)
+
+
+def rates_shown(results: Sequence[Result]) -> list[int]:
+    """The places in `speaker_rates` of those that at least one of the results has."""
+    columns = zip(*(each.speaker_rates for each in results), strict=True)
+    return [place for place, rates in enumerate(columns) if any(rate is not None for rate in rates)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
@@ -75,15 +93,25 @@ class Evaluation:
         return [result for _, result in ordered[::-1][:count]]
 
     def worst_speakers(self, count: int) -> list[Result]:
-        """The clips in which most seconds, or else most words, are another speaker's, or the number is wrong."""
+        """The clips with the most `speaker_errors`: by seconds, then by words, then by the number of speakers."""
+        wrong = [result for result in self.results if any(result.speaker_errors)]
+        return sorted(wrong, key=lambda result: result.speaker_errors, reverse=True)[:count]
 
-        def wrong(result: Result) -> tuple[float, int, int]:
-            there, found = result.speaker_counts or (0, 0)
-            seconds = result.diarization.seconds if result.diarization is not None else 0.0
-            return seconds, result.speaker_words.errors if result.speaker_words is not None else 0, abs(there - found)
+    @property
+    def by_language(self) -> dict[str, Scores]:
+        """The figures of each language; none if no language is known, as those in total say the same."""
+        return {} if self.languages.keys() == {_UNKNOWN} else self.languages
 
-        ordered = sorted((result for result in self.results if any(wrong(result))), key=wrong, reverse=True)
-        return ordered[:count]
+    @property
+    def counts_seconds(self) -> bool:
+        """Whether errors of speakers are in seconds: it is known who speaks when, and not only who says what."""
+        return any(result.diarization is not None for result in self.results)
+
+    def name(self, result: Result) -> str:
+        """The path of a clip, without the folders that all clips are in."""
+        levels = zip(*(each.clip.audio.parent.parts for each in self.results), strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
+        return str(Path(*result.clip.audio.parts[shared:]))
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as JSON values."""
@@ -101,7 +129,7 @@ def summed_up(results: Sequence[Result], took: Mapping[str, float]) -> Evaluatio
         groups.setdefault(result.clip.language or "", []).append(result)
     return Evaluation(
         total=_scores(results, sum(took.values())),
-        languages={code or "?": _scores(groups[code], took.get(code, 0.0)) for code in sorted(groups)},
+        languages={code or _UNKNOWN: _scores(groups[code], took.get(code, 0.0)) for code in sorted(groups)},
         results=tuple(results),
     )
 

@@ -170,8 +170,9 @@ def test_a_manifest_with_speakers_tells_them_apart(
     assert lines[2][:5] == ["all", "1", "0.1", "0.0", "40.0"]
     assert " ".join(lines[3]) == "DER missed FA conf. JER N off N right"
     assert lines[5] == ["all", "20.0", "20.0", "0.0", "0.0", "16.7", "0.0", "100.0"]
-    assert lines[6] == ["DER", "missed", "FA", "conf.", "JER", "cpWER", "speakers"]
-    assert lines[7] == ["a.wav", "20.0", "20.0", "0.0", "0.0", "16.7", "40.0", "2", "of", "2"]
+    assert " ".join(lines[-3]) == "Recordings with the most seconds of speakers wrong:"
+    assert lines[-2] == ["seconds", "DER", "missed", "FA", "conf.", "JER", "cpWER", "speakers"]
+    assert lines[-1] == ["a.wav", "1.0", "20.0", "20.0", "0.0", "0.0", "16.7", "40.0", "2", "of", "2"]
     assert json.loads((folder / "out.json").read_text())["total"]["der"] == pytest.approx(0.2)
 
 
@@ -193,8 +194,27 @@ def test_a_manifest_of_turns_alone_needs_no_model(
     assert (result.exit_code, result.stderr, model.loads) == (0, "wrote out.html\n", [])
     assert diarizer.options == [SpeakerOptions(max_speakers=3)]
     # Of 4 seconds between collars, 0.75 are missed: 4.0-4.75.
+    assert result.stdout.startswith("1 recording, 0.0 min, real-time factor (RTF) ")
     assert "all  18.8" in result.stdout
+    assert "?" not in result.stdout
     assert "<title>manifest.csv</title>" in (folder / "out.html").read_text()
+
+
+def test_names_are_whole_and_without_the_folders_they_share(
+    run: Run, diarizer: FakeDiarizer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    (folder / "a.rttm").write_text(RTTM)
+    names = [f"{place}/a talk with a name that is longer than a terminal is wide, {place}.wav" for place in "bc"]
+    for name in names:
+        (folder / "talks" / name).parent.mkdir(parents=True)
+        make_tone(folder / "talks" / name, seconds=2 if name == names[0] else 3)
+    rows = [{"audio": str(folder / "talks" / name), "rttm": "a.rttm"} for name in names]
+    (folder / "manifest.json").write_text(json.dumps(rows))
+    diarizer.found = TURNS[:1]
+    result = run("evaluate", "manifest.json")
+    assert result.exit_code == 0, result.stderr
+    assert [line[: len(names[0])] for line in result.stdout.splitlines()[-2:]] == names
 
 
 @pytest.mark.parametrize(
@@ -216,18 +236,19 @@ def test_options_of_speakers_that_make_no_sense(
     assert message in result.stderr
 
 
-def test_names_that_are_not_utf_8(run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")  # the path of the folder may be long
+def test_names_that_are_not_utf_8(run: Run, manifest: Path) -> None:
     place = manifest.parent / os.fsdecode(b"f\xff")
     place.mkdir()
-    for name in ("a.wav", "b.mp3"):
+    files = {"a.wav": "a.wav", "b.mp3": os.fsdecode(b"b\xff.mp3")}
+    for name in files.values():
         (place / name).write_bytes(b"sound")
+    manifest.write_text(json.dumps([row | {"audio": files[row["audio"]]} for row in MANIFEST]))
     manifest.rename(place / os.fsdecode(b"m\xff.json"))
     result = run("evaluate", str(place / os.fsdecode(b"m\xff.json")), "--json", "out.json", "--html", "out.html")
     assert result.exit_code == 0
-    assert r"f\udcff/b.mp3" in result.stdout
+    assert "\nb\\udcff.mp3  2 of 4" in result.stdout
     clips = json.loads(Path("out.json").read_text("utf-8"))["clips"]
-    assert [clip["audio"] for clip in clips] == [str(place / "a.wav"), str(place / "b.mp3")]
+    assert [clip["audio"] for clip in clips] == [str(place / name) for name in files.values()]
     assert r"<h1>m\udcff.json: base</h1>" in Path("out.html").read_text("utf-8")
 
 

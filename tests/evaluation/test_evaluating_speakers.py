@@ -186,8 +186,8 @@ def test_json_and_page() -> None:
     page = stream.getvalue()
     assert "<th>cpWER</th>" in page
     assert "<h2>Who speaks when</h2>" in page
-    row = "<td>talk.wav</td><td>22.2 %</td><td>11.1 %</td><td>0.0 %</td><td>11.1 %</td><td>29.2 %</td><td>22.2 %</td>"
-    assert f"<tr>{row}<td>2 of 2</td></tr>" in page
+    cells = ("talk.wav", "2.0", "22.2 %", "11.1 %", "0.0 %", "11.1 %", "29.2 %", "22.2 %", "2 of 2")
+    assert f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" in page
     assert "a<b" not in page
 
 
@@ -197,3 +197,23 @@ def test_clips_with_the_most_errors_of_speakers_first() -> None:
     found, _ = run([right, better, CLIP])
     assert [result.clip.audio.name for result in found.worst_speakers(10)] == ["talk.wav", "better.wav"]
     assert len(found.worst_speakers(1)) == 1
+    assert found.counts_seconds
+    assert [result.speaker_errors for result in found.worst_speakers(10)] == [(2.0, 2, 0), (1.0, 2, 0)]
+
+
+def test_names_are_without_the_folders_that_all_share() -> None:
+    def names(*paths: str) -> list[str]:
+        found, _ = run([replace(CLIP, audio=Path(path)) for path in paths])
+        return [found.name(result) for result in found.results]
+
+    assert names("/a/b/c.wav", "/a/b/d.wav") == ["c.wav", "d.wav"]
+    assert names("/a/b/c.wav", "/a/bb/c.wav") == ["b/c.wav", "bb/c.wav"]
+    assert names("a/c.wav", "c.wav", "/c.wav") == ["a/c.wav", "c.wav", "/c.wav"]
+    assert names("../a/c.wav") == ["c.wav"]
+
+
+def test_an_unknown_language_alone_is_the_total() -> None:
+    unknown, known = replace(CLIP, language=None), CLIP
+    assert run([unknown])[0].by_language == {}
+    assert list(run([unknown, known])[0].by_language) == ["?", "en"]
+    assert list(run([known])[0].by_language) == ["en"]
