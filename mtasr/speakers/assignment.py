@@ -4,7 +4,8 @@ Times of words are right to a tenth of a second or two, and so are those of turn
 speaker who talks most during each of them. Of all ways to give each word of the recording a speaker, the one with the
 lowest cost is taken. Costs are in seconds: how long the speaker does not talk during the word, how far from the word
 their nearest turn is, and for each change of speaker a price, which is high within a phrase and low at a pause or after
-the end of a sentence.
+the end of a sentence. Then one or two words that a change cuts off from the rest of their sentence go back to it,
+unless it is clear that somebody else says them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mtasr.transcript import Alternatives, Segment, Transcript, Turn, Word
 #: after a sentence.
 _IN_PHRASE, _AFTER_CLAUSE, _AFTER_PAUSE, _AFTER_SENTENCE = 0.4, 0.2, 0.1, 0.05
 _SHORT_PAUSE, _PAUSE = 0.1, 0.3
+#: After such a pause a capital letter begins a sentence.
+_LONG_PAUSE = 0.6
 _CLAUSE_ENDS, _SENTENCE_ENDS = ",;:–—-،、，；：", ".?!…。？！؟।"
 #: Cost of a second that a turn without any confidence covers, where several turns cover it.
 _DOUBT = 0.1
@@ -28,13 +31,21 @@ _SHORTEST = 0.001
 #: A word that lasts longer than this has the time of speech without text or of a pause: it was said at one end of it,
 #: in so many seconds.
 _LONGEST, _SAID = 1.0, 0.5
+#: So many words at the start or the end of a sentence stay with it.
+_FEW = 2
+#: Unless that share of their time is in a turn of the other speaker, with a pause between them and the rest or, in
+#: seconds, between that turn and those of who says the rest.
+_INSIDE, _APART = 0.9, 0.2
+#: By so many seconds the time of one word in ten is wrong: what is beside a change of speaker may be on its other side.
+_OFF = 0.1
 
 
 def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     """The transcript with a speaker on every segment and word, and with these turns.
 
-    A segment is divided where the speaker changes, between words. The text stays what it was. Words that no turn
-    covers get the speaker who suits best, by distance and by the words beside them; their confidence is low. Segments
+    A segment is divided where the speaker changes, between words, but not after one word of a sentence, or two, unless
+    a pause shows that somebody else says them. The text stays what it was. Words that no turn covers get the speaker
+    who suits best, by distance and by the words beside them; their confidence is low. Segments
     without word times stay whole and get the speaker who talks most in them, and so do alternatives. A translation is
     treated in the same way. `overlap` marks words in which another speaker talks as well.
 
@@ -56,15 +67,20 @@ def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple
     voices = times_of_speakers(turns)
     if not voices:
         return tuple(map(_unassigned, segments))
-    chosen = iter(_speakers_of_words([word for segment in segments for word in segment.words or ()], voices))
-    pieces: list[Segment] = []
+    words = [word for segment in segments for word in segment.words or ()]
+    chosen = iter(_speakers_of_words(words, voices))
+    pieces: list[tuple[Segment, SpeakerTimes | None]] = []
     for segment in segments:
         if segment.words:
-            found = list(itertools.islice(chosen, len(segment.words)))
-            pieces += [_timed(piece, voices, who) for piece, who in _divided(segment, found)]
+            pieces += _divided(segment, list(itertools.islice(chosen, len(segment.words))))
         else:
-            pieces.append(_untimed(segment, voices))
-    return tuple(replace(piece, id=number) for number, piece in enumerate(pieces))
+            pieces.append((segment, None))
+    said = iter(_said(words, [who for piece, who in pieces if who is not None for _ in piece.words or ()], voices))
+    assigned = [
+        _untimed(piece, voices) if who is None else _timed(piece, tuple(itertools.islice(said, len(piece.words or ()))))
+        for piece, who in pieces
+    ]
+    return tuple(replace(piece, id=number) for number, piece in enumerate(assigned))
 
 
 def assign_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[Word, ...]:
@@ -72,8 +88,7 @@ def assign_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[Word, ..
     voices = times_of_speakers(turns)
     if not voices:
         return tuple(words)
-    chosen = _speakers_of_words(words, voices)
-    return tuple(_said_by(word, voice, voices) for word, voice in zip(words, chosen, strict=True))
+    return tuple(_said(words, _speakers_of_words(words, voices), voices))
 
 
 def assign_alternatives(alternatives: Sequence[Alternatives], turns: Sequence[Turn]) -> tuple[Alternatives, ...]:
@@ -96,7 +111,12 @@ def _unassigned(segment: Segment) -> Segment:
 
 
 def _speakers_of_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
-    """The speaker of each word: the cheapest sequence, by dynamic programming."""
+    """The speaker of each word."""
+    return _with_their_sentences(words, _cheapest(words, voices))
+
+
+def _cheapest(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
+    """The speakers of the words with the lowest cost, by dynamic programming."""
     if not words:
         return []
     costs = [_cost(words[0], voice) for voice in voices]
@@ -110,6 +130,44 @@ def _speakers_of_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) ->
     for origins in reversed(came_from):
         places.append(origins[places[-1]])
     return [voices[place] for place in reversed(places)]
+
+
+def _with_their_sentences(words: Sequence[Word], chosen: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
+    """The speakers, after a few words that a change cuts off from their sentence have gone back to it.
+
+    The recogniser writes sentences, and the time of a word beside a change may be the time of what the other one said.
+    """
+    found = list(chosen)
+    for first, end in _sentences(words):
+        runs = _stretches(chosen, first, end)
+        for few, rest in [(runs[0], runs[1]), (runs[-1], runs[-2])] if len(runs) > 1 else []:
+            count = few.end - few.first
+            speaks_once = sum(run.voice is few.voice for run in runs) == 1
+            if count <= min(_FEW, rest.end - rest.first - 1) and speaks_once and not _is_clear(words, few, rest):
+                found[few.first : few.end] = [rest.voice] * count
+    return found
+
+
+def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """The first word of each sentence and the one behind its last. Words without an end are no sentence."""
+    first = 0
+    for end, (word, after) in enumerate(itertools.zip_longest(words, words[1:]), start=1):
+        mark = word.word.rstrip()[-1:]
+        is_paused = after is not None and after.start - word.end >= _LONG_PAUSE and after.word.lstrip()[:1].isupper()
+        if is_paused or (mark and mark in _SENTENCE_ENDS):
+            yield first, end
+            first = end
+
+
+def _is_clear(words: Sequence[Word], few: _Run, rest: _Run) -> bool:
+    """Whether the times leave no doubt that somebody else says the few words of a sentence than its rest."""
+    said = words[few.first : few.end]
+    start, end = said[0].start, max(said[-1].end, said[0].start + _SHORTEST)
+    before, after = (few, rest) if few.first < rest.first else (rest, few)
+    pause = words[after.first].start - words[before.end - 1].end
+    is_timed = all(word.end - word.start <= _LONGEST for word in said)
+    is_inside = few.voice.seconds(start, end) >= _INSIDE * (end - start)
+    return is_timed and is_inside and (pause >= _PAUSE or rest.voice.distance(start, end) >= _APART)
 
 
 def _cost(word: Word, voice: SpeakerTimes) -> float:
@@ -154,9 +212,33 @@ def _overlap(start: float, end: float, voice: SpeakerTimes, voices: Sequence[Spe
     return any(other is not voice and 2 * other.seconds(start, end) >= end - start for other in voices)
 
 
-def _timed(segment: Segment, voices: Sequence[SpeakerTimes], voice: SpeakerTimes) -> Segment:
-    """A segment of one speaker, all of whose words are timed."""
-    words = tuple(_said_by(word, voice, voices) for word in segment.words or ())
+def _said(words: Sequence[Word], chosen: Sequence[SpeakerTimes], voices: Sequence[SpeakerTimes]) -> Iterator[Word]:
+    """The words, said by those who were chosen for them.
+
+    A word beside another speaker's has the confidence that it would have if it was `_OFF` seconds nearer to that.
+    """
+    for place, (word, voice) in enumerate(zip(words, chosen, strict=True)):
+        start, end = _span(word)
+        times = [(start, end)]
+        if place and _is_beside(words, chosen, place):
+            times.append((start - _OFF, end - _OFF))
+        if place + 1 < len(words) and _is_beside(words, chosen, place + 1):
+            times.append((start + _OFF, end + _OFF))
+        yield replace(
+            word,
+            speaker=voice.speaker,
+            speaker_confidence=min(_confidence(*time, voice) for time in times),
+            overlap=_overlap(start, end, voice, voices),
+        )
+
+
+def _is_beside(words: Sequence[Word], chosen: Sequence[SpeakerTimes], place: int) -> bool:
+    """Whether the speaker changes before the word at this place without a pause: one of the two may be the other's."""
+    return chosen[place] is not chosen[place - 1] and words[place].start - words[place - 1].end < 2 * _OFF
+
+
+def _timed(segment: Segment, words: tuple[Word, ...]) -> Segment:
+    """A segment whose words, which are not none, one speaker says."""
     total, sure = 0.0, 0.0
     for word in words:
         start, end = _span(word)
@@ -164,19 +246,9 @@ def _timed(segment: Segment, voices: Sequence[SpeakerTimes], voice: SpeakerTimes
     return replace(
         segment,
         words=words,
-        speaker=voice.speaker,
+        speaker=words[0].speaker,
         speaker_confidence=round(sure / total, 3),
         overlap=any(word.overlap for word in words),
-    )
-
-
-def _said_by(word: Word, voice: SpeakerTimes, voices: Sequence[SpeakerTimes]) -> Word:
-    start, end = _span(word)
-    return replace(
-        word,
-        speaker=voice.speaker,
-        speaker_confidence=_confidence(start, end, voice),
-        overlap=_overlap(start, end, voice, voices),
     )
 
 
@@ -236,15 +308,8 @@ def _divided(segment: Segment, chosen: Sequence[SpeakerTimes]) -> Iterator[tuple
 
 def _runs(words: Sequence[Word], chosen: Sequence[SpeakerTimes]) -> list[_Run]:
     """Stretches of words of one speaker. One without a duration or a letter belongs to the one before it."""
-    runs: list[_Run] = []
-    for place, voice in enumerate(chosen):
-        before = runs[-1] if runs else None
-        if before is not None and before.voice is voice:
-            runs[-1] = replace(before, end=place + 1)
-        else:
-            runs.append(_Run(voice, place, place + 1))
     kept: list[_Run] = []
-    for run in runs:
+    for run in _stretches(chosen, 0, len(chosen)):
         if kept and (kept[-1].voice is run.voice or not _is_said(words[run.first : run.end])):
             kept[-1] = replace(kept[-1], end=run.end)
         elif kept and not _is_said(words[kept[-1].first : kept[-1].end]):
@@ -252,6 +317,17 @@ def _runs(words: Sequence[Word], chosen: Sequence[SpeakerTimes]) -> list[_Run]:
         else:
             kept.append(run)
     return kept
+
+
+def _stretches(chosen: Sequence[SpeakerTimes], first: int, end: int) -> list[_Run]:
+    """Words from `first` up to `end` that one speaker says after the other."""
+    runs: list[_Run] = []
+    for place in range(first, end):
+        if runs and runs[-1].voice is chosen[place]:
+            runs[-1] = replace(runs[-1], end=place + 1)
+        else:
+            runs.append(_Run(chosen[place], place, place + 1))
+    return runs
 
 
 def _is_said(words: Sequence[Word]) -> bool:

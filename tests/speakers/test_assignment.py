@@ -99,6 +99,58 @@ def test_a_word_that_lasts_too_long_was_said_at_one_end(first: bool) -> None:
     assert spoken(assign(transcript(segment(*words)), turns))[-1] == ("B", " All is well.")
 
 
+#: Sentences whose first or last words have times in which the other one talks.
+LAST_WORD = [(" Now", 0.0, 0.3), (" lead", 0.3, 0.6), (" to", 0.6, 0.8), (" my", 0.8, 1.0), (" charge.", 1.4, 2.5),
+             (" What", 3.2, 3.5), (" else?", 3.5, 4.0)]  # fmt: skip
+FIRST_WORDS = [(" It", 0.0, 0.2), (" ends.", 0.2, 0.9), (" We", 0.9, 1.5), (" are", 1.5, 2.0), (" sorry", 2.0, 2.5),
+               (" about", 2.5, 3.0), (" this.", 3.0, 3.5)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "turns", "expected"),
+    [
+        (LAST_WORD, [turn("A", 0.0, 1.1), turn("B", 1.4, 4.0)], ["A"] * 5 + ["B"] * 2),
+        (LAST_WORD[:5], [turn("A", 0.0, 1.1), turn("B", 1.4, 4.0)], ["A"] * 5),
+        (FIRST_WORDS, [turn("A", 0.0, 2.0), turn("B", 1.9, 3.6)], ["A"] * 2 + ["B"] * 5),
+        # Three words are not few; a capital after a long pause begins a sentence, whatever the marks are.
+        ([*FIRST_WORDS[:4], (" so", 2.0, 2.2), *FIRST_WORDS[4:]], [turn("A", 0.0, 2.2), turn("B", 2.2, 3.6)],
+         ["A"] * 5 + ["B"] * 3),
+        ([*LAST_WORD[:4], (" charge", 1.4, 2.5), *LAST_WORD[5:], (" is", 4.0, 4.2), (" there?", 4.2, 4.5)],
+         [turn("A", 0.0, 1.1), turn("B", 1.4, 4.5)], ["A"] * 5 + ["B"] * 4),
+        ([(" yes", 0.0, 0.5), (" we", 0.5, 1.0), (" are", 1.0, 1.5), (" here", 1.5, 2.0)],
+         [turn("A", 0.0, 0.5), turn("B", 0.5, 2.0)], ["A", "B", "B", "B"]),
+    ],
+    ids=["last", "last of all", "first", "more", "no mark", "no marks at all"],
+)  # fmt: skip
+def test_a_few_words_stay_with_their_sentence(
+    words: list[tuple[str, float, float]], turns: list[Turn], expected: list[str]
+) -> None:
+    result = assign(transcript(segment(*words)), turns)
+    assert [word.speaker for each in result for word in each.words or ()] == expected
+    assert assign(result, turns) == result
+
+
+@pytest.mark.parametrize(
+    ("gap", "pause", "speaker"), [(0.0, 0.0, "B"), (0.25, 0.0, "A"), (0.0, 0.35, "A"), (0.1, 0.1, "B")]
+)
+def test_but_not_if_it_is_clear_that_somebody_else_says_them(gap: float, pause: float, speaker: str) -> None:
+    """A pause between the words, or one between the turns, says so."""
+    start = 2.0 + pause
+    words = [(" Yeah,", 1.4, 2.0), (" I", start, start + 0.3), (" mean", start + 0.3, start + 0.7), (" it.", 2.9, 3.3)]
+    result = assign(transcript(segment(*words)), [turn("A", 0.0, 2.0), turn("B", 2.0 + gap, 3.4)])
+    assert [word.speaker for each in result for word in each.words or ()] == [speaker, "B", "B", "B"]
+
+
+def test_a_word_beside_a_change_is_as_sure_as_it_is_nearer_to_it() -> None:
+    words = [(" Are", 0.0, 0.2), (" you?", 0.2, 0.6), (" Yes,", 0.6, 0.8), (" yes.", 0.8, 1.2)]
+    turns = [turn("A", 0.0, 0.6), turn("B", 0.6, 2.0)]
+    sure = [word.speaker_confidence for each in assign(transcript(segment(*words)), turns) for word in each.words or ()]
+    assert sure == [1.0, 0.75, 0.5, 1.0]
+    apart = [*words[:2], *((text, start + 0.3, end + 0.3) for text, start, end in words[2:])]
+    result = assign(transcript(segment(*apart)), turns)
+    assert [word.speaker_confidence for each in result for word in each.words or ()] == [1.0] * 4
+
+
 def test_an_answer_between_pauses_has_its_own_speaker() -> None:
     words = [(" So", 0.0, 0.3), (" we", 0.3, 0.5), (" right", 1.0, 1.3), (" went", 1.8, 2.1), (" home.", 2.1, 2.5)]
     turns = [turn("A", 0.0, 0.6), turn("B", 0.9, 1.4), turn("A", 1.7, 2.6)]
