@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from mtasr.errors import InputNotFoundError, UsageError
+from mtasr.server.ephemeral_keys import EPHEMERAL_PATHS, EphemeralKeys
 from mtasr.server.problems import Problem, answer
 from mtasr.server.settings import LOOPBACK, Settings
 
@@ -70,14 +71,15 @@ def _digest(key: str) -> bytes:
 class Access:
     """Says which client a request is from, or refuses it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ephemeral: EphemeralKeys | None = None) -> None:
+        self._ephemeral = ephemeral or EphemeralKeys()
         self._keys = [(client, _digest(key)) for client, key in settings.keys]
         self._origins = frozenset(settings.origins)
         only_here = settings.listens_to_this_machine_alone
         # A web page can make its name mean 127.0.0.1, and would then count as a page of this server.
         self._names = LOOPBACK | {settings.host, *settings.names} if only_here and not settings.keys else None
 
-    def client(self, headers: Headers, address: str, *, public: bool = False) -> str:
+    def client(self, headers: Headers, address: str, *, path: str = "", public: bool = False) -> str:
         """The client that a request is from. Raises `Problem` 401 or 403."""
         self._check_name(headers)
         if not self._keys:
@@ -85,6 +87,8 @@ class Access:
             return address
         shown = shown_keys(headers)
         found = self._holder(shown)
+        if found is None and path in EPHEMERAL_PATHS and (key := self._ephemeral.find(shown)) is not None:
+            found = key.client
         if found is None and not public:
             needed = "this server needs a key: send it as `Authorization: Bearer KEY`"
             raise Problem(
@@ -186,7 +190,7 @@ class Guard:
             path = scope["path"]
             public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS) or scope.get("method") == "OPTIONS"
             try:
-                client = self._access.client(Headers(scope=scope), address, public=public)
+                client = self._access.client(Headers(scope=scope), address, path=path, public=public)
             except Problem as problem:
                 if scope["type"] == "websocket":
                     await deny(WebSocket(scope, receive, send), problem)

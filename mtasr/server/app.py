@@ -15,7 +15,7 @@ from mtasr.errors import MtasrError
 from mtasr.server import openai_api, openapi, page, protocols, rendering
 from mtasr.server.access import Access, Guard
 from mtasr.server.jobs import api as jobs_api
-from mtasr.server.live import captions, realtime
+from mtasr.server.live import captions, client_secrets, realtime
 from mtasr.server.model_pool import Load
 from mtasr.server.monitoring import health, metrics
 from mtasr.server.monitoring.logs import RequestLog
@@ -48,14 +48,14 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
     app.include_router(health.router)
     for router in protocols.ROUTERS:
         app.include_router(router)
-    for router in (realtime.router, captions.router):
+    for router in (realtime.router, client_secrets.router, captions.router):
         app.include_router(router)
     app.include_router(metrics.router)
     app.include_router(page.router)
     for kind in (Problem, MtasrError, MemoryError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(Guard, access=Access(settings))
+    app.add_middleware(Guard, access=Access(settings, service.ephemeral_keys))
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from mtasr import system
 from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.server.admission import Admission
+from mtasr.server.ephemeral_keys import EphemeralKeys
 from mtasr.server.jobs.lending import lender
 from mtasr.server.jobs.runner import JobRunner
 from mtasr.server.jobs.store import Room
@@ -55,6 +56,7 @@ class Service:
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
         self.known_speakers = KnownSpeakers()
         self.live = LiveHost(settings, self.admission, self.pool, self.metrics)
+        self.ephemeral_keys = EphemeralKeys()
         self.captions = CaptionSessions(self.live, settings)
         self.folder = Path()
         #: Where uploads are received.

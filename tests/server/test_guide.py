@@ -161,6 +161,7 @@ RIGHT: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("^curl .*/metrics", lambda printed: "mtasr_requests_total" in printed),
     ("^curl .*/detect-language", lambda printed: json.loads(printed)["language_code"] == "es"),
     ("^curl .*entrevista", lambda printed: len(printed.split()) > 5),
+    ("client_secrets", lambda printed: printed.startswith("ek_")),
     ("=srt", lambda printed: printed.startswith("1\n00:00:0") and "Good morning" in printed),
     ("", lambda printed: "Good morning" in printed),
 )

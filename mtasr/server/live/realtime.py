@@ -19,14 +19,16 @@ import binascii
 import contextlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
+from mtasr.server.access import shown_keys
 from mtasr.server.live.chapters import Chapter, ItemChapter, TurnsChapter
 from mtasr.server.live.connection import Connection, ServerStops, parsed
-from mtasr.server.live.realtime_settings import DEFAULT_TURNS, RealtimeSettings
+from mtasr.server.live.realtime_settings import RealtimeSettings, default_settings, session_name
 from mtasr.server.problems import Problem, bad_field, problem_of, shown
 from mtasr.server.service import Service
 
@@ -41,8 +43,12 @@ async def realtime(socket: WebSocket) -> None:
     service = Service.of(socket)
     connection = Connection(socket, service)
     model = socket.query_params.get("model")
+    key = service.ephemeral_keys.find(shown_keys(socket.headers))
+    settings = default_settings() if key is None else key.settings
+    if model is not None:
+        settings = replace(settings, transcription={**settings.transcription, "model": model})
     conversation = RealtimeConversation(
-        connection, service, model, beta="realtime" in socket.headers.get("openai-beta", "")
+        connection, service, settings, beta="realtime" in socket.headers.get("openai-beta", "")
     )
     intent = socket.query_params.get("intent", "transcription")
 
@@ -59,10 +65,9 @@ async def realtime(socket: WebSocket) -> None:
 class RealtimeConversation:
     """One connection: its settings, and the chapters that are being heard or told."""
 
-    def __init__(self, connection: Connection, service: Service, model: str | None, *, beta: bool) -> None:
+    def __init__(self, connection: Connection, service: Service, settings: RealtimeSettings, *, beta: bool) -> None:
         self._connection, self._service, self._beta = connection, service, beta
-        self._name = f"sess_{secrets.token_hex(12)}"
-        self._settings = RealtimeSettings(transcription={"model": model or "whisper-1"}, turns=DEFAULT_TURNS)
+        self._name, self._settings = session_name(), settings
         #: The chapter that takes sound, and those whose events are to be told, in order.
         self._chapter: Chapter | None = None
         self._untold: asyncio.Queue[Chapter | None] = asyncio.Queue()

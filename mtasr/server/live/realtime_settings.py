@@ -7,6 +7,7 @@ beta:    {"input_audio_format": "pcm16", "input_audio_transcription": {...}, "tu
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,7 +87,7 @@ class RealtimeSettings:
 
     def updated(self, session: Any, *, beta: bool) -> RealtimeSettings:
         """These settings with what an update changes. Raises `Problem` 400 for what is wrong or unknown."""
-        _check_object("session", session)
+        check_object("session", session)
         given = _of_beta(session) if beta else _of_current(session)
         changed = self
         if "include" in given:
@@ -98,7 +99,7 @@ class RealtimeSettings:
         if "turn_detection" in given:
             changed = replace(changed, turns=_turns(given["turn_detection"]))
         if "noise_reduction" in given:
-            _check_object("noise_reduction", given["noise_reduction"] or {})
+            check_object("noise_reduction", given["noise_reduction"] or {})
             changed = replace(changed, noise_reduction=given["noise_reduction"])
         changed.wanted()
         return changed
@@ -134,25 +135,25 @@ def _of_current(session: Mapping[str, Any]) -> dict[str, Any]:
     if kind != "transcription":
         raise bad_field("session.type", "this server only transcribes: session.type must be transcription")
     given = {name: value for name, value in session.items() if name != "audio" and value is not None}
-    _check_names("session", given, ("type", "include", "id", "object", "expires_at"))
+    check_names("session", given, ("type", "include", "id", "object", "expires_at"))
     audio = session.get("audio") or {}
-    _check_object("session.audio", audio)
-    _check_names("session.audio", audio, ("input",))
+    check_object("session.audio", audio)
+    check_names("session.audio", audio, ("input",))
     sound = audio.get("input") or {}
-    _check_object("session.audio.input", sound)
-    _check_names("session.audio.input", sound, _INPUT)
+    check_object("session.audio.input", sound)
+    check_names("session.audio.input", sound, _INPUT)
     return {**sound, **{name: session[name] for name in ("include",) if name in session}}
 
 
 def _of_beta(session: Mapping[str, Any]) -> dict[str, Any]:
     """What a session of the beta sets, by our names."""
-    _check_names("session", session, (*_BETA, "include", "id", "object", "expires_at", "modalities", "client_secret"))
+    check_names("session", session, (*_BETA, "include", "id", "object", "expires_at", "modalities", "client_secret"))
     return {_BETA.get(name, name): value for name, value in session.items()}
 
 
 def _sound(value: Any, *, beta: bool) -> LiveSound:
     if not beta:
-        _check_object("format", value)
+        check_object("format", value)
         if value.get("rate", 24_000) not in (24_000, None) and value.get("type") == "audio/pcm":
             raise bad_field("format.rate", "audio/pcm has a rate of 24000 here; /v1/live takes others")
     name = value if beta else value.get("type")
@@ -162,8 +163,8 @@ def _sound(value: Any, *, beta: bool) -> LiveSound:
 
 
 def _transcription(value: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    _check_object("transcription", value)
-    _check_names("transcription", value, _TRANSCRIPTION)
+    check_object("transcription", value)
+    check_names("transcription", value, _TRANSCRIPTION)
     for name, each in value.items():
         many = name in ("languages", "keywords")
         texts = each if many and isinstance(each, list) else [each]
@@ -176,7 +177,7 @@ def _transcription(value: Any, before: Mapping[str, Any]) -> dict[str, Any]:
 def _turns(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    _check_object("turn_detection", value)
+    check_object("turn_detection", value)
     kind = value.get("type") or "server_vad"
     check_word("turn_detection.type", str(kind), ("server_vad", "semantic_vad"))
     if kind == "semantic_vad":
@@ -199,12 +200,26 @@ def _logprobs(value: Any) -> bool:
     return bool(value)
 
 
-def _check_object(name: str, value: Any) -> None:
+def default_settings() -> RealtimeSettings:
+    """What a session has before it is told otherwise."""
+    return RealtimeSettings(transcription={"model": "whisper-1"}, turns=DEFAULT_TURNS)
+
+
+def session_name() -> str:
+    """A new one."""
+    return f"sess_{secrets.token_hex(12)}"
+
+
+def check_object(name: str, value: Any) -> None:
+    """Raise `Problem` 400 unless the value is an object of JSON."""
     if not isinstance(value, dict):
         raise bad_field(name, f"{name} must be an object")
 
 
-def _check_names(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def check_names(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise `Problem` 400 if an object, which has a name or is the body, has members that are not known."""
     for name in given:
         if name not in known:
-            raise Problem(400, f"{where} has no {shown(name)} here", code="unknown_parameter", param=f"{where}.{name}")
+            param = f"{where}.{name}".removeprefix(".")
+            message = f"{where or 'the body'} has no {shown(name)} here"
+            raise Problem(400, message, code="unknown_parameter", param=param)

@@ -1,0 +1,211 @@
+"""Ephemeral keys: a browser opens live sessions with one and can do nothing else."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from server.live.fake_session import FakeSession
+from server.live.talking import ITEMS, next_of, noise, pieces, say, socket
+from server.running import Running, running
+from websockets.exceptions import InvalidStatus
+
+from mtasr.server import Settings
+from mtasr.server.access import KEY_PROTOCOL
+from mtasr.server.ephemeral_keys import EphemeralKeys
+from mtasr.server.live.realtime_settings import default_settings
+from mtasr.server.problems import Problem
+
+#: OpenAI's client uses the package websockets in a way that this one warns of, and warns of its own beta.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+KEY = "0123456789abcdef"
+PATH = "/v1/realtime"
+SESSION: dict[str, Any] = {
+    "type": "transcription",
+    "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe", "language": "fr"}, "turn_detection": None}},
+}
+
+
+@pytest.fixture(scope="module")
+def keyed() -> Iterator[Running]:
+    with running(Settings(keys=(("anna", KEY),))) as started:
+        started.service.live.make_session = FakeSession  # type: ignore[assignment]
+        yield started
+
+
+def client(server: Running, key: str = KEY) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+# --- OpenAI's client --------------------------------------------------------------------------------------------------
+
+
+def test_a_key_opens_a_session_with_its_settings(keyed: Running) -> None:
+    now = time.time()
+    with client(keyed) as owner:
+        made = owner.realtime.client_secrets.create(
+            expires_after={"anchor": "created_at", "seconds": 120},
+            session=SESSION,  # type: ignore[arg-type]
+        )
+    assert made.value.startswith("ek_")
+    assert 119 <= made.expires_at - now <= 121
+    assert made.session.type == "transcription"
+    with client(keyed, made.value) as browser:
+        for _ in range(2):  # It opens any number of sessions.
+            with browser.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+                created: Any = connection.recv()
+                assert created.session.audio.input.transcription.language == "fr"
+                assert created.session.audio.input.turn_detection is None
+                for piece in pieces(noise(24_000)):
+                    connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+                connection.input_audio_buffer.commit()
+                event: Any = created
+                while event.type != "conversation.item.input_audio_transcription.completed":
+                    event = connection.recv()
+                assert event.transcript == " ".join(ITEMS)
+
+
+def test_without_a_wish_it_lasts_ten_minutes(keyed: Running) -> None:
+    with client(keyed) as owner:
+        made = owner.realtime.client_secrets.create()
+    assert 599 <= made.expires_at - time.time() <= 601
+
+
+def test_the_beta(keyed: Running) -> None:
+    with client(keyed) as owner:
+        made = owner.beta.realtime.transcription_sessions.create(
+            input_audio_format="g711_ulaw",
+            input_audio_transcription={"model": "whisper-1", "language": "de"},
+            client_secret={"expires_at": {"anchor": "created_at", "seconds": 30}},
+        )
+    assert 29 <= made.client_secret.expires_at - time.time() <= 31
+    assert (made.input_audio_format, made.turn_detection and made.turn_detection.type) == ("g711_ulaw", "server_vad")
+    headers = bearer(made.client_secret.value) | {"openai-beta": "realtime=v1"}
+    with socket(keyed, PATH, additional_headers=headers) as talk:
+        created = next_of(talk, "transcription_session.created")["session"]
+        assert created["input_audio_format"] == "g711_ulaw"
+        assert created["input_audio_transcription"]["language"] == "de"
+
+
+def test_a_server_without_keys_gives_one_too(server: Running) -> None:
+    with client(server, "none") as anybody:
+        made = anybody.realtime.client_secrets.create(session=SESSION)  # type: ignore[arg-type]
+    with socket(server, PATH, additional_headers=bearer(made.value)) as talk:
+        found = next_of(talk, "session.created")["session"]["audio"]["input"]["transcription"]
+        assert found == {"model": "gpt-4o-transcribe", "language": "fr"}
+
+
+# --- what it is good for ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def value(keyed: Running) -> str:
+    with client(keyed) as owner:
+        return owner.realtime.client_secrets.create(session=SESSION).value  # type: ignore[arg-type]
+
+
+def test_browsers_name_it_as_a_subprotocol(keyed: Running, value: str) -> None:
+    with socket(keyed, f"{PATH}?model=base", subprotocols=["realtime", f"{KEY_PROTOCOL}{value}"]) as talk:
+        found = next_of(talk, "session.created")["session"]["audio"]["input"]["transcription"]
+        assert found == {"model": "base", "language": "fr"}
+        assert talk.subprotocol == "realtime"
+
+
+def test_it_opens_captions_of_its_owner(keyed: Running, value: str) -> None:
+    with socket(keyed, "/v1/live", additional_headers=bearer(value)) as talk:
+        say(talk, "start")
+        next_of(talk, "ready")
+        assert keyed.service.admission.live == {"anna": 1}
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime/client_secrets", "/v1/realtime/transcription_sessions", "/v1/models"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_it_is_good_for_nothing_else(keyed: Running, value: str, method: str, path: str) -> None:
+    with keyed.client(headers=bearer(value)) as anybody:
+        assert anybody.request(method, path).status_code == 401
+
+
+def test_one_that_expired_opens_nothing(keyed: Running, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed.service.ephemeral_keys, "_clock", lambda: time.time() + 601)
+    for path in (PATH, "/v1/live"):
+        with pytest.raises(InvalidStatus) as refused, socket(keyed, path, additional_headers=bearer(value)):
+            pass
+        assert refused.value.response.status_code == 401
+
+
+def test_who_has_no_key_gets_none(keyed: Running) -> None:
+    with keyed.client() as nobody:
+        assert nobody.post("/v1/realtime/client_secrets").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("client_secrets", {"expires_after": {"seconds": 5}}, "expires_after.seconds"),
+        ("client_secrets", {"expires_after": {"seconds": 7201}}, "expires_after.seconds"),
+        ("client_secrets", {"expires_after": {"seconds": "60"}}, "expires_after.seconds"),
+        ("client_secrets", {"expires_after": {"anchor": "today"}}, "expires_after.anchor"),
+        ("client_secrets", {"expires_after": 60}, "expires_after"),
+        ("client_secrets", {"session": {"type": "realtime"}}, "session.type"),
+        ("client_secrets", {"session": []}, "session"),
+        ("client_secrets", {"session": 1}, "session"),
+        ("client_secrets", {"voice": "alloy"}, "voice"),
+        ("client_secrets", [], None),
+        ("transcription_sessions", {"client_secret": 1}, "client_secret"),
+        (
+            "transcription_sessions",
+            {"client_secret": {"expires_at": {"seconds": 1}}},
+            "client_secret.expires_at.seconds",
+        ),
+        ("transcription_sessions", {"turn_detection": {"type": "loud"}}, "turn_detection.type"),
+        ("transcription_sessions", {"voice": "alloy"}, "session.voice"),
+    ],
+)
+def test_what_makes_no_sense(server: Running, path: str, body: Any, param: str | None) -> None:
+    with server.client() as anybody:
+        answer = anybody.post(f"/v1/realtime/{path}", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(b"{", 400), (b"[" * 100_000, 400), (b" " * (1 << 19), 413), (b"", 200), (b"\xff", 400)]
+)
+def test_bodies(server: Running, content: bytes, status: int) -> None:
+    with server.client() as anybody:
+        answer: httpx.Response = anybody.post("/v1/realtime/client_secrets", content=content)
+    assert answer.status_code == status
+
+
+def test_a_model_that_is_not_there(server: Running) -> None:
+    session = {"type": "transcription", "audio": {"input": {"transcription": {"model": "huge"}}}}
+    with client(server, "none") as anybody, pytest.raises(openai.NotFoundError):
+        anybody.realtime.client_secrets.create(session=session)  # type: ignore[arg-type]
+
+
+# --- in memory --------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_has_a_thousand_at_most() -> None:
+    now = 1000.0
+    keys = EphemeralKeys(lambda: now)
+    for _ in range(1000):
+        value, key = keys.issue("anna", 60, default_settings())
+    keys.issue("ben", 60, default_settings())
+    with pytest.raises(Problem, match="1000 ephemeral keys"):
+        keys.issue("anna", 60, default_settings())
+    assert keys.find(["nothing", value]) == key
+    now = 1060.0
+    assert keys.find([value]) is None
+    keys.issue("anna", 60, default_settings())
+    assert len(keys._keys) == 1
