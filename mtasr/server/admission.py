@@ -64,11 +64,8 @@ class Admission:
             raise busy(f"you have {most} requests here already, as many as a client may have", self._wait())
         if self.taken.total() >= settings.requests:
             raise busy("the server has as many requests as it takes; send this one again later", self._wait())
-        self.taken[client] += 1
-        try:
+        with self._counted(self.taken, client):
             yield
-        finally:
-            self._subtract(self.taken, client)
 
     @contextlib.contextmanager
     def stream(self, client: str) -> Iterator[None]:
@@ -76,11 +73,8 @@ class Admission:
         most = self._settings.client_requests
         if self.streams[client] >= most:
             raise busy(f"you have {most} streams of events open, as many as a client may have", self._wait())
-        self.streams[client] += 1
-        try:
+        with self._counted(self.streams, client):
             yield
-        finally:
-            self._subtract(self.streams, client)
 
     @contextlib.contextmanager
     def live_session(self, client: str) -> Iterator[None]:
@@ -91,11 +85,16 @@ class Admission:
             raise busy(f"you have {most} live sessions here already, as many as a client may have", _LIVE_WAIT)
         if self.live.total() >= settings.live_sessions:
             raise busy("the server has as many live sessions as it takes; come back later", _LIVE_WAIT)
-        self.live[client] += 1
+        with self._counted(self.live, client):
+            yield
+
+    @contextlib.contextmanager
+    def _counted(self, counts: Counter[str], client: str) -> Iterator[None]:
+        counts[client] += 1
         try:
             yield
         finally:
-            self._subtract(self.live, client)
+            self._subtract(counts, client)
 
     def _wait(self) -> float:
         """Seconds after which a place will probably be free."""

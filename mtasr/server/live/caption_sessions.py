@@ -11,9 +11,10 @@ from typing import Any
 from mtasr.formats import transcript_json
 from mtasr.server.live.caption_fields import caption_event
 from mtasr.server.live.event_log import EventLog
-from mtasr.server.live.host import HostedSession, LiveHost, LiveWanted
+from mtasr.server.live.host import HostedSession, LiveHost, LiveWanted, require_room
 from mtasr.server.problems import ClientGone, Problem, problem_of
 from mtasr.server.settings import Settings
+from mtasr.server.transcribing import cancelled
 
 
 class CaptionSession:
@@ -63,23 +64,24 @@ class CaptionSession:
             self.is_attached.clear()
             self.is_alone.set()
 
-    async def add(self, data: bytes, most_seconds: float) -> None:
+    async def add(self, data: bytes, settings: Settings) -> None:
         """Take samples. Raises `Problem` for what are none, for too many, and after the end."""
         sound = self.wanted.sound
         if len(data) % sound.width:
             message = f"a message must have a whole number of samples of {sound.width} bytes"
             raise Problem(400, message, code="invalid_audio")
-        if self._is_ended:
-            raise Problem(400, "the session has ended", code="session_ended")
-        if self._hosted.seconds + len(data) / (sound.width * sound.rate) > most_seconds:
-            raise Problem(400, f"a session takes {most_seconds:g} s of sound at most", code="session_too_long")
+        self._require_open()
+        require_room(self._hosted.seconds, sound.seconds(data), settings)
         await self._hosted.add(data)
 
     async def cut(self) -> None:
         """End the stretch here. Raises `Problem` after the end."""
+        self._require_open()
+        await self._hosted.cut()
+
+    def _require_open(self) -> None:
         if self._is_ended:
             raise Problem(400, "the session has ended", code="session_ended")
-        await self._hosted.cut()
 
     async def end(self) -> None:
         """No samples follow."""
@@ -95,8 +97,7 @@ class CaptionSession:
 
     async def close(self) -> None:
         """Drop what is not told."""
-        self._listening.cancel()
-        await asyncio.gather(self._listening, return_exceptions=True)
+        await cancelled(self._listening)
         await self._held.aclose()
 
     async def _listen(self) -> None:
@@ -161,6 +162,4 @@ class CaptionSessions:
 
     async def close(self) -> None:
         """Close all sessions."""
-        for task in self._tending:
-            task.cancel()
-        await asyncio.gather(*self._tending, return_exceptions=True)
+        await cancelled(*self._tending)

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
@@ -28,6 +27,7 @@ from mtasr.server.live.connection import Connection, ServerStops, parsed
 from mtasr.server.live.host import LiveWanted
 from mtasr.server.problems import Problem, bad_field, shown
 from mtasr.server.service import Service
+from mtasr.server.transcribing import cancelled
 
 router = APIRouter()
 
@@ -89,7 +89,7 @@ class _Captioning:
                 await self._answer(session, message)
             works = (self._tell(session, number), self._hear(session), wanted.wait())
             telling, hearing, leaving = tasks = [asyncio.ensure_future(each) for each in works]
-            held.push_async_callback(_cancelled, tasks)
+            held.push_async_callback(cancelled, *tasks)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
                 telling.result()
@@ -120,7 +120,7 @@ class _Captioning:
     async def _take(self, session: CaptionSession, message: str | bytes) -> None:
         """Do what a message says. Raises `Problem` for a wrong one."""
         if isinstance(message, bytes):
-            await session.add(message, self.service.settings.live_seconds)
+            await session.add(message, self.service.settings)
             if session.received - self.acknowledged >= _ACK * session.wanted.sound.rate:
                 self.acknowledged = session.received
                 await self.connection.send({"type": "ack", "received": session.received})
@@ -134,9 +134,3 @@ class _Captioning:
             await session.discard()
         elif kind != "ping":
             raise bad_field("type", f"there is no message {shown(kind)}; there are end, cut, discard and ping")
-
-
-async def _cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    for each in tasks:
-        each.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

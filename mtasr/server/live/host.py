@@ -17,7 +17,7 @@ from mtasr.server.admission import Admission
 from mtasr.server.live.sound import LiveSound, SoundReader
 from mtasr.server.model_pool import ModelPool
 from mtasr.server.monitoring.metrics import Metrics
-from mtasr.server.problems import ClientGone, busy
+from mtasr.server.problems import ClientGone, Problem, busy
 from mtasr.server.settings import Settings
 from mtasr.server.transcribing import check_model, require_speaker_models
 from mtasr.speakers.options import SpeakerOptions
@@ -52,6 +52,13 @@ class LiveWanted:
     sound: LiveSound = LiveSound()  # noqa: RUF009 - it is frozen
     #: How speakers are told apart; None if they are not.
     speakers: SpeakerOptions | None = None
+
+
+def require_room(before: float, seconds: float, settings: Settings) -> None:
+    """Raise `Problem` 400 if a session that had so many seconds of sound before does not take so many more."""
+    most = settings.live_seconds
+    if before + seconds > most:
+        raise Problem(400, f"a session takes {most:g} s of sound at most", code="session_too_long")
 
 
 class LiveHost:

@@ -28,9 +28,11 @@ from starlette.websockets import WebSocket
 from mtasr.server.access import shown_keys
 from mtasr.server.live.chapters import Chapter, ItemChapter, TurnsChapter
 from mtasr.server.live.connection import Connection, ServerStops, parsed
+from mtasr.server.live.host import require_room
 from mtasr.server.live.realtime_settings import RealtimeSettings, default_settings, session_name
 from mtasr.server.problems import Problem, bad_field, problem_of, shown
 from mtasr.server.service import Service
+from mtasr.server.transcribing import cancelled
 
 router = APIRouter()
 
@@ -87,9 +89,9 @@ class RealtimeConversation:
         await self.send(self._kind("created"), session=self._settings.shown(self._name, beta=self._beta))
         async with contextlib.AsyncExitStack() as held:
             telling = asyncio.create_task(self._tell())
-            held.push_async_callback(_cancelled, telling)
+            held.push_async_callback(cancelled, telling)
             hearing = asyncio.create_task(self._hear())
-            held.push_async_callback(_cancelled, hearing)
+            held.push_async_callback(cancelled, hearing)
             await asyncio.wait({telling, hearing}, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
                 telling.result()
@@ -157,10 +159,8 @@ class RealtimeConversation:
         sound = settings.sound
         if len(data) % sound.width:
             raise bad_field("audio", "audio must have a whole number of samples of two bytes", "invalid_audio")
-        most = self._service.settings.live_seconds
         before = self._seconds + (self._chapter.seconds if self._chapter is not None else 0.0)
-        if before + len(data) / (sound.width * sound.rate) > most:
-            raise Problem(400, f"a session takes {most:g} s of sound at most", code="session_too_long")
+        require_room(before, sound.seconds(data), self._service.settings)
         if self._chapter is None:
             self._chapter = await self._opened(TurnsChapter if settings.turns is not None else ItemChapter)
         await self._chapter.add(data)
@@ -210,11 +210,6 @@ class RealtimeConversation:
             while not self._untold.empty():
                 if (chapter := self._untold.get_nowait()) is not None:
                     await chapter.held.aclose()
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _sound_of(document: Mapping[str, Any]) -> bytes:

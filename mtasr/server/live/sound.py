@@ -32,6 +32,10 @@ class LiveSound:
         """Bytes of a sample."""
         return ENCODINGS[self.encoding]
 
+    def seconds(self, data: bytes) -> float:
+        """How long the sound in these bytes lasts."""
+        return len(data) / (self.width * self.rate)
+
     def decoded(self, data: bytes) -> Float32Array:
         """The samples of whole bytes, from -1 to 1, shape (n,)."""
         if self.encoding == "pcm_s16le":

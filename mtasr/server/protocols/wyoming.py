@@ -29,7 +29,7 @@ from mtasr.server.monitoring.logs import request_id
 from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
 from mtasr.server.protocols import pcm
 from mtasr.server.service import Service
-from mtasr.server.transcribing import unless
+from mtasr.server.transcribing import cancelled, unless
 from mtasr.server.upload import Upload
 from mtasr.tokenizer.languages import LANGUAGES
 from mtasr.transcript import Transcript
@@ -120,9 +120,7 @@ class _Connections:
                 task.cancel()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(*self._tasks)
 
 
 class _Conversation:
