@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,9 +16,11 @@ from mtasr.batch import outputs
 from mtasr.batch.outputs import Job
 from mtasr.errors import OutputError, UsageError
 from mtasr.formats.cues import PLAIN, Style
+from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
+from mtasr.speakers.assignment import assign, assign_segments
 from mtasr.subtitles import Broken, Layout
-from mtasr.transcript import Coverage, Segment, Transcript
+from mtasr.transcript import Coverage, Segment, Transcript, Turn
 
 if TYPE_CHECKING:
     from mtasr.batch.journal import Entry, Journal
@@ -109,6 +111,8 @@ class BatchRun:
         priority, most_seconds: As in `Model.stream_all`.
         diarize: The same, or a function that returns it, which is called once the model is loaded. Recordings of known
             voices are heard once.
+        turns: An RTTM that says who speaks in the recordings, by their names without the suffix; their segments come at
+            the end. Needs word times, and no `diarize`.
         observer: Follows the progress.
 
     """
@@ -127,6 +131,7 @@ class BatchRun:
         priority: int = 0,
         most_seconds: float | None = None,
         diarize: bool | SpeakerOptions | Callable[[], bool | SpeakerOptions] = False,
+        turns: Rttm | None = None,
         observer: Observer | None = None,
     ) -> None:
         if existing not in get_args(Existing):
@@ -136,7 +141,7 @@ class BatchRun:
         self._style, self._layout = style, layout
         self._existing, self._keeps_done = existing, keeps_done
         self._priority, self._most_seconds, self._diarize = priority, most_seconds, diarize
-        self._observer = observer or Observer()
+        self._turns, self._observer = turns, observer or Observer()
         self._failed = self._has_results = False
 
     def run(self) -> Iterator[Ending]:
@@ -169,6 +174,8 @@ class BatchRun:
             check_input(job.source)
             if self._tracks.channels == "split":
                 check_reopenable(job.source)
+            if self._turns is not None:
+                self._turns.turns(_recording(job))
         except Exception as error:
             return error
         return None
@@ -179,7 +186,8 @@ class BatchRun:
         model = self._model() if callable(self._model) else self._model
         speakers = self._speakers(model)
         looks = (self._tracks, self._layout, self._style)
-        settings = (model.fingerprint(), self._options, *looks, *_settings_of(speakers))
+        turns = () if self._turns is None else (self._turns.files,)
+        settings = (model.fingerprint(), self._options, *looks, *_settings_of(speakers), *turns)
         resume = self._existing == "resume"
         journal = Journal(ready[0].directory, settings, resume=resume, keeps_done=self._keeps_done)
         try:
@@ -251,8 +259,11 @@ class BatchRun:
         """Transcribe one recording and write its files."""
         unshown: OutputError | None = None
         with transcription:
+            segments = (
+                transcription if self._turns is None else _assigned(transcription, self._turns.turns(_recording(job)))
+            )
             with self._observer.transcribing(job, transcription):
-                told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in transcription)
+                told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in segments)
                 for tell in itertools.chain(told, [self._observer.all_segments]):
                     try:
                         if unshown is None:
@@ -260,9 +271,11 @@ class BatchRun:
                     except OutputError as error:  # A full disk behind standard output does not cost the files.
                         unshown = error
             transcript = transcription.transcript()
+        if self._turns is not None:
+            transcript = assign(transcript, self._turns.turns(_recording(job)))
         self._observer.transcribed(job, transcription, transcript)
         # The translation is of the same recording.
-        style = replace(self._style, recording=self._style.recording or Path(job.stem).name)
+        style = replace(self._style, recording=self._style.recording or _recording(job))
         broken = outputs.write(transcript, job.targets, style, self._layout)
         if transcript.translation is not None:
             broken += outputs.write(transcript.translation, job.translations, style, self._layout)
@@ -284,6 +297,26 @@ class BatchRun:
         self._has_results |= bool(ending.files)
         self._observer.ended(ending)
         return ending
+
+
+def _recording(job: Job) -> str:
+    """The name of a recording without its suffix."""
+    return Path(job.stem).name
+
+
+def _assigned(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[Segment]:
+    """The segments with speakers, all at the end: who says a word depends on those after it.
+
+    If a recording fails half-way, those so far come before the error.
+    """
+    held: list[Segment] = []
+    try:
+        for segment in segments:
+            held.append(segment)
+    except Exception:
+        yield from assign_segments(held, turns)
+        raise
+    yield from assign_segments(held, turns)
 
 
 def _settings_of(speakers: SpeakerOptions | None) -> Sequence[object]:

@@ -23,7 +23,7 @@ from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
 from mtasr.cli.options.files import check_readings, needs_word_times, to_layout, to_style
-from mtasr.cli.options.speakers import asks_for_speakers, to_speakers
+from mtasr.cli.options.speakers import asks_for_speakers, to_speakers, to_turns
 from mtasr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Work:
     def __init__(self, ctx: click.Context, params: dict[str, Any]) -> None:
         from mtasr.models import check_use
 
+        self._rttm, params = to_turns(ctx, params)
         self._params = params
         self._debug: bool = ctx.meta.get(failures.DEBUG, False)
         self.directory = Path(params["directory"])
@@ -171,7 +172,8 @@ class Work:
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         check_readings(params, self._options)
         self._speakers, self._tracks = to_speakers(ctx, params)
-        if "rttm" in params["formats"] and self._speakers is None and self._tracks.channels != "split":
+        knows_speakers = self._rttm is not None or self._speakers is not None or self._tracks.channels == "split"
+        if "rttm" in params["formats"] and not knows_speakers:
             raise UsageError(
                 "--output-format rttm says who speaks: add --diarize, or --channels split if each has a channel"
             )
@@ -204,6 +206,7 @@ class Work:
             layout=self._layout,
             existing=existing,
             keeps_done=keeps_done,
+            turns=self._rttm,
             observer=progress,
         )
         for _ in batch.run():

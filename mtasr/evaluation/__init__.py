@@ -8,9 +8,9 @@ from mtasr.evaluation.diarization import DiarizationErrors, diarization_errors
 from mtasr.evaluation.manifest import Clip, read_manifest
 from mtasr.evaluation.page import write_page
 from mtasr.evaluation.results import Evaluation, Result, rates_shown
-from mtasr.evaluation.rttm import read_rttm, turns_of
 from mtasr.evaluation.run import MEASURES, Measure, evaluate, needs_model
 from mtasr.evaluation.scores import Figure, Scores, require_libraries, speaker_word_errors
+from mtasr.formats.rttm import read_rttm, turns_of
 
 __all__ = [
     "MEASURES",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import InputError, ManifestError, UsageError
-from mtasr.evaluation.rttm import read_rttm, turns_of
+from mtasr.formats.rttm import read_rttm, turns_of
 from mtasr.text_files import read_text
 from mtasr.tokenizer import to_code
 from mtasr.transcript import Turn

@@ -1,17 +1,33 @@
-"""Who speaks when, as RTTM: one line per turn (NIST, "The 2009 Rich Transcription Evaluation Plan", appendix A)."""
+"""Who speaks when, as RTTM (Rich Transcription Time Marked): one turn per line, written and read.
+
+Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan", appendix A. A line has the
+fields type, file, channel, start, duration, orthography, subtype, speaker, confidence and, in later versions,
+signal look-ahead time.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
+from mtasr.errors import InputError
 from mtasr.formats.cues import PLAIN, Style
+from mtasr.text_files import read_text
 from mtasr.transcript import Transcript, Turn
 
 #: A field ends at white space.
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f]+")
 _UNKNOWN = "<NA>"
+#: Types of lines that say nothing about turns.
+_OTHER_TYPES = frozenset(
+    "SEGMENT NOSCORE NO_RT_METADATA LEXEME NON-LEX NON-SPEECH FILLER EDIT IP SU CB A/P SPKR-INFO".split()  # noqa: SIM905
+)
+
+# Writing
 
 
 def write(transcript: Transcript, stream: TextIO, style: Style = PLAIN) -> None:
@@ -44,3 +60,80 @@ def _field(name: str) -> str:
 
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds // 1000}.{milliseconds % 1000:03}"
+
+
+# Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Rttm:
+    """An RTTM file: the turns of each of its files, by name."""
+
+    path: Path
+    files: dict[str, tuple[Turn, ...]]
+
+    def turns(self, recording: str) -> tuple[Turn, ...]:
+        """Those of the recording of that name, as `turns_of`, which raises `InputError`."""
+        return turns_of(recording, self.path, self.files)
+
+
+def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
+    """The turns of each file that the RTTM names, in order of start; all channels of a file together.
+
+    Reads the lines of type SPEAKER and ignores the other types of the specification, comments (`;;` or `#`) and turns
+    without duration. Raises `InputError` with the number of a line that is none of these.
+    """
+    turns: dict[str, list[Turn]] = {}
+    for number, line in enumerate(read_text(path, InputError, any_encoding=True).split("\n"), start=1):
+        fields = line.split()
+        if not fields or fields[0].startswith((";;", "#")) or fields[0] in _OTHER_TYPES:
+            continue
+        turn = _turn(fields, f"{path}: line {number}")
+        own = turns.setdefault(fields[1], [])
+        if turn.end > turn.start:
+            own.append(turn)
+    return {
+        file: tuple(sorted(own, key=lambda turn: (turn.start, turn.end, turn.speaker))) for file, own in turns.items()
+    }
+
+
+def turns_of(recording: str, path: Path, files: dict[str, tuple[Turn, ...]]) -> tuple[Turn, ...]:
+    """The turns of a recording, by its name without a suffix, among the `files` that `read_rttm` found at `path`.
+
+    An RTTM with one file is about the recording, whatever it calls it; an empty one says that nobody speaks. Raises
+    `InputError` if the RTTM is about other recordings.
+    """
+    if len(files) <= 1:
+        return next(iter(files.values()), ())
+    for name in (recording, "_".join(recording.split())):  # a field cannot have spaces
+        if name in files:
+            return files[name]
+    raise InputError(f"{path}: has {len(files)} files, and none is named {recording!r}")
+
+
+def _turn(fields: list[str], place: str) -> Turn:
+    if fields[0] != "SPEAKER":
+        raise InputError(f"{place}: {fields[0]!r} is not a type of RTTM line")
+    if not 8 <= len(fields) <= 10:
+        raise InputError(f"{place}: has {len(fields)} fields instead of 9 or 10")
+    start, duration = (_read_seconds(fields[at], name, place) for at, name in ((3, "start"), (4, "duration")))
+    return Turn(start=start, end=start + duration, speaker=fields[7], confidence=_confidence(fields))
+
+
+def _read_seconds(text: str, name: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError(f"{place}: the {name} {text!r} is not a number of seconds")
+    return value
+
+
+def _confidence(fields: list[str]) -> float:
+    """1 where the field is missing, `<NA>` or no probability, as with tools that write distances into it."""
+    try:
+        value = float(fields[8])
+    except (IndexError, ValueError):
+        return 1.0
+    return value if 0 <= value <= 1 else 1.0

@@ -14,9 +14,9 @@ from test_writers import transcript, written
 from timed_text import segment
 
 from mtasr.errors import UsageError
-from mtasr.evaluation.rttm import read_rttm
 from mtasr.formats import transcript_json
 from mtasr.formats.cues import Style
+from mtasr.formats.rttm import read_rttm
 from mtasr.speakers.diarize import Diarization
 from mtasr.transcript import Transcript, Turn, Word
 

@@ -208,9 +208,9 @@ def with_word_times(ctx: click.Context, options: DecodingOptions, *, needed: boo
     Raises `UsageError` if the command line wants speakers without word times.
     """
     source = ctx.get_parameter_source("word_timestamps")
-    if ctx.params.get("diarize"):
+    if wanted := next((name for name in ("turns", "diarize") if ctx.params.get(name)), None):
         if source is ParameterSource.COMMANDLINE and not options.word_timestamps:
-            raise UsageError("--diarize needs the times of words, so it cannot be used with --no-word-timestamps")
+            raise UsageError(f"--{wanted} needs the times of words, so it cannot be used with --no-word-timestamps")
         return dataclasses.replace(options, word_timestamps=True)
     undecided = source is ParameterSource.DEFAULT
     return dataclasses.replace(options, word_timestamps=True) if needed and undecided else options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from mtasr.audio.tracks import Tracks
 from mtasr.cli.options.command import Decorator, option, switch, together
 from mtasr.cli.options.types import Count, NoneOr, OneOf, Several
 from mtasr.errors import UsageError
+from mtasr.formats.rttm import Rttm, read_rttm
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 
 _SPEAKERS = "Speakers"
@@ -60,6 +62,32 @@ _diarize = switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart
 
 #: What is left of the speaker options for speech that is recognised while it is spoken.
 live_speaker_options = together(_diarize, count_options)
+
+#: Of `transcribe` and `translate`.
+turns_option = option(
+    _SPEAKERS,
+    "--turns",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    configurable=False,
+    help="RTTM file that says who speaks when.",
+)
+
+
+def to_turns(ctx: click.Context, params: Mapping[str, Any]) -> tuple[Rttm | None, dict[str, Any]]:
+    """The RTTM that a command's parameters name, if they do, and the parameters without settings that it replaces.
+
+    Raises `UsageError` if the command line asks for speakers in another way too, and `InputError` for a file that is no
+    RTTM.
+    """
+    if params.get("turns") is None:
+        return None, dict(params)
+    for name, how, none in (("diarize", "--diarize", False), ("channels", "--channels split", "mix")):
+        if params[name] != none and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--turns says who speaks: leave out {how}")
+    path = Path(params["turns"])
+    return Rttm(path, read_rttm(path)), {**params, "diarize": False, "channels": "mix"}
+
 
 speaker_options = together(
     _token,

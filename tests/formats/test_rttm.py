@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.errors import InputError
-from mtasr.evaluation.rttm import read_rttm, turns_of
+from mtasr.formats.rttm import read_rttm, turns_of
 from mtasr.transcript import Turn
 
 RTTM = """\
