@@ -55,8 +55,9 @@ _lock = threading.Lock()
 def speak(
     text: str, voice: str = "en-us", *, words_per_minute: int = 150, pitch: int = 50, word_gap: int = 0
 ) -> npt.NDArray[np.float32]:
-    """`text` read by `voice` (such as "fr" or "en-us+f3"): mono float32 at 16 kHz, the same each time.
+    """`text` read by `voice` (such as "fr" or "en-us+f3"): mono float32 at 16 kHz.
 
+    It is the same each time, except for the variants +f2, +f3 and +f5, whose sound differs from one process to another.
     `pitch` runs from 0 to 100; `word_gap` is a pause between words in units of 10 ms.
     """
     return _spoken(text, voice, words_per_minute, pitch, word_gap).copy()

@@ -143,6 +143,14 @@ def write(
     return subtitles.broken if subtitles is not None else ()
 
 
+def write_job(transcript: Transcript, job: Job, style: Style, layout: Layout | None) -> tuple[Broken, ...]:
+    """Write the files of a job: those of the transcript, and of its translation if it has one. As `write`."""
+    broken = write(transcript, job.targets, style, layout)
+    if transcript.translation is not None:
+        broken += write(transcript.translation, job.translations, style, layout)
+    return broken
+
+
 def check_target(target: Path, sources: Sequence[str] = ()) -> None:
     """Check that a file can be written there and is none of the `sources`. Raises `OutputError` or `UsageError`."""
     _refuse_overwriting(target, _files(sources))

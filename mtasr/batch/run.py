@@ -276,9 +276,7 @@ class BatchRun:
         self._observer.transcribed(job, transcription, transcript)
         # The translation is of the same recording.
         style = replace(self._style, recording=self._style.recording or _recording(job))
-        broken = outputs.write(transcript, job.targets, style, self._layout)
-        if transcript.translation is not None:
-            broken += outputs.write(transcript.translation, job.translations, style, self._layout)
+        broken = outputs.write_job(transcript, job, style, self._layout)
         if unshown is not None:
             raise unshown
         doubtful = transcript.coverage is not None and not transcript.coverage.complete

@@ -13,19 +13,19 @@ import click
 from mtasr.batch import Ending, Job, gather, outputs, plan
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.options.command import Command, debug_option, option, switch
+from mtasr.cli.options.command import Command, debug_option, switch
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.files import (
     files_from_option,
     inputs_argument,
     output_dir_short_option,
+    output_format_option,
     progress_option,
     quiet_option,
     recursive_option,
     skip_existing_option,
 )
 from mtasr.cli.options.speakers import count_options, to_speakers
-from mtasr.cli.options.types import SomeOf, flat
 from mtasr.cli.work import diarize_one, load_diarizer, size_of, with_known_voices
 from mtasr.formats.turns import TURN_FORMATS, line_of
 
@@ -39,18 +39,8 @@ _OUTPUT = "Output"
 
 @click.command(cls=Command)
 @inputs_argument
-@option(
-    _OUTPUT,
-    "--output-format",
-    "-f",
-    "formats",
-    type=SomeOf(*TURN_FORMATS),
-    multiple=True,
-    default=("rttm",),
-    callback=flat,
-    configurable=False,  # a setting of this name is about transcripts
-    help="Files to write, such as rttm,json.",
-)
+# A setting of this name is about transcripts.
+@output_format_option("rttm", formats=TURN_FORMATS, example="rttm,json", configurable=False)
 @output_dir_short_option
 @switch(_OUTPUT, "verbose", default=True, help="Print the turns of each recording.")
 @quiet_option

@@ -318,11 +318,9 @@ def _speaker_table(evaluation: Evaluation, results: Sequence[Result]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for name, result in zip(names, results, strict=True):
         there, found = result.speaker_counts or (0, 0)
-        seconds, words, _ = result.speaker_errors
         rates = [result.speaker_rates[place] for place in shown]
         cells = ["" if rate is None else f"{100 * rate:.1f}" for rate in rates]
-        wrong = f"{seconds:.1f}" if evaluation.counts_seconds else str(words)
-        table.add_row(name, wrong, *cells, f"{found} of {there}")
+        table.add_row(name, evaluation.wrong(result), *cells, f"{found} of {there}")
     return table
 
 

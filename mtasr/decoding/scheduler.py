@@ -361,10 +361,9 @@ class Scheduler:
             lowest = min(each.state.group.priority for each in self._waiting)
             is_first = lowest < batch[0].state.group.priority
             self._taken_first = self._taken_first + 1 if is_first else 0
-            left = [each for each in self._waiting if each not in batch]
             for waiting in batch:
                 waiting.state.group.served = next(self._turn)
-            self._waiting = left
+            self._waiting = [each for each in self._waiting if each not in batch]
             return batch
 
     def _decode(self, batch: Sequence[Waiting]) -> None:

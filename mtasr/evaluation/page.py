@@ -121,11 +121,9 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
 
 def _speakers_row(evaluation: Evaluation, result: Result, shown: Sequence[int]) -> str:
     there, found = result.speaker_counts or (0, 0)
-    seconds, words, _ = result.speaker_errors
     rates = [result.speaker_rates[place] for place in shown]
     cells = ["" if rate is None else f"{100 * rate:.1f} %" for rate in rates]
-    wrong = f"{seconds:.1f}" if evaluation.counts_seconds else str(words)
-    return _tr([evaluation.name(result), wrong, *cells, f"{found} of {there}"])
+    return _tr([evaluation.name(result), evaluation.wrong(result), *cells, f"{found} of {there}"])
 
 
 def _present(evaluation: Evaluation, columns: Sequence[_Column]) -> list[_Column]:

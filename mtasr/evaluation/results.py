@@ -107,6 +107,11 @@ class Evaluation:
         """Whether errors of speakers are in seconds: it is known who speaks when, and not only who says what."""
         return any(result.diarization is not None for result in self.results)
 
+    def wrong(self, result: Result) -> str:
+        """How many seconds of its speakers are wrong, or if these do not count, how many words."""
+        seconds, words, _ = result.speaker_errors
+        return f"{seconds:.1f}" if self.counts_seconds else str(words)
+
     def name(self, result: Result) -> str:
         """The path of a clip, without the folders that all clips are in."""
         levels = zip(*(each.clip.audio.parent.parts for each in self.results), strict=False)

@@ -11,9 +11,8 @@ from mtasr.errors import InputError, InputNotFoundError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.transcript import Alternatives, Coverage, Repair, RepairKind, Segment, Transcript, Turn, Word
 
-#: Fields of a segment: numbers that describe its decoding, and names that it may lack.
+#: Fields of a segment: numbers that describe its decoding.
 _MEASURES = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
-_NAMES = ("language", "speaker")
 
 # Writing
 
@@ -64,17 +63,20 @@ def segment_document(segment: Segment) -> dict[str, Any]:
         "tokens": list(segment.tokens),
     }
     fields |= {name: _finite(getattr(segment, name)) for name in _MEASURES}
-    fields |= {name: value for name in _NAMES if (value := getattr(segment, name)) is not None}
-    fields |= _certainty(segment)
+    if segment.language is not None:
+        fields["language"] = segment.language
+    fields |= speaker_fields(segment)
     if segment.words is not None:
         fields["words"] = [_word(word) for word in segment.words]
     return fields
 
 
-def _certainty(said: Segment | Word) -> dict[str, Any]:
-    """How sure the speaker is, and whether another one talks too; nothing unless voices were told apart."""
+def speaker_fields(said: Segment | Word) -> dict[str, Any]:
+    """Who says it, if that is known; if voices were told apart, also how sure that is, and whether others talk too."""
+    if said.speaker is None:
+        return {}
     sure = {} if said.speaker_confidence is None else {"speaker_confidence": _finite(said.speaker_confidence)}
-    return sure | ({"overlap": True} if said.overlap else {})
+    return {"speaker": said.speaker} | sure | ({"overlap": True} if said.overlap else {})
 
 
 def turn_document(turn: Turn) -> dict[str, Any]:
@@ -113,13 +115,12 @@ def repair_document(repair: Repair) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
-    speaker = {} if word.speaker is None else {"speaker": word.speaker, **_certainty(word)}
     return {
         "word": word.word,
         "start": _seconds(word.start),
         "end": _seconds(word.end),
         "probability": _finite(word.probability),
-    } | speaker
+    } | speaker_fields(word)
 
 
 def _finite(value: float) -> float | None:

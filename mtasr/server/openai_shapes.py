@@ -12,7 +12,7 @@ from typing import Any
 
 from mtasr.formats import transcript_json
 from mtasr.tokenizer.languages import LANGUAGES
-from mtasr.transcript import Segment, Transcript, Word
+from mtasr.transcript import Segment, Transcript
 
 #: What OpenAI writes for a log-probability that JSON cannot hold.
 _IMPOSSIBLE = -9999.0
@@ -47,7 +47,7 @@ def to_verbose_json(
     if "word" in granularities:
         body["words"] = [
             {"word": word.word.strip(), "start": word.start, "end": word.end, "probability": _finite(word.probability)}
-            | _speaker(word)
+            | transcript_json.speaker_fields(word)
             for segment in transcript
             for word in segment.words or ()
         ]
@@ -83,15 +83,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         fields[name] = _finite(getattr(segment, name))
     if segment.language is not None:
         fields["language"] = segment.language
-    return fields | _speaker(segment)
-
-
-def _speaker(spoken: Segment | Word) -> dict[str, Any]:
-    """Who says it, with whisperX's name for that, and how sure that is."""
-    if spoken.speaker is None:
-        return {}
-    sure = {} if spoken.speaker_confidence is None else {"speaker_confidence": spoken.speaker_confidence}
-    return {"speaker": spoken.speaker} | sure | ({"overlap": True} if spoken.overlap else {})
+    return fields | transcript_json.speaker_fields(segment)
 
 
 # --- parts of answers ------------------------------------------------------------------------------------------------

@@ -114,10 +114,7 @@ class GrowingFiles:
     def finish(self, transcript: Transcript) -> tuple[Broken, ...]:
         """Write the whole transcript; returns the rules of subtitles that it breaks. Raises `OutputError`."""
         self._stop()
-        broken = outputs.write(transcript, self._job.targets, self._style, self._layout)
-        if transcript.translation is not None:
-            broken += outputs.write(transcript.translation, self._job.translations, self._style, self._layout)
-        return broken
+        return outputs.write_job(transcript, self._job, self._style, self._layout)
 
     def keep(self) -> None:
         """Write what is known so far, as nothing will follow. Raises `OutputError`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -62,17 +62,23 @@ output_dir_option = _output_dir()
 output_dir_short_option = _output_dir("-o")
 
 
-def output_format_option(*default: str) -> Decorator:
+def output_format_option(
+    *default: str,
+    formats: Iterable[str] = (*OUTPUT_FORMATS, "all"),
+    example: str = "srt,json",
+    configurable: bool | None = None,
+) -> Decorator:
     return option(
         _OUTPUT,
         "--output-format",
         "-f",
         "formats",
-        type=SomeOf(*OUTPUT_FORMATS, "all"),
+        type=SomeOf(*formats),
         multiple=True,
         default=default,
         callback=flat,
-        help="Files to write, such as srt,json.",
+        configurable=configurable,
+        help=f"Files to write, such as {example}.",
     )
 
 
