@@ -107,7 +107,7 @@ def test_settings_wait_for_what_they_are_for(
         ),
         (["--diarize", "--speakers", "A", "--voices", "."], "error: --speakers and --voices both name the speakers"),
         (["--diarize", "--num-speakers", "101"], "--num-speakers must be a whole number from 1 to 100, not 101"),
-        (["--diarize", "--hf_token", "abc"], "error: speakers are told apart without a token"),
+        (["--diarize", "--hf_token", "abc"], "error: no token is needed to tell speakers apart: leave out --hf-token"),
         (["-f", "rttm,srt"], "error: --output-format rttm says who speaks: add --diarize, or --channels split"),
         (["--diarize", "--no-word-timestamps"], "cannot be used with --no-word-timestamps"),
         (["--diarize", "--speakers", "Anna,Anna"], "two speakers are called 'Anna'"),
@@ -227,3 +227,9 @@ def test_a_page_of_a_transcript_that_is_there_gets_speakers(
 def test_help_speaks_of_what_there_is(run: Run) -> None:
     assert "channels" not in run("diarize", "--help").stdout
     assert "or of the channels" in " ".join(run("transcribe", "--help").stdout.split())
+
+
+def test_no_token_is_needed_for_turns_either(run: Run, diarizer: LoudnessDiarizer, talk: Path) -> None:
+    result = run("diarize", "--hf-token", "abc", talk.name)
+    assert (result.exit_code, diarizer.listening) == (2, 0)
+    assert result.stderr == "mtasr: error: no token is needed to tell speakers apart: leave out --hf-token\n"

@@ -46,17 +46,20 @@ _voices = option(
     help="Recordings of people, to call them by the names of the files.",
 )
 
-#: How many there are, and what they are called.
-count_options = together(number_options, _names("Their names, in the order in which they first speak."), _voices)
-
 
 def _refuse_token(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        raise UsageError("speakers are told apart without a token: leave out --hf-token")
+        raise UsageError("no token is needed to tell speakers apart: leave out --hf-token")
 
 
 #: Which whisperX's users type.
 _token = option(_SPEAKERS, "--hf-token", hidden=True, expose_value=False, callback=_refuse_token)
+
+#: How many there are, and what they are called.
+count_options = together(
+    _token, number_options, _names("Their names, in the order in which they first speak."), _voices
+)
+
 
 _diarize = switch(_SPEAKERS, "diarize", default=False, help="Tell speakers apart by their voices.")
 
