@@ -53,7 +53,7 @@ def find_voices(
             break
     else:
         return np.zeros((0, vectors.shape[1]))
-    means, weights = _condensed(vectors[sure], np.maximum(seconds[sure], _LEAST_WEIGHT))
+    means, weights, _ = condensed(vectors[sure], np.maximum(seconds[sure], _LEAST_WEIGHT))
     merges = agglomerate(means, weights)
     enough_speech = max(_SURE_PIECE, _VOICE_SHARE * weights.sum()) if number is None else _SURE_PIECE
     counts = _voice_counts(weights, merges, enough_speech)
@@ -69,7 +69,7 @@ def find_voices(
         stop = max(states, key=lambda state: (min(counts[state], wanted), state))
     means, weights = joined(means, weights, labels_after(len(means), merges[:stop]))
     kept = np.sort(np.argsort(-weights, kind="stable")[: min(wanted, max(1, int((weights >= enough_speech).sum())))])
-    return _recruited(_unit(means[kept]), vectors, seconds, wanted, likeness.may_differ)
+    return _recruited(unit(means[kept]), vectors, seconds, wanted, likeness.may_differ)
 
 
 def agglomerate(
@@ -123,18 +123,23 @@ def joined(means: FloatArray, weights: FloatArray, labels: IntArray) -> tuple[Fl
     return sums / totals[:, None], totals
 
 
-def _condensed(means: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """At most `_AT_ONCE` clusters (N, D), by merging neighbours in time: half of each thousand, and again."""
+def condensed(means: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """At most 1000 clusters (K, D) of clusters (N, D), their weights (K,), and to which each belongs (N,).
+
+    Neighbours in time are merged: half of each thousand, and again.
+    """
+    places = np.arange(len(means))
     while len(means) > _AT_ONCE:
         labels = np.zeros(len(means), np.int64)
         known = 0
-        for start in range(0, len(means), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            count = len(means[part])
-            labels[part] = known + labels_after(count, agglomerate(means[part], weights[part], most=(count + 1) // 2))
+        # Of equal size: the few that were left would be merged whoever they are.
+        for part in np.array_split(np.arange(len(means)), -(-len(means) // _AT_ONCE)):
+            merges = agglomerate(means[part], weights[part], most=(len(part) + 1) // 2)
+            labels[part] = known + labels_after(len(part), merges)
             known = int(labels[part].max()) + 1
         means, weights = joined(means, weights, labels)
-    return means, weights
+        places = labels[places]
+    return means, weights, places
 
 
 def _voice_counts(weights: FloatArray, merges: list[Merge], enough: float) -> list[int]:
@@ -170,6 +175,7 @@ def _recruited(
     return voices
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
-    units: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+def unit(vectors: FloatArray) -> FloatArray:
+    """Vectors (..., D) of length 1 in the same directions."""
+    units: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
     return units

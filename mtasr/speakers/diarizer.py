@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
 from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.clustering import unit
 from mtasr.speakers.labelling import Grouping, group, mean_voice
 from mtasr.speakers.networks.segmentation import FRAME_STEP, WINDOW
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
-from mtasr.speakers.pieces import VoiceCutter, VoicePiece, VoiceStretch
+from mtasr.speakers.pieces import PASSAGE, PIECE, StretchPlace, VoiceCutter, VoicePiece, VoiceStretch
 from mtasr.speakers.strands import HOP, Region, Stitcher
 from mtasr.speakers.turns import FIRST_SAMPLE, seconds, spoken
 from mtasr.speakers.voices import Heard
@@ -66,10 +67,12 @@ class Listening:
         self._first = 0  # the number of their first sample
         self._heard = 0  # samples so far
         self._window = 0  # first frame of the next window
-        self._stitcher, self._cutter = Stitcher(), VoiceCutter()
+        self._stitcher = Stitcher()
+        self._pieces_cutter, self._passages_cutter = VoiceCutter(PIECE), VoiceCutter(PASSAGE)
         self._regions: list[Region] = []
         self._levels: list[Float32Array] = []
         self._pieces: list[VoicePiece] = []
+        self._passages: list[VoicePiece] = []
 
     def add(self, samples: Float32Array) -> None:
         """Samples (n,) that follow those before: 16 kHz, mono, float32."""
@@ -118,8 +121,10 @@ class Listening:
         """What is known if the recording ends here; this one can be added to as before."""
         other = Listening(self._segmentation, self._embedding, self._likeness)
         other._blocks, other._first, other._heard = list(self._blocks), self._first, self._heard
-        other._window, other._stitcher, other._cutter = self._window, self._stitcher.copy(), self._cutter.copy()
-        other._regions, other._levels, other._pieces = list(self._regions), list(self._levels), list(self._pieces)
+        other._window, other._stitcher = self._window, self._stitcher.copy()
+        other._pieces_cutter, other._passages_cutter = self._pieces_cutter.copy(), self._passages_cutter.copy()
+        other._regions, other._levels = list(self._regions), list(self._levels)
+        other._pieces, other._passages = list(self._pieces), list(self._passages)
         last = max(0, -(-(self._heard - WINDOW) // FRAME_STEP))
         # The last window ends where the recording does, so that it has as much to go by as the others.
         other._hear(
@@ -131,6 +136,7 @@ class Listening:
     def grouping(self, options: SpeakerOptions) -> Grouping:
         return group(
             self._pieces,
+            self._passages,
             number=options.num_speakers,
             least=options.min_speakers,
             most=options.max_speakers or MOST_SPEAKERS,
@@ -154,30 +160,36 @@ class Listening:
             self._stitcher.add(start, log_probabilities_FK)
 
     def _settle(self, end: int, *, is_last: bool = False) -> None:
-        """Take the regions up to frame `end`, and embed the pieces that are complete there."""
-        stretches: list[VoiceStretch] = []
+        """Take the regions up to frame `end`, and embed the pieces and passages that are complete there."""
+        pieces: list[VoiceStretch] = []
+        passages: list[VoiceStretch] = []
         for region in self._stitcher.regions(end):
             self._regions.append(region)
             self._levels.append(self._loudness(region.start, region.end))
-            stretches += self._cutter.add(region, self._samples_of)
+            pieces += self._pieces_cutter.add(region, self._samples_of)
+            passages += self._passages_cutter.add(region, self._samples_of)
         if is_last:
-            stretches += self._cutter.rest()
-        clips = [stretch.clip() for stretch in stretches]
-        heard = [clip for clip in clips if clip is not None]
-        vectors = iter(self._embedding.embed(heard) if heard else ())
-        for stretch, clip in zip(stretches, clips, strict=True):
-            vector = None if clip is None else next(vectors)
-            if vector is not None:
-                vector = vector / max(float(np.linalg.norm(vector)), 1e-6)
-            self._pieces.append(
-                VoicePiece(
-                    strand=stretch.strand,
-                    start=stretch.start,
-                    end=stretch.end,
-                    seconds=stretch.seconds(),
-                    vector=vector,
-                )
+            pieces += self._pieces_cutter.rest()
+            passages += self._passages_cutter.rest()
+        # A short passage is a piece too.
+        embedded = self._embedded({stretch.place: stretch for stretch in (*passages, *pieces)})
+        self._pieces += [embedded[stretch.place] for stretch in pieces]
+        self._passages += [embedded[stretch.place] for stretch in passages]
+
+    def _embedded(self, stretches: Mapping[StretchPlace, VoiceStretch]) -> dict[StretchPlace, VoicePiece]:
+        clips = {place: stretch.clip() for place, stretch in stretches.items()}
+        heard = {place: clip for place, clip in clips.items() if clip is not None}
+        vectors = dict(zip(heard, self._embedding.embed(list(heard.values())) if heard else (), strict=True))
+        return {
+            place: VoicePiece(
+                strand=stretch.strand,
+                start=stretch.start,
+                end=stretch.end,
+                seconds=stretch.seconds(),
+                vector=unit(vectors[place]) if place in vectors else None,
             )
+            for place, stretch in stretches.items()
+        }
 
     def _samples_of(self, start: int, end: int) -> Float32Array:
         """What frames `start` to `end` stand for."""

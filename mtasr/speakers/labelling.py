@@ -1,7 +1,10 @@
 """Which voice each piece of speech is.
 
-A piece is the voice that it is most similar to, but pieces of one strand rarely change the voice, and two strands that
-speak at the same time are two voices. In shapes: N pieces, K voices, D dimensions.
+The voices are found in passages, which are long enough to be sure, and compared with pieces, which are short enough to
+hold one voice each. A piece is the voice that it is most similar to, but pieces of one strand rarely change the
+voice, and two strands that speak at the same time are two voices.
+
+In shapes: N pieces, K voices, D dimensions.
 """
 
 from __future__ import annotations
@@ -15,11 +18,15 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
-from mtasr.speakers.clustering import find_voices
+from mtasr.speakers.clustering import agglomerate, find_voices, joined, labels_after, unit
 from mtasr.speakers.pieces import VoicePiece
+from mtasr.speakers.splitting import split
 
 #: What a change of the voice within a strand costs in similarity, if the pause is shorter than so many frames (1 s).
-_CHANGE, _SHORT_PAUSE = 0.15, 60
+_CHANGE, _SHORT_PAUSE = 0.2, 60
+#: Seconds of speech alone from which a piece is sure enough to tell voices apart that are alike, and to say how the
+#: voice sounds that it is taken for.
+_SPLITS, _SAYS = 1.0, 0.8
 #: Frames that two pieces overlap at least to be two voices for sure.
 _TOGETHER = 10
 #: Seconds beyond which a longer piece is not more certain.
@@ -38,6 +45,7 @@ class Grouping:
 
 def group(
     pieces: Sequence[VoicePiece],
+    passages: Sequence[VoicePiece],
     *,
     number: int | None = None,
     least: int | None = None,
@@ -46,18 +54,81 @@ def group(
 ) -> Grouping:
     """Pieces by voice: of `number` voices if that is given, or else of as many as are found from `least` to `most`.
 
-    There are never more voices than pieces that can be compared.
+    `passages` are the same speech, in longer pieces. There are never more voices than pieces that can be compared.
     """
-    heard = [place for place, piece in enumerate(pieces) if piece.vector is not None]
-    if not heard:
+    heard = _Heard.of(pieces)
+    if not heard.places:
         return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
-    vectors = np.stack([np.asarray(pieces[place].vector, np.float64) for place in heard])
-    seconds = np.array([pieces[place].seconds for place in heard])
-    voices = find_voices(vectors, seconds, number=number, least=least or 1, most=most, likeness=likeness)
-    similarity = _of_all(pieces, heard, vectors @ voices.T)
-    scores = _along_strands(pieces, similarity)
+    voices = _voices(pieces, heard, _Heard.of(passages), number=number, least=least, most=most, likeness=likeness)
+    labels = _apart(pieces, _scores(pieces, heard, voices))
+    voices = _mean_voices(heard, labels, voices)
+    scores = _scores(pieces, heard, voices)
     labels = _apart(pieces, scores)
     return Grouping(labels=labels, confidences=_confidences(scores, labels, likeness.stranger))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """The places of the pieces that have vectors, these vectors (N, D), and how many seconds (N,) are alone."""
+
+    places: list[int]
+    vectors: FloatArray
+    seconds: FloatArray
+
+    @classmethod
+    def of(cls, pieces: Sequence[VoicePiece]) -> _Heard:
+        places = [place for place, piece in enumerate(pieces) if piece.vector is not None]
+        return cls(
+            places=places,
+            vectors=np.array([pieces[place].vector for place in places], np.float64),
+            seconds=np.array([pieces[place].seconds for place in places]),
+        )
+
+
+def _voices(
+    pieces: Sequence[VoicePiece],
+    heard: _Heard,
+    passages: _Heard,
+    *,
+    number: int | None,
+    least: int | None,
+    most: int | None,
+    likeness: Likeness,
+) -> FloatArray:
+    """The voices (K, D) of a recording."""
+    found = find_voices(passages.vectors, passages.seconds, number=None, least=least or 1, most=most, likeness=likeness)
+    voices, weights = _split(heard, _apart(pieces, _scores(pieces, heard, found)), found, likeness.lead)
+    wanted = number or min(len(voices), most or len(voices))
+    if len(voices) < wanted:
+        return find_voices(passages.vectors, passages.seconds, number=number, likeness=likeness)
+    merges = agglomerate(voices, weights, most=len(voices) - wanted)
+    return unit(joined(voices, weights, labels_after(len(voices), merges))[0])
+
+
+def _split(heard: _Heard, labels: IntArray, voices: FloatArray, lead: float) -> tuple[FloatArray, FloatArray]:
+    """The voices (K, D) that the pieces of each of these `voices` are, and the seconds (K,) that they speak."""
+    result, weights = [], []
+    for label, voice in enumerate(voices):
+        own = np.flatnonzero((labels[heard.places] == label) & (heard.seconds >= _SPLITS))
+        parts = split(heard.vectors[own], heard.seconds[own], lead) if len(own) else []
+        if len(parts) < 2:
+            result.append(voice)
+            weights.append(heard.seconds[own].sum() + _SPLITS)
+            continue
+        for part in parts:
+            result.append(unit(heard.seconds[own[part]] @ heard.vectors[own[part]]))
+            weights.append(heard.seconds[own[part]].sum())
+    return np.array(result), np.array(weights)
+
+
+def _mean_voices(heard: _Heard, labels: IntArray, voices: FloatArray) -> FloatArray:
+    """The voices (K, D) once more, as the pieces sound that are taken for them; as they were if that is one piece."""
+    result = voices.copy()
+    for label in range(len(voices)):
+        own = (labels[heard.places] == label) & (heard.seconds >= _SAYS)
+        if own.sum() > 1:
+            result[label] = unit(heard.seconds[own] @ heard.vectors[own])
+    return result
 
 
 def mean_voice(pieces: Sequence[VoicePiece], chosen: npt.NDArray[np.bool_]) -> Float32Array | None:
@@ -69,15 +140,16 @@ def mean_voice(pieces: Sequence[VoicePiece], chosen: npt.NDArray[np.bool_]) -> F
     return np.asarray(total / length, np.float32) if length else None
 
 
-def _of_all(pieces: Sequence[VoicePiece], heard: list[int], similarity: FloatArray) -> FloatArray:
-    """Similarities (N, K) of all pieces, from those of pieces with vectors: others are like their neighbours."""
-    result = np.zeros((len(pieces), similarity.shape[1]))
-    result[heard] = similarity
-    starts = np.array([pieces[place].start for place in heard])
+def _scores(pieces: Sequence[VoicePiece], heard: _Heard, voices: FloatArray) -> FloatArray:
+    """How much speaks for it that a piece is a voice (N, K)."""
+    of_heard = heard.vectors @ voices.T
+    similarity = np.zeros((len(pieces), len(voices)))
+    similarity[heard.places] = of_heard
+    starts = np.array([pieces[place].start for place in heard.places])
     for place, piece in enumerate(pieces):
-        if piece.vector is None:
-            result[place] = 0.1 * similarity[np.abs(starts - piece.start).argmin()]
-    return result
+        if piece.vector is None:  # It is like its neighbour.
+            similarity[place] = 0.1 * of_heard[np.abs(starts - piece.start).argmin()]
+    return _along_strands(pieces, similarity)
 
 
 def _along_strands(pieces: Sequence[VoicePiece], similarity: FloatArray) -> FloatArray:

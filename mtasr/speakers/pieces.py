@@ -15,13 +15,16 @@ from mtasr.speakers.strands import Region, runs
 SPEAKING, _OTHERS = 0.5, 0.25
 #: Frames: a strand that is silent so long may go on with another voice.
 _PAUSE = 15
-#: Frames of a piece of a longer stretch, and from which length on a stretch is cut.
-_PIECE, _LONGEST = 178, 267
+#: Frames of a piece, 1.5 s: few hold two voices. And of a passage, 3 s, whose vector is surer.
+PIECE, PASSAGE = 89, 178
 #: Seconds of sound that make an embedding.
 _SHORTEST = 0.3
 
 #: The samples of frames from one up to, not including, another.
 SamplesOf = Callable[[int, int], Float32Array]
+
+#: Strand, first frame and end of a stretch, which no two stretches of other samples share.
+StretchPlace = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class VoiceStretch:
     count: int = 0
     mixed: list[Float32Array] = field(default_factory=list)
 
+    @property
+    def place(self) -> StretchPlace:
+        return self.strand, self.start, self.end
+
     def copy(self) -> VoiceStretch:
         return replace(self, alone=list(self.alone), mixed=list(self.mixed))
 
@@ -65,13 +72,18 @@ class VoiceStretch:
 
 
 class VoiceCutter:
-    """Takes the regions of one recording in order, and gives the stretches that are complete."""
+    """Takes the regions of one recording in order, and gives the stretches that are complete.
 
-    def __init__(self) -> None:
+    Longer ones are cut into stretches of `frames`; the last one is up to half as long again.
+    """
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self._longest = frames * 3 // 2
         self._open: dict[int, VoiceStretch] = {}
 
     def copy(self) -> VoiceCutter:
-        other = VoiceCutter()
+        other = VoiceCutter(self._frames)
         other._open = {strand: stretch.copy() for strand, stretch in self._open.items()}
         return other
 
@@ -99,8 +111,8 @@ class VoiceCutter:
             stretch = None
         if stretch is None:
             stretch = self._begin(strand, origin + start)
-        while origin + end - stretch.start >= _LONGEST:
-            cut = min(max(stretch.start + _PIECE - origin, start), end)
+        while origin + end - stretch.start >= self._longest:
+            cut = min(max(stretch.start + self._frames - origin, start), end)
             _extend(stretch, Span(start, cut), is_alone, origin, samples_of)
             yield self._open.pop(strand)
             start = cut

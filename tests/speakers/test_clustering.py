@@ -10,10 +10,11 @@ import pytest
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
-from mtasr.speakers import clustering
+from mtasr.speakers import clustering, labelling
 from mtasr.speakers.clustering import agglomerate, find_voices, labels_after
-from mtasr.speakers.labelling import group, mean_voice
+from mtasr.speakers.labelling import Grouping, mean_voice
 from mtasr.speakers.pieces import VoicePiece
+from mtasr.speakers.splitting import split
 
 Vectors = npt.NDArray[np.float64]
 
@@ -34,6 +35,11 @@ def pieces_of(vectors: Vectors, *, seconds: float = 3.0, strands: list[int] | No
         )
         for place, (vector, strand) in enumerate(zip(vectors, strands or range(len(vectors)), strict=True))
     ]
+
+
+def group(pieces: list[VoicePiece], **options: int) -> Grouping:
+    """Where no passage is longer than a piece."""
+    return labelling.group(pieces, pieces, **options)  # type: ignore[arg-type]
 
 
 def test_merges_are_those_of_average_linkage() -> None:
@@ -138,3 +144,54 @@ def test_nothing_heard() -> None:
 def test_labels_are_numbered_by_first_appearance() -> None:
     merges = agglomerate(spoken_by([0, 1, 0, 2, 1, 2]), np.ones(6), least=0.5)
     assert labels_after(6, merges).tolist() == [0, 1, 0, 2, 1, 2]
+
+
+def test_a_piece_with_another_voice_than_its_passage() -> None:
+    """As where the segmentation does not hear that somebody else goes on."""
+    vectors = spoken_by([0] * 6 + [1] * 6 + [0, 1])
+    *others, first, second = pieces_of(vectors, strands=[*range(12), 20, 20])
+    mixed = vectors[-2] + vectors[-1]
+    passage = replace(first, end=second.end, vector=(mixed / np.linalg.norm(mixed)).astype(np.float32))
+    assert labelling.group([*others, first, second], [*others, passage]).labels[-2:].tolist() == [0, 1]
+
+
+def alike(voices: list[int], *, likeness: float, noise: float = 0.6, seed: int = 0) -> Vectors:
+    """As `spoken_by`, with voices that are so alike: as pieces of one voice may be."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(192, 2 + max(voices))))[0].T
+    vectors = np.stack([np.sqrt(likeness) * axes[0] + np.sqrt(1 - likeness) * axes[1 + voice] for voice in voices])
+    vectors = vectors + noise / np.sqrt(192) * rng.normal(size=vectors.shape)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_voices_that_are_alike_but_differ_clearly(number: int) -> None:
+    said = [place % number for place in range(48)]
+    vectors = alike(said, likeness=0.6)
+    assert len(find_voices(vectors, np.full(48, 1.5), number=None)) == 1
+    np.testing.assert_array_equal(group(pieces_of(vectors, seconds=1.5)).labels, said)
+    assert len(set(group(pieces_of(vectors, seconds=1.5), most=3).labels)) == min(number, 3)
+    assert len(set(group(pieces_of(vectors, seconds=1.5), number=2).labels)) == min(number, 2)
+
+
+def test_one_voice_that_varies_is_one_voice() -> None:
+    for seed in range(5):
+        vectors = alike([0] * 200, likeness=0.5, noise=0.9, seed=seed)
+        (whole,) = split(vectors, np.full(200, 1.5), 0.15)
+        assert len(whole) == 200
+
+
+def test_few_pieces_are_no_voice_that_is_alike() -> None:
+    for count, voices in ((5, 1), (6, 2)):
+        found = split(alike([0] * 20 + [1] * count, likeness=0.6), np.full(20 + count, 1.5), 0.15)
+        assert [len(places) for places in found] == [20, count][:voices] or voices == 1
+        assert len(found) == voices
+
+
+def test_very_many_pieces_are_split_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "_AT_ONCE", 32)
+    said = np.array([(place // 7) % 3 for place in range(300)])
+    found = split(alike(said.tolist(), likeness=0.6), np.full(300, 1.5), 0.15)
+    assert sorted(said[places].tolist() for places in found) == [
+        [voice] * int((said == voice).sum()) for voice in range(3)
+    ]

@@ -205,7 +205,7 @@ def test_a_seldom_speaker_is_found_where_the_number_is_given() -> None:
 def test_the_number_found_is_bounded() -> None:
     listening = Diarizer(ToneSegmentation(), ToneEmbedding()).listen()
     vectors = np.eye(MOST_SPEAKERS + 50, dtype=np.float32)
-    listening._pieces = [
+    listening._pieces = listening._passages = [
         VoicePiece(strand=place, start=200 * place, end=200 * place + 178, seconds=3.0, vector=vector)
         for place, vector in enumerate(vectors)
     ]

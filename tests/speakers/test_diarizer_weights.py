@@ -66,6 +66,14 @@ def test_a_man_and_a_woman_take_turns(speaker_models: Networks, number: int | No
         assert turn.confidence > 0.8
 
 
+def test_two_men_who_sound_alike(speaker_models: Networks) -> None:
+    """More than one person sometimes does in two rooms, so no threshold of similarity tells them apart."""
+    men = [("en-us+m1", 30), ("en-us+m8", 75)]
+    samples = np.concatenate([dialogue(men * 3)[0], dialogue(men[::-1] * 3)[0]])
+    names = [turn.speaker for turn in turns_of(speaker_models, samples)]
+    assert names == ["Speaker 1", "Speaker 2"] * 3 + ["Speaker 2", "Speaker 1"] * 3
+
+
 @pytest.mark.parametrize("voice", [_MAN, _WOMAN])
 def test_one_voice_is_one_speaker(speaker_models: Networks, voice: Voice) -> None:
     samples, _ = dialogue([voice] * 6)
