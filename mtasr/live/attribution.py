@@ -23,7 +23,7 @@ from mtasr.transcript import Transcript, Turn
 #: Turns are found again after this many times as long as it took: it takes a tenth of the time, however much was heard.
 _REST = 9.0
 #: Seconds that a final text waits for the turns in it.
-_PATIENCE = 1.0
+_PATIENCE = 0.4
 #: Seconds that a turn and the words whose speaker depends on it may be apart.
 _REACH = 10.0
 #: Samples that may wait to be heard.

@@ -253,7 +253,8 @@ def test_sound_that_is_faster_than_time_counts_as_time() -> None:
     assert len(session.script.heard_at) == 60
 
 
-def test_a_final_text_waits_a_moment_for_the_turns_in_it() -> None:
+def test_a_final_text_waits_a_moment_for_the_turns_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.live.attribution._PATIENCE", 20.0)
     resume = threading.Event()
 
     def ask() -> None:
