@@ -13,7 +13,8 @@ each policy, this prints medians and 95th percentiles, in seconds:
 
 - draft, commit: from the end of a word to its first right draft, and to the moment it is committed or final. Word times
   and spelling are those of the recording's own transcript; words that it has and the captions lack do not count.
-- final: from the end of speech to the final text of the stretch.
+- final: from the end of speech to the final text of the stretch, if it ends with a pause;
+- cut: from the place where a long stretch is cut, between two words that were said a while ago, to its final text.
 
 and word errors in percent, compared with the references: of the transcript of the recording, of what was committed
 (with the last draft of each stretch), and of the final texts; then seconds of computing for a second of audio.
@@ -36,7 +37,7 @@ from parity import edits, words
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import open_audio
-from mtasr.live import Committed, Draft, Event, Final, LivePolicy, SpeechStopped, decoding
+from mtasr.live import Committed, Draft, Event, Final, LivePolicy, SpeechStarted, SpeechStopped, decoding
 from mtasr.live.agreement import DraftedWord
 from mtasr.live.captioner import Captioner, DraftTask, FinalTask, OpenStretch
 from mtasr.live.decoding import LiveDecoder
@@ -142,6 +143,7 @@ class Delays:
     drafted: list[float] = field(default_factory=list)
     committed: list[float] = field(default_factory=list)
     final: list[float] = field(default_factory=list)
+    cut: list[float] = field(default_factory=list)
 
     def add(self, course: Course, spoken: Sequence[Word]) -> None:
         """Add those of a recording with these words."""
@@ -151,11 +153,14 @@ class Delays:
         drafted: dict[int, float] = {}
         committed: dict[int, float] = {}
         stopped: dict[int, float] = {}
+        # Where a stretch is cut, the next one starts.
+        started = {event.at for _, event in course.events if isinstance(event, SpeechStarted)}
         for at, event in sorted(course.events, key=lambda each: each[0]):
             if isinstance(event, SpeechStopped):
                 stopped[event.stretch] = event.at
             elif isinstance(event, Final):
-                self.final.append(at - stopped[event.stretch])
+                kind = self.cut if stopped[event.stretch] in started else self.final
+                kind.append(at - stopped[event.stretch])
             for word in words_of(event):
                 for place in places.get(key(word), ()):
                     if abs(spoken[place].start - word.start) < _NEAR:
@@ -237,8 +242,8 @@ def measure(model: Model, policy: str, heard_of: Sequence[Excerpt]) -> str:
             errors[place] += edits(reference, words(text))
         drafting, finishing = drafting + course.drafting, finishing + course.finishing
         seconds += len(each.samples) / SAMPLE_RATE
-    columns = [f"{np.median(found):.2f} {np.percentile(found, 95):.2f}" for found in
-               (delays.drafted, delays.committed, delays.final)]  # fmt: skip
+    columns = [f"{np.median(found):.2f} {np.percentile(found, 95):.2f}" if found else "-" for found in
+               (delays.drafted, delays.committed, delays.final, delays.cut)]  # fmt: skip
     rates = [f"{100 * count / length:.1f}" for count in errors]
     return " | ".join([policy, *columns, *rates, f"{drafting / seconds:.2f}", f"{finishing / seconds:.2f}"])
 
@@ -256,7 +261,7 @@ def main() -> None:
     decoding.draft_options = lambda options: replace(usual(options), beam_size=asked.beam)
     model = load_model(asked.model, threads=1, workers=1)
     heard_of = list(excerpts(asked.manifest, model, asked.start, asked.seconds))
-    print("policy | draft | commit | final | file % | committed % | final % | drafting | finishing")
+    print("policy | draft | commit | final | cut | file % | committed % | final % | drafting | finishing")
     for policy in asked.policies:
         print(measure(model, policy, heard_of), flush=True)
 

@@ -28,8 +28,10 @@ _MARGIN = 0.5
 _SHORT_PAUSE = 0.2
 #: Audio is cut where at least this much is left to hear once more, and at most this part of the window.
 _LEAST_LEFT, _MOST_LEFT = 1.5, 0.7
-#: From this part of the longest stretch on, it may be cut at a committed word.
+#: From this part of the longest stretch on, a short pause ends it.
 _LONG = 0.75
+#: Seconds of a stretch in which no word can be committed: the encoder takes 30.
+_MOST = 29.0
 #: Tokens before the window that a draft is shown.
 _MOST_PREVIOUS = 60
 
@@ -137,13 +139,13 @@ class Captioner:
             stretch.silent, stretch.is_drafted = 0, False
         else:
             stretch.silent += 1
-        if not self._trusts_times and self._is_long(stretch):
+        if self._seconds(stretch) >= self._policy.longest * _LONG:
             pause = min(pause or _SHORT_PAUSE, _SHORT_PAUSE)
         if pause is not None and stretch.silent >= _frames(pause):
             self._stop(stretch)
         elif self._frames >= stretch.due or (stretch.silent == _frames(_SHORT_PAUSE) and not self._is_late):
             self._draft(stretch)
-        elif len(stretch.probabilities) >= _frames(self._policy.longest + 5.0):
+        elif self._seconds(stretch) >= min(self._policy.longest + 5.0, _MOST):
             if stretch.silent:
                 self._stop(stretch)
             else:
@@ -250,8 +252,8 @@ class Captioner:
         if self._trusts_times:
             self._shorten(stretch, [*given, *new], len(given) + count)
 
-    def _is_long(self, stretch: OpenStretch) -> bool:
-        return (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest * _LONG
+    def _seconds(self, stretch: OpenStretch) -> float:
+        return (self.heard - stretch.start) / SAMPLE_RATE
 
     def _tell(self, stretch: OpenStretch, new: Sequence[DraftedWord], count: int) -> None:
         """Tell the words after the committed ones, of which so many are committed with this."""
@@ -266,13 +268,10 @@ class Captioner:
 
         `pieces` have the times of the last draft: those of the committed words may be a little off.
         """
-        heard = self.heard / SAMPLE_RATE
-        if self._is_long(stretch) and 0 < count < len(pieces):
-            gap = pieces[count].word.start - pieces[count - 1].word.end
-            if gap >= 0.1 or (self.heard - stretch.start) / SAMPLE_RATE >= self._policy.longest:
-                self._split(stretch, _between(pieces, count), pieces[count:])
-                return
-        window = (self.heard - stretch.cut) / SAMPLE_RATE
+        if self._seconds(stretch) >= self._policy.longest and 0 < count < len(pieces):
+            self._split(stretch, _between(pieces, count), pieces[count:])
+            return
+        heard, window = self.heard / SAMPLE_RATE, (self.heard - stretch.cut) / SAMPLE_RATE
         if window <= self._policy.window:
             return
         place = best_cut(pieces, count, heard - _MOST_LEFT * window, heard - _LEAST_LEFT)

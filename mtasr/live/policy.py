@@ -16,13 +16,13 @@ class LivePolicy:
     #: A word that two drafts in a row have is committed if this much audio follows it.
     margin: float = 0.4
     #: Whether the times of drafted words count. If not, words that two drafts have are committed whatever follows them,
-    #: and audio is cut in short pauses only. None: if the alignment of the model is reliable.
+    #: and audio is cut in pauses only. None: if the alignment of the model is reliable.
     trusts_times: bool | None = None
     #: Silence that ends a stretch. None: only `LiveSession.cut` and the length do.
     pause: float | None = 0.5
     #: Drafts hear this much at most, if words were committed at which the audio can be cut.
     window: float = 8.0
-    #: A stretch without a pause is cut before this.
+    #: A stretch without a pause is cut at a word from this length on; from three quarters of it on, in a short pause.
     longest: float = 20.0
     #: The next draft is due after this many times the lag of the last, if that is more than `step`.
     slack: float = 1.25

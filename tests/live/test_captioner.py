@@ -207,12 +207,17 @@ def test_where_times_mislead_agreement_alone_commits() -> None:
 
 
 @pytest.mark.parametrize("pause", [0.5, None])
-def test_where_times_mislead_audio_is_cut_in_short_pauses(pause: float | None) -> None:
-    """From 15 s on a fifth of a second is enough; until then a draft hears all of the stretch."""
-    policy = LivePolicy(trusts_times=False, pause=pause)
-    steps = captioned(sound(*[4.0, 0.3] * 10), misleading, policy)
+@pytest.mark.parametrize("trusts_times", [True, False])
+def test_a_short_pause_ends_a_long_stretch(pause: float | None, trusts_times: bool) -> None:
+    """From 15 s on a fifth of a second is enough."""
+    policy = LivePolicy(trusts_times=trusts_times, pause=pause)
+    steps = captioned(sound(*[4.0, 0.3] * 10), policy=policy)
     stopped = [each.at for each in of(SpeechStopped, steps)]
     assert stopped == [pytest.approx(at, abs=0.05) for at in (16.9, 34.1, 42.7)]
+
+
+def test_where_times_mislead_drafts_hear_all_of_the_stretch() -> None:
+    steps = captioned(sound(*[4.0, 0.3] * 10), misleading, LivePolicy(trusts_times=False))
     starts = {each.window.start for each in of(DraftTask, steps)}
     assert starts == {each.window.start for each in of(FinalTask, steps)}
 
