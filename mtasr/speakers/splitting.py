@@ -15,12 +15,15 @@ import numpy as np
 from mtasr.arrays import FloatArray, IntArray
 from mtasr.speakers.clustering import agglomerate, condensed, unit
 
-#: Pieces of a part that can be a voice of its own: fewer say too little of how much it differs within itself.
-_LEAST_PIECES = 6
+#: Pieces of a part that can be a voice of its own, and its share of all: fewer say too little of how much it differs
+#: within itself, and among very many pieces some always go together, such as those of a sentence that is repeated.
+_LEAST_PIECES, _LEAST_SHARE = 6, 0.02
 #: Pieces of a voice lead if they are more alike to the others of their part than to the other part. Of a voice the mean
-#: lead is at least so many standard deviations. Measured: 3.0 or more between voices of espeak-ng, up to 2.6 between
-#: parts of one voice.
-_LEAST_DEVIATIONS = 2.8
+#: lead is at least so many standard deviations. Measured: 3.0 or more between voices of espeak-ng, up to 2.9 between
+#: two languages of one person, up to 2.7 between other parts of one voice.
+_LEAST_DEVIATIONS = 3.0
+#: The same if one of the parts is several voices already: its pieces differ more. And the share of the lead it needs.
+_FEWER_DEVIATIONS, _LESS_LEAD = 2.0, 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +40,43 @@ def split(vectors: FloatArray, seconds: FloatArray, lead: float) -> list[IntArra
     There is one of them, with all pieces, unless some lead clearly, by `lead` at least. Pieces that no voice has enough
     of are left out. Voices are in order of their first pieces.
     """
+    splitter = _Splitter(vectors=vectors, seconds=seconds, lead=lead)
     means, weights, labels = condensed(vectors, seconds)
     nodes = {label: _Node(pieces=np.flatnonzero(labels == label)) for label in range(len(means))}
     for merge in agglomerate(means, weights):
-        nodes[merge.kept] = _joined(nodes[merge.kept], nodes.pop(merge.gone), vectors, seconds, lead)
+        nodes[merge.kept] = splitter.joined(nodes[merge.kept], nodes.pop(merge.gone))
     (root,) = nodes.values()
     return sorted(root.voices or [root.pieces], key=lambda pieces: int(pieces.min()))
 
 
-def _joined(one: _Node, two: _Node, vectors: FloatArray, seconds: FloatArray, lead: float) -> _Node:
-    pieces = np.concatenate([one.pieces, two.pieces])
-    larger, smaller = (one, two) if len(one.pieces) >= len(two.pieces) else (two, one)
-    if len(smaller.pieces) < _LEAST_PIECES:
-        return _Node(pieces=pieces, voices=larger.voices)
-    if one.voices or two.voices or _differ(one.pieces, two.pieces, vectors, seconds, lead):
-        return _Node(pieces=pieces, voices=(*(one.voices or [one.pieces]), *(two.voices or [two.pieces])))
-    return _Node(pieces=pieces)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Splitter:
+    """Pieces with vectors (N, D) and durations (N,), and by how much those of a voice lead."""
 
+    vectors: FloatArray
+    seconds: FloatArray
+    lead: float
 
-def _differ(one: IntArray, two: IntArray, vectors: FloatArray, seconds: FloatArray, lead: float) -> bool:
-    """Whether two parts of the pieces are two voices."""
-    for part, rest in ((one, two), (two, one)):
-        total: FloatArray = seconds[part] @ vectors[part]
-        # A piece is compared with the others of its part, without itself.
-        others: FloatArray = total - seconds[part, None] * vectors[part]
-        other: FloatArray = seconds[rest] @ vectors[rest]
-        leads = np.einsum("nd,nd->n", vectors[part], unit(others)) - vectors[part] @ unit(other)
-        if leads.mean() < max(lead, _LEAST_DEVIATIONS * leads.std()):
-            return False
-    return True
+    def joined(self, one: _Node, two: _Node) -> _Node:
+        pieces = np.concatenate([one.pieces, two.pieces])
+        larger, smaller = (one, two) if len(one.pieces) >= len(two.pieces) else (two, one)
+        if len(smaller.pieces) < max(_LEAST_PIECES, _LEAST_SHARE * len(self.seconds)):
+            return _Node(pieces=pieces, voices=larger.voices)
+        if one.voices or two.voices:
+            differ = self._differ(one.pieces, two.pieces, _LESS_LEAD * self.lead, _FEWER_DEVIATIONS)
+        else:
+            differ = self._differ(one.pieces, two.pieces, self.lead, _LEAST_DEVIATIONS)
+        voices = (*(one.voices or [one.pieces]), *(two.voices or [two.pieces]))
+        return _Node(pieces=pieces, voices=voices if differ else ())
+
+    def _differ(self, one: IntArray, two: IntArray, lead: float, deviations: float) -> bool:
+        """Whether two parts of the pieces are two voices."""
+        for part, rest in ((one, two), (two, one)):
+            of_part: FloatArray = self.seconds[part] @ self.vectors[part]
+            of_rest: FloatArray = self.seconds[rest] @ self.vectors[rest]
+            # A piece is compared with the others of its part, without itself.
+            others: FloatArray = of_part - self.seconds[part, None] * self.vectors[part]
+            leads = np.einsum("nd,nd->n", self.vectors[part], unit(others)) - self.vectors[part] @ unit(of_rest)
+            if leads.mean() < max(lead, deviations * leads.std()):
+                return False
+        return True

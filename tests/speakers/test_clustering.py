@@ -181,6 +181,12 @@ def test_one_voice_that_varies_is_one_voice() -> None:
         assert len(whole) == 200
 
 
+def test_a_sentence_that_is_repeated_is_no_other_voice() -> None:
+    vectors = alike([0] * 400, likeness=0.5, noise=0.9)
+    vectors = np.vstack([vectors, *[vectors[:8]] * 4])
+    assert len(split(vectors, np.full(len(vectors), 1.5), 0.15)) == 1
+
+
 def test_few_pieces_are_no_voice_that_is_alike() -> None:
     for count, voices in ((5, 1), (6, 2)):
         found = split(alike([0] * 20 + [1] * count, likeness=0.6), np.full(20 + count, 1.5), 0.15)
