@@ -19,6 +19,7 @@ from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
 from mtasr.speakers.assignment import assign, assign_segments
+from mtasr.speakers.speaker_times import times_of_speakers
 from mtasr.subtitles import Broken, Layout
 from mtasr.transcript import Coverage, Segment, Transcript, Turn
 
@@ -312,9 +313,9 @@ def _assigned(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[Se
         for segment in segments:
             held.append(segment)
     except Exception:
-        yield from assign_segments(held, turns)
+        yield from assign_segments(held, times_of_speakers(turns))
         raise
-    yield from assign_segments(held, turns)
+    yield from assign_segments(held, times_of_speakers(turns))
 
 
 def _settings_of(speakers: SpeakerOptions | None) -> Sequence[object]:

@@ -6,8 +6,8 @@ captions and finals threads: committed, final                    -> the same wit
 
 from __future__ import annotations
 
-import math
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,9 +15,10 @@ from dataclasses import replace
 from mtasr.arrays import Float32Array
 from mtasr.decoding.coverage import coverage
 from mtasr.live.events import Committed, Event, Final, SpeakersChanged
-from mtasr.spans import SAMPLE_RATE
+from mtasr.spans import SAMPLE_RATE, Interval, merged
 from mtasr.speakers.assignment import assign, assign_segments, assign_words
 from mtasr.speakers.diarized import SpeakerListener
+from mtasr.speakers.speaker_times import SpeakerTimes, times_of_speakers
 from mtasr.transcript import Transcript, Turn
 
 #: Turns are found again after this many times as long as it took: it takes a tenth of the time, however much was heard.
@@ -54,6 +55,7 @@ class Attribution:
         #: Held while texts are told, so that a correction follows what it corrects.
         self._telling = threading.Lock()
         self._turns: tuple[Turn, ...] = ()
+        self._voices: list[SpeakerTimes] = []
         #: Final texts without speakers, and as they were told.
         self._finals: list[tuple[Final, Final]] = []
 
@@ -75,14 +77,14 @@ class Attribution:
 
     def committed(self, event: Committed) -> Committed:
         """The words with the speakers who are nearest, as far as is known."""
-        return replace(event, words=assign_words(event.words, self._turns))
+        return replace(event, words=assign_words(event.words, self._voices))
 
     def final(self, event: Final) -> None:
         """Tell a final text with speakers, soon after its end is heard."""
         with self._changed:
             self._changed.wait_for(lambda: self._settled >= event.stretch or self._is_closed, _PATIENCE)
         with self._telling:
-            told = _attributed(event, self._turns)
+            told = _attributed(event, self._voices)
             self._finals.append((event, told))
             self._tell(told)
 
@@ -127,7 +129,7 @@ class Attribution:
             elif coming is not None:
                 self._listener.add(coming)
             if is_last:
-                self._find(-math.inf)
+                self._find(is_last=True)
             elif self._is_due and (self._clock() >= self._next or self._samples >= self._next_sound * SAMPLE_RATE):
                 self._find()
             with self._changed:
@@ -141,27 +143,40 @@ class Attribution:
             if is_last:
                 return
 
-    def _find(self, since: float = math.inf) -> None:
-        """Find the turns so far, and tell which texts have other speakers; those that end before `since` may not."""
+    def _find(self, *, is_last: bool = False) -> None:
+        """Find the turns so far, and tell which texts have other speakers: of those near a change, at last of all."""
         self._is_due, began = False, self._clock()
         turns = self._listener.turns()
+        voices = times_of_speakers(turns)
+        changes = None if is_last else _changes(self._turns, turns)
+        # Texts come meanwhile, and are not kept waiting.
+        known = len(self._finals)
+        changed = self._others(voices, range(known), changes)
         with self._telling:
-            since = min(since, _first_change(self._turns, turns) - _REACH)
-            self._turns = turns
-            for place, (event, told) in enumerate(self._finals):
-                if event.segments and event.segments[-1].end >= since:
-                    new = _attributed(event, turns)
-                    self._finals[place] = event, new
-                    if _speakers(new) != _speakers(told):
-                        self._tell(
-                            SpeakersChanged(stretch=new.stretch, segments=new.segments, translation=new.translation)
-                        )
+            changed += self._others(voices, range(known, len(self._finals)), None)
+            self._turns, self._voices = turns, voices
+            for place, new in changed:
+                event, told = self._finals[place]
+                self._finals[place] = event, new
+                if _speakers(new) != _speakers(told):
+                    self._tell(SpeakersChanged(stretch=new.stretch, segments=new.segments, translation=new.translation))
         rest = _REST * (self._clock() - began)
         self._next, self._next_sound = self._clock() + rest, self._samples / SAMPLE_RATE + rest
 
+    def _others(
+        self, voices: Sequence[SpeakerTimes], places: range, changes: Sequence[Interval] | None
+    ) -> list[tuple[int, Final]]:
+        """Final texts by place with speakers, of those near these changes."""
+        finals = [(place, self._finals[place][0]) for place in places]
+        return [
+            (place, _attributed(event, voices))
+            for place, event in finals
+            if event.segments and (changes is None or _touches(event, changes))
+        ]
 
-def _attributed(event: Final, turns: Sequence[Turn]) -> Final:
-    segments, translation = assign_segments(event.segments, turns), assign_segments(event.translation, turns)
+
+def _attributed(event: Final, voices: Sequence[SpeakerTimes]) -> Final:
+    segments, translation = assign_segments(event.segments, voices), assign_segments(event.translation, voices)
     return replace(event, segments=segments, translation=translation)
 
 
@@ -170,11 +185,16 @@ def _speakers(event: Final) -> list[tuple[str, str | None]]:
     return [(segment.text, segment.speaker) for segment in (*event.segments, *event.translation)]
 
 
-def _first_change(before: Sequence[Turn], after: Sequence[Turn]) -> float:
-    """From which second on somebody else speaks."""
+def _changes(before: Sequence[Turn], after: Sequence[Turn]) -> tuple[Interval, ...]:
+    """Where others speak, in order, with what depends on it."""
     known = {(turn.start, turn.end, turn.speaker) for turn in before}
     found = {(turn.start, turn.end, turn.speaker) for turn in after}
-    return min((start for start, _, _ in known ^ found), default=math.inf)
+    return merged((start - _REACH, end + _REACH) for start, end, _ in known ^ found)
+
+
+def _touches(event: Final, changes: Sequence[Interval]) -> bool:
+    place = bisect_right(changes, event.segments[-1].end, key=lambda each: each[0])
+    return place > 0 and changes[place - 1][1] >= event.segments[0].start
 
 
 def _with_coverage(transcript: Transcript) -> Transcript:

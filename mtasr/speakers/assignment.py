@@ -52,19 +52,19 @@ def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     Without turns nobody is known, and the transcript has no speakers. Assigning the same turns again changes nothing.
     """
     turns = tuple(sorted(turns, key=lambda each: (each.start, each.end, each.speaker, each.confidence)))
+    voices = times_of_speakers(turns)
     readings = transcript.alternatives
     return replace(
         transcript,
-        segments=assign_segments(transcript.segments, turns),
-        alternatives=None if readings is None else assign_alternatives(readings, turns),
+        segments=assign_segments(transcript.segments, voices),
+        alternatives=None if readings is None else assign_alternatives(readings, voices),
         translation=None if transcript.translation is None else assign(transcript.translation, turns),
         turns=turns,
     )
 
 
-def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple[Segment, ...]:
+def assign_segments(segments: Sequence[Segment], voices: Sequence[SpeakerTimes]) -> tuple[Segment, ...]:
     """The segments with speakers, divided where these change, numbered from 0; see `assign`."""
-    voices = times_of_speakers(turns)
     if not voices:
         return tuple(map(_unassigned, segments))
     words = [word for segment in segments for word in segment.words or ()]
@@ -83,17 +83,17 @@ def assign_segments(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple
     return tuple(replace(piece, id=number) for number, piece in enumerate(assigned))
 
 
-def assign_words(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[Word, ...]:
-    """Words that follow one another, with speakers as `assign` would find them; without turns, as they are."""
-    voices = times_of_speakers(turns)
+def assign_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> tuple[Word, ...]:
+    """Words that follow one another, with speakers as `assign` would find them; without voices, as they are."""
     if not voices:
         return tuple(words)
     return tuple(_said(words, _speakers_of_words(words, voices), voices))
 
 
-def assign_alternatives(alternatives: Sequence[Alternatives], turns: Sequence[Turn]) -> tuple[Alternatives, ...]:
+def assign_alternatives(
+    alternatives: Sequence[Alternatives], voices: Sequence[SpeakerTimes]
+) -> tuple[Alternatives, ...]:
     """The readings of each window with the speaker who talks most in it."""
-    voices = times_of_speakers(turns)
     return tuple(
         replace(each, speaker=_mostly(each.start, each.end, voices).speaker if voices else None)
         for each in alternatives

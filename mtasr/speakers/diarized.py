@@ -12,6 +12,7 @@ from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.speakers.assignment import assign_alternatives, assign_segments
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.speaker_times import times_of_speakers
 from mtasr.speakers.voices import Diarizes, Hears, KnownVoices, enrolled
 from mtasr.transcript import Turn
 
@@ -132,11 +133,12 @@ class Diarized:
         yield self._assigned(held, self._turns)
 
     def _assigned(self, held: Sequence[DecodedWindow], turns: Sequence[Turn]) -> DecodedWindow:
+        voices = times_of_speakers(turns)
         return DecodedWindow(
-            assign_segments([each for result in held for each in result.segments], turns),
+            assign_segments([each for result in held for each in result.segments], voices),
             held[-1].position if held else 0.0,
-            assign_alternatives([each for result in held for each in result.alternatives], turns),
-            assign_segments([each for result in held for each in result.translation], turns),
+            assign_alternatives([each for result in held for each in result.alternatives], voices),
+            assign_segments([each for result in held for each in result.translation], voices),
         )
 
     def speech(self) -> Mapping[str | None, Sequence[Interval]]:

@@ -13,12 +13,13 @@ from loudness_diarizer import LoudnessDiarizer, dialogue
 
 from mtasr.arrays import Float32Array
 from mtasr.errors import LiveError, UsageError
-from mtasr.live import Committed, Event, Final, LivePolicy, LiveSession, SpeakersChanged
+from mtasr.live import Committed, Event, Final, LivePolicy, LiveSession, SpeakersChanged, attribution
 from mtasr.live.attribution import Attribution
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import SpeakerListener
 from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.speaker_times import SpeakerTimes
 from mtasr.speakers.voices import Diarizes, Heard
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Turn, Word
@@ -207,6 +208,29 @@ def test_a_correction_may_join_what_was_divided() -> None:
         [("Ann", " one two"), ("Ben", " three four")],
         [("Ann", " one two three four")],
     ]
+
+
+def test_texts_far_from_a_change_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = tuple(turn(100.0 + 20 * place, 104.0 + 20 * place, "Ann") for place in range(50))
+    session = Session(Script([(turn(0.0, 4.0, "Ann"), *later), (ANN, BEN, *later)]))
+    session.hear(5)
+    session.pause()
+    session.attribution.final(final(0, "one two three four", 0.0))
+    for place in range(50):
+        session.attribution.final(final(1 + place, "one two three four", 100.0 + 20 * place))
+    assigned = []
+    whole = attribution.assign_segments
+
+    def watched(segments: Sequence[Segment], voices: Sequence[SpeakerTimes]) -> tuple[Segment, ...]:
+        assigned.extend(segments)
+        return whole(segments, voices)
+
+    monkeypatch.setattr(attribution, "assign_segments", watched)
+    session.hear(5)
+    session.pause()
+    assert [segment.start for segment in assigned] == [0.0]
+    assert isinstance(session.told[-1], SpeakersChanged)
+    session.end()
 
 
 def test_words_get_the_nearest_speaker() -> None:

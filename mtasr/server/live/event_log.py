@@ -27,6 +27,8 @@ class EventLog:
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
         self._numbers: list[int] = []
+        #: The numbers of the entries that a later event may replace: by their stretch, or None for lags.
+        self._of: dict[int | None, list[int]] = {}
         self._last = 0
         self._is_complete = False
         self._changed = asyncio.Event()
@@ -43,6 +45,8 @@ class EventLog:
         text = json.dumps({**document, "event": self._last}, ensure_ascii=False, allow_nan=False)
         self._forget(kind, stretch)
         self._entries[self._last] = _Entry(text, kind, stretch)
+        if stretch is not None or kind == "lag":
+            self._of.setdefault(stretch, []).append(self._last)
         self._numbers.append(self._last)
         self._is_complete = last
         self._changed.set()
@@ -50,7 +54,9 @@ class EventLog:
 
     def _forget(self, kind: str, stretch: int | None) -> None:
         """Drop what an event of this kind stands in place of."""
-        for number in [number for number, each in self._entries.items() if _replaces(kind, stretch, each)]:
+        of_stretch = self._of.get(stretch, [])
+        for number in [number for number in of_stretch if _replaces(kind, stretch, self._entries[number])]:
+            of_stretch.remove(number)
             del self._entries[number]
             del self._numbers[bisect.bisect_left(self._numbers, number)]
 
