@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from mtasr.audio.tracks import Tracks
 from mtasr.batch import outputs
 from mtasr.batch.outputs import Job
-from mtasr.errors import OutputError, UsageError
+from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
@@ -112,7 +112,8 @@ class BatchRun:
         priority, most_seconds: As in `Model.stream_all`.
         diarize: The same, or a function that returns it, which is called once the model is loaded. Recordings of known
             voices are heard once.
-        turns: An RTTM that says who speaks in the recordings, by their names without the suffix; their segments come at
+        turns: An RTTM that says who speaks in the recordings, by their names without the suffix (one recording and an
+            RTTM of one need no such name); their segments come at
             the end. Needs word times, and no `diarize`.
         observer: Follows the progress.
 
@@ -176,7 +177,7 @@ class BatchRun:
             if self._tracks.channels == "split":
                 check_reopenable(job.source)
             if self._turns is not None:
-                self._turns.turns(_recording(job))
+                self._turns_in(job)
         except Exception as error:
             return error
         return None
@@ -260,9 +261,7 @@ class BatchRun:
         """Transcribe one recording and write its files."""
         unshown: OutputError | None = None
         with transcription:
-            segments = (
-                transcription if self._turns is None else _assigned(transcription, self._turns.turns(_recording(job)))
-            )
+            segments = transcription if self._turns is None else _assigned(transcription, self._turns_in(job))
             with self._observer.transcribing(job, transcription):
                 told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in segments)
                 for tell in itertools.chain(told, [self._observer.all_segments]):
@@ -273,7 +272,10 @@ class BatchRun:
                         unshown = error
             transcript = transcription.transcript()
         if self._turns is not None:
-            transcript = assign(transcript, self._turns.turns(_recording(job)))
+            turns = self._turns_in(job)
+            if turns and turns[0].start >= transcript.duration:
+                raise InputError(f"{self._turns.path}: its turns begin after the end of the recording")
+            transcript = assign(transcript, turns)
         self._observer.transcribed(job, transcription, transcript)
         # The translation is of the same recording.
         style = replace(self._style, recording=self._style.recording or _recording(job))
@@ -290,6 +292,9 @@ class BatchRun:
             coverage=transcript.coverage if doubtful else None,
             broken=broken,
         )
+
+    def _turns_in(self, job: Job) -> tuple[Turn, ...]:
+        return () if self._turns is None else self._turns.turns(_recording(job), is_alone=len(self._jobs) == 1)
 
     def _ended(self, ending: Ending) -> Ending:
         self._failed |= ending.result == "failed"

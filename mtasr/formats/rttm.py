@@ -72,8 +72,13 @@ class Rttm:
     path: Path
     files: dict[str, tuple[Turn, ...]]
 
-    def turns(self, recording: str) -> tuple[Turn, ...]:
-        """Those of the recording of that name, as `turns_of`, which raises `InputError`."""
+    def turns(self, recording: str, *, is_alone: bool) -> tuple[Turn, ...]:
+        """Those of the recording of that name, as `turns_of`, which raises `InputError`.
+
+        Names count even in an RTTM of one file unless the recording `is_alone`: that RTTM is about one of many.
+        """
+        if not is_alone and len(self.files) == 1 and not _names(recording) & self.files.keys():
+            raise InputError(f"{self.path}: is about {next(iter(self.files))!r}, not {recording!r}")
         return turns_of(recording, self.path, self.files)
 
 
@@ -105,10 +110,14 @@ def turns_of(recording: str, path: Path, files: dict[str, tuple[Turn, ...]]) -> 
     """
     if len(files) <= 1:
         return next(iter(files.values()), ())
-    for name in (recording, "_".join(recording.split())):  # a field cannot have spaces
-        if name in files:
-            return files[name]
+    for name in _names(recording) & files.keys():
+        return files[name]
     raise InputError(f"{path}: has {len(files)} files, and none is named {recording!r}")
+
+
+def _names(recording: str) -> set[str]:
+    """What an RTTM may call it: a field cannot have spaces."""
+    return {recording, "_".join(recording.split())}
 
 
 def _turn(fields: list[str], place: str) -> Turn:

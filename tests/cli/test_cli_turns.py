@@ -96,6 +96,21 @@ def test_a_recording_that_is_not_in_it_fails_alone(run: Run, model: FakeModel, f
     assert "mtasr: error: talks.rttm: has 2 files, and none is named 'c d'\n" in result.stderr
 
 
+def test_an_rttm_of_one_recording_is_not_about_others(run: Run, model: FakeModel, folder: Path) -> None:
+    (folder / "talk.rttm").write_text("SPEAKER talk 1 0 3 <NA> <NA> Ann <NA> <NA>\n")
+    assert run("transcribe", "a.wav", "--turns", "talk.rttm").stdout.startswith("Ann: ")
+    result = run("transcribe", "a.wav", "b.mp3", "--turns", "talk.rttm")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "mtasr: error: talk.rttm: is about 'talk', not 'a'\n" in result.stderr
+
+
+def test_turns_after_the_end_are_of_another_recording(run: Run, model: FakeModel, folder: Path) -> None:
+    (folder / "a.rttm").write_text("SPEAKER a 1 1000 3 <NA> <NA> Ann <NA> <NA>\n")
+    result = run("transcribe", "a.wav", "--turns", "a.rttm", "-f", "txt")
+    assert (result.exit_code, (folder / "a.txt").exists()) == (3, False)
+    assert result.stderr.splitlines()[-1] == "mtasr: error: a.rttm: its turns begin after the end of the recording"
+
+
 def test_what_is_recognised_before_an_error_has_speakers(run: Run, model: FakeModel, rttm: Path) -> None:
     model.errors = {"a.wav": AudioDecodeError("a.wav: noise")}
     result = run("transcribe", "a.wav", "--turns", "talks.rttm")

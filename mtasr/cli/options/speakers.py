@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from mtasr.audio.tracks import Tracks
 from mtasr.cli.options.command import Decorator, option, switch, together
 from mtasr.cli.options.types import Count, NoneOr, OneOf, Several
-from mtasr.errors import UsageError
+from mtasr.errors import InputError, UsageError
 from mtasr.formats.rttm import Rttm, read_rttm
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 
@@ -89,7 +89,10 @@ def to_turns(ctx: click.Context, params: Mapping[str, Any]) -> tuple[Rttm | None
         if params[name] != none and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise UsageError(f"--turns says who speaks: leave out {how}")
     path = Path(params["turns"])
-    return Rttm(path, read_rttm(path)), {**params, "diarize": False, "channels": "mix"}
+    files = read_rttm(path)
+    if not any(files.values()):
+        raise InputError(f"{path}: has no turns")
+    return Rttm(path, files), {**params, "diarize": False, "channels": "mix"}
 
 
 speaker_options = together(
