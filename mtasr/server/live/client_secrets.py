@@ -6,7 +6,6 @@ client.beta.realtime.transcription_sessions.create(...)    -> {..., "client_secr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from mtasr.server import openapi
-from mtasr.server.live.realtime_settings import check_names, check_object, default_settings, session_name
-from mtasr.server.problems import Problem, bad_field, check_word
+from mtasr.server.live.json_input import read_json
+from mtasr.server.live.realtime_settings import (
+    check_names,
+    check_object,
+    default_settings,
+    one_word,
+    session_name,
+)
+from mtasr.server.problems import Problem, bad_field
 from mtasr.server.service import Service
 from mtasr.server.upload import receive_body
 
@@ -26,7 +32,7 @@ _USUAL, _LEAST, _MOST = 600, 10, 7200
 #: The beta has a minute without a wish.
 _USUAL_BETA = 60
 #: Bytes of a request.
-_MOST_BYTES = 1 << 18
+_MOST_BYTES = 1 << 14
 
 _SESSION = {"type": "transcription", "audio": {"input": {"transcription": {"model": "whisper-1", "language": "en"}}}}
 _BETA_SESSION = {"input_audio_transcription": {"model": "whisper-1", "language": "en"}}
@@ -59,9 +65,9 @@ async def create_client_secret(request: Request) -> JSONResponse:
         if document.get("session") is not None:
             settings = settings.updated(document["session"], beta=False)
         await service.live.check(settings.wanted())
-    value, key = service.ephemeral_keys.issue(request.state.client, seconds, settings)
-    session = settings.shown(session_name(), beta=False)
-    return JSONResponse({"value": value, "expires_at": key.expires_at, "session": session})
+    with service.ephemeral_keys.issue(request.state.client, seconds, settings) as (value, key):
+        session = settings.shown(session_name(), beta=False)
+        return JSONResponse({"value": value, "expires_at": key.expires_at, "session": session})
 
 
 @router.post(
@@ -82,18 +88,15 @@ async def create_transcription_session(request: Request) -> JSONResponse:
         seconds = _seconds("client_secret.expires_at", (wish or {}).get("expires_at"), _USUAL_BETA)
         settings = default_settings().updated(document, beta=True)
         await service.live.check(settings.wanted())
-    value, key = service.ephemeral_keys.issue(request.state.client, seconds, settings)
-    secret = {"value": value, "expires_at": key.expires_at}
-    return JSONResponse(settings.shown(session_name(), beta=True) | {"client_secret": secret})
+    with service.ephemeral_keys.issue(request.state.client, seconds, settings) as (value, key):
+        secret = {"value": value, "expires_at": key.expires_at}
+        return JSONResponse(settings.shown(session_name(), beta=True) | {"client_secret": secret})
 
 
 async def _document(request: Request, service: Service) -> dict[str, Any]:
     """The object in the body, empty without one. Raises `Problem`."""
     body = await receive_body(request, service.settings, _MOST_BYTES)
-    try:
-        document = json.loads(body) if body else {}
-    except (ValueError, RecursionError):
-        raise Problem(400, "the body is no JSON", code="invalid_json") from None
+    document = read_json(body, "the body") if body else {}
     if not isinstance(document, dict):
         raise Problem(400, "the body must be a JSON object", code="invalid_json")
     return document
@@ -104,7 +107,7 @@ def _seconds(name: str, wish: Any, usual: int) -> int:
     if wish is None:
         return usual
     check_object(name, wish)
-    check_word(f"{name}.anchor", str(wish.get("anchor", "created_at")), ("created_at",))
+    one_word(f"{name}.anchor", wish.get("anchor", "created_at"), ("created_at",))
     seconds = wish.get("seconds", usual)
     if isinstance(seconds, bool) or not isinstance(seconds, int) or not _LEAST <= seconds <= _MOST:
         raise bad_field(f"{name}.seconds", f"seconds must be a whole number from {_LEAST} to {_MOST}")

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mtasr.server.access import KEY_PROTOCOL, deny
+from mtasr.server.live.json_input import read_json
 from mtasr.server.monitoring.logs import request_id
 from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
 from mtasr.server.service import Service
@@ -157,10 +158,10 @@ async def parsed(message: str | bytes) -> dict[str, Any]:
     """The object in a message of JSON. Raises `Problem` 400."""
     if isinstance(message, bytes):
         raise Problem(400, "this message must be text: JSON", code="invalid_message")
-    try:
-        document = await asyncio.to_thread(json.loads, message) if len(message) > _LARGE else json.loads(message)
-    except (ValueError, RecursionError):
-        raise Problem(400, "the message is no JSON", code="invalid_json") from None
+    if len(message) > _LARGE:
+        document = await asyncio.to_thread(read_json, message, "the message")
+    else:
+        document = read_json(message, "the message")
     if not isinstance(document, dict) or not isinstance(document.get("type"), str):
         raise Problem(400, "the message must be a JSON object with a type", code="invalid_message", param="type")
     return document

@@ -8,7 +8,7 @@ beta:    {"input_audio_format": "pcm16", "input_audio_transcription": {...}, "tu
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,8 +99,7 @@ class RealtimeSettings:
         if "turn_detection" in given:
             changed = replace(changed, turns=_turns(given["turn_detection"]))
         if "noise_reduction" in given:
-            check_object("noise_reduction", given["noise_reduction"] or {})
-            changed = replace(changed, noise_reduction=given["noise_reduction"])
+            changed = replace(changed, noise_reduction=_noise_reduction(given["noise_reduction"]))
         changed.wanted()
         return changed
 
@@ -156,10 +155,8 @@ def _sound(value: Any, *, beta: bool) -> LiveSound:
         check_object("format", value)
         if value.get("rate", 24_000) not in (24_000, None) and value.get("type") == "audio/pcm":
             raise bad_field("format.rate", "audio/pcm has a rate of 24000 here; /v1/live takes others")
-    name = value if beta else value.get("type")
     names = {both[beta]: sound for both, sound in _FORMATS.items()}
-    check_word("format", str(name), names)
-    return names[str(name)]
+    return names[one_word("format", value if beta else value.get("type"), names)]
 
 
 def _transcription(value: Any, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +175,10 @@ def _turns(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     check_object("turn_detection", value)
-    kind = value.get("type") or "server_vad"
-    check_word("turn_detection.type", str(kind), ("server_vad", "semantic_vad"))
+    kind = one_word("turn_detection.type", value.get("type") or "server_vad", ("server_vad", "semantic_vad"))
     if kind == "semantic_vad":
-        check_word("turn_detection.eagerness", str(value.get("eagerness") or "auto"), _EAGERNESS)
-        return {"type": kind, "eagerness": value.get("eagerness") or "auto"}
+        eagerness = one_word("turn_detection.eagerness", value.get("eagerness") or "auto", _EAGERNESS)
+        return {"type": kind, "eagerness": eagerness}
     turns: dict[str, Any] = {**DEFAULT_TURNS}
     for name in ("threshold", "prefix_padding_ms", "silence_duration_ms"):
         if value.get(name) is not None:
@@ -192,11 +188,19 @@ def _turns(value: Any) -> dict[str, Any] | None:
     return turns
 
 
+def _noise_reduction(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    check_object("noise_reduction", value)
+    check_names("noise_reduction", value, ("type",))
+    return {"type": one_word("noise_reduction.type", value.get("type"), ("near_field", "far_field"))}
+
+
 def _logprobs(value: Any) -> bool:
     if not isinstance(value or [], list):
         raise bad_field("include", "include must be a list")
     for each in value or []:
-        check_word("include", str(each), (_LOGPROBS,))
+        one_word("include", each, (_LOGPROBS,))
     return bool(value)
 
 
@@ -214,6 +218,14 @@ def check_object(name: str, value: Any) -> None:
     """Raise `Problem` 400 unless the value is an object of JSON."""
     if not isinstance(value, dict):
         raise bad_field(name, f"{name} must be an object")
+
+
+def one_word(name: str, value: Any, words: Collection[str]) -> str:
+    """The value, which is one of the words. Raises `Problem` 400 for any other value of JSON."""
+    if not isinstance(value, str):
+        raise bad_field(name, f"{name} must be one of {', '.join(words)}")
+    check_word(name, value, words)
+    return value
 
 
 def check_names(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -261,6 +261,9 @@ def test_another_connection_takes_a_session_over(server: Running) -> None:
         ('{"type": "resume", "session": "live_nobody", "event": -1}', "invalid_value"),
         ('{"type": "end"}', "invalid_value"),
         ("{", "invalid_json"),
+        ('{"type": "start", "pause": NaN}', "invalid_json"),
+        ('{"type": "start", "pause": 1e999}', "invalid_json"),
+        ('{"type": "start", "hotwords": "\\ud800"}', "invalid_json"),
     ],
 )
 def test_a_wrong_beginning(server: Running, first: str, code: str) -> None:
@@ -277,6 +280,7 @@ def test_garbage_is_answered_and_costs_nobody_anything(server: Running) -> None:
             next_of(each, "ready")
         for wrong, code in [
             (b"\0", "invalid_audio"), ("{", "invalid_json"), ("[]", "invalid_message"),
+            ('{"type": "end", "why": NaN}', "invalid_json"), ('{"type": "\\uDFFF"}', "invalid_json"),
             ('{"type": "sing"}', "invalid_value"), ('{"type": "start"}', "invalid_value"),
         ]:  # fmt: skip
             talk.send(wrong)

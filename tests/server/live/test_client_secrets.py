@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from mtasr.server import Settings
 from mtasr.server.access import KEY_PROTOCOL
-from mtasr.server.ephemeral_keys import EphemeralKeys
+from mtasr.server.ephemeral_keys import EphemeralKey, EphemeralKeys
 from mtasr.server.live.realtime_settings import default_settings
 from mtasr.server.problems import Problem
 
@@ -45,6 +45,12 @@ def client(server: Running, key: str = KEY) -> openai.OpenAI:
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
+
+
+def with_prompt(prompt: bytes) -> bytes:
+    """A request whose prompt is written so."""
+    transcription = b'{"transcription": {"prompt": "%s"}}' % prompt
+    return b'{"session": {"type": "transcription", "audio": {"input": %s}}}' % transcription
 
 
 # --- OpenAI's client --------------------------------------------------------------------------------------------------
@@ -169,6 +175,16 @@ def test_who_has_no_key_gets_none(keyed: Running) -> None:
         ),
         ("transcription_sessions", {"turn_detection": {"type": "loud"}}, "turn_detection.type"),
         ("transcription_sessions", {"voice": "alloy"}, "session.voice"),
+        ("transcription_sessions", {"input_audio_noise_reduction": {"type": "x" * 10_000}}, "noise_reduction.type"),
+        ("transcription_sessions", {"input_audio_noise_reduction": {"type": ["near_field"]}}, "noise_reduction.type"),
+        ("transcription_sessions", {"input_audio_noise_reduction": {}}, "noise_reduction.type"),
+        ("transcription_sessions", {"input_audio_noise_reduction": "near_field"}, "noise_reduction"),
+        ("transcription_sessions", {"input_audio_noise_reduction": False}, "noise_reduction"),
+        (
+            "transcription_sessions",
+            {"input_audio_noise_reduction": {"type": "far_field", "more": 1}},
+            "noise_reduction.more",
+        ),
     ],
 )
 def test_what_makes_no_sense(server: Running, path: str, body: Any, param: str | None) -> None:
@@ -179,12 +195,39 @@ def test_what_makes_no_sense(server: Running, path: str, body: Any, param: str |
 
 
 @pytest.mark.parametrize(
-    ("content", "status"), [(b"{", 400), (b"[" * 100_000, 400), (b" " * (1 << 19), 413), (b"", 200), (b"\xff", 400)]
+    ("content", "status"),
+    [
+        (b"{", 400),
+        (b"[" * 10_000, 400),
+        (b" " * 16_382 + b"{}", 200),
+        (b" " * 16_383 + b"{}", 413),
+        (b"", 200),
+        (b"\xef\xbb\xbf{}", 200),
+        (b"\xff", 400),
+        (with_prompt(b"\xed\xa0\x80"), 400),
+        (with_prompt(b"\\ud800"), 400),
+        (with_prompt(b"\\uDFFF"), 400),
+        (with_prompt(b"\\ud83d\\ude00"), 200),
+        (b'{"session": NaN}', 400),
+        (b'{"expires_after": {"seconds": Infinity}}', 400),
+        (b'{"expires_after": {"seconds": -1e999}}', 400),
+    ],
 )
 def test_bodies(server: Running, content: bytes, status: int) -> None:
+    before = len(server.service.ephemeral_keys._keys)
     with server.client() as anybody:
         answer: httpx.Response = anybody.post("/v1/realtime/client_secrets", content=content)
     assert answer.status_code == status
+    assert len(server.service.ephemeral_keys._keys) - before == (status == 200), "what is refused makes no key"
+
+
+@pytest.mark.parametrize("kind", ["near_field", "far_field", None])
+def test_noise_reduction_is_taken_and_shown(server: Running, kind: str | None) -> None:
+    wanted = None if kind is None else {"type": kind}
+    session = {"type": "transcription", "audio": {"input": {"noise_reduction": wanted}}}
+    with server.client() as anybody:
+        answer = anybody.post("/v1/realtime/client_secrets", json={"session": session})
+    assert answer.json()["session"]["audio"]["input"]["noise_reduction"] == wanted
 
 
 def test_a_model_that_is_not_there(server: Running) -> None:
@@ -196,16 +239,68 @@ def test_a_model_that_is_not_there(server: Running) -> None:
 # --- in memory --------------------------------------------------------------------------------------------------------
 
 
+class Now:
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def issue(keys: EphemeralKeys, client: str, seconds: int = 60) -> tuple[str, EphemeralKey]:
+    with keys.issue(client, seconds, default_settings()) as made:
+        return made
+
+
 def test_a_client_has_a_thousand_at_most() -> None:
-    now = 1000.0
-    keys = EphemeralKeys(lambda: now)
+    now = Now()
+    keys = EphemeralKeys(now)
     for _ in range(1000):
-        value, key = keys.issue("anna", 60, default_settings())
-    keys.issue("ben", 60, default_settings())
-    with pytest.raises(Problem, match="1000 ephemeral keys"):
-        keys.issue("anna", 60, default_settings())
+        value, key = issue(keys, "anna")
+    issue(keys, "ben")
+    with pytest.raises(Problem, match="1000 ephemeral keys") as refused:
+        issue(keys, "anna")
+    assert (refused.value.status, refused.value.headers["retry-after"]) == (429, "60")
     assert keys.find(["nothing", value]) == key
-    now = 1060.0
+    now.time = 1060.0
     assert keys.find([value]) is None
-    keys.issue("anna", 60, default_settings())
+    issue(keys, "anna")
     assert len(keys._keys) == 1
+
+
+def test_all_clients_have_ten_thousand_at_most() -> None:
+    now = Now()
+    keys = EphemeralKeys(now)
+    for number in range(10_000):
+        issue(keys, f"client {number}", 30 if number == 5000 else 7200)
+    with pytest.raises(Problem, match="the server has as many ephemeral keys") as refused:
+        issue(keys, "another")
+    assert (refused.value.status, refused.value.headers["retry-after"]) == (429, "30")
+    now.time = 1030.0
+    issue(keys, "another")
+    with pytest.raises(Problem):
+        issue(keys, "yet another")
+
+
+def test_who_looks_for_a_key_finds_the_expired_ones_gone() -> None:
+    now = Now()
+    keys = EphemeralKeys(now)
+    short = [issue(keys, "anna", seconds)[0] for seconds in (50, 10, 30)]
+    long, key = issue(keys, "ben", 7200)
+    now.time = 1030.0
+    assert keys.find(short[1:]) is None
+    assert keys.find(short) is not None
+    assert (len(keys._keys), keys._counts) == (2, {"anna": 1, "ben": 1})
+    now.time = 1050.0
+    assert keys.find([long]) == key
+    assert (len(keys._keys), keys._counts) == (1, {"ben": 1})
+
+
+def test_a_key_that_cannot_be_told_is_not_counted() -> None:
+    keys = EphemeralKeys(Now())
+    with pytest.raises(UnicodeError), keys.issue("anna", 60, default_settings()) as (value, _):
+        raise UnicodeError
+    assert keys.find([value]) is None
+    assert not keys._counts

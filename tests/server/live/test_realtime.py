@@ -226,6 +226,17 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("[]", "invalid_message"),
     ('{"type": 5}', "invalid_message"),
     (b"\x00\x01", "invalid_message"),
+    ('{"type": "session.update", "session": NaN}', "invalid_json"),
+    ('{"type": "transcription_session.update", "session": {"turn_detection": {"threshold": 1e999}}}', "invalid_json"),
+    (
+        '{"type": "transcription_session.update", "session": {"input_audio_transcription": {"prompt": "\\ud800"}}}',
+        "invalid_json",
+    ),
+    (json.dumps({"type": "input_audio_buffer.append", "audio": "A" * (1 << 18) + "\udc00"}), "invalid_json"),
+    (
+        '{"type": "transcription_session.update", "session": {"input_audio_noise_reduction": {"type": "loud"}}}',
+        "invalid_value",
+    ),
     ('{"type": "response.create"}', "invalid_value"),
     ('{"type": "input_audio_buffer.append"}', "invalid_value"),
     ('{"type": "input_audio_buffer.append", "audio": 5}', "invalid_value"),
