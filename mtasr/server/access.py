@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from mtasr.errors import InputNotFoundError, UsageError
-from mtasr.server.ephemeral_keys import EPHEMERAL_PATHS, EphemeralKeys
+from mtasr.server.ephemeral_keys import EPHEMERAL_PATHS, RESUMING_PATH, EphemeralKeys
 from mtasr.server.problems import Problem, answer
 from mtasr.server.settings import LOOPBACK, Settings
 
@@ -88,6 +88,8 @@ class Access:
         shown = shown_keys(headers)
         found = self._holder(shown)
         if found is None and path in EPHEMERAL_PATHS and (key := self._ephemeral.find(shown)) is not None:
+            found = key.client
+        if found is None and path == RESUMING_PATH and (key := self._ephemeral.find_used(shown)) is not None:
             found = key.client
         if found is None and not public:
             needed = "this server needs a key: send it as `Authorization: Bearer KEY`"

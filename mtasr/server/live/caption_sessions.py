@@ -125,14 +125,19 @@ class CaptionSessions:
         self._sessions: dict[str, CaptionSession] = {}
         self._tending: set[asyncio.Task[None]] = set()
 
-    async def begin(self, client: str, wanted: LiveWanted) -> CaptionSession:
-        """A new session. Raises `Problem`: 429 if the client or the server has too many."""
+    async def begin(
+        self, client: str, wanted: LiveWanted, life: contextlib.AbstractContextManager[None]
+    ) -> CaptionSession:
+        """A new session; `life` is entered for as long as it can be continued.
+
+        Raises `Problem`: 429 if the client or the server has too many.
+        """
         async with contextlib.AsyncExitStack() as held:
             held.enter_context(self._host.admission.live_session(client))
             hosted = await held.enter_async_context(self._host.open(wanted))
             session = CaptionSession(client, wanted, hosted, held.pop_all())
         self._sessions[session.name] = session
-        task = asyncio.create_task(self._tend(session))
+        task = asyncio.create_task(self._tend(session, life))
         self._tending.add(task)
         task.add_done_callback(self._tending.discard)
         return session
@@ -147,13 +152,14 @@ class CaptionSessions:
             raise Problem(404, "there is no such session; it may have ended", code="session_not_found", param="session")
         return session
 
-    async def _tend(self, session: CaptionSession) -> None:
+    async def _tend(self, session: CaptionSession, life: contextlib.AbstractContextManager[None]) -> None:
         """Close a session that nobody continues in time."""
         try:
-            while True:
-                await session.is_alone.wait()
-                async with asyncio.timeout(self._settings.resume_seconds):
-                    await session.is_attached.wait()
+            with life:
+                while True:
+                    await session.is_alone.wait()
+                    async with asyncio.timeout(self._settings.resume_seconds):
+                        await session.is_attached.wait()
         except TimeoutError:
             pass
         finally:

@@ -65,7 +65,7 @@ async def create_client_secret(request: Request) -> JSONResponse:
         if document.get("session") is not None:
             settings = settings.updated(document["session"], beta=False)
         await service.live.check(settings.wanted())
-    with service.ephemeral_keys.issue(request.state.client, seconds, settings) as (value, key):
+    with service.ephemeral_keys.issue(request.state.client, seconds, settings.packed()) as (value, key):
         session = settings.shown(session_name(), beta=False)
         return JSONResponse({"value": value, "expires_at": key.expires_at, "session": session})
 
@@ -88,7 +88,7 @@ async def create_transcription_session(request: Request) -> JSONResponse:
         seconds = _seconds("client_secret.expires_at", (wish or {}).get("expires_at"), _USUAL_BETA)
         settings = default_settings().updated(document, beta=True)
         await service.live.check(settings.wanted())
-    with service.ephemeral_keys.issue(request.state.client, seconds, settings) as (value, key):
+    with service.ephemeral_keys.issue(request.state.client, seconds, settings.packed()) as (value, key):
         secret = {"value": value, "expires_at": key.expires_at}
         return JSONResponse(settings.shown(session_name(), beta=True) | {"client_secret": secret})
 

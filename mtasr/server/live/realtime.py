@@ -46,7 +46,7 @@ async def realtime(socket: WebSocket) -> None:
     connection = Connection(socket, service)
     model = socket.query_params.get("model")
     key = service.ephemeral_keys.find(shown_keys(socket.headers))
-    settings = default_settings() if key is None else key.settings
+    settings = default_settings() if key is None else RealtimeSettings.unpacked(key.settings)
     if model is not None:
         settings = replace(settings, transcription={**settings.transcription, "model": model})
     conversation = RealtimeConversation(

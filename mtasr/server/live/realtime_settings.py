@@ -7,6 +7,7 @@ beta:    {"input_audio_format": "pcm16", "input_audio_transcription": {...}, "tu
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -84,6 +85,16 @@ class RealtimeSettings:
         except UsageError as error:
             raise bad_field("silence_duration_ms", str(error)) from error
         return LiveWanted(model=given.get("model"), options=options, policy=policy, sound=self.sound)
+
+    def packed(self) -> bytes:
+        """The settings in little memory, for `unpacked`."""
+        session = self.shown("", beta=False)
+        return json.dumps(session, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @staticmethod
+    def unpacked(settings: bytes) -> RealtimeSettings:
+        """The settings that `packed` gave."""
+        return default_settings().updated(json.loads(settings), beta=False)
 
     def updated(self, session: Any, *, beta: bool) -> RealtimeSettings:
         """These settings with what an update changes. Raises `Problem` 400 for what is wrong or unknown."""

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from mtasr.server import Settings
 from mtasr.server.access import KEY_PROTOCOL
 from mtasr.server.ephemeral_keys import EphemeralKey, EphemeralKeys
-from mtasr.server.live.realtime_settings import default_settings
+from mtasr.server.live.realtime_settings import RealtimeSettings, default_settings
 from mtasr.server.problems import Problem
 
 #: OpenAI's client uses the package websockets in a way that this one warns of, and warns of its own beta.
@@ -141,6 +141,30 @@ def test_it_is_good_for_nothing_else(keyed: Running, value: str, method: str, pa
         assert anybody.request(method, path).status_code == 401
 
 
+def test_one_that_expired_resumes_what_it_began_and_begins_nothing(
+    keyed: Running, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(value)
+    with socket(keyed, "/v1/live", additional_headers=headers) as talk:
+        say(talk, "start")
+        name = next_of(talk, "ready")["session"]
+        talk.send(noise(16_000)[:32_000])
+        next_of(talk, "ack")
+        talk.socket.close()  # without a word
+    monkeypatch.setattr(keyed.service.ephemeral_keys, "_clock", lambda: time.time() + 601)
+    with socket(keyed, "/v1/live", additional_headers=headers) as talk:
+        say(talk, "start")
+        error = next_of(talk, "error")["error"]
+        assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+    with pytest.raises(InvalidStatus), socket(keyed, PATH, additional_headers=headers):
+        pass
+    with socket(keyed, "/v1/live", additional_headers=headers) as talk:
+        say(talk, "resume", session=name)
+        assert next_of(talk, "ready")["received"] == 16_000
+        say(talk, "end")
+        next_of(talk, "end")
+
+
 def test_one_that_expired_opens_nothing(keyed: Running, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed.service.ephemeral_keys, "_clock", lambda: time.time() + 601)
     for path in (PATH, "/v1/live"):
@@ -250,7 +274,7 @@ class Now:
 
 
 def issue(keys: EphemeralKeys, client: str, seconds: int = 60) -> tuple[str, EphemeralKey]:
-    with keys.issue(client, seconds, default_settings()) as made:
+    with keys.issue(client, seconds, b"") as made:
         return made
 
 
@@ -298,9 +322,38 @@ def test_who_looks_for_a_key_finds_the_expired_ones_gone() -> None:
     assert (len(keys._keys), keys._counts) == (1, {"ben": 1})
 
 
+def test_a_key_that_expired_is_known_while_a_session_goes_on_that_it_began() -> None:
+    now = Now()
+    keys = EphemeralKeys(now)
+    value, key = issue(keys, "anna")
+    assert keys.find_used([value]) is None
+    with keys.used(key):
+        with keys.used(key):
+            now.time = 1060.0
+        assert keys.find([value]) is None
+        assert keys.find_used(["nothing", value]) == key
+    assert keys.find_used([value]) is None
+
+
+@pytest.mark.parametrize("turns", [None, {"type": "semantic_vad"}, {"type": "server_vad", "threshold": 0.7}])
+def test_settings_are_packed_and_unpacked(turns: Any) -> None:
+    transcription = {"model": "base", "prompt": "Grüße", "keywords": ["ab"] * 3000}
+    wished = {
+        "input_audio_format": "g711_alaw",
+        "input_audio_transcription": transcription,
+        "input_audio_noise_reduction": {"type": "near_field"},
+        "turn_detection": turns,
+        "include": ["item.input_audio_transcription.logprobs"],
+    }
+    for settings in (default_settings(), default_settings().updated(wished, beta=True)):
+        packed = settings.packed()
+        assert RealtimeSettings.unpacked(packed) == settings
+        assert len(packed) < 16_000
+
+
 def test_a_key_that_cannot_be_told_is_not_counted() -> None:
     keys = EphemeralKeys(Now())
-    with pytest.raises(UnicodeError), keys.issue("anna", 60, default_settings()) as (value, _):
+    with pytest.raises(UnicodeError), keys.issue("anna", 60, b"") as (value, _):
         raise UnicodeError
     assert keys.find([value]) is None
     assert not keys._counts
