@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from mtasr.errors import InputNotFoundError, UsageError
-from mtasr.server.ephemeral_keys import EPHEMERAL_PATHS, RESUMING_PATH, EphemeralKeys
+from mtasr.server.ephemeral_keys import EPHEMERAL_PATHS, RESUMING_PATH, EphemeralKey, EphemeralKeys
 from mtasr.server.problems import Problem, answer
 from mtasr.server.settings import LOOPBACK, Settings
 
@@ -68,29 +69,44 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who sends a request: the client, and the ephemeral key that let it in.
+
+    `may_begin` is False if that key has expired, and the client may only continue what it began with it.
+    """
+
+    client: str
+    key: EphemeralKey | None = None
+    may_begin: bool = True
+
+
 class Access:
     """Says which client a request is from, or refuses it."""
 
-    def __init__(self, settings: Settings, ephemeral: EphemeralKeys | None = None) -> None:
-        self._ephemeral = ephemeral or EphemeralKeys()
+    def __init__(self, settings: Settings, ephemeral: EphemeralKeys) -> None:
+        self._ephemeral = ephemeral
         self._keys = [(client, _digest(key)) for client, key in settings.keys]
         self._origins = frozenset(settings.origins)
         only_here = settings.listens_to_this_machine_alone
         # A web page can make its name mean 127.0.0.1, and would then count as a page of this server.
         self._names = LOOPBACK | {settings.host, *settings.names} if only_here and not settings.keys else None
 
-    def client(self, headers: Headers, address: str, *, path: str = "", public: bool = False) -> str:
-        """The client that a request is from. Raises `Problem` 401 or 403."""
+    def visitor(self, headers: Headers, address: str, *, path: str = "", public: bool = False) -> Visitor:
+        """Who sends a request. Raises `Problem` 401 or 403."""
         self._check_name(headers)
-        if not self._keys:
-            self._check_origin(headers)
-            return address
         shown = shown_keys(headers)
+        key = self._ephemeral.find(shown) if path in EPHEMERAL_PATHS else None
+        used = self._ephemeral.find_used(shown) if path == RESUMING_PATH else None
+        if not self._keys:
+            if key is None and used is None:  # No browser sends a key unless its page does.
+                self._check_origin(headers)
+            return Visitor(client=address, key=key)
         found = self._holder(shown)
-        if found is None and path in EPHEMERAL_PATHS and (key := self._ephemeral.find(shown)) is not None:
-            found = key.client
-        if found is None and path == RESUMING_PATH and (key := self._ephemeral.find_used(shown)) is not None:
-            found = key.client
+        if found is None and key is not None:
+            return Visitor(client=key.client, key=key)
+        if found is None and used is not None:
+            return Visitor(client=used.client, may_begin=False)
         if found is None and not public:
             needed = "this server needs a key: send it as `Authorization: Bearer KEY`"
             raise Problem(
@@ -99,7 +115,7 @@ class Access:
                 code="invalid_api_key",
                 headers={"www-authenticate": "Bearer"},
             )
-        return found or address
+        return Visitor(client=found or address)
 
     def _holder(self, shown: Sequence[str]) -> str | None:
         """The client with one of these keys; takes equally long for every wrong one."""
@@ -181,7 +197,7 @@ async def deny(socket: WebSocket, problem: Problem) -> None:
 
 
 class Guard:
-    """Middleware that notes the client of each request as `scope["state"]["client"]`, or refuses the request."""
+    """Middleware that notes who sends a request in `scope["state"]`, as `visitor` and `client`, or refuses it."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -192,12 +208,12 @@ class Guard:
             path = scope["path"]
             public = path in PUBLIC or path.startswith(PUBLIC_FOLDERS) or scope.get("method") == "OPTIONS"
             try:
-                client = self._access.client(Headers(scope=scope), address, path=path, public=public)
+                visitor = self._access.visitor(Headers(scope=scope), address, path=path, public=public)
             except Problem as problem:
                 if scope["type"] == "websocket":
                     await deny(WebSocket(scope, receive, send), problem)
                 else:
                     await answer(problem)(scope, receive, send)
                 return
-            scope.setdefault("state", {})["client"] = client
+            scope.setdefault("state", {}).update(client=visitor.client, visitor=visitor)
         await self._app(scope, receive, send)

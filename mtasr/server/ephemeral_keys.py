@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
+import math
 import secrets
 import time
 from collections import Counter
@@ -63,7 +64,7 @@ class EphemeralKeys:
             message = "the server has as many ephemeral keys as it gives out; come back later"
             raise busy(message, self._ends[0][0] - now)
         value = f"ek_{secrets.token_urlsafe(24)}"
-        key = EphemeralKey(digest=_digest(value), client=client, expires_at=int(now) + seconds, settings=settings)
+        key = EphemeralKey(digest=_digest(value), client=client, expires_at=math.ceil(now) + seconds, settings=settings)
         yield value, key
         self._keys[key.digest] = key
         heapq.heappush(self._ends, (key.expires_at, key.digest))

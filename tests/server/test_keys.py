@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mtasr.errors import InputNotFoundError, UsageError
 from mtasr.server import Settings
 from mtasr.server.access import Access, Guard, read_keys
+from mtasr.server.ephemeral_keys import EphemeralKeys
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"
 
@@ -104,7 +105,7 @@ def test_web_sockets_need_keys_too(key: str, refused: bool) -> None:
         sent.append(message["type"])
 
     headers = [(b"authorization", f"Bearer {key}".encode())]
-    guard = Guard(app, Access(Settings(keys=(("anna", KEY),))))
+    guard = Guard(app, Access(Settings(keys=(("anna", KEY),)), EphemeralKeys()))
     asyncio.run(guard({"type": "websocket", "path": "/v1/realtime", "headers": headers}, receive, send))
     assert sent == ["websocket.close" if refused else "websocket.accept"]
 

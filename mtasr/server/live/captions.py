@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from mtasr.server.access import shown_keys
-from mtasr.server.ephemeral_keys import EphemeralKey
 from mtasr.server.live.caption_fields import caption_wanted, texts_of
 from mtasr.server.live.caption_sessions import CaptionSession
 from mtasr.server.live.connection import Connection, ServerStops, parsed
@@ -42,10 +40,7 @@ async def live(socket: WebSocket) -> None:
     service = Service.of(socket)
     connection = Connection(socket, service)
     query = {name: socket.query_params.getlist(name) for name in socket.query_params}
-    values, keys = shown_keys(socket.headers), service.ephemeral_keys
-    key, used = keys.find(values), keys.find_used(values)
-    captioning = _Captioning(connection, service, key, is_expired=key is None and used is not None)
-    await connection.serve(lambda: captioning.run(query))
+    await connection.serve(lambda: _Captioning(connection, service).run(query))
 
 
 @dataclass(slots=True)
@@ -54,9 +49,6 @@ class _Captioning:
 
     connection: Connection
     service: Service
-    #: The ephemeral key that opened it, and whether one did that has expired: then a session can only be continued.
-    key: EphemeralKey | None
-    is_expired: bool
     acknowledged: int = 0
 
     async def run(self, query: Mapping[str, list[str]]) -> None:
@@ -75,12 +67,13 @@ class _Captioning:
         if "session" in fields:
             session, number = self._resumed(fields)
         else:
-            if self.is_expired and self.service.settings.keys:
+            visitor = self.connection.visitor
+            if not visitor.may_begin:
                 raise Problem(
                     401, "the ephemeral key has expired; it can only resume a session", code="invalid_api_key"
                 )
-            used = self.service.ephemeral_keys.used(self.key)
-            session = await self.service.captions.begin(self.connection.client, await self._wanted(fields), used)
+            used = self.service.ephemeral_keys.used(visitor.key)
+            session = await self.service.captions.begin(visitor.client, await self._wanted(fields), used)
         await self._attached(session, number, message)
 
     async def _wanted(self, fields: Mapping[str, list[str]]) -> LiveWanted:

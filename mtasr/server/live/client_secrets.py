@@ -85,6 +85,7 @@ async def create_transcription_session(request: Request) -> JSONResponse:
         document = await _document(request, service)
         wish = document.get("client_secret")
         check_object("client_secret", {} if wish is None else wish)
+        check_names("client_secret", wish or {}, ("expires_at",))
         seconds = _seconds("client_secret.expires_at", (wish or {}).get("expires_at"), _USUAL_BETA)
         settings = default_settings().updated(document, beta=True)
         await service.live.check(settings.wanted())
@@ -107,6 +108,7 @@ def _seconds(name: str, wish: Any, usual: int) -> int:
     if wish is None:
         return usual
     check_object(name, wish)
+    check_names(name, wish, ("anchor", "seconds"))
     one_word(f"{name}.anchor", wish.get("anchor", "created_at"), ("created_at",))
     seconds = wish.get("seconds", usual)
     if isinstance(seconds, bool) or not isinstance(seconds, int) or not _LEAST <= seconds <= _MOST:

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mtasr.server.access import KEY_PROTOCOL, deny
+from mtasr.server.access import KEY_PROTOCOL, Visitor, deny
 from mtasr.server.live.json_input import read_json
 from mtasr.server.monitoring.logs import request_id
 from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
@@ -39,11 +39,12 @@ class ServerStops(Exception):  # noqa: N818 - not a fault of the program
 
 
 class Connection:
-    """Messages of one client. `client` is who it is."""
+    """Messages of one `visitor`, who counts as `client`."""
 
     def __init__(self, socket: WebSocket, service: Service) -> None:
         self._socket, self._service = socket, service
-        self.client: str = socket.scope["state"]["client"]
+        self.visitor: Visitor = socket.scope["state"]["visitor"]
+        self.client = self.visitor.client
         self._received = self._wrong = 0
         self._window, self._messages = 0.0, 0
 

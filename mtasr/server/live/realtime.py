@@ -25,7 +25,6 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from mtasr.server.access import shown_keys
 from mtasr.server.live.chapters import Chapter, ItemChapter, TurnsChapter
 from mtasr.server.live.connection import Connection, ServerStops, parsed
 from mtasr.server.live.host import require_room
@@ -45,7 +44,7 @@ async def realtime(socket: WebSocket) -> None:
     service = Service.of(socket)
     connection = Connection(socket, service)
     model = socket.query_params.get("model")
-    key = service.ephemeral_keys.find(shown_keys(socket.headers))
+    key = connection.visitor.key
     settings = default_settings() if key is None else RealtimeSettings.unpacked(key.settings)
     if model is not None:
         settings = replace(settings, transcription={**settings.transcription, "model": model})

@@ -186,9 +186,10 @@ def _turns(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     check_object("turn_detection", value)
-    kind = one_word("turn_detection.type", value.get("type") or "server_vad", ("server_vad", "semantic_vad"))
+    kind, eagerness = value.get("type"), value.get("eagerness")
+    kind = one_word("turn_detection.type", "server_vad" if kind is None else kind, ("server_vad", "semantic_vad"))
     if kind == "semantic_vad":
-        eagerness = one_word("turn_detection.eagerness", value.get("eagerness") or "auto", _EAGERNESS)
+        eagerness = one_word("turn_detection.eagerness", "auto" if eagerness is None else eagerness, _EAGERNESS)
         return {"type": kind, "eagerness": eagerness}
     turns: dict[str, Any] = {**DEFAULT_TURNS}
     for name in ("threshold", "prefix_padding_ms", "silence_duration_ms"):

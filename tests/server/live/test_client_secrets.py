@@ -24,7 +24,7 @@ from mtasr.server.problems import Problem
 #: OpenAI's client uses the package websockets in a way that this one warns of, and warns of its own beta.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-KEY = "0123456789abcdef"
+KEY, BENS = "0123456789abcdef", "fedcba9876543210"
 PATH = "/v1/realtime"
 SESSION: dict[str, Any] = {
     "type": "transcription",
@@ -34,7 +34,7 @@ SESSION: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def keyed() -> Iterator[Running]:
-    with running(Settings(keys=(("anna", KEY),))) as started:
+    with running(Settings(keys=(("anna", KEY), ("ben", BENS)))) as started:
         started.service.live.make_session = FakeSession  # type: ignore[assignment]
         yield started
 
@@ -64,7 +64,7 @@ def test_a_key_opens_a_session_with_its_settings(keyed: Running) -> None:
             session=SESSION,  # type: ignore[arg-type]
         )
     assert made.value.startswith("ek_")
-    assert 119 <= made.expires_at - now <= 121
+    assert now + 120 <= made.expires_at <= time.time() + 121
     assert made.session.type == "transcription"
     with client(keyed, made.value) as browser:
         for _ in range(2):  # It opens any number of sessions.
@@ -82,19 +82,21 @@ def test_a_key_opens_a_session_with_its_settings(keyed: Running) -> None:
 
 
 def test_without_a_wish_it_lasts_ten_minutes(keyed: Running) -> None:
+    now = time.time()
     with client(keyed) as owner:
         made = owner.realtime.client_secrets.create()
-    assert 599 <= made.expires_at - time.time() <= 601
+    assert now + 600 <= made.expires_at <= time.time() + 601
 
 
 def test_the_beta(keyed: Running) -> None:
+    now = time.time()
     with client(keyed) as owner:
         made = owner.beta.realtime.transcription_sessions.create(
             input_audio_format="g711_ulaw",
             input_audio_transcription={"model": "whisper-1", "language": "de"},
             client_secret={"expires_at": {"anchor": "created_at", "seconds": 30}},
         )
-    assert 29 <= made.client_secret.expires_at - time.time() <= 31
+    assert now + 30 <= made.client_secret.expires_at <= time.time() + 31
     assert (made.input_audio_format, made.turn_detection and made.turn_detection.type) == ("g711_ulaw", "server_vad")
     headers = bearer(made.client_secret.value) | {"openai-beta": "realtime=v1"}
     with socket(keyed, PATH, additional_headers=headers) as talk:
@@ -111,6 +113,20 @@ def test_a_server_without_keys_gives_one_too(server: Running) -> None:
         assert found == {"model": "gpt-4o-transcribe", "language": "fr"}
 
 
+@pytest.mark.parametrize("path", [PATH, "/v1/live"])
+def test_it_opens_a_server_without_keys_to_a_page_of_another_site(server: Running, path: str) -> None:
+    with client(server, "none") as anybody:
+        made = anybody.realtime.client_secrets.create()
+    with pytest.raises(InvalidStatus) as refused, socket(server, path, origin="https://elsewhere.example"):
+        pass
+    assert refused.value.response.status_code == 403
+    protocols = ["realtime", f"{KEY_PROTOCOL}{made.value}"]
+    with socket(server, path, origin="https://elsewhere.example", subprotocols=protocols) as talk:
+        if path == "/v1/live":
+            say(talk, "start")
+        next_of(talk, "session.created", "ready")
+
+
 # --- what it is good for ----------------------------------------------------------------------------------------------
 
 
@@ -125,6 +141,14 @@ def test_browsers_name_it_as_a_subprotocol(keyed: Running, value: str) -> None:
         found = next_of(talk, "session.created")["session"]["audio"]["input"]["transcription"]
         assert found == {"model": "base", "language": "fr"}
         assert talk.subprotocol == "realtime"
+
+
+def test_who_has_a_key_does_not_get_the_settings_of_another(keyed: Running, value: str) -> None:
+    headers = {"x-api-key": BENS} | bearer(value)
+    with socket(keyed, PATH, additional_headers=headers) as talk:
+        found = next_of(talk, "session.created")["session"]["audio"]["input"]["transcription"]
+        assert found == {"model": "whisper-1"}
+        assert keyed.service.admission.live == {"ben": 1}
 
 
 def test_it_opens_captions_of_its_owner(keyed: Running, value: str) -> None:
@@ -186,6 +210,14 @@ def test_who_has_no_key_gets_none(keyed: Running) -> None:
         ("client_secrets", {"expires_after": {"seconds": "60"}}, "expires_after.seconds"),
         ("client_secrets", {"expires_after": {"anchor": "today"}}, "expires_after.anchor"),
         ("client_secrets", {"expires_after": 60}, "expires_after"),
+        ("client_secrets", {"expires_after": {"second": 60}}, "expires_after.second"),
+        ("transcription_sessions", {"client_secret": {"expires_after": {}}}, "client_secret.expires_after"),
+        ("transcription_sessions", {"turn_detection": {"type": []}}, "turn_detection.type"),
+        (
+            "transcription_sessions",
+            {"turn_detection": {"type": "semantic_vad", "eagerness": []}},
+            "turn_detection.eagerness",
+        ),
         ("client_secrets", {"session": {"type": "realtime"}}, "session.type"),
         ("client_secrets", {"session": []}, "session"),
         ("client_secrets", {"session": 1}, "session"),
