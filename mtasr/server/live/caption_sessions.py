@@ -107,7 +107,8 @@ class CaptionSession:
                 self.log.add(caption_event(event))
             transcript = await self._hosted.transcript()
             document = await asyncio.to_thread(transcript_json.to_dict, transcript)
-            self.log.add({"type": "end", "received": self.received, "transcript": document}, last=True)
+            warnings = {"warnings": list(self._hosted.warnings)} if self._hosted.warnings else {}
+            self.log.add({"type": "end", "received": self.received, "transcript": document} | warnings, last=True)
         except ClientGone:
             discarded = Problem(400, "the session was discarded", code="session_discarded")
             self.log.add({"type": "error", "error": discarded.error}, last=True)

@@ -127,6 +127,11 @@ class HostedSession:
         """How much sound was added."""
         return self.received / self._sound.rate
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and could not be had, after the end."""
+        return self._session.warnings
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token."""
         return self._model.engine.tokenizer.token_bytes(token)

@@ -27,6 +27,7 @@ class FakeSession:
 
     #: If set, adding waits for it.
     gate: threading.Event | None = None
+    warnings: tuple[str, ...] = ()
     #: Raised by what is added.
     failure: Exception | None = None
 

@@ -291,6 +291,18 @@ def test_garbage_is_answered_and_costs_nobody_anything(server: Running) -> None:
             assert text_of(rest(each)) == " ".join(ITEMS)
 
 
+def test_what_could_not_be_had_is_told_at_the_end(server: Running) -> None:
+    class Warned(FakeSession):
+        warnings = ("only 1 of 2 speakers could be told apart",)
+
+    for kind in (Warned, FakeSession):
+        with faked(server, kind), socket(server, PATH) as talk:
+            say(talk, "start")
+            send(talk, noise(16_000))
+            say(talk, "end")
+            assert rest(talk)[-1].get("warnings", []) == list(kind.warnings)
+
+
 def test_a_session_that_fails_says_so(server: Running) -> None:
     class Failing(FakeSession):
         failure = ModelError("the weights are gone")
