@@ -22,6 +22,8 @@ from mtasr.transcript import Transcript, Turn
 #: A field ends at white space.
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f]+")
 _UNKNOWN = "<NA>"
+#: What a speaker without a name is called in RTTM, where a field has no spaces.
+_NUMBERED = re.compile(r"Speaker_(\d+)")
 #: Types of lines that say nothing about turns.
 _OTHER_TYPES = frozenset(
     "SEGMENT NOSCORE NO_RT_METADATA LEXEME NON-LEX NON-SPEECH FILLER EDIT IP SU CB A/P SPKR-INFO".split()  # noqa: SIM905
@@ -126,7 +128,8 @@ def _turn(fields: list[str], place: str) -> Turn:
     if not 8 <= len(fields) <= 10:
         raise InputError(f"{place}: has {len(fields)} fields instead of 9 or 10")
     start, duration = (_read_seconds(fields[at], name, place) for at, name in ((3, "start"), (4, "duration")))
-    return Turn(start=start, end=start + duration, speaker=fields[7], confidence=_confidence(fields))
+    speaker = _NUMBERED.sub(r"Speaker \1", fields[7]) if _NUMBERED.fullmatch(fields[7]) else fields[7]
+    return Turn(start=start, end=start + duration, speaker=speaker, confidence=_confidence(fields))
 
 
 def _read_seconds(text: str, name: str, place: str) -> float:

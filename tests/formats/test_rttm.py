@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtasr.errors import InputError
-from mtasr.formats.rttm import read_rttm, turns_of
+from mtasr.formats.rttm import read_rttm, turns_of, write_turns
 from mtasr.transcript import Turn
 
 RTTM = """\
@@ -93,3 +94,11 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, line: str, message:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_rttm(tmp_path / "no.rttm")
+
+
+def test_speakers_without_names_are_called_what_they_were(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    said = [Turn(start=0.0, end=1.0, speaker="Speaker 1"), Turn(start=1.0, end=2.0, speaker="Speaker 12")]
+    write_turns(said, stream, "talk")
+    assert " Speaker_12 " in stream.getvalue()
+    assert read_rttm(written(tmp_path, stream.getvalue())) == {"talk": tuple(said)}

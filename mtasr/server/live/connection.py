@@ -30,6 +30,8 @@ _LARGE = 1 << 17
 #: Seconds for which a client may read nothing.
 _READING = 30.0
 
+#: Bytes of the reason in a frame that closes a connection (RFC 6455, section 5.5).
+_REASON = 123
 #: Why a connection is closed (RFC 6455, section 7.4.1).
 DONE, GOING_AWAY, REFUSED, FAILED = 1000, 1001, 1008, 1011
 
@@ -93,7 +95,8 @@ class Connection:
                 await deny(self._socket, problem)
             else:
                 await self.send(self.error(problem))
-                await self._close(REFUSED if problem.status < 500 else FAILED)
+                # A client that does not read any more sees no event, but why it was closed.
+                await self._close(REFUSED if problem.status < 500 else FAILED, str(problem.error["message"]))
         return problem.status
 
     @staticmethod
@@ -150,9 +153,10 @@ class Connection:
         except (WebSocketDisconnect, RuntimeError, OSError):  # TimeoutError is an OSError
             raise ClientGone from None
 
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: int, reason: str = "") -> None:
+        short = reason.encode()[:_REASON].decode(errors="ignore")
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-            await self._socket.close(code)
+            await self._socket.close(code, short)
 
 
 async def parsed(message: str | bytes) -> dict[str, Any]:

@@ -269,8 +269,11 @@ def test_another_connection_takes_a_session_over(server: Running) -> None:
 def test_a_wrong_beginning(server: Running, first: str, code: str) -> None:
     with socket(server, PATH) as talk:
         talk.send(first)
-        assert next_of(talk, "error")["error"]["code"] == code
+        error = next_of(talk, "error")["error"]
+        assert error["code"] == code
         assert closed(talk) == 1008
+        assert talk.close_reason
+        assert error["message"].startswith(talk.close_reason)
 
 
 def test_garbage_is_answered_and_costs_nobody_anything(server: Running) -> None:
