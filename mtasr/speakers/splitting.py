@@ -22,7 +22,11 @@ _LEAST_PIECES, _LEAST_SHARE = 6, 0.02
 #: lead is at least so many standard deviations. Measured: 3.0 or more between voices of espeak-ng, up to 2.9 between
 #: two languages of one person, up to 2.7 between other parts of one voice.
 _LEAST_DEVIATIONS = 3.0
-#: The same if one of the parts is several voices already: its pieces differ more. And the share of the lead it needs.
+#: Two voices take turns: so many changes at least from one to the other, and so many for each piece of the smaller
+#: part. Somebody who goes on by telephone or in another room changes once or twice.
+_LEAST_CHANGES, _CHANGES_PER_PIECE = 4, 0.2
+#: The deviations that are enough if one of the parts is several voices already, whose pieces differ more, and the share
+#: of the lead.
 _FEWER_DEVIATIONS, _LESS_LEAD = 2.0, 0.7
 
 
@@ -36,6 +40,8 @@ class _Node:
 
 def split(vectors: FloatArray, seconds: FloatArray, lead: float) -> list[IntArray]:
     """The voices among pieces with vectors (N, D) of length 1 and these durations (N,): the places of their pieces.
+
+    The pieces are in order of time.
 
     There is one of them, with all pieces, unless some lead clearly, by `lead` at least. Pieces that no voice has enough
     of are left out. Voices are in order of their first pieces.
@@ -71,6 +77,9 @@ class _Splitter:
 
     def _differ(self, one: IntArray, two: IntArray, lead: float, deviations: float) -> bool:
         """Whether two parts of the pieces are two voices."""
+        is_one = np.isin(np.sort(np.concatenate([one, two])), one)
+        if np.diff(is_one).sum() < max(_LEAST_CHANGES, _CHANGES_PER_PIECE * min(len(one), len(two))):
+            return False
         for part, rest in ((one, two), (two, one)):
             of_part: FloatArray = self.seconds[part] @ self.vectors[part]
             of_rest: FloatArray = self.seconds[rest] @ self.vectors[rest]

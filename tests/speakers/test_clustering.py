@@ -181,6 +181,13 @@ def test_one_voice_that_varies_is_one_voice() -> None:
         assert len(whole) == 200
 
 
+def test_one_person_in_two_rooms_is_one_voice() -> None:
+    """Though the rooms sound as different as two people who are alike."""
+    for rooms in ([0] * 40 + [1] * 40, [0] * 30 + [1] * 20 + [0] * 30):
+        (whole,) = split(alike(rooms, likeness=0.6), np.full(80, 1.5), 0.15)
+        assert len(whole) == 80
+
+
 def test_a_sentence_that_is_repeated_is_no_other_voice() -> None:
     vectors = alike([0] * 400, likeness=0.5, noise=0.9)
     vectors = np.vstack([vectors, *[vectors[:8]] * 4])
@@ -189,7 +196,7 @@ def test_a_sentence_that_is_repeated_is_no_other_voice() -> None:
 
 def test_few_pieces_are_no_voice_that_is_alike() -> None:
     for count, voices in ((5, 1), (6, 2)):
-        found = split(alike([0] * 20 + [1] * count, likeness=0.6), np.full(20 + count, 1.5), 0.15)
+        found = split(alike([0, 1] * count + [0] * (20 - count), likeness=0.6), np.full(20 + count, 1.5), 0.15)
         assert [len(places) for places in found] == [20, count][:voices] or voices == 1
         assert len(found) == voices
 
