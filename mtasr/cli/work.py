@@ -265,7 +265,7 @@ class _Progress(Observer):
         with self._display.working(job.name, position, total, lambda: transcription.is_telling_apart):
             try:
                 yield
-            except Exception:
+            except BaseException:  # Ctrl-C too: what is said so far of a turn is shown.
                 with contextlib.suppress(OSError, OutputError):  # of the two errors, the first is told
                     self._display.end_turn()
                 raise

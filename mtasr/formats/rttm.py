@@ -124,7 +124,7 @@ def _names(recording: str) -> set[str]:
 
 def _turn(fields: list[str], place: str) -> Turn:
     if fields[0] != "SPEAKER":
-        raise InputError(f"{place}: {fields[0]!r} is not a type of RTTM line")
+        raise InputError(f"{place}: {fields[0][:40]!r} is not a type of RTTM line")
     if not 8 <= len(fields) <= 10:
         raise InputError(f"{place}: has {len(fields)} fields instead of 9 or 10")
     start, duration = (_read_seconds(fields[at], name, place) for at, name in ((3, "start"), (4, "duration")))

@@ -56,8 +56,10 @@ class SpeakerListener:
             if hearing is None:
                 return ()
             self.is_telling_apart = True
-            heard = hearing.heard(self._options)
-            self.is_telling_apart = False
+            try:
+                heard = hearing.heard(self._options)
+            finally:
+                self.is_telling_apart = False
         count, wanted = len({turn.speaker for turn in heard.turns}), self._options.num_speakers
         wanted = wanted or self._options.min_speakers or 1
         self._lacking = (f"only {count} of {wanted} speakers could be told apart",) if 0 < count < wanted else ()

@@ -91,6 +91,14 @@ def test_a_pipe_gets_final_text_alone(run: Run, live: FakeLive, folder: Path) ->
     assert len(list(folder.iterdir())) == 3
 
 
+def test_a_file_in_a_pipe_is_not_late(folder: Path) -> None:
+    """It comes as fast as it is taken."""
+    with started(folder) as process:
+        text, notes = process.communicate(SECOND * 60, timeout=60)
+    assert text.decode() == TEXT
+    assert "late" not in notes.decode()
+
+
 def test_lines_come_at_once(folder: Path) -> None:
     with started(folder) as process:
         say(process, 3)

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 _SOUND, _OUTPUT = "Sound", "Output"
 
+#: A language that is less probable, as after half a second of sound, is told with a "perhaps".
+_SURE = 0.5
+#: Seconds of sound that a microphone may have kept before the command reads it.
+_AHEAD = 2.0
 #: Seconds from which on a note says how late the text is.
 _LATE = 10.0
 
@@ -208,6 +212,7 @@ class _Run:
         self._display = display
         self._feed: SoundFeed = SoundFeed(source, session, shown.note, most)
         self._is_late = self._has_text = False
+        self._began = time.monotonic()
 
     def run(self) -> failures.ExitCode:
         """Listen to the end; returns the exit code. Whatever goes wrong, the final texts are in the files."""
@@ -242,11 +247,16 @@ class _Run:
                     self._record.correct(event)
                 case LanguageFound(language=code):
                     share = event.probability
-                    self._shown.note(f"detected language {english_name(code)} ({code}, {share:.0%})")
-                case Lag(seconds=seconds) if seconds >= _LATE and not self._is_late:
+                    perhaps = "perhaps " if share < _SURE else ""
+                    self._shown.note(f"detected language {perhaps}{english_name(code)} ({code}, {share:.0%})")
+                case Lag(seconds=seconds) if seconds >= _LATE and not self._is_late and self._is_live():
                     self._is_late = True
                     self._shown.note(f"warning: the text is {seconds:.0f} s late; a smaller --model is faster")
             self._shown.show(event)
+
+    def _is_live(self) -> bool:
+        """Whether the sound comes as it is made: a file in a pipe comes as fast as it is taken, and nobody is late."""
+        return self._feed.seconds <= time.monotonic() - self._began + _AHEAD
 
     def _finish(self, transcript: Transcript | None) -> None:
         files: list[str] = []

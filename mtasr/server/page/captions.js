@@ -59,9 +59,10 @@ export class CaptionView {
     shown.draft.textContent = "";
     if (type === "committed") append(shown, attributed(text, words));
     else replace(shown, attributed(text.trim(), segments));
-    // A final text that corrects what was said is not said again.
-    if (type === "committed" || !shown.isSaid) this.say(text);
-    shown.isSaid = true;
+    // A final text that corrects what was said is not said again, but what it adds at the end.
+    const count = wordsOf(shown.said).length;
+    this.say(type === "committed" ? text : wordsOf(text).slice(count).map((word) => ` ${word}`).join(""));
+    shown.said += text;
     if (!shown.committed.textContent) shown.line.remove();
   }
 
@@ -75,7 +76,7 @@ export class CaptionView {
       const committed = make("span"), draft = make("span", { class: "draft" });
       const line = make("p", {}, committed, draft);
       get("captions-text").append(line);
-      this.stretches.set(number, { line, committed, draft, isSaid: false, speaker: null });
+      this.stretches.set(number, { line, committed, draft, said: "", speaker: null });
       if (this.stretches.size > MOST) {
         const [first] = this.stretches.keys();
         this.stretches.get(first).line.remove();
@@ -87,6 +88,7 @@ export class CaptionView {
 
   /** Have screen readers say what will not change. */
   say(text) {
+    if (!text) return;
     const said = get("captions-said");
     said.append(make("span", {}, text));
     if (said.children.length > MOST) said.firstElementChild.remove();
@@ -118,5 +120,7 @@ function replace(shown, parts) {
   shown.speaker = null;
   append(shown, parts);
 }
+
+const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
 
 const late = (seconds) => (seconds < 3 ? "" : `The captions are ${Math.round(seconds)} s late: the server is busy.`);

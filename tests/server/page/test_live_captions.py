@@ -38,8 +38,8 @@ def test_captions_are_shown_and_kept(visit: Open) -> None:
         for each in (".draft", "span")
     )
     assert draft != committed
-    # What is said to those who do not see it is what was committed, once.
-    assert page.inner_text("#captions-said").split() == ["Good", "mourning,", "We", "found", "the", "old"]
+    # What is said to those who do not see it is what was committed, once, and what the final text adds.
+    assert page.inner_text("#captions-said").split() == "Good mourning, and thank you. We found the old".split()
     assert page.get_attribute("#captions-said", "role") == "log"
     assert "4 s late" in page.inner_text("#captions-note")
     page.click("#captions-full")
@@ -80,11 +80,26 @@ def test_speakers_are_named_and_corrected(visit: Open) -> None:
     assert page.locator("#captions-text p").all_inner_texts() == [
         "Ann: Good morning.\nBen: Thank you.", "Ann: You are\nBen: yes",
     ]  # fmt: skip
+    assert page.locator("#captions-said").text_content() == " Good morning. Thank you. You are yes"
     page.click("#recorder-stop")
     page.wait_for_selector("#download:visible")
     assert opened.state.jobs == []
     (began,) = opened.state.live
     assert (began["diarize"], began["num_speakers"]) == ("true", "2")
+
+
+def test_what_a_final_text_adds_is_said(visit: Open) -> None:
+    opened = visit(permissions=["microphone"])
+    words = {"type": "committed", "stretch": 0, "text": " Good mourning", "event": 1, "words": []}
+    opened.state.captions = [
+        words,
+        {"type": "final", "stretch": 0, "text": " Good morning, Ben.", "event": 2, "segments": []},
+    ]
+    page = opened.page
+    page.click("#record")
+    page.wait_for_selector("#captions-text p:has-text('Ben.')")
+    assert page.locator("#captions-said").text_content() == " Good mourning Ben."
+    page.click("#recorder-stop")
 
 
 def test_channels_are_told_apart_afterwards(visit: Open) -> None:
