@@ -39,7 +39,17 @@ def test_captions_are_shown_and_kept(visit: Open) -> None:
     )
     assert draft != committed
     # What is said to those who do not see it is what was committed, once, and what the final text adds.
-    assert page.inner_text("#captions-said").split() == "Good mourning, and thank you. We found the old".split()
+    assert page.inner_text("#captions-said").split() == [
+        "Good",
+        "mourning,",
+        "and",
+        "thank",
+        "you.",
+        "We",
+        "found",
+        "the",
+        "old",
+    ]
     assert page.get_attribute("#captions-said", "role") == "log"
     assert "4 s late" in page.inner_text("#captions-note")
     page.click("#captions-full")
