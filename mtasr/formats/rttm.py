@@ -75,13 +75,8 @@ class Rttm:
     files: dict[str, tuple[Turn, ...]]
 
     def turns(self, recording: str, *, is_alone: bool) -> tuple[Turn, ...]:
-        """Those of the recording of that name, as `turns_of`, which raises `InputError`.
-
-        Names count even in an RTTM of one file unless the recording `is_alone`: that RTTM is about one of many.
-        """
-        if not is_alone and len(self.files) == 1 and not _names(recording) & self.files.keys():
-            raise InputError(f"{self.path}: is about {next(iter(self.files))!r}, not {recording!r}")
-        return turns_of(recording, self.path, self.files)
+        """Those of the recording of that name, as `turns_of`, which raises `InputError`."""
+        return turns_of(recording, self.path, self.files, is_alone=is_alone)
 
 
 def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
@@ -104,16 +99,20 @@ def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
     }
 
 
-def turns_of(recording: str, path: Path, files: dict[str, tuple[Turn, ...]]) -> tuple[Turn, ...]:
+def turns_of(
+    recording: str, path: Path, files: dict[str, tuple[Turn, ...]], *, is_alone: bool = True
+) -> tuple[Turn, ...]:
     """The turns of a recording, by its name without a suffix, among the `files` that `read_rttm` found at `path`.
 
-    An RTTM with one file is about the recording, whatever it calls it; an empty one says that nobody speaks. Raises
-    `InputError` if the RTTM is about other recordings.
+    An empty RTTM says that nobody speaks. One with a single file is about the recording, whatever it calls it, if the
+    recording `is_alone`: else it is about one of many. Raises `InputError` if the RTTM is about other recordings.
     """
-    if len(files) <= 1:
+    if not files or (is_alone and len(files) == 1):
         return next(iter(files.values()), ())
     for name in _names(recording) & files.keys():
         return files[name]
+    if len(files) == 1:
+        raise InputError(f"{path}: is about {next(iter(files))!r}, not {recording!r}")
     raise InputError(f"{path}: has {len(files)} files, and none is named {recording!r}")
 
 
