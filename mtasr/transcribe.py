@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from mtasr import system
 from mtasr.arrays import Float32Array
+from mtasr.asked import Asked, asked, language_given, resolved
 from mtasr.audio.sources import Source, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
-from mtasr.decoding.channels import SplitChannels
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import Recording, loaded_before_fork
 from mtasr.decoding.language import MOST_WINDOWS
@@ -25,30 +22,27 @@ from mtasr.decoding.longform import LongForm, full_window
 from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.single_windows import SingleWindows
-from mtasr.decoding.submission import NoNotes, ResumeNotes, Submission
+from mtasr.decoding.submission import NoNotes, PlacedResult, ResumeNotes, Submission
+from mtasr.decoding.survey import DecodedRecording, Survey
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
-from mtasr.decoding.windows import LEAST_SECONDS, Window, cut_windows, longest_for
+from mtasr.decoding.windows import LEAST_SECONDS, Window, WindowOutline, cut_windows, longest_for
+from mtasr.engine_loading import ctranslate2_engine, torch_engine
 from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.errors import ModelError, UsageError
-from mtasr.extras import extras
-from mtasr.models import DEFAULT_MODEL, Progress, resolve
-from mtasr.models.fingerprint import fingerprint
+from mtasr.models import DEFAULT_MODEL, resolve
 from mtasr.options import DecodingOptions, merge_options
 from mtasr.speakers.diarize import load_diarizer
-from mtasr.speakers.diarized import Diarized, SpeakerListener, listeners
-from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
+from mtasr.speakers.diarized import SpeakerListener, listeners
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.submissions import transcription_of
 from mtasr.speakers.voices import Diarizes, KnownVoices, enrolled
 from mtasr.stopwatch import Stopwatch
-from mtasr.tokenizer import Tokenizer, to_code
 from mtasr.transcript import Transcript
 from mtasr.vad import DEFAULT_DETECTOR, DETECTORS, MakeDetector, SileroDetector, SpeechDetector
 
 #: What runs the network: CTranslate2, or the torch reference, which is slower and needs the extra `train`.
 EngineName = Literal["ctranslate2", "torch"]
-
-#: The keywords that choose a part of the recording.
-_TRACKS = frozenset(Tracks.__dataclass_fields__)
 
 
 def load_model(
@@ -95,59 +89,11 @@ def load_model(
     }  # fmt: skip
     name = DEFAULT_MODEL if name is None else name
     if engine == "torch":
-        loaded, told_apart = _torch_engine(name, settings, progress)
+        loaded, told_apart = torch_engine(name, settings, progress)
     else:
         settings |= {"workers": workers, "batch_size": batch_size}
-        loaded, told_apart = _ctranslate2_engine(resolve(name, progress=progress), settings)
+        loaded, told_apart = ctranslate2_engine(resolve(name, progress=progress), settings)
     return Model(loaded, told_apart, detector=detector, retries=retries)
-
-
-def _ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine, Callable[[], str]]:
-    from mtasr.checkpoints.ctranslate2.info import checked_folder
-    from mtasr.engines.ctranslate2 import CTranslate2Engine
-    from mtasr.models import int8_copy
-
-    dims, _, tokens, generation = checked_folder(folder)
-    engine = CTranslate2Engine(
-        folder,
-        dims=dims,
-        tokens=tokens,
-        variable_length=generation.variable_length,
-        reliable_alignment=generation.has_reliable_alignment(dims),
-        int8_copy=partial(int8_copy.provide, folder),
-        **settings,
-    )
-    if engine.folder == folder and (engine.device, engine.compute_type) == ("cpu", "int8"):
-        int8_copy.make_later(folder)
-    computes = (engine.device, engine.compute_type, str(system.largest_weight()))
-    return engine, partial(fingerprint, folder, *computes)
-
-
-def _torch_engine(
-    name: str | Path, settings: dict[str, Any], progress: Progress | None
-) -> tuple[Engine, Callable[[], str]]:
-    with extras():
-        from mtasr.engines.torch import TorchEngine
-    from mtasr.checkpoints.formats import load_checkpoint
-
-    source = Path(name) if _is_checkpoint(Path(name)) else resolve(name, progress=progress)
-    checkpoint = load_checkpoint(source)
-    engine = TorchEngine(
-        checkpoint.model,
-        Tokenizer(checkpoint.tokens),
-        suppress_ids=checkpoint.settings.suppress_ids,
-        suppress_ids_begin=checkpoint.settings.suppress_ids_begin,
-        alignment_heads=checkpoint.settings.alignment_heads,
-        variable_length=checkpoint.settings.variable_length,
-        reliable_alignment=checkpoint.settings.has_reliable_alignment(checkpoint.model.dims),
-        **settings,
-    )
-    return engine, partial(fingerprint, source, "torch", str(engine.model.device), settings["compute_type"])
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether this is a checkpoint that CTranslate2 cannot load and `resolve` does not know."""
-    return path.is_file() or (any(path.glob("*.safetensors")) and not (path / "model.bin").exists())
 
 
 class Model:
@@ -258,13 +204,99 @@ class Model:
         raises `RecordingTooLongError` while it is read.
         """
         self._require_own_process()
-        merged, tracks, speakers = self._asked(options, tracks, diarize, changes)
-        language, checks = _language(self.engine.tokenizer, merged), checks or Checks()
-        opening = [openers(source, tracks, most_seconds) for source in sources]
-        heard_by = self._listeners(speakers, len(sources))
-        if merged.condition_on_previous_text:
+        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        submitted = self._submitted(
+            sources, what, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
+        )
+        return Transcriptions(
+            transcription_of(channels, what.tracks, what.options, listener) for channels, listener in submitted
+        )
+
+    def decode_all(
+        self,
+        sources: Sequence[Source],
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        notes: Sequence[Callable[[int], ResumeNotes]] = (),
+        checks: Checks | None = None,
+        priority: int = 0,
+        most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
+        **changes: Any,
+    ) -> Generator[DecodedRecording]:
+        """Decode recordings for another machine: all that `received` needs to build their transcriptions.
+
+        Everything is as in `stream_all`, but errors of recordings are in the results. Closing the generator cancels.
+        """
+        raise NotImplementedError
+
+    def survey(
+        self,
+        source: Source,
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        checks: Checks | None = None,
+        most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
+        **changes: Any,
+    ) -> Survey:
+        """Read a recording to its end, cut it into windows and judge its language, without decoding the windows.
+
+        Its windows can then be decoded by several models (`decode_windows`), which give the results of `stream_all`
+        together. With `diarize`, speakers are told apart too. Arguments are as in `stream_all`.
+
+        Errors of the recording are in the survey. Raises `UsageError` for options that make no sense, and with
+        `condition_on_previous_text`, where windows depend on the text before them.
+        """
+        raise NotImplementedError
+
+    def decode_windows(
+        self,
+        source: Source,
+        outlines: Sequence[WindowOutline],
+        options: DecodingOptions | None = None,
+        *,
+        language: str,
+        tracks: Tracks | None = None,
+        channel: int = 0,
+        draws: bool = False,
+        checks: Checks | None = None,
+        priority: int = 0,
+        **changes: Any,
+    ) -> Generator[PlacedResult]:
+        """Decode some windows of a recording that was surveyed, in file order; yields each as soon as it is decoded.
+
+        `language` is `ChannelSurvey.spoken` of the `channel`. The recording is read from its start up to the last
+        window, because seeking is not exact, and without voice activity detection.
+
+        What is drawn at random depends on what was drawn before it. So windows that need it have no result. When all
+        others of the channel are decoded, call this once more with those, and `draws`: they then have the results that
+        they have in `stream_all`. If `is_divisible` says False, windows have no results without `draws`.
+
+        Raises `InputError` if the recording cannot be read, or lacks a window; what went wrong with a window, in its
+        turn; and `UsageError` as `survey`.
+        """
+        raise NotImplementedError
+
+    def _submitted(
+        self,
+        sources: Sequence[Source],
+        what: Asked,
+        *,
+        notes: Sequence[Callable[[int], ResumeNotes]],
+        checks: Checks | None,
+        priority: int,
+        most_seconds: float | None,
+    ) -> list[tuple[list[Submission], SpeakerListener | None]]:
+        """The channels of each source on their way to text, and who listens to them."""
+        checks = checks or Checks()
+        opening = [openers(source, what.tracks, most_seconds) for source in sources]
+        heard_by = self._listeners(what.speakers, len(sources))
+        if what.options.condition_on_previous_text:
             submissions: Iterator[Submission] = (
-                LongForm(self.engine, open_, language, merged, checks, self._detector, listener)
+                LongForm(self.engine, open_, what.language, what.options, checks, self._detector, listener)
                 for channels, listener in zip(opening, heard_by, strict=True)
                 for open_ in channels
             )
@@ -274,38 +306,19 @@ class Model:
                 Recording(
                     open=open_,
                     opens_at_once=opens_at_once(source),
-                    language=language,
+                    language=what.language,
                     notes=noted(channel),
                     listener=listener,
                 )
                 for source, channels, noted, listener in zip(sources, opening, notes, heard_by, strict=True)
                 for channel, open_ in enumerate(channels)
             ]
-            states = self._scheduler.submit(recordings, merged, checks=checks, priority=priority)
+            states = self._scheduler.submit(recordings, what.options, checks=checks, priority=priority)
             submissions = iter([Scheduled(self._scheduler, state) for state in states])
-        return Transcriptions(
-            _transcription(list(itertools.islice(submissions, len(channels))), tracks, merged, listener)
+        return [
+            (list(itertools.islice(submissions, len(channels))), listener)
             for channels, listener in zip(opening, heard_by, strict=True)
-        )
-
-    def _asked(
-        self,
-        options: DecodingOptions | None,
-        tracks: Tracks | None,
-        diarize: bool | SpeakerOptions,
-        changes: dict[str, Any],
-    ) -> tuple[DecodingOptions, Tracks, SpeakerOptions | None]:
-        """What objects and keywords ask for, together. Raises `UsageError` for a combination that makes no sense."""
-        speakers, changes = split_off(diarize, changes)
-        tracks = replace(tracks or Tracks(), **{key: changes[key] for key in _TRACKS & set(changes)})
-        changes = {key: value for key, value in changes.items() if key not in _TRACKS}
-        merged = _resolved(self.engine.tokenizer, merge_options(options or DecodingOptions(), changes))
-        if merged.prefix and tracks.channels == "split":
-            raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
-        check_tracks(speakers, tracks)
-        if speakers is not None:
-            merged = replace(merged, word_timestamps=True)
-        return merged, tracks, speakers
+        ]
 
     def _listeners(self, speakers: SpeakerOptions | None, count: int) -> list[SpeakerListener | None]:
         """Who listens to each of so many recordings, None unless speakers are told apart."""
@@ -341,7 +354,7 @@ class Model:
         tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        options = _resolved(self.engine.tokenizer, merge_options(DecodingOptions(), {"languages": languages}))
+        options = resolved(self.engine.tokenizer, merge_options(DecodingOptions(), {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         (open_,) = openers(source, tracks, most_seconds)
         with contextlib.closing(open_()) as audio:
@@ -370,12 +383,12 @@ class Model:
         Raises `UsageError` for languages that the model lacks.
         """
         self._require_own_process()
-        options = _resolved(self.engine.tokenizer, options)
+        options = resolved(self.engine.tokenizer, options)
         return self._scheduler.single_windows(options, priority=priority, retries=retries)
 
     def language_of(self, options: DecodingOptions) -> str | None:
         """The code of the language that the options give, None if it is to be detected. Raises `UsageError`."""
-        return _language(self.engine.tokenizer, options)
+        return language_given(self.engine.tokenizer, options)
 
     def listener(self, speakers: SpeakerOptions) -> SpeakerListener:
         """Tells the speakers of one source of sound apart; for live sessions. Raises as `enrolled`."""
@@ -400,39 +413,3 @@ class Model:
 
 def _nothing_noted(channel: int) -> ResumeNotes:
     return NoNotes()
-
-
-def _transcription(
-    channels: Sequence[Submission], tracks: Tracks, options: DecodingOptions, listener: SpeakerListener | None
-) -> Transcription:
-    """The transcription of a recording, or of its channels put together."""
-    if listener is not None:
-        diarized = Diarized(channels[0], listener)
-        return Transcription(diarized, options, lambda: listener.warnings, lambda: listener.is_telling_apart)
-    if tracks.channels == "mix":
-        return Transcription(channels[0], options)
-    idle = ", ".join(map(repr, filter(None, tracks.speakers[len(channels) :])))
-    count = "1 channel" if len(channels) == 1 else f"{len(channels)} channels"
-    notes = [f"no channel for {idle}: the recording has {count}"] if idle else []
-    named = {tracks.speaker(channel): each for channel, each in enumerate(channels)}
-    return Transcription(SplitChannels(named), options, lambda: notes)
-
-
-def _resolved(tokenizer: Tokenizer, options: DecodingOptions) -> DecodingOptions:
-    """With languages as codes. Fails for one that the model lacks."""
-    if options.languages is None:
-        return options
-    codes = tuple(dict.fromkeys(map(to_code, options.languages)))
-    for code in codes:
-        tokenizer.sot_sequence(code, options.task)
-    return replace(options, languages=codes)
-
-
-def _language(tokenizer: Tokenizer, options: DecodingOptions) -> str | None:
-    """The code of the language asked for, None to detect it. Fails for one that the model lacks."""
-    language = to_code(options.language) if options.language is not None else None
-    if language is None and not tokenizer.is_multilingual:
-        language = "en"
-    if language is not None:
-        tokenizer.sot_sequence(language, options.task)
-    return language

@@ -134,6 +134,18 @@ def openers(source: Source, tracks: Tracks, most_seconds: float | None = None) -
     return [partial(_open_channel, source, tracks.audio_stream, channel, most_seconds) for channel in channels]
 
 
+def opener(source: Source, tracks: Tracks, channel: int) -> Open:
+    """A function that opens one of the channels that `openers` returns, without counting them."""
+    is_split = tracks.channels == "split" and _is_file(source)
+    return partial(_open_channel, source, tracks.audio_stream, channel if is_split else None, None)
+
+
+def stated_seconds(source: Source, tracks: Tracks | None = None) -> float | None:
+    """The duration that a recording states, None if it states none. Raises `InputError` if it cannot be opened."""
+    with contextlib.closing(opener(source, tracks or Tracks(), 0)()) as audio:
+        return audio.duration
+
+
 def _open_channel(
     source: Source, track: int, channel: int | None, most_seconds: float | None
 ) -> Opened | SampleBlocks | LimitedAudio:

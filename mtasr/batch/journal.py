@@ -31,7 +31,7 @@ from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.inputs import STDIN
 from mtasr.batch.outputs import Job
 from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Place
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import OutputError
 from mtasr.threads import start_thread
@@ -231,17 +231,16 @@ class _Channel:
         found: list[LanguageGuess] | None = self._entry.known().get(self._channel)
         return found
 
-    def result(self, window: Window) -> DecodedWindow | None:
-        found: DecodedWindow | None = self._entry.known().get((self._channel, window.start, len(window.samples)))
+    def result(self, place: Place) -> DecodedWindow | None:
+        found: DecodedWindow | None = self._entry.known().get((self._channel, *place))
         return found
 
     def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         pairs = [[guess.code, guess.probability] for guess in guesses]
         self._entry.add({"channel": self._channel, "guesses": pairs})
 
-    def note_result(self, window: Window, result: DecodedWindow) -> None:
-        place = {"channel": self._channel, "start": window.start, "samples": len(window.samples)}
-        self._entry.add({**place, "result": asdict(result)})
+    def note_result(self, place: Place, result: DecodedWindow) -> None:
+        self._entry.add({"channel": self._channel, **place._asdict(), "result": asdict(result)})
 
 
 def notes_of(entry: Entry | None) -> Callable[[int], ResumeNotes]:

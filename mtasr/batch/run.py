@@ -25,9 +25,9 @@ from mtasr.transcript import Coverage, Segment, Transcript, Turn
 
 if TYPE_CHECKING:
     from mtasr.batch.journal import Entry, Journal
+    from mtasr.batch.recogniser import Recogniser
     from mtasr.decoding.transcription import Transcription
     from mtasr.speakers.options import SpeakerOptions
-    from mtasr.transcribe import Model
 
 #: "in doubt" is a recording with speech but no text somewhere, or text but no speech.
 Outcome = Literal["done", "in doubt", "failed", "skipped"]
@@ -103,7 +103,8 @@ class BatchRun:
 
     Args:
         jobs: What `plan` returned for one output folder.
-        model: A `Model`, or a function that loads one; it is not called when all recordings are skipped or refused.
+        model: A `Model` or another `Recogniser`, or a function that loads one; it is not called when all recordings are
+            skipped or refused.
         options, tracks: How to decode, and what of each recording (see `Model.stream_all`).
         style, layout: The look of the subtitles, and their layout; None writes segments as recognised.
         existing: What to do about results of an earlier run. "resume" wants the same model, options and formats.
@@ -122,7 +123,7 @@ class BatchRun:
     def __init__(
         self,
         jobs: Sequence[Job],
-        model: Model | Callable[[], Model],
+        model: Recogniser | Callable[[], Recogniser],
         options: DecodingOptions | None = None,
         *,
         tracks: Tracks | None = None,
@@ -205,7 +206,7 @@ class BatchRun:
         if not self._failed:
             journal.close(keep=False)  # last, so that resuming repeats nothing whatever stops the program before
 
-    def _speakers(self, model: Model) -> SpeakerOptions | None:
+    def _speakers(self, model: Recogniser) -> SpeakerOptions | None:
         """How speakers are told apart, None if they are not. Raises `InputError` for recordings of voices."""
         from mtasr.speakers.options import split_off
 
@@ -218,7 +219,7 @@ class BatchRun:
             self._observer.kept()
 
     def _decode(
-        self, model: Model, speakers: SpeakerOptions | None, journal: Journal, ready: Sequence[Job]
+        self, model: Recogniser, speakers: SpeakerOptions | None, journal: Journal, ready: Sequence[Job]
     ) -> Iterator[Ending]:
         from mtasr.batch.journal import notes_of
 

@@ -68,7 +68,7 @@ class Reader:
         if not state.has_language:
             self._put_first(state, windows)
         for window in windows:
-            known = notes.result(window)
+            known = notes.result(window.place)
             shown = self._shown(state, window)
             if known is None:
                 self._put_one(state, shown)

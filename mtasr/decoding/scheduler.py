@@ -422,7 +422,7 @@ class Scheduler:
             return
         result = decoder.finish(decoding, lambda: self._engine)
         # What is drawn is not noted: samples come in a sequence, which a resumed run begins anew.
-        slot.state.recording.notes.note_result(decoding.input.window, result)
+        slot.state.recording.notes.note_result(decoding.input.window.place, result)
         self._done(slot, result)
 
     def _done(

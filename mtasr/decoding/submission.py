@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mtasr.arrays import Float32Array
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Place
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.transcript import Alternatives, Repair, Segment, Turn
@@ -24,6 +24,18 @@ class DecodedWindow:
     alternatives: tuple[Alternatives, ...] = ()
     #: The segments of its translation, if both were asked for.
     translation: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedResult:
+    """What the window at a place became."""
+
+    #: None for windows of `condition_on_previous_text`, which nothing can find again.
+    place: Place | None
+    #: None if the window needs random samples, and these were not to be drawn.
+    result: DecodedWindow | None
+    #: Whether the result is news for `ResumeNotes`: neither noted before, nor drawn at random.
+    to_note: bool = False
 
 
 class Audio(Protocol):
@@ -101,14 +113,14 @@ class ResumeNotes(Protocol):
     def guesses(self) -> list[LanguageGuess] | None:
         """The languages it may be in, None if they are not noted."""
 
-    def result(self, window: Window) -> DecodedWindow | None:
-        """The result of a window, None if it is not noted."""
+    def result(self, place: Place) -> DecodedWindow | None:
+        """The result of the window there, None if it is not noted."""
 
     def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         """Note the languages. They are known before the first result is."""
 
-    def note_result(self, window: Window, result: DecodedWindow) -> None:
-        """Note a result. Windows come in any order."""
+    def note_result(self, place: Place, result: DecodedWindow) -> None:
+        """Note the result of the window there. Windows come in any order."""
 
 
 class NoNotes:
@@ -117,11 +129,11 @@ class NoNotes:
     def guesses(self) -> None:
         return None
 
-    def result(self, window: Window) -> None:
+    def result(self, place: Place) -> None:
         return None
 
     def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         pass
 
-    def note_result(self, window: Window, result: DecodedWindow) -> None:
+    def note_result(self, place: Place, result: DecodedWindow) -> None:
         pass

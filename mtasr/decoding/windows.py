@@ -89,6 +89,23 @@ def _power(samples: Float32Array) -> Float32Array:
     return power
 
 
+class Place(NamedTuple):
+    """Where a window lies in a recording or a channel of it: its first sample, and how many it has."""
+
+    start: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowOutline:
+    """A window without its samples; `speech` is in samples of the file."""
+
+    place: Place
+    speech: tuple[Span, ...]
+    #: Whether the recording begins with it.
+    first: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of a recording; `start` is its first sample's place in the file, `speech` is in samples of the file."""
@@ -96,6 +113,10 @@ class Window:
     start: int
     samples: Float32Array
     speech: tuple[Span, ...]
+
+    @property
+    def place(self) -> Place:
+        return Place(self.start, len(self.samples))
 
     @property
     def seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.submission import Audio, DecodedWindow, Submission
@@ -81,15 +82,25 @@ def listeners(diarizer: Diarizes, options: SpeakerOptions, count: int) -> list[S
     return [SpeakerListener(diarizer, options) for _ in range(count)]
 
 
+class TellsApart(Protocol):
+    """Knows who speaks in a recording once all of it is read."""
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Who spoke when in all that was read; raises what went wrong."""
+
+    def leave(self) -> None:
+        """Nobody will ask again."""
+
+
 class Diarized:
     """A submission whose segments name their speakers: the `Submission` of `diarize`.
 
     Who is who shows only at the end of a recording. So results report progress until then, and the last one has all
-    segments. If a recording fails half-way, it has those so far, before the error is raised. `listener` hears what
+    segments. If a recording fails half-way, it has those so far, before the error is raised. `listener` has heard what
     `submission` reads.
     """
 
-    def __init__(self, submission: Submission, listener: SpeakerListener) -> None:
+    def __init__(self, submission: Submission, listener: TellsApart) -> None:
         self._submission, self._listener = submission, listener
         self._turns: tuple[Turn, ...] | None = None
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fake_model import segment
 
@@ -16,7 +15,7 @@ from mtasr.atomic import remove_torn, write_text
 from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, notes_of
 from mtasr.batch.outputs import Job
 from mtasr.decoding.submission import DecodedWindow
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Place
 from mtasr.engines.engine import LanguageGuess
 from mtasr.transcript import Alternatives, Reading, Segment, Word
 
@@ -39,8 +38,8 @@ def entry(job: Job, *, resume: bool = True, settings: object = "options") -> Ent
     return found
 
 
-def window(start: int, seconds: float = 1.0) -> Window:
-    return Window(start, np.zeros(round(seconds * 16_000), np.float32), ())
+def place(start: int, seconds: float = 1.0) -> Place:
+    return Place(start, round(seconds * 16_000))
 
 
 def full_result() -> DecodedWindow:
@@ -62,7 +61,7 @@ def stopped(job: Job, *results: tuple[int, DecodedWindow]) -> Entry:
     assert noted.guesses() is None
     noted.note_guesses([LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)])
     for start, result in results:
-        noted.note_result(window(start), result)
+        noted.note_result(place(start), result)
     assert run._hashing is not None
     run._hashing.join()
     return run
@@ -77,9 +76,9 @@ def test_everything_comes_back_as_it_was(job: Job) -> None:
     stopped(job, (16_000, full_result()), (0, DecodedWindow((), 0.5)))
     noted = entry(job).notes(0)
     assert noted.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
-    assert noted.result(window(16_000)) == full_result()
-    assert noted.result(window(0)) == DecodedWindow((), 0.5)
-    assert noted.result(window(0, 2.0)) is None
+    assert noted.result(place(16_000)) == full_result()
+    assert noted.result(place(0)) == DecodedWindow((), 0.5)
+    assert noted.result(place(0, 2.0)) is None
     assert entry(job).notes(1).guesses() is None
 
 
@@ -91,11 +90,11 @@ def test_a_torn_line_costs_that_line(job: Job, cut: int) -> None:
     path_of(job).write_bytes(b"".join(lines)[:-cut])
     run = entry(job)
     noted = run.notes(0)
-    assert noted.result(window(0)) == full_result()
-    assert noted.result(window(16_000)) is None
-    noted.note_result(window(16_000), full_result())
+    assert noted.result(place(0)) == full_result()
+    assert noted.result(place(16_000)) is None
+    noted.note_result(place(16_000), full_result())
     run.close()
-    assert entry(job).notes(0).result(window(16_000)) == full_result()
+    assert entry(job).notes(0).result(place(16_000)) == full_result()
 
 
 def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
@@ -109,16 +108,16 @@ def test_lines_that_make_no_sense_cost_nothing_else(job: Job) -> None:
     path_of(job).write_bytes(senseless + path_of(job).read_bytes() + b"\n" + senseless)
     noted = entry(job).notes(0)
     assert noted.guesses() == [LanguageGuess("fr", 1 / 3), LanguageGuess("en", 0.1)]
-    assert noted.result(window(0)) == full_result()
+    assert noted.result(place(0)) == full_result()
 
 
 def test_only_the_same_recording_with_the_same_options_is_the_same(job: Job, tmp_path: Path) -> None:
     stopped(job, (0, full_result()))
-    assert entry(job, settings="others").notes(0).result(window(0)) is None
+    assert entry(job, settings="others").notes(0).result(place(0)) is None
     Path(job.source).write_bytes(b"another")
-    assert entry(job).notes(0).result(window(0)) is None
+    assert entry(job).notes(0).result(place(0)) is None
     Path(job.source).write_bytes(b"sound")
-    assert entry(job).notes(0).result(window(0)) is None, "what is of no use is gone"
+    assert entry(job).notes(0).result(place(0)) is None, "what is of no use is gone"
 
 
 def without(job: Job, *kinds: str) -> None:
@@ -130,7 +129,7 @@ def without(job: Job, *kinds: str) -> None:
 def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
     stopped(job, (0, full_result()))
     without(job, "content", "state")
-    assert entry(job).notes(0).result(window(0)) is None
+    assert entry(job).notes(0).result(place(0)) is None
 
 
 def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,14 +137,14 @@ def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: p
     monkeypatch.setattr("mtasr.batch.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
     run = entry(job, resume=False)
     noted = run.notes(0)
-    assert noted.result(window(0)) is None
-    noted.note_result(window(0), full_result())
+    assert noted.result(place(0)) is None
+    noted.note_result(place(0), full_result())
     again = entry(job)  # as if the first run had been killed
-    assert again.notes(0).result(window(0)) == full_result()
-    again.notes(0).note_result(window(16_000), full_result())
+    assert again.notes(0).result(place(0)) == full_result()
+    again.notes(0).note_result(place(16_000), full_result())
     assert '"content"' not in path_of(job).read_text()
     third = entry(job)
-    assert third.notes(0).result(window(16_000)) == full_result()
+    assert third.notes(0).result(place(16_000)) == full_result()
     hashes.set()
     for each in (run, again, third):
         assert each._hashing is not None
@@ -167,24 +166,24 @@ def test_notes_without_a_hash_are_of_no_use_once_the_file_has_changed(job: Job, 
     if change == "of the same size and time":
         os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (source.stat().st_size, source.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert entry(job).notes(0).result(window(0)) is None
+    assert entry(job).notes(0).result(place(0)) is None
 
 
 def test_the_hash_goes_before_what_else_is_known_of_the_file(job: Job) -> None:
     stopped(job, (0, full_result()))
     os.utime(job.source, (1, 1))
-    assert entry(job).notes(0).result(window(0)) == full_result()
+    assert entry(job).notes(0).result(place(0)) == full_result()
 
 
 def test_a_recording_that_changes_while_it_is_decoded_has_no_hash(job: Job) -> None:
     run = entry(job, resume=False)
     Path(job.source).write_bytes(b"another")
     noted = run.notes(0)
-    assert noted.result(window(0)) is None
-    noted.note_result(window(0), full_result())
+    assert noted.result(place(0)) is None
+    noted.note_result(place(0), full_result())
     assert run._hashing is not None
     run._hashing.join()
-    assert entry(job).notes(0).result(window(0)) is None
+    assert entry(job).notes(0).result(place(0)) is None
     job.targets["srt"].write_text("1")
     run.done()
     assert not entry(job).is_done()
@@ -213,7 +212,7 @@ def test_without_resume_all_begins_anew(job: Job) -> None:
     journal = Journal(job.targets["srt"].parent, ["options"])
     assert journal.entry(job) is not None
     assert journal.discarded == 1
-    assert entry(job).notes(0).result(window(0)) is None
+    assert entry(job).notes(0).result(place(0)) is None
 
 
 def test_the_journal_is_deleted_after_success(job: Job, tmp_path: Path) -> None:
@@ -221,7 +220,7 @@ def test_the_journal_is_deleted_after_success(job: Job, tmp_path: Path) -> None:
     run = journal.entry(job)
     assert run is not None
     run.notes(0).guesses()
-    run.notes(0).note_result(window(0), full_result())
+    run.notes(0).note_result(place(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     journal.close(keep=True)
@@ -255,7 +254,7 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
         run = journal.entry(job)
         assert run is not None
         run.notes(0).guesses()
-        run.notes(0).note_result(window(0), full_result())
+        run.notes(0).note_result(place(0), full_result())
         journal.close(keep=True)
         assert (tmp_path / FOLDER).exists() == is_kept, "a window is kept if anything says of which recording it is"
 
@@ -281,7 +280,7 @@ def test_at_the_end_files_of_killed_writers_are_removed(job: Job, tmp_path: Path
     assert run is not None
     noted = run.notes(0)
     noted.guesses()
-    noted.note_result(window(0), full_result())
+    noted.note_result(place(0), full_result())
     torn = [place / ".mtasr-0123.part" for place in (tmp_path, inner, tmp_path / FOLDER)]
     for path in torn:
         path.write_text("half")
@@ -293,17 +292,17 @@ def test_at_the_end_files_of_killed_writers_are_removed(job: Job, tmp_path: Path
 
 def test_notes_for_the_model(job: Job) -> None:
     stopped(job, (0, full_result()))
-    assert notes_of(entry(job))(0).result(window(0)) == full_result()
+    assert notes_of(entry(job))(0).result(place(0)) == full_result()
     noted = notes_of(None)(0)
-    noted.note_result(window(0), full_result())
-    assert noted.result(window(0)) is None
+    noted.note_result(place(0), full_result())
+    assert noted.result(place(0)) is None
 
 
 def test_notes_that_are_not_kept_are_deleted_when_done(job: Job, tmp_path: Path) -> None:
     run = Journal(tmp_path, ["options"], keeps_done=False).entry(job)
     assert run is not None
     run.notes(0).guesses()
-    run.notes(0).note_result(window(0), full_result())
+    run.notes(0).note_result(place(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not list((tmp_path / FOLDER).iterdir())
@@ -327,13 +326,13 @@ def test_notes_of_others_stay(job: Job, tmp_path: Path) -> None:
     other = Journal(tmp_path, ["others"])
     other.entry(job)
     other.close(keep=False)
-    assert entry(job).notes(0).result(window(0)) == full_result()
+    assert entry(job).notes(0).result(place(0)) == full_result()
 
 
 def test_a_failure_without_results_leaves_nothing(job: Job) -> None:
     run = stopped(job)
     run.close()
-    run.notes(0).note_result(window(0), full_result())  # too late
+    run.notes(0).note_result(place(0), full_result())  # too late
     assert not list((job.targets["srt"].parent / FOLDER).iterdir())
 
 
@@ -341,7 +340,7 @@ def test_a_folder_that_takes_no_notes_costs_nothing_else(job: Job, tmp_path: Pat
     (tmp_path / FOLDER).write_text("in the way")
     run = entry(job)
     run.notes(0).guesses()
-    run.notes(0).note_result(window(0), full_result())
+    run.notes(0).note_result(place(0), full_result())
     job.targets["srt"].write_text("1")
     run.done()
     assert not run.is_done()
@@ -394,8 +393,8 @@ def test_want_of_memory_costs_notes_and_nothing_else(job: Job, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(what, no_room)
             run = entry(job, resume=False)
-            assert run.notes(0).result(window(0)) is None
-            run.notes(0).note_result(window(0), full_result())
+            assert run.notes(0).result(place(0)) is None
+            run.notes(0).note_result(place(0), full_result())
             job.targets["srt"].write_text("1")
             run.done()
         assert entry(job).is_done() == (what != "hashlib.file_digest")

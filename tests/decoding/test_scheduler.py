@@ -22,7 +22,7 @@ from mtasr.decoding.groups import Recording, Waiting
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
 from mtasr.decoding.transcription import Scheduled
-from mtasr.decoding.windows import Window
+from mtasr.decoding.windows import Place
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess
 from mtasr.errors import InputNotFoundError
 from mtasr.options import DecodingOptions
@@ -442,21 +442,21 @@ class Notebook:
 
     def __init__(self) -> None:
         self.judgement: list[LanguageGuess] | None = None
-        self.results: dict[tuple[int, int], DecodedWindow] = {}
+        self.results: dict[Place, DecodedWindow] = {}
 
     def guesses(self) -> list[LanguageGuess] | None:
         return self.judgement
 
-    def result(self, window: Window) -> DecodedWindow | None:
-        return self.results.get((window.start, len(window.samples)))
+    def result(self, place: Place) -> DecodedWindow | None:
+        return self.results.get(place)
 
     def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
         assert not self.results
         self.judgement = list(guesses)
 
-    def note_result(self, window: Window, result: DecodedWindow) -> None:
+    def note_result(self, place: Place, result: DecodedWindow) -> None:
         assert self.judgement is not None
-        self.results[window.start, len(window.samples)] = result
+        self.results[place] = result
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, 6])
@@ -496,7 +496,7 @@ def test_results_without_a_language_are_not_relied_on() -> None:
     first.judgement = None
     results, first.results = first.results, {}
     torn = Notebook()
-    torn.result = lambda window: results.get((window.start, len(window.samples)))  # type: ignore[method-assign]
+    torn.result = results.get  # type: ignore[method-assign]
     (each,) = submit(HearingEngine(), [recording(SOURCES[0], language=None, notes=torn)])
     assert segments(each) == whole
 

@@ -1,0 +1,98 @@
+"""What one machine tells another of a recording: its windows before they are decoded, and what they became.
+
+All are values that can be pickled, and hold no samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mtasr.decoding.submission import PlacedResult, ResumeNotes
+from mtasr.decoding.windows import WindowOutline
+from mtasr.engines.engine import LanguageGuess
+from mtasr.options import DecodingOptions
+from mtasr.spans import Interval
+from mtasr.transcript import Repair, Turn
+
+
+def is_divisible(options: DecodingOptions) -> bool:
+    """Whether windows of one recording can be decoded apart from each other.
+
+    They cannot if each is given the text before it, or if samples are drawn for all of them, in one sequence.
+    """
+    return not options.condition_on_previous_text and options.temperature[0] == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSurvey:
+    """What reading a recording or one of its channels to the end tells."""
+
+    #: How many samples it has, or had before it failed.
+    samples: int
+    #: Where somebody speaks, in seconds, in order of time.
+    speech: tuple[Interval, ...] = ()
+    #: Its windows in file order; none in a `DecodedRecording`, whose results have their places.
+    outlines: tuple[WindowOutline, ...] = ()
+    #: Seconds that the file states, None if it states none.
+    duration: float | None = None
+    warnings: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    #: Code of the language if it was given, None if it was judged.
+    language: str | None = None
+    #: The languages it may be in, the most probable first; none if nobody speaks or the language was given.
+    guesses: tuple[LanguageGuess, ...] = ()
+    #: What went wrong while it was opened or read; windows before that are whole.
+    error: Exception | None = None
+
+    @property
+    def spoken(self) -> str:
+        """Code of the language given or judged; "en" if nobody speaks."""
+        return self.language or (self.guesses[0].code if self.guesses else "en")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardSpeakers:
+    """Who speaks when, told apart by voice in all of a recording that could be read."""
+
+    turns: tuple[Turn, ...] = ()
+    #: What was asked for and cannot be had.
+    warnings: tuple[str, ...] = ()
+    #: What went wrong while they were told apart.
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All that reading a recording tells without decoding it."""
+
+    #: One, unless channels are split.
+    channels: tuple[ChannelSurvey, ...]
+    #: None unless speakers are told apart by voice.
+    speakers: HeardSpeakers | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedRecording:
+    """A recording that was decoded as a whole.
+
+    The error of a channel is what ended its results: it could not be read further, or a window could not be decoded.
+    Channels after that are not decoded, and their surveys tell nothing.
+    """
+
+    survey: Survey
+    #: The results of each channel, in file order.
+    results: tuple[tuple[PlacedResult, ...], ...]
+
+    def note(self, notes: Callable[[int], ResumeNotes]) -> None:
+        """Add what is news to the notes on the channels, as `Model.stream_all` would have."""
+        for channel, (survey, results) in enumerate(zip(self.survey.channels, self.results, strict=True)):
+            news = [each for each in results if each.to_note]
+            if not news:
+                continue
+            kept = notes(channel)
+            if kept.guesses() is None and survey.guesses:
+                kept.note_guesses(survey.guesses)
+            for each in news:
+                if each.place is not None and each.result is not None:
+                    kept.note_result(each.place, each.result)
