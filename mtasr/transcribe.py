@@ -13,7 +13,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.asked import Asked, asked, language_given, resolved
-from mtasr.audio.sources import Source, openers, opens_at_once
+from mtasr.audio.sources import Source, opener, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import Recording, loaded_before_fork
@@ -22,8 +22,8 @@ from mtasr.decoding.longform import LongForm, full_window
 from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.single_windows import SingleWindows
-from mtasr.decoding.submission import NoNotes, PlacedResult, ResumeNotes, Submission
-from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.submission import ChannelSubmission, NoNotes, PlacedResult, ResumeNotes
+from mtasr.decoding.survey import DecodedRecording, Survey, decoded_windows, survey_channel
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, WindowOutline, cut_windows, longest_for
@@ -35,7 +35,7 @@ from mtasr.options import DecodingOptions, merge_options
 from mtasr.speakers.diarize import load_diarizer
 from mtasr.speakers.diarized import SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.submissions import transcription_of
+from mtasr.speakers.submissions import decoded_recordings, heard_speakers, transcription_of
 from mtasr.speakers.voices import Diarizes, KnownVoices, enrolled
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcript import Transcript
@@ -229,7 +229,12 @@ class Model:
 
         Everything is as in `stream_all`, but errors of recordings are in the results. Closing the generator cancels.
         """
-        raise NotImplementedError
+        self._require_own_process()
+        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        submitted = self._submitted(
+            sources, what, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
+        )
+        return decoded_recordings(submitted, what.language)
 
     def survey(
         self,
@@ -250,7 +255,20 @@ class Model:
         Errors of the recording are in the survey. Raises `UsageError` for options that make no sense, and with
         `condition_on_previous_text`, where windows depend on the text before them.
         """
-        raise NotImplementedError
+        self._require_own_process()
+        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        _require_windows(what.options)
+        (listener,) = self._listeners(what.speakers, 1)
+        decoder = self._scheduler.decoder(what.options, checks)
+        recordings = [
+            Recording(open=open_, language=what.language, listener=listener)
+            for open_ in openers(source, what.tracks, most_seconds)
+        ]
+        channels = [
+            survey_channel(recording, decoder, what.options, self._detector, self._stopwatch)
+            for recording in recordings
+        ]
+        return Survey(channels=tuple(channels), speakers=None if listener is None else heard_speakers(listener))
 
     def decode_windows(
         self,
@@ -278,7 +296,12 @@ class Model:
         Raises `InputError` if the recording cannot be read, or lacks a window; what went wrong with a window, in its
         turn; and `UsageError` as `survey`.
         """
-        raise NotImplementedError
+        self._require_own_process()
+        what = asked(self.engine.tokenizer, options, tracks=tracks, changes=changes)
+        _require_windows(what.options)
+        recording = Recording(open=opener(source, what.tracks, channel), language=language, outlines=outlines)
+        (state,) = self._scheduler.submit([recording], what.options, checks=checks, priority=priority)
+        return decoded_windows(Scheduled(self._scheduler, state), draws=draws)
 
     def _submitted(
         self,
@@ -289,13 +312,13 @@ class Model:
         checks: Checks | None,
         priority: int,
         most_seconds: float | None,
-    ) -> list[tuple[list[Submission], SpeakerListener | None]]:
+    ) -> list[tuple[list[ChannelSubmission], SpeakerListener | None]]:
         """The channels of each source on their way to text, and who listens to them."""
         checks = checks or Checks()
         opening = [openers(source, what.tracks, most_seconds) for source in sources]
         heard_by = self._listeners(what.speakers, len(sources))
         if what.options.condition_on_previous_text:
-            submissions: Iterator[Submission] = (
+            submissions: Iterator[ChannelSubmission] = (
                 LongForm(self.engine, open_, what.language, what.options, checks, self._detector, listener)
                 for channels, listener in zip(opening, heard_by, strict=True)
                 for open_ in channels
@@ -413,3 +436,9 @@ class Model:
 
 def _nothing_noted(channel: int) -> ResumeNotes:
     return NoNotes()
+
+
+def _require_windows(options: DecodingOptions) -> None:
+    """Raise `UsageError` if windows cannot be cut before they are decoded."""
+    if options.condition_on_previous_text:
+        raise UsageError("with condition_on_previous_text, only whole recordings can be decoded")

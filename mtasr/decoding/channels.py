@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from mtasr.decoding.submission import Audio, DecodedWindow, Submission
+from mtasr.decoding.submission import AudioFacts, DecodedWindow, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.transcript import Turn
@@ -93,7 +93,7 @@ class SplitChannels:
         self._channels = dict(channels)
 
     @property
-    def audio(self) -> Audio | None:
+    def audio(self) -> AudioFacts | None:
         """The channel opened last: all are one file, with one duration and the same faults."""
         return next((each.audio for each in reversed(self._channels.values()) if each.audio is not None), None)
 

@@ -12,6 +12,7 @@ from mtasr.decoding.retries import Decoding
 from mtasr.decoding.submission import Audio, DecodedWindow, Listener, NoNotes, ResumeNotes
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
+from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import ModelError
 from mtasr.options import DecodingOptions
@@ -30,6 +31,8 @@ class Recording:
     notes: ResumeNotes = field(default_factory=NoNotes)
     #: Hears the samples that are decoded, in their order.
     listener: Listener | None = None
+    #: The windows to decode, in file order; None for all that voice activity detection finds.
+    outlines: Sequence[WindowOutline] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +73,7 @@ class RecordingState:
     is_read: bool = False
     is_cancelled: bool = False
     #: What went wrong while it was opened or read.
-    error: BaseException | None = None
+    error: Exception | None = None
     #: The places of its windows, in file order.
     slots: deque[Slot] = field(default_factory=deque)
     #: The languages it may be in, none if nobody speaks; or why they will not be known; None until that is settled.
@@ -103,6 +106,7 @@ class Slot:
     """The place of a window among the results of its recording."""
 
     state: RecordingState
+    place: Place
     #: What the window became: settled, or still to be decoded at the temperatures.
     result: DecodedWindow | Decoding | None = None
     error: BaseException | None = None

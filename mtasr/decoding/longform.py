@@ -15,7 +15,7 @@ from mtasr.decoding.groups import closed_early
 from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.retries import decode_at_temperatures
-from mtasr.decoding.submission import Audio, DecodedWindow, Listener
+from mtasr.decoding.submission import Audio, DecodedWindow, Listener, PlacedResult
 from mtasr.decoding.timing.segments import readings_of, split_at_timestamps, timed_segments
 from mtasr.decoding.timing.words import with_words
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
@@ -56,7 +56,7 @@ class SampleBuffer:
         """Samples [start, start + length), fewer at the end of the stream. `start` never moves back."""
         if start < self._start:
             raise ValueError(f"sample {start} has been dropped already; the buffer starts at {self._start}")
-        parts, end = [self._held], self._start + len(self._held)
+        parts, begin, end = [self._held], self._start, self._start + len(self._held)
         while self.total is None and end < start + length:
             if self._failure is not None:
                 raise self._failure
@@ -70,8 +70,10 @@ class SampleBuffer:
             else:
                 parts.append(block)
                 end += len(block)
-        samples = np.concatenate(parts) if len(parts) > 1 else self._held
-        self._held = samples[start - self._start :]
+            if end <= start:  # All of it lies before what is asked for.
+                parts, begin = [self._held[:0]], end
+        samples = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        self._held = samples[start - begin :]
         self._start = min(start, end)
         return self._held[:length]
 
@@ -164,6 +166,9 @@ class LongForm:
                 result, advance = windows.decode(encoded, start / SAMPLE_RATE, len(samples) / SAMPLE_RATE)
                 start += min(round(advance * SAMPLE_RATE), len(samples))
                 yield DecodedWindow(result.segments, start / SAMPLE_RATE, result.alternatives)
+
+    def placed(self) -> Iterator[PlacedResult]:
+        return (PlacedResult(None, each) for each in self.results())
 
     def speech(self) -> dict[str | None, list[Interval]]:
         return {None: self._track.intervals()}

@@ -10,10 +10,12 @@ from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
 from mtasr.decoding.groups import Group, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.language import MOST_WINDOWS
+from mtasr.decoding.longform import SampleBuffer
 from mtasr.decoding.submission import Audio
 from mtasr.decoding.window_input import WindowInput
-from mtasr.decoding.windows import Window, cut_windows, longest_for
+from mtasr.decoding.windows import Window, WindowOutline, cut_windows, longest_for
 from mtasr.engines.engine import LanguageGuess
+from mtasr.errors import InputError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.stopwatch import Stopwatch
 from mtasr.vad import MakeDetector
@@ -51,7 +53,7 @@ class Reader:
         try:
             self._cut(state)
         except Exception as exc:
-            state.error = exc
+            state.error = state.error or exc
         finally:
             if state.audio is not None:
                 state.audio.close()
@@ -64,7 +66,7 @@ class Reader:
         recording, notes = state.recording, state.recording.notes
         if recording.language is None and (guesses := notes.guesses()):
             self._settle_language(state, guesses)
-        windows = self._windows(state)
+        windows = windows_of(state, self._detector, self._stopwatch)
         if not state.has_language:
             self._put_first(state, windows)
         for window in windows:
@@ -73,7 +75,7 @@ class Reader:
             if known is None:
                 self._put_one(state, shown)
             else:
-                self._put(Slot(state, result=known, is_noted=True))
+                self._put(Slot(state, window.place, result=known, is_noted=True))
 
     def _put_first(self, state: RecordingState, windows: Iterator[Window]) -> None:
         """Hand on the windows in which the language is judged: the first brings the others along for that.
@@ -89,49 +91,73 @@ class Reader:
                 self._put_one(state, shown, () if place else first)
 
     def _put_one(self, state: RecordingState, shown: WindowInput, first_windows: Sequence[WindowInput] = ()) -> None:
-        slot = Slot(state)
+        slot = Slot(state, shown.window.place)
         self._put(slot, Waiting(slot, shown, tuple(first_windows)))
 
     def _shown(self, state: RecordingState, window: Window) -> WindowInput:
-        shown = self._group.decoder.input(window, first=state.windows == 0)
+        outlines = state.recording.outlines
+        first = outlines[state.windows].first if outlines is not None else state.windows == 0
         state.windows += 1
-        return shown
+        return self._group.decoder.input(window, first=first)
 
-    def _windows(self, state: RecordingState) -> Iterator[Window]:
-        """The windows of a recording, until it is cancelled; notes the speech in them."""
-        if state.audio is None:
-            return
-        options, decoder = self._group.options, self._group.decoder
+
+def windows_of(state: RecordingState, detector: MakeDetector, stopwatch: Stopwatch) -> Iterator[Window]:
+    """The windows of an open recording, until it is cancelled; notes the speech in them.
+
+    What goes wrong while it is read is kept in its state, after the windows before that; anything else is raised.
+    """
+    if state.audio is None:
+        return
+    options, decoder = state.group.options, state.group.decoder
+    blocks = _blocks(state, state.audio, Clips(options.clip_timestamps), stopwatch)
+    if state.recording.outlines is not None:
+        windows = windows_at(blocks, state.recording.outlines)
+    else:
         windows = cut_windows(
-            self._blocks(state, state.audio, Clips(options.clip_timestamps)),
-            detector=self._detector(),
+            blocks,
+            detector=detector(),
             threshold=options.vad_threshold,
             skip_silence=options.vad_filter,
             longest=longest_for(options, decoder.audio_seconds),
             audio_seconds=decoder.audio_seconds,
-            stopwatch=self._stopwatch,
+            stopwatch=stopwatch,
         )
-        for window in windows:
-            if state.is_cancelled:
-                return
-            state.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
-            yield window
+    for window in windows:
+        if state.is_cancelled:
+            return
+        state.speech.extend((span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in window.speech)
+        yield window
 
-    def _blocks(self, state: RecordingState, audio: Audio, clips: Clips) -> Iterator[Float32Array]:
-        """The samples up to the end, or up to where reading fails: what was read before is decoded."""
-        blocks = iter(audio)
-        while not state.is_cancelled:
-            try:
-                with self._stopwatch.measure("decode"):
-                    block = next(blocks, None)
-            except Exception as exc:
-                state.error = exc
-                return
-            if block is None:
-                return
-            masked = clips.mask(block, state.samples)
-            state.samples += len(block)
-            if state.recording.listener is not None:
-                with self._stopwatch.measure("speakers"):
-                    state.recording.listener.add(masked)
-            yield masked
+
+def windows_at(blocks: Iterator[Float32Array], outlines: Sequence[WindowOutline]) -> Iterator[Window]:
+    """The windows that were found in a stream of samples before; reads no further than to the end of the last.
+
+    Raises `InputError` if the stream ends before that.
+    """
+    buffer = SampleBuffer(blocks)
+    for outline in outlines:
+        samples = buffer.window(*outline.place)
+        if len(samples) < outline.place.samples:
+            end = (buffer.total or 0) / SAMPLE_RATE
+            raise InputError(f"the recording ends at {end:.1f} s and was longer when its windows were cut")
+        yield Window(outline.place.start, samples.copy(), outline.speech)
+
+
+def _blocks(state: RecordingState, audio: Audio, clips: Clips, stopwatch: Stopwatch) -> Iterator[Float32Array]:
+    """The samples up to the end, or up to where reading fails: what was read before is decoded."""
+    blocks = iter(audio)
+    while not state.is_cancelled:
+        try:
+            with stopwatch.measure("decode"):
+                block = next(blocks, None)
+        except Exception as exc:
+            state.error = exc
+            return
+        if block is None:
+            return
+        masked = clips.mask(block, state.samples)
+        state.samples += len(block)
+        if state.recording.listener is not None:
+            with stopwatch.measure("speakers"):
+                state.recording.listener.add(masked)
+        yield masked

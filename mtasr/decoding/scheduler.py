@@ -22,7 +22,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from mtasr.decoding import exits
 from mtasr.decoding.checks import Checks
@@ -39,8 +38,8 @@ from mtasr.decoding.groups import (
 from mtasr.decoding.reader import Reader
 from mtasr.decoding.retries import RETRIES, Decoding, Retry
 from mtasr.decoding.single_windows import SingleWindows
-from mtasr.decoding.submission import DecodedWindow
-from mtasr.decoding.window_decoder import WindowDecoder
+from mtasr.decoding.submission import DecodedWindow, PlacedResult
+from mtasr.decoding.window_decoder import WindowDecoders
 from mtasr.decoding.window_input import WindowInput
 from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.options import DecodingOptions
@@ -71,7 +70,9 @@ class Scheduler:
         detector: MakeDetector = SileroDetector,
         retries: tuple[Retry, ...] = RETRIES,
     ) -> None:
-        self._engine, self._stopwatch, self._detector, self._retries = engine, stopwatch, detector, retries
+        self._engine, self._stopwatch, self._detector = engine, stopwatch, detector
+        #: Makes what decodes windows, the same for equal options.
+        self.decoder = WindowDecoders(engine, stopwatch, retries)
         limits = engine.limits
         self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
         self._turn = itertools.count(1)
@@ -85,7 +86,6 @@ class Scheduler:
         self._groups: list[Group] = []
         self._waiting: list[Waiting] = []
         self._workers: set[threading.Thread] = set()
-        self._decoders: WeakValueDictionary[tuple[object, ...], WindowDecoder] = WeakValueDictionary()
 
     def submit(
         self,
@@ -100,7 +100,7 @@ class Scheduler:
         Work begins when one is opened, or its results or language are asked for. Windows of a higher `priority` go
         first, and others wait while there are any, but for every fourth batch.
         """
-        group = Group(self._decoder(options, checks or Checks(), self._retries), options, priority)
+        group = Group(self.decoder(options, checks), options, priority)
         states = [RecordingState(group, recording) for recording in recordings]
         group.unfinished = dict.fromkeys(states)
         group.unread.extend(states)
@@ -110,8 +110,8 @@ class Scheduler:
         self, options: DecodingOptions, *, priority: int = 0, retries: tuple[Retry, ...] | None = None
     ) -> SingleWindows:
         """For windows that callers cut, with other `retries` than those of recordings if they are given."""
-        decoder = self._decoder(options, Checks(), self._retries if retries is None else retries)
-        return SingleWindows(self, Group(decoder, options, priority, is_read=True), self._engine)
+        group = Group(self.decoder(options, retries=retries), options, priority, is_read=True)
+        return SingleWindows(self, group, self._engine)
 
     def put(self, waiting: Waiting) -> None:
         """Take a window that no reader cut; its group is one of `single_windows`."""
@@ -123,18 +123,6 @@ class Scheduler:
                 self._serve(group)
             self._waiting.append(waiting)
             self._changed.notify_all()
-
-    def _decoder(self, options: DecodingOptions, checks: Checks, retries: tuple[Retry, ...]) -> WindowDecoder:
-        """The same for equal options, so that windows of several callers can share a batch."""
-        options = replace(options, language=None, clip_timestamps=(), seed=0)
-        # Rules from outside need not be hashable; the decoder keeps them, so nothing else gets their ids.
-        key = options, checks, tuple(map(id, retries))
-        with self._changed:
-            decoder = self._decoders.get(key)
-            if decoder is None:
-                self._decoders[key] = decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, retries)
-        decoder.prompts.log_cuts()
-        return decoder
 
     # --- for callers ------------------------------------------------------------------------------------------------
 
@@ -192,11 +180,11 @@ class Scheduler:
         guesses = self.guesses(state)
         return guesses[0].code if guesses else "en"
 
-    def results(self, state: RecordingState) -> Iterator[DecodedWindow]:
+    def results(self, state: RecordingState, *, draws: bool = True) -> Iterator[PlacedResult]:
         """The results of a recording, in file order. Those before it in its group are cancelled.
 
-        Raises what went wrong with it after its other results, what `start` raises, and `ValueError` once it is
-        cancelled.
+        Without `draws`, windows that need the temperatures have none. Raises what went wrong with it after its other
+        results, what `start` raises, and `ValueError` once it is cancelled.
         """
         group = state.group
         with self._changed:
@@ -209,7 +197,10 @@ class Scheduler:
             sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
             while (slot := self._next(state)) is not None:
                 result = self.result(slot)
-                yield group.decoder.finish(result, sampler) if isinstance(result, Decoding) else result
+                if isinstance(result, DecodedWindow):
+                    yield PlacedResult(slot.place, result, to_note=not slot.is_noted)
+                else:
+                    yield PlacedResult(slot.place, group.decoder.finish(result, sampler) if draws else None)
         with self._changed:
             self._drop(state)
         if state.error is not None:

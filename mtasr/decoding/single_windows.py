@@ -51,7 +51,7 @@ class SingleWindows:
     def _decoded(self, shown: WindowInput) -> tuple[DecodedWindow | Decoding, str]:
         recording = Recording(open=_unread, language=shown.language or None)
         state = RecordingState(self._group, recording, is_read=True)
-        slot = Slot(state)
+        slot = Slot(state, shown.window.place)
         self._scheduler.put(Waiting(slot, shown, () if shown.language else (shown,)))
         try:
             return self._scheduler.result(slot), self._scheduler.language(state)

@@ -38,8 +38,8 @@ class PlacedResult:
     to_note: bool = False
 
 
-class Audio(Protocol):
-    """An open recording: iterate for its samples (16 kHz, mono) in blocks."""
+class AudioFacts(Protocol):
+    """What is known of an open recording."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -52,6 +52,10 @@ class Audio(Protocol):
     @property
     def duration(self) -> float | None:
         """Seconds that the file states, None if it states none."""
+
+
+class Audio(AudioFacts, Protocol):
+    """An open recording: iterate for its samples (16 kHz, mono) in blocks."""
 
     def __iter__(self) -> Iterator[Float32Array]: ...
 
@@ -75,8 +79,8 @@ class Submission(Protocol):
     priority: int
 
     @property
-    def audio(self) -> Audio | None:
-        """The open recording, None before it is open."""
+    def audio(self) -> AudioFacts | None:
+        """What is known of the recording, None before it is open."""
 
     @property
     def samples(self) -> int:
@@ -102,6 +106,13 @@ class Submission(Protocol):
 
     def close(self) -> None:
         """Stop decoding and reading. A second call does nothing."""
+
+
+class ChannelSubmission(Submission, Protocol):
+    """A recording that has one channel, or one of its channels."""
+
+    def placed(self) -> Iterator[PlacedResult]:
+        """Its results with their places; ask either for these or for `results`."""
 
 
 class ResumeNotes(Protocol):

@@ -5,15 +5,24 @@ All are values that can be pickled, and hold no samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from mtasr.decoding.submission import PlacedResult, ResumeNotes
+from mtasr.decoding.groups import Group, Recording, RecordingState
+from mtasr.decoding.language import MOST_WINDOWS
+from mtasr.decoding.reader import windows_of
+from mtasr.decoding.submission import AudioFacts, ChannelSubmission, PlacedResult, ResumeNotes
+from mtasr.decoding.transcription import Scheduled
+from mtasr.decoding.window_decoder import WindowDecoder
+from mtasr.decoding.window_input import WindowInput
 from mtasr.decoding.windows import WindowOutline
 from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
 from mtasr.spans import Interval
+from mtasr.stopwatch import Stopwatch
 from mtasr.transcript import Repair, Turn
+from mtasr.vad import MakeDetector
 
 
 def is_divisible(options: DecodingOptions) -> bool:
@@ -51,6 +60,75 @@ class ChannelSurvey:
         return self.language or (self.guesses[0].code if self.guesses else "en")
 
 
+def survey_channel(
+    recording: Recording, decoder: WindowDecoder, options: DecodingOptions, detector: MakeDetector, stopwatch: Stopwatch
+) -> ChannelSurvey:
+    """Read a recording, and judge its language as the scheduler does. Raises what goes wrong while that is judged."""
+    state = RecordingState(Group(decoder, options, priority=0), recording)
+    outlines: list[WindowOutline] = []
+    first: list[WindowInput] = []
+    state.open()
+    try:
+        for window in windows_of(state, detector, stopwatch):
+            if recording.language is None and len(first) < MOST_WINDOWS:
+                first.append(decoder.input(window))
+            outlines.append(window.outline(first=not outlines))
+    except Exception as exc:
+        state.error = state.error or exc
+    finally:
+        if state.audio is not None:
+            state.audio.close()
+    guesses = decoder.judge_language(first) if first else ()
+    return _survey(state.audio, state.samples, state.speech, recording.language, guesses, state.error, outlines)
+
+
+def decoded_windows(windows: Scheduled, *, draws: bool) -> Generator[PlacedResult]:
+    """The results of windows, which are cancelled if this is closed."""
+    try:
+        yield from windows.placed(draws=draws)
+    finally:
+        windows.close()
+
+
+def decoded_channel(channel: ChannelSubmission, language: str | None) -> tuple[ChannelSurvey, tuple[PlacedResult, ...]]:
+    """A channel with all its results; `language` is its code if it was given."""
+    results: list[PlacedResult] = []
+    guesses: Sequence[LanguageGuess] = ()
+    error = None
+    try:
+        results.extend(channel.placed())
+        guesses = channel.guesses() or ()
+    except Exception as exc:
+        error = exc
+        with contextlib.suppress(Exception):
+            guesses = channel.guesses() or ()
+    finally:
+        channel.close()
+    return _survey(channel.audio, channel.samples, channel.speech()[None], language, guesses, error), tuple(results)
+
+
+def _survey(
+    audio: AudioFacts | None,
+    samples: int,
+    speech: Sequence[Interval],
+    language: str | None,
+    guesses: Sequence[LanguageGuess],
+    error: Exception | None,
+    outlines: Sequence[WindowOutline] = (),
+) -> ChannelSurvey:
+    return ChannelSurvey(
+        samples=samples,
+        speech=tuple(speech),
+        outlines=tuple(outlines),
+        duration=audio.duration if audio is not None else None,
+        warnings=audio.warnings if audio is not None else (),
+        repairs=audio.repairs if audio is not None else (),
+        language=language,
+        guesses=tuple(guesses),
+        error=error,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeardSpeakers:
     """Who speaks when, told apart by voice in all of a recording that could be read."""
@@ -77,7 +155,7 @@ class DecodedRecording:
     """A recording that was decoded as a whole.
 
     The error of a channel is what ended its results: it could not be read further, or a window could not be decoded.
-    Channels after that are not decoded, and their surveys tell nothing.
+    Channels after that are not decoded, and have the same error.
     """
 
     survey: Survey

@@ -13,7 +13,7 @@ from mtasr.closing import Closing
 from mtasr.decoding.coverage import coverage
 from mtasr.decoding.groups import RecordingState
 from mtasr.decoding.scheduler import Scheduler
-from mtasr.decoding.submission import Audio, DecodedWindow, Submission
+from mtasr.decoding.submission import AudioFacts, DecodedWindow, PlacedResult, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import UsageError
 from mtasr.options import DecodingOptions
@@ -33,7 +33,7 @@ class Scheduled:
         finalize(self, scheduler.abandon, state).atexit = False
 
     @property
-    def audio(self) -> Audio | None:
+    def audio(self) -> AudioFacts | None:
         return self._state.audio
 
     @property
@@ -61,7 +61,13 @@ class Scheduled:
         return self._scheduler.language(self._state)
 
     def results(self) -> Iterator[DecodedWindow]:
-        yield from self._scheduler.results(self._state)
+        for each in self.placed():
+            if each.result is not None:
+                yield each.result
+
+    def placed(self, *, draws: bool = True) -> Iterator[PlacedResult]:
+        """The results with their places; without `draws`, windows that need random samples have none."""
+        yield from self._scheduler.results(self._state, draws=draws)
 
     def speech(self) -> dict[str | None, list[Interval]]:
         return {None: list(self._state.speech)}

@@ -9,8 +9,10 @@ repair it.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from mtasr.decoding.checks import Attempt, Checks, attempt_of
 from mtasr.decoding.language import CLEAR, CLEAR_CHANGE, TRIED, among, combined, weighed_by_text
@@ -371,6 +373,30 @@ class WindowDecoder:
         is_clear = guesses[0].probability >= CLEAR or not shown.window.speech
         best = (guesses if is_clear else self._weighed_by_text([shown], guesses))[0]
         return best.code if best.probability >= CLEAR_CHANGE else shown.language
+
+
+class WindowDecoders:
+    """The decoders of one engine: the same for equal options, so that windows of several callers can share a batch."""
+
+    def __init__(self, engine: Engine, stopwatch: Stopwatch, retries: tuple[Retry, ...] = RETRIES) -> None:
+        self._engine, self._stopwatch, self._retries = engine, stopwatch, retries
+        self._made: WeakValueDictionary[tuple[object, ...], WindowDecoder] = WeakValueDictionary()
+        self._making = threading.Lock()
+
+    def __call__(
+        self, options: DecodingOptions, checks: Checks | None = None, retries: tuple[Retry, ...] | None = None
+    ) -> WindowDecoder:
+        """The decoder for these options, with other `retries` than usual if they are given."""
+        checks, retries = checks or Checks(), self._retries if retries is None else retries
+        options = replace(options, language=None, clip_timestamps=(), seed=0)
+        # Rules from outside need not be hashable; the decoder keeps them, so nothing else gets their ids.
+        key = options, checks, tuple(map(id, retries))
+        with self._making:
+            decoder = self._made.get(key)
+            if decoder is None:
+                self._made[key] = decoder = WindowDecoder(self._engine, options, self._stopwatch, checks, retries)
+        decoder.prompts.log_cuts()
+        return decoder
 
 
 def _beside_speech(piece: Piece, window: Window) -> Piece:

@@ -118,6 +118,9 @@ class Window:
     def place(self) -> Place:
         return Place(self.start, len(self.samples))
 
+    def outline(self, *, first: bool = False) -> WindowOutline:
+        return WindowOutline(place=self.place, speech=self.speech, first=first)
+
     @property
     def seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE

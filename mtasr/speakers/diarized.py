@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from mtasr.arrays import Float32Array
-from mtasr.decoding.submission import Audio, DecodedWindow, Submission
+from mtasr.decoding.submission import AudioFacts, DecodedWindow, Submission
 from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.speakers.assignment import assign_alternatives, assign_segments
@@ -105,7 +105,7 @@ class Diarized:
         self._turns: tuple[Turn, ...] | None = None
 
     @property
-    def audio(self) -> Audio | None:
+    def audio(self) -> AudioFacts | None:
         return self._submission.audio
 
     @property

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.channels import SplitChannels
-from mtasr.decoding.submission import DecodedWindow, Submission
-from mtasr.decoding.survey import Survey
+from mtasr.decoding.submission import AudioFacts, ChannelSubmission, DecodedWindow, PlacedResult, Submission
+from mtasr.decoding.survey import ChannelSurvey, DecodedRecording, HeardSpeakers, Survey, decoded_channel
 from mtasr.decoding.transcription import Transcription
+from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.spans import Interval
 from mtasr.speakers.diarized import Diarized, SpeakerListener, TellsApart
+from mtasr.transcript import Turn
 
 
 def transcription_of(
@@ -39,8 +45,54 @@ def _without_channel(tracks: Tracks, count: int) -> list[str]:
     return [f"no channel for {idle}: the recording has {channels}"] if idle else []
 
 
+def decoded_recordings(
+    submitted: Sequence[tuple[Sequence[ChannelSubmission], SpeakerListener | None]], language: str | None
+) -> Generator[DecodedRecording]:
+    """Recordings with all their results, for another machine; `language` is its code if it was given.
+
+    Each has its channels, and what hears them. Closing the generator cancels those that are not done.
+    """
+    try:
+        for channels, listener in submitted:
+            yield _decoded(channels, language, listener)
+    finally:
+        for channel in itertools.chain.from_iterable(channels for channels, _ in submitted):
+            channel.close()
+
+
+def _decoded(
+    channels: Sequence[ChannelSubmission], language: str | None, listener: SpeakerListener | None
+) -> DecodedRecording:
+    surveys: list[ChannelSurvey] = []
+    results: list[tuple[PlacedResult, ...]] = []
+    for channel in channels:
+        if surveys and surveys[-1].error is not None:
+            channel.close()
+            surveys.append(ChannelSurvey(samples=0, language=language, error=surveys[-1].error))
+            results.append(())
+        else:
+            survey, placed = decoded_channel(channel, language)
+            surveys.append(survey)
+            results.append(placed)
+    speakers = heard_speakers(listener) if listener is not None else None
+    return DecodedRecording(survey=Survey(channels=tuple(surveys), speakers=speakers), results=tuple(results))
+
+
+def heard_speakers(listener: SpeakerListener) -> HeardSpeakers:
+    """What the listener of a recording knows at its end."""
+    turns: tuple[Turn, ...] = ()
+    error = None
+    try:
+        turns = listener.turns()
+    except Exception as exc:
+        error = exc
+    finally:
+        listener.leave()
+    return HeardSpeakers(turns=turns, warnings=listener.warnings, error=error)
+
+
 class Elsewhere(Protocol):
-    """A recording that others read and decode. Any thread may call `close`, one thread the rest."""
+    """A recording that others read and decode. Any thread may call `close`, one thread at a time the rest."""
 
     def survey(self) -> Survey:
         """What reading the recording told. Waits until that is known, and raises why it will not be."""
@@ -48,7 +100,7 @@ class Elsewhere(Protocol):
     def results(self, channel: int) -> Iterator[DecodedWindow]:
         """What the windows of a channel became, in file order; waits for each. Asked of one channel after the other.
 
-        Raises what went wrong with a window in its turn; the error in the channel's survey is for the caller to raise.
+        Raises what went wrong with a window, in its turn. The error in the channel's survey is raised by the caller.
         """
 
     def close(self) -> None:
@@ -57,4 +109,122 @@ class Elsewhere(Protocol):
 
 def received(elsewhere: Elsewhere, tracks: Tracks, options: DecodingOptions) -> Transcription:
     """The transcription of a recording that is decoded elsewhere, as it would be if it were decoded here."""
-    raise NotImplementedError
+    submission = Received(elsewhere, tracks)
+    return Transcription(submission, options, submission.warnings)
+
+
+class Received:
+    """A recording decoded elsewhere: a `Submission` of which nothing is known until its survey comes."""
+
+    def __init__(self, elsewhere: Elsewhere, tracks: Tracks) -> None:
+        self._elsewhere, self._tracks = elsewhere, tracks
+        self._survey: Survey | None = None
+        self._submission: Submission | None = None
+        self._waiting = threading.Lock()
+        #: Without effect.
+        self.priority = 0
+
+    def _here(self) -> Submission:
+        """Its channels and voices put together. Waits for the survey."""
+        with self._waiting:
+            if self._submission is None:
+                self._survey = survey = self._elsewhere.survey()
+                channels = [
+                    _ReceivedChannel(each, partial(self._elsewhere.results, channel))
+                    for channel, each in enumerate(survey.channels)
+                ]
+                heard = None if survey.speakers is None else _Told(survey.speakers)
+                self._submission = _together(channels, self._tracks, heard)
+        return self._submission
+
+    @property
+    def audio(self) -> AudioFacts | None:
+        return None if self._submission is None else self._submission.audio
+
+    @property
+    def samples(self) -> int:
+        return 0 if self._submission is None else self._submission.samples
+
+    def open(self) -> None:
+        self._here().open()
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self._here().guesses()
+
+    def language(self) -> str:
+        return self._here().language()
+
+    def results(self) -> Iterator[DecodedWindow]:
+        yield from self._here().results()
+
+    def speech(self) -> Mapping[str | None, Sequence[Interval]]:
+        return self._here().speech()
+
+    def turns(self) -> Sequence[Turn] | None:
+        return self._here().turns()
+
+    def warnings(self) -> Sequence[str]:
+        """What was asked for and is not in the recording, as far as that is known."""
+        if self._survey is None:
+            return ()
+        speakers = self._survey.speakers
+        return speakers.warnings if speakers else _without_channel(self._tracks, len(self._survey.channels))
+
+    def close(self) -> None:
+        self._elsewhere.close()
+
+
+class _ReceivedChannel:
+    """A channel of a recording decoded elsewhere."""
+
+    def __init__(self, survey: ChannelSurvey, results: Callable[[], Iterator[DecodedWindow]]) -> None:
+        self.audio, self.samples = survey, survey.samples
+        self._survey, self._results = survey, results
+        self.priority = 0
+
+    def open(self) -> None:
+        if not self.samples:
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._survey.error is not None:
+            raise self._survey.error.with_traceback(None)
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        if self._survey.language is not None:
+            return None
+        if not self._survey.guesses:
+            self._raise()
+        return list(self._survey.guesses)
+
+    def language(self) -> str:
+        self.guesses()
+        return self._survey.spoken
+
+    def results(self) -> Iterator[DecodedWindow]:
+        yield from self._results()
+        self._raise()
+
+    def speech(self) -> dict[str | None, list[Interval]]:
+        return {None: list(self._survey.speech)}
+
+    def turns(self) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class _Told:
+    """Who speaks, as another machine found."""
+
+    def __init__(self, speakers: HeardSpeakers) -> None:
+        self._speakers = speakers
+
+    def turns(self) -> tuple[Turn, ...]:
+        if self._speakers.error is not None:
+            raise self._speakers.error.with_traceback(None)
+        return self._speakers.turns
+
+    def leave(self) -> None:
+        pass
