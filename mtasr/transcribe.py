@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +24,7 @@ from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.submission import ChannelSubmission, NoNotes, PlacedResult, ResumeNotes
-from mtasr.decoding.survey import DecodedRecording, Survey, decoded_windows, survey_channel
+from mtasr.decoding.survey import DecodedRecording, Found, Survey, decoded_windows, ignored, survey_channel
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, WindowOutline, cut_windows, longest_for
@@ -245,12 +246,14 @@ class Model:
         checks: Checks | None = None,
         most_seconds: float | None = None,
         diarize: bool | SpeakerOptions = False,
+        found: Found = ignored,
         **changes: Any,
     ) -> Survey:
         """Read a recording to its end, cut it into windows and judge its language, without decoding the windows.
 
         Its windows can then be decoded by several models (`decode_windows`), which give the results of `stream_all`
-        together. With `diarize`, speakers are told apart too. Arguments are as in `stream_all`.
+        together. `found(channel, spoken, outlines)` is told of them while the recording is read. With `diarize`,
+        speakers are told apart too. Other arguments are as in `stream_all`.
 
         Errors of the recording are in the survey. Raises `UsageError` for options that make no sense, and with
         `condition_on_previous_text`, where windows depend on the text before them.
@@ -260,14 +263,11 @@ class Model:
         _require_windows(what.options)
         (listener,) = self._listeners(what.speakers, 1)
         decoder = self._scheduler.decoder(what.options, checks)
-        recordings = [
-            Recording(open=open_, language=what.language, listener=listener)
-            for open_ in openers(source, what.tracks, most_seconds)
-        ]
-        channels = [
-            survey_channel(recording, decoder, what.options, self._detector, self._stopwatch)
-            for recording in recordings
-        ]
+        channels = []
+        for channel, open_ in enumerate(openers(source, what.tracks, most_seconds)):
+            recording = Recording(open=open_, language=what.language, listener=listener)
+            told = partial(found, channel)
+            channels.append(survey_channel(recording, decoder, what.options, self._detector, self._stopwatch, told))
         return Survey(channels=tuple(channels), speakers=None if listener is None else heard_speakers(listener))
 
     def decode_windows(
@@ -282,12 +282,13 @@ class Model:
         draws: bool = False,
         checks: Checks | None = None,
         priority: int = 0,
+        diarize: bool | SpeakerOptions = False,
         **changes: Any,
     ) -> Generator[PlacedResult]:
         """Decode some windows of a recording that was surveyed, in file order; yields each as soon as it is decoded.
 
-        `language` is `ChannelSurvey.spoken` of the `channel`. The recording is read from its start up to the last
-        window, because seeking is not exact, and without voice activity detection.
+        `language` is `ChannelSurvey.spoken` of the `channel`; other arguments are as for the survey. The recording is
+        read from its start up to the last window, because seeking is not exact, and without voice activity detection.
 
         What is drawn at random depends on what was drawn before it. So windows that need it have no result. When all
         others of the channel are decoded, call this once more with those, and `draws`: they then have the results that
@@ -297,9 +298,9 @@ class Model:
         turn; and `UsageError` as `survey`.
         """
         self._require_own_process()
-        what = asked(self.engine.tokenizer, options, tracks=tracks, changes=changes)
+        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         _require_windows(what.options)
-        recording = Recording(open=opener(source, what.tracks, channel), language=language, outlines=outlines)
+        recording = Recording(open=opener(source, what.tracks, channel), language=language, outlines=tuple(outlines))
         (state,) = self._scheduler.submit([recording], what.options, checks=checks, priority=priority)
         return decoded_windows(Scheduled(self._scheduler, state), draws=draws)
 

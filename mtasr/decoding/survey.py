@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mtasr.decoding.groups import Group, Recording, RecordingState
 from mtasr.decoding.language import MOST_WINDOWS
@@ -16,7 +17,7 @@ from mtasr.decoding.submission import AudioFacts, ChannelSubmission, PlacedResul
 from mtasr.decoding.transcription import Scheduled
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
-from mtasr.decoding.windows import WindowOutline
+from mtasr.decoding.windows import Window, WindowOutline
 from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
 from mtasr.spans import Interval
@@ -57,29 +58,66 @@ class ChannelSurvey:
     @property
     def spoken(self) -> str:
         """Code of the language given or judged; "en" if nobody speaks."""
-        return self.language or (self.guesses[0].code if self.guesses else "en")
+        return _spoken(self.language, self.guesses)
+
+
+def _spoken(language: str | None, guesses: Sequence[LanguageGuess]) -> str:
+    return language or (guesses[0].code if guesses else "en")
+
+
+class Found(Protocol):
+    """Follows a survey."""
+
+    def __call__(self, channel: int, spoken: str, outlines: Sequence[WindowOutline]) -> None:
+        """A channel in this language has these windows more, in file order; called once the language is known."""
+
+
+def ignored(channel: int, spoken: str, outlines: Sequence[WindowOutline]) -> None:
+    """For a survey that nobody follows."""
 
 
 def survey_channel(
-    recording: Recording, decoder: WindowDecoder, options: DecodingOptions, detector: MakeDetector, stopwatch: Stopwatch
+    recording: Recording,
+    decoder: WindowDecoder,
+    options: DecodingOptions,
+    detector: MakeDetector,
+    stopwatch: Stopwatch,
+    found: Callable[[str, Sequence[WindowOutline]], None],
 ) -> ChannelSurvey:
     """Read a recording, and judge its language as the scheduler does. Raises what goes wrong while that is judged."""
     state = RecordingState(Group(decoder, options, priority=0), recording)
     outlines: list[WindowOutline] = []
     first: list[WindowInput] = []
+    guesses: Sequence[LanguageGuess] = ()
+    told = 0
+
     state.open()
-    try:
-        for window in windows_of(state, detector, stopwatch):
-            if recording.language is None and len(first) < MOST_WINDOWS:
-                first.append(decoder.input(window))
+    with contextlib.closing(_windows(state, detector, stopwatch)) as windows:
+        for window in windows:
             outlines.append(window.outline(first=not outlines))
+            if recording.language is None and not guesses:
+                first.append(decoder.input(window))
+                if len(first) < MOST_WINDOWS:
+                    continue
+                guesses = decoder.judge_language(first)
+                first.clear()
+            found(_spoken(recording.language, guesses), outlines[told:])
+            told = len(outlines)
+    if first:
+        guesses = decoder.judge_language(first)
+        found(_spoken(None, guesses), outlines)
+    return _survey(state.audio, state.samples, state.speech, recording.language, guesses, state.error, outlines)
+
+
+def _windows(state: RecordingState, detector: MakeDetector, stopwatch: Stopwatch) -> Generator[Window]:
+    """The windows of a recording, which is closed after that; what is wrong with it is kept in its state."""
+    try:
+        yield from windows_of(state, detector, stopwatch)
     except Exception as exc:
         state.error = state.error or exc
     finally:
         if state.audio is not None:
             state.audio.close()
-    guesses = decoder.judge_language(first) if first else ()
-    return _survey(state.audio, state.samples, state.speech, recording.language, guesses, state.error, outlines)
 
 
 def decoded_windows(windows: Scheduled, *, draws: bool) -> Generator[PlacedResult]:

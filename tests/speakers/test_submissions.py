@@ -2,114 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import itertools
-import random
+import threading
 import wave
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from elsewhere import AsAWhole, InParts
-from fakes import Heard, HearingEngine, LoudIsSpeech
+from elsewhere import HERE, OTHERS, TALK, AsAWhole, Breaking, InParts, another, by_twos, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loudness_diarizer import LoudnessDiarizer
+from loudness_diarizer import dialogue
+from speech import write_wav
 
 import mtasr
-from mtasr.arrays import Float32Array
 from mtasr.asked import asked
-from mtasr.decoding.survey import is_divisible
+from mtasr.audio.tracks import Tracks
+from mtasr.batch import BatchRun, gather, plan
+from mtasr.batch.recogniser import Recogniser
+from mtasr.decoding.submission import DecodedWindow, ResumeNotes
+from mtasr.decoding.survey import Survey, is_divisible
+from mtasr.decoding.transcription import Transcriptions
 from mtasr.decoding.windows import WindowOutline
-from mtasr.engines.engine import EngineLimits, Hypothesis
-from mtasr.errors import AudioDecodeError, UsageError
+from mtasr.errors import AudioDecodeError, InputError, UsageError
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
+from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.submissions import Elsewhere, received
-from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
 
 pytestmark = pytest.mark.timeout(60)
-
-
-#: Seconds that the encoder takes: most of the time goes into features.
-ENCODER = 12.0
-
-
-class Drawing(HearingEngine):
-    """Writes, above temperature 0, what it draws from a sequence that begins with a seed."""
-
-    chance: random.Random | None = None
-
-    @contextlib.contextmanager
-    def sampler(self, seed: int) -> Iterator[Drawing]:
-        engine = copy.copy(self)
-        engine.chance = random.Random(seed)
-        yield engine
-
-    def generate(
-        self, encoded: Sequence[Heard], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
-    ) -> list[Hypothesis]:
-        found = super().generate(encoded, prompts, options, temperature)
-        if temperature > 0:
-            assert self.chance is not None
-            drawn = self.tokenizer.encoding.encode(f" drawn {self.chance.randrange(1000)}")
-            found = [replace(each, tokens=(each.tokens[0], *drawn, each.tokens[-1])) for each in found]
-        if options.n_best == 1:
-            return found
-        return [replace(each, others=((each.tokens[:2] + each.tokens[3:], -1.0),)) for each in found]
-
-
-def fails_in_part(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
-    """Half of the windows fail at temperature 0 at any length, and some at the next."""
-    if temperature < 0.1 * (heard.number % 4) and (heard.frames < 100 * ENCODER or heard.number % 2):
-        return replace(hypothesis, avg_logprob=-3.0)
-    return hypothesis
-
-
-def machine(workers: int, batch_size: int) -> Model:
-    limits = EngineLimits(workers=workers, batch_size=batch_size, audio_seconds=ENCODER)
-    engine = Drawing(limits=limits, judge=fails_in_part, pause=0.0)
-    return Model(engine, detector=LoudIsSpeech, diarizer=LoudnessDiarizer)
-
-
-#: Making one takes longer than most tests. They do not influence each other.
-HERE, *OTHERS = machine(1, 3), machine(1, 1), machine(2, 4)
-MACHINES = itertools.cycle(OTHERS)
-
-
-def another() -> Model:
-    return next(MACHINES)
-
-
-def said(*seconds: float, seed: int = 0) -> Float32Array:
-    """Utterances of so many seconds, each a window."""
-    rng = np.random.default_rng(seed)
-    silence = np.zeros(round(2.1 * SAMPLE_RATE), np.float32)
-    parts = [silence]
-    for each in seconds:
-        parts += [rng.normal(0, 0.1, round(each * SAMPLE_RATE)).astype(np.float32), silence]
-    return np.concatenate(parts)
-
-
-TALK = said(3, 0.9, 7, 2, 4, 1, 2.2, seed=3)
-
-
-class Breaking:
-    """A recording that can be read up to some second, as often as one likes."""
-
-    def __init__(self, samples: Float32Array, seconds: float, error: Exception) -> None:
-        self._samples, self._seconds, self._error = samples, seconds, error
-
-    def __iter__(self) -> Iterator[Float32Array]:
-        for start in range(0, round(self._seconds * SAMPLE_RATE), 4000):
-            yield self._samples[start : start + 4000]
-        raise self._error
-
 
 #: Segments; positions, with other numbers that are known at the end; the transcript or the error; warnings.
 Ending = tuple[list[Segment], list[float], Transcript | str, tuple[str, ...]]
@@ -144,10 +68,6 @@ def there(elsewhere: Elsewhere, how: dict[str, Any]) -> Ending:
     changes = {key: value for key, value in how.items() if key != "most_seconds"}
     what = asked(HERE.engine.tokenizer, None, diarize=changes.pop("diarize", False), changes=changes)
     return ending(received(elsewhere, what.tracks, what.options))
-
-
-def by_twos(outlines: Sequence[WindowOutline]) -> list[Sequence[WindowOutline]]:
-    return [outlines[place : place + 2] for place in range(0, len(outlines), 2)]
 
 
 def in_parts(source: Any, how: dict[str, Any]) -> Ending:
@@ -266,3 +186,103 @@ def test_text_before_needs_the_whole(how: dict[str, Any]) -> None:
     assert not is_divisible(DecodingOptions(condition_on_previous_text=True))
     assert not is_divisible(DecodingOptions(temperature=(0.5,)))
     assert is_divisible(DecodingOptions())
+
+
+def test_an_engine_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = np.concatenate([said(3, 2), 8 * said(2), said(1)])
+    with monkeypatch.context() as patch:
+        heard: list[float] = []
+        patch.setattr(HERE.engine, "fails", lambda each: heard.append(each.loudest))
+        HERE.transcribe(talk)
+    for model in (HERE, *OTHERS):
+        monkeypatch.setattr(model.engine, "fails", lambda each: each.loudest == max(heard))
+    segments, _, whole, _ = here(talk, {})
+    assert (len(segments), whole) == (2, "RuntimeError: the engine stopped")
+    assert as_a_whole(talk, {}) == here(talk, {})
+    assert in_parts(talk, {})[2] == whole
+
+
+def test_several_recordings_at_once() -> None:
+    sources = [TALK, "no such file.wav", said(1), Breaking(TALK, 9.0, InputError("broken"))]
+    decoded = list(another().decode_all(sources))
+    assert [ending(received(AsAWhole(each), Tracks(), DecodingOptions())) for each in decoded] == [
+        here(each, {}) for each in sources
+    ]
+
+
+class Late:
+    """What another machine has not decoded yet. An `Elsewhere`."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def survey(self) -> Survey:
+        assert self.closed.wait(30)
+        raise ValueError("the recording was closed before its end")
+
+    def results(self, channel: int) -> Iterator[DecodedWindow]:
+        raise AssertionError
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_nobody_waits_for_what_is_not_asked() -> None:
+    transcription = received(Late(), Tracks(), DecodingOptions(clip_timestamps=(3.0,)))
+    assert transcription.total is None
+    transcription.priority = 3
+    assert transcription.priority == 3
+    thread = threading.Timer(0.05, transcription.close)
+    thread.start()
+    with pytest.raises(ValueError, match="closed before its end"):
+        next(transcription)
+    thread.join()
+
+
+class Cluster:
+    """Other machines in place of a `Model`: a `Recogniser`."""
+
+    def fingerprint(self) -> str:
+        return "several"
+
+    def enrolled(self, speakers: SpeakerOptions) -> SpeakerOptions:
+        return HERE.enrolled(speakers)
+
+    def stream_all(
+        self,
+        sources: Sequence[str],
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        notes: Sequence[Callable[[int], ResumeNotes]] = (),
+        priority: int = 0,
+        most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
+    ) -> Transcriptions:
+        how = {"options": options, "tracks": tracks, "diarize": diarize}
+        elsewhere: list[Elsewhere] = []
+        for place, source in enumerate(sources):
+            if place % 2:
+                elsewhere.append(InParts(source, another, by_twos, how))
+            else:
+                (decoded,) = another().decode_all([source], **how)
+                elsewhere.append(AsAWhole(decoded))
+        return Transcriptions(received(each, tracks or Tracks(), options or DecodingOptions()) for each in elsewhere)
+
+
+@pytest.mark.parametrize("diarize", [False, True])
+def test_a_batch_writes_the_same_bytes(tmp_path: Path, diarize: bool) -> None:
+    sources = [tmp_path / name for name in ("a.wav", "b.wav", "c.wav")]
+    for source, sound in zip(sources, [TALK, dialogue(), said(2)], strict=True):
+        write_wav(source, sound)
+    sources[2].write_bytes(sources[2].read_bytes()[:100])
+
+    def written(recogniser: Recogniser, folder: str) -> tuple[list[str], dict[str, bytes]]:
+        jobs = plan(gather(list(map(str, sources))), tmp_path / folder, ["json", "srt", "txt"])
+        endings = BatchRun(jobs, recogniser, DecodingOptions(word_timestamps=True), diarize=diarize).run()
+        told = [f"{each.result} {each.reason} {each.seconds}" for each in endings]
+        return told, {each.name: each.read_bytes() for each in sorted((tmp_path / folder).glob("?.*"))}
+
+    expected = written(HERE, "here")
+    assert len(expected[1]) >= 6
+    assert written(Cluster(), "there") == expected

@@ -1,0 +1,116 @@
+"""What a recording tells without being decoded, and some of its windows decoded later."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from elsewhere import HERE, TALK, Breaking, another
+
+from mtasr.arrays import Float32Array
+from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.windows import Place, WindowOutline
+from mtasr.engines.engine import LanguageGuess
+from mtasr.errors import InputError
+from mtasr.spans import SAMPLE_RATE
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Notebook:
+    """Notes of one channel."""
+
+    def __init__(self) -> None:
+        self.judgement: list[LanguageGuess] | None = None
+        self.results: dict[Place, DecodedWindow] = {}
+
+    def guesses(self) -> list[LanguageGuess] | None:
+        return self.judgement
+
+    def result(self, place: Place) -> DecodedWindow | None:
+        return self.results.get(place)
+
+    def note_guesses(self, guesses: Sequence[LanguageGuess]) -> None:
+        assert not self.results
+        self.judgement = list(guesses)
+
+    def note_result(self, place: Place, result: DecodedWindow) -> None:
+        self.results[place] = result
+
+
+def test_a_whole_recording_fills_the_notes() -> None:
+    expected, found = Notebook(), Notebook()
+    with HERE.stream_all([TALK], notes=[lambda channel: expected]) as streams:
+        streams[0].transcript()
+    (decoded,) = another().decode_all([TALK])
+    decoded.note(lambda channel: found)
+    assert (found.judgement, found.results) == (expected.judgement, expected.results)
+    assert 1 <= len(found.results) <= 5, "what is drawn is not noted"
+
+    (again,) = another().decode_all([TALK], notes=[lambda channel: found])
+    assert [each.result for each in again.results[0]] == [each.result for each in decoded.results[0]]
+    news = Notebook()
+    again.note(lambda channel: news)
+    # The first windows are decoded while the language is judged, whatever is noted.
+    assert not news.results
+
+
+def test_closing_ends_all_threads() -> None:
+    before = set(threading.enumerate())
+    survey = HERE.survey(TALK)
+    for some in (
+        another().decode_all([TALK, TALK]),
+        another().decode_windows(TALK, survey.channels[0].outlines, language="en"),
+    ):
+        next(some)
+        some.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_survey_tells_of_windows_while_it_reads() -> None:
+    told: list[tuple[int, str, int, int]] = []
+    read = 0
+
+    class Read:
+        def __iter__(self) -> Iterator[Float32Array]:
+            nonlocal read
+            for start in range(0, len(TALK), 4000):
+                read += 4000
+                yield TALK[start : start + 4000]
+
+    outlines: list[WindowOutline] = []
+
+    def found(channel: int, spoken: str, some: Sequence[WindowOutline]) -> None:
+        told.append((channel, spoken, len(some), read))
+        outlines.extend(some)
+
+    survey = HERE.survey(Read(), found=found)
+    (channel,) = survey.channels
+    assert tuple(outlines) == channel.outlines
+    assert [each.first for each in outlines] == [True, *[False] * 6]
+    assert [count for _, _, count, _ in told] == [3, 1, 1, 1, 1], "three are needed to judge the language"
+    assert {spoken for _, spoken, _, _ in told} == {channel.spoken}
+    assert told[0][3] < 2 * len(TALK) / 3
+    told.clear()
+    HERE.survey(Read(), found=found, language="fr")
+    assert {(spoken, count) for _, spoken, count, _ in told} == {("fr", 1)}
+
+
+def test_windows_are_read_no_further_than_they_go() -> None:
+    outlines = HERE.survey(TALK).channels[0].outlines
+    second = outlines[1].place
+    broken = Breaking(TALK, (second.start + second.samples) / SAMPLE_RATE + 0.3, InputError("broken"))
+    assert len(list(another().decode_windows(broken, outlines[:2], language="en", draws=True))) == 2
+    with pytest.raises(InputError, match="broken"):
+        list(another().decode_windows(broken, outlines[:3], language="en"))
+
+
+def test_a_recording_that_has_become_shorter() -> None:
+    outlines = HERE.survey(TALK).channels[0].outlines
+    windows = another().decode_windows(TALK[: 12 * SAMPLE_RATE], outlines, language="en", draws=True)
+    assert next(windows).place == outlines[0].place
+    with pytest.raises(InputError, match=r"the recording ends at 12\.0 s and was longer when its windows were cut"):
+        list(windows)
