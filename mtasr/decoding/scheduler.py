@@ -16,7 +16,6 @@ Threads exist only while recordings are open or windows wait.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import threading
 from collections import deque
@@ -194,7 +193,7 @@ class Scheduler:
         self.start(group)
         with contextlib.ExitStack() as stack:
             # Of its own, so that what is drawn does not depend on other recordings.
-            sampler = functools.cache(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
+            sampler = state.until_cancelled(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
             while (slot := self._next(state)) is not None:
                 result = self.result(slot)
                 if isinstance(result, DecodedWindow):

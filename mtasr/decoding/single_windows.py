@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting
+from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.retries import Decoding
 from mtasr.decoding.submission import Audio, DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
@@ -29,6 +29,7 @@ class SingleWindows:
 
     def __init__(self, scheduler: _Scheduler, group: Group, engine: Engine) -> None:
         self._scheduler, self._group, self._engine = scheduler, group, engine
+        self._is_closed = False
 
     @property
     def decoder(self) -> WindowDecoder:
@@ -40,31 +41,41 @@ class SingleWindows:
 
         Raises what went wrong, and `ValueError` after `close`.
         """
-        result, language = self._decoded(shown)
-        return result if isinstance(result, DecodedWindow) else self._finish(result), language
+        with self._until_done(shown) as state:
+            result, language = self._decoded(shown, state)
+            return result if isinstance(result, DecodedWindow) else self._finish(result, state), language
 
     def attempt(self, shown: WindowInput) -> DecodedWindow | None:
         """The same, or None if no attempt passes the checks without random samples."""
-        result, _ = self._decoded(shown)
-        return result if isinstance(result, DecodedWindow) else None
+        with self._until_done(shown) as state:
+            result, _ = self._decoded(shown, state)
+            return result if isinstance(result, DecodedWindow) else None
 
-    def _decoded(self, shown: WindowInput) -> tuple[DecodedWindow | Decoding, str]:
-        recording = Recording(open=_unread, language=shown.language or None)
-        state = RecordingState(self._group, recording, is_read=True)
-        slot = Slot(state, shown.window.place)
-        self._scheduler.put(Waiting(slot, shown, () if shown.language else (shown,)))
+    @contextlib.contextmanager
+    def _until_done(self, shown: WindowInput) -> Iterator[RecordingState]:
+        """A recording of this window alone, which `close` and the end of the scheduler cancel in the block."""
+        state = RecordingState(self._group, Recording(open=_unread, language=shown.language or None), is_read=True)
         try:
-            return self._scheduler.result(slot), self._scheduler.language(state)
+            yield state
         finally:
             self._scheduler.cancel([state])
 
-    def _finish(self, decoding: Decoding) -> DecodedWindow:
+    def _decoded(self, shown: WindowInput, state: RecordingState) -> tuple[DecodedWindow | Decoding, str]:
+        if self._is_closed:
+            raise closed_early()
+        slot = Slot(state, shown.window.place)
+        self._scheduler.put(Waiting(slot, shown, () if shown.language else (shown,)))
+        return self._scheduler.result(slot), self._scheduler.language(state)
+
+    def _finish(self, decoding: Decoding, state: RecordingState) -> DecodedWindow:
         with contextlib.ExitStack() as stack:
             seed = self._group.options.seed
-            return self.decoder.finish(decoding, lambda: stack.enter_context(self._engine.sampler(seed)))
+            sampler = state.until_cancelled(lambda: stack.enter_context(self._engine.sampler(seed)))
+            return self.decoder.finish(decoding, sampler)
 
     def close(self) -> None:
-        """Cancel the windows that wait."""
+        """Cancel the windows that wait, and draw nothing more for those that do not pass."""
+        self._is_closed = True
         self._scheduler.cancel(list(self._group.unfinished))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from mtasr.engines.engine import Alignment, Encoded, EngineLimits, Hypothesis, L
 from mtasr.errors import DeviceError, ModelIntegrityError, UsageError
 from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.options import DecodingOptions
+from mtasr.threads import before_exit
 from mtasr.tokenizer import TIMESTAMP_STEP, Tokenizer
 
 #: What each device does best, the first that it supports.
@@ -48,6 +50,9 @@ _MOST_THREADS_ALONE = 8
 
 #: Held while a sampler draws for the first time.
 _FIRST_DRAW = threading.Lock()
+
+#: Models that a thread would have freed while the interpreter exited.
+_kept: list[ctranslate2.models.Whisper] = []
 
 #: Windows decoded together. On the CPU, 8 are a thirtieth faster and take half as much memory again.
 _BATCH = {"cpu": 4, "cuda": 16}
@@ -193,7 +198,7 @@ class CTranslate2Engine:
         return self._read(folder, device_index)
 
     def _read(self, folder: Path, device_index: int) -> None:
-        with _explained(f"{folder}: cannot load the model", self.device):
+        with before_exit(), _explained(f"{folder}: cannot load the model", self.device):
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=self.device,
@@ -233,13 +238,26 @@ class CTranslate2Engine:
         except IndexError:
             sampler = self._with_one_worker()
         if sampler._has_drawn:
-            del sampler._model  # so that memory never holds both
+            sampler._free()  # so that memory never holds both
             sampler._read(self.folder, self._device_index)
         sampler._seed = seed
         try:
             yield sampler
         finally:
             self._idle_samplers[:] = [sampler]  # one is kept: more than one recording at a time rarely draws
+
+    def _free(self) -> None:
+        with before_exit():
+            del self._model
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Freeing the model waits for its threads, so whoever does it must be done before the interpreter exits."""
+        if is_finalizing() or "_model" not in vars(self):
+            return
+        try:
+            self._free()
+        except RuntimeError:
+            _kept.append(self._model)
 
     def _with_one_worker(self) -> CTranslate2Engine:
         return CTranslate2Engine(
@@ -287,8 +305,10 @@ class CTranslate2Engine:
             self._has_drawn = True
             yield
 
-    def _working(self) -> contextlib.AbstractContextManager[None]:
-        return _explained("CTranslate2 cannot run this model", self.device)
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        with before_exit(), _explained("CTranslate2 cannot run this model", self.device):
+            yield
 
     def _check_numbers(self, *values: float) -> None:
         """A weight that is no number spreads to all that is computed, and what comes out is no text."""

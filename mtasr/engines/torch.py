@@ -28,6 +28,7 @@ from mtasr.engines.search import Found, beam_search, greedy, sample
 from mtasr.errors import DeviceError
 from mtasr.networks.whisper import KeyValueCache, Whisper
 from mtasr.options import DecodingOptions
+from mtasr.threads import before_exit
 from mtasr.tokenizer import Tokenizer
 
 _PRECISIONS = {
@@ -106,12 +107,14 @@ class TorchEngine:
         sampler._seed = seed
         yield sampler
 
+    @before_exit()
     @torch.inference_mode()
     def encode(self, features: Sequence[Float32Array]) -> list[Encoded]:
         """(n_mels, frames) each -> (1, S, D) each, on the model's device."""
         mels = [torch.from_numpy(np.ascontiguousarray(each[np.newaxis], dtype=np.float32)) for each in features]
         return [self.model.encode(mel.to(self.model.device)) for mel in mels]
 
+    @before_exit()
     @torch.inference_mode()
     def detect_language(self, encoded: Encoded) -> list[LanguageGuess]:
         """Probabilities among the language tokens alone, as if no other token could follow the start."""
@@ -121,6 +124,7 @@ class TorchEngine:
         guesses = [LanguageGuess(code, value) for code, value in zip(codes, probabilities, strict=True)]
         return sorted(guesses, key=lambda guess: -guess.probability)
 
+    @before_exit()
     @torch.inference_mode()
     def generate(
         self, encoded: Sequence[Encoded], prompts: Sequence[Sequence[int]], options: DecodingOptions, temperature: float
@@ -188,6 +192,7 @@ class TorchEngine:
         best, *others = [(each.tokens, each.logprob / (len(each.tokens) - begun + 1)) for each in found]
         return Hypothesis(tokens=best[0], avg_logprob=best[1], no_speech_prob=no_speech, others=tuple(others))
 
+    @before_exit()
     @torch.inference_mode()
     def align(self, encoded: Encoded, start: Sequence[int], text_tokens: Sequence[int], frames: int) -> Alignment:
         """One pass over the whole text; the attention at each position says what the next token was heard in."""
@@ -214,6 +219,7 @@ class TorchEngine:
     ) -> list[Likelihood]:
         return [self._score(*each) for each in zip(encoded, prompts, texts, strict=True)]
 
+    @before_exit()
     @torch.inference_mode()
     def _score(self, encoded: Encoded, prompt: Sequence[int], text: Sequence[int]) -> Likelihood:
         """One pass over the whole text."""

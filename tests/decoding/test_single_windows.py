@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -35,6 +37,10 @@ def shown(windows: SingleWindows, seed: int = 0, language: str = "en") -> Window
     return windows.decoder.input(window(seed), language=language)
 
 
+def doubtful(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+    return replace(hypothesis, avg_logprob=-2.0)
+
+
 def test_a_window_becomes_what_it_is_in_a_recording() -> None:
     windows = model(HearingEngine()).single_windows(DecodingOptions())
     decoded, language = windows.decode(shown(windows))
@@ -51,10 +57,7 @@ def test_the_language_is_judged_in_the_window() -> None:
 
 
 def test_text_that_fails_the_checks_is_no_attempt() -> None:
-    def doubt(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
-        return replace(hypothesis, avg_logprob=-2.0)
-
-    engine = HearingEngine(judge=doubt)
+    engine = HearingEngine(judge=doubtful)
     windows = model(engine).single_windows(GREEDY, retries=())
     assert windows.attempt(shown(windows)) is None
     assert len(engine.generated) == 1  # and nothing else was tried
@@ -114,6 +117,35 @@ def test_closing_cancels_what_waits() -> None:
     thread.join(20)
     go_on.set()
     assert errors == ["the recording was closed before its end"]
+
+
+def test_all_temperatures_draw_from_one_sampler() -> None:
+    class Counting(HearingEngine):
+        seeds: ClassVar[list[int]] = []
+
+        def sampler(self, seed: int) -> contextlib.nullcontext[HearingEngine]:
+            self.seeds.append(seed)
+            return super().sampler(seed)
+
+    windows = model(Counting(judge=doubtful)).single_windows(DecodingOptions(seed=7), retries=())
+    assert windows.decode(shown(windows))[0].segments
+    assert Counting.seeds == [7]  # a model is loaded for each
+
+
+def test_closing_ends_the_draws() -> None:
+    drawn = []
+
+    def close(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        if temperature > 0:
+            drawn.append(temperature)
+            windows.close()
+        return doubtful(heard, temperature, hypothesis)
+
+    windows = model(HearingEngine(judge=close)).single_windows(DecodingOptions(), retries=())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="closed before its end"):
+            windows.decode(shown(windows))
+    assert drawn == [DecodingOptions().temperature[1]]
 
 
 def test_an_engine_that_fails_is_told() -> None:

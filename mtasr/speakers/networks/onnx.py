@@ -17,6 +17,7 @@ from mtasr.extras import extras
 from mtasr.models.speakers.published import Window
 from mtasr.speakers.networks.fbank import N_BANDS, voice_features
 from mtasr.speakers.networks.segmentation import POWERSET, WINDOW, check_length, frame_count, log_softmax
+from mtasr.threads import before_exit
 
 #: Windows computed at once.
 _BLOCK_WINDOWS = 8
@@ -72,6 +73,7 @@ class OnnxEmbedding:
 class _Network:
     """A graph with one input and one output in float32."""
 
+    @before_exit()
     def __init__(self, path: Path) -> None:
         with extras():
             import onnxruntime
@@ -102,6 +104,7 @@ class _Network:
             raise self._unfit("its output is not finite")
         self.width = output.shape[-1]
 
+    @before_exit()
     def __call__(self, values: Float32Array) -> Float32Array:
         try:
             output: Float32Array = self._session.run(None, {self._input: np.ascontiguousarray(values)})[0]
