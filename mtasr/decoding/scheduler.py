@@ -394,10 +394,11 @@ class Scheduler:
 
     def _judge_language(self, waiting: Waiting, shown: WindowInput) -> None:
         """Judge the language of a recording in its first windows, the first of which is encoded."""
-        guesses = waiting.state.group.decoder.judge_language([shown, *waiting.first_windows[1:]])
-        # Before any result, which is of no use without them.
-        waiting.state.recording.notes.note_guesses(guesses)
-        self._settle_language(waiting.state, guesses)
+        state, inputs = waiting.state, [shown, *waiting.first_windows[1:]]
+        guesses = state.group.decoder.judge_language(inputs, lambda: not state.is_cancelled)
+        if not state.is_cancelled:  # else they may not be judged to the end
+            state.recording.notes.note_guesses(guesses)  # before any result, which is of no use without them
+            self._settle_language(state, guesses)
 
     def _settle_language(self, state: RecordingState, guesses: Sequence[LanguageGuess] | BaseException) -> None:
         with self._changed:

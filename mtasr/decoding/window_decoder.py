@@ -8,6 +8,7 @@ repair it.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -90,12 +91,15 @@ class WindowDecoder:
         if self._options.also_translate:
             decodings = self._with_translations(decodings)
         for place in sorted(range(len(inputs)), key=lambda place: self._is_retried(decodings[place])):
-            if not is_wanted(place):
+            wanted = functools.partial(is_wanted, place)
+            if not wanted():
                 continue
-            decoding = self.retry(decodings[place])
+            decoding = self.retry(decodings[place], wanted)
             if decoding.translation is not None:
-                decoding = replace(decoding, translation=self.retry(decoding.translation))
-            yield place, self._continued(decoding)
+                decoding = replace(decoding, translation=self.retry(decoding.translation, wanted))
+            decoding = self._continued(decoding)
+            if wanted():
+                yield place, decoding
 
     def _with_translations(self, decodings: Sequence[Decoding]) -> list[Decoding]:
         """Each decoding with its translation; English needs none."""
@@ -124,29 +128,31 @@ class WindowDecoder:
             found |= zip(alike, hypotheses, strict=True)
         return [self._checked(each, found[place]) for place, each in enumerate(decodings)]
 
-    def retry(self, decoding: Decoding) -> Decoding:
-        """The decoding after all retries that apply, none of which involves chance.
+    def retry(self, decoding: Decoding, is_wanted: Callable[[], bool] = lambda: True) -> Decoding:
+        """The decoding after all retries that apply, none of which involves chance, as long as it is wanted.
 
         Each rule is tried once; the result of one can make an earlier one apply.
         """
         left = [] if self._options.temperature[0] > 0 else list(self._retries)
-        while not decoding.parts:
+        while not decoding.parts and is_wanted():
             proposed = ((rule, inputs) for rule in left if (inputs := rule.inputs(decoding, self._facts)))
             rule, inputs = next(proposed, (None, ()))
             if rule is None:
                 break
             left.remove(rule)
-            decoding = rule.result(decoding, self._tried(decoding, inputs), self._facts) or decoding
+            decoding = rule.result(decoding, self._tried(decoding, inputs, is_wanted), self._facts) or decoding
         return decoding
 
-    def _tried(self, decoding: Decoding, inputs: Sequence[WindowInput]) -> list[Decoding]:
+    def _tried(
+        self, decoding: Decoding, inputs: Sequence[WindowInput], is_wanted: Callable[[], bool]
+    ) -> list[Decoding]:
         """What becomes of inputs that are decoded instead of a decoding's, up to the first that fails."""
         tried: list[Decoding] = []
         for each in inputs:
             (found,) = self._searched([Decoding(input=self.encoded([each])[0])])
             # A shorter window has retries of its own; the same window, shown otherwise, goes on with those left.
             is_part = each.window.seconds < decoding.input.window.seconds
-            tried.append(self.retry(found) if is_part else found)
+            tried.append(self.retry(found, is_wanted) if is_part else found)
             if tried[-1].is_open:
                 break
         return tried
@@ -305,11 +311,13 @@ class WindowDecoder:
 
     # --- languages --------------------------------------------------------------------------------------------------
 
-    def judge_language(self, inputs: Sequence[WindowInput]) -> list[LanguageGuess]:
+    def judge_language(
+        self, inputs: Sequence[WindowInput], is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[LanguageGuess]:
         """The language of a recording from its first windows: from the first alone, if that one is clear.
 
         If all together are not clear, they are encoded once more at the full length; if that is not clear either, texts
-        written in the most probable languages decide.
+        written in the most probable languages decide. What is no longer wanted is not judged to the end.
         """
         judgements: list[tuple[float, list[LanguageGuess]]] = []
         shown: list[WindowInput] = []
@@ -320,21 +328,22 @@ class WindowDecoder:
                 return guesses
             judgements.append((each.window.speech_seconds or SHORTEST, guesses))
         together = combined(judgements)
-        return together if together[0].probability >= CLEAR else self._judge_at_full_length(shown, together)
+        return together if together[0].probability >= CLEAR else self._judge_at_full_length(shown, together, is_wanted)
 
     def _judge_at_full_length(
-        self, inputs: Sequence[WindowInput], guesses: Sequence[LanguageGuess]
+        self, inputs: Sequence[WindowInput], guesses: Sequence[LanguageGuess], is_wanted: Callable[[], bool]
     ) -> list[LanguageGuess]:
         """Guesses that are not clear, combined with those at the full length, and weighed by text if need be.
 
         Windows without speech tell nothing more.
         """
-        shown = [self.encoded([self._at_full_length(each)])[0] for each in inputs if each.window.speech]
+        speaking = (each for each in inputs if each.window.speech and is_wanted())
+        shown = [self.encoded([self._at_full_length(each)])[0] for each in speaking]
         if not shown:
             return list(guesses)
         full = combined([(each.window.speech_seconds, self.guess_language(each)) for each in shown])
         both = combined([(1.0, guesses), (1.0, full)])
-        return both if both[0].probability >= CLEAR else self._weighed_by_text(shown, both)
+        return both if both[0].probability >= CLEAR else self._weighed_by_text(shown, both, is_wanted)
 
     def _at_full_length(self, shown: WindowInput) -> WindowInput:
         """The length most models were trained on; those of variable length were trained on any."""
@@ -342,7 +351,12 @@ class WindowDecoder:
             return shown
         return replace(shown, context=self.audio_seconds, encoded=None)
 
-    def _weighed_by_text(self, inputs: Sequence[WindowInput], guesses: Sequence[LanguageGuess]) -> list[LanguageGuess]:
+    def _weighed_by_text(
+        self,
+        inputs: Sequence[WindowInput],
+        guesses: Sequence[LanguageGuess],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> list[LanguageGuess]:
         """Guesses that are not clear, weighed by the texts that the model writes in the first of them."""
         first = [guess for guess in guesses[:TRIED] if guess.probability > 0]
         if len(first) < 2:
@@ -353,6 +367,8 @@ class WindowDecoder:
         with self._stopwatch.measure("language"):
             for shown in inputs:
                 for begin in range(0, len(first), size):
+                    if not is_wanted():
+                        return list(guesses)
                     some = sequences[begin : begin + size]
                     found = self._engine.generate([shown.encoded] * len(some), some, self._options, 0.0)
                     for text, hypothesis in zip(texts[begin:], found, strict=False):

@@ -30,6 +30,8 @@ from mtasr.server.service import Service
 from mtasr.server.settings import Settings
 from mtasr.transcribe import load_model
 
+_LOG = logging.getLogger(__name__)
+
 #: Connections at a time; more are answered 503. Each takes a descriptor.
 _CONNECTIONS = 800
 #: Open files that the server asks the system for.
@@ -151,6 +153,7 @@ class _Server(uvicorn.Server):
             self._started(" and ".join([address, *self._service.addresses]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._say_what_is_finished()
         stopping = asyncio.create_task(self._service.stop())
         for task in self._service.tasks:
             self.server_state.tasks.add(task)
@@ -159,6 +162,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         stopping.cancel()  # Nobody is left to wait for.
         await asyncio.wait({stopping})
+
+    def _say_what_is_finished(self) -> None:
+        service = self._service
+        requests, sessions = service.admission.taken.total(), service.live.connections
+        if requests or sessions:
+            facts = {"requests": requests, "live_sessions": sessions, "at_most_seconds": service.settings.stop_seconds}
+            _LOG.info("stopping: a second signal drops what is under way", extra=facts)
 
     async def _end_live_sessions(self) -> None:
         """Let live sessions tell the rest of their text, before uvicorn closes their connections."""

@@ -335,6 +335,29 @@ def test_a_language_that_is_not_clear_is_judged_by_texts() -> None:
     assert len(silent.encoded) == 1
 
 
+def test_what_is_no_longer_wanted_is_neither_judged_nor_retried_to_the_end() -> None:
+    class Unsure(HearingEngine):
+        def detect_language(self, encoded: Heard) -> list[LanguageGuess]:
+            return [LanguageGuess("it", 0.5), LanguageGuess("es", 0.5)]
+
+    def doubtful(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        return replace(hypothesis, avg_logprob=-2.0)
+
+    engine = Unsure(judge=doubtful)
+    spoken = shown(3, speech=((0.5, 2.5),))
+    assert decoder(engine).judge_language([spoken], lambda: False)
+    assert (len(engine.encoded), len(engine.generated)) == (1, 0), "neither at the full length nor by text"
+    assert decoder(engine).judge_language([spoken], lambda: len(engine.encoded) < 3)
+    assert (len(engine.encoded), len(engine.generated)) == (3, 0)
+    assert len(list(decoder(engine).decode([spoken]))) == 1
+    retried = len(engine.generated)
+    assert retried > 1
+    assert list(decoder(engine).decode([spoken], lambda place: len(engine.generated) == retried)) == []
+    assert len(engine.generated) == retried + 1
+    assert list(decoder(engine).decode([spoken], lambda place: len(engine.generated) < retried + 3)) == []
+    assert len(engine.generated) == retried + 3, "the first of its retries was tried"
+
+
 def test_translation_is_shown_the_full_length() -> None:
     engine = HearingEngine()
     work = decoder(engine, task="translate")

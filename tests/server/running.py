@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -29,8 +30,10 @@ def fake_model(**settings: Any) -> Model:
 class Running:
     """A server that listens on `url`."""
 
-    def __init__(self, url: str, service: Service, call: Callable[..., Any]) -> None:
+    def __init__(self, url: str, service: Service, call: Callable[..., Any], stop: Callable[[], None]) -> None:
         self.url, self.service, self.call = url, service, call
+        #: What a signal does.
+        self.stop = stop
         #: The connections that are open.
         self.connections: set[Any] = set()
 
@@ -61,7 +64,8 @@ def running(
     app = create_app(settings, load=load or (lambda name: fake_model()))
     server = process._Server(process._config(app, settings), app.state.service, lambda address: None)
     with process._bound(settings) as listener, threaded(server, process._serve(app, server, listener)) as (url, loop):
-        started = Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop))
+        stop = functools.partial(setattr, server, "should_exit", True)
+        started = Running(url, app.state.service, lambda work: asyncio.run_coroutine_threadsafe(work, loop), stop)
         started.connections = server.server_state.connections
         yield started
 

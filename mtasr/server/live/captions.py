@@ -106,7 +106,7 @@ class _Captioning:
                     hearing.result()
                 except ServerStops:
                     await session.end()
-                    await telling
+                    await self.connection.unless_gone(telling)
                     raise
 
     async def _tell(self, session: CaptionSession, number: int) -> None:

@@ -18,6 +18,7 @@ from mtasr.server.live.json_input import read_json
 from mtasr.server.monitoring.logs import request_id
 from mtasr.server.problems import GONE, ClientGone, Problem, problem_of, stopping
 from mtasr.server.service import Service
+from mtasr.server.transcribing import unless
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,11 +130,19 @@ class Connection:
             receiving.cancel()
             stops.cancel()
         if message["type"] == "websocket.disconnect":
-            raise ServerStops if self._service.stopping.is_set() else ClientGone
+            raise ClientGone
         text = message.get("text")
         content: str | bytes = text if text is not None else message["bytes"]
         self._received += len(content)
         return content
+
+    async def unless_gone(self, telling: Awaitable[object]) -> None:
+        """Wait until the rest is told, whatever the client still sends. Raises `ClientGone` if it goes before."""
+        await unless(self._gone(), telling)
+
+    async def _gone(self) -> None:
+        while (await self._socket.receive())["type"] != "websocket.disconnect":
+            pass
 
     async def _take_turns(self) -> None:
         """Wait if there were too many messages in this second."""

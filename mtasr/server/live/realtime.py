@@ -101,7 +101,7 @@ class RealtimeConversation:
                     await self._chapter.commit()
                 await self._end_chapter()
                 self._untold.put_nowait(None)
-                await telling
+                await self._connection.unless_gone(telling)
                 raise
 
     async def send(self, kind: str, **fields: Any) -> None:

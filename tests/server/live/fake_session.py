@@ -121,3 +121,10 @@ class FakeSession:
     @staticmethod
     def _at(piece: int) -> float:
         return piece * _PIECE / RATE
+
+
+class EndlessSession(FakeSession):
+    """Is never done with what it has heard."""
+
+    def end(self) -> None:
+        self._is_ended = True

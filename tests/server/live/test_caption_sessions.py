@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +13,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from server.live.fake_session import FakeSession
-from server.live.talking import ITEMS, closed, next_of, noise, pieces, say, socket, until
+from server.live.fake_session import EndlessSession, FakeSession
+from server.live.talking import ITEMS, append, closed, next_of, noise, pieces, say, socket, until
 from server.running import Running, running
 from websockets.sync.client import ClientConnection
 
@@ -388,3 +389,21 @@ def test_the_server_tells_what_it_has_heard_before_it_stops() -> None:
             next_of(talk, "speech_started")
         assert rest(talk)[-1]["transcript"]["text"] == "1 2 3"
         assert closed(talk) == 1001
+
+
+def test_a_server_that_stops_says_what_it_finishes_and_does_not_wait_for_who_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with running(Settings(stop_seconds=600)) as server, caplog.at_level(logging.INFO, "mtasr"):
+        server.service.live.make_session = EndlessSession  # type: ignore[assignment]
+        with socket(server, PATH) as talk, socket(server, "/v1/realtime") as other:
+            send(talk, noise(16_000, ((0.2, 2.0),), 2.0))
+            append(other, noise(24_000, ((0.2, 2.0),), 2.0))
+            next_of(talk, "speech_started")
+            next_of(other, "input_audio_buffer.speech_started")
+            server.stop()
+            until(lambda: "stopping: a second signal drops what is under way" in caplog.messages)
+            for each in (talk, other):
+                each.socket.close()
+    (said,) = (record for record in caplog.records if record.message.startswith("stopping"))
+    assert (said.live_sessions, said.requests) == (2, 0)  # type: ignore[attr-defined]
