@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -262,21 +262,18 @@ class BatchRun:
         """Transcribe one recording and write its files."""
         unshown: OutputError | None = None
         with transcription:
-            segments = transcription if self._turns is None else _assigned(transcription, self._turns_in(job))
+            decoded = (
+                transcription if self._turns is None else _Assigned(transcription, self._turns, self._turns_in(job))
+            )
             with self._observer.transcribing(job, transcription):
-                told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in segments)
+                told: Iterator[Callable[[], None]] = (partial(self._observer.segment, each) for each in decoded)
                 for tell in itertools.chain(told, [self._observer.all_segments]):
                     try:
                         if unshown is None:
                             tell()
                     except OutputError as error:  # A full disk behind standard output does not cost the files.
                         unshown = error
-            transcript = transcription.transcript()
-        if self._turns is not None:
-            turns = self._turns_in(job)
-            if turns and turns[0].start >= transcript.duration:
-                raise InputError(f"{self._turns.path}: its turns begin after the end of the recording")
-            transcript = assign(transcript, turns)
+            transcript = decoded.transcript()
         self._observer.transcribed(job, transcription, transcript)
         # The translation is of the same recording.
         style = replace(self._style, recording=self._style.recording or _recording(job))
@@ -309,19 +306,35 @@ def _recording(job: Job) -> str:
     return Path(job.stem).name
 
 
-def _assigned(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[Segment]:
-    """The segments with speakers, all at the end: who says a word depends on those after it.
+class _Assigned:
+    """A recording with the speakers of turns. Its segments come at the end: who says a word depends on those after it.
 
-    If a recording fails half-way, those so far come before the error.
+    If it fails half-way, those so far come before the error.
     """
-    held: list[Segment] = []
-    try:
-        for segment in segments:
-            held.append(segment)
-    except Exception:
-        yield from assign_segments(held, times_of_speakers(turns))
-        raise
-    yield from assign_segments(held, times_of_speakers(turns))
+
+    def __init__(self, transcription: Transcription, rttm: Rttm, turns: Sequence[Turn]) -> None:
+        """`turns` are those that the `rttm` has of the recording."""
+        self._transcription, self._rttm, self._turns = transcription, rttm, turns
+        self._whole: Transcript | None = None
+
+    def __iter__(self) -> Iterator[Segment]:
+        held: list[Segment] = []
+        try:
+            for segment in self._transcription:
+                held.append(segment)
+        except Exception:
+            yield from assign_segments(held, times_of_speakers(self._turns))
+            raise
+        yield from self.transcript()
+
+    def transcript(self) -> Transcript:
+        """The whole. Raises `InputError` if the turns are those of another recording."""
+        if self._whole is None:
+            whole = self._transcription.transcript()
+            if self._turns and self._turns[0].start >= whole.duration:
+                raise InputError(f"{self._rttm.path}: its turns begin after the end of the recording")
+            self._whole = assign(whole, self._turns)
+        return self._whole
 
 
 def _settings_of(speakers: SpeakerOptions | None) -> Sequence[object]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from fake_model import FakeModel, Run
 
+import mtasr.batch.run as batch_run
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError
+from mtasr.speakers import assignment
 
 #: Of `pyannote.audio` and whisperX, for the two segments that the fake model finds in every recording.
 RTTM = """\
@@ -107,8 +110,16 @@ def test_an_rttm_of_one_recording_is_not_about_others(run: Run, model: FakeModel
 def test_turns_after_the_end_are_of_another_recording(run: Run, model: FakeModel, folder: Path) -> None:
     (folder / "a.rttm").write_text("SPEAKER a 1 1000 3 <NA> <NA> Ann <NA> <NA>\n")
     result = run("transcribe", "a.wav", "--turns", "a.rttm", "-f", "txt")
-    assert (result.exit_code, (folder / "a.txt").exists()) == (3, False)
+    assert (result.exit_code, result.stdout, (folder / "a.txt").exists()) == (3, "", False)
     assert result.stderr.splitlines()[-1] == "mtasr: error: a.rttm: its turns begin after the end of the recording"
+
+
+def test_speakers_are_assigned_once(run: Run, rttm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assigned = MagicMock(side_effect=assignment.assign_segments)
+    for module in (assignment, batch_run):
+        monkeypatch.setattr(module, "assign_segments", assigned)
+    assert run("transcribe", "a.wav", "--turns", "talks.rttm", "-f", "txt,json").exit_code == 0
+    assert assigned.call_count == 1
 
 
 def test_what_is_recognised_before_an_error_has_speakers(run: Run, model: FakeModel, rttm: Path) -> None:
