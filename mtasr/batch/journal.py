@@ -8,6 +8,7 @@
             {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a decoded window, in any order
         and once its files are written, instead of all that:
             {"content": "...", "files": {"a.srt": "..."}}           hashes of the recording and of the files
+        or after it, with "made_with", where files can become others without decoding
 
 Each recording has a file of its own, so several programs can write to the same folder at once. Each line is one write;
 a torn one, which can only be the last, is skipped. An entry is not used for a recording with another hash; nor, where
@@ -58,8 +59,12 @@ class Journal:
         #: How many entries of an earlier run were deleted unused.
         self.discarded = 0
 
-    def entry(self, job: Job) -> Entry | None:
-        """The entry of a recording; None for one that can be read only once."""
+    def entry(self, job: Job, made_with: object = None) -> Entry | None:
+        """The entry of a recording; None for one that can be read only once.
+
+        `made_with` is what its files depend on and its windows do not, if there is any: once that is another, files are
+        made of the windows that an earlier run noted.
+        """
         if job.source == STDIN or not Path(job.source).is_file():
             return None
         # Without the recording's path, since its folder may be mounted elsewhere next time; its hash identifies it.
@@ -70,7 +75,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 path.unlink()
                 self.discarded += 1
-        self._entries.append(Entry(path, job, keeps_done=self._keeps_done))
+        self._entries.append(Entry(path, job, made_with, keeps_done=self._keeps_done))
         return self._entries[-1]
 
     @property
@@ -96,11 +101,12 @@ class Entry:
 
     __slots__ = (
         "_closed", "_content", "_has_results", "_has_written", "_hashing", "_identified", "_job", "_keeps_done",
-        "_known", "_lock", "_path", "_state",
+        "_known", "_lock", "_made_with", "_path", "_state",
     )  # fmt: skip
 
-    def __init__(self, path: Path, job: Job, *, keeps_done: bool = True) -> None:
+    def __init__(self, path: Path, job: Job, made_with: object = None, *, keeps_done: bool = True) -> None:
         self._path, self._job, self._keeps_done = os.fspath(path), job, keeps_done
+        self._made_with = None if made_with is None else hashlib.sha256(repr(made_with).encode()).hexdigest()[:16]
         self._lock = threading.Lock()
         self._closed = self._has_written = False
         #: Whether the file identifies the recording, and holds results of it: only with both is it of use.
@@ -117,9 +123,12 @@ class Entry:
 
     def is_done(self) -> bool:
         """Whether all files of the recording are written already, as they would be now."""
-        done = next((record for record in self._records() if "files" in record), {})
-        content = done.get("content")
-        return content is not None and done["files"] == self._hashes() and content == _hash_of(self._job.source)
+        done: dict[str, Any] = {}
+        for record in self._records():
+            done = record if "files" in record else done
+        content, is_made_so = done.get("content"), done.get("made_with") == self._made_with
+        is_known = content is not None and is_made_so
+        return is_known and done["files"] == self._hashes() and content == _hash_of(self._job.source)
 
     def notes(self, channel: int) -> ResumeNotes:
         """What is known of a channel of the recording, and where to add to it."""
@@ -129,6 +138,11 @@ class Entry:
         """Record that the recording's files are written."""
         if self._hashing is not None:
             self._hashing.join()
+        if self._keeps_done and self._made_with is not None:
+            self._has_results = True
+            self.add({"content": self._content or self._hash(), "files": self._hashes(), "made_with": self._made_with})
+            self.close()
+            return
         self.close()
         if not self._keeps_done:
             with contextlib.suppress(OSError):

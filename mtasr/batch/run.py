@@ -189,8 +189,7 @@ class BatchRun:
         model = self._model() if callable(self._model) else self._model
         speakers = self._speakers(model)
         looks = (self._tracks, self._layout, self._style)
-        turns = () if self._turns is None else (self._turns.files,)
-        settings = (model.fingerprint(), self._options, *looks, *_settings_of(speakers), *turns)
+        settings = (model.fingerprint(), self._options, *looks, *_settings_of(speakers))
         resume = self._existing == "resume"
         journal = Journal(ready[0].directory, settings, resume=resume, keeps_done=self._keeps_done)
         try:
@@ -225,7 +224,7 @@ class BatchRun:
 
         left: list[tuple[Job, Entry | None]] = []
         for job in ready:
-            entry = journal.entry(job)
+            entry = journal.entry(job, None if self._turns is None else self._turns_in(job))
             if self._existing == "resume" and entry is not None and entry.is_done():
                 yield self._ended(Ending(job.name, "skipped", "it was done before"))
             else:

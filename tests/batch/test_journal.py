@@ -207,6 +207,24 @@ def test_done_is_what_is_written_as_it_would_be_now(job: Job) -> None:
     assert not entry(job).is_done()
 
 
+def test_files_that_become_others_are_made_of_the_same_windows(job: Job, tmp_path: Path) -> None:
+    def made_with(turns: str) -> Entry:
+        found = Journal(tmp_path, ["options"], resume=True).entry(job, turns)
+        assert found is not None
+        return found
+
+    stopped(job, (0, full_result()))
+    for turns in ("Ann", "Bea"):
+        run = made_with(turns)
+        assert not run.is_done()
+        assert run.notes(0).result(place(0)) == full_result()
+        job.targets["srt"].write_text(turns)
+        run.done()
+        assert made_with(turns).is_done()
+    assert not made_with("Ann").is_done()
+    assert not entry(job).is_done()
+
+
 def test_without_resume_all_begins_anew(job: Job) -> None:
     stopped(job, (0, full_result()))
     journal = Journal(job.targets["srt"].parent, ["options"])
@@ -259,17 +277,20 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
         assert (tmp_path / FOLDER).exists() == is_kept, "a window is kept if anything says of which recording it is"
 
 
-def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_with", [None, "turns"])
+def test_what_is_done_stays_noted_without_any_window(job: Job, tmp_path: Path, made_with: str | None) -> None:
     """As of a recording of silence."""
     journal = Journal(tmp_path, ["options"])
-    run = journal.entry(job)
+    run = journal.entry(job, made_with)
     assert run is not None
     run.notes(0).guesses()
     job.targets["srt"].write_text("")
     run.done()
     run.close()
     journal.close(keep=True)
-    assert entry(job).is_done()
+    again = Journal(tmp_path, ["options"], resume=True).entry(job, made_with)
+    assert again is not None
+    assert again.is_done()
 
 
 def test_at_the_end_files_of_killed_writers_are_removed(job: Job, tmp_path: Path) -> None:

@@ -128,12 +128,15 @@ def test_what_is_recognised_before_an_error_has_speakers(run: Run, model: FakeMo
     assert (result.exit_code, result.stdout) == (3, "SPEAKER_00: Hello there.\n")
 
 
-def test_resuming_with_other_turns_begins_anew(run: Run, model: FakeModel, folder: Path, rttm: Path) -> None:
+def test_resuming_with_other_turns_writes_what_they_change(
+    run: Run, model: FakeModel, folder: Path, rttm: Path
+) -> None:
     model.errors = {"b.mp3": AudioDecodeError("b.mp3: noise")}
-    args = ("transcribe", "a.wav", "b.mp3", "--turns", "talks.rttm", "-f", "txt", "--resume")
+    args = ("transcribe", "a.wav", "b.mp3", "c d.wav", "--turns", "talks.rttm", "-f", "txt", "--resume")
+    rttm.write_text(RTTM + "SPEAKER c_d 1 0 4 <NA> <NA> Ann <NA> <NA>\n")
     assert run(*args).exit_code == run(*args).exit_code == 6
-    assert [source for source, _ in model.calls] == ["a.wav", "b.mp3", "b.mp3"]
-    rttm.write_text(RTTM.replace("SPEAKER_01", "Anna"))
+    assert [source for source, _ in model.calls] == ["a.wav", "b.mp3", "c d.wav", "b.mp3"]
+    rttm.write_text(rttm.read_text().replace("SPEAKER_01", "Anna"))
     run(*args)
-    assert [source for source, _ in model.calls[3:]] == ["a.wav", "b.mp3"]
+    assert [source for source, _ in model.calls[4:]] == ["a.wav", "b.mp3"]
     assert "Anna: How are you?" in (folder / "a.txt").read_text()

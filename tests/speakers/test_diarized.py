@@ -19,6 +19,7 @@ from mtasr.arrays import Float32Array
 from mtasr.batch import BatchRun, gather, plan
 from mtasr.engines.engine import EngineLimits
 from mtasr.errors import AudioDecodeError, InputError, UsageError
+from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.diarized import SpeakerListener
@@ -265,3 +266,28 @@ def test_a_batch_of_another_speaker_model_is_not_resumed(tmp_path: Path, monkeyp
     assert results(existing="resume") == ["skipped", "skipped", "failed"]
     monkeypatch.setenv("MTASR_SPEAKER_MODEL", "speakers-campplus")
     assert results(existing="resume") == ["done", "done", "failed"]
+
+
+def test_corrected_turns_decode_nothing_again(tmp_path: Path) -> None:
+    for name in "ab":
+        write_wav(tmp_path / f"{name}.wav", dialogue())
+    (tmp_path / "c.wav").write_bytes(b"no sound")
+    jobs = plan(gather([str(tmp_path / f"{name}.wav") for name in "abc"]), tmp_path / "out", ["json"])
+
+    def decoded(changed: str) -> tuple[list[str], int]:
+        """How the recordings ended with these turns of the first, and how many windows were decoded."""
+        turns = {name: (Turn(start=0.0, end=20.0, speaker=name),) for name in "abc"} | {
+            "a": (Turn(start=0.0, end=10.0, speaker="Ann"), Turn(start=10.0, end=20.0, speaker=changed))
+        }
+        recogniser, options = model(), DecodingOptions(language="en", word_timestamps=True)
+        rttm = Rttm(tmp_path / "turns.rttm", turns)
+        endings = [each.result for each in BatchRun(jobs, recogniser, options, turns=rttm, existing="resume").run()]
+        assert isinstance(recogniser.engine, HearingEngine)
+        return endings, len(recogniser.engine.encoded)
+
+    endings, windows = decoded("Bob")
+    assert (endings, windows > 0) == (["done", "done", "failed"], True)
+    assert decoded("Bob") == (["skipped", "skipped", "failed"], 0)
+    assert decoded("Bea") == (["skipped", "done", "failed"], 0)
+    assert '"Bea"' in (tmp_path / "out" / "a.json").read_text()
+    assert decoded("Bea") == (["skipped", "skipped", "failed"], 0)
