@@ -33,6 +33,18 @@ def checked_names(given: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+def renamed(known: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    """What speakers with these names, in the order in which they first talk, are called by the given ones.
+
+    A speaker for whom that is empty or missing keeps the name. Raises `UsageError` if two would have the same.
+    """
+    called = [(given[place] if place < len(given) else "") or name for place, name in enumerate(known)]
+    for name in called:
+        if called.count(name) > 1:
+            raise UsageError(f"two speakers are called {name!r}")
+    return dict(zip(known, called, strict=True))
+
+
 def numbered(known: Sequence[str | None]) -> list[str]:
     """The names of speakers of whom some are known: the others have the number of their place, or a free one."""
     names = []

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from mtasr.errors import InputError
 from mtasr.formats.cues import PLAIN, Style
+from mtasr.speaker_names import renamed
 from mtasr.text_files import read_text
 from mtasr.transcript import Transcript, Turn
 
@@ -69,14 +70,23 @@ def _seconds(milliseconds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rttm:
-    """An RTTM file: the turns of each of its files, by name."""
+    """An RTTM file: the turns of each of its files, by name.
+
+    `speakers` are names for those of each recording, in the order in which they first talk (`renamed`).
+    """
 
     path: Path
     files: dict[str, tuple[Turn, ...]]
+    speakers: tuple[str, ...] = ()
 
     def turns(self, recording: str, *, is_alone: bool) -> tuple[Turn, ...]:
-        """Those of the recording of that name, as `turns_of`, which raises `InputError`."""
-        return turns_of(recording, self.path, self.files, is_alone=is_alone)
+        """Those of the recording of that name, as `turns_of`, which raises `InputError`.
+
+        Raises `UsageError` if two of its speakers would have the same name.
+        """
+        turns = turns_of(recording, self.path, self.files, is_alone=is_alone)
+        called = renamed(list(dict.fromkeys(turn.speaker for turn in turns)), self.speakers)
+        return tuple(replace(turn, speaker=called[turn.speaker]) for turn in turns)
 
 
 def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:

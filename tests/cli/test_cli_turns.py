@@ -49,6 +49,18 @@ def test_translations_have_them_too(run: Run, folder: Path, rttm: Path) -> None:
     assert "SPEAKER_01: How are you?" in (folder / "a.txt").read_text()
 
 
+def test_names_are_in_the_order_in_which_speakers_first_talk(run: Run, folder: Path, rttm: Path) -> None:
+    args = ("transcribe", "a.wav", "b.mp3", "--turns", "talks.rttm", "-f", "txt,rttm")
+    assert run(*args, "--speakers", "Anna,Ben").stdout == (
+        "Anna: Hello there.\nBen: How are you?\nAnna: Hello there. How are you?\n"
+    )
+    assert " <NA> <NA> Ben " in (folder / "a.rttm").read_text()
+    assert run(*args, "--speakers", ",Ben").stdout.startswith("SPEAKER_00: Hello there.\nBen: How are you?\n")
+    result = run(*args, "--speakers", "SPEAKER_01")
+    assert (result.exit_code, result.stdout) == (6, "SPEAKER_01: Hello there. How are you?\n")
+    assert "mtasr: error: a.wav: two speakers are called 'SPEAKER_01'\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

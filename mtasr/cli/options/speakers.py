@@ -16,6 +16,7 @@ from mtasr.cli.options.command import Decorator, option, switch, together
 from mtasr.cli.options.types import Count, NoneOr, OneOf, Several
 from mtasr.errors import InputError, UsageError
 from mtasr.formats.rttm import Rttm, read_rttm
+from mtasr.speaker_names import checked_names
 from mtasr.speakers.options import SpeakerOptions, check_tracks, split_off
 
 _SPEAKERS = "Speakers"
@@ -80,8 +81,8 @@ turns_option = option(
 def to_turns(ctx: click.Context, params: Mapping[str, Any]) -> tuple[Rttm | None, dict[str, Any]]:
     """The RTTM that a command's parameters name, if they do, and the parameters without settings that it replaces.
 
-    Raises `UsageError` if the command line asks for speakers in another way too, and `InputError` for a file that is no
-    RTTM.
+    `--speakers` renames the speakers of the RTTM; a setting does not, because they have names. Raises `UsageError` if
+    the command line asks for speakers in another way too, and `InputError` for a file that is no RTTM.
     """
     if params.get("turns") is None:
         return None, dict(params)
@@ -92,7 +93,9 @@ def to_turns(ctx: click.Context, params: Mapping[str, Any]) -> tuple[Rttm | None
     files = read_rttm(path)
     if not any(files.values()):
         raise InputError(f"{path}: has no turns")
-    return Rttm(path, files), {**params, "diarize": False, "channels": "mix"}
+    is_typed = ctx.get_parameter_source("speakers") is ParameterSource.COMMANDLINE
+    names = checked_names(params["speakers"] or ()) if is_typed else ()
+    return Rttm(path, files, names), {**params, "diarize": False, "channels": "mix", "speakers": None}
 
 
 speaker_options = together(
