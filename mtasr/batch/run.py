@@ -18,7 +18,7 @@ from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
-from mtasr.speakers.assignment import assign, assign_segments
+from mtasr.speakers.assignment import assign, assign_segments, seconds_without_turn
 from mtasr.speakers.speaker_times import times_of_speakers
 from mtasr.subtitles import Broken, Layout
 from mtasr.transcript import Coverage, Segment, Transcript, Turn
@@ -60,6 +60,8 @@ class Ending:
     coverage: Coverage | None = None
     #: Rules of the subtitle layout that the speech did not allow to keep.
     broken: tuple[Broken, ...] = ()
+    #: Seconds of speech that none of the turns covers which say who speaks.
+    without_turn: float = 0.0
 
 
 class Observer:
@@ -288,6 +290,7 @@ class BatchRun:
             files=tuple(map(str, job.files)),
             coverage=transcript.coverage if doubtful else None,
             broken=broken,
+            without_turn=0.0 if self._turns is None else seconds_without_turn(transcript),
         )
 
     def _turns_in(self, job: Job) -> tuple[Turn, ...]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Places that a warning names; the JSON has them all.
 _NAMED = 5
+#: Seconds of speech without a turn of which a warning tells: times of words and turns differ by tenths of a second.
+_GAPS = 1.0
 
 
 def load(params: Mapping[str, Any], display: Display, task: Task | None = None) -> Model:
@@ -295,6 +297,9 @@ class _Progress(Observer):
             self._display.note(f"warning: {ending.name}: {ending.reason}")
             if self._strict:
                 self._attempts.doubt()
+        if ending.without_turn >= _GAPS:
+            seconds = f"{ending.without_turn:.1f} s of speech"
+            self._display.note(f"warning: {ending.name}: no turn covers {seconds}; who speaks there is a guess")
         if ending.files:
             self._note_files(ending)
             note_broken(ending.name, ending.broken, self._display)

@@ -100,6 +100,13 @@ def assign_alternatives(
     )
 
 
+def seconds_without_turn(transcript: Transcript) -> float:
+    """How many seconds of words, or of segments without word times, none of the transcript's turns touches."""
+    anybody = SpeakerTimes("", transcript.turns or ())
+    said = [_span(each) for segment in transcript for each in segment.words or (segment,)]
+    return sum(end - start for start, end in said if not anybody.seconds(start, end))
+
+
 def _unassigned(segment: Segment) -> Segment:
     words = segment.words and tuple(
         replace(word, speaker=None, speaker_confidence=None, overlap=False) for word in segment.words
@@ -199,8 +206,8 @@ def _mostly(start: float, end: float, voices: Sequence[SpeakerTimes]) -> Speaker
     return min(voices, key=lambda voice: (-voice.seconds(start, end), voice.distance(start, end)))
 
 
-def _span(word: Word) -> tuple[float, float]:
-    return word.start, max(word.end, word.start + _SHORTEST)
+def _span(said: Word | Segment) -> tuple[float, float]:
+    return said.start, max(said.end, said.start + _SHORTEST)
 
 
 def _confidence(start: float, end: float, voice: SpeakerTimes) -> float:
@@ -253,7 +260,7 @@ def _timed(segment: Segment, words: tuple[Word, ...]) -> Segment:
 
 
 def _untimed(segment: Segment, voices: Sequence[SpeakerTimes]) -> Segment:
-    start, end = segment.start, max(segment.end, segment.start + _SHORTEST)
+    start, end = _span(segment)
     voice = _mostly(start, end, voices)
     return replace(
         segment,

@@ -134,6 +134,14 @@ def test_speakers_are_assigned_once(run: Run, rttm: Path, monkeypatch: pytest.Mo
     assert assigned.call_count == 1
 
 
+@pytest.mark.parametrize(("seconds", "is_told"), [(1.9, True), (2.1, False)])
+def test_speech_without_a_turn_is_told(run: Run, folder: Path, seconds: float, is_told: bool) -> None:
+    (folder / "a.rttm").write_text(f"SPEAKER a 1 0 {seconds} <NA> <NA> Ann <NA> <NA>\n")
+    result = run("transcribe", "a.wav", "--turns", "a.rttm", "-f", "txt")
+    told = "warning: a.wav: no turn covers 2.0 s of speech; who speaks there is a guess\n"
+    assert (result.exit_code, told in result.stderr, "warning" in result.stderr) == (0, is_told, is_told)
+
+
 def test_what_is_recognised_before_an_error_has_speakers(run: Run, model: FakeModel, rttm: Path) -> None:
     model.errors = {"a.wav": AudioDecodeError("a.wav: noise")}
     result = run("transcribe", "a.wav", "--turns", "talks.rttm")

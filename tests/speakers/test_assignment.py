@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.speakers.assignment import assign
+from mtasr.speakers.assignment import assign, seconds_without_turn
 from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Turn, Word
 
 FIGURES: dict[str, Any] = {"avg_logprob": -0.2, "compression_ratio": 1.0, "no_speech_prob": 0.0, "temperature": 0.0}
@@ -174,6 +174,15 @@ def test_words_outside_all_turns_have_the_nearest_speaker() -> None:
     result = assign(transcript(one, two), [turn("A", 0.0, 3.0), turn("B", 9.0, 12.0)])
     assert spoken(result) == [("A", " Hello."), ("B", " Bye.")]
     assert [each.speaker_confidence for each in result] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("turns", "seconds"), [([], 6.0), ([(0.0, 3.2)], 5.0), ([(0.0, 3.2), (3.5, 4.0), (5.0, 9.0)], 0)]
+)
+def test_seconds_of_speech_that_no_turn_covers(turns: list[tuple[float, float]], seconds: float) -> None:
+    said = segment((" One", 0.0, 0.5), (" two.", 3.0, 3.5)), segment((" Three.", 3.5, 4.5)), untimed(5.0, 9.0, " Four.")
+    result = assign(transcript(*said), [turn("A", start, end) for start, end in turns])
+    assert seconds_without_turn(result) == seconds
 
 
 def test_segments_without_word_times_have_who_talks_most() -> None:
