@@ -19,7 +19,7 @@ from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
 from mtasr.speakers.assignment import assign, assign_segments, seconds_without_turn
-from mtasr.speakers.speaker_times import times_of_speakers
+from mtasr.speakers.speaker_times import AllSpeakerTimes
 from mtasr.subtitles import Broken, Layout
 from mtasr.transcript import Coverage, Segment, Transcript, Turn
 
@@ -325,7 +325,7 @@ class _Assigned:
             for segment in self._transcription:
                 held.append(segment)
         except Exception:
-            yield from assign_segments(held, times_of_speakers(self._turns))
+            yield from assign_segments(held, AllSpeakerTimes(self._turns))
             raise
         yield from self.transcript()
 

@@ -18,7 +18,7 @@ from mtasr.live.events import Committed, Event, Final, SpeakersChanged
 from mtasr.spans import SAMPLE_RATE, Interval, merged
 from mtasr.speakers.assignment import assign, assign_segments, assign_words
 from mtasr.speakers.diarized import SpeakerListener
-from mtasr.speakers.speaker_times import SpeakerTimes, times_of_speakers
+from mtasr.speakers.speaker_times import AllSpeakerTimes
 from mtasr.transcript import Transcript, Turn
 
 #: Turns are found again after this many times as long as it took: it takes a tenth of the time, however much was heard.
@@ -55,7 +55,7 @@ class Attribution:
         #: Held while texts are told, so that a correction follows what it corrects.
         self._telling = threading.Lock()
         self._turns: tuple[Turn, ...] = ()
-        self._voices: list[SpeakerTimes] = []
+        self._voices = AllSpeakerTimes(())
         #: Final texts without speakers, and as they were told.
         self._finals: list[tuple[Final, Final]] = []
 
@@ -147,7 +147,7 @@ class Attribution:
         """Find the turns so far, and tell which texts have other speakers: of those near a change, at last of all."""
         self._is_due, began = False, self._clock()
         turns = self._listener.turns()
-        voices = times_of_speakers(turns)
+        voices = AllSpeakerTimes(turns)
         changes = None if is_last else _changes(self._turns, turns)
         # Texts come meanwhile, and are not kept waiting.
         known = len(self._finals)
@@ -164,7 +164,7 @@ class Attribution:
         self._next, self._next_sound = self._clock() + rest, self._samples / SAMPLE_RATE + rest
 
     def _others(
-        self, voices: Sequence[SpeakerTimes], places: range, changes: Sequence[Interval] | None
+        self, voices: AllSpeakerTimes, places: range, changes: Sequence[Interval] | None
     ) -> list[tuple[int, Final]]:
         """Final texts by place with speakers, of those near these changes."""
         finals = [(place, self._finals[place][0]) for place in places]
@@ -175,7 +175,7 @@ class Attribution:
         ]
 
 
-def _attributed(event: Final, voices: Sequence[SpeakerTimes]) -> Final:
+def _attributed(event: Final, voices: AllSpeakerTimes) -> Final:
     segments, translation = assign_segments(event.segments, voices), assign_segments(event.translation, voices)
     return replace(event, segments=segments, translation=translation)
 

@@ -11,14 +11,16 @@ unless it is clear that somebody else says them.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mtasr.speakers.speaker_times import SpeakerTimes, times_of_speakers
+from mtasr.spans import Interval
+from mtasr.speakers.speaker_times import AllSpeakerTimes, SpeakerTimes
 from mtasr.transcript import Alternatives, Segment, Transcript, Turn, Word
 
 #: The price of a change of speaker, in seconds: within a phrase, after a clause or a short pause, after a pause, and
-#: after a sentence.
+#: after a sentence. Two changes are cheaper than `REACH`.
 _IN_PHRASE, _AFTER_CLAUSE, _AFTER_PAUSE, _AFTER_SENTENCE = 0.4, 0.2, 0.1, 0.05
 _SHORT_PAUSE, _PAUSE = 0.1, 0.3
 #: After such a pause a capital letter begins a sentence.
@@ -52,7 +54,7 @@ def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     Without turns nobody is known, and the transcript has no speakers. Assigning the same turns again changes nothing.
     """
     turns = tuple(sorted(turns, key=lambda each: (each.start, each.end, each.speaker, each.confidence)))
-    voices = times_of_speakers(turns)
+    voices = AllSpeakerTimes(turns)
     readings = transcript.alternatives
     return replace(
         transcript,
@@ -63,7 +65,7 @@ def assign(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     )
 
 
-def assign_segments(segments: Sequence[Segment], voices: Sequence[SpeakerTimes]) -> tuple[Segment, ...]:
+def assign_segments(segments: Sequence[Segment], voices: AllSpeakerTimes) -> tuple[Segment, ...]:
     """The segments with speakers, divided where these change, numbered from 0; see `assign`."""
     if not voices:
         return tuple(map(_unassigned, segments))
@@ -83,16 +85,14 @@ def assign_segments(segments: Sequence[Segment], voices: Sequence[SpeakerTimes])
     return tuple(replace(piece, id=number) for number, piece in enumerate(assigned))
 
 
-def assign_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> tuple[Word, ...]:
+def assign_words(words: Sequence[Word], voices: AllSpeakerTimes) -> tuple[Word, ...]:
     """Words that follow one another, with speakers as `assign` would find them; without voices, as they are."""
     if not voices:
         return tuple(words)
     return tuple(_said(words, _speakers_of_words(words, voices), voices))
 
 
-def assign_alternatives(
-    alternatives: Sequence[Alternatives], voices: Sequence[SpeakerTimes]
-) -> tuple[Alternatives, ...]:
+def assign_alternatives(alternatives: Sequence[Alternatives], voices: AllSpeakerTimes) -> tuple[Alternatives, ...]:
     """The readings of each window with the speaker who talks most in it."""
     return tuple(
         replace(each, speaker=_mostly(each.start, each.end, voices).speaker if voices else None)
@@ -117,26 +117,30 @@ def _unassigned(segment: Segment) -> Segment:
 # Which speaker
 
 
-def _speakers_of_words(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
+def _speakers_of_words(words: Sequence[Word], voices: AllSpeakerTimes) -> list[SpeakerTimes]:
     """The speaker of each word."""
     return _with_their_sentences(words, _cheapest(words, voices))
 
 
-def _cheapest(words: Sequence[Word], voices: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
-    """The speakers of the words with the lowest cost, by dynamic programming."""
+def _cheapest(words: Sequence[Word], voices: AllSpeakerTimes) -> list[SpeakerTimes]:
+    """The speakers of the words with the lowest cost, by dynamic programming.
+
+    Who talks near a word may have said it: with anybody else, it would cost more than two changes do.
+    """
     if not words:
         return []
-    costs = [_cost(words[0], voice) for voice in voices]
-    came_from: list[list[int]] = []
+    costs = {voice: _cost(words[0], voice) for voice in voices.near(*_said_at(words[0]))}
+    came_from: list[dict[SpeakerTimes, SpeakerTimes]] = []
     for before, word in itertools.pairwise(words):
-        best = min(range(len(voices)), key=costs.__getitem__)
+        best = min(costs, key=costs.__getitem__)
         change = costs[best] + _price(before, word)
-        came_from.append([place if cost <= change else best for place, cost in enumerate(costs)])
-        costs = [min(cost, change) + _cost(word, voice) for cost, voice in zip(costs, voices, strict=True)]
-    places = [min(range(len(voices)), key=costs.__getitem__)]
+        reached = {voice: costs.get(voice, math.inf) for voice in voices.near(*_said_at(word))}
+        came_from.append({voice: voice if cost <= change else best for voice, cost in reached.items()})
+        costs = {voice: min(cost, change) + _cost(word, voice) for voice, cost in reached.items()}
+    chosen = [min(costs, key=costs.__getitem__)]
     for origins in reversed(came_from):
-        places.append(origins[places[-1]])
-    return [voices[place] for place in reversed(places)]
+        chosen.append(origins[chosen[-1]])
+    return chosen[::-1]
 
 
 def _with_their_sentences(words: Sequence[Word], chosen: Sequence[SpeakerTimes]) -> list[SpeakerTimes]:
@@ -179,10 +183,13 @@ def _is_clear(words: Sequence[Word], few: _Run, rest: _Run) -> bool:
 
 def _cost(word: Word, voice: SpeakerTimes) -> float:
     """Seconds that speak against the word being this speaker's."""
+    return min(_cost_of(start, end, voice) for start, end in _said_at(word))
+
+
+def _said_at(word: Word) -> tuple[Interval, ...]:
+    """When the word was said: in one of these intervals."""
     start, end = _span(word)
-    if end - start <= _LONGEST:
-        return _cost_of(start, end, voice)
-    return min(_cost_of(start, start + _SAID, voice), _cost_of(end - _SAID, end, voice))
+    return ((start, end),) if end - start <= _LONGEST else ((start, start + _SAID), (end - _SAID, end))
 
 
 def _cost_of(start: float, end: float, voice: SpeakerTimes) -> float:
@@ -201,9 +208,9 @@ def _price(before: Word, word: Word) -> float:
     return _AFTER_CLAUSE if pause >= _SHORT_PAUSE or (mark and mark in _CLAUSE_ENDS) else _IN_PHRASE
 
 
-def _mostly(start: float, end: float, voices: Sequence[SpeakerTimes]) -> SpeakerTimes:
+def _mostly(start: float, end: float, voices: AllSpeakerTimes) -> SpeakerTimes:
     """Who talks most in an interval, or else nearest to it."""
-    return min(voices, key=lambda voice: (-voice.seconds(start, end), voice.distance(start, end)))
+    return min(voices.near((start, end)), key=lambda voice: (-voice.seconds(start, end), voice.distance(start, end)))
 
 
 def _span(said: Word | Segment) -> tuple[float, float]:
@@ -214,12 +221,14 @@ def _confidence(start: float, end: float, voice: SpeakerTimes) -> float:
     return round(min(1.0, voice.sure_seconds(start, end) / (end - start)), 3)
 
 
-def _overlap(start: float, end: float, voice: SpeakerTimes, voices: Sequence[SpeakerTimes]) -> bool:
+def _overlap(start: float, end: float, voice: SpeakerTimes, voices: AllSpeakerTimes) -> bool:
     """Whether another speaker talks for half of the interval or more."""
-    return any(other is not voice and 2 * other.seconds(start, end) >= end - start for other in voices)
+    return any(
+        other is not voice and 2 * other.seconds(start, end) >= end - start for other in voices.near((start, end))
+    )
 
 
-def _said(words: Sequence[Word], chosen: Sequence[SpeakerTimes], voices: Sequence[SpeakerTimes]) -> Iterator[Word]:
+def _said(words: Sequence[Word], chosen: Sequence[SpeakerTimes], voices: AllSpeakerTimes) -> Iterator[Word]:
     """The words, said by those who were chosen for them.
 
     A word beside another speaker's has the confidence that it would have if it was `_OFF` seconds nearer to that.
@@ -259,7 +268,7 @@ def _timed(segment: Segment, words: tuple[Word, ...]) -> Segment:
     )
 
 
-def _untimed(segment: Segment, voices: Sequence[SpeakerTimes]) -> Segment:
+def _untimed(segment: Segment, voices: AllSpeakerTimes) -> Segment:
     start, end = _span(segment)
     voice = _mostly(start, end, voices)
     return replace(

@@ -179,3 +179,8 @@ def unit(vectors: FloatArray) -> FloatArray:
     """Vectors (..., D) of length 1 in the same directions."""
     units: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
     return units
+
+
+def direction(vectors: FloatArray, seconds: FloatArray) -> FloatArray:
+    """The vector (D,) of length 1 of pieces with vectors (N, D) together, weighted by duration (N,)."""
+    return unit(seconds @ vectors)

@@ -13,7 +13,7 @@ from mtasr.engines.engine import LanguageGuess
 from mtasr.spans import Interval
 from mtasr.speakers.assignment import assign_alternatives, assign_segments
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.speaker_times import times_of_speakers
+from mtasr.speakers.speaker_times import AllSpeakerTimes
 from mtasr.speakers.voices import Diarizes, Hears, KnownVoices, enrolled
 from mtasr.transcript import Turn
 
@@ -146,7 +146,7 @@ class Diarized:
         yield self._assigned(held, self._turns)
 
     def _assigned(self, held: Sequence[DecodedWindow], turns: Sequence[Turn]) -> DecodedWindow:
-        voices = times_of_speakers(turns)
+        voices = AllSpeakerTimes(turns)
         return DecodedWindow(
             assign_segments([each for result in held for each in result.segments], voices),
             held[-1].position if held else 0.0,

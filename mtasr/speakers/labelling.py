@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.models.speakers.published import CAMPPLUS_LIKENESS, Likeness
-from mtasr.speakers.clustering import agglomerate, find_voices, joined, labels_after, unit
+from mtasr.speakers.clustering import agglomerate, direction, find_voices, joined, labels_after, unit
 from mtasr.speakers.pieces import VoicePiece
 from mtasr.speakers.splitting import split
 
@@ -56,11 +56,20 @@ def group(
 
     `passages` are the same speech, in longer pieces. There are never more voices than pieces that can be compared.
     """
-    heard = _Heard.of(pieces)
+    heard, known = _Heard.of(pieces), _Heard.of(passages)
     if not heard.places:
         return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
-    voices = _voices(pieces, heard, _Heard.of(passages), number=number, least=least, most=most, likeness=likeness)
-    labels = _apart(pieces, _scores(pieces, heard, voices))
+    found = find_voices(known.vectors, known.seconds, number=None, least=least or 1, most=most, likeness=likeness)
+    labels = _apart(pieces, _scores(pieces, heard, found))
+    voices, weights = _split(heard, labels, found, likeness.lead)
+    wanted = number or min(len(voices), most or len(voices))
+    if len(voices) < wanted:
+        voices = find_voices(known.vectors, known.seconds, number=number, likeness=likeness)
+    elif len(voices) > wanted:
+        merges = agglomerate(voices, weights, most=len(voices) - wanted)
+        voices = unit(joined(voices, weights, labels_after(len(voices), merges))[0])
+    if voices is not found:
+        labels = _apart(pieces, _scores(pieces, heard, voices))
     voices = _mean_voices(heard, labels, voices)
     scores = _scores(pieces, heard, voices)
     labels = _apart(pieces, scores)
@@ -85,28 +94,11 @@ class _Heard:
         )
 
 
-def _voices(
-    pieces: Sequence[VoicePiece],
-    heard: _Heard,
-    passages: _Heard,
-    *,
-    number: int | None,
-    least: int | None,
-    most: int | None,
-    likeness: Likeness,
-) -> FloatArray:
-    """The voices (K, D) of a recording."""
-    found = find_voices(passages.vectors, passages.seconds, number=None, least=least or 1, most=most, likeness=likeness)
-    voices, weights = _split(heard, _apart(pieces, _scores(pieces, heard, found)), found, likeness.lead)
-    wanted = number or min(len(voices), most or len(voices))
-    if len(voices) < wanted:
-        return find_voices(passages.vectors, passages.seconds, number=number, likeness=likeness)
-    merges = agglomerate(voices, weights, most=len(voices) - wanted)
-    return unit(joined(voices, weights, labels_after(len(voices), merges))[0])
-
-
 def _split(heard: _Heard, labels: IntArray, voices: FloatArray, lead: float) -> tuple[FloatArray, FloatArray]:
-    """The voices (K, D) that the pieces of each of these `voices` are, and the seconds (K,) that they speak."""
+    """The voices (K, D) that the pieces of each of these `voices` are, and the seconds (K,) that they speak.
+
+    The same array if none is several voices.
+    """
     result, weights = [], []
     for label, voice in enumerate(voices):
         own = np.flatnonzero((labels[heard.places] == label) & (heard.seconds >= _SPLITS))
@@ -116,9 +108,9 @@ def _split(heard: _Heard, labels: IntArray, voices: FloatArray, lead: float) -> 
             weights.append(heard.seconds[own].sum() + _SPLITS)
             continue
         for part in parts:
-            result.append(unit(heard.seconds[own[part]] @ heard.vectors[own[part]]))
+            result.append(direction(heard.vectors[own[part]], heard.seconds[own[part]]))
             weights.append(heard.seconds[own[part]].sum())
-    return np.array(result), np.array(weights)
+    return voices if len(result) == len(voices) else np.array(result), np.array(weights)
 
 
 def _mean_voices(heard: _Heard, labels: IntArray, voices: FloatArray) -> FloatArray:
@@ -127,7 +119,7 @@ def _mean_voices(heard: _Heard, labels: IntArray, voices: FloatArray) -> FloatAr
     for label in range(len(voices)):
         own = (labels[heard.places] == label) & (heard.seconds >= _SAYS)
         if own.sum() > 1:
-            result[label] = unit(heard.seconds[own] @ heard.vectors[own])
+            result[label] = direction(heard.vectors[own], heard.seconds[own])
     return result
 
 

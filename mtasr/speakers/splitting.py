@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtasr.arrays import FloatArray, IntArray
-from mtasr.speakers.clustering import agglomerate, condensed, unit
+from mtasr.speakers.clustering import agglomerate, condensed, direction, unit
 
 #: Pieces of a part that can be a voice of its own, and its share of all: fewer say too little of how much it differs
 #: within itself, and among very many pieces some always go together, such as those of a sentence that is repeated.
@@ -82,10 +82,10 @@ class _Splitter:
             return False
         for part, rest in ((one, two), (two, one)):
             of_part: FloatArray = self.seconds[part] @ self.vectors[part]
-            of_rest: FloatArray = self.seconds[rest] @ self.vectors[rest]
             # A piece is compared with the others of its part, without itself.
             others: FloatArray = of_part - self.seconds[part, None] * self.vectors[part]
-            leads = np.einsum("nd,nd->n", self.vectors[part], unit(others)) - self.vectors[part] @ unit(of_rest)
+            of_rest = direction(self.vectors[rest], self.seconds[rest])
+            leads = np.einsum("nd,nd->n", self.vectors[part], unit(others)) - self.vectors[part] @ of_rest
             if leads.mean() < max(lead, deviations * leads.std()):
                 return False
         return True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.speakers.assignment import assign, seconds_without_turn
+from mtasr.spans import Interval
+from mtasr.speakers.assignment import assign, assign_segments, seconds_without_turn
+from mtasr.speakers.speaker_times import AllSpeakerTimes, SpeakerTimes
 from mtasr.transcript import Alternatives, Reading, Segment, Transcript, Turn, Word
 
 FIGURES: dict[str, Any] = {"avg_logprob": -0.2, "compression_ratio": 1.0, "no_speech_prob": 0.0, "temperature": 0.0}
@@ -297,6 +300,55 @@ def test_what_holds_for_all(whole: Transcript, turns: list[Turn]) -> None:
         assert one.end <= two.start
     assert assign(result, turns) == result
     assert assign(whole, list(reversed(turns))) == result
+
+
+class Everybody(AllSpeakerTimes):
+    """Takes nobody to be too far away to have said a word."""
+
+    def near(self, *intervals: Interval) -> list[SpeakerTimes]:
+        return self._all
+
+
+MANY_TURNS = st.lists(
+    st.builds(
+        lambda speaker, start, length, confidence: turn(speaker, start / 100, (start + length) / 100, confidence),
+        st.sampled_from("ABCDEFGH"),
+        st.integers(0, 3000),
+        st.integers(0, 200),
+        st.sampled_from([0.0, 0.5, 1.0]),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(whole=transcripts(), turns=MANY_TURNS)
+def test_who_is_too_far_away_would_not_have_been_chosen(whole: Transcript, turns: list[Turn]) -> None:
+    found, expected = (assign_segments(whole.segments, each(turns)) for each in (AllSpeakerTimes, Everybody))
+    assert found == expected
+
+
+@given(turns=MANY_TURNS, start=st.integers(-100, 3500), length=st.integers(1, 500))
+def test_who_talks_near_an_interval(turns: list[Turn], start: int, length: int) -> None:
+    everybody, interval = AllSpeakerTimes(turns), (start / 100, (start + length) / 100)
+    near = everybody.near(interval)
+    distances = {each: each.distance(*interval) for each in everybody._all}
+    assert [each for each in everybody._all if each in near] == near
+    for each, distance in distances.items():
+        if each not in near:
+            assert distance > min(distances.values()) + 0.99
+        elif distance > min(distances.values()) + 1.01:
+            pytest.fail(f"{each.speaker} is {distance} s away")
+
+
+@pytest.mark.parametrize("people", [2, 100])
+def test_who_is_far_away_costs_no_time(people: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [(f" w{number}", number / 2, number / 2 + 0.4) for number in range(400)]
+    turns = [turn(f"Speaker {place}", place * 200 / people, (place + 1) * 200 / people) for place in range(people)]
+    asked = create_autospec(SpeakerTimes.seconds, side_effect=SpeakerTimes.seconds)
+    monkeypatch.setattr(SpeakerTimes, "seconds", asked)
+    assert len(assign(transcript(segment(*words)), turns).segments) > 1
+    assert asked.call_count < 12 * len(words)
 
 
 @given(whole=transcripts(), cut=st.integers(0, 2000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import numpy.typing as npt
@@ -172,6 +173,17 @@ def test_voices_that_are_alike_but_differ_clearly(number: int) -> None:
     np.testing.assert_array_equal(group(pieces_of(vectors, seconds=1.5)).labels, said)
     assert len(set(group(pieces_of(vectors, seconds=1.5), most=3).labels)) == min(number, 3)
     assert len(set(group(pieces_of(vectors, seconds=1.5), number=2).labels)) == min(number, 2)
+
+
+@pytest.mark.parametrize(("options", "times"), [({}, 2), ({"number": 2}, 2), ({"number": 1}, 3)])
+def test_pieces_are_compared_again_only_with_other_voices(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], times: int
+) -> None:
+    """And at last with how the voices sound in all their pieces."""
+    scores = MagicMock(side_effect=labelling._scores)
+    monkeypatch.setattr(labelling, "_scores", scores)
+    assert set(group(pieces_of(spoken_by([0, 1] * 10)), **options).labels) == set(range(options.get("number", 2)))
+    assert scores.call_count == times
 
 
 def test_one_voice_that_varies_is_one_voice() -> None:
