@@ -12,10 +12,12 @@ from mtasr.errors import MissingExtraError
 #: Module -> the extra in pyproject.toml that installs it.
 _EXTRAS = {
     "fastapi": "server",
+    "fsspec": "remote",
     "jiwer": "evaluate",
     "onnxruntime": "onnx",
     "prometheus_client": "server",
     "python_multipart": "server",
+    "s3fs": "remote",
     "sacrebleu": "evaluate",
     "scipy": "evaluate",
     "sounddevice": "live",

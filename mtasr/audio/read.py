@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,8 @@ from mtasr.audio.joined import JoinedStreams
 from mtasr.audio.route import FileSource, Route, route
 from mtasr.audio.stream import AudioStream
 from mtasr.errors import InputError, InputNotFoundError
+from mtasr.remote.file import examine
+from mtasr.remote.urls import is_url, name_of
 from mtasr.spans import SAMPLE_RATE
 
 # Side branches of the filters print, for `FfmpegLog`, the timestamp and the channels of the first sample, and how loud
@@ -40,8 +41,12 @@ _OWN_TIMES = ("-copyts", "-start_at_zero")
 def check_input(source: FileSource) -> None:
     """Raise InputNotFoundError for what shows without decoding: a missing, unreadable or empty file, or a folder.
 
-    Pipes and devices pass, and so does any binary file object.
+    Pipes and devices pass, and so does any binary file object. Of a URL, its server is asked; where it does not answer,
+    `InputError`.
     """
+    if is_url(source):
+        examine(source)
+        return
     if not isinstance(source, str | os.PathLike):
         return
     name = _name_of(source)
@@ -81,8 +86,6 @@ def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
     if isinstance(exc, FileNotFoundError | NotADirectoryError):
         if Path(source).is_symlink():
             return "is a link to a file that does not exist"
-        if re.match(r"[a-z][a-z0-9+.-]*://", os.fspath(source), re.IGNORECASE):
-            return "no such file (addresses are not opened: download the recording first)"
         return "no such file"
     if isinstance(exc, PermissionError):
         return "may not be read (permission denied)"
@@ -91,7 +94,7 @@ def _why_missing(source: str | os.PathLike[str], exc: Exception) -> str:
 
 def check_reopenable(source: FileSource) -> None:
     """Raise InputError for sources that can be read only once: standard input, pipes and file objects."""
-    if isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file():
+    if is_url(source) or (isinstance(source, str | os.PathLike) and source != "-" and Path(source).is_file()):
         return
     raise InputError(
         f"{_name_of(source)}: to split channels, ffmpeg reads the file once per channel; give the path of a file"
@@ -110,7 +113,7 @@ def count_channels(source: FileSource, *, track: int = 0) -> int:
 
 
 def open_audio(source: FileSource, *, track: int = 0, channel: int | None = None) -> AudioStream | JoinedStreams:
-    """Start decoding `source`: a path, "-" for standard input, or a binary file object.
+    """Start decoding `source`: a path, a URL, "-" for standard input, or a binary file object.
 
     Of several audio tracks, `track` chooses one, and `channel` chooses one of its channels, both counted from 0.
     Without `channel`, all channels are mixed.
@@ -121,7 +124,8 @@ def open_audio(source: FileSource, *, track: int = 0, channel: int | None = None
     Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Both raise
     MemoryError if we or ffmpeg run out of memory.
     """
-    check_input(source)
+    if not is_url(source):  # its server is asked once, when it is opened
+        check_input(source)
     name = _name_of(source)
     with contextlib.ExitStack() as opened:
         try:
@@ -156,6 +160,6 @@ def _name_of(source: FileSource) -> str:
     if source == "-":
         return "standard input"
     if isinstance(source, str | os.PathLike):
-        return printable(os.fspath(source))
+        return printable(name_of(source))
     name = getattr(source, "name", None)
     return printable(name) if isinstance(name, str) else "the recording"

@@ -27,8 +27,8 @@ Samples = npt.NDArray[np.floating[Any]]
 #: A recording that has been opened.
 Opened = AudioStream | JoinedStreams
 
-#: A file, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape (n,)), or an iterable of
-#: such samples, whose next block may still have to be recorded.
+#: A file, a URL, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape (n,)), or an iterable
+#: of such samples, whose next block may still have to be recorded.
 Source = FileSource | Samples | Iterable[Samples]
 
 _BLOCK = 10 * SAMPLE_RATE

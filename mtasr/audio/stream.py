@@ -53,14 +53,14 @@ class AudioStream(Closing):
         self.repairs: tuple[Repair, ...] = ()
         self._name = name
         self._piped = way.url.startswith("pipe:")
-        self._file = way.file
+        self._file, self._is_cut = way.file, way.is_cut
         self._process = process
         self._log = FfmpegLog(track)
         self._closed = True
         listener = None
         try:
             self._listener = listener = start_thread(self._log.listen, process.stderr)
-            self._feeder = _Feeder(way.feed, cast(IO[bytes], process.stdin)) if way.feed is not None else None
+            self._feeder = _Feeder(way, process) if way.feed is not None else None
         except MemoryError:
             with process:
                 process.kill()
@@ -195,7 +195,7 @@ class AudioStream(Closing):
             raise MemoryError(f"{self._name}: ffmpeg: {wanting}")
         if not self._samples_decoded and gave_up:
             raise AudioDecodeError(f"{self._name}: {log.reason(piped=self._piped)}", details)
-        is_cut = self._file is not None and is_cut_short(self._file)
+        is_cut = self._is_cut or (self._file is not None and is_cut_short(self._file))
         if not self._samples_decoded and (log.stated_audio_seconds() or is_cut):
             raise AudioDecodeError(f"{self._name}: is incomplete: there is no sound after its header")
         self.repairs = self._timeline.repairs if self._timeline is not None else ()
@@ -227,9 +227,10 @@ class AudioStream(Closing):
 class _Feeder:
     """Copies a Python file object into ffmpeg's standard input, from a thread."""
 
-    def __init__(self, source: BinaryIO, pipe: IO[bytes]) -> None:
+    def __init__(self, way: Route, process: subprocess.Popen[bytes]) -> None:
         self.error: Exception | None = None
-        self._source, self._pipe = source, pipe
+        self._source, self._owns_source = cast(BinaryIO, way.feed), way.owns_feed
+        self._pipe = cast(IO[bytes], process.stdin)
         self._thread = start_thread(self._run)
 
     def _run(self) -> None:
@@ -247,5 +248,7 @@ class _Feeder:
                 self._pipe.close()
 
     def join(self) -> None:
-        # A read that waits for a network peer cannot be interrupted; the daemon thread ends when it returns.
+        if self._owns_source:
+            self._source.close()  # which ends a read that waits
+        # Another read that waits for a network peer cannot be interrupted; the daemon thread ends when it returns.
         self._thread.join(timeout=1.0)

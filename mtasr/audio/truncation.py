@@ -13,8 +13,16 @@ _PAGE, _CHUNKS = 65_307, 1000
 
 def is_cut_short(path: str) -> bool:
     """Whether the end is missing. False for a file that cannot be read, or whose format has no end."""
-    with contextlib.suppress(OSError, struct.error), open(path, "rb") as file:  # noqa: PTH123 - any name
-        size = os.fstat(file.fileno()).st_size
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - any name
+        return is_open_cut_short(file)
+    return False
+
+
+def is_open_cut_short(file: BinaryIO) -> bool:
+    """As `is_cut_short`, of an open file that can be searched. Moves its position."""
+    with contextlib.suppress(OSError, struct.error):
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         start = file.read(12)
         if start[:4] == b"RIFF" and start[8:] == b"WAVE":
             return _is_wav_cut(file, size)

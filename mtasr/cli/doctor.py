@@ -156,6 +156,7 @@ _EXTRAS = {
     "train": ("torch", "converting checkpoints, --engine torch"),
     "optimize": ("wordfreq", "mtasr models optimize"),
     "evaluate": ("jiwer", "mtasr evaluate"),
+    "remote": ("s3fs", "s3:// addresses"),
     "onnx": ("onnxruntime", "speaker models from the hub"),
 }
 
