@@ -198,4 +198,6 @@ class CuttingProxy:
 
     def close(self) -> None:
         self._stop.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not end a wait for the next connection
         self._listener.close()

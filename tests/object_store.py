@@ -13,6 +13,8 @@ import pytest
 from hostile_server import CuttingProxy
 from moto.server import ThreadedMotoServer
 
+from mtasr.remote import store
+
 BUCKET = "talks"
 
 
@@ -41,6 +43,14 @@ class ObjectStore:
         return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])]
 
 
+def forget_connections() -> None:
+    """Close the connections of fsspec: the next call makes new ones."""
+    for file_system in store._shared.values():
+        if file_system._s3 is not None:
+            file_system.close_session(file_system.loop, file_system._s3creator)
+    store._shared.clear()
+
+
 @contextlib.contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """A server with one empty bucket; the environment of this process leads to it."""
@@ -64,6 +74,7 @@ def object_store() -> Iterator[ObjectStore]:
         try:
             yield ObjectStore(client, proxy, environment)
         finally:
+            forget_connections()
             client.close()
             proxy.close()
             server.stop()

@@ -96,6 +96,7 @@ class RemoteFile(io.RawIOBase):
                 data = self._attempt(start, count)
             except TransferError as error:
                 attempts += 1
+                self._object.cancel()
                 self._count_cut(f"{error} ({attempts} times)" if attempts > 1 else str(error), start, attempts)
                 count = min(count, max(LEAST, count // 4))
                 self._step = max(LEAST, count)
@@ -219,6 +220,7 @@ def _copied(name: str, found: RemoteObject, size: int | None, patience: Patience
                 _copy(found.whole(), target, room, patience)
                 break
             except TransferError as error:
+                found.cancel()
                 if attempt == patience.attempts:
                     raise InputError(f"{name}: {error} ({attempt} times)") from None
                 threading.Event().wait(patience.pause * 2 ** (attempt - 1))

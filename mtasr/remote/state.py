@@ -41,4 +41,7 @@ class RemoteObject(Protocol):
     def whole(self) -> Iterator[bytes]:
         """All of it in pieces. Raises what `read` does."""
 
+    def cancel(self) -> None:
+        """End the connection from which another thread may be reading, and nobody waits for it any more."""
+
     def close(self) -> None: ...

@@ -170,6 +170,9 @@ class StoreObject:
             while piece := call(self._url, lambda: file.read(1 << 16)):
                 yield bytes(piece)
 
+    def cancel(self) -> None:
+        self._file = None
+
     def close(self) -> None:
         self._forget()
 

@@ -113,7 +113,9 @@ class WebObject:
     @contextlib.contextmanager
     def _get(self, headers: dict[str, str]) -> Iterator[requests.Response]:
         """Ask, and follow redirects that lead no worse: from https only to https."""
-        url, asked = self._url, {"Accept-Encoding": "identity", "User-Agent": "mtasr", **headers}
+        # A connection that is kept would be closed when urllib3's objects are collected, which may be much later.
+        usual = {"Accept-Encoding": "identity", "User-Agent": "mtasr", "Connection": "close"}
+        url, asked = self._url, usual | headers
         for _ in range(_MOST_REDIRECTS + 1):
             with _cut(lambda: False):
                 answer = self._session.get(url, headers=asked, stream=True, timeout=_TIMEOUTS, allow_redirects=False)
@@ -145,12 +147,14 @@ class WebObject:
         if status >= 300 and status != 416:
             raise InputError(f"{shown(self._url)}: the server answered {status}")
 
-    def close(self) -> None:
-        """End a connection that another thread may be reading from."""
+    def cancel(self) -> None:
         with self._answering, contextlib.suppress(Exception):
             if self._answer is not None:
                 connection: Any = self._answer.raw.connection
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cancel()
         self._session.close()
 
 

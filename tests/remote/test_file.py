@@ -38,6 +38,9 @@ class Flaky:
     def whole(self) -> Iterator[bytes]:
         raise NotImplementedError
 
+    def cancel(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hostile_server import HASTE
-from object_store import BUCKET, ObjectStore
+from object_store import BUCKET, ObjectStore, forget_connections
 
 from mtasr.errors import InputError, InputNotFoundError, MissingExtraError, UsageError
 from mtasr.remote import store as store_module
 from mtasr.remote.file import RemoteFile, examine, open_remote
 from mtasr.remote.patience import Patience
-from mtasr.remote.store import opened, pages
+from mtasr.remote.store import pages
 
 DATA = random.Random(3).randbytes(700_001)
 
@@ -33,9 +33,7 @@ def read(url: str, patience: Patience = HASTE) -> bytes:
 
 
 def cut_new_connections(store: ObjectStore, *cuts: int | None) -> None:
-    """Forget the connections of fsspec, so that the next ones are cut as is said."""
-    file_system, _ = opened("s3://x/y")
-    file_system.connect(refresh=True)
+    forget_connections()
     store.proxy.cuts = list(cuts)
 
 
