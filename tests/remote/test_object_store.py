@@ -63,7 +63,8 @@ def test_a_line_that_is_always_cut_is_given_up(store: ObjectStore) -> None:
 
 def test_a_slow_store_is_given_up(store: ObjectStore) -> None:
     url = store.put("a.wav", DATA)
-    with open_remote(url, Patience(seconds=0.5, attempts=2, pause=0.001)) as file:
+    examine(url, HASTE)  # the first connection takes longer
+    with open_remote(url, Patience(seconds=2.0, attempts=2, pause=0.001)) as file:
         cut_new_connections(store, *[2000] * 100)
         store.proxy.stalls = True
         with pytest.raises(OSError, match=r"^too slow: .* \(2 times\), at byte 0 of 700001$"):
