@@ -157,6 +157,7 @@ def test_a_file_behind_standard_input(
         (b"", (), "standard input: ended before any sound came"),
         (b"ID3 but no music", (), "standard input: is not a media file"),
         (b"nothing that ffmpeg knows", ("--input-format", "media"), "standard input: is not a media file"),
+        (b"These are words, and nobody says them.\n" * 9, (), "standard input: is text, not sound"),
     ],
 )
 def test_what_is_no_sound(
@@ -167,6 +168,53 @@ def test_what_is_no_sound(
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.splitlines()[-1].startswith(f"mtasr: error: {reason}"), result.stderr
     assert not Path("x.srt").exists()
+
+
+#: Sound like speech in that each sample is near to the next.
+SMOOTH = np.convolve(NOISE / 32768, np.ones(8) / 8, mode="same").astype(np.float32)
+
+
+def as_mp3(samples: Samples) -> bytes:
+    command = [find_ffmpeg(), "-loglevel", "error", "-f", "f32le", "-ar", "16000", "-ac", "1", "-i", "-"]
+    command += ["-f", "mp3", "-id3v2_version", "0", "-"]
+    written = subprocess.run(command, input=samples.tobytes(), capture_output=True, check=True).stdout
+    return written[100:]  # as of a station that was sending already
+
+
+@pytest.mark.parametrize(
+    ("data", "args", "warning"),
+    [
+        (SMOOTH.astype("<f4").tobytes(), (), "32-bit floating-point samples"),
+        ((SMOOTH * 2**31).astype("<i4").tobytes(), (), "samples of two channels, or of 32 bits"),
+        (np.repeat((SMOOTH * 32767).astype("<i2"), 2).tobytes(), (), "samples of two channels, or of 32 bits"),
+        ((SMOOTH * 32767).astype(">i2").tobytes(), (), "big-endian samples"),
+        (as_mp3(np.tile(SMOOTH, 5)), (), "a stream of MP3, AAC or MPEG"),
+        (of_flac(), ("--input-format", "raw"), "a media file"),
+        ((SMOOTH * 32767).astype("<i2").tobytes(), (), ""),
+        ((SMOOTH * 32767).astype("<i2").tobytes()[:2000], (), ""),
+        (NOISE.tobytes(), (), ""),
+        (bytes(64000), (), ""),
+    ],
+    ids=["float", "32 bits", "stereo", "big-endian", "mp3", "raw flac", "samples", "few samples", "noise", "silence"],
+)
+@pytest.mark.parametrize("before", [0, 9604])
+def test_what_is_read_as_samples_and_looks_like_something_else(
+    run: Run,
+    live: FakeLive,
+    pipe: Callable[[bytes], None],
+    data: bytes,
+    args: tuple[str, ...],
+    warning: str,
+    before: int,
+) -> None:
+    pipe(data if args else bytes(before) + data)
+    notes = run("live", "-", *args).stderr.splitlines()
+    assert ("standard input: raw samples, taken as 16-bit mono with 16,000 a second (--sample-rate)" in notes) == (
+        not args
+    )
+    told = [note for note in notes if note.startswith("warning: standard input looks like ")]
+    assert len(told) == bool(warning)
+    assert all(warning in note for note in told)
 
 
 def test_a_closed_standard_input(folder: Path) -> None:

@@ -275,6 +275,7 @@ def test_sound_that_is_faster_than_time_counts_as_time() -> None:
         now += 0.1 / 60
         session.pause()
     assert len(session.script.heard_at) == 60
+    session.end()
 
 
 def test_a_final_text_waits_a_moment_for_the_turns_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

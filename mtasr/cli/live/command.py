@@ -218,8 +218,8 @@ class _Run:
         """Listen to the end; returns the exit code. Whatever goes wrong, the final texts are in the files."""
         try:
             with failures.ending_on_signal(self._feed.stop) as signals:
-                self._feed.start()
                 self._shown.note(f"listening to {self._source.name}; Ctrl-C ends it")
+                self._feed.start()
                 self._follow()
                 self._feed.join()
                 if self._feed.error is not None and not self._feed.seconds:
@@ -279,6 +279,7 @@ class _Run:
         if self._record is None:
             return
         try:
-            self._record.keep()
+            if self._record.keep():
+                self._shown.note(f"wrote {', '.join(self._record.files)}: the final text so far")
         except OutputError as error:
             self._shown.note(f"warning: {error}")

@@ -84,7 +84,7 @@ class GrowingFiles:
         self._language, self._text_language = "en", "en"
         self._translates = translates
         self._changed = threading.Condition()
-        self._is_dirty, self._is_closed = False, False
+        self._is_dirty, self._is_closed, self._is_written = False, False, False
         self._told: set[str] = set()
         self._thread = start_thread(self._run)
 
@@ -116,11 +116,12 @@ class GrowingFiles:
         self._stop()
         return outputs.write_job(transcript, self._job, self._style, self._layout)
 
-    def keep(self) -> None:
-        """Write what is known so far, as nothing will follow. Raises `OutputError`."""
+    def keep(self) -> bool:
+        """Write what is known so far, as nothing will follow; returns whether there are files. Raises `OutputError`."""
         self._stop()
         if self._is_dirty:
             self._write()
+        return self._is_written
 
     def _stop(self) -> None:
         with self._changed:
@@ -153,6 +154,7 @@ class GrowingFiles:
         try:
             for transcript, files in documents:
                 outputs.write(transcript, files, self._style)
+            self._is_written = True
         except OutputError:
             self._is_dirty = True
             raise

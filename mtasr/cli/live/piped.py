@@ -17,6 +17,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import check_input, open_audio
 from mtasr.audio.resample import Resampler
+from mtasr.cli.live.likeness import MOST, STREAM, is_text, likeness
 from mtasr.cli.live.source import LOOK
 from mtasr.errors import InputError, UsageError
 from mtasr.spans import SAMPLE_RATE
@@ -69,7 +70,9 @@ class StandardInput:
             raise InputError(f"{self.name}: ended before any sound came")
         is_media = self._form == "media" or (self._form == "auto" and _is_media(head))
         if not is_media:
-            yield from _decoded(_Pcm(self._rate, 1, head), source)
+            if self._form == "auto" and self._rate == SAMPLE_RATE:
+                note(f"{self.name}: raw samples, taken as 16-bit mono with {SAMPLE_RATE:,} a second (--sample-rate)")
+            yield from self._raw(source, head, note)
         elif stat.S_ISREG(os.fstat(STDIN).st_mode):
             os.lseek(STDIN, 0, os.SEEK_SET)
             yield from _by_ffmpeg("-", stopped, note)
@@ -79,6 +82,55 @@ class StandardInput:
                 yield from _decoded(wav, source)
             else:
                 yield from _by_ffmpeg(cast(BinaryIO, _Rejoined(wav, source)), stopped, note)
+
+    def _raw(self, source: _Interruptible, head: bytes, note: Callable[[str], None]) -> Iterator[Float32Array]:
+        """Samples, and a warning if they look like something else. Raises `InputError` for text."""
+        seen = _Seen(head)
+        for block in _decoded(_Pcm(self._rate, 1, head), source, seen.add):
+            if seen.is_text:
+                raise InputError(f"{self.name}: is text, not sound")
+            if seen.is_enough:
+                self._warn(seen, note)
+            yield block
+        if not seen.is_told:
+            self._warn(seen, note)
+
+    def _warn(self, seen: _Seen, note: Callable[[str], None]) -> None:
+        seen.is_told = True
+        what, remedy = likeness(seen.data), f"let ffmpeg write it with -f s16le -ac 1 -ar {self._rate}"
+        if _is_media(seen.head):
+            what, remedy = "a media file", "leave out --input-format raw"
+        elif what == STREAM:
+            remedy = "add --input-format media"
+        if what is not None:
+            note(f"warning: {self.name} looks like {what}, not like 16-bit mono samples: {remedy}")
+
+
+class _Seen:
+    """The first bytes with sound, for a look at them."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head, self.data = head, b""
+        self._count = 0
+        #: Whether it has been said what they look like.
+        self.is_told = False
+        self.add(head)
+
+    def add(self, more: bytes) -> None:
+        """Take the next bytes. Silence before sound is left out."""
+        sound = more if self.data else more.lstrip(b"\0")
+        silent = len(more) - len(sound)
+        self._count += silent
+        if sound and len(self.data) < MOST:
+            self.data += sound if self.data else bytes(self._count % 4) + sound  # from an even sample on
+
+    @property
+    def is_text(self) -> bool:
+        return not self.is_told and is_text(self.data)
+
+    @property
+    def is_enough(self) -> bool:
+        return not self.is_told and len(self.data) >= MOST
 
 
 class _Interruptible:
@@ -156,13 +208,17 @@ def _layout(body: bytes) -> tuple[int, int] | None:
     return (rate, channels) if is_plain and rate in _RATES else None
 
 
-def _decoded(pcm: _Pcm, source: _Interruptible) -> Iterator[Float32Array]:
+def _decoded(
+    pcm: _Pcm, source: _Interruptible, see: Callable[[bytes], None] = lambda data: None
+) -> Iterator[Float32Array]:
+    """Samples; `see` is given the bytes after the first ones."""
     resampler = Resampler(pcm.rate)
     frame, kept, left = 2 * pcm.channels, pcm.head, pcm.size
     while left is None or left > 0:
         more = source.read(_BLOCK if left is None else min(_BLOCK, left))
         if left is not None:
             left -= len(more)
+        see(more)
         kept += more
         whole = len(kept) - len(kept) % frame
         samples = np.frombuffer(kept[:whole], "<i2").reshape(-1, pcm.channels).mean(axis=1, dtype=np.float32) / 32768
