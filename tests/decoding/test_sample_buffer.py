@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -53,3 +54,21 @@ def test_past_the_end() -> None:
     assert len(buffer.window(20, 5)) == 0
     assert buffer.total == 10
     assert len(buffer.window(25, 5)) == 0
+
+
+def test_what_is_left_out_is_not_held() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def blocks():
+        nonlocal most
+        for number in range(1000):
+            block = np.full(100, number, dtype=np.float32)
+            alive.append(weakref.ref(block))
+            most = max(most, sum(each() is not None for each in alive))
+            yield block
+
+    buffer = SampleBuffer(blocks())
+    assert buffer.window(0, 50)[0] == 0
+    np.testing.assert_array_equal(buffer.window(90_050, 100), [900.0] * 50 + [901.0] * 50)
+    assert most <= 4

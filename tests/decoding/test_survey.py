@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
-from elsewhere import HERE, TALK, Breaking, another
+from elsewhere import HERE, TALK, Breaking, another, sent
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.engines.engine import LanguageGuess
-from mtasr.errors import InputError
+from mtasr.errors import AudioDecodeError, InputError
 from mtasr.spans import SAMPLE_RATE
 
 pytestmark = pytest.mark.timeout(60)
@@ -114,3 +114,14 @@ def test_a_recording_that_has_become_shorter() -> None:
     assert next(windows).place == outlines[0].place
     with pytest.raises(InputError, match=r"the recording ends at 12\.0 s and was longer when its windows were cut"):
         list(windows)
+
+
+def test_errors_travel_whole() -> None:
+    error = AudioDecodeError("a.mp3: broken", ("line 1", "line 2"))
+    survey = sent(HERE.survey(Breaking(TALK, 9.0, error)))
+    (channel,) = survey.channels
+    assert isinstance(channel.error, AudioDecodeError)
+    assert (str(channel.error), channel.error.details) == ("a.mp3: broken", error.details)
+    assert channel.samples == 9 * SAMPLE_RATE
+    assert len(channel.outlines) == 2
+    assert sent(HERE.survey(TALK)) == HERE.survey(TALK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import threading
 import wave
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +16,11 @@ from elsewhere import HERE, OTHERS, TALK, AsAWhole, Breaking, InParts, another, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loudness_diarizer import dialogue
-from speech import write_wav
+from speech import speak, write_wav
 
 import mtasr
 from mtasr.asked import asked
+from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.audio.tracks import Tracks
 from mtasr.batch import BatchRun, gather, plan
 from mtasr.batch.recogniser import Recogniser
@@ -286,3 +288,27 @@ def test_a_batch_writes_the_same_bytes(tmp_path: Path, diarize: bool) -> None:
     expected = written(HERE, "here")
     assert len(expected[1]) >= 6
     assert written(Cluster(), "there") == expected
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_parts_of_a_lossy_file_with_a_real_model(tmp_path: Path) -> None:
+    """Where seeking is not exact, and some windows are drawn at random."""
+    sentence = "The committee will meet again on Thursday morning."
+    murmur = np.resize(speak("Nobody knows what they say in the end.", "es"), 2 * SAMPLE_RATE)[::-1]
+    pause = np.zeros(round(2.5 * SAMPLE_RATE), np.float32)
+    talk = np.concatenate([speak(sentence), pause, murmur, pause, murmur / 2])
+    path = tmp_path / "talk.mp3"
+    command = [find_ffmpeg(), "-loglevel", "error", "-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "-", path]
+    subprocess.run(command, input=talk.astype("<f4").tobytes(), check=True)
+    model = mtasr.load_model("base", device="cpu", threads=2)
+    # A threshold that nothing mumbled passes.
+    how: dict[str, Any] = {"word_timestamps": True, "temperature": (0.0, 0.8), "logprob_threshold": -0.7}
+    how |= {"beam_size": 1, "best_of": 1}
+    elsewhere = InParts(path, lambda: model, by_twos, how)
+    with received(elsewhere, Tracks(), DecodingOptions(**how)) as transcription:
+        found = transcription.transcript()
+    assert len(elsewhere.drawn) == 2
+    assert found == model.transcribe(path, **how)
+    assert found.text.startswith(sentence)
