@@ -31,7 +31,8 @@ from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.arrays import Float32Array
 from mtasr.data.excerpts import cut_excerpts
-from mtasr.data.records import Record, read_records, write_records
+from mtasr.data.reading import read_records
+from mtasr.data.records import Record, write_records
 from mtasr.data.samples import read_samples
 from mtasr.data.texts import word_errors
 from mtasr.decoding.timing.segments import all_pieces

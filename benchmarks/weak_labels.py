@@ -36,9 +36,11 @@ from grammar import LANGUAGES
 from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
+from mtasr.data.duplicates import NearDuplicates
 from mtasr.data.filtering import Report, filtered
 from mtasr.data.ingest import IngestOptions, ingest
-from mtasr.data.records import Caption, Record, read_records, write_records
+from mtasr.data.reading import read_records
+from mtasr.data.records import Caption, Record, write_records
 from mtasr.data.texts import normalised
 from mtasr.edit_distance import ErrorCount
 from mtasr.training.config import TrainConfig, read_config
@@ -177,7 +179,7 @@ def choose(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     write_records(records, options.output / "corrupted.jsonl")
     report = Report()
-    kept = list(filtered(records, list(filters_for((), speech=True, model=options.model)), report))
+    kept = list(filtered(records, [*filters_for((), speech=True, model=options.model), NearDuplicates()], report))
     write_records(kept, options.output / "kept.jsonl")
     print("\n".join(report.lines()))
     print("\n".join(_table(originals, ways, {record.id for record in kept})), flush=True)

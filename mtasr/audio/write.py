@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import IO, Literal, Self, cast
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg import start_ffmpeg
@@ -14,19 +14,29 @@ from mtasr.errors import FfmpegError
 from mtasr.spans import SAMPLE_RATE
 
 #: Bits per second of compressed speech: 14 MB an hour.
-MP3_BITRATE = 32_000
+BITRATE = 32_000
+
+#: Ending -> what ffmpeg is told. A constant rate of MP3, which every browser plays, lets it find any second without
+#: reading all before it. FLAC keeps the samples rounded to 16 bits.
+_ENCODERS = {
+    "mp3": ("-c:a", "libmp3lame", "-b:a", str(BITRATE), "-f", "mp3"),
+    "flac": ("-c:a", "flac", "-sample_fmt", "s16", "-f", "flac"),
+    "opus": ("-c:a", "libopus", "-b:a", str(BITRATE), "-f", "ogg"),
+}
+
+Encoding = Literal["mp3", "flac", "opus"]
 
 
-class Mp3Writer:
-    """Writes mono samples at 16 kHz to an MP3 file, which every browser plays; its times are those of the samples.
+class SoundWriter:
+    """Writes mono samples at 16 kHz to a file whose times are those of the samples. The same samples give same bytes.
 
-    Use it as a context manager; leaving it raises `FfmpegError` if ffmpeg cannot write MP3.
+    Use it as a context manager; leaving it raises `FfmpegError` if ffmpeg cannot write this encoding.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, encoding: Encoding = "mp3") -> None:
+        self._encoding = encoding
         arguments = ["-loglevel", "error", "-y", "-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"]
-        # A constant rate lets a browser find any second without reading all before it.
-        arguments += ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-f", "mp3", f"file:{target.absolute()}"]
+        arguments += ["-bitexact", *_ENCODERS[encoding], f"file:{target.absolute()}"]
         self._process = start_ffmpeg(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
     def write(self, samples: Float32Array) -> None:
@@ -45,4 +55,5 @@ class Mp3Writer:
         _, said = self._process.communicate()
         if error is None and self._process.returncode:
             lines = said.decode("utf-8", "replace").splitlines()
-            raise FfmpegError(f"ffmpeg cannot write MP3: {lines[0] if lines else 'it gave no reason'}", tuple(lines))
+            reason = lines[0] if lines else "it gave no reason"
+            raise FfmpegError(f"ffmpeg cannot write {self._encoding.upper()}: {reason}", tuple(lines))

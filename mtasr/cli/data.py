@@ -11,11 +11,12 @@ import click
 from mtasr.batch.outputs import check_target
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
-from mtasr.cli.options.types import Language
+from mtasr.cli.options.types import Language, OneOf
 
 if TYPE_CHECKING:
     from mtasr.data.filters import Filter
     from mtasr.data.records import Record
+    from mtasr.data.shards.packing import Packed
 
 _PATH = click.Path(path_type=Path)
 _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
@@ -25,7 +26,8 @@ _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
 def data() -> None:
     """Prepare data for training: gather, filter and audit recordings with their text.
 
-    A RECORDS file has one recording and its text per line, in JSON. Needs the extra `train`.
+    RECORDS is a file with one recording and its text per line, in JSON; or a shard, a folder of shards or a pattern
+    ('talks/*.tar'), which have the recordings in them. Needs the extra `train`.
     """
 
 
@@ -110,18 +112,58 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
 
     Train on them to keep what the model knows (`mtasr finetune --rehearsal`), or to teach a smaller model.
     """
-    from mtasr.data.label import Trust
+    from mtasr.data.label import Trust, labelled, recordings_in
     from mtasr.data.label import label as label_recordings
     from mtasr.data.records import write_records
     from mtasr.transcribe import load_model
 
     check_target(records, [str(each) for each in recordings])
     skipped = _Skipped()
-    trust = Trust(avg_logprob=least_logprob)
     with terminable():
-        found = label_recordings(recordings, load_model(model), language, trust, skipped)
+        loaded, trust = load_model(model), Trust(avg_logprob=least_logprob)
+        found = label_recordings(
+            recordings_in(recordings), lambda record: labelled(record, loaded, language, trust), skipped
+        )
         count = write_records(found, records)
     _print_count(count, records)
+    return skipped.code
+
+
+@data.command()
+@_RECORDS
+@click.argument("folder", metavar="FOLDER", type=_PATH)
+@click.option(
+    "--audio",
+    type=OneOf("flac", "opus", "copy"),
+    default="flac",
+    show_default=True,
+    help="FLAC has all that training hears, Opus is smaller, copy keeps the files as they are.",
+)
+@click.option(
+    "--shard-size",
+    metavar="MB",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=500,
+    show_default=True,
+    help="Megabytes from which a shard ends.",
+)
+@click.option("--shuffle", metavar="SEED", type=click.IntRange(min=0), help="Put the records into a random order.")
+def pack(records: Path, folder: Path, audio: Packed, shard_size: int, shuffle: int | None) -> int:
+    """Write RECORDS with their audio to tar files in FOLDER, the shards, laid out as WebDataset does.
+
+    Commands that take RECORDS take FOLDER as well. FOLDER appears when all shards are written. The same command
+    continues a packing that was stopped.
+    """
+    from mtasr.data.records import counted
+    from mtasr.data.shards.packing import pack
+
+    skipped = _Skipped()
+    with terminable():
+        written = pack(records, folder, skipped, audio=audio, shard_bytes=shard_size * 1_000_000, shuffle=shuffle)
+    if written.before:
+        click.echo(f"{counted(written.before)} were there already", err=True)
+    shards = f"{written.shards} shard" + "s" * (written.shards != 1)
+    click.echo(printable(f"{counted(written.records)} written to {folder}, in {shards}"), err=True)
     return skipped.code
 
 
@@ -153,8 +195,11 @@ def filter_command(
     """
     import json
 
-    from mtasr.data.filtering import Report, filtered
-    from mtasr.data.records import read_records, write_records, written_whole
+    from mtasr.data.duplicates import NearDuplicates
+    from mtasr.data.filtering import Report, judged
+    from mtasr.data.filtering import kept as kept_records
+    from mtasr.data.reading import read_records
+    from mtasr.data.records import write_records, written_whole
 
     for target in (kept, report_path):
         if target is not None:
@@ -162,7 +207,9 @@ def filter_command(
     report = Report()
     with terminable():
         filters = list(filters_for(evaluation, speech=speech, model=model))
-        write_records(filtered(read_records(records), filters, report), kept)
+        verdicts = judged(read_records(records), filters)
+        # Last, so that it does not remember a record that another filter drops.
+        write_records(kept_records(verdicts, report, [NearDuplicates()]), kept)
         if report_path is not None:
             with written_whole(report_path) as staging:
                 text = json.dumps(report.to_json(), ensure_ascii=False, indent=1)
@@ -172,10 +219,10 @@ def filter_command(
 
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
-    """The filters, cheap ones first: they spare the others the records that they drop."""
+    """The filters that judge each record by itself, cheap ones first: they spare the others what they drop."""
     from mtasr.data import duplicates, speech_found
     from mtasr.data.filters import TEXT_FILTERS
-    from mtasr.data.records import read_records
+    from mtasr.data.reading import read_records
 
     yield from TEXT_FILTERS
     if evaluation:
@@ -187,8 +234,6 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
         from mtasr.transcribe import load_model
 
         yield ModelHears(load_model(model).engine)
-    # Last, so that it does not remember a record that another filter drops.
-    yield duplicates.NearDuplicates()
 
 
 @data.command()
@@ -202,10 +247,16 @@ def audit(records: Path, model: str) -> None:
     The rank is the hours of a source times its word error rate against a model's transcripts. Prints word error
     rate, hours and source, separated by tabs. Check the first sources by hand.
     """
-    from mtasr.data.records import read_records
+    from mtasr.data.reading import read_records
+    from mtasr.data.shards.archive import open_recording
     from mtasr.data.speech_found import audit as audit_sources
     from mtasr.transcribe import load_model
 
     loaded = load_model(model)
-    for each in audit_sources(list(read_records(records)), lambda record: loaded.transcribe(Path(record.audio)).text):
+
+    def heard(record: Record) -> str:
+        with open_recording(record.audio) as source:
+            return loaded.transcribe(source).text
+
+    for each in audit_sources(read_records(records), heard):
         print_line(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")

@@ -32,12 +32,13 @@ def train(records: tuple[Path, ...], output: Path, size: int) -> None:
     It has a token for each language that the records name. `mtasr data` writes such RECORDS. To train a model with the
     vocabulary, set `scratch` and `vocabulary: FOLDER` in the configuration of `mtasr train`.
     """
-    from mtasr.data.records import read_records
+    from mtasr.data.reading import read_records
     from mtasr.training.vocabulary import learn_vocabulary, texts_of, write_vocabulary
 
     with terminable():
-        found = [record for path in records for record in read_records(path)]
-        languages = {record.language for record in found if record.language}
+        # Read twice, so that memory does not grow with the records.
+        languages = {record.language for path in records for record in read_records(path) if record.language}
+        found = (record for path in records for record in read_records(path))
         tokens = learn_vocabulary(texts_of(found), size, sorted(languages))
         write_vocabulary(tokens, output)
     texts = tokens.index("")

@@ -74,26 +74,47 @@ class Report:
         }
 
 
+#: A record, and the reason to drop it or None.
+Verdict = tuple[Record, str | None]
+
+
 def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Report) -> Iterator[Record]:
     """The records that no filter drops, without descriptions of sounds. The first filter with a reason decides."""
+    return kept(judged(records, filters), report)
+
+
+def judged(records: Iterable[Record], filters: Sequence[Filter]) -> Iterator[Verdict]:
+    """Each record in order with the first reason that a filter has to drop it, or None.
+
+    If no filter remembers what it has seen, records can be judged anywhere and in any groups, with the same verdicts.
+    """
     remaining = iter(records)
     while some := list(itertools.islice(remaining, _TOGETHER)):
-        for record, reason in zip(some, _reasons(some, filters), strict=True):
-            cleaned = without_descriptions(record)
-            if reason is None and not cleaned.text:
-                reason = "nothing but descriptions"  # noqa: PLW2901
-            report.add(record, reason)
-            if reason is None:
-                yield cleaned
+        yield from zip(some, reasons(some, filters), strict=True)
 
 
-def _reasons(records: Sequence[Record], filters: Sequence[Filter]) -> list[str | None]:
+def kept(verdicts: Iterable[Verdict], report: Report, last: Sequence[Filter] = ()) -> Iterator[Record]:
+    """The records without a reason against them, and without descriptions of sounds; `report` counts all of them.
+
+    The filters in `last`, such as `NearDuplicates`, see in order the records that all others keep.
+    """
+    for record, reason in verdicts:
+        reason = reason or next((found for each in last if (found := each(record)) is not None), None)  # noqa: PLW2901
+        cleaned = without_descriptions(record)
+        if reason is None and not cleaned.text:
+            reason = "nothing but descriptions"  # noqa: PLW2901
+        report.add(record, reason)
+        if reason is None:
+            yield cleaned
+
+
+def reasons(records: Sequence[Record], filters: Sequence[Filter]) -> list[str | None]:
     """The first reason to drop each record, or None. Each filter looks at all records before the next one does."""
-    reasons: list[str | None] = [None] * len(records)
+    found: list[str | None] = [None] * len(records)
     for each in filters:
-        places = [place for place, reason in enumerate(reasons) if reason is None]
+        places = [place for place, reason in enumerate(found) if reason is None]
         if isinstance(each, Preparing):
             each.prepare([records[place] for place in places])
         for place in places:
-            reasons[place] = each(records[place])
-    return reasons
+            found[place] = each(records[place])
+    return found

@@ -1,5 +1,6 @@
 """Folders and manifests -> records.
 
+    shards            records with their audio, as `mtasr data pack` writes them
     folder            recordings beside captions of the same name: talk.mp4 with talk.srt, or talk.fr.srt
     .csv, .tsv        columns audio and text, and perhaps language, translation, duration, source, id
     .json, .jsonl     the same as objects; records; lhotse's cuts (plain JSON, read without lhotse)
@@ -24,7 +25,9 @@ from typing import Any
 
 from mtasr.audio.read import open_audio
 from mtasr.data.captions import CAPTION_ENDINGS, read_captions, untimed
+from mtasr.data.reading import is_sharded, read_records
 from mtasr.data.records import Caption, Record, from_json
+from mtasr.data.shards.archive import member_at, open_recording
 from mtasr.data.speech_found import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
@@ -67,7 +70,7 @@ def ingest(path: Path, options: IngestOptions, problem: Problem) -> Iterator[Rec
 
     Raises `InputNotFoundError`, `UsageError` for a file of another kind, `InputError` for one that cannot be read.
     """
-    if not path.exists():
+    if not (path.exists() or is_sharded(path)):
         raise InputNotFoundError(f"{path}: no such file or folder")
     for item in _items(path, options):
         try:
@@ -81,7 +84,11 @@ _Item = Callable[[], Record]
 
 def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
     """A function for each record that makes it, so that an error concerns this record alone."""
-    if path.is_dir():
+    if is_sharded(path):
+        for record in read_records(path):
+            language, source = record.language or options.language, options.source or record.source
+            yield partial(replace, record, language=language, source=source)
+    elif path.is_dir():
         yield from _of_folder(path, options)
     elif path.suffix in {".csv", ".tsv"}:
         yield from _of_rows(_table_rows(path), path, options)
@@ -94,7 +101,7 @@ def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
 def _finished(record: Record, options: IngestOptions) -> Record:
     """The record with what the recording itself tells: that it exists, its duration, and perhaps when speech occurs."""
     try:
-        there = Path(record.audio).is_file()
+        there = member_at(record.audio) is not None or Path(record.audio).is_file()
     except OSError as exc:  # a name that is too long, a folder without permission
         raise InputNotFoundError(f"{record.audio}: cannot be read: {exc.strerror}") from exc
     if not there:
@@ -111,7 +118,7 @@ def _finished(record: Record, options: IngestOptions) -> Record:
 
 def duration_of(path: Path) -> float:
     """Seconds of audio as the container states them, or as decoded if it states none. Raises `InputError`."""
-    with open_audio(path) as stream:
+    with open_recording(path) as source, open_audio(source) as stream:
         stated = stream.duration
         seconds = stated if stated is not None else sum(block.size for block in stream) / SAMPLE_RATE
     if seconds <= 0:

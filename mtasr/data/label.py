@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mtasr.data.reading import is_sharded, read_records
 from mtasr.data.records import Caption, Record
+from mtasr.data.shards.archive import open_recording
 from mtasr.errors import InputError
 from mtasr.transcribe import Model
 from mtasr.transcript import Segment, Transcript
@@ -28,32 +30,54 @@ class Trust:
         )
 
 
-def record_of(transcript: Transcript, audio: Path, source: str, trust: Trust) -> Record:
-    """A transcript as a record. Speech without a segment is marked as unknown, so that it does not count as silence."""
+def recordings_in(paths: Iterable[Path]) -> Iterator[Record]:
+    """A record without captions for each recording, with its folder as the source; the records of shards as they are.
+
+    Raises what `read_records` raises, for shards.
+    """
+    for path in paths:
+        if is_sharded(path):
+            yield from read_records(path)
+        else:
+            audio = path.absolute()
+            yield Record(
+                id=path.stem, audio=str(audio), duration=0, language=None, captions=(), source=audio.parent.name
+            )
+
+
+def labelled(record: Record, model: Model, language: str | None, trust: Trust) -> Record:
+    """The record with the text that the model writes for it. Raises `InputError` if its audio cannot be read."""
+    with open_recording(record.audio) as source:
+        return record_of(model.transcribe(source, language=language), record, trust)
+
+
+def record_of(transcript: Transcript, record: Record, trust: Trust) -> Record:
+    """The record with the text of a transcript.
+
+    Speech without a segment is marked as unknown, so that it does not count as silence.
+    """
     captions = [
         Caption(start=segment.start, end=segment.end, text=segment.text.strip() if trust.holds(segment) else "")
         for segment in transcript
     ]
     if transcript.coverage is not None:
         captions += [Caption(start=start, end=end, text="") for start, end in transcript.coverage.speech_without_text]
-    return Record(
-        id=audio.stem,
-        audio=str(audio.absolute()),
+    return replace(
+        record,
         duration=transcript.duration,
         language=transcript.language,
         captions=tuple(sorted(captions, key=lambda caption: (caption.start, caption.end))),
-        source=source,
+        task="transcribe",
+        timed=True,
     )
 
 
 def label(
-    recordings: Sequence[Path], model: Model, language: str | None, trust: Trust, problem: Callable[[str], None]
+    records: Iterable[Record], labelled: Callable[[Record], Record], problem: Callable[[str], None]
 ) -> Iterator[Record]:
-    """A record for each recording, with its folder as the source. `problem` gets a line for each unreadable one."""
-    for audio in recordings:
+    """The records with new text, in order. `problem` gets a line for each whose audio cannot be read."""
+    for record in records:
         try:
-            transcript = model.transcribe(audio, language=language)
+            yield labelled(record)
         except InputError as exc:
             problem(str(exc))
-        else:
-            yield record_of(transcript, audio, audio.absolute().parent.name, trust)

@@ -6,7 +6,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -94,7 +93,7 @@ class ModelHears:
                 each.before_cut() for each in cut_excerpts(cleaned, lambda: min(LONGEST, engine.limits.audio_seconds))
             ]
             excerpts = [each for each in excerpts if each.captions and each.fits(engine.limits.audio_seconds)]
-            samples = read_samples(Path(record.audio)) if excerpts else np.zeros(0, np.float32)
+            samples = read_samples(record.audio) if excerpts else np.zeros(0, np.float32)
             for excerpt in excerpts:
                 tokens, marks = text_tokens(excerpt.text, record.text_language, engine.tokenizer)
                 part = excerpt.parts[0]

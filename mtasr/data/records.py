@@ -117,34 +117,39 @@ def _seconds(document: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """The records of a JSONL file, read one at a time, with absolute paths to their audio.
+def read_lines(path: Path, start: int = 0, number: int = 1) -> Iterator[tuple[tuple[int, int], Record]]:
+    """The records of a JSONL file, one at a time, each with where its line begins; their audio has absolute paths.
 
     Raises `InputNotFoundError`, and `InputError` that names the line.
     """
     folder = path.absolute().parent
-    for number, document in read_jsonl(path):
+    for place, document in read_jsonl(path, start, number):
         try:
             record = from_json(document)
         except ValueError as exc:
-            raise InputError(f"{path}, line {number}: {exc}") from exc
-        yield replace(record, audio=os.path.normpath(folder / record.audio))
+            raise InputError(f"{path}, line {place[1]}: {exc}") from exc
+        yield place, replace(record, audio=os.path.normpath(folder / record.audio))
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, object]]:
-    """Number and value of each line that is not empty. Raises as `read_records` does."""
+def read_jsonl(path: Path, start: int = 0, number: int = 1) -> Iterator[tuple[tuple[int, int], object]]:
+    """The values of all lines that are not empty, from byte `start` on, which begins line `number`.
+
+    With each come the byte at which its line begins and the line's number. Raises as `read_lines` does.
+    """
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
+        with path.open("rb") as stream:
+            stream.seek(start)
+            for line in stream:
                 if line.strip():
                     try:
-                        yield number, json.loads(line)
+                        yield (start, number), json.loads(line.decode())
                     except (ValueError, RecursionError) as exc:
                         raise InputError(f"{path}, line {number}: is not JSON: {exc}") from exc
+                start, number = start + len(line), number + 1
     except FileNotFoundError as exc:
         raise InputNotFoundError(f"{path}: no such file") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    except OSError as exc:
+        raise InputError(f"{path}: cannot be read: {exc.strerror or exc}") from exc
 
 
 def write_records(records: Iterable[Record], path: Path) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import open_audio
 from mtasr.data.excerpts import Excerpt
 from mtasr.data.records import written_whole
+from mtasr.data.shards.archive import member_at, open_recording
 from mtasr.errors import InputError
 from mtasr.spans import SAMPLE_RATE
 
@@ -18,17 +23,22 @@ from mtasr.spans import SAMPLE_RATE
 _SCALE = 32768.0
 
 
-def read_samples(path: Path) -> Float32Array:
-    """All samples (N,) of a recording at 16 kHz. Raises `InputError`."""
-    with open_audio(path) as stream:
+def read_samples(audio: str | Path) -> Float32Array:
+    """All samples (N,) of the audio of a record at 16 kHz. Raises `InputError`."""
+    with open_recording(audio) as source, open_audio(source) as stream:
         return np.concatenate([np.zeros(0, np.float32), *stream])
 
 
 class SampleStore:
-    """The samples of recordings as 16-bit .npy files in a folder, made when first needed; 115 MB per hour of audio."""
+    """The samples of recordings as 16-bit .npy files in a folder, made when first needed; 115 MB per hour of audio.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Of more than `most_bytes`, those that were used last stay. Several processes may share the folder.
+    """
+
+    def __init__(self, folder: Path, most_bytes: float = math.inf) -> None:
+        self._folder, self._most_bytes = folder, most_bytes
+        #: Bytes that may be written before the folder is looked through again.
+        self._room = 0.0
 
     def excerpt(self, excerpt: Excerpt) -> Float32Array:
         """The samples (N,) of an excerpt. Raises `InputError` for a recording that cannot be read."""
@@ -41,19 +51,47 @@ class SampleStore:
     def stretch(self, audio: str, start: float, end: float) -> Float32Array:
         """The samples (N,) from `start` to `end` seconds, with silence after the end of the recording."""
         first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-        found = np.load(self._stored(Path(audio)), mmap_mode="r")[first:last].astype(np.float32) / _SCALE
+        found = self._samples(audio)[first:last].astype(np.float32) / _SCALE
         return np.pad(found, (0, last - first - len(found)))
 
-    def _stored(self, audio: Path) -> Path:
-        try:
-            info = audio.stat()
-        except OSError as exc:
-            raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
-        # A replaced recording has another size or time, and so another file.
-        identity = f"{audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}"
-        path = self._folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
-        if not path.exists():
-            samples = np.round(read_samples(audio) * _SCALE).clip(-_SCALE, _SCALE - 1).astype(np.int16)
-            with written_whole(path) as staging, staging.open("wb") as stream:
-                np.save(stream, samples)
-        return path
+    def _samples(self, audio: str) -> npt.NDArray[np.int16]:
+        path = self._folder / f"{_identity(audio)}.npy"
+        with contextlib.suppress(FileNotFoundError):  # never stored, or removed by another process
+            stored: npt.NDArray[np.int16] = np.load(path, mmap_mode="r")
+            if self._most_bytes < math.inf:
+                os.utime(path)
+            return stored
+        samples = np.round(read_samples(audio) * _SCALE).clip(-_SCALE, _SCALE - 1).astype(np.int16)
+        with written_whole(path) as staging, staging.open("wb") as stream:
+            np.save(stream, samples)
+        self._room -= samples.nbytes
+        if self._room < 0 and self._most_bytes < math.inf:
+            self._make_room()
+        return samples
+
+    def _make_room(self) -> None:
+        """Remove what was not used for longest, down to nine tenths of the limit."""
+        files = []
+        for path in self._folder.glob("*.npy"):
+            with contextlib.suppress(FileNotFoundError):
+                info = path.stat()
+                files.append((info.st_mtime_ns, info.st_size, path))
+        total, target = sum(size for _, size, _ in files), 0.9 * self._most_bytes
+        for _, size, path in sorted(files) if total > self._most_bytes else ():
+            if total <= target:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        self._room = max(0.0, 0.1 * (self._most_bytes - total))
+
+
+def _identity(audio: str) -> str:
+    """A name for the samples of a recording. A replaced recording has another size or time, and so another name."""
+    member = member_at(audio)
+    path = Path(audio) if member is None else member.shard
+    try:
+        info = path.stat()
+    except OSError as exc:
+        raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
+    identity = f"{Path(audio).absolute()}\0{info.st_size}\0{info.st_mtime_ns}"
+    return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:32]

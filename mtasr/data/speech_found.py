@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtasr.audio.read import open_audio
 from mtasr.data.records import Record
+from mtasr.data.shards.archive import open_recording
 from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
 from mtasr.spans import Interval
@@ -19,10 +20,10 @@ _THRESHOLD = 0.5
 _SLACK = 0.5
 
 
-def speech_in(path: Path) -> list[Interval]:
-    """Start and end in seconds of each stretch of speech in a recording. Raises `InputError`."""
+def speech_in(audio: str | Path) -> list[Interval]:
+    """Start and end in seconds of each stretch of speech in the audio of a record. Raises `InputError`."""
     track = SpeechTrack(_THRESHOLD, SileroDetector())
-    with open_audio(path) as stream:
+    with open_recording(audio) as source, open_audio(source) as stream:
         for _ in track.follow(stream):
             pass
     return track.intervals()
@@ -34,13 +35,13 @@ class CaptionsBesideSpeech:
     `most` is the share from which it is too much.
     """
 
-    def __init__(self, most: float = 0.4, speech: Callable[[Path], list[Interval]] = speech_in) -> None:
+    def __init__(self, most: float = 0.4, speech: Callable[[str], list[Interval]] = speech_in) -> None:
         self._most, self._speech = most, speech
 
     def __call__(self, record: Record) -> str | None:
         if not record.timed:
             return None
-        speech = self._speech(Path(record.audio))
+        speech = self._speech(record.audio)
         # Captions without text mark speech whose words are unknown, so they cover it.
         captions = [(caption.start - _SLACK, caption.end + _SLACK) for caption in record.captions]
         if not speech:
@@ -66,7 +67,7 @@ class SourceAudit:
         return self.errors.rate * self.hours
 
 
-def audit(records: Sequence[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
+def audit(records: Iterable[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
     """Compare the texts of each source with those of `hear`, the worst source first (Whisper paper, section 2.1)."""
     totals: dict[str, tuple[ErrorCount, float]] = {}
     for record in records:

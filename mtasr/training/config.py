@@ -28,8 +28,16 @@ _Kind = TypeVar("_Kind")
 class DataConfig:
     """What the model learns from, and how it is cut. Shares and probabilities are between 0 and 1."""
 
-    #: Files of records. A recording is in the data as often as its file is listed.
+    #: Records: files, shards, folders of shards, or patterns. A recording is in the data as often as it is listed.
     train: tuple[str, ...] = ()
+    #: The share of the audio that each entry of `train` gets, in any unit. By default all recordings are equal.
+    weights: tuple[float, ...] = ()
+    #: Languages are drawn in proportion to p^(1/temperature), where p is their share of the audio: 1 is as they are,
+    #: and rare languages come the more often the higher it is. 5 is common.
+    temperature: float = 1.0
+    #: Hours of audio that an epoch has at most. If there is more, each epoch takes the next so many hours, and only
+    #: their records are in memory.
+    pool_hours: float = 50.0
     #: Records that keep the model from forgetting: other languages, translations.
     rehearsal: tuple[str, ...] = ()
     #: Share of the excerpts that are rehearsal, if there is any.
@@ -38,8 +46,9 @@ class DataConfig:
     evaluation: tuple[str, ...] = ()
     #: Excerpts of them at most, spread evenly.
     evaluation_windows: int = 64
-    #: Folder for decoded audio. By default it is in the folder of the run.
+    #: Folder for decoded audio, and its most gigabytes; an hour takes .115. By default it is in the folder of the run.
     cache: str | None = None
+    cache_gigabytes: float = 50.0
     #: Most seconds of audio and most tokens in a batch, with the padding.
     batch_seconds: float = 60.0
     batch_tokens: int = 2000
@@ -170,6 +179,10 @@ class TrainConfig:
             "regularisation.ctc": regularisation.ctc >= 0,
             "lora_rank": self.lora_rank >= 1,
             "data.train": bool(data.train),
+            "data.weights": len(data.weights) in {0, len(data.train)} and all(each > 0 for each in data.weights),
+            "data.temperature": data.temperature >= 1,
+            "data.pool_hours": data.pool_hours > 0,
+            "data.cache_gigabytes": data.cache_gigabytes > 0,
             "data.evaluation_windows": data.evaluation_windows >= 0,
             "data.batch_seconds": data.batch_seconds >= 30,
             "data.batch_tokens": data.batch_tokens >= 448,
@@ -314,11 +327,9 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return None if value is None else _value(next(each for each in options if each is not type(None)), value, name)
     if origin is Literal:
         return _required(value in options, value, name, f"{', '.join(options[:-1])} or {options[-1]}")
+    if origin is tuple:
+        return _items(options[0], value, name)
     if origin is not None:
-        if origin is tuple:
-            items = [value] if isinstance(value, str) else value
-            fine = isinstance(items, list | tuple) and all(isinstance(each, str) and "\0" not in each for each in items)
-            return tuple(_required(fine, items, name, "a list of texts"))
         whole = options[1] is int
         fine = isinstance(value, Mapping) and (not whole or all(type(each) is int for each in value.values()))
         return dict(_required(fine, value, name, f"a mapping of names to {'whole numbers' if whole else 'values'}"))
@@ -328,6 +339,15 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     fine = type(value) is hint and (hint is not float or math.isfinite(value)) and not (hint is str and "\0" in value)
     return _required(fine, value, name, kinds[hint])
+
+
+def _items(kind: type, value: Any, name: str) -> tuple[Any, ...]:
+    """Texts or numbers, of which one may stand alone."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if kind is float:
+        return tuple(_value(float, each, name) for each in items)
+    fine = isinstance(value, list | tuple | str) and all(isinstance(each, str) and "\0" not in each for each in items)
+    return tuple(_required(fine, items if fine else value, name, "a list of texts"))
 
 
 def _required(fine: bool, value: Any, name: str, kind: str) -> Any:

@@ -86,5 +86,5 @@ def steps_for(config: TrainConfig, epochs: float) -> int:
         counts.append(len(objective.epoch(len(counts))))
     if not any(counts):
         raise UsageError(f"there is nothing to learn in {', '.join(config.data.train)}")
-    batches = sum(counts) / len(counts)
+    batches = sum(counts) / len(counts) / objective.passes_per_epoch
     return max(1, math.ceil(epochs * batches / (config.optimizer.accumulation * processes())))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.audio.read import open_audio
-from mtasr.audio.write import Mp3Writer
+from mtasr.audio.write import SoundWriter
 from mtasr.spans import SAMPLE_RATE, Interval
 from mtasr.vad import SileroDetector, SpeechTrack
 
@@ -38,7 +38,7 @@ def listen(
     """
     detected = None if speech else SpeechTrack(threshold, SileroDetector())
     peaks, held, samples = [], np.zeros(0, np.float32), 0
-    with open_audio(source, track=track) as audio, Mp3Writer(sound) as writer:
+    with open_audio(source, track=track) as audio, SoundWriter(sound) as writer:
         for block in audio if detected is None else detected.follow(audio):
             writer.write(block)
             samples += len(block)

@@ -23,7 +23,7 @@ from mtasr.checkpoints import settings as model_settings
 from mtasr.cli import program
 from mtasr.data.captions import read_captions
 from mtasr.data.ingest import IngestOptions, ingest
-from mtasr.data.records import read_records
+from mtasr.data.reading import read_records
 from mtasr.errors import MtasrError
 from mtasr.evaluation import read_manifest
 from mtasr.formats import transcript_json

@@ -13,7 +13,8 @@ from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
 from mtasr.data.ingest import IngestOptions, ingest
-from mtasr.data.records import Caption, Record, read_records
+from mtasr.data.reading import read_records
+from mtasr.data.records import Caption, Record
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 
 SRT = "1\n00:00:00,500 --> 00:00:01,500\nGood morning.\n"

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
-from mtasr.data.label import Trust, record_of
-from mtasr.data.records import Caption, read_records
+from mtasr.data.label import Trust, record_of, recordings_in
+from mtasr.data.reading import read_records
+from mtasr.data.records import Caption
 from mtasr.transcript import Coverage, Segment, Transcript
 
 SURE = Segment(
@@ -30,7 +31,8 @@ def test_what_is_doubtful_is_unknown() -> None:
         language="it", language_probability=0.9, duration=12.0, segments=(SURE, *doubtful),
         coverage=Coverage(speech=8.0, speech_without_text=((2.2, 2.8),)),
     )  # fmt: skip
-    found = record_of(transcript, Path("/data/talk.wav"), "data", Trust())
+    (bare,) = recordings_in([Path("/data/talk.wav")])
+    found = record_of(transcript, bare, Trust())
     assert found.captions == (
         Caption(start=1.0, end=2.0, text="Bread."),
         Caption(start=2.2, end=2.8, text=""),

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_data import record
 
-from mtasr.data.records import Caption, Record, read_records, write_records
+from mtasr.data.reading import read_records
+from mtasr.data.records import Caption, Record, write_records
 from mtasr.errors import InputError, InputNotFoundError, OutputError
 
 times = st.floats(0, 1e5, allow_nan=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mtasr.cli import program
-from mtasr.data.records import read_records
+from mtasr.data.reading import read_records
 from mtasr.training.run_log import read_log
 
 ROOT = Path(__file__).parents[2]

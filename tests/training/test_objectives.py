@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from training_model import Configure
 
-from mtasr.data.records import read_records
+from mtasr.data.reading import read_records
 from mtasr.data.samples import SampleStore
 from mtasr.errors import UsageError
 from mtasr.features import log_mel
@@ -46,6 +46,7 @@ class MaskedFrames:
     """Regression of the frames that the model is not shown, on audio alone and with a network that is not Whisper."""
 
     score = "error"
+    passes_per_epoch = 1.0
 
     def __init__(self, config: TrainConfig) -> None:
         self.options = config.options(Options)

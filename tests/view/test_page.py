@@ -19,7 +19,7 @@ import pytest
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.audio.read import open_audio
-from mtasr.audio.write import Mp3Writer
+from mtasr.audio.write import SoundWriter
 from mtasr.errors import FfmpegError
 from mtasr.transcript import Coverage, Segment, Transcript, Turn, Word
 from mtasr.view import Sound, Waveform, listen, write_page
@@ -241,7 +241,7 @@ def test_an_ffmpeg_without_mp3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     program.write_text("#!/bin/sh\necho \"Unknown encoder 'libmp3lame'\" >&2\nexit 8\n")
     program.chmod(0o755)
     monkeypatch.setenv("MTASR_FFMPEG", str(program))
-    writer = Mp3Writer(tmp_path / "a.mp3")
+    writer = SoundWriter(tmp_path / "a.mp3")
     with pytest.raises(FfmpegError, match="Unknown encoder"), writer:
         writer.write(np.zeros(100 * SAMPLE_RATE, np.float32))
 

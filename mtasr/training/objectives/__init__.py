@@ -43,6 +43,8 @@ class Objective(Protocol):
 
     #: The figure of `evaluate` by which checkpoints are compared, lower being better.
     score: str
+    #: How much of the data an epoch has, for those who count passes through it: 1 for all.
+    passes_per_epoch: float
 
     def model(self, device: torch.device) -> nn.Module:
         """The model to train, on the device, with its initial weights.

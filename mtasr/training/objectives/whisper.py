@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from mtasr.checkpoints.convert import locate
 from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
 from mtasr.data.excerpts import Excerpt, cut_excerpts
-from mtasr.data.records import Record, read_records
+from mtasr.data.mixture import Mixture
+from mtasr.data.reading import blocks_of, read_records
+from mtasr.data.records import Record
 from mtasr.data.samples import SampleStore
 from mtasr.decoding.windows import LEAST_SECONDS
 from mtasr.errors import UsageError
@@ -48,16 +51,15 @@ class WhisperObjective(ABC):
         self.initial = _initial_checkpoint(config)
         self.dims = _dimensions(self.initial, config)
         self.tokenizer = Tokenizer(self.initial.tokens)
-        self.source = ExampleSource(
-            records=_records(config.data.train),
-            rehearsal=_records(config.data.rehearsal),
-            tokenizer=self.tokenizer,
-            text_context=self.dims.n_text_ctx,
-            audio_seconds=self.dims.audio_seconds,
-        )
-        self.store = SampleStore(Path(config.data.cache) if config.data.cache else Path(config.output) / "audio")
-        evaluation = [record for record in _records(config.data.evaluation) if record.task == "transcribe"]
-        _require_languages([*self.source.records, *self.source.rehearsal, *evaluation], self.tokenizer)
+        data = config.data
+        self.records = self._mixture(data.train, weights=data.weights, temperature=data.temperature)
+        self.rehearsal = self._mixture(data.rehearsal)
+        self.passes_per_epoch = self.records.passes_per_pool
+        folder = Path(data.cache) if data.cache else Path(config.output) / "audio"
+        self.store = SampleStore(folder, data.cache_gigabytes * 1e9)
+        evaluation = [record for record in _records(data.evaluation) if record.task == "transcribe"]
+        for record in evaluation:
+            _require_language(record, self.tokenizer)
         #: What the model is judged by. Translations are left out, as their errors are not counted in words.
         self.judged = excerpts_to_judge(evaluation, config.data.evaluation_windows, self.dims.audio_seconds)
 
@@ -74,7 +76,25 @@ class WhisperObjective(ABC):
         return model
 
     def epoch(self, number: int) -> list[list[Example]]:
-        return epoch_of(self.source, self.config.data, self.config.seed, number)
+        source = ExampleSource(
+            records=self.records.pool(number),
+            rehearsal=self.rehearsal.pool(number),
+            tokenizer=self.tokenizer,
+            text_context=self.dims.n_text_ctx,
+            audio_seconds=self.dims.audio_seconds,
+        )
+        return epoch_of(source, self.config.data, self.config.seed, number)
+
+    def _mixture(self, paths: Sequence[str], weights: Sequence[float] = (), temperature: float = 1.0) -> Mixture:
+        """The records of these files, of which each must name a language that the model knows."""
+        check = partial(_require_language, tokenizer=self.tokenizer)
+        return Mixture(
+            [list(blocks_of(Path(path), check)) for path in paths],
+            pool_seconds=3600 * self.config.data.pool_hours,
+            seed=self.config.seed,
+            weights=weights,
+            temperature=temperature,
+        )
 
     def batch(self, plan: list[Example], rng: np.random.Generator) -> TextBatch:
         return make_batch(plan, self.store, self.dims.n_mels, self.config.regularisation, rng)
@@ -145,11 +165,10 @@ def _records(paths: Sequence[str]) -> list[Record]:
     return [record for path in paths for record in read_records(Path(path))]
 
 
-def _require_languages(records: Sequence[Record], tokenizer: Tokenizer) -> None:
+def _require_language(record: Record, tokenizer: Tokenizer) -> None:
     """A record without captions needs no language."""
-    for record in records:
-        if not record.captions or record.language in tokenizer.language_tokens:
-            continue
-        if record.language is None:
-            raise UsageError(f"the record {record.id} names no language; mtasr data filter drops such records")
-        raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")
+    if not record.captions or record.language in tokenizer.language_tokens:
+        return
+    if record.language is None:
+        raise UsageError(f"the record {record.id} names no language; mtasr data filter drops such records")
+    raise UsageError(f"the model does not know the language {record.language!r} of the record {record.id}")

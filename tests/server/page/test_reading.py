@@ -11,7 +11,7 @@ import pytest
 from server.page.conftest import Visit
 
 from mtasr.audio.read import open_audio
-from mtasr.audio.write import Mp3Writer
+from mtasr.audio.write import SoundWriter
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def test_the_waveform_of_a_long_recording_is_made_in_pieces(visit: Open, tmp_pat
     path = opened.recording.path
     if kind == "mp3":
         path = tmp_path / "talk.mp3"
-        with open_audio(opened.recording.path) as sound, Mp3Writer(path) as writer:
+        with open_audio(opened.recording.path) as sound, SoundWriter(path) as writer:
             for block in sound:
                 writer.write(block)
     opened.upload(path)

@@ -1,0 +1,240 @@
+"""Records -> shards -> the same records with the same sound; a packing that is stopped goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from speech import SAMPLE_RATE, write_wav
+from training_data import record
+
+from mtasr.cli import program
+from mtasr.data.mixture import Mixture
+from mtasr.data.reading import blocks_of, read_records
+from mtasr.data.records import Record, read_lines, write_records
+from mtasr.data.samples import SampleStore, read_samples
+from mtasr.data.shards.archive import open_recording
+from mtasr.data.shards.packing import pack
+from mtasr.data.shards.writing import Packing, Sound, Written, write_shards
+from mtasr.errors import InputError, OutputError
+
+
+def ignored(line: str) -> None:
+    raise AssertionError(line)
+
+
+def talks(folder: Path, count: int = 7, seconds: int = 1) -> Path:
+    """Records of noise."""
+    found = []
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"{number}.wav"
+        write_wav(path, (0.2 * rng.standard_normal(seconds * SAMPLE_RATE + 100 * number)).astype(np.float32))
+        found.append(record(f"Number {number}.", id=f"n{number}", audio=str(path)))
+    write_records(found, folder / "all.jsonl")
+    return folder / "all.jsonl"
+
+
+def packed(*arguments: object) -> str:
+    done = CliRunner().invoke(program, ["data", "pack", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def without_audio(records: list[Record]) -> list[Record]:
+    return [replace(each, audio="") for each in records]
+
+
+def samples_of(path: Path) -> list[np.ndarray]:
+    return [read_samples(each.audio) for each in read_records(path)]
+
+
+def test_flac_has_what_training_hears(tmp_path: Path) -> None:
+    path = talks(tmp_path)
+    assert "7 records written to" in packed(path, tmp_path / "shards")
+    before, after = list(read_records(path)), list(read_records(tmp_path / "shards"))
+    assert without_audio(before) == without_audio(after)
+    store = SampleStore(tmp_path / "store")
+    for one, other in zip(before, after, strict=True):
+        assert np.array_equal(store.stretch(one.audio, 0, 2), store.stretch(other.audio, 0, 2))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_encodings_and_orders(tmp_path: Path) -> None:
+    path = talks(tmp_path)
+    packed(path, tmp_path / "opus", "--audio", "opus", "--shuffle", 1)
+    packed(path, tmp_path / "copy", "--audio", "copy")
+    packed(tmp_path / "copy", tmp_path / "again", "--audio", "copy")
+    wanted = samples_of(path)
+    assert all(map(np.array_equal, samples_of(tmp_path / "copy"), wanted))
+    assert (tmp_path / "again/00000.tar").read_bytes() == (tmp_path / "copy/00000.tar").read_bytes()
+    shuffled = list(read_records(tmp_path / "opus"))
+    order = [int(each.id[1:]) for each in shuffled]
+    assert sorted(order) == list(range(7))
+    assert order != list(range(7))
+    for number, sound in zip(order, samples_of(tmp_path / "opus"), strict=True):
+        assert len(sound) == pytest.approx(len(wanted[number]), abs=400)
+
+
+def test_a_bad_recording_is_left_out(tmp_path: Path) -> None:
+    path = talks(tmp_path)
+    (tmp_path / "3.wav").write_bytes(b"no sound")
+    done = CliRunner().invoke(program, ["data", "pack", str(path), str(tmp_path / "shards")])
+    assert done.exit_code == 6
+    assert "skipped: " in done.output
+    assert [each.id for each in read_records(tmp_path / "shards")] == ["n0", "n1", "n2", "n4", "n5", "n6"]
+
+
+def test_a_folder_that_exists_or_was_begun_differently(tmp_path: Path) -> None:
+    path = talks(tmp_path)
+    (tmp_path / "shards").mkdir()
+    pack(path, tmp_path / "shards", ignored, audio="copy")
+    with pytest.raises(OutputError, match="exists already"):
+        pack(path, tmp_path / "shards", ignored, audio="copy")
+    path.write_text(path.read_text() + "{")
+    with pytest.raises(InputError, match=r"line 8: is not JSON"):
+        pack(path, tmp_path / "more", ignored, audio="copy")
+    assert not (tmp_path / "more").exists()
+    with pytest.raises(OutputError, match="was begun with other settings"):
+        pack(path, tmp_path / "more", ignored, audio="copy", shuffle=1)
+
+
+def packing(shard_bytes: int = 50_000) -> Packing:
+    return Packing(sound=lambda each: Sound(each.id.encode() * 9, "wav"), shard_bytes=shard_bytes, settings={"a": 1})
+
+
+def test_a_packing_that_fails_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
+    def made(stop: int):
+        for number in range(200):
+            if number == stop:
+                raise InputError("the disk is gone")
+            yield record("Hello.", id=f"n{number}")
+
+    write_shards(made(-1), tmp_path / "whole", packing(), ignored)
+    for stop in (1, 90, 199):
+        with pytest.raises(InputError, match="the disk is gone"):
+            write_shards(made(stop), tmp_path / "parts", packing(), ignored)
+        assert not (tmp_path / "parts").exists()
+    with (tmp_path / ".parts.packing/notes.jsonl").open("a") as notes:
+        notes.write('{"taken": 1')  # as if stopped while it wrote
+    (tmp_path / ".parts.packing/.00009.tar.partial").touch()
+    written = write_shards(made(-1), tmp_path / "parts", packing(), ignored)
+    assert 0 < written.before < 200
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert written == Written(200, len(names), written.before)
+    assert names == sorted(path.name for path in (tmp_path / "parts").iterdir())
+    assert len(names) > 3
+    assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes() for name in names)
+
+
+@pytest.mark.slow
+def test_a_killed_packing_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
+    path = talks(tmp_path, 24, seconds=4)
+    packed(path, tmp_path / "whole", "--shard-size", 1)
+    command = [sys.executable, "-m", "mtasr", "data", "pack", str(path), str(tmp_path / "killed"), "--shard-size", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".killed.packing/00000.tar")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed").exists()
+    assert "records were there already" in packed(path, tmp_path / "killed", "--shard-size", "1")
+    for shard in (tmp_path / "whole").iterdir():
+        assert shard.read_bytes() == (tmp_path / "killed" / shard.name).read_bytes()
+
+
+def many(path: Path, count: int) -> Path:
+    """A folder of shards and a file of lines with the same records, some of them long."""
+    write_records(
+        (record(*["Some words."] * (number % 4), id=f"n{number}") for number in range(count)), path / "all.jsonl"
+    )
+    write_shards(read_records(path / "all.jsonl"), path / "shards", packing(500_000), ignored)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return many(tmp_path_factory.mktemp("many"), 10_000)
+
+
+def test_ten_thousand_records_come_back(ten_thousand: Path) -> None:
+    count = 0
+    pairs = zip(read_records(ten_thousand / "all.jsonl"), read_records(ten_thousand / "shards"), strict=True)
+    for number, (one, other) in enumerate(pairs):
+        assert replace(one, audio="") == replace(other, audio="")
+        if number % 500 == 0:
+            with open_recording(other.audio) as file:
+                assert file.read() == one.id.encode() * 9
+        count += 1
+    assert count == 10_000
+    assert len(list((ten_thousand / "shards").iterdir())) > 20
+
+
+def peak(path: Path) -> int:
+    """The most bytes that reading all records once and drawing some pools of them takes."""
+    tracemalloc.start()
+    try:
+        mixture = Mixture([list(blocks_of(path))], pool_seconds=1000)
+        for number in range(3):
+            mixture.pool(number)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_records(ten_thousand: Path, tmp_path: Path) -> None:
+    few = many(tmp_path, 1000)
+    for name in ("shards", "all.jsonl"):
+        # A hundred bytes and more for each block of 256 records.
+        assert peak(ten_thousand / name) < 1.1 * peak(few / name) + 40_000
+
+
+def test_the_library_of_the_format_reads_shards(tmp_path: Path) -> None:
+    from webdataset import TarWriter
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    pack(talks(tmp_path), tmp_path / "shards", ignored, audio="copy")
+    with (tmp_path / "shards/00000.tar").open("rb") as file, TarWriter(str(tmp_path / "theirs.tar")) as theirs:
+        samples = group_by_keys({**each, "__url__": "shard"} for each in tar_file_iterator(file))
+        for sample in samples:
+            assert set(sample) == {"__key__", "__url__", "json", "wav"}
+            theirs.write({**sample, "json": json.loads(sample["json"])})
+    ours, theirs_read = (list(read_records(tmp_path / name)) for name in ("shards", "theirs.tar"))
+    assert without_audio(ours) == without_audio(theirs_read)
+    assert all(map(np.array_equal, samples_of(tmp_path / "shards"), samples_of(tmp_path / "theirs.tar")))
+
+
+def test_the_place_of_a_line(tmp_path: Path) -> None:
+    path = talks(tmp_path)
+    places = [place for place, _ in read_lines(path)]
+    for (start, number), following in itertools.pairwise(places):
+        (_, _), (place, _) = itertools.islice(read_lines(path, start, number), 2)
+        assert place == following
+
+
+def test_a_store_keeps_what_was_used_last(tmp_path: Path) -> None:
+    records = list(read_records(talks(tmp_path)))
+    store = SampleStore(tmp_path / "store", most_bytes=100_000)
+    for number, each in enumerate([*records, *records]):
+        wanted = read_samples(each.audio)
+        found = store.stretch(each.audio, 0, len(wanted) / SAMPLE_RATE)
+        assert found == pytest.approx(wanted, abs=1 / 32768)
+        for place, path in enumerate(sorted((tmp_path / "store").iterdir(), key=lambda path: path.stat().st_mtime_ns)):
+            os.utime(path, ns=(number * 1000 + place, number * 1000 + place))
+        assert sum(path.stat().st_size for path in (tmp_path / "store").iterdir()) <= 100_000
+    assert len(list((tmp_path / "store").iterdir())) >= 2
