@@ -23,12 +23,18 @@ def items(number: int, language: str = "en", **fields: object) -> list[Item]:
 
 def write_tar(path: Path, members: Iterable[Item]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
+    path.write_bytes(tar_of(members))
+    return path
+
+
+def tar_of(members: Iterable[Item]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return path
+    return stream.getvalue()
 
 
 def write_shard(path: Path, numbers: Iterable[int], language: str = "en", **fields: object) -> Path:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from damaged import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shard_files import items, tar_of
 
 from mtasr.audio.video import check_subtitles
 from mtasr.batch.inputs import gather
@@ -67,6 +68,7 @@ NOTES = b"\n".join(
         {"content": "0" * 64}, {"channel": 0, "guesses": [["en", 0.98]]}, {"content": "0", "files": {"a.srt": "0"}},
     ]
 )  # fmt: skip
+SHARD = tar_of([*items(0), *items(1)])
 CONFIG = json.dumps(
     {"alignment_heads": [[0, 1]], "lang_ids": [1], "suppress_ids": [1, 2], "suppress_ids_begin": [2]}
 ).encode()
@@ -114,6 +116,7 @@ READERS: list[tuple[str, str, Reader, list[bytes]]] = [
     ("manifest", "c.csv", read_manifest, [CSV]),
     ("transcript", "d.json", transcript_json.read, [TRANSCRIPT]),
     ("records", "e.jsonl", lambda path: list(read_records(path)), [RECORD, RECORD + b"\n\n" + RECORD]),
+    ("shard", "e.tar", lambda path: list(read_records(path)), [SHARD]),
     ("data", "f.csv", _ingest, [CSV]),
     ("data", "f.tsv", _ingest, [CSV.replace(b",", b"\t")]),
     ("data", "f.json", _ingest, [json.dumps([CUT]).encode(), json.dumps([CLIP]).encode(), RECORD]),

@@ -38,7 +38,7 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         end = f"{len(samples) / SAMPLE_RATE:06.3f}".replace(".", ",")
         path.with_suffix(".srt").write_text(f"1\n00:00:00,100 --> 00:00:{end}\n{text}\n")
     write_model(tmp_path / "base")
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 7
     for command in COMMANDS:
         assert command.startswith("mtasr ")
         # Random weights in int8 are no copy of themselves in float32; the tests of conversion have real ones.

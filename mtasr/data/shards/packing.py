@@ -39,9 +39,9 @@ def pack(
 ) -> Written:
     """Write the records of `where` to a folder of shards (`write_shards`).
 
-    `audio` is how they hold recordings: `flac` is exactly what training hears, 16 kHz and 16 bits; `opus` takes a fifth
-    of that; `copy` keeps the files as they are. `shuffle` is the seed of a random order. Raises what `read_records` and
-    `write_shards` raise.
+    `audio` is how they hold recordings: `flac` is exactly what training hears, 16 kHz and 16 bits; `opus` takes a
+    quarter of that; `copy` keeps the files as they are. `shuffle` is the seed of a random order. Raises what
+    `read_records` and `write_shards` raise.
     """
     settings = {"audio": audio, "shard_bytes": shard_bytes, "shuffle": shuffle, "records": _fingerprint(where)}
     with tempfile.TemporaryDirectory(prefix="mtasr-") as passing:
