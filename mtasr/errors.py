@@ -13,6 +13,8 @@
     ├── LiveError               a live session cannot go on
     ├── OutputError             a result cannot be written
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
+    ├── ClusterError            a cluster of machines cannot work
+    │   └── WorkerDiedError         workers died while they decoded a recording
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cache, package or hub has it
         ├── ModelCacheError         the folder that keeps models cannot be written
@@ -89,6 +91,14 @@ class FfmpegError(OutputError):
     def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.details = details
+
+
+class ClusterError(MtasrError):
+    """There is no cluster, it cannot be joined, or none of its nodes can work."""
+
+
+class WorkerDiedError(ClusterError):
+    """Workers of a cluster died, or stood still, while they decoded the recording."""
 
 
 class ModelError(MtasrError):

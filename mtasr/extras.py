@@ -17,6 +17,7 @@ _EXTRAS = {
     "onnxruntime": "onnx",
     "prometheus_client": "server",
     "python_multipart": "server",
+    "ray": "cluster",
     "s3fs": "remote",
     "sacrebleu": "evaluate",
     "scipy": "evaluate",

@@ -241,6 +241,10 @@ class _Channel:
     def __init__(self, entry: Entry, channel: int) -> None:
         self._entry, self._channel = entry, channel
 
+    @property
+    def has_results(self) -> bool:
+        return any(isinstance(key, tuple) and key[0] == self._channel for key in self._entry.known())
+
     def guesses(self) -> list[LanguageGuess] | None:
         found: list[LanguageGuess] | None = self._entry.known().get(self._channel)
         return found

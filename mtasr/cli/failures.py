@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from mtasr import system
-from mtasr.errors import InputError, LiveError, ModelError, MtasrError, OutputError, UsageError
+from mtasr.errors import (
+    ClusterError,
+    InputError,
+    LiveError,
+    ModelError,
+    MtasrError,
+    OutputError,
+    UsageError,
+    WorkerDiedError,
+)
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -37,6 +46,7 @@ class ExitCode(IntEnum):
     OUTPUT = 4
     MODEL = 5
     PART_FAILED = 6
+    CLUSTER = 7
     INTERRUPTED = 128 + signal.SIGINT
     #: The program that reads standard output exited: the code a shell reports for programs that SIGPIPE ends.
     BROKEN_PIPE = 128 + system.SIGPIPE
@@ -51,6 +61,8 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InputError, ExitCode.INPUT),
     (OutputError, ExitCode.OUTPUT),
     (ModelError, ExitCode.MODEL),
+    (WorkerDiedError, ExitCode.PART_FAILED),  # the cluster goes on with the others
+    (ClusterError, ExitCode.CLUSTER),
     # Events wait where nobody reads standard output.
     (LiveError, ExitCode.OUTPUT),
 )

@@ -10,7 +10,7 @@ from mtasr.batch import gather
 from mtasr.batch.run import Existing
 from mtasr.cli.options.command import Command, normalise, together
 from mtasr.cli.options.decoding import recognition_options, task_options
-from mtasr.cli.options.files import batch_options, inputs_argument, output_options, subtitle_options
+from mtasr.cli.options.files import batch_options, cluster_option, inputs_argument, output_options, subtitle_options
 from mtasr.cli.options.speakers import turns_option
 from mtasr.cli.work import Work
 from mtasr.errors import UsageError
@@ -19,7 +19,9 @@ from mtasr.errors import UsageError
 _EXISTING: dict[str, Existing] = {"overwrite": "overwrite", "skip_existing": "skip", "resume": "resume"}
 
 
-_options = together(inputs_argument, output_options, batch_options, subtitle_options, recognition_options, turns_option)
+_options = together(
+    inputs_argument, output_options, batch_options, cluster_option, subtitle_options, recognition_options, turns_option
+)
 
 
 @click.command(cls=Command)

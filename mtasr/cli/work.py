@@ -18,7 +18,7 @@ import click
 from mtasr import atomic
 from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
 from mtasr.batch.run import OUTCOMES, Existing
-from mtasr.cli import failures
+from mtasr.cli import clusters, failures
 from mtasr.cli.display import Display
 from mtasr.cli.display.pace import clock, timestamp
 from mtasr.cli.options.decoding import to_decoding_options, with_word_times
@@ -27,6 +27,8 @@ from mtasr.cli.options.speakers import asks_for_speakers, to_speakers, to_turns
 from mtasr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from mtasr.batch.recogniser import Recogniser
+    from mtasr.cluster import ClusterModel
     from mtasr.decoding.transcription import Transcription
     from mtasr.options import DecodingOptions, Task
     from mtasr.speakers.diarize import Diarization
@@ -182,10 +184,15 @@ class Work:
         self._style = to_style(params, self._options)
         self.display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
         self._model: Model | None = None
+        self._cluster: ClusterModel | None = None
         if params["model"] is not None:
             check_use(params["model"], self._options.language, _task(self._options))
+        if params.get("cluster"):
+            clusters.check(params)
 
     def plan(self, inputs: Sequence[Input]) -> list[Job]:
+        if self._params.get("cluster"):
+            clusters.check_inputs(inputs)
         return plan(inputs, self.directory, self._params["formats"], translated=self._options.also_translate)
 
     def run(self, jobs: Sequence[Job], existing: Existing, *, keeps_done: bool = True) -> failures.ExitCode:
@@ -211,18 +218,26 @@ class Work:
             turns=self._rttm,
             observer=progress,
         )
-        for _ in batch.run():
-            pass
+        try:
+            for _ in batch.run():
+                pass
+        finally:
+            if self._cluster is not None:
+                self._cluster.close()
         if self._params["timings"] and self._model is not None:
             timings = json.dumps(self._model.timings)
             atomic.write_text(Path(self._params["timings"]), lambda stream: stream.write(timings))
         return progress.code
 
-    def _loaded(self, jobs: Sequence[Job]) -> Model:
+    def _loaded(self, jobs: Sequence[Job]) -> Recogniser:
         if self._params["timings"]:
             outputs.check_target(Path(self._params["timings"]), [job.source for job in jobs])
         if self._model is None:
             self.enrol()
+            if self._params.get("cluster"):
+                sources = [job.source for job in jobs]
+                self._cluster = clusters.load(self._params, sources, self.display, diarize=self._speakers is not None)
+                return self._cluster
             self._model = load(self._params, self.display, _task(self._options))
         return self._model
 

@@ -121,6 +121,10 @@ class ResumeNotes(Protocol):
     Several threads may read and add notes.
     """
 
+    @property
+    def has_results(self) -> bool:
+        """Whether the result of any window is noted."""
+
     def guesses(self) -> list[LanguageGuess] | None:
         """The languages it may be in, None if they are not noted."""
 
@@ -136,6 +140,8 @@ class ResumeNotes(Protocol):
 
 class NoNotes:
     """For a recording of which nothing is noted, and nothing needs to be."""
+
+    has_results = False
 
     def guesses(self) -> None:
         return None

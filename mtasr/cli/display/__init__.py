@@ -10,11 +10,14 @@ Where stdout is not a terminal it gets the text alone: one segment per line, or 
     {"event": "end", "file": "a.wav", "result": "done", "reason": "", "seconds": 60.0, "language": "en",
      "files": ["a.srt"]}                                  also for recordings that are skipped or fail
     {"event": "finish", "done": 18, "in_doubt": 1, "failed": 1, "skipped": 0, "seconds": 1180.5, "took": 55.1}
+    {"event": "nodes", "nodes": [{"name": "host", "workers": 1, "tasks": 2, "recordings": 8, "seconds": 640.0,
+     "reason": ""}]}                                      with --cluster, after each file: what its nodes do
     {"event": "note", "text": "..."}                      what a person would read
 
 All times are in seconds. `position` and `duration` are of the recording; `duration` is null if its file does not state
 it. `speed` is seconds of audio per second and `left` the seconds until the end of the batch, both null while unknown.
-`result` is done, in_doubt, failed or skipped. A line that is not JSON says why the command was refused or stopped.
+`result` is done, in_doubt, failed or skipped. Of a node, `tasks` are under way, `recordings` and `seconds` of audio are
+decoded, and `reason` says why it gets no work. A line that is not JSON says why the command was refused or stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +42,7 @@ from mtasr.transcript import Segment
 
 if TYPE_CHECKING:
     from mtasr.cli.display.terminal import Bars, DownloadProgress
+    from mtasr.cluster.team import NodeState
 
 #: Bytes from which a download is worth a note: the small files of a model take no time.
 _WORTH_A_NOTE = 1_000_000
@@ -59,6 +64,8 @@ class Display:
         self._bars: Bars | None = None
         #: What a speaker says in a turn that may go on, while it is not printed.
         self._turn: list[Segment] = []
+        #: What the nodes of a cluster do, if there is one.
+        self._nodes: Callable[[], Sequence[NodeState]] = tuple
 
     @property
     def is_for_programs(self) -> bool:
@@ -108,6 +115,10 @@ class Display:
         if self.is_for_programs:
             _write_event("batch", files=len(sizes))
 
+    def follow_nodes(self, nodes: Callable[[], Sequence[NodeState]]) -> None:
+        """Show what the nodes of a cluster do."""
+        self._nodes = nodes
+
     @contextlib.contextmanager
     def working(
         self,
@@ -128,7 +139,7 @@ class Display:
             return
         from mtasr.cli.display.terminal import Bars
 
-        self._bars = Bars(name, position, total, self._pace, is_telling_apart)
+        self._bars = Bars(name, position, total, self._pace, is_telling_apart, self._nodes)
         try:
             self._bars.show()
             yield
@@ -150,6 +161,8 @@ class Display:
                 language=ending.language,
                 files=ending.files,
             )
+            if nodes := self._nodes():
+                _write_event("nodes", nodes=[asdict(each) for each in nodes])
 
     def finish(self, endings: Sequence[Ending]) -> None:
         """All recordings have ended: a table on a terminal, else a line for each that did not go well."""

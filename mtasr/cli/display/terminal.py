@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -20,6 +21,9 @@ from mtasr.batch.run import Ending, Outcome
 from mtasr.cli.display.pace import Pace, clock, timestamp
 from mtasr.cli.failures import printable
 
+if TYPE_CHECKING:
+    from mtasr.cluster.team import NodeState
+
 #: (file, bytes done, bytes in total or None) while a model is downloaded.
 DownloadProgress = Callable[[str, int, int | None], None]
 
@@ -29,8 +33,9 @@ _COLOURS: dict[Outcome, str] = {"done": "green", "in doubt": "yellow", "failed":
 class Bars:
     """A line for the recording: name, bar, time in it, speed against real time, time left.
 
-    In a batch there is a line for all of it, and below is the last text recognised, if `text` is set, or that speakers
-    are told apart. Each drawing asks for the position, so the bar also moves through minutes without a segment.
+    In a batch there is a line for all of it, and one for each node of a cluster. Below is the last text recognised, if
+    `text` is set, or that speakers are told apart. Each drawing asks for the position, so the bar also moves through
+    minutes without a segment.
     """
 
     def __init__(
@@ -40,8 +45,10 @@ class Bars:
         total: Callable[[], float | None],
         pace: Pace,
         is_telling_apart: Callable[[], bool] = bool,
+        nodes: Callable[[], Sequence[NodeState]] = tuple,
     ) -> None:
         self.text = ""
+        self._nodes = nodes
         self._is_telling_apart = is_telling_apart
         self._name = name
         self._position, self._total = position, total
@@ -74,6 +81,9 @@ class Bars:
         rows.add_row(Text(printable(Path(self._name).name)), bar, Text(figures))
         if self._pace is not None:
             self._add_batch(rows, self._pace, position, total)
+        for node in self._nodes():
+            figures = f"{node.recordings} files  {clock(node.seconds)}" if not node.reason else "no work"
+            rows.add_row(Text(printable(node.name)), Text(f"{node.tasks} tasks under way", style="dim"), Text(figures))
         lines: list[RenderableType] = [rows]
         text = "telling speakers apart" if is_telling_apart else self.text
         if text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -74,6 +75,21 @@ class Switch(Option):
         return f"--[no-]{self.opts[0].removeprefix('--')}", text or ""
 
 
+class AddressOption(Option):
+    """An option whose value may be left out: the next word is its value only if it looks like HOST:PORT or a URL.
+
+    So `--cluster a.wav` names a file. Without a value it has the value `auto`.
+    """
+
+    @staticmethod
+    def is_address(word: str) -> bool:
+        return _ADDRESS.fullmatch(word) is not None
+
+
+#: A host or an address in brackets, and a port; or a URL such as ray://HOST:PORT.
+_ADDRESS = re.compile(r"auto|ray://\S+|([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+
+
 class Command(click.Command):
     """A command with grouped help, whose switches take the values True and False.
 
@@ -138,6 +154,11 @@ def _fold_switches(command: click.Command, ctx: click.Context, args: list[str]) 
             if not equals and pending is not None and _truth(pending) is not None:
                 value, equals, pending = pending, "=", next(rest, None)
             folded.append(_bare(option, arg, value if equals else "True"))
+            continue
+        if isinstance(option, AddressOption) and not equals:
+            is_given = pending is not None and option.is_address(pending)
+            folded.append(f"{arg}={pending if is_given else 'auto'}")
+            pending = next(rest, None) if is_given else pending
             continue
         folded.append(arg)
         takes_next = not equals and not option.is_flag if option else _short_takes_next(arg, options)

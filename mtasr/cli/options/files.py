@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mtasr.cli.options.command import Decorator, normalise, option, switch, together
+from mtasr.cli.options.command import AddressOption, Decorator, normalise, option, switch, together
 from mtasr.cli.options.types import Count, NoneOr, OneOf, SomeOf, flat
 from mtasr.errors import UsageError
 from mtasr.formats.cues import Style
@@ -116,6 +116,14 @@ files_from_option = option(
 
 skip_existing_option = option(
     _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."
+)
+
+cluster_option = click.option(
+    "--cluster",
+    cls=AddressOption,
+    group=_BATCHES,
+    metavar="[HOST:PORT]",
+    help="Decode on the machines of a Ray cluster.",
 )
 
 batch_options = together(

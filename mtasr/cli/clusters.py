@@ -1,0 +1,65 @@
+"""What commands do with a cluster: join it, load a model on its nodes, show what each does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mtasr.batch import Input
+from mtasr.batch.inputs import STDIN
+from mtasr.cli.display import Display
+from mtasr.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtasr.cluster import ClusterModel
+
+#: The value of `--cluster` without an address.
+AUTO = "auto"
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for options that a cluster does not know."""
+    if params["engine"] != "ctranslate2":
+        raise UsageError(f"--cluster works with --engine ctranslate2, not with {params['engine']}")
+    if params["timings"]:
+        raise UsageError("--timings measures this machine, and --cluster leaves the work to others")
+
+
+def check_inputs(inputs: Sequence[Input]) -> None:
+    """Raise `UsageError` for what only this process can read."""
+    if any(each.source == STDIN for each in inputs):
+        raise UsageError("standard input (-) cannot be read by the nodes of a cluster: name a file that they see")
+
+
+def address(params: Mapping[str, Any]) -> str | None:
+    """The address that `--cluster` gives, None to look for a cluster."""
+    given: str = params["cluster"]
+    return None if given == AUTO else given
+
+
+def load(params: Mapping[str, Any], sources: Sequence[str], display: Display, *, diarize: bool) -> ClusterModel:
+    """Join the cluster, and load the model that the parameters ask for on all nodes that fit."""
+    from mtasr.cluster import ClusterModel, connect
+    from mtasr.models import DEFAULT_MODEL, resolve
+
+    nodes = connect(address(params))
+    try:
+        with display.downloads() as progress:
+            folder = resolve(DEFAULT_MODEL if params["model"] is None else params["model"], progress=progress)
+    except BaseException:
+        nodes.close()
+        raise
+    model = ClusterModel(
+        nodes,
+        folder,
+        sources,
+        device=params["device"],
+        compute_type=params["compute_type"],
+        threads=params["threads"],
+        workers=1 if params.get("condition_on_previous_text") else params["workers"],
+        batch_size=params["batch_size"],
+        diarize=diarize,
+        tell=display.note,
+    )
+    display.follow_nodes(lambda: model.states)
+    return model

@@ -1,0 +1,462 @@
+"""Which worker does which task of a batch, and what happens when workers die.
+
+Short recordings go out in groups, so that workers fill their batches. A long one comes back as a survey and goes out
+again in spans of consecutive windows; windows that need random samples come last, in file order. Recordings are sent in
+the order of the plan, a bounded number ahead of the one whose results are asked for: memory does not grow with the
+batch.
+
+If a worker dies, what it had under way is sent again, each recording or span by itself and with nothing beside it. So
+the second death shows which one kills workers, and that recording counts as failed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from mtasr.cluster.distributed import Distributed
+from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.tasks import Manner, Outcome, SpanResults, SpanTask, SurveyTask, Task, WholeTask
+from mtasr.cluster.team import Member, Team
+from mtasr.decoding.submission import NoNotes, ResumeNotes
+from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.windows import Place, WindowOutline
+from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
+from mtasr.spans import SAMPLE_RATE
+from mtasr.threads import start_thread
+
+#: Tasks under way on a worker: one is decoded while the next is read.
+_AT_ONCE = 2
+
+#: Recordings of a group at most, and their bytes.
+_GROUP, _GROUP_BYTES = 16, 64_000_000
+
+#: Seconds of audio of a span, unless its last window is longer.
+_SPAN_SECONDS = 600.0
+
+#: Recordings sent ahead of the one whose results are asked for, in all and for each worker.
+_AHEAD, _AHEAD_EACH = 64, 64
+
+#: Deaths after which a recording counts as failed.
+_DEATHS = 2
+
+#: Seconds between questions whether a worker is alive, and without progress after which it counts as dead.
+_PULSE, _PATIENCE = 5.0, 600.0
+
+#: Seconds to wait for a worker when none is left.
+_DESERTED = 300.0
+
+#: Seconds between looks at what no call reports.
+_LOOK = 0.2
+
+
+@dataclass(eq=False, slots=True)
+class Errand:
+    """A task on its way, and the recordings that it is for."""
+
+    task: Task
+    #: Their places in the batch.
+    recordings: tuple[int, ...]
+    #: Workers that died of it, perhaps.
+    deaths: int = 0
+    #: The nodes that do not see the recording.
+    unseen_by: frozenset[str] = frozenset()
+
+    @property
+    def alone(self) -> bool:
+        """Whether a worker does nothing else meanwhile."""
+        return self.deaths > 0
+
+
+@dataclass(slots=True)
+class _OpenChannel:
+    """A channel of a long recording whose spans are under way."""
+
+    spans: int
+    outlines: dict[Place, WindowOutline]
+    language: str
+    #: Windows that need random samples.
+    to_draw: list[Place] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """The last sign of life of a worker."""
+
+    call: Call | None = None
+    asked: float = 0.0
+    figure: float = -1.0
+    changed: float = field(default_factory=time.monotonic)
+
+
+class Dispatcher:
+    """Has the recordings of one batch decoded, in a thread of its own."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        team: Team,
+        manner: Manner,
+        sources: Sequence[str],
+        notes: Sequence[Callable[[int], ResumeNotes]] = (),
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`notes` has one function for each source; `meanwhile` is called in the thread that waits for results."""
+        self._nodes, self._team, self._manner = nodes, team, manner
+        self._sources, self._notes, self._meanwhile = sources, notes, meanwhile
+        #: Guards what the thread that asks shares with that of the dispatcher.
+        self._changed = threading.Condition()
+        self._recordings: dict[int, Distributed] = {}
+        self._front = 0
+        self._closed = False
+        self.broken: Exception | None = None
+        # The rest belongs to the thread of the dispatcher.
+        self._unsent = 0
+        self._counter = itertools.count()
+        self._waiting: list[tuple[int, int, Errand]] = []
+        self._under_way: dict[Call, tuple[Member, Errand]] = {}
+        self._pulses: dict[Member, _Pulse] = {}
+        self._channels: dict[tuple[int, int], _OpenChannel] = {}
+        self._deserted: float | None = None
+        self._thread: threading.Thread | None = None
+
+    # --- for the thread that asks -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread = start_thread(self._run)
+
+    def recording(self, index: int) -> Distributed:
+        """One of the recordings; those before it are not asked for any more. Raises `ClusterError` without workers."""
+        with self._changed:
+            if self.broken is not None:
+                raise self.broken
+            self._front = max(self._front, index)
+            for each in [each for each in self._recordings if each < index]:
+                del self._recordings[each]
+            return self._recording(index)
+
+    def close(self) -> None:
+        """Send nothing more. What is under way ends unheard."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+
+    def _recording(self, index: int) -> Distributed:
+        """Call it with the lock."""
+        if index not in self._recordings:
+            notes = self._notes[index] if self._notes else _nothing_noted
+            self._recordings[index] = Distributed(self._sources[index], notes, self._changed, self._meanwhile)
+        return self._recordings[index]
+
+    def _wanted(self, index: int) -> Distributed | None:
+        """The recording, None if nobody asks for it any more or it has failed."""
+        with self._changed:
+            found = self._recordings.get(index)
+        return None if found is None or found.is_over else found
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                self._round()
+        except Exception as error:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        with self._changed:
+            self.broken = error
+            recordings = list(self._recordings.values())
+        for each in recordings:
+            each.fail(error)
+
+    def _round(self) -> None:
+        self._send()
+        calls = [*self._under_way, *self._team.calls, *(each.call for each in self._pulses.values() if each.call)]
+        if calls:
+            answered = self._nodes.wait(calls, _LOOK)
+        else:
+            answered = []
+            time.sleep(_LOOK)
+        for call in answered:
+            if call in self._under_way:
+                self._take(call)
+        for member in self._team.advance(answered):
+            self._lose(member)
+        self._feel_pulses(answered)
+        self._require_workers()
+
+    def _require_workers(self) -> None:
+        """Raise `ClusterError` if there has been no worker for long."""
+        if self._team.members or not (self._waiting or self._unsent < len(self._sources)):
+            self._deserted = None
+        elif self._deserted is None:
+            self._deserted = time.monotonic()
+            self._team.tell(f"no worker is left; waiting {_DESERTED / 60:g} minutes for a node to join")
+        elif time.monotonic() - self._deserted > _DESERTED:
+            raise ClusterError(f"no worker is left, and none came within {_DESERTED / 60:g} minutes")
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """Give work to workers that have room, the least busy first."""
+        alone = sum(errand.alone for _, _, errand in self._waiting)
+        by_load = sorted(self._team.ready, key=self._load)
+        reserved = set(map(id, by_load[:alone]))  # they become idle for errands that go alone
+        has_room = [member for member in by_load if self._has_room(member)]
+        while has_room:
+            member = min(has_room, key=self._load)
+            is_idle = self._load(member) == 0
+            errand = None if id(member) in reserved and not is_idle else self._next(member, is_idle=is_idle)
+            if errand is None:
+                has_room.remove(member)
+                continue
+            self._under_way[member.worker.call("work", errand.task)] = member, errand
+            self._team.states[member.node.id].tasks += 1
+            self._pulses.setdefault(member, _Pulse()).changed = time.monotonic()
+            if not self._has_room(member):
+                has_room.remove(member)
+
+    def _load(self, member: Member) -> int:
+        return sum(each is member for each, _ in self._under_way.values())
+
+    def _has_room(self, member: Member) -> bool:
+        errands = [errand for each, errand in self._under_way.values() if each is member]
+        return len(errands) < _AT_ONCE and not any(errand.alone for errand in errands)
+
+    def _next(self, member: Member, *, is_idle: bool) -> Errand | None:
+        """What comes first in the order of the batch, of what this worker can do."""
+        self._waiting = [each for each in self._waiting if any(map(self._wanted, each[2].recordings))]
+        heapq.heapify(self._waiting)
+        for entry in sorted(self._waiting):
+            errand = entry[2]
+            if member.node.id not in errand.unseen_by and (is_idle or not errand.alone):
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+                return errand
+        return self._group()
+
+    def _wait_for_worker(self, errand: Errand) -> None:
+        heapq.heappush(self._waiting, (errand.recordings[0], next(self._counter), errand))
+
+    def _group(self) -> Errand | None:
+        """The next recordings of the batch: fewer near its end, so that all workers end at about the same time."""
+        with self._changed:
+            end = min(len(self._sources), self._front + _AHEAD + _AHEAD_EACH * len(self._team.members))
+        fair = -(-(len(self._sources) - self._unsent) // (2 * _AT_ONCE * max(len(self._team.ready), 1)))
+        most = min(_GROUP, max(fair, 1), end - self._unsent)
+        group: list[int] = []
+        size = 0
+        while len(group) < most and self._unsent < end:
+            index = self._unsent
+            size += _bytes(self._sources[index])
+            if group and size > _GROUP_BYTES:
+                break
+            self._unsent += 1
+            with self._changed:
+                recording = self._recording(index)
+            if self._manner.divisible and recording.notes(0).has_results:
+                if group:
+                    self._wait_for_worker(Errand(self._survey_task(index), (index,)))
+                    continue
+                return Errand(self._survey_task(index), (index,))
+            group.append(index)
+        return Errand(self._whole_task(group), tuple(group)) if group else None
+
+    def _whole_task(self, indices: Sequence[int]) -> WholeTask:
+        return WholeTask(tuple(self._path(index) for index in indices), self._manner)
+
+    def _survey_task(self, index: int) -> SurveyTask:
+        return SurveyTask(self._path(index), self._manner)
+
+    def _path(self, index: int) -> str:
+        return os.path.abspath(self._sources[index])  # noqa: PTH100 - links stay what they are
+
+    # --- taking answers ---------------------------------------------------------------------------------------------
+
+    def _take(self, call: Call) -> None:
+        member, errand = self._under_way[call]
+        try:
+            answer = call.result()
+        except WorkerLostError:
+            self._lose(member)
+            self._team.lose(member)
+            return
+        except Exception as error:
+            self._done(call)
+            self._fail(errand, error)
+            return
+        self._done(call)
+        state = self._team.states[member.node.id]
+        match errand.task, answer:
+            case WholeTask(), tuple():
+                for index, outcome in zip(errand.recordings, answer, strict=True):
+                    state.seconds += self._came(index, outcome, member, errand)
+                    state.recordings += 1
+            case SurveyTask(), Survey():
+                self._came(errand.recordings[0], answer, member, errand)
+            case SpanTask() as task, SpanResults():
+                state.seconds += self._span_came(errand.recordings[0], task, answer)
+
+    def _done(self, call: Call) -> None:
+        member, _ = self._under_way.pop(call)
+        self._team.states[member.node.id].tasks -= 1
+        self._pulses.setdefault(member, _Pulse()).changed = time.monotonic()
+
+    def _fail(self, errand: Errand, error: Exception) -> None:
+        for index in errand.recordings:
+            if (recording := self._wanted(index)) is not None:
+                recording.fail(error)
+
+    def _came(self, index: int, outcome: Outcome, member: Member, errand: Errand) -> float:
+        """Take what a recording became; returns the seconds decoded."""
+        recording = self._wanted(index)
+        if recording is None:
+            return 0.0
+        match outcome:
+            case InputNotFoundError() if os.path.exists(self._path(index)):  # noqa: PTH110 - does not raise
+                self._unseen(index, recording, errand.unseen_by | {member.node.id})
+            case Exception():
+                recording.fail(self._named(outcome, index))
+            case Survey():
+                self._surveyed(index, recording, self._named_survey(outcome, index))
+            case DecodedRecording(survey=survey):
+                recording.add_whole(replace(outcome, survey=self._named_survey(survey, index)))
+                return sum(each.samples for each in survey.channels) / SAMPLE_RATE
+        return 0.0
+
+    def _named(self, error: Exception, index: int) -> Exception:
+        """The error, with the recording called as its user calls it."""
+        path, name = self._path(index), self._sources[index]
+        error.args = tuple(each.replace(path, name) if isinstance(each, str) else each for each in error.args)
+        return error
+
+    def _named_survey(self, survey: Survey, index: int) -> Survey:
+        return replace(
+            survey,
+            channels=tuple(
+                each if each.error is None else replace(each, error=self._named(each.error, index))
+                for each in survey.channels
+            ),
+        )
+
+    def _unseen(self, index: int, recording: Distributed, nodes: frozenset[str]) -> None:
+        """Try another node with a recording that this machine sees; if none is left, it fails."""
+        if {member.node.id for member in self._team.ready} <= nodes:
+            names = ", ".join(sorted(self._team.states[node].name for node in nodes))
+            recording.fail(InputNotFoundError(f"{self._sources[index]}: is here, but not on the cluster ({names})"))
+            return
+        self._wait_for_worker(Errand(self._whole_task([index]), (index,), unseen_by=nodes))
+
+    # --- long recordings --------------------------------------------------------------------------------------------
+
+    def _surveyed(self, index: int, recording: Distributed, survey: Survey) -> None:
+        for channel, outlines in recording.add_survey(survey).items():
+            spans = list(spans_of(outlines))
+            if not spans:
+                continue
+            language = survey.channels[channel].spoken
+            by_place = {each.place: each for each in outlines}
+            self._channels[index, channel] = _OpenChannel(len(spans), by_place, language)
+            for span in spans:
+                self._send_span(index, channel, language, span)
+
+    def _send_span(
+        self, index: int, channel: int, language: str, outlines: Sequence[WindowOutline], *, draws: bool = False
+    ) -> None:
+        task = SpanTask(self._path(index), self._manner, channel, language, tuple(outlines), draws)
+        self._wait_for_worker(Errand(task, (index,)))
+
+    def _span_came(self, index: int, task: SpanTask, answer: SpanResults) -> float:
+        recording = self._wanted(index)
+        opened = self._channels.get((index, task.channel))
+        if recording is None or opened is None:
+            return 0.0
+        opened.to_draw += recording.add_windows(task.channel, answer.results)
+        if answer.error is not None:
+            recording.fail(self._named(answer.error, index))
+        opened.spans -= 1
+        if opened.spans == 0 and not opened.to_draw:
+            del self._channels[index, task.channel]
+        elif opened.spans == 0:
+            opened.spans, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
+            outlines = [opened.outlines[place] for place in drawn]
+            self._send_span(index, task.channel, task.language, outlines, draws=True)
+        return sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
+
+    # --- deaths -----------------------------------------------------------------------------------------------------
+
+    def _lose(self, member: Member) -> None:
+        """A worker has died: send again what it had under way."""
+        self._pulses.pop(member, None)
+        for call, (each, errand) in list(self._under_way.items()):
+            if each is member:
+                self._done(call)
+                self._send_again(errand)
+        self._pulses.pop(member, None)
+
+    def _send_again(self, errand: Errand) -> None:
+        deaths = errand.deaths + 1
+        if deaths >= _DEATHS:
+            for index in errand.recordings:
+                reason = f"{_DEATHS} workers died, or stood still, while they decoded it"
+                self._fail(errand, WorkerDiedError(f"{self._sources[index]}: {reason}"))
+        elif isinstance(errand.task, WholeTask):
+            for index in errand.recordings:
+                self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
+        else:
+            self._wait_for_worker(replace(errand, deaths=deaths))
+
+    def _feel_pulses(self, answered: Sequence[Call]) -> None:
+        """Ask busy workers for signs of life; one that stands still counts as dead."""
+        now = time.monotonic()
+        for member, pulse in list(self._pulses.items()):
+            if pulse.call is not None and pulse.call in answered:
+                try:
+                    figure = pulse.call.result()
+                except Exception:  # reported by its tasks
+                    figure = pulse.figure
+                pulse.call = None
+                if figure != pulse.figure:
+                    pulse.figure, pulse.changed = figure, now
+            if not self._load(member):
+                pulse.changed = now
+            elif now - pulse.changed > _PATIENCE:
+                self._team.tell(
+                    f"{member.node.name}: a worker stood still for {_PATIENCE / 60:g} minutes and was ended"
+                )
+                self._lose(member)
+                self._team.lose(member)
+            elif pulse.call is None and now - pulse.asked > _PULSE:
+                pulse.call, pulse.asked = member.worker.call("signs_of_life"), now
+
+
+def spans_of(outlines: Sequence[WindowOutline]) -> Iterator[list[WindowOutline]]:
+    """Consecutive windows, together about as long as a span is."""
+    span: deque[WindowOutline] = deque()
+    for outline in outlines:
+        if span and (outline.place.start + outline.place.samples - span[0].place.start) > _SPAN_SECONDS * SAMPLE_RATE:
+            yield list(span)
+            span.clear()
+        span.append(outline)
+    if span:
+        yield list(span)
+
+
+def _nothing_noted(channel: int) -> ResumeNotes:
+    return NoNotes()
+
+
+def _bytes(source: str) -> int:
+    try:
+        return os.stat(source).st_size  # noqa: PTH116 - names may hold what no path can
+    except (OSError, ValueError):
+        return 0

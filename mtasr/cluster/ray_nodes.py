@@ -1,0 +1,223 @@
+"""A cluster of Ray. The only module that imports Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mtasr.cluster.nodes import Call, Node, Shared, WorkerLostError
+from mtasr.cluster.worker import NodeWorker
+from mtasr.errors import ClusterError, MtasrError
+from mtasr.extras import extras
+
+#: Calls that a worker takes at a time: its tasks, and questions how it is.
+_CALLS = 8
+
+#: Seconds to wait for somebody to listen at an address. Ray itself waits for minutes.
+_LISTENING = 5.0
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+
+#: How to start a cluster, in messages.
+_ADVICE = "`ray start --head` starts a cluster (docs/guide/scale.md has the commands)"
+
+
+def connect(address: str | None = None) -> RayNodes:
+    """Join a cluster: at HOST:PORT, else at $RAY_ADDRESS, else the one that was started on this machine.
+
+    Raises `ClusterError` if there is none, if it cannot be joined, or if it listens beyond this machine without Ray's
+    token authentication; `MissingExtraError` without Ray.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with extras():
+        import ray
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        address = _reachable(address)
+    if ray.is_initialized():
+        raise ClusterError("this process has joined a cluster already")
+    try:
+        ray.init(
+            address=address or "auto",
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level=logging.CRITICAL,
+        )
+    except ConnectionError as error:
+        where = f"at {address}" if address else "on this machine"
+        raise ClusterError(f"there is no cluster {where}: {_ADVICE}") from error
+    except Exception as error:
+        raise ClusterError(f"cannot join the cluster: {_first_line(error)}") from error
+    nodes = RayNodes()
+    try:
+        nodes.require_safe()
+    except BaseException:
+        nodes.close()
+        raise
+    return nodes
+
+
+def _reachable(address: str) -> str:
+    """The address as Ray is to get it. Raises `ClusterError` if nobody listens there."""
+    if "://" in address:
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ClusterError(f"{address}: is no address of a cluster: HOST:PORT is needed, such as 127.0.0.1:6379")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _LISTENING):
+            pass
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ClusterError(f"there is no cluster at {address} ({reason}): {_ADVICE}") from error
+    # Ray replaces these names by this machine's address in its network, where a cluster that is open to this machine
+    # alone does not listen; in capitals it leaves the name as it is.
+    return f"LOCALHOST:{port}" if host in _LOOPBACK else address
+
+
+def _first_line(error: BaseException) -> str:
+    """What Ray says, on one line: its messages have paragraphs, whose first line may end with a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4]) or type(error).__name__
+
+
+class RayNodes:
+    """The cluster that this process has joined."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._ray: Any = ray
+        self._silence()
+
+    def _silence(self) -> None:
+        """Keep Ray's own messages about dead workers from the terminal; ours have what matters."""
+        with contextlib.suppress(ImportError):
+            worker: Any = importlib.import_module("ray._private.worker")
+            worker.print_to_stdstream = _ignore
+
+    def require_safe(self) -> None:
+        """Raise `ClusterError` if a node listens beyond this machine, and nobody checks who calls."""
+        beyond = [each for each in self._ray.nodes() if each["Alive"] and each["NodeManagerAddress"] not in _LOOPBACK]
+        if beyond and not _checks_tokens():
+            address = beyond[0]["NodeManagerAddress"]
+            raise ClusterError(
+                f"the cluster listens at {address} and runs the code of anybody who can reach it: start it and mtasr "
+                "with RAY_AUTH_MODE=token, or open to this machine alone (docs/guide/scale.md)"
+            )
+
+    def alive(self) -> list[Node]:
+        try:
+            found = [each for each in self._ray.nodes() if each["Alive"]]
+        except Exception:  # the head is gone; workers are lost one by one
+            return []
+        with_cores = [each for each in found if _count(each, "CPU") or _count(each, "GPU")]
+        hosts = Counter(each["NodeManagerHostname"] for each in with_cores)
+        return [
+            Node(
+                id=each["NodeID"],
+                name=_name(each, is_only=hosts[each["NodeManagerHostname"]] == 1),
+                cpus=_count(each, "CPU"),
+                gpus=_count(each, "GPU"),
+            )
+            for each in sorted(with_cores, key=lambda each: (each["NodeManagerHostname"], each["NodeID"]))
+        ]
+
+    def start(self, node: Node, *, on_gpu: bool) -> _RayWorker:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        settings: dict[str, Any] = {
+            "num_cpus": node.cpus // node.gpus if on_gpu else node.cpus,
+            "num_gpus": 1 if on_gpu else 0,
+            "max_concurrency": _CALLS,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
+        }
+        return _RayWorker(self._ray, self._ray.remote(NodeWorker).options(**settings).remote())
+
+    def wait(self, calls: Sequence[Call], seconds: float) -> list[Call]:
+        by_reference = {call.reference: call for call in calls if isinstance(call, _RayCall)}
+        if not by_reference:
+            return []
+        references = list(by_reference)
+        self._ray.wait(references, num_returns=1, timeout=seconds, fetch_local=False)
+        done, _ = self._ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        return [by_reference[each] for each in done]
+
+    def share(self, content: bytes) -> Shared:
+        return _RayShared([self._ray.put(content)])
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+def _ignore(*arguments: object, **settings: object) -> None:
+    pass
+
+
+def _checks_tokens() -> bool:
+    """Whether Ray's token authentication is on in this process, and so in the cluster that it has joined."""
+    raylet: Any = importlib.import_module("ray._raylet")
+    return bool(raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN)
+
+
+def _count(node: dict[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
+
+
+def _name(node: dict[str, Any], *, is_only: bool) -> str:
+    """The host, and the start of the id where a host has several nodes."""
+    host = str(node["NodeManagerHostname"])
+    return host if is_only else f"{host}/{node['NodeID'][:4]}"
+
+
+class _RayWorker:
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+
+    def call(self, method: str, /, *arguments: Any) -> _RayCall:
+        return _RayCall(self._ray, getattr(self._actor, method).remote(*arguments))
+
+    def kill(self) -> None:
+        with contextlib.suppress(Exception):  # it may be dead, and the cluster too
+            self._ray.kill(self._actor)
+
+
+class _RayCall:
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self._ray, self.reference = ray, reference
+
+    def result(self) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(self.reference)
+        except errors.RayTaskError as error:
+            cause = error.cause
+            raise (cause if isinstance(cause, MtasrError) else error) from None
+        except errors.RuntimeEnvSetupError:
+            raise
+        except errors.RayError as error:
+            if isinstance(error, errors.RayActorError) and "ModuleNotFoundError" in str(error):
+                raise ClusterError("has no mtasr that can work in a cluster: install the driver's version") from None
+            raise WorkerLostError(_first_line(error)) from error
+
+
+class _RayShared:
+    """Bytes in Ray's store; it travels to workers as a reference."""
+
+    def __init__(self, references: list[Any]) -> None:
+        # In a list, so that Ray does not replace it by the bytes of all blocks at once.
+        self._references = references
+
+    def get(self) -> bytes:
+        import ray
+
+        content: bytes = ray.get(self._references[0])
+        return content

@@ -1,0 +1,152 @@
+"""A model whose work many machines do: it stands in for a `Model` in a batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtasr.asked import asked
+from mtasr.audio.tracks import Tracks
+from mtasr.closing import Closing
+from mtasr.cluster import weights
+from mtasr.cluster.dispatcher import Dispatcher
+from mtasr.cluster.nodes import Nodes
+from mtasr.cluster.tasks import LoadTask, Manner
+from mtasr.cluster.team import NodeState, Team
+from mtasr.decoding.submission import ResumeNotes
+from mtasr.decoding.survey import is_divisible
+from mtasr.decoding.transcription import Transcription, Transcriptions
+from mtasr.models import speakers as speaker_models
+from mtasr.models.fingerprint import fingerprint
+from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
+from mtasr.speakers.submissions import received
+from mtasr.speakers.voices import KnownVoices, enrolled
+from mtasr.tokenizer import Tokenizer
+
+#: Recordings of a batch that each node is asked for before it gets work.
+_LOOKED_FOR = 16
+
+
+class ClusterModel(Closing):
+    """A model on the workers of a cluster.
+
+    Results are those of one machine that computes in the same way, to the byte; the workers get paths and give back
+    text. Raises `ClusterError` if no node can work.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        folder: Path,
+        sources: Sequence[str] = (),
+        *,
+        device: str = "auto",
+        compute_type: str = "auto",
+        threads: int = 0,
+        workers: int = 0,
+        batch_size: int = 0,
+        diarize: bool = False,
+        tell: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """`folder` has the model on this machine, and `sources` are recordings, at least some of which a node must see.
+
+        The other arguments are those of `load_model`, for each worker; `threads` 0 means the cores that the node gives.
+        With `diarize`, workers have the speaker model too. `tell` takes lines about nodes; it is called in the thread
+        that asks for results.
+        """
+        from mtasr.checkpoints.ctranslate2.info import checked_folder
+
+        _, _, tokens, _ = checked_folder(folder)
+        self._tokenizer, self._folder, self._nodes = Tokenizer(tokens), folder, nodes
+        self._lines: deque[str] = deque()
+        self._tell = tell
+        task = LoadTask(
+            model=weights.describe(folder),
+            speaker_model=weights.describe(speaker_models.resolve()) if diarize else None,
+            device=device,
+            compute_type=compute_type,
+            threads=threads,
+            workers=workers,
+            batch_size=batch_size,
+        )
+        step = max(1, -(-len(sources) // _LOOKED_FOR))
+        self._team = Team(nodes, task, sources[::step], self._lines.append)
+        try:
+            self._team.assemble()
+        except BaseException:
+            self.close()
+            raise
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self._lines:
+            self._tell(self._lines.popleft())
+
+    @property
+    def states(self) -> list[NodeState]:
+        """The nodes, and what they have done so far."""
+        return list(self._team.states.values())
+
+    @property
+    def fingerprint(self) -> Callable[[], str]:
+        """As that of `Model`, so that a batch begun on one machine can be resumed on many."""
+        return lambda: fingerprint(self._folder, *(self._team.computes or ()))
+
+    def enrolled(self, speakers: SpeakerOptions) -> SpeakerOptions:
+        """As `Model.enrolled`, on this machine."""
+        from mtasr.speakers.diarize import load_diarizer
+
+        is_known = speakers.voices is None or isinstance(speakers.voices, KnownVoices)
+        return speakers if is_known else enrolled(speakers, load_diarizer())
+
+    def stream_all(
+        self,
+        sources: Sequence[str],
+        options: DecodingOptions | None = None,
+        *,
+        tracks: Tracks | None = None,
+        notes: Sequence[Callable[[int], ResumeNotes]] = (),
+        priority: int = 0,
+        most_seconds: float | None = None,
+        diarize: bool | SpeakerOptions = False,
+    ) -> Transcriptions:
+        """As `Model.stream_all`; `priority` has no effect."""
+        what = asked(self._tokenizer, options, tracks=tracks, diarize=diarize)
+        manner = Manner(
+            options=what.options,
+            tracks=what.tracks,
+            speakers=what.speakers,
+            most_seconds=most_seconds,
+            divisible=is_divisible(what.options),
+        )
+        dispatcher = Dispatcher(self._nodes, self._team, manner, sources, notes, self._tell_all)
+        dispatcher.start()
+        return _Sent(dispatcher, len(sources), what.tracks, what.options)
+
+    def close(self) -> None:
+        """End the workers, and leave the cluster."""
+        self._team.close()
+        self._nodes.close()
+
+
+class _Sent(Transcriptions):
+    """Recordings that are sent to workers. Each is made when its turn comes, since there may be thousands."""
+
+    def __init__(self, dispatcher: Dispatcher, count: int, tracks: Tracks, options: DecodingOptions) -> None:
+        super().__init__(())
+        self._dispatcher, self._count, self._tracks, self._options = dispatcher, count, tracks, options
+
+    def __getitem__(self, index: Any) -> Any:
+        return received(self._dispatcher.recording(range(self._count)[index]), self._tracks, self._options)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def drain(self) -> Iterator[Transcription]:
+        return (self[index] for index in range(self._count))
+
+    def close(self) -> None:
+        self._dispatcher.close()

@@ -1,0 +1,127 @@
+"""What a driver asks of workers, and what they answer: values that can be pickled and hold paths, never audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtasr.audio.tracks import Tracks
+from mtasr.decoding.submission import PlacedResult
+from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.windows import WindowOutline
+from mtasr.models.folder import FileRecord
+from mtasr.options import DecodingOptions
+from mtasr.speakers.options import SpeakerOptions
+
+#: Seconds from which a recording is decoded in spans, by several workers.
+LONG_SECONDS = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """The files of a model on the driver's machine."""
+
+    folder: str
+    #: The fast hash of the folder (`mtasr.models.fingerprint`).
+    fingerprint: str
+    #: Where the cache keeps a copy.
+    name: str
+    repo: str
+    revision: str
+    #: Size and SHA-256 of each file.
+    records: dict[str, FileRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadTask:
+    """Load a model."""
+
+    model: ModelFiles
+    #: None unless speakers are told apart by voice.
+    speaker_model: ModelFiles | None
+    device: str
+    compute_type: str
+    threads: int
+    workers: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A worker has loaded its model, and computes in this way; workers that compute alike give the same results."""
+
+    computes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A worker's machine has no copy of these models."""
+
+    models: tuple[ModelFiles, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How all recordings of a batch are decoded, and what of them."""
+
+    options: DecodingOptions
+    tracks: Tracks
+    speakers: SpeakerOptions | None = None
+    most_seconds: float | None = None
+    #: Whether recordings can be decoded in spans.
+    divisible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTask:
+    """Decode recordings. The answer has an `Outcome` for each: of a long one its survey, if it is `divisible`."""
+
+    sources: tuple[str, ...]
+    manner: Manner
+
+
+Outcome = DecodedRecording | Survey | Exception
+"""What a recording became; an `Exception` for one that could not be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyTask:
+    """Read a recording without decoding it. The answer is a `Survey`."""
+
+    source: str
+    manner: Manner
+
+
+@dataclass(frozen=True, slots=True)
+class SpanTask:
+    """Decode these windows of a recording. The answer is a `SpanResults`."""
+
+    source: str
+    manner: Manner
+    channel: int
+    #: Code of the language of the channel.
+    language: str
+    outlines: tuple[WindowOutline, ...]
+    #: Whether windows that need random samples are decoded too.
+    draws: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpanResults:
+    """What windows became, in file order, and the error that ended them early."""
+
+    results: tuple[PlacedResult, ...]
+    error: Exception | None = None
+
+
+Task = WholeTask | SurveyTask | SpanTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What a driver asks of a node before it gives work."""
+
+    mtasr: str
+    python: str
+    ray: str
+    #: Bytes of each of the paths that were asked for, None for one that the node does not see.
+    sizes: tuple[int | None, ...]

@@ -1,0 +1,291 @@
+"""The workers of a cluster: started on each node that fits, and again when they die."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Literal
+
+from mtasr import __version__
+from mtasr.cluster import weights
+from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError
+from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, ModelFiles, NodeFacts
+from mtasr.errors import ClusterError
+
+#: Seconds between looks at which nodes there are.
+_LOOK = 2.0
+
+#: Seconds for a worker to start, which waits for the cores of its node; and to load its model.
+_STARTING, _LOADING = 60.0, 1800.0
+
+#: Starts in a row that may fail before a node is left out.
+_STARTS = 3
+
+#: Seconds that the first workers that are ready wait for the others, so that the majority decides how to compute.
+_GATHERING = 30.0
+
+Step = Literal["start", "load", "install"]
+
+
+@dataclass(eq=False, slots=True)
+class Member:
+    """A worker, and how far its start is."""
+
+    node: Node
+    on_gpu: bool
+    worker: RemoteWorker
+    #: The call under way while it is not ready.
+    call: Call
+    step: Step = "start"
+    since: float = field(default_factory=time.monotonic)
+    computes: tuple[str, ...] | None = None
+    is_ready: bool = False
+
+
+@dataclass(slots=True)
+class NodeState:
+    """What is known of a node, for people who follow the progress."""
+
+    name: str
+    workers: int = 0
+    #: Tasks under way.
+    tasks: int = 0
+    recordings: int = 0
+    #: Seconds of audio decoded.
+    seconds: float = 0.0
+    #: Why it gets no work; empty if it does, or will.
+    reason: str = ""
+
+
+class Team:
+    """Starts workers and looks after them. One thread at a time may call its methods.
+
+    `tell` takes a line for whoever runs the program.
+    """
+
+    def __init__(
+        self, nodes: Nodes, task: LoadTask, paths: Sequence[str], tell: Callable[[str], object] = lambda line: None
+    ) -> None:
+        """`paths` are recordings; a node that sees none of them gets no work."""
+        self._nodes, self._task, self._paths, self.tell = nodes, task, paths, tell
+        self._sizes = [_size_of(path) for path in paths]
+        self.members: list[Member] = []
+        self.states: dict[str, NodeState] = {}
+        #: How all workers compute, None until that is decided.
+        self.computes: tuple[str, ...] | None = None
+        self._known: set[str] = set()
+        self._left_out: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._shared: dict[str, dict[str, list[Shared]]] = {}
+        self._looked = float("-inf")
+
+    @property
+    def ready(self) -> list[Member]:
+        return [member for member in self.members if member.is_ready]
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls under way of workers that are not ready."""
+        return [member.call for member in self.members if not member.is_ready]
+
+    def assemble(self) -> None:
+        """Wait until workers are ready, and decide how they compute. Raises `ClusterError` if no node can work."""
+        first: float | None = None
+        while True:
+            self.advance(self._nodes.wait(self.calls, 0.2))
+            computing = [member.computes for member in self.members if member.computes]
+            if computing and first is None:
+                first = time.monotonic()
+            is_late = first is not None and time.monotonic() - first > _GATHERING
+            if computing and (is_late or len(computing) == len(self.members)):
+                break
+            if not self.members:
+                raise ClusterError(self._why_nobody())
+        self._decide([each for each in computing if each is not None])
+
+    def _decide(self, computing: Sequence[tuple[str, ...]]) -> None:
+        """Take the way in which most compute; on GPUs if any does."""
+        counts = Counter(computing)
+        self.computes = max(counts, key=lambda each: (each[0] != "cpu", counts[each], each))
+        for member in list(self.members):
+            self._compare(member)
+
+    def _why_nobody(self) -> str:
+        reasons = [f"{state.name}: {state.reason}" for state in self.states.values() if state.reason]
+        if not reasons:
+            return "the cluster has no node with cores for workers: add one with `ray start --address=HOST:PORT`"
+        return f"no node of the cluster can work: {'; '.join(dict.fromkeys(reasons))}"
+
+    def advance(self, answered: Sequence[Call] = ()) -> list[Member]:
+        """Take the answers of workers that start, and look at the nodes. Returns those that were lost meanwhile."""
+        lost = self._look()
+        for member in [each for each in self.members if not each.is_ready]:
+            if member.call in answered:
+                self._answered(member)
+            elif member.computes is None and time.monotonic() - member.since > self._patience(member):
+                self._leave_out(member, _SLOW[member.step])
+        return lost
+
+    def _patience(self, member: Member) -> float:
+        return _STARTING if member.step == "start" else _LOADING
+
+    def lose(self, member: Member) -> None:
+        """A worker died, or is to end: start another one in its place."""
+        self._remove(member)
+        self._failures[member.node.id] += not member.is_ready
+        if self._failures[member.node.id] >= _STARTS:
+            self._note_left_out(member.node, "its workers die while they start")
+            return
+        if member.node.id not in self._left_out:
+            self._start(member.node, on_gpu=member.on_gpu)
+
+    def _remove(self, member: Member) -> None:
+        if member in self.members:
+            self.members.remove(member)
+        member.worker.kill()
+        self.states[member.node.id].workers = sum(each.node.id == member.node.id for each in self.members)
+
+    def _look(self) -> list[Member]:
+        if time.monotonic() - self._looked < _LOOK:
+            return []
+        self._looked = time.monotonic()
+        alive = {node.id: node for node in self._nodes.alive()}
+        for gone in self._known - alive.keys():
+            self.tell(f"{self.states[gone].name} has left the cluster")
+            self.states[gone].reason = "has left the cluster"
+        lost = [member for member in self.members if member.node.id not in alive]
+        for member in lost:
+            self._remove(member)
+        for node in alive.values():
+            if node.id not in self._known:
+                self._join(node)
+        self._known = set(alive)
+        return lost
+
+    def _join(self, node: Node) -> None:
+        self.states[node.id] = NodeState(node.name)
+        wants_gpu = self._task.device.startswith("cuda") or (self._task.device == "auto" and node.gpus)
+        if wants_gpu and not node.gpus:
+            self._note_left_out(node, "has no GPU")
+            return
+        for _ in range(node.gpus if wants_gpu else 1):
+            self._start(node, on_gpu=bool(wants_gpu))
+
+    def _start(self, node: Node, *, on_gpu: bool) -> None:
+        worker = self._nodes.start(node, on_gpu=on_gpu)
+        self.members.append(Member(node, on_gpu, worker, worker.call("facts", self._paths)))
+        self.states[node.id].workers = sum(each.node.id == node.id for each in self.members)
+
+    def _answered(self, member: Member) -> None:
+        """Take the next step of a worker's start."""
+        if member.computes is not None:
+            return
+        try:
+            answer = member.call.result()
+        except WorkerLostError:
+            self.lose(member)
+            return
+        except Exception as error:
+            self._leave_out(member, str(error).strip().splitlines()[-1] if str(error).strip() else repr(error))
+            return
+        match answer:
+            case NodeFacts():
+                mismatch = self._mismatch(answer)
+                if mismatch is not None:
+                    self._leave_out(member, mismatch)
+                    return
+                self._call(member, "load", self._load_task(member))
+            case Lacking():
+                self._install(member, answer.models[0])
+            case Loaded():
+                member.computes = answer.computes
+                if self.computes is not None:
+                    self._compare(member)
+            case _:  # a model is installed
+                self._call(member, "load", self._load_task(member))
+
+    def _call(self, member: Member, step: Step, *arguments: object) -> None:
+        member.step, member.since = step, time.monotonic()
+        member.call = member.worker.call(step, *arguments)
+
+    def _load_task(self, member: Member) -> LoadTask:
+        from dataclasses import replace
+
+        cores = max(member.node.cpus // (member.node.gpus if member.on_gpu else 1), 1)
+        device = "cuda" if member.on_gpu else "cpu"
+        return replace(self._task, device=device, threads=self._task.threads or cores)
+
+    def _install(self, member: Member, files: ModelFiles) -> None:
+        if files.name not in self._shared:
+            self.tell(f"sending {files.name} to the nodes that lack it")
+            self._shared[files.name] = weights.share(files, self._nodes.share)
+        self._call(member, "install", files, self._shared[files.name])
+
+    def _mismatch(self, facts: NodeFacts) -> str | None:
+        """What does not fit, and what to do about it."""
+        ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": _ray()}
+        theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray}
+        for what, version in ours.items():
+            if theirs[what] != version:
+                return f"has {what} {theirs[what]}, and the driver {version}: install the same version on both"
+        seen = [size is not None and size == here for size, here in zip(facts.sizes, self._sizes, strict=True)]
+        if seen and not any(seen):
+            return f"does not see {self._paths[0]} as it is here: mount its folder there under the same path"
+        return None
+
+    def _compare(self, member: Member) -> None:
+        if member.computes is None or member.computes == self.computes:
+            if member.computes is not None and not member.is_ready:
+                member.is_ready = True
+                self._failures[member.node.id] = 0
+            return
+        ways = [" ".join(each) for each in (member.computes, self.computes or ())]
+        self._leave_out(
+            member,
+            f"computes otherwise than the rest ({ways[0]} instead of {ways[1]}), so its results could differ: "
+            "--compute-type float32 with --device cpu makes all alike",
+        )
+
+    def _leave_out(self, member: Member, reason: str) -> None:
+        self._remove(member)
+        self._note_left_out(member.node, reason)
+
+    def _note_left_out(self, node: Node, reason: str) -> None:
+        if node.id in self._left_out:
+            return
+        self._left_out.add(node.id)
+        self.states[node.id].reason = reason
+        self.tell(f"{node.name} gets no work: {reason}")
+        for member in [each for each in self.members if each.node.id == node.id]:
+            self._remove(member)
+
+    def close(self) -> None:
+        """End all workers."""
+        for member in list(self.members):
+            self._remove(member)
+
+
+_SLOW: dict[Step, str] = {
+    "start": f"no worker started within {_STARTING:g} s: other work of the cluster may have its cores",
+    "load": f"loading the model took longer than {_LOADING:g} s",
+    "install": f"copying the model took longer than {_LOADING:g} s",
+}
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - names may hold what no path can
+    except (OSError, ValueError):
+        return None
+
+
+def _ray() -> str:
+    try:
+        return metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return "none"

@@ -1,0 +1,164 @@
+"""What runs on each node: a worker with one model, whose tasks share batches."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import cast
+
+from mtasr import __version__, system
+from mtasr.audio.read import check_input
+from mtasr.audio.sources import stated_seconds
+from mtasr.cluster import weights
+from mtasr.cluster.nodes import Shared
+from mtasr.cluster.tasks import (
+    LONG_SECONDS,
+    Lacking,
+    Loaded,
+    LoadTask,
+    ModelFiles,
+    NodeFacts,
+    Outcome,
+    SpanResults,
+    SpanTask,
+    SurveyTask,
+    Task,
+    WholeTask,
+)
+from mtasr.decoding.submission import PlacedResult
+from mtasr.decoding.survey import Survey
+from mtasr.engines.ctranslate2 import CTranslate2Engine
+from mtasr.transcribe import Model, load_model
+
+#: Bytes of the smallest file that can be long: speech of 8 kbit/s.
+_LEAST_BYTES = int(LONG_SECONDS * 1000)
+
+
+class NodeWorker:
+    """Does the tasks of one driver. Its methods may be called from several threads."""
+
+    def __init__(self) -> None:
+        self._model: Model | None = None
+
+    def facts(self, paths: Sequence[str]) -> NodeFacts:
+        """What the driver compares with itself before it gives work."""
+        return NodeFacts(
+            mtasr=__version__,
+            python=platform.python_version(),
+            ray=_version("ray"),
+            sizes=tuple(map(_size_of, paths)),
+        )
+
+    def load(self, task: LoadTask) -> Loaded | Lacking:
+        """Load the model, unless this machine lacks a copy of it or of the speaker model. Raises `ModelError`."""
+        folder = weights.find(task.model)
+        lacking = () if folder is not None else (task.model,)
+        if task.speaker_model is not None and not weights.has_speaker_model():
+            lacking = (*lacking, task.speaker_model)
+        if folder is None or lacking:
+            return Lacking(lacking)
+        system.share_freed_memory()
+        self._model = load_model(
+            folder,
+            device=task.device,
+            compute_type=task.compute_type,
+            threads=task.threads,
+            workers=task.workers,
+            batch_size=task.batch_size,
+        )
+        engine = cast(CTranslate2Engine, self._model.engine)
+        return Loaded((engine.device, engine.compute_type, str(system.largest_weight())))
+
+    def install(self, files: ModelFiles, content: Mapping[str, Sequence[Shared]]) -> None:
+        """Write a model into the cache of this machine. Raises `ModelError`."""
+        weights.install(files, content)
+
+    def signs_of_life(self) -> float:
+        """A figure that grows while anything is read or decoded."""
+        return sum(self.model.timings.values())
+
+    def work(self, task: Task) -> object:
+        """Do a task; its class says what is returned."""
+        match task:
+            case WholeTask():
+                return self._whole(task)
+            case SurveyTask():
+                return self._survey(task)
+            case SpanTask():
+                return self._span(task)
+
+    @property
+    def model(self) -> Model:
+        if self._model is None:
+            raise RuntimeError("no model is loaded")
+        return self._model
+
+    def _whole(self, task: WholeTask) -> tuple[Outcome, ...]:
+        outcomes: list[Outcome | None] = [self._not_decoded(source, task) for source in task.sources]
+        manner = task.manner
+        decoded = self.model.decode_all(
+            [source for source, outcome in zip(task.sources, outcomes, strict=True) if outcome is None],
+            manner.options,
+            tracks=manner.tracks,
+            most_seconds=manner.most_seconds,
+            diarize=manner.speakers or False,
+        )
+        return tuple(next(decoded) if outcome is None else outcome for outcome in outcomes)
+
+    def _not_decoded(self, source: str, task: WholeTask) -> Outcome | None:
+        """What becomes of a recording that this task does not decode, None for the others."""
+        try:
+            check_input(source)
+            if not task.manner.divisible or (_size_of(source) or 0) < _LEAST_BYTES:
+                return None
+            seconds = stated_seconds(source, task.manner.tracks)
+        except Exception as error:
+            return error
+        if seconds is None or seconds < LONG_SECONDS:
+            return None
+        return self._survey(SurveyTask(source, task.manner))
+
+    def _survey(self, task: SurveyTask) -> Survey:
+        manner = task.manner
+        return self.model.survey(
+            task.source,
+            manner.options,
+            tracks=manner.tracks,
+            most_seconds=manner.most_seconds,
+            diarize=manner.speakers or False,
+        )
+
+    def _span(self, task: SpanTask) -> SpanResults:
+        results: list[PlacedResult] = []
+        manner = task.manner
+        try:
+            results.extend(
+                self.model.decode_windows(
+                    task.source,
+                    task.outlines,
+                    manner.options,
+                    language=task.language,
+                    tracks=manner.tracks,
+                    channel=task.channel,
+                    draws=task.draws,
+                )
+            )
+        except Exception as error:
+            return SpanResults(tuple(results), error)
+        return SpanResults(tuple(results))
+
+
+def _size_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - names may hold what no path can
+    except (OSError, ValueError):
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
