@@ -38,7 +38,7 @@ _AT_ONCE = 2
 _GROUP, _GROUP_BYTES = 16, 64_000_000
 
 #: Seconds of audio of a span, unless its last window is longer.
-_SPAN_SECONDS = 600.0
+_SPAN_SECONDS = 300.0
 
 #: Recordings sent ahead of the one whose results are asked for, in all and for each worker.
 _AHEAD, _AHEAD_EACH = 64, 64

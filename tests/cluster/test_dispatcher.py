@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import stand_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stand_in import MANNER, MadeUp, StandInNodes, Worker, assembled
+
+from mtasr.cluster import dispatcher as dispatching
+from mtasr.cluster.dispatcher import Dispatcher
+from mtasr.cluster.tasks import SpanTask, Task, WholeTask
+from mtasr.decoding.transcription import Transcription
+from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
+from mtasr.speakers.submissions import received
+
+# What goes wrong here is often a wait without end.
+pytestmark = pytest.mark.timeout(60)
+
+
+def outcomes(nodes: StandInNodes, sources: Sequence[str], lines: list[str] | None = None) -> list[str | Exception]:
+    """The text of each recording, or why it failed."""
+    lines = [] if lines is None else lines
+    dispatcher = Dispatcher(nodes, assembled(nodes, tell=lines.append), MANNER, sources)
+    dispatcher.start()
+    found: list[str | Exception] = []
+    try:
+        for index in range(len(sources)):
+            try:
+                found.append(text(dispatcher, index))
+            except (AudioDecodeError, InputNotFoundError, WorkerDiedError) as error:
+                found.append(error)
+    finally:
+        dispatcher.close()
+    return found
+
+
+def text(dispatcher: Dispatcher, index: int) -> str:
+    with transcription(dispatcher, index) as transcribed:
+        return transcribed.transcript().text
+
+
+def transcription(dispatcher: Dispatcher, index: int) -> Transcription:
+    return received(dispatcher.recording(index), MANNER.tracks, MANNER.options)
+
+
+def expected(sources: Sequence[str]) -> list[str | Exception]:
+    placed = [stand_in.decoded(source).results[0] for source in sources]
+    return ["".join(each.result.segments[0].text for each in one if each.result).strip() for one in placed]
+
+
+def test_short_and_long_recordings_come_in_order():
+    sources = ["3.wav", "100.wav", "1.wav", "0.wav", *(f"2-{number}.wav" for number in range(40))]
+    workers: list[MadeUp] = []
+    nodes = StandInNodes(3, lambda node: workers.append(MadeUp()) or workers[-1])
+    assert outcomes(nodes, sources) == expected(sources)
+    spans = [task for worker in workers for task in worker.done if isinstance(task, SpanTask)]
+    assert [task.draws for task in spans].count(True) == 1
+    assert {sum(each.place.samples for each in task.outlines) for task in spans if not task.draws} == {300 * 16_000}
+
+
+def test_groups_get_smaller_near_the_end():
+    sources = [f"1-{number}.wav" for number in range(100)]
+    worker = MadeUp()
+    nodes = StandInNodes(1, lambda node: worker)
+    assert outcomes(nodes, sources) == expected(sources)
+    sizes = [len(task.sources) for task in worker.done if isinstance(task, WholeTask)]
+    assert max(sizes) == 16
+    assert sizes[-1] == 1
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), deaths=st.integers(1, 4))
+def test_deaths_do_not_change_results(seed: int, deaths: int):
+    """Whatever dies whenever, each recording has its text, or two workers died of it."""
+    rng = random.Random(seed)
+    sources = [f"{rng.choice((1, 2, 40))}-{number}.wav" for number in range(30)]
+    nodes = StandInNodes(3, lambda node: MadeUp(delay=0.002))
+
+    def kill() -> None:
+        for _ in range(deaths):
+            time.sleep(rng.random() * 0.05)
+            if nodes.living:
+                rng.choice(nodes.living).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = outcomes(nodes, sources)
+    killer.join()
+    for each, right in zip(found, expected(sources), strict=True):
+        assert each == right or isinstance(each, WorkerDiedError)
+    # Each failure takes two deaths of the same recording or span, which was alone at the second.
+    assert sum(isinstance(each, WorkerDiedError) for each in found) <= deaths // 2
+
+
+def test_a_poison_file_fails_alone_after_two_deaths():
+    sources = [f"1-{number}.wav" for number in range(20)]
+    attempts: Counter[str] = Counter()
+
+    def make(node: object) -> MadeUp:
+        def before(task: Task) -> None:
+            if isinstance(task, WholeTask):
+                attempts.update(task.sources)
+                if any(each.endswith("1-7.wav") for each in task.sources):
+                    next(worker for worker in nodes.living if worker.target is made).kill()
+                    time.sleep(60)
+
+        made = MadeUp(before=before)
+        return made
+
+    nodes = StandInNodes(2, make)
+    found = outcomes(nodes, sources)
+    assert str(found[7]) == "1-7.wav: 2 workers died, or stood still, while they decoded it"
+    right = expected(sources)
+    assert [each for index, each in enumerate(found) if index != 7] == [*right[:7], *right[8:]]
+    assert max(attempts.values()) == 2
+
+
+def test_a_worker_that_stands_still_counts_as_dead(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dispatching, "_PULSE", 0.05)
+    monkeypatch.setattr(dispatching, "_PATIENCE", 0.3)
+    released = threading.Event()
+
+    class Stuck(MadeUp):
+        def signs_of_life(self) -> float:
+            return 0.0
+
+    def wait(task: Task) -> None:
+        if isinstance(task, WholeTask) and any("1-3" in each for each in task.sources):
+            released.wait(30)
+
+    nodes = StandInNodes(1, lambda node: Stuck(before=wait))
+    lines: list[str] = []
+    try:
+        found = outcomes(nodes, [f"1-{number}.wav" for number in range(6)], lines)
+    finally:
+        released.set()
+    assert isinstance(found[3], WorkerDiedError)
+    assert [isinstance(each, str) for each in found].count(True) == 5
+    assert any("stood still" in line for line in lines)
+
+
+def test_errors_travel_with_the_name_that_the_user_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    class Broken(MadeUp):
+        def work(self, task: Task) -> object:
+            assert isinstance(task, WholeTask)
+            return tuple(AudioDecodeError(f"{each}: is broken", ("details",)) for each in task.sources)
+
+    (error,) = outcomes(StandInNodes(1, lambda node: Broken()), ["1.wav"])
+    assert isinstance(error, AudioDecodeError)
+    assert str(error) == "1.wav: is broken"
+    assert error.details == ("details",)
+
+
+def test_a_recording_that_only_some_nodes_see(tmp_path: Path):
+    for name in ("1.wav", "2.wav"):
+        tmp_path.joinpath(name).write_bytes(b"x")
+    hidden = {"node-0": {"1.wav", "2.wav"}, "node-1": {"2.wav"}}
+
+    def make(node: object) -> MadeUp:
+        class Blind(MadeUp):
+            def work(self, task: Task) -> object:
+                assert isinstance(task, WholeTask)
+                unseen = [Path(each).name in hidden[node.name] for each in task.sources]  # type: ignore[attr-defined]
+                found = zip(task.sources, unseen, strict=True)
+                return tuple(
+                    InputNotFoundError(f"{each}: gone") if no else stand_in.decoded(each) for each, no in found
+                )
+
+        return Blind()
+
+    sources = [str(tmp_path / "1.wav"), str(tmp_path / "2.wav")]
+    seen, unseen = outcomes(StandInNodes(2, make), sources)
+    assert seen == expected(sources)[0]
+    assert str(unseen) == f"{sources[1]}: is here, but not on the cluster (node-0, node-1)"
+
+
+def test_work_waits_for_a_node_when_none_is_left(monkeypatch: pytest.MonkeyPatch):
+    nodes = StandInNodes(1, lambda node: MadeUp(delay=0.01))
+    lines: list[str] = []
+    dispatcher = Dispatcher(nodes, assembled(nodes, tell=lines.append), MANNER, [f"1-{n}.wav" for n in range(80)])
+    (node,) = nodes.nodes
+    nodes.lose(node)
+    dispatcher.start()
+    time.sleep(0.5)
+    nodes.nodes.append(node)
+    assert text(dispatcher, 0) == expected(["1-0.wav"])[0]
+    monkeypatch.setattr(dispatching, "_DESERTED", 0.2)
+    nodes.lose(node)
+    for index in range(1, 80):
+        with contextlib.suppress(ClusterError):
+            text(dispatcher, index)
+    with pytest.raises(ClusterError, match="no worker is left"):
+        dispatcher.recording(79)
+    dispatcher.close()
+    assert any(line == "node-0 has left the cluster" for line in lines)
+
+
+def test_a_node_that_joins_gets_work():
+    used: list[str] = []
+    nodes = StandInNodes(2, lambda node: MadeUp(delay=0.01, before=lambda task: used.append(node.name)))
+    late = nodes.nodes.pop()
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, [f"1-{number}.wav" for number in range(300)])
+    dispatcher.start()
+    assert text(dispatcher, 0)
+    nodes.nodes.append(late)
+    assert [text(dispatcher, index) for index in range(1, 300)]
+    dispatcher.close()
+    assert {"node-0", "node-1"} == set(used)
+
+
+def test_little_is_sent_ahead():
+    nodes = StandInNodes(1, lambda node: MadeUp())
+    worker: Worker
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, [f"1-{number}.wav" for number in range(1000)])
+    dispatcher.start()
+    assert text(dispatcher, 0)
+    time.sleep(0.5)
+    ((_, worker),) = nodes.workers
+    assert sum(len(task.sources) for task in worker.target.done) <= 64 + 64 + 1
+    dispatcher.close()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_batch():
+    class Forgetful(MadeUp):
+        def work(self, task: Task) -> object:
+            answer = super().work(task)
+            self.done.clear()
+            return answer
+
+    def held(count: int) -> int:
+        """Bytes at the end of a batch, before it is closed."""
+        nodes = StandInNodes(2, lambda node: Forgetful())
+        dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["3.wav"] * count)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            dispatcher.start()
+            for index in range(count):
+                text(dispatcher, index)
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            dispatcher.close()
+
+    held(200)  # what is loaded once
+    assert held(2000) < held(200) + 40_000

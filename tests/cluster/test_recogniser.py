@@ -1,0 +1,153 @@
+"""Batches on a cluster that stands in, with real workers and a small model: the same bytes as on one machine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from speech import speak, write_wav
+from stand_in import StandInNodes
+from tiny_model import make_tiny_model
+
+from mtasr.batch import BatchRun, Ending, gather, plan
+from mtasr.cluster import ClusterModel, tasks, worker
+from mtasr.cluster import dispatcher as dispatching
+from mtasr.cluster.tasks import SpanTask, SurveyTask, Task, WholeTask
+from mtasr.cluster.worker import NodeWorker
+from mtasr.options import DecodingOptions
+from mtasr.spans import SAMPLE_RATE
+from mtasr.transcribe import load_model
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+
+OPTIONS = DecodingOptions(beam_size=1, temperature=(0.0, 0.8))
+
+
+class Recorded(NodeWorker):
+    """Remembers its tasks; dies before the n-th of all."""
+
+    tasks: list[Task]
+    nodes: StandInNodes
+    dies_at: int | None = None
+    counter: Iterator[int]
+
+    def work(self, task: Task) -> object:
+        if next(self.counter) == self.dies_at:
+            next(each for each in self.nodes.living if each.target is self).kill()
+        self.tasks.append(task)
+        return super().work(task)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three short recordings and a longer one, which the tests treat as a long one."""
+    talks = tmp_path_factory.mktemp("talks")
+    for number, words in enumerate(("The tide comes in.", "Nobody saw the heron.", "We walk home along the dike.")):
+        write_wav(talks / f"short-{number}.wav", speak(words))
+    pause = np.zeros(SAMPLE_RATE, np.float32)
+    sentences = [speak(f"This is sentence {number} of a long talk.") for number in range(9)]
+    write_wav(talks / "long.wav", np.concatenate([part for each in sentences for part in (each, pause)]))
+    talks.joinpath("text.wav").write_text("no sound")
+    return talks
+
+
+@pytest.fixture(autouse=True)
+def long_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONG_SECONDS", 15.0)
+    monkeypatch.setattr(worker, "_LEAST_BYTES", 15 * 32_000)
+    monkeypatch.setattr(dispatching, "_SPAN_SECONDS", 8.0)
+
+
+def cluster(folder: Path, recordings: Path, *, dies_at: int | None = None) -> tuple[ClusterModel, list[Task]]:
+    kind = type("Kind", (Recorded,), {"tasks": [], "counter": itertools.count(), "dies_at": dies_at})
+    nodes = StandInNodes(2, lambda node: kind())
+    kind.nodes = nodes
+    return ClusterModel(nodes, folder, [*map(str, recordings.iterdir())], device="cpu"), kind.tasks
+
+
+def batch(model: object, recordings: Path, output: Path, **settings: object) -> list[Ending]:
+    jobs = plan(gather([str(recordings)]), output, ["json", "srt"])
+    return list(BatchRun(jobs, model, OPTIONS, **settings).run())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Ending]]:
+    output = tmp_path_factory.mktemp("local")
+    return output, batch(load_model(folder, device="cpu", threads=1), recordings, output)
+
+
+def told(endings: list[Ending], output: Path) -> list[tuple[str, ...]]:
+    return [(each.name, each.result, each.reason, *(Path(file).name for file in each.files)) for each in endings]
+
+
+def test_the_bytes_are_those_of_one_machine(
+    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
+):
+    with (parts := cluster(folder, recordings))[0] as model:
+        endings = batch(model, recordings, tmp_path)
+    assert contents(tmp_path) == contents(local[0])
+    assert told(endings, tmp_path) == told(local[1], local[0])
+    spans = [task for task in parts[1] if isinstance(task, SpanTask)]
+    assert len(spans) >= 3
+    assert {task.source for task in spans} == {str(recordings / "long.wav")}
+
+
+def test_a_dead_worker_changes_nothing(
+    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
+):
+    for dies_at in (0, 3):
+        output = tmp_path / str(dies_at)
+        with cluster(folder, recordings, dies_at=dies_at)[0] as model:
+            batch(model, recordings, output)
+        assert contents(output) == contents(local[0])
+
+
+def test_resuming_sends_only_what_is_missing(
+    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
+):
+    """A driver that was killed leaves its journal; the next one asks for the windows that are not in it."""
+    model, first = cluster(folder, recordings)
+    with model:
+        running = iter(BatchRun(plan(gather([str(recordings)]), tmp_path, ["json", "srt"]), model, OPTIONS).run())
+        next(running)
+        running.close()
+    done = {outline.place for task in first if isinstance(task, SpanTask) for outline in task.outlines}
+    assert done
+    model, second = cluster(folder, recordings)
+    with model:
+        batch(model, recordings, tmp_path, existing="resume")
+    assert contents(tmp_path) == contents(local[0])
+    surveyed = [task.source for task in second if isinstance(task, SurveyTask)]
+    again = {source for task in second if isinstance(task, WholeTask) for source in task.sources}
+    assert not again & set(surveyed)
+
+
+def test_a_batch_of_one_machine_goes_on_on_many(
+    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
+):
+    one = load_model(folder, device="cpu", threads=1)
+    with cluster(folder, recordings)[0] as model:
+        assert model.fingerprint() == one.fingerprint()
+    batch(one, recordings, tmp_path)
+    model, sent = cluster(folder, recordings)
+    with model:
+        endings = batch(model, recordings, tmp_path, existing="resume")
+    assert [each.result for each in endings].count("skipped") == 4
+    assert not any(isinstance(task, SpanTask) for task in sent)
+    assert contents(tmp_path) == contents(local[0])
+
+
+def test_long_seconds_is_half_an_hour():
+    assert tasks.LONG_SECONDS == 1800

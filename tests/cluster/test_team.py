@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stand_in
+from stand_in import LOAD, MadeUp, StandInNodes, assembled
+from tiny_model import make_tiny_model
+
+from mtasr import __version__
+from mtasr.cluster import team as teams
+from mtasr.cluster import weights
+from mtasr.cluster.nodes import Node
+from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, NodeFacts
+from mtasr.cluster.team import Team
+from mtasr.errors import ClusterError, ModelIntegrityError
+from mtasr.models import cache
+
+pytestmark = pytest.mark.timeout(60)
+
+NARROW, WIDE = Loaded(("cpu", "int8", "64")), Loaded(("cpu", "int8", "127"))
+
+
+def nodes_of(*workers: Any) -> StandInNodes:
+    return StandInNodes(len(workers), lambda node: workers[int(node.id)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"mtasr": "0.0.1"}, f"has mtasr 0.0.1, and the driver {__version__}: install the same version on both"),
+        ({"python": "3.9.1"}, f"has Python 3.9.1, and the driver {platform.python_version()}: install the same"),
+        ({"ray": "2.1"}, "has Ray 2.1, and the driver "),
+    ],
+)
+def test_a_node_with_another_version_gets_no_work(changes: dict[str, str], line: str):
+    lines: list[str] = []
+    team = assembled(nodes_of(MadeUp(changes=changes), MadeUp()), tell=lines.append)
+    assert [member.node.name for member in team.ready] == ["node-1"]
+    (told,) = lines
+    assert told.startswith(f"node-0 gets no work: {line}")
+
+
+def test_a_node_that_sees_no_recording_gets_no_work(tmp_path: Path):
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"sound")
+
+    class Blind(MadeUp):
+        def facts(self, paths: list[str]) -> NodeFacts:
+            return stand_in.facts(paths, sizes=(None,) * len(paths))
+
+    lines: list[str] = []
+    team = assembled(nodes_of(MadeUp(), Blind()), [str(recording)], lines.append)
+    assert [member.node.name for member in team.ready] == ["node-0"]
+    assert lines == [
+        f"node-1 gets no work: does not see {recording} as it is here: mount its folder there under the same path"
+    ]
+
+
+def test_one_recording_in_sight_is_enough(tmp_path: Path):
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"sound")
+    assert len(assembled(nodes_of(MadeUp()), [str(tmp_path / "missing.wav"), str(recording)]).ready) == 1
+
+
+def test_all_workers_compute_alike():
+    lines: list[str] = []
+    team = assembled(nodes_of(MadeUp(loaded=WIDE), MadeUp(loaded=NARROW), MadeUp(loaded=WIDE)), tell=lines.append)
+    assert team.computes == WIDE.computes
+    assert [member.node.name for member in team.ready] == ["node-0", "node-2"]
+    assert "computes otherwise than the rest (cpu int8 64 instead of cpu int8 127)" in lines[0]
+
+
+def test_no_node_can_work():
+    with pytest.raises(ClusterError, match=r"no node of the cluster can work: node-0: has mtasr 0\.0\.1"):
+        assembled(nodes_of(MadeUp(changes={"mtasr": "0.0.1"})))
+    with pytest.raises(ClusterError, match="the cluster has no node with cores for workers"):
+        assembled(nodes_of())
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line():
+    class Unable(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            raise ModelIntegrityError("the copy of base in /cache is damaged")
+
+    with pytest.raises(ClusterError, match="node-0: the copy of base in /cache is damaged"):
+        assembled(nodes_of(Unable()))
+
+
+def test_a_node_whose_workers_die_at_once_is_left_out():
+    class Dying(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            nodes.living[0].kill()
+            raise AssertionError
+
+    nodes = nodes_of(Dying())
+    with pytest.raises(ClusterError, match="node-0: its workers die while they start"):
+        assembled(nodes)
+    assert len(nodes.workers) == 3
+
+
+def test_a_worker_without_cores_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(teams, "_STARTING", 0.2)
+
+    class Waiting(MadeUp):
+        def facts(self, paths: object) -> NodeFacts:
+            raise AssertionError
+
+    class Pending(StandInNodes):
+        def start(self, node: Node, *, on_gpu: bool) -> Any:
+            worker = super().start(node, on_gpu=on_gpu)
+            worker.call = lambda method, *arguments: stand_in.Call(self.condition)  # type: ignore[method-assign]
+            return worker
+
+    with pytest.raises(ClusterError, match="no worker started within"):
+        assembled(Pending(1, lambda node: Waiting()))
+
+
+def test_gpus_have_a_worker_each():
+    class Keeps(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            tasks.append(task)
+            return Loaded((task.device, "int8_float16", "127"))
+
+    tasks: list[LoadTask] = []
+    nodes = StandInNodes(1, lambda node: Keeps(), cpus=8, gpus=2)
+    assert len(assembled(nodes).ready) == 2
+    assert {(task.device, task.threads) for task in tasks} == {("cuda", 4)}
+
+
+def test_a_node_that_lacks_the_model_gets_it_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights, "_BLOCK", 1 << 16)
+    folder = make_tiny_model(tmp_path / "mine")
+    files = weights.describe(folder)
+    assert weights.find(files) == folder.resolve()
+    elsewhere = weights.ModelFiles(**{name: getattr(files, name) for name in files.__slots__} | {"folder": "/nowhere"})
+    assert weights.find(elsewhere) is None
+
+    class Empty(MadeUp):
+        def load(self, task: LoadTask) -> Loaded | Lacking:
+            return WIDE if weights.find(elsewhere) is not None else Lacking((files,))
+
+        def install(self, model: weights.ModelFiles, content: Any) -> None:
+            weights.install(model, content)
+
+    nodes = nodes_of(Empty(), Empty())
+    lines: list[str] = []
+    assert len(assembled(nodes, tell=lines.append).ready) == 2
+    assert lines == ["sending cluster-mine to the nodes that lack it"]
+    copy = cache.location(files.name, files.revision)
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.name in files.records} == {
+        name: folder.joinpath(name).read_bytes() for name in files.records
+    }
+    assert nodes.shared == sum(record.size for record in files.records.values())
+
+
+def test_weights_that_were_damaged_on_their_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
+    files = weights.describe(make_tiny_model(tmp_path / "mine"))
+    content = weights.share(files, stand_in.Shared)
+    whole = content["model.bin"][0].get()
+    content["model.bin"] = [stand_in.Shared(bytes([whole[0] ^ 1]) + whole[1:])]
+    with pytest.raises(ModelIntegrityError, match=r"model\.bin of cluster-mine was damaged on its way"):
+        weights.install(files, content)
+    assert not cache.all_copies()
+
+
+def test_a_cached_model_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
+    files = weights.describe(make_tiny_model(tmp_path / "mine"))
+    copy = weights.install(files, weights.share(files, stand_in.Shared))
+    again = weights.describe(copy)
+    assert (again.name, again.revision, again.records) == (files.name, files.revision, files.records)
+
+
+def test_states_tell_what_became_of_nodes():
+    nodes = nodes_of(MadeUp(), MadeUp(changes={"mtasr": "0.0.1"}))
+    lines: list[str] = []
+    team = Team(nodes, LOAD, [], lines.append)
+    team.assemble()
+    nodes.lose(nodes.nodes[0])
+    assert [member.node.id for member in team.advance()] == ["0"]
+    gone, misfit = team.states.values()
+    assert (gone.workers, gone.reason) == (0, "has left the cluster")
+    assert (misfit.workers, misfit.reason.partition(":")[0]) == (0, f"has mtasr 0.0.1, and the driver {__version__}")
