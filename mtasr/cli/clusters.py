@@ -31,9 +31,8 @@ def check_inputs(inputs: Sequence[Input]) -> None:
         raise UsageError("standard input (-) cannot be read by the nodes of a cluster: name a file that they see")
 
 
-def address(params: Mapping[str, Any]) -> str | None:
-    """The address that `--cluster` gives, None to look for a cluster."""
-    given: str = params["cluster"]
+def to_address(given: str) -> str | None:
+    """The address in the value of `--cluster`, None to look for a cluster."""
     return None if given == AUTO else given
 
 
@@ -42,7 +41,7 @@ def load(params: Mapping[str, Any], sources: Sequence[str], display: Display, *,
     from mtasr.cluster import ClusterModel, connect
     from mtasr.models import DEFAULT_MODEL, resolve
 
-    nodes = connect(address(params))
+    nodes = connect(to_address(params["cluster"]))
     try:
         with display.downloads() as progress:
             folder = resolve(DEFAULT_MODEL if params["model"] is None else params["model"], progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -14,10 +15,10 @@ from pathlib import Path
 import click
 
 from mtasr import __version__
-from mtasr.cli import failures
+from mtasr.cli import clusters, failures
 from mtasr.cli.display import print_line
-from mtasr.cli.options.command import debug_option
-from mtasr.errors import ModelError, MtasrError
+from mtasr.cli.options.command import AddressOption, Command, debug_option, option
+from mtasr.errors import ClusterError, ModelError, MtasrError
 from mtasr.extras import pip_install
 
 
@@ -31,15 +32,23 @@ class Finding:
     error: MtasrError | None = None
 
 
-@click.command()
+@click.command(cls=Command)
+@option(
+    "Other",
+    "--cluster",
+    cls=AddressOption,
+    configurable=False,
+    metavar="[HOST:PORT]",
+    help="Check the nodes of a Ray cluster too.",
+)
 @debug_option
-def doctor() -> int:
+def doctor(cluster: str | None) -> int:
     """Check what mtasr needs on this machine, and suggest improvements.
 
     The exit code is 0 unless a problem keeps mtasr from transcribing; then it is the code of the first such problem.
     """
     code = failures.ExitCode.DONE
-    for finding in _findings():
+    for finding in (*_findings(), *(_cluster(cluster) if cluster else ())):
         mark = "!" if finding.error is not None else "*" if finding.advice else " "
         print_line(f"{mark} {finding.subject:<14} {failures.printable(finding.found)}")
         if finding.advice:
@@ -54,6 +63,27 @@ def _findings() -> Iterator[Finding]:
     yield Finding("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     for look in (_ffmpeg, _processor, _gpu, _cache, _default_model, _speaker_model, _network, _extras):
         yield _careful(look)
+
+
+def _cluster(given: str) -> Iterator[Finding]:
+    """The cluster, and each of its nodes. A node that cannot work is a problem only if no other can."""
+    from mtasr.cluster import connect, examine
+
+    try:
+        nodes = connect(clusters.to_address(given))
+    except MtasrError as error:
+        yield Finding("cluster", "cannot be used", str(error), error)
+        return
+    with contextlib.closing(nodes):
+        found = list(examine(nodes))
+    works = any(reason is None for _, reason in found)
+    problem = None if works else ClusterError("no node of the cluster can work")
+    yield Finding(
+        "cluster", f"{len(found)} nodes with cores; Ray {_version('ray')}", None if works else str(problem), problem
+    )
+    for node, reason in found:
+        gpus = f", {node.gpus} GPUs" if node.gpus else ""
+        yield Finding(node.name, f"{node.cpus} cores{gpus}", reason)
 
 
 _PACKAGES = ("ctranslate2", "numpy", "tiktoken", "imageio-ffmpeg", "budoux")
@@ -156,6 +186,7 @@ _EXTRAS = {
     "train": ("torch", "converting checkpoints, --engine torch"),
     "optimize": ("wordfreq", "mtasr models optimize"),
     "evaluate": ("jiwer", "mtasr evaluate"),
+    "cluster": ("ray", "--cluster"),
     "remote": ("s3fs", "s3:// addresses"),
     "onnx": ("onnxruntime", "speaker models from the hub"),
 }

@@ -20,11 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mtasr.cluster.recogniser import ClusterModel
+from mtasr.cluster.team import examine
 
 if TYPE_CHECKING:
     from mtasr.cluster.ray_nodes import RayNodes
 
-__all__ = ["ClusterModel", "connect"]
+__all__ = ["ClusterModel", "connect", "examine"]
 
 
 def connect(address: str | None = None) -> RayNodes:

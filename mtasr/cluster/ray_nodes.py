@@ -35,25 +35,17 @@ def connect(address: str | None = None) -> RayNodes:
     token authentication; `MissingExtraError` without Ray.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it writes to standard error
     with extras():
         import ray
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is not None:
-        address = _reachable(address)
     if ray.is_initialized():
         raise ClusterError("this process has joined a cluster already")
+    address = _reachable(address or os.environ.get("RAY_ADDRESS") or _on_this_machine())
     try:
-        ray.init(
-            address=address or "auto",
-            log_to_driver=False,
-            configure_logging=False,
-            logging_level=logging.CRITICAL,
-        )
-    except ConnectionError as error:
-        where = f"at {address}" if address else "on this machine"
-        raise ClusterError(f"there is no cluster {where}: {_ADVICE}") from error
+        ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
     except Exception as error:
-        raise ClusterError(f"cannot join the cluster: {_first_line(error)}") from error
+        advice = "Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) and versions must be the cluster's"
+        raise ClusterError(f"cannot join the cluster at {address}: {_first_line(error)}; {advice}") from error
     nodes = RayNodes()
     try:
         nodes.require_safe()
@@ -61,6 +53,16 @@ def connect(address: str | None = None) -> RayNodes:
         nodes.close()
         raise
     return nodes
+
+
+def _on_this_machine() -> str:
+    """The address of the cluster that was started on this machine. Raises `ClusterError` if there is none."""
+    services: Any = importlib.import_module("ray._private.services")
+    try:
+        found: str = services.get_ray_address_from_environment("auto", None)
+    except ConnectionError as error:
+        raise ClusterError(f"there is no cluster on this machine: {_ADVICE}") from error
+    return found
 
 
 def _reachable(address: str) -> str:

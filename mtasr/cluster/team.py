@@ -6,8 +6,8 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Literal
 
@@ -191,13 +191,13 @@ class Team:
             self.lose(member)
             return
         except Exception as error:
-            self._leave_out(member, str(error).strip().splitlines()[-1] if str(error).strip() else repr(error))
+            self._leave_out(member, last_line(error))
             return
         match answer:
             case NodeFacts():
-                mismatch = self._mismatch(answer)
-                if mismatch is not None:
-                    self._leave_out(member, mismatch)
+                reason = mismatch(answer) or self._why_unseen(answer)
+                if reason is not None:
+                    self._leave_out(member, reason)
                     return
                 self._call(member, "load", self._load_task(member))
             case Lacking():
@@ -214,8 +214,6 @@ class Team:
         member.call = member.worker.call(step, *arguments)
 
     def _load_task(self, member: Member) -> LoadTask:
-        from dataclasses import replace
-
         cores = max(member.node.cpus // (member.node.gpus if member.on_gpu else 1), 1)
         device = "cuda" if member.on_gpu else "cpu"
         return replace(self._task, device=device, threads=self._task.threads or cores)
@@ -226,13 +224,8 @@ class Team:
             self._shared[files.name] = weights.share(files, self._nodes.share)
         self._call(member, "install", files, self._shared[files.name])
 
-    def _mismatch(self, facts: NodeFacts) -> str | None:
-        """What does not fit, and what to do about it."""
-        ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": _ray()}
-        theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray}
-        for what, version in ours.items():
-            if theirs[what] != version:
-                return f"has {what} {theirs[what]}, and the driver {version}: install the same version on both"
+    def _why_unseen(self, facts: NodeFacts) -> str | None:
+        """Why the node is of no use for the recordings, None if it sees some of them."""
         seen = [size is not None and size == here for size, here in zip(facts.sizes, self._sizes, strict=True)]
         if seen and not any(seen):
             return f"does not see {self._paths[0]} as it is here: mount its folder there under the same path"
@@ -268,6 +261,40 @@ class Team:
         """End all workers."""
         for member in list(self.members):
             self._remove(member)
+
+
+def mismatch(facts: NodeFacts) -> str | None:
+    """Which version on a node differs from that of this process, and what to do about it; None if all are the same."""
+    ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": _ray()}
+    theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray}
+    for what, version in ours.items():
+        if theirs[what] != version:
+            return f"has {what} {theirs[what]}, and the driver {version}: install the same version on both"
+    return None
+
+
+def examine(nodes: Nodes) -> Iterator[tuple[Node, str | None]]:
+    """Each node, and why it could not work, None if it could as far as shows without a model."""
+    started = [(node, nodes.start(node, on_gpu=False)) for node in nodes.alive()]
+    calls = [(node, worker, worker.call("facts", ())) for node, worker in started]
+    end = time.monotonic() + _STARTING
+    for node, worker, call in calls:
+        reason: str | None = _SLOW["start"]
+        if nodes.wait([call], max(end - time.monotonic(), 0.1)):
+            try:
+                reason = mismatch(call.result())
+            except WorkerLostError:
+                reason = "its workers die while they start"
+            except Exception as error:
+                reason = last_line(error)
+        worker.kill()
+        yield node, reason
+
+
+def last_line(error: Exception) -> str:
+    """What an error says, without the traceback that Ray puts before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
 
 
 _SLOW: dict[Step, str] = {

@@ -193,7 +193,7 @@ def _short_takes_next(arg: str, options: Mapping[str, click.Option]) -> bool:
 
 
 def option(group: str, *names: str, **settings: Any) -> Decorator:
-    return click.option(*names, cls=Option, group=group, **settings)
+    return click.option(*names, group=group, **{"cls": Option, **settings})
 
 
 def switch(group: str, name: str, **settings: Any) -> Decorator:

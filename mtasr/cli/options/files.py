@@ -118,10 +118,10 @@ skip_existing_option = option(
     _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."
 )
 
-cluster_option = click.option(
+cluster_option = option(
+    _BATCHES,
     "--cluster",
     cls=AddressOption,
-    group=_BATCHES,
     metavar="[HOST:PORT]",
     help="Decode on the machines of a Ray cluster.",
 )
