@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from elsewhere import HERE, OTHERS, TALK, AsAWhole, Breaking, InParts, another, by_twos, said
+from fakes import Heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loudness_diarizer import dialogue
@@ -28,6 +29,7 @@ from mtasr.decoding.submission import DecodedWindow, ResumeNotes
 from mtasr.decoding.survey import Survey, is_divisible
 from mtasr.decoding.transcription import Transcriptions
 from mtasr.decoding.windows import WindowOutline
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import AudioDecodeError, InputError, UsageError
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
@@ -115,6 +117,24 @@ def test_what_is_drawn_at_random_is_part_of_that() -> None:
     assert 2 <= len(elsewhere.drawn) < 7
     assert found.text.count("drawn") >= 2
     assert here(TALK, {"seed": 1})[2].text != found.text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_an_unclear_language(way: Way, multilingual: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three windows are needed, at two lengths, and texts in the most probable languages."""
+
+    def detected(heard: Heard) -> list[LanguageGuess]:
+        share = 0.3 + heard.number % 100 / 250
+        guesses = [LanguageGuess("en", share), LanguageGuess("fr", 0.8 - share), LanguageGuess("de", 0.2)]
+        return sorted(guesses, key=lambda guess: -guess.probability)
+
+    for model in (HERE, *OTHERS):
+        monkeypatch.setattr(model.engine, "detect_language", detected)
+    how = {"multilingual": multilingual}
+    with HERE.stream(TALK) as stream:
+        assert stream.language_probability < 0.9
+    assert way(TALK, how) == here(TALK, how)
 
 
 @settings(max_examples=10)
