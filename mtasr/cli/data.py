@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from mtasr.batch.outputs import check_target
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
 from mtasr.cli.options.types import Language, OneOf
+from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.data.filters import Filter
@@ -57,7 +58,7 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
     from mtasr.data.ingest import IngestOptions, ingest
     from mtasr.data.records import counted, write_records
 
-    check_target(records, [str(source)])
+    _check_target(records, [source])
     options = IngestOptions(language=language, source=source_name, time_by_speech=time_by_speech)
     skipped, unnamed = _Skipped(), 0
 
@@ -77,6 +78,20 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
             err=True,
         )
     return skipped.code
+
+
+def _check_target(target: Path, sources: Sequence[Path]) -> None:
+    """Check that lines can be written there, and that this replaces neither a source nor any other shard.
+
+    Raises `UsageError`, `OutputError`, and `InputError` for sources that are not there.
+    """
+    from mtasr.data.reading import files_of, is_sharded
+    from mtasr.data.shards.archive import ENDING
+
+    if target.suffix == ENDING:
+        raise UsageError(f"{target}: this writes lines of JSON; mtasr data pack makes shards of them")
+    files = [[each] if each.is_dir() and not is_sharded(each) else files_of(each) for each in sources]
+    check_target(target, [str(file) for some in files for file in some])
 
 
 class _Skipped:
@@ -117,7 +132,7 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     from mtasr.data.records import write_records
     from mtasr.transcribe import load_model
 
-    check_target(records, [str(each) for each in recordings])
+    _check_target(records, recordings)
     skipped = _Skipped()
     with terminable():
         loaded, trust = load_model(model), Trust(avg_logprob=least_logprob)
@@ -203,7 +218,7 @@ def filter_command(
 
     for target in (kept, report_path):
         if target is not None:
-            check_target(target, [str(each) for each in (records, *evaluation)])
+            _check_target(target, [records, *evaluation])
     report = Report()
     with terminable():
         filters = list(filters_for(evaluation, speech=speech, model=model))

@@ -91,8 +91,13 @@ def cut_excerpts(record: Record, length: Callable[[], float]) -> Iterator[Excerp
             caption = Caption(start=0.0, end=record.duration, text=record.text)
             yield _excerpt(record, 0.0, record.duration, [caption], None, "")
         return
+    # Containers round their duration, so the last caption may end a moment after the recording.
     captions = sorted(
-        (caption for caption in record.captions if caption.end > caption.start),
+        (
+            replace(caption, end=min(caption.end, record.duration))
+            for caption in record.captions
+            if caption.start < min(caption.end, record.duration)
+        ),
         key=lambda caption: (caption.start, caption.end),
     )
     usable = [caption for caption in captions if caption.text.strip() and caption.end - caption.start <= CHUNK_SECONDS]

@@ -135,3 +135,12 @@ def test_joined_excerpts_keep_their_times(sizes: list[tuple[int, int]]) -> None:
     for part, caption, excerpt in zip(together.parts, together.captions, excerpts, strict=True):
         assert caption.start == pytest.approx(begin + part.before + excerpt.captions[0].start)
         begin += part.seconds
+
+
+def test_a_caption_that_ends_a_moment_after_the_recording_is_used() -> None:
+    """Containers state durations in hundredths of a second, captions have thousandths."""
+    each = record("Hello.", gap=0.1, seconds=3.041, duration=3.14)
+    (excerpt,) = excerpts_of(each, [30])
+    assert excerpt.captions == (Caption(start=0.1, end=3.14, text="Hello."),)
+    beyond = Caption(start=3.2, end=4.0, text="Beyond.")
+    assert excerpts_of(replace(each, captions=(*each.captions, beyond)), [30]) == [excerpt]

@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -103,7 +104,12 @@ def _staging(folder: Path, packing: Packing) -> Iterator[tuple[Path, io.TextIOWr
             raise OutputError(
                 f"{staging}: was begun with other settings or records; remove it, or give the same as before"
             )
-        yield staging, notes
+        try:
+            yield staging, notes
+        except BaseException:
+            if not (staging / f"{0:05}{ENDING}").exists():  # there is nothing to go on from
+                shutil.rmtree(staging, ignore_errors=True)
+            raise
 
 
 def _note(notes: io.TextIOWrapper, values: dict[str, Any]) -> None:

@@ -106,8 +106,27 @@ def test_a_folder_that_exists_or_was_begun_differently(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 8: is not JSON"):
         pack(path, tmp_path / "more", ignored, audio="copy")
     assert not (tmp_path / "more").exists()
+    assert not list(tmp_path.glob(".more*")), "nothing was written that could be continued"
+    path.write_text(path.read_text()[:-1])
+    write_shards(read_records(path), tmp_path / "more", packing(), ignored)
+    (tmp_path / "more").rename(tmp_path / ".more.packing")
+    (tmp_path / ".more.packing/notes.jsonl").write_text(json.dumps({"a": 2}) + "\n")
     with pytest.raises(OutputError, match="was begun with other settings"):
-        pack(path, tmp_path / "more", ignored, audio="copy", shuffle=1)
+        write_shards(read_records(path), tmp_path / "more", packing(), ignored)
+
+
+def test_no_shard_is_replaced_by_lines(tmp_path: Path) -> None:
+    path = talks(tmp_path, 1)
+    packed(path, tmp_path / "shards", "--audio", "copy")
+    (shard,) = (tmp_path / "shards").iterdir()
+    before = shard.read_bytes()
+    for command in (["filter", tmp_path / "shards"], ["ingest", tmp_path / "shards"], ["label", path]):
+        done = CliRunner().invoke(program, ["data", *map(str, command), str(shard)])
+        assert done.exit_code == 2, done.output
+        assert "mtasr data pack makes shards" in done.output
+    done = CliRunner().invoke(program, ["data", "filter", str(tmp_path / "*.jsonl"), str(path)])
+    assert done.exit_code == 2, done.output
+    assert shard.read_bytes() == before
 
 
 def packing(shard_bytes: int = 50_000) -> Packing:
