@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -114,6 +115,12 @@ def _owners(pieces: Sequence[VoicePiece]) -> dict[int, list[tuple[int, int, int]
     return owners
 
 
+def _within(region: Region, pieces: Sequence[tuple[int, int, int]]) -> Sequence[tuple[int, int, int]]:
+    """Those of a strand's pieces that are in the region: a voice that never pauses has thousands."""
+    first = bisect_right(pieces, region.start, key=lambda piece: piece[0]) - 1
+    return pieces[max(first, 0) : bisect_left(pieces, region.end, key=lambda piece: piece[0])]
+
+
 def _talking(
     regions: Sequence[Region],
     owners: dict[int, list[tuple[int, int, int]]],
@@ -130,10 +137,8 @@ def _talking(
     for region in regions:
         for strand, own in region.activity.items():
             together[region.start - origin : region.end - origin] += own
-            for start, end, place in owners.get(strand, ()):
+            for start, end, place in _within(region, owners.get(strand, [])):
                 begin, stop = max(start, region.start), min(end, region.end)
-                if begin >= stop:
-                    continue
                 frames = slice(begin - origin, stop - origin)
                 label = labels[place]
                 louder = own[begin - region.start : stop - region.start] > activity_FK[frames, label]

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import percentile_filter
 
 from mtasr.arrays import Float32Array
@@ -17,7 +19,8 @@ from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.networks.segmentation import FRAME_STEP, POWERSET, RECEPTIVE_FIELD, frame_count
 from mtasr.speakers.options import MOST_SPEAKERS, SpeakerOptions
 from mtasr.speakers.pieces import VoicePiece
-from mtasr.speakers.turns import _loud
+from mtasr.speakers.strands import Region
+from mtasr.speakers.turns import _loud, _within
 
 #: Hertz of each voice.
 PITCHES = (200, 500, 900, 1400)
@@ -224,3 +227,11 @@ def test_loud_is_what_one_frame_in_ten_exceeds() -> None:
     for length in (5000, 4097, 300, 178, 20, 1):
         found, expected = _loud(levels[:length]), percentile_filter(levels[:length], 90, size=178)
         np.testing.assert_array_equal(found, expected)
+
+
+@given(cuts=st.lists(st.integers(1, 40)).map(sorted), start=st.integers(0, 50), length=st.integers(1, 20))
+def test_the_pieces_of_a_strand_within_a_region(cuts: list[int], start: int, length: int) -> None:
+    pieces = list(zip([0, *cuts], [*cuts, 1 << 40], range(len(cuts) + 1), strict=True))
+    region = Region(start=start, end=start + length, activity={})
+    found = [piece for piece in _within(region, pieces) if piece[0] < piece[1]]
+    assert found == [(a, b, place) for a, b, place in pieces if max(a, start) < min(b, start + length)]
