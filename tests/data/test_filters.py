@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training_data import record
 
 from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, signature, similarity
-from mtasr.data.filtering import Report, filtered
+from mtasr.data.filtering import Report, filtered, judged, kept
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
 from mtasr.data.records import Caption, Record
 from mtasr.data.speech_found import CaptionsBesideSpeech, audit
@@ -206,3 +206,22 @@ def test_the_report_counts_by_reason_and_source(tmp_path: Path) -> None:
         {"source": "radio", "records": 1, "seconds": 11.0, "examples": [f"talk: {CAPTIONED.text[:80]}"]}
     ]
     assert next(report.lines()) == "kept: 1 record, 0.2 minutes"
+
+
+def test_records_are_judged_in_any_groups_with_the_same_verdicts() -> None:
+    """So that other machines can judge some of them, and repeated texts are found afterwards, in order."""
+    texts = (
+        GOOD["en"][0],
+        "Letters always arrive before noon in our village.",
+        "Tomorrow the shop stays closed all day.",
+    )
+    records = [record(texts[n % 3], id=f"n{n}", audio=f"/{n}.wav") for n in range(150)]
+    records[3] = record("THIS IS ALL IN ONE CASE, SAID THE BAKER.", id="loud", audio="/loud.wav")
+    together = list(judged(records, TEXT_FILTERS))
+    assert together == [verdict for each in records for verdict in judged([each], TEXT_FILTERS)]
+    one, other = Report(), Report()
+    found = list(kept(together, one, [NearDuplicates()]))
+    assert found == list(filtered(records, [*TEXT_FILTERS, NearDuplicates()], other))
+    assert one == other
+    assert "loud" not in {each.id for each in found}
+    assert [each.id for each in found] == ["n0", "n1", "n2"]
