@@ -28,6 +28,7 @@ from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import DecodedRecording, Survey
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
+from mtasr.remote.urls import is_url
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
 
@@ -278,7 +279,8 @@ class Dispatcher:
         return SurveyTask(self._path(index), self._manner)
 
     def _path(self, index: int) -> str:
-        return os.path.abspath(self._sources[index])  # noqa: PTH100 - links stay what they are
+        source = self._sources[index]
+        return source if is_url(source) else os.path.abspath(source)  # noqa: PTH100 - links stay what they are
 
     # --- taking answers ---------------------------------------------------------------------------------------------
 

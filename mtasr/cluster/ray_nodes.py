@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mtasr.cluster.nodes import Call, Node, Shared, WorkerLostError
@@ -35,14 +35,14 @@ def connect(address: str | None = None) -> RayNodes:
     token authentication; `MissingExtraError` without Ray.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it writes to standard error
     with extras():
         import ray
     if ray.is_initialized():
         raise ClusterError("this process has joined a cluster already")
     address = _reachable(address or os.environ.get("RAY_ADDRESS") or _on_this_machine())
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
+        with _no_standard_error():
+            ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
     except Exception as error:
         advice = "Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) and versions must be the cluster's"
         raise ClusterError(f"cannot join the cluster at {address}: {_first_line(error)}; {advice}") from error
@@ -53,6 +53,20 @@ def connect(address: str | None = None) -> RayNodes:
         nodes.close()
         raise
     return nodes
+
+
+@contextlib.contextmanager
+def _no_standard_error() -> Iterator[None]:
+    """Within it, what native code writes to standard error is lost: Ray repeats there what it raises at the end."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _on_this_machine() -> str:

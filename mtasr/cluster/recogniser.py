@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from mtasr.decoding.transcription import Transcription, Transcriptions
 from mtasr.models import speakers as speaker_models
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
+from mtasr.remote.urls import is_url
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.submissions import received
 from mtasr.speakers.voices import KnownVoices, enrolled
@@ -72,8 +74,9 @@ class ClusterModel(Closing):
             workers=workers,
             batch_size=batch_size,
         )
-        step = max(1, -(-len(sources) // _LOOKED_FOR))
-        self._team = Team(nodes, task, sources[::step], self._lines.append)
+        paths = [os.path.abspath(each) for each in sources if not is_url(each)]  # noqa: PTH100 - links stay
+        step = max(1, -(-len(paths) // _LOOKED_FOR))
+        self._team = Team(nodes, task, paths[::step], self._lines.append)
         try:
             self._team.assemble()
         except BaseException:

@@ -111,7 +111,8 @@ class NodeWorker:
         """What becomes of a recording that this task does not decode, None for the others."""
         try:
             check_input(source)
-            if not task.manner.divisible or (_size_of(source) or 0) < _LEAST_BYTES:
+            size = _size_of(source)  # None for a URL
+            if not task.manner.divisible or (size is not None and size < _LEAST_BYTES):
                 return None
             seconds = stated_seconds(source, task.manner.tracks)
         except Exception as error:
