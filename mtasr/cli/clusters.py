@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from mtasr.batch import Input
 from mtasr.batch.inputs import STDIN
 from mtasr.cli.display import Display
+from mtasr.cli.failures import printable
 from mtasr.errors import UsageError
 
 if TYPE_CHECKING:
     from mtasr.cluster import ClusterModel
+    from mtasr.cluster.records import RecordWorkers
 
 #: The value of `--cluster` without an address.
 AUTO = "auto"
@@ -62,3 +64,16 @@ def load(params: Mapping[str, Any], sources: Sequence[str], display: Display, *,
     )
     display.follow_nodes(lambda: model.states)
     return model
+
+
+def record_workers(given: str, model: str | None, paths: Sequence[str]) -> RecordWorkers:
+    """Join the cluster, and start workers for records, with a model if one is named."""
+    import click
+
+    from mtasr.cluster import connect
+    from mtasr.cluster.records import RecordWorkers
+    from mtasr.models import resolve
+
+    folder = None if model is None else resolve(model)
+    nodes = connect(to_address(given))
+    return RecordWorkers(nodes, folder, paths, lambda line: click.echo(printable(line), err=True))

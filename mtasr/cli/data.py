@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mtasr.batch.outputs import check_target
+from mtasr.cli import clusters
 from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
+from mtasr.cli.options.command import AddressOption, Command, option
 from mtasr.cli.options.types import Language, OneOf
 from mtasr.errors import UsageError
 
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _RECORDS = click.argument("records", metavar="RECORDS", type=_PATH)
+_cluster = option(
+    "Other",
+    "--cluster",
+    cls=AddressOption,
+    configurable=False,
+    metavar="[HOST:PORT]",
+    help="Work on the machines of a Ray cluster.",
+)
 
 
 @click.group("data")
@@ -110,7 +121,7 @@ def _print_count(count: int, records: Path) -> None:
     click.echo(printable(f"{counted(count)} written to {records}"), err=True)
 
 
-@data.command()
+@data.command(cls=Command)
 @click.argument("recordings", metavar="FILE...", nargs=-1, required=True, type=_PATH)
 @click.argument("records", metavar="RECORDS", type=_PATH)
 @click.option("--language", type=Language(), help="The language spoken.  [default: detected]")
@@ -122,7 +133,15 @@ def _print_count(count: int, records: Path) -> None:
     show_default=True,
     help="Mark the text of segments with a lower log-probability as unknown.",
 )
-def label(recordings: tuple[Path, ...], records: Path, language: str | None, model: str, least_logprob: float) -> int:
+@_cluster
+def label(
+    recordings: tuple[Path, ...],
+    records: Path,
+    language: str | None,
+    model: str,
+    least_logprob: float,
+    cluster: str | None,
+) -> int:
     """Transcribe recordings that have no text, and write them to RECORDS.
 
     Train on them to keep what the model knows (`mtasr finetune --rehearsal`), or to teach a smaller model.
@@ -135,11 +154,17 @@ def label(recordings: tuple[Path, ...], records: Path, language: str | None, mod
     _check_target(records, recordings)
     skipped = _Skipped()
     with terminable():
-        loaded, trust = load_model(model), Trust(avg_logprob=least_logprob)
-        found = label_recordings(
-            recordings_in(recordings), lambda record: labelled(record, loaded, language, trust), skipped
-        )
-        count = write_records(found, records)
+        trust = Trust(avg_logprob=least_logprob)
+        if cluster is not None:
+            paths = [str(each) for each in recordings]
+            with clusters.record_workers(cluster, model, paths) as workers:
+                count = write_records(workers.labelled(recordings_in(recordings), language, trust, skipped), records)
+        else:
+            loaded = load_model(model)
+            found = label_recordings(
+                recordings_in(recordings), lambda record: labelled(record, loaded, language, trust), skipped
+            )
+            count = write_records(found, records)
     _print_count(count, records)
     return skipped.code
 
@@ -182,7 +207,7 @@ def pack(records: Path, folder: Path, audio: Packed, shard_size: int, shuffle: i
     return skipped.code
 
 
-@data.command("filter")
+@data.command("filter", cls=Command)
 @_RECORDS
 @click.argument("kept", metavar="KEPT", type=_PATH)
 @click.option("--report", "report_path", type=_PATH, metavar="FILE", help="Also write the report as JSON.")
@@ -200,8 +225,15 @@ def pack(records: Path, folder: Path, audio: Packed, shard_size: int, shuffle: i
     help="Drop records whose captions do not match the voice activity.",
 )
 @click.option("--model", metavar="NAME", help="Drop records whose captions this model finds improbable. Slow.")
+@_cluster
 def filter_command(
-    records: Path, kept: Path, report_path: Path | None, evaluation: tuple[Path, ...], speech: bool, model: str | None
+    records: Path,
+    kept: Path,
+    report_path: Path | None,
+    evaluation: tuple[Path, ...],
+    speech: bool,
+    model: str | None,
+    cluster: str | None,
 ) -> None:
     """Copy to KEPT the records that are fit for training.
 
@@ -220,9 +252,16 @@ def filter_command(
         if target is not None:
             _check_target(target, [records, *evaluation])
     report = Report()
-    with terminable():
-        filters = list(filters_for(evaluation, speech=speech, model=model))
-        verdicts = judged(read_records(records), filters)
+    if cluster is not None and not speech and model is None:
+        raise UsageError("--cluster has nothing to do with --no-speech and without --model")
+    with terminable(), contextlib.ExitStack() as stack:
+        if cluster is not None:
+            filters = list(filters_for(evaluation, speech=False, model=None))
+            workers = stack.enter_context(clusters.record_workers(cluster, model, []))
+            verdicts = workers.judged(read_records(records), filters, speech=speech, model=model is not None)
+        else:
+            filters = list(filters_for(evaluation, speech=speech, model=model))
+            verdicts = judged(read_records(records), filters)
         # Last, so that it does not remember a record that another filter drops.
         write_records(kept_records(verdicts, report, [NearDuplicates()]), kept)
         if report_path is not None:

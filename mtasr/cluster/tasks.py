@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtasr.audio.tracks import Tracks
+from mtasr.data.label import Trust
+from mtasr.data.records import Record
 from mtasr.decoding.submission import PlacedResult
 from mtasr.decoding.survey import DecodedRecording, Survey
 from mtasr.decoding.windows import WindowOutline
@@ -35,7 +37,8 @@ class ModelFiles:
 class LoadTask:
     """Load a model."""
 
-    model: ModelFiles
+    #: None if tasks need none.
+    model: ModelFiles | None
     #: None unless speakers are told apart by voice.
     speaker_model: ModelFiles | None
     device: str
@@ -113,7 +116,26 @@ class SpanResults:
     error: Exception | None = None
 
 
-Task = WholeTask | SurveyTask | SpanTask
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """Transcribe records (`mtasr.data.label`). The answer has a `Record` or an `Exception` for each."""
+
+    records: tuple[Record, ...]
+    language: str | None
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTask:
+    """Judge records by their speech or with a model. The answer has the reason to drop each, or None."""
+
+    records: tuple[Record, ...]
+    speech: bool
+    model: bool
+
+
+RecordsTask = LabelTask | JudgeTask
+Task = WholeTask | SurveyTask | SpanTask | RecordsTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

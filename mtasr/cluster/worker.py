@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import cast
 
@@ -15,6 +16,8 @@ from mtasr.cluster import weights
 from mtasr.cluster.nodes import Shared
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
+    JudgeTask,
+    LabelTask,
     Lacking,
     Loaded,
     LoadTask,
@@ -27,13 +30,23 @@ from mtasr.cluster.tasks import (
     Task,
     WholeTask,
 )
+from mtasr.data.filtering import reasons
+from mtasr.data.filters import Filter
+from mtasr.data.label import labelled
+from mtasr.data.listening import ModelHears
+from mtasr.data.records import Record
+from mtasr.data.speech_found import CaptionsBesideSpeech
 from mtasr.decoding.submission import PlacedResult
 from mtasr.decoding.survey import Survey
 from mtasr.engines.ctranslate2 import CTranslate2Engine
+from mtasr.errors import InputError
 from mtasr.transcribe import Model, load_model
 
 #: Bytes of the smallest file that can be long: speech of 8 kbit/s.
 _LEAST_BYTES = int(LONG_SECONDS * 1000)
+
+#: Records that are transcribed at a time, so that their windows share batches.
+_TOGETHER = 8
 
 
 class NodeWorker:
@@ -53,6 +66,8 @@ class NodeWorker:
 
     def load(self, task: LoadTask) -> Loaded | Lacking:
         """Load the model, unless this machine lacks a copy of it or of the speaker model. Raises `ModelError`."""
+        if task.model is None:
+            return Loaded(("without a model",))
         folder = weights.find(task.model)
         lacking = () if folder is not None else (task.model,)
         if task.speaker_model is not None and not weights.has_speaker_model():
@@ -77,7 +92,7 @@ class NodeWorker:
 
     def signs_of_life(self) -> float:
         """A figure that grows while anything is read or decoded."""
-        return sum(self.model.timings.values())
+        return 0.0 if self._model is None else sum(self._model.timings.values())
 
     def work(self, task: Task) -> object:
         """Do a task; its class says what is returned."""
@@ -88,6 +103,10 @@ class NodeWorker:
                 return self._survey(task)
             case SpanTask():
                 return self._span(task)
+            case LabelTask():
+                return self._label(task)
+            case JudgeTask():
+                return self._judge(task)
 
     @property
     def model(self) -> Model:
@@ -149,6 +168,22 @@ class NodeWorker:
         except Exception as error:
             return SpanResults(tuple(results), error)
         return SpanResults(tuple(results))
+
+    def _label(self, task: LabelTask) -> tuple[Record | Exception, ...]:
+        def label(record: Record) -> Record | Exception:
+            try:
+                return labelled(record, self.model, task.language, task.trust)
+            except InputError as error:
+                return error
+
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            return tuple(pool.map(label, task.records))
+
+    def _judge(self, task: JudgeTask) -> tuple[str | None, ...]:
+        filters: list[Filter] = [CaptionsBesideSpeech()] if task.speech else []
+        if task.model:
+            filters.append(ModelHears(self.model.engine))
+        return tuple(reasons(task.records, filters))
 
 
 def _size_of(path: str) -> int | None:

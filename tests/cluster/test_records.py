@@ -1,0 +1,110 @@
+"""Records labelled and judged by workers: the same as on one machine, in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from speech import speak, write_wav
+from stand_in import MadeUp, StandInNodes
+from tiny_model import make_tiny_model
+
+from mtasr.cluster.records import RecordWorkers
+from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
+from mtasr.cluster.worker import NodeWorker
+from mtasr.data.filtering import judged
+from mtasr.data.filters import no_text
+from mtasr.data.label import Trust, label, labelled, recordings_in
+from mtasr.data.records import Caption, Record
+from mtasr.data.speech_found import CaptionsBesideSpeech
+from mtasr.errors import AudioDecodeError
+from mtasr.transcribe import load_model
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Judge(MadeUp):
+    """Drops records by their number, and labels them with it."""
+
+    def work(self, task: RecordsTask) -> Any:  # type: ignore[override]
+        self.before(task)
+        match task:
+            case JudgeTask():
+                return tuple("odd" if int(each.id) % 2 else None for each in task.records)
+            case LabelTask():
+                return tuple(
+                    AudioDecodeError(f"{each.id} is broken") if each.id == "7" else each for each in task.records
+                )
+
+
+def record(number: int, text: str = "words") -> Record:
+    captions = (Caption(start=0.0, end=1.0, text=text),) if text else ()
+    return Record(id=str(number), audio=f"{number}.wav", duration=1.0, language="en", captions=captions, source="s")
+
+
+def workers(make: Callable[[Any], Any], count: int = 2) -> tuple[RecordWorkers, StandInNodes]:
+    nodes = StandInNodes(count, make)
+    return RecordWorkers(nodes, None, []), nodes
+
+
+def test_verdicts_come_in_order_and_cheap_filters_go_first():
+    records = [record(number, "" if number % 3 == 0 else "words") for number in range(100)]
+    sent: list[str] = []
+    group, _ = workers(lambda node: Judge(before=lambda task: sent.extend(each.id for each in task.records)))
+    with group:
+        verdicts = list(group.judged(records, [no_text], speech=True, model=False))
+    assert [each for each, _ in verdicts] == records
+    assert [reason for _, reason in verdicts] == [
+        no_text(each) or ("odd" if int(each.id) % 2 else None) for each in records
+    ]
+    assert sorted(sent, key=int) == [each.id for each in records if each.text]
+
+
+def test_what_cannot_be_labelled_is_told():
+    lines: list[str] = []
+    records = [record(number) for number in range(40)]
+    group, _ = workers(lambda node: Judge())
+    with group:
+        found = list(group.labelled(records, "en", Trust(), lines.append))
+    assert found == [each for each in records if each.id != "7"]
+    assert lines == ["7 is broken"]
+
+
+def test_a_poison_record_is_left_out():
+    def make(node: object) -> Judge:
+        def before(task: RecordsTask) -> None:
+            if any(each.id == "11" for each in task.records):
+                next(worker for worker in nodes.living if worker.target is made).kill()
+
+        made = Judge(before=before)  # type: ignore[arg-type]
+        return made
+
+    nodes = StandInNodes(2, make)
+    records = [record(number) for number in range(60)]
+    lines: list[str] = []
+    with RecordWorkers(nodes, None, []) as group:
+        found = list(group.labelled(records, "en", Trust(), lines.append))
+    assert [each.id for each in found] == [each.id for each in records if each.id not in {"7", "11"}]
+    assert "11.wav: 2 workers died while they worked on it" in lines
+
+
+@pytest.mark.slow
+def test_labels_and_verdicts_are_those_of_one_machine(tmp_path: Path):
+    folder = make_tiny_model(tmp_path / "model")
+    paths = [tmp_path / f"{number}.wav" for number in range(3)]
+    for number, path in enumerate(paths):
+        write_wav(path, speak(f"Number {number}."))
+    paths.append(tmp_path / "text.wav")
+    paths[-1].write_text("no sound")
+    model, trust = load_model(folder, device="cpu", threads=1), Trust()
+    problems: list[str] = []
+    expected = list(label(recordings_in(paths), lambda each: labelled(each, model, "en", trust), problems.append))
+    told: list[str] = []
+    with RecordWorkers(StandInNodes(2, lambda node: NodeWorker()), folder, map(str, paths)) as group:
+        found = list(group.labelled(recordings_in(paths), "en", trust, told.append))
+        verdicts = list(group.judged(found, [no_text], speech=True, model=False))
+    assert found == expected
+    assert told == problems
+    assert verdicts == list(judged(expected, [no_text, CaptionsBesideSpeech()]))
