@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import glob
 import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtasr.audio.extensions import EXTENSIONS
 from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.remote.listing import below, is_prefix
+from mtasr.remote.state import RemoteState
+from mtasr.remote.urls import check_listed, is_url, shown, stem_of, suffix_of
 
 STDIN = "-"
 
@@ -28,24 +32,37 @@ class Input:
 
     source: str
     below: Path = Path()
+    #: What a listing said of an object in a store.
+    state: RemoteState | None = None
 
     @property
     def stem(self) -> Path:
         """The path of its files, below the output folder and without their endings."""
+        if is_url(self.source):
+            return self.below / stem_of(self.source)
         return self.below / ("stdin" if self.source == STDIN else Path(self.source).stem)
 
 
 def name_of(source: str) -> str:
     """What messages call an input."""
-    return "standard input" if source == STDIN else source
+    return "standard input" if source == STDIN else shown(source) if is_url(source) else source
 
 
-def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bool = False) -> list[Input]:
+def gather(
+    named: Sequence[str],
+    files_from: str | None = None,
+    *,
+    recursive: bool = False,
+    allowed_schemes: Collection[str] = (),
+) -> list[Input]:
     """The recordings among the names and in the list file `files_from`, in that order, each once.
 
     Recordings of a folder come by name; results for those of its subfolders go to subfolders of the same names. A list
     file has one path per line, or paths between NULs as `find -print0` writes them; "-" reads standard input.
-    Raises `UsageError` when nothing is named, `InputError` for a folder or list without recordings.
+    A list may come from somebody else: it may have URLs of `allowed_schemes` only. Recordings below a URL that ends
+    with "/" come in the order of the store.
+    Raises `UsageError` when nothing is named, and for a URL that is not allowed; `InputError` for a folder or list
+    without recordings.
     """
     if not named and files_from is None:
         raise UsageError("no recording is named: give a FILE or a folder, or a list with --files-from")
@@ -56,6 +73,8 @@ def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bo
         _add(found, _expanded(name, recursive=recursive))
     if files_from is not None:
         for name in _listed(files_from):
+            if is_url(name):
+                check_listed(name, frozenset(each.lower() for each in allowed_schemes))
             _add(found, _of_folder(name, recursive=recursive) if _is_folder(name) else [Input(name)])
         if not found:
             raise InputError(f"{name_of(files_from)}: the list names no recording")
@@ -65,7 +84,8 @@ def gather(named: Sequence[str], files_from: str | None = None, *, recursive: bo
 def _add(found: dict[str, Input], inputs: Iterable[Input]) -> None:
     for each in inputs:
         # Links stay what they are: the same recording under two names may be wanted under both.
-        found.setdefault(STDIN if each.source == STDIN else os.path.abspath(each.source), each)  # noqa: PTH100
+        as_it_is = each.source == STDIN or is_url(each.source)
+        found.setdefault(each.source if as_it_is else os.path.abspath(each.source), each)  # noqa: PTH100
 
 
 def _expanded(name: str, *, recursive: bool) -> list[Input]:
@@ -73,6 +93,8 @@ def _expanded(name: str, *, recursive: bool) -> list[Input]:
         return [Input(name)]
     if _is_folder(name):
         return _of_folder(name, recursive=recursive)
+    if is_url(name):
+        return [Input(name)]
     if _PATTERN & set(name) and not os.path.lexists(name):
         # Sorted as a shell does. A pattern without a match stays, and is reported as a missing file.
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
@@ -81,6 +103,11 @@ def _expanded(name: str, *, recursive: bool) -> list[Input]:
 
 
 def _is_folder(name: str) -> bool:
+    if is_url(name):
+        # Whoever names a recording that is missing is told so later, like one who names a missing file.
+        with contextlib.suppress(InputError):
+            return suffix_of(name)[1:] not in EXTENSIONS and is_prefix(name)
+        return False
     try:
         return Path(name).is_dir()
     except (OSError, ValueError):  # a name longer than names can be, a folder that cannot be entered
@@ -97,11 +124,17 @@ def _waits(name: str) -> bool:
 
 
 def _of_folder(name: str, *, recursive: bool) -> list[Input]:
-    found = list(recordings(name, recursive=recursive))
+    found = list((_recordings_below if is_url(name) else recordings)(name, recursive=recursive))
     if not found:
         advice = "" if recursive else "; --recursive looks into its subfolders too"
-        raise InputNotFoundError(f"{name}: this folder has no recordings{advice}")
+        raise InputNotFoundError(f"{name_of(name)}: this folder has no recordings{advice}")
     return found
+
+
+def _recordings_below(url: str, *, recursive: bool) -> Iterator[Input]:
+    for found, path, state in below(url, recursive=recursive):
+        if path.suffix[1:].lower() in EXTENSIONS:
+            yield Input(found, Path(path).parent, state)
 
 
 def recordings(

@@ -13,6 +13,9 @@
 Each recording has a file of its own, so several programs can write to the same folder at once. Each line is one write;
 a torn one, which can only be the last, is skipped. An entry is not used for a recording with another hash; nor, where
 it ends before the hash, for one whose file has changed since. What cannot be written is decoded again, and no more.
+
+Of recordings and results in a store, the store's size and tag stand for both state and hash. The journal of a batch
+that writes to a store stays on this machine, in the cache folder: `journals/`, and a hash of the output folder's URL.
 """
 
 from __future__ import annotations
@@ -29,16 +32,26 @@ from typing import Any
 
 from mtasr import __version__
 from mtasr.atomic import remove_torn, write_text
-from mtasr.batch.inputs import STDIN
-from mtasr.batch.outputs import Job
+from mtasr.batch.identity import can_be_read_again, content_of, state_of
+from mtasr.batch.outputs import Destination, Job
 from mtasr.decoding.submission import DecodedWindow, NoNotes, ResumeNotes
 from mtasr.decoding.windows import Place
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import OutputError
+from mtasr.models import cache
+from mtasr.remote.folder import RemotePath
 from mtasr.threads import start_thread
 from mtasr.transcript import Alternatives, Reading, Segment, Word
 
 FOLDER = ".mtasr-journal"
+
+
+def folder_for(directory: Destination) -> Path:
+    """Where the journal of an output folder is."""
+    if isinstance(directory, RemotePath):
+        digest = hashlib.sha256(directory.url.rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()
+        return cache.root() / "journals" / digest[:16]
+    return directory / FOLDER
 
 
 class Journal:
@@ -49,10 +62,13 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Path, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
+        self, directory: Destination, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
     ) -> None:
-        self._folder = directory / FOLDER
-        self._places = {directory}
+        self._folder = folder_for(directory)
+        self._places: set[Destination] = {directory}
+        if isinstance(directory, RemotePath):
+            with contextlib.suppress(OSError):
+                self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._settings = repr((__version__, *settings))
         self._resume, self._keeps_done = resume, keeps_done
         self._entries: list[Entry] = []
@@ -65,10 +81,10 @@ class Journal:
         `made_with` is what its files depend on and its windows do not, if there is any: once that is another, files are
         made of the windows that an earlier run noted.
         """
-        if job.source == STDIN or not Path(job.source).is_file():
+        if not can_be_read_again(job.source):
             return None
         # Without the recording's path, since its folder may be mounted elsewhere next time; its hash identifies it.
-        name = hashlib.sha256(repr((self._settings, *_files_of(job))).encode()).hexdigest()[:16]
+        name = hashlib.sha256(repr((self._settings, *job.names)).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
         self._places |= {file.parent for file in job.files}
         if not self._resume:
@@ -89,7 +105,8 @@ class Journal:
             entry.close()
         with contextlib.suppress(OSError):
             for place in (*self._places, self._folder):
-                remove_torn(place)
+                if isinstance(place, Path):
+                    remove_torn(place)
             if not keep:
                 for entry in self._entries:
                     entry.path.unlink(missing_ok=True)
@@ -114,7 +131,7 @@ class Entry:
         self._known: dict[Any, Any] | None = None
         self._hashing: threading.Thread | None = None
         #: Taken now, since the recording may be opened long before `known` is called.
-        self._state = _state_of(job.source)
+        self._state = state_of(job.source, job.state)
         self._content: str | None = None
 
     @property
@@ -128,7 +145,7 @@ class Entry:
             done = record if "files" in record else done
         content, is_made_so = done.get("content"), done.get("made_with") == self._made_with
         is_known = content is not None and is_made_so
-        return is_known and done["files"] == self._hashes() and content == _hash_of(self._job.source)
+        return is_known and content == self._content_now() and done["files"] == self._hashes()
 
     def notes(self, channel: int) -> ResumeNotes:
         """What is known of a channel of the recording, and where to add to it."""
@@ -155,7 +172,7 @@ class Entry:
             write_text(self.path, lambda stream: stream.write(line))
 
     def _hashes(self) -> dict[str, str | None]:
-        return {name: _hash_of(file) for name, file in _files_of(self._job).items()}
+        return {name: content_of(file) for name, file in self._job.names.items()}
 
     def close(self) -> None:
         """Free what is known and ignore what comes later. Calling it again does nothing."""
@@ -199,7 +216,7 @@ class Entry:
     def _is_of_this(self, content: object, state: object) -> bool:
         """Whether an entry with this hash and state, None if it has none, is of the recording as it is now."""
         if content is not None:
-            return content == _hash_of(self._job.source)
+            return content == self._content_now()
         return self._state is not None and state == list(self._state)
 
     def _records(self) -> Iterator[dict[str, Any]]:
@@ -231,8 +248,11 @@ class Entry:
 
     def _hash(self) -> str | None:
         """The hash of the recording, None if its file has changed and the hash may not be that of what was decoded."""
-        content = _hash_of(self._job.source)
-        return content if self._state is not None and self._state == _state_of(self._job.source) else None
+        content = self._content_now()
+        return content if self._state is not None and self._state == state_of(self._job.source) else None
+
+    def _content_now(self) -> str | None:
+        return content_of(self._job.source, self._job.state)
 
 
 class _Channel:
@@ -264,31 +284,6 @@ class _Channel:
 def notes_of(entry: Entry | None) -> Callable[[int], ResumeNotes]:
     """The notes on each channel of a recording, as `Model.stream_all` takes it."""
     return entry.notes if entry is not None else lambda _: NoNotes()
-
-
-def _files_of(job: Job) -> dict[str, Path]:
-    """The files of a job by their paths below the output folder."""
-    return {os.fspath(file.relative_to(job.directory)): file for file in job.files}
-
-
-def _hash_of(path: str | Path) -> str | None:
-    """The SHA-256 of a file, None if it cannot be read or memory is short."""
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, MemoryError):
-        return None
-
-
-def _state_of(path: str) -> tuple[int, int, int] | None:
-    """Size, time modified and time of that change: what differs once a file changes. None if it cannot be examined.
-
-    A program that replaces a file by one of the same size can set the time modified, but not the last of these.
-    """
-    with contextlib.suppress(OSError):
-        status = Path(path).stat()
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return None
 
 
 def _result(record: dict[str, Any]) -> DecodedWindow:

@@ -18,6 +18,9 @@ from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
+from mtasr.remote.file import examine
+from mtasr.remote.listing import ask_all
+from mtasr.remote.urls import is_url
 from mtasr.speakers.assignment import assign, assign_segments, seconds_without_turn
 from mtasr.speakers.speaker_times import AllSpeakerTimes
 from mtasr.subtitles import Broken, Layout
@@ -157,13 +160,19 @@ class BatchRun:
         raises.
         """
         ready = []
+        done = outputs.done(self._jobs) if self._existing == "skip" else frozenset[str]()
+        unasked = (job.source for job in self._jobs if is_url(job.source) and job.state is None)
+        states = ask_all(examine, (source for source in unasked if source not in done))
         for job in self._jobs:
-            if self._existing == "skip" and all(file.exists() for file in job.files):
+            state = states.get(job.source, job.state)
+            if job.source in done:
                 yield self._ended(Ending(job.name, "skipped", "its files are there already"))
+            elif isinstance(state, Exception):
+                yield self._ended(_failure(job, state))
             elif (error := self._refusal(job)) is not None:
                 yield self._ended(_failure(job, error))
             else:
-                ready.append(job)
+                ready.append(replace(job, state=state))
         if not ready:
             self._observer.finished()
             return
@@ -176,7 +185,8 @@ class BatchRun:
         from mtasr.audio.read import check_input, check_reopenable
 
         try:
-            check_input(job.source)
+            if not is_url(job.source):  # stores have been asked, many at a time
+                check_input(job.source)
             if self._tracks.channels == "split":
                 check_reopenable(job.source)
             if self._turns is not None:

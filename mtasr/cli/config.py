@@ -133,7 +133,10 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 #: The start of our variables' names, and those that are not options.
-_PREFIX, _OTHER_VARIABLES = "MTASR_", frozenset({"MTASR_CACHE", "MTASR_FFMPEG", "MTASR_SPEAKER_MODEL"})
+_PREFIX, _OTHER_VARIABLES = (
+    "MTASR_",
+    frozenset({"MTASR_CACHE", "MTASR_FFMPEG", "MTASR_REMOTE_TIMEOUT", "MTASR_SPEAKER_MODEL"}),
+)
 
 
 def _unknown_variables(program: Program) -> dict[str, str | None]:

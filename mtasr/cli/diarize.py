@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from mtasr.batch import Ending, Job, gather, outputs, plan
+from mtasr.batch.identity import size_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.options.command import Command, debug_option, switch
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.files import (
+    allow_scheme_option,
     files_from_option,
     inputs_argument,
     output_dir_short_option,
@@ -26,7 +27,7 @@ from mtasr.cli.options.files import (
     skip_existing_option,
 )
 from mtasr.cli.options.speakers import count_options, to_speakers
-from mtasr.cli.work import diarize_one, load_diarizer, size_of, with_known_voices
+from mtasr.cli.work import diarize_one, load_diarizer, with_known_voices
 from mtasr.formats.turns import TURN_FORMATS, line_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _OUTPUT = "Output"
 @switch(_OUTPUT, "verbose", default=True, help="Print the turns of each recording.")
 @quiet_option
 @files_from_option
+@allow_scheme_option
 @recursive_option
 @skip_existing_option
 @progress_option
@@ -62,8 +64,13 @@ def diarize(ctx: click.Context, /, **params: Any) -> int:
     For speakers with the text, see `mtasr transcribe --diarize`.
     """
     speakers, _ = to_speakers(ctx, {"diarize": True, "channels": "mix"} | params)
-    inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
-    jobs = plan(inputs, Path(params["directory"]), params["formats"])
+    inputs = gather(
+        params["files"],
+        params["files_from"],
+        recursive=params["recursive"],
+        allowed_schemes=params["allowed_schemes"],
+    )
+    jobs = plan(inputs, outputs.to_destination(params["directory"]), params["formats"])
     display = Display(quiet=params["quiet"], text=params["verbose"], progress=params["progress"])
     batch = _Batch(jobs, speakers, params, display, debug=ctx.meta.get(failures.DEBUG, False))
     return batch.run()
@@ -98,7 +105,7 @@ class _Batch:
             elif self._attempt(job, partial(check_input, job.source)):
                 ready.append(job)
         if ready:
-            with outputs.new_folders([file.parent for job in ready for file in job.files]):
+            with outputs.new_folders([ready[0].directory, *(file.parent for job in ready for file in job.files)]):
                 self._run(ready)
         self._display.finish(self._endings)
         return self._attempts.code
@@ -106,7 +113,7 @@ class _Batch:
     def _run(self, ready: Sequence[Job]) -> None:
         diarizer = load_diarizer(self._display)
         self._speakers = with_known_voices(self._speakers, self._display)
-        self._display.begin({job.name: size_of(job.source) for job in ready})
+        self._display.begin({job.name: size_of(job.source, job.state) for job in ready})
         for job in ready:
             self._attempt(job, partial(self._diarize, job, diarizer))
 
@@ -128,7 +135,8 @@ class _Batch:
         if self._params["verbose"] and not self._params["quiet"]:
             _print(job, found)
         for form, target in job.targets.items():
-            found.write(target, form)
+            text = found.to_format(form, target.stem)
+            outputs.write_text(target, partial(_write, text))
         count = len(found.speakers)
         said = f"{count} speaker{'' if count == 1 else 's'}" if count else "no speech found"
         files = tuple(map(str, job.files))
@@ -148,3 +156,7 @@ def _print(job: Job, found: Diarization) -> None:
     name = failures.printable(job.source)
     for turn in found.turns:
         print_line(f"{name}\t{turn.start:.3f}\t{turn.end:.3f}\t{failures.printable(turn.speaker)}")
+
+
+def _write(text: str, stream: TextIO) -> None:
+    stream.write(text)

@@ -90,7 +90,8 @@ def subtitle(ctx: click.Context, /, **params: Any) -> None:
     if given is not None and given.suffix.lower() != ".json":
         check_input(given)
         check_subtitles(given)
-    result = params["output"] or Path(params["directory"], _default_name(video, burn=params["burn"]))
+    directory = outputs.to_folder(params["directory"])
+    result = params["output"] or directory / _default_name(video, burn=params["burn"])
     outputs.check_target(result, [str(video), *([] if given is None else [str(given)])])
     container_of(result)
     if params["burn"]:

@@ -57,5 +57,10 @@ def _run(ctx: click.Context, params: dict[str, Any]) -> int:
     if len(chosen) > 1:
         raise UsageError(f"--{normalise(chosen[0])} and --{normalise(chosen[1])} exclude each other")
     work = Work(ctx, params)
-    inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
+    inputs = gather(
+        params["files"],
+        params["files_from"],
+        recursive=params["recursive"],
+        allowed_schemes=params["allowed_schemes"],
+    )
     return work.run(work.plan(inputs), _EXISTING[chosen[0]] if chosen else "overwrite")

@@ -100,6 +100,8 @@ def watch(ctx: click.Context, /, **params: Any) -> int:
     """
     work = Work(ctx, params)
     folder = params["folder"]
+    if not isinstance(work.directory, Path):
+        raise UsageError(f"{work.directory}: results of a watched folder go to a folder of this machine")
     outputs.prepare(work.directory)
     work.enrol()
     looks = Watch(
@@ -128,15 +130,15 @@ def _planned(work: Work, new: Input, owners: dict[Path, str]) -> list[Job]:
     """The job for a recording, unless it is done, was deleted, or its files have the names of another one's."""
     try:
         (job,) = work.plan([new])
-        known = owners.get(job.files[0]) == new.source
-        for file in job.files:
+        known = owners.get(job.local_files[0]) == new.source
+        for file in job.local_files:
             if owners.setdefault(file, new.source) != new.source:
                 raise UsageError(f"{new.source} would be written to {file}, like {owners[file]}; rename one of them")
     except MtasrError as error:
         work.display.note(f"error: {error}")
         return []
     recorded = _modified(Path(new.source))
-    is_done = not known and all(_modified(file) >= recorded for file in job.files)
+    is_done = not known and all(_modified(file) >= recorded for file in job.local_files)
     return [] if is_done or recorded == _NEVER else [job]
 
 

@@ -17,6 +17,7 @@ import click
 
 from mtasr import atomic
 from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
+from mtasr.batch.identity import size_of
 from mtasr.batch.run import OUTCOMES, Existing
 from mtasr.cli import clusters, failures
 from mtasr.cli.display import Display
@@ -171,7 +172,7 @@ class Work:
         self._rttm, params = to_turns(ctx, params)
         self._params = params
         self._debug: bool = ctx.meta.get(failures.DEBUG, False)
-        self.directory = Path(params["directory"])
+        self.directory = outputs.to_destination(params["directory"])
         options, self._layout = to_decoding_options(params), to_layout(params)
         self._options = with_word_times(ctx, options, needed=needs_word_times(params, options, self._layout))
         check_readings(params, self._options)
@@ -267,7 +268,7 @@ class _Progress(Observer):
 
     def begun(self, jobs: Sequence[Job]) -> None:
         self._began = time.monotonic()
-        self._display.begin({job.name: size_of(job.source) for job in jobs})
+        self._display.begin({job.name: size_of(job.source, job.state) for job in jobs})
 
     def discarded(self) -> None:
         self._display.note("an earlier run left work undone; --resume would have kept what it did")
@@ -340,13 +341,6 @@ class _Progress(Observer):
             figures += [f"{counts[result]} of {len(endings)} {result}" for result in OUTCOMES if counts[result]]
             self._display.note("; ".join(figures))
         self._display.finish(endings)
-
-
-def size_of(source: str) -> int:
-    """Bytes of a file, 0 for a pipe: what is known of its length before it is opened."""
-    with contextlib.suppress(OSError):
-        return Path(source).stat().st_size
-    return 0
 
 
 def _speed(seconds: float, took: float) -> str:

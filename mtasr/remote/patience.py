@@ -35,7 +35,7 @@ class Patience:
     #: Attempts at one read.
     attempts: int = 5
     #: Seconds before the second attempt; twice as many before each further one.
-    pause: float = 0.5
+    pause: float = 0.25
 
     @classmethod
     def usual(cls) -> Patience:

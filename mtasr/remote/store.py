@@ -50,12 +50,18 @@ def opened(url: str) -> tuple[Any, str]:
         file_system, path = fsspec.core.url_to_fs(url, **({} if len(links(url)) > 1 else {"use_listings_cache": False}))
     except ImportError as error:
         # fsspec's words: "Install gcsfs to access Google Storage".
-        raise UsageError(f"{shown(url)}: {error}; {pip_install('mtasr[remote]')} brings what S3 needs") from error
+        raise UsageError(
+            f"{scheme}:// needs a package of its own: {error}; {pip_install('mtasr[remote]')} brings what S3 needs"
+        ) from error
     except ValueError as error:
         if "rotocol not known" in str(error):
             raise InputError(f"{shown(url)}: addresses that begin with {scheme}:// are not known") from error
         raise InputError(f"{shown(url)}: is no address ({error})") from error
     return file_system, str(path)
+
+
+def is_s3(url: str) -> bool:
+    return scheme_of(url) in _S3 and len(links(url)) == 1
 
 
 def _s3() -> Any:
@@ -183,7 +189,7 @@ def pages(url: str, *, recursive: bool, patience: Patience) -> Iterator[list[tup
     Raises `InputError`.
     """
     file_system, path = opened(url)
-    if scheme_of(url) in _S3 and len(links(url)) == 1:
+    if is_s3(url):
         yield from _s3_pages(url, file_system, path, recursive=recursive, patience=patience)
         return
     prefix = path.rstrip("/")

@@ -12,7 +12,8 @@ import pytest
 from fake_model import segment
 
 from mtasr.atomic import remove_torn, write_text
-from mtasr.batch.journal import FOLDER, Entry, Journal, _hash_of, notes_of
+from mtasr.batch.identity import content_of
+from mtasr.batch.journal import FOLDER, Entry, Journal, notes_of
 from mtasr.batch.outputs import Job
 from mtasr.decoding.submission import DecodedWindow
 from mtasr.decoding.windows import Place
@@ -134,7 +135,7 @@ def test_notes_that_never_said_of_what_they_are(job: Job) -> None:
 
 def test_what_is_noted_before_the_hash_is_known_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = threading.Event()
-    monkeypatch.setattr("mtasr.batch.journal._hash_of", lambda path: _hash_of(path) if hashes.wait(20) else None)
+    monkeypatch.setattr("mtasr.batch.journal.content_of", lambda *of: content_of(*of) if hashes.wait(20) else None)
     run = entry(job, resume=False)
     noted = run.notes(0)
     assert noted.result(place(0)) is None
@@ -267,7 +268,7 @@ def test_only_what_is_of_use_is_left(job: Job, tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / FOLDER).exists(), "no window is noted"
     monkeypatch.setattr(Entry, "_add_content", lambda self: None)  # as if it took long
     for state, is_kept in ([96000, 1, 2], True), (None, False):
-        monkeypatch.setattr("mtasr.batch.journal._state_of", lambda path, state=state: state)
+        monkeypatch.setattr("mtasr.batch.journal.state_of", lambda *of, state=state: state)
         journal = Journal(tmp_path, ["options"])
         run = journal.entry(job)
         assert run is not None

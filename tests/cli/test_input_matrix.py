@@ -369,11 +369,14 @@ ROWS = [
     *family(
         fails(f"address {address}", named(address), "no such file")
         for address in (
-            "http://127.0.0.1:9/a.wav", "https://127.0.0.1:9/a.wav", "rtsp://127.0.0.1:9/a", "file:kept/spoken.wav",
+            "http:/127.0.0.1:9/a.wav", "https:127.0.0.1:9/a.wav", "rtsp:/127.0.0.1:9/a", "file:kept/spoken.wav",
             "concat:kept/spoken.wav|kept/spoken.wav", "subfile,,start,0,end,0,,:kept/spoken.wav",
             "async:kept/spoken.wav", "crypto:kept/spoken.wav", "data:audio/wav;base64,UklGRg==", "pipe:0",
         )
     ),
+    fails("address of nobody", named("http://127.0.0.1:9/a.wav"), "cannot be opened: the server cannot be reached"),
+    fails("address of no kind", named("rtsp://127.0.0.1:9/a"), "addresses that begin with rtsp:// are not known"),
+    fails("address of a file", named("file:///etc/passwd"), "is a file of this machine: give its path"),
     *family(
         fails(f"playlist {kind} called {ending}", holding(f"a.{ending}", content), NO_MEDIA)
         for kind, content in PLAYLISTS.items()

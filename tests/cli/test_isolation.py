@@ -48,7 +48,7 @@ HOSTILE = {
 PROTOCOLS = [
     "concat:{secret}|{secret}",
     "subfile,,start,0,end,0,,:{secret}",
-    "http://127.0.0.1:{port}/a.wav",
+    "http:/127.0.0.1:{port}/a.wav",
     "file:{secret}",
     "async:{secret}",
     "cache:{url}",

@@ -191,7 +191,8 @@ def test_schemes_that_nobody_knows() -> None:
 
 def test_a_package_of_fsspec_that_is_missing() -> None:
     with pytest.raises(
-        UsageError, match=r"^gs://a/b.wav: .*gcsfs.*; .*install 'mtasr\[remote\]'. brings what S3 needs$"
+        UsageError,
+        match=r"^gs:// needs a package of its own: .*gcsfs.*; .*install 'mtasr\[remote\]'. brings what S3 needs$",
     ):
         open_remote("gs://a/b.wav", HASTE)
 

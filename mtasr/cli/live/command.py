@@ -185,9 +185,9 @@ def _job(params: Mapping[str, Any], options: DecodingOptions) -> Job | None:
     name = params["name"] or time.strftime("live-%Y-%m-%d-%H%M%S")
     if Path(name).name != name:
         raise UsageError(f"--name is a name without folders, which --output-dir names, not {name!r}")
-    directory = Path(params["directory"])
+    directory = outputs.to_folder(params["directory"])
     job = Job("-", directory, name, formats, options.also_translate)
-    for file in job.files:
+    for file in job.local_files:
         if atomic.check_replaceable(file) is not None and not params["overwrite"]:
             raise UsageError(f"{file} exists: choose another --name, or add --overwrite")
     outputs.prepare(directory)

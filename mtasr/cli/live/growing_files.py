@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from mtasr.batch import outputs
-from mtasr.batch.outputs import Job
+from mtasr.batch.outputs import Destination, Job
 from mtasr.errors import OutputError
 from mtasr.formats.cues import Style
 from mtasr.formats.registry import OUTPUT_FORMATS
@@ -80,7 +80,7 @@ class GrowingFiles:
         self, job: Job, style: Style, layout: Layout | None, *, translates: bool, note: Callable[[str], None]
     ) -> None:
         self._job, self._style, self._layout, self._note = job, style, layout, note
-        self._text, self._translation = _Text(job.targets, layout), _Text(job.translations, layout)
+        self._text, self._translation = _Text(_local(job.targets), layout), _Text(_local(job.translations), layout)
         self._language, self._text_language = "en", "en"
         self._translates = translates
         self._changed = threading.Condition()
@@ -158,3 +158,7 @@ class GrowingFiles:
         except OutputError:
             self._is_dirty = True
             raise
+
+
+def _local(files: dict[str, Destination]) -> dict[str, Path]:
+    return {form: file for form, file in files.items() if isinstance(file, Path)}

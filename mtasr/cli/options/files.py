@@ -53,7 +53,7 @@ def _output_dir(*short: str) -> Decorator:
         default=".",
         configurable=True,
         metavar="FOLDER",
-        help="Folder for the results.",
+        help="Folder for the results, or its address in a store.",
     )
 
 
@@ -114,6 +114,16 @@ files_from_option = option(
     help="File with one path per line; - for standard input.",
 )
 
+allow_scheme_option = option(
+    _BATCHES,
+    "--allow-scheme",
+    "allowed_schemes",
+    multiple=True,
+    metavar="SCHEME",
+    show_default=False,
+    help="Open addresses in LIST that begin with SCHEME://, such as s3 or https. Repeatable.",
+)
+
 skip_existing_option = option(
     _BATCHES, "--skip-existing", is_flag=True, configurable=False, help="Skip recordings whose results exist."
 )
@@ -128,6 +138,7 @@ cluster_option = option(
 
 batch_options = together(
     files_from_option,
+    allow_scheme_option,
     recursive_option,
     option(_BATCHES, "--overwrite", is_flag=True, configurable=False, help="Replace existing results (the default)."),
     skip_existing_option,
