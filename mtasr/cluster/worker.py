@@ -12,6 +12,7 @@ from typing import cast
 from mtasr import __version__, system
 from mtasr.audio.read import check_input
 from mtasr.audio.sources import stated_seconds
+from mtasr.batch.identity import size_of
 from mtasr.cluster import weights
 from mtasr.cluster.nodes import Shared
 from mtasr.cluster.tasks import (
@@ -130,8 +131,7 @@ class NodeWorker:
         """What becomes of a recording that this task does not decode, None for the others."""
         try:
             check_input(source)
-            size = _size_of(source)  # None for a URL
-            if not task.manner.divisible or (size is not None and size < _LEAST_BYTES):
+            if not task.manner.divisible or size_of(source) < _LEAST_BYTES:
                 return None
             seconds = stated_seconds(source, task.manner.tracks)
         except Exception as error:
