@@ -151,6 +151,39 @@ class DecoderBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = FeedForward(width)
 
+    def forward(self, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
+        """All tokens at once (B, T, D), with the audio (B or 1, S, D) -> (B, T, D)"""
+        return self.extend(x, None, self.cross_attention.project(audio), mask, want_attention=False)[0]
+
+    def extend(
+        self,
+        x: Tensor,
+        past: tuple[Tensor, Tensor] | None,
+        cross: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        *,
+        want_attention: bool,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
+        """Tokens (B, T, D) after others, given the keys and values of these and of the audio.
+
+        Returns the tokens (B, T, D), the keys and values of all tokens, and the cross-attention weights, if requested.
+        """
+        normed = self.attention_norm(x)
+        keys, values = self.attention.project(normed)
+        if past is not None:
+            keys = torch.cat([past[0].expand(len(x), -1, -1, -1), keys], dim=2)
+            values = torch.cat([past[1].expand(len(x), -1, -1, -1), values], dim=2)
+        x = x + self.attention(normed, keys, values, mask)
+        normed = self.cross_attention_norm(x)
+        weights = None
+        if want_attention:
+            mixed, weights = self.cross_attention.with_weights(normed, *cross)
+        else:
+            mixed = self.cross_attention(normed, *cross)
+        x = x + mixed
+        x = x + self.mlp(self.mlp_norm(x))
+        return x, (keys, values), weights
+
 
 def sinusoids(length: int, width: int) -> Tensor:
     """(length, width) sines then cosines, their wavelengths a geometric series from 2 pi to 10000 * 2 pi.
@@ -211,34 +244,38 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, cache: KeyValueCache, *, want_attention: bool) -> DecoderOutput:
         """(B, T) tokens after those of the cache -> logits (B, T, V)"""
-        past, count = cache.length, tokens.shape[1]
-        x = self.embedding(tokens) + self.positions[past : past + count]  # (B, T, D)
-        mask = None
-        if count > 1:  # token i sees the past, the tokens before it and itself
-            mask = torch.ones(count, past + count, dtype=torch.bool, device=x.device).tril(diagonal=past)
+        x, mask = self._embedded(tokens, cache.length)
         all_keys, all_values, attention = [], [], []
-        for block, old_keys, old_values, cross_keys, cross_values in zip(
-            self.blocks, cache.keys, cache.values, cache.cross_keys, cache.cross_values, strict=True
-        ):
+        old = zip(cache.keys, cache.values, strict=True)
+        cross = zip(cache.cross_keys, cache.cross_values, strict=True)
+        for block, past, heard in zip(self.blocks, old, cross, strict=True):
             assert isinstance(block, DecoderBlock)  # noqa: S101 - ModuleList forgets the type
-            normed = block.attention_norm(x)
-            new_keys, new_values = block.attention.project(normed)
-            keys = torch.cat([old_keys.expand(len(x), -1, -1, -1), new_keys], dim=2)
-            values = torch.cat([old_values.expand(len(x), -1, -1, -1), new_values], dim=2)
-            x = x + block.attention(normed, keys, values, mask)
-            normed = block.cross_attention_norm(x)
-            if want_attention:
-                mixed, weights = block.cross_attention.with_weights(normed, cross_keys, cross_values)
-                attention.append(weights)
-            else:
-                mixed = block.cross_attention(normed, cross_keys, cross_values)
-            x = x + mixed
-            x = x + block.mlp(block.mlp_norm(x))
+            x, (keys, values), weights = block.extend(x, past, heard, mask, want_attention=want_attention)
             all_keys.append(keys)
             all_values.append(values)
-        logits = F.linear(self.norm(x), self.embedding.weight).float()
+            if weights is not None:
+                attention.append(weights)
         longer = replace(cache, keys=tuple(all_keys), values=tuple(all_values))
-        return DecoderOutput(logits, longer, tuple(attention) if want_attention else None)
+        return DecoderOutput(self._logits(x), longer, tuple(attention) if want_attention else None)
+
+    def predict(self, tokens: Tensor, audio: Tensor) -> Tensor:
+        """(B, T) tokens from the first on, and the audio (B or 1, S, D) -> logits (B, T, V); keeps no cache."""
+        x, mask = self._embedded(tokens, 0)
+        for block in self.blocks:
+            x = block(x, audio, mask)
+        return self._logits(x)
+
+    def _embedded(self, tokens: Tensor, past: int) -> tuple[Tensor, Tensor | None]:
+        """The tokens (B, T) after `past` others as vectors (B, T, D), and which tokens each of them sees (T, P)."""
+        count = tokens.shape[1]
+        x = self.embedding(tokens) + self.positions[past : past + count]  # (B, T, D)
+        if count == 1:
+            return x, None
+        # token i sees the past, the tokens before it and itself
+        return x, torch.ones(count, past + count, dtype=torch.bool, device=x.device).tril(diagonal=past)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(self.norm(x), self.embedding.weight).float()
 
 
 class Whisper(nn.Module):
@@ -281,15 +318,26 @@ class Whisper(nn.Module):
         the cache then holds its keys and values. Row b of a cache must belong to row b of `tokens`; `cache.select`
         makes it so.
         """
+        self._require_room(tokens, audio, cache)
+        cache = self.decoder.start(audio) if cache is None else cache
+        output: DecoderOutput = self.decoder(tokens, cache, want_attention=want_attention)
+        return output
+
+    def predict(self, tokens: Tensor, audio: Tensor) -> Tensor:
+        """The same logits (B, T, V) for all `tokens` (B, T) at once, with the true tokens given, for training.
+
+        Calls each block as a module and keeps no cache, so that blocks can be sharded or computed again.
+        """
+        self._require_room(tokens, audio, None)
+        return self.decoder.predict(tokens, audio)
+
+    def forward(self, mel: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) with the true tokens given."""
+        return self.predict(tokens, self.encode(mel))
+
+    def _require_room(self, tokens: Tensor, audio: Tensor, cache: KeyValueCache | None) -> None:
         length = tokens.shape[1] + (cache.length if cache else 0)
         if length > self.dims.n_text_ctx:
             raise ModelError(f"{length} tokens exceed the decoder's context of {self.dims.n_text_ctx}")
         if cache is None and audio.shape[0] not in {1, tokens.shape[0]}:
             raise ModelError(f"{tokens.shape[0]} rows of tokens do not fit {audio.shape[0]} rows of audio")
-        cache = self.decoder.start(audio) if cache is None else cache
-        output: DecoderOutput = self.decoder(tokens, cache, want_attention=want_attention)
-        return output
-
-    def forward(self, mel: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) with the true tokens given, for training."""
-        return self.decode(tokens, self.encode(mel)).logits

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from mtasr.networks.whisper import EncoderBlock, Whisper
+from mtasr.networks.whisper import Whisper
 from mtasr.training.config import TrainConfig
 
 
@@ -42,10 +42,10 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
                 change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
                 parametrize.register_parametrization(module, "weight", change)
     for block in model.encoder.blocks:
-        assert isinstance(block, EncoderBlock)  # noqa: S101 - ModuleList forgets the type
         if config.regularisation.stochastic_depth:
             block.register_forward_hook(_StochasticDepth(config.regularisation.stochastic_depth))
-        if config.activation_checkpointing and config.method != "decoder":
+    if config.activation_checkpointing:
+        for block in [*(model.encoder.blocks if config.method != "decoder" else ()), *model.decoder.blocks]:
             _recompute(block)
 
 
@@ -63,15 +63,15 @@ class _StochasticDepth:
         return x + (output - x) * stays / kept
 
 
-def _recompute(block: EncoderBlock) -> None:
-    """Keep only the input of a block, and compute the block again for its gradients."""
+def _recompute(block: nn.Module) -> None:
+    """Keep only the inputs of a block, and compute the block again for its gradients."""
     forward = block.forward
 
-    def recomputed(x: Tensor) -> Tensor:
-        result: Tensor = checkpoint(forward, x, use_reentrant=False)
+    def recomputed(*inputs: Tensor | None) -> Tensor:
+        result: Tensor = checkpoint(forward, *inputs, use_reentrant=False)
         return result
 
-    block.forward = recomputed  # type: ignore[method-assign]
+    block.forward = recomputed
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

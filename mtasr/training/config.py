@@ -95,8 +95,11 @@ class OptimizerConfig:
     epsilon: float = 1e-6
     #: Norm to which larger gradients are scaled down.
     clip: float = 1.0
-    #: Batches per step.
+    #: Batches per step of each process.
     accumulation: int = 1
+    #: Batches per step of all processes together, whatever their number, which must divide it. null: as many as
+    #: accumulation gives.
+    batches_per_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +144,13 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: Precision = "float32"
-    #: Compute the encoder twice instead of keeping its activations: less memory, a third more time.
+    #: How several processes share the work: each holds everything (data parallelism), or a part of the weights, of the
+    #: gradients and of what the optimiser remembers (FSDP). One process alone holds everything.
+    parallel: Literal["data", "fsdp"] = "data"
+    #: Compute each layer twice instead of keeping its activations: less memory, a third more time.
     activation_checkpointing: bool = False
+    #: Compile the layers (`torch.compile`), which takes a minute or more at the start. Needs a C++ compiler.
+    compile: bool = False
     #: What is trained: all weights, only the decoder, or low-rank changes of the attention and feed-forward weights.
     method: Method = "full"
     lora_rank: int = 16
@@ -191,6 +199,7 @@ class TrainConfig:
             "data.join_seconds": 0 < data.join_seconds <= 30,
             "data.lead_seconds": 0 <= data.lead_seconds <= 30,
             "optimizer.accumulation": optimizer.accumulation >= 1,
+            "optimizer.batches_per_step": optimizer.batches_per_step is None or optimizer.batches_per_step >= 1,
             "optimizer.learning_rate": optimizer.learning_rate > 0,
             "optimizer.warmup": optimizer.warmup >= 0,
             "optimizer.clip": optimizer.clip > 0,
@@ -203,6 +212,8 @@ class TrainConfig:
         for name, fine in checks.items():
             if not fine:
                 raise UsageError(f"{name} cannot be {_get(self, name)!r}")
+        if self.parallel == "fsdp" and self.precision == "float16":
+            raise UsageError("parallel=fsdp takes precision=bfloat16 or float32, not float16")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
         if self.regularisation.ctc and self.method == "decoder":

@@ -10,7 +10,7 @@ from typing import Any
 from mtasr.errors import UsageError
 from mtasr.training.config import Method, TrainConfig, make_config, to_document
 from mtasr.training.objectives import make_objective
-from mtasr.training.parallel import processes
+from mtasr.training.parallel import accumulation, processes
 
 #: Small, so that the model changes no more than its new data ask for. Low-rank changes begin at zero and need more.
 _LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
@@ -87,4 +87,4 @@ def steps_for(config: TrainConfig, epochs: float) -> int:
     if not any(counts):
         raise UsageError(f"there is nothing to learn in {', '.join(config.data.train)}")
     batches = sum(counts) / len(counts) / objective.passes_per_epoch
-    return max(1, math.ceil(epochs * batches / (config.optimizer.accumulation * processes())))
+    return max(1, math.ceil(epochs * batches / (accumulation(config.optimizer, processes()) * processes())))

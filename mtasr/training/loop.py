@@ -2,7 +2,7 @@
 
     run/config.json        the configuration
     run/log.jsonl          a line for each step and for each evaluation
-    run/step-*.pt          checkpoints of the run
+    run/step-*/            checkpoints of the run (`mtasr.training.state`)
     run/curves.svg         losses and the score of evaluations, at the end
     run/tensorboard/       the log for TensorBoard, with tensorboard=true
     run/audio/             decoded audio, unless data.cache names another folder
@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from mtasr.data.records import written_whole
 from mtasr.engines.torch import torch_device
@@ -32,17 +33,31 @@ from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
+from mtasr.training.layout import Layout, Replicated, Sharded, compile_blocks
 from mtasr.training.objectives import Exported, Objective, make_objective
-from mtasr.training.parallel import Crew, crew
+from mtasr.training.parallel import Crew, accumulation, crew
 from mtasr.training.run_log import RunLog, read_log, write_curves
-from mtasr.training.state import RunState, best_of, checkpoints, load_document, restore, save_state, usable
+from mtasr.training.state import (
+    RunState,
+    best_of,
+    checkpoints,
+    load_document,
+    remove_unfinished,
+    resume,
+    save_state,
+    stated,
+    whole,
+)
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
-#: Settings in which a run may differ from the one that it resumes.
+#: Settings in which a run may differ from the one that it resumes. Some of them change the last digits of its losses.
 _MAY_CHANGE = {
     "resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "variable_length", "tensorboard",
+    "parallel", "activation_checkpointing", "compile",
 }  # fmt: skip
+#: The same among the settings of the optimiser; what they come to must not differ.
+_MAY_CHANGE_OF_OPTIMIZER = {"accumulation", "batches_per_step"}
 
 #: Gets each entry of the log as it is written.
 Progress = Callable[[dict[str, Any]], None]
@@ -64,6 +79,9 @@ class Run:
     objective: Objective
     device: torch.device
     crew: Crew
+    layout: Layout
+    #: Batches of a step that this process computes.
+    accumulation: int
 
     @property
     def folder(self) -> Path:
@@ -84,14 +102,13 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
                 state.step += 1
                 entry = _step(run, state, batches)
                 evaluates = state.step == config.steps or _due(state.step, config.evaluate_every)
-                if log is None:
-                    continue
-                log.write(entry)
-                progress(entry)
+                if log is not None:
+                    log.write(entry)
+                    progress(entry)
                 if evaluates:
                     _evaluate(run, state, log, progress)
                 if evaluates or _due(state.step, config.save_every):
-                    save_state(state, run.folder, config)
+                    save_state(state, run.folder, config, ours)
         finally:
             batches.close()
             if log is not None:
@@ -115,7 +132,7 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
     found = checkpoints(run.folder)
     if not found:
         raise ModelError(f"{run.folder}: holds no checkpoint of a run")
-    scores: dict[int, float] = load_document(found[-1])["scores"]
+    scores: dict[int, float] = stated(found[-1])["scores"]
     return map(load_document, best_of(found, scores, run.config.average_best))
 
 
@@ -124,21 +141,20 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     objective = make_objective(config)
     if not objective.epoch(0):
         raise UsageError("there is nothing to learn: no record gives an example")
-    run = Run(config, objective, ours.device(torch_device(config.device)), ours)
-    folder = run.folder
-    for unfinished in folder.glob(".*.partial") if ours.leads else ():  # of a run that was killed while it wrote
-        unfinished.unlink()
+    device, folder = ours.device(torch_device(config.device)), Path(config.output)
+    if ours.leads:
+        remove_unfinished(folder)
     if config.resume == "never" and checkpoints(folder):
         raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
     torch.manual_seed(config.seed)
-    model = objective.model(run.device)
-    scaler = torch.amp.GradScaler(run.device.type, enabled=config.precision == "float16" and run.device.type == "cuda")
+    model = objective.model(device)
+    layout = _layout(config, objective, model, device, ours)
+    run = Run(config, objective, device, ours, layout, accumulation(config.optimizer, ours.size))
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16" and device.type == "cuda")
     state = RunState(model, make_optimizer(model, config.optimizer), scaler)
     if config.regularisation.ema:
         state.average = {name: weight.clone() for name, weight in trained_weights(model).items()}
-    if (document := next(usable(folder), None)) is not None:
-        _require_same(config, make_config(document["config"]), folder)
-        restore(state, document)
+    resume(state, folder, ours, lambda document: _require_same(run, document))
     ours.wait()  # before the first process writes what another may be reading
     if not ours.leads:
         return run, state, None
@@ -147,12 +163,35 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     return run, state, RunLog(folder / "log.jsonl", state.step, tensorboard=config.tensorboard)
 
 
-def _require_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:
-    ours, theirs = to_document(config), to_document(before)
+def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device: torch.device, ours: Crew) -> Layout:
+    """Lays the model out, in place."""
+    if config.compile:
+        compile_blocks(model)
+    if config.parallel == "data" or ours.alone:
+        return Replicated(model, objective.loss, ours)
+    precision = torch.bfloat16 if config.precision == "bfloat16" else None
+    return Sharded(model, objective.loss, device, ours, precision)
+
+
+def _require_same(run: Run, document: Mapping[str, Any]) -> None:
+    """Raise `UsageError` unless a checkpoint that says this belongs to the run."""
+    before = make_config(document["config"])
+    ours, theirs = ({**to_document(config), "optimizer": None} for config in (run.config, before))
     changed = [name for name in ours if ours[name] != theirs[name] and name not in _MAY_CHANGE]
+    optimizers = [to_document(config)["optimizer"] for config in (run.config, before)]
+    if any(one != optimizers[1][name] for name, one in optimizers[0].items() if name not in _MAY_CHANGE_OF_OPTIMIZER):
+        changed.append("optimizer")
     if changed:
         raise UsageError(
-            f"{folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
+            f"{run.folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
+        )
+    # A single file of an earlier version does not say how many processes there were.
+    processes = document.get("processes", run.crew.size)
+    batches = processes * accumulation(before.optimizer, processes)
+    if batches != run.crew.size * run.accumulation:
+        raise UsageError(
+            f"{run.folder} holds a run with {batches} batches per step instead of {run.crew.size * run.accumulation}; "
+            f"set optimizer.batches_per_step={batches}"
         )
 
 
@@ -187,32 +226,34 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
     """Take one step of the optimiser. Returns its entry for the log."""
     began = time.perf_counter()
     config, model, optimizer = run.config, state.model, state.optimizer
-    positions, seeds, group = zip(*(next(batches) for _ in range(config.optimizer.accumulation)), strict=True)
+    positions, seeds, group = zip(*(next(batches) for _ in range(run.accumulation)), strict=True)
     waited = time.perf_counter() - began
     rate = learning_rate(state.step, config.steps, config.optimizer)
     for parameters in optimizer.param_groups:
         parameters["lr"] = rate
     model.train()
     (targets,) = run.crew.total([sum(batch.targets for batch in group)])
-    loss_here = 0.0
-    for seed, batch in zip(seeds, group, strict=True):
+    losses = []
+    for number, (seed, batch) in enumerate(zip(seeds, group, strict=True), start=1):
+        run.layout.expect(last=number == len(group))
         torch.manual_seed(seed)  # so that a batch has the same chances in any process, whatever was drawn before
         with _precision(run):
-            loss = run.objective.loss(model, batch)
+            loss = run.layout.loss(batch)
         loss = loss / max(targets, 1)  # so that each target weighs the same, in any batch
         if loss.requires_grad:  # not so for a batch without targets
             torch.autograd.backward(state.scaler.scale(loss))
-        loss_here += float(loss.detach())
+        losses.append(loss.detach())
+    run.layout.complete()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    run.crew.add_gradients(trained)
     state.scaler.unscale_(optimizer)
-    norm = float(torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip))
+    norm = _clip(trained, config.optimizer.clip)
     state.scaler.step(optimizer)
     state.scaler.update()
-    optimizer.zero_grad(set_to_none=True)
+    run.layout.clear()
     for name, weight in trained_weights(model).items() if state.average else ():
         state.average[name].lerp_(weight, 1 - config.regularisation.ema)
     state.epoch, state.batch = positions[-1].epoch, positions[-1].batch
+    loss_here = sum(float(loss) for loss in losses)
     total, audio, padded = run.crew.total(
         [loss_here, sum(batch.seconds for batch in group), sum(batch.padded_seconds for batch in group)]
     )
@@ -230,6 +271,15 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
     }
 
 
+def _clip(weights: Sequence[nn.Parameter], most: float) -> float:
+    """Scale gradients down to this norm, taken over all of them in all processes. Returns the norm before."""
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    return float(norm)
+
+
 def _precision(run: Run) -> contextlib.AbstractContextManager[Any]:
     precision = run.config.precision
     if precision == "float32" or (precision == "float16" and run.device.type != "cuda"):
@@ -237,9 +287,18 @@ def _precision(run: Run) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(run.device.type, _DTYPES[precision])
 
 
-def _evaluate(run: Run, state: RunState, log: RunLog, progress: Progress) -> None:
+def _evaluate(run: Run, state: RunState, log: RunLog | None, progress: Progress) -> None:
+    """The first process evaluates, with a model of its own if the others hold parts of that of the run."""
     began = time.perf_counter()
-    figures = run.objective.evaluate(state.model, state.average)
+    model, average = state.model, state.average
+    if isinstance(run.layout, Sharded):
+        weights, average = whole(model.state_dict(), run.crew), whole(average, run.crew)
+        if log is not None:
+            model = run.objective.model(run.device)
+            model.load_state_dict(weights)
+    if log is None:
+        return
+    figures = run.objective.evaluate(model, average)
     if figures is None:
         return
     if run.objective.score in figures:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from mtasr.engines.torch import torch_device
 from mtasr.errors import UsageError
+from mtasr.training.config import OptimizerConfig
 
 #: The others wait while the first process evaluates. If one dies, `torchrun` stops them.
 _PATIENCE = timedelta(days=1)
@@ -31,38 +32,39 @@ class Crew:
     def leads(self) -> bool:
         return self.rank == 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether this process was started by itself, and not by `torchrun`, which may also start one."""
+        return not dist.is_initialized()
+
     def device(self, chosen: torch.device) -> torch.device:
         """The GPU of this process, if `chosen` is a GPU. Raises `DeviceError` if there are too few GPUs."""
         return torch_device("cuda", self.local) if self.size > 1 and chosen.type == "cuda" else chosen
 
     def total(self, values: Iterable[float]) -> list[float]:
         """The sums over all processes."""
-        summed = torch.tensor(list(values), dtype=torch.float64)
+        summed = torch.tensor([0.0, *values], dtype=torch.float64)
         if self.size > 1:
             dist.all_reduce(summed)
-        return [float(value) for value in summed]
-
-    def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
-        """Replace the gradients of all processes by their sum.
-
-        A weight without a gradient gets zeros, as another process may have one for it. One process alone does the same,
-        so that steps do not depend on the number of processes.
-        """
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-            if self.size > 1:
-                dist.all_reduce(weight.grad)
+        return [float(value) for value in summed[1:]]
 
     def wait(self) -> None:
         """Wait until all processes have come here."""
-        if self.size > 1:
-            dist.barrier()
+        self.total([])
 
 
 def processes() -> int:
     """How many processes train together: as many as `torchrun` started, or one."""
     return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
+def accumulation(config: OptimizerConfig, size: int) -> int:
+    """How many batches each of `size` processes computes in a step. Raises `UsageError`."""
+    if config.batches_per_step is None:
+        return config.accumulation
+    if config.batches_per_step % size:
+        raise UsageError(f"optimizer.batches_per_step cannot be {config.batches_per_step} for {size} processes")
+    return config.batches_per_step // size
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_an_encoder_is_trained_by_ctc_alone(configure: Configure, data: dict[str
     assert losses[-1] < losses[0] / 2
     (figures,) = [entry["evaluation"] for entry in whole if "evaluation" in entry]
     assert set(figures) == {"wer", "cer"}
-    checkpoints(run.folder)[-1].unlink()
+    shutil.rmtree(checkpoints(run.folder)[-1])
     run = train(configure(tmp_path / "run", *settings, steps=6))
     assert [entry["loss"] for entry in read_log(run.folder / "log.jsonl") if "loss" in entry] == losses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_the_loop_trains_and_resumes_another_objective(
 ) -> None:
     train(configure(tmp_path / "whole", *settings, steps=9))
     run = train(configure(tmp_path / "resumed", *settings, steps=9))
-    checkpoints(run.folder)[-1].unlink()
+    shutil.rmtree(checkpoints(run.folder)[-1])
     run = train(configure(tmp_path / "resumed", *settings, steps=9))
     whole, resumed = (read_log(tmp_path / name / "log.jsonl") for name in ("whole", "resumed"))
     losses = [entry["loss"] for entry in whole if "loss" in entry]

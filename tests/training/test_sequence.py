@@ -42,8 +42,8 @@ def test_the_best_checkpoints_are_kept_and_their_mean_is_the_result(
     scores = load_document(checkpoints(run.folder)[-1])["scores"]
     assert scores == {step: each["wer"] for step, each in enumerate(evaluations, start=1)}
     best = sorted(scores, key=lambda step: (scores[step], step))[:3]
-    assert {path.name for path in checkpoints(run.folder)} == {f"step-{step:08}.pt" for step in {*best, 5}}
-    one, *others = (load_document(run.folder / f"step-{step:08}.pt")["model"] for step in best)
+    assert {path.name for path in checkpoints(run.folder)} == {f"step-{step:08}" for step in {*best, 5}}
+    one, *others = (load_document(run.folder / f"step-{step:08}")["model"] for step in best)
     assert all(any(not one[name].equal(other[name]) for name in one) for other in others)
     result = SequenceObjective(config).merged(best_checkpoints(run))
     for name, weight in result.model.state_dict().items():
