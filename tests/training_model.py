@@ -18,6 +18,8 @@ from mtasr.checkpoints.settings import default_settings
 from mtasr.data.records import Caption, Record, write_records
 from mtasr.networks.whisper import ModelDimensions, Whisper
 from mtasr.training.config import TrainConfig
+from mtasr.training.state import load_document
+from mtasr.training.tensor_files import read_all_tensors
 
 #: The folder of a run, `key=value` overrides, and `steps=` -> a configuration for the tiny model.
 Configure = Callable[..., TrainConfig]
@@ -61,6 +63,25 @@ def write_tones(folder: Path, count: int = 6) -> Path:
     records.append(replace(records[0], id="silence", audio=str(silence), duration=4.0, captions=()))
     write_records(records, folder / "tones.jsonl")
     return folder / "tones.jsonl"
+
+
+def write_single_file(checkpoint: Path, path: Path) -> None:
+    """A checkpoint of a run as earlier versions wrote it."""
+    document, tensors = load_document(checkpoint), read_all_tensors(checkpoint)
+    order = [name for name in document["model"] if f"optimizer.{name}.exp_avg" in tensors]
+    # The optimiser's groups: matrices, and all others.
+    order.sort(key=lambda name: document["model"][name].ndim < 2 or name.endswith("positions"))
+    document["optimizer"] = {
+        "state": {
+            number: {"step": torch.tensor(float(document["updates"]))}
+            | {moment: tensors[f"optimizer.{name}.{moment}"] for moment in ("exp_avg", "exp_avg_sq")}
+            for number, name in enumerate(order)
+        },
+        "param_groups": [],
+    }
+    del document["updates"], document["processes"]
+    path.parent.mkdir(exist_ok=True)
+    torch.save(document, path)
 
 
 def free_port() -> int:

@@ -73,6 +73,13 @@ class DecoderOutput:
     attention: tuple[Tensor, ...] | None
 
 
+class LayerNorm(nn.LayerNorm):
+    """Computes in the precision of its input. That of its weights may be less, as where FSDP puts them together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """Multi-head attention. The key projection has no bias, because softmax would cancel it."""
 
@@ -128,9 +135,9 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm = LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_norm = LayerNorm(width)
         self.mlp = FeedForward(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,11 +151,11 @@ class EncoderBlock(nn.Module):
 class DecoderBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm = LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.cross_attention_norm = nn.LayerNorm(width)
+        self.cross_attention_norm = LayerNorm(width)
         self.cross_attention = Attention(width, heads)
-        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_norm = LayerNorm(width)
         self.mlp = FeedForward(width)
 
     def forward(self, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
@@ -210,7 +217,7 @@ class Encoder(nn.Module):
         # Not trained, but a buffer, because every checkpoint format stores it, rounded to its precision.
         self.register_buffer("positions", sinusoids(dims.n_audio_ctx, width))
         self.blocks = nn.ModuleList(EncoderBlock(width, dims.n_audio_head) for _ in range(dims.n_audio_layer))
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, M, F) -> (B, S, D)"""
@@ -230,7 +237,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(dims.n_vocab, width)
         self.positions = nn.Parameter(torch.empty(dims.n_text_ctx, width))
         self.blocks = nn.ModuleList(DecoderBlock(width, dims.n_text_head) for _ in range(dims.n_text_layer))
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         # The embedding is also the output projection, so its scale determines that of the first logits.
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)

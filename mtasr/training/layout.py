@@ -177,16 +177,19 @@ class Sharded:
         crew: Crew,
         precision: torch.dtype | None = None,
     ) -> None:
-        """`precision`: that in which weights are put together, if not their own; gradients are added up in float32."""
+        """`precision`: that in which the weights of layers are put together, if not their own.
+
+        Gradients are added up in float32. Weights outside of layers keep their precision, as heads compute in float32.
+        """
         if device.type == "cuda":
             torch.cuda.set_device(device)
         mesh = init_device_mesh(device.type, (crew.size,))
-        # Autocast decides what is computed in which precision, as without shards.
+        # Inputs are not cast: autocast decides what is computed in which precision, as without shards.
         policy = MixedPrecisionPolicy(precision, torch.float32 if precision else None, cast_forward_inputs=False)
         for block in blocks_of(model):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         root = _LossModule(model, loss)
-        fully_shard(root, mesh=mesh, mp_policy=policy)
+        fully_shard(root, mesh=mesh)
         for module in root.modules():
             if isinstance(module, FSDPModule):  # sums instead of means
                 module.set_gradient_divide_factor(1.0)

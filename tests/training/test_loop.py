@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from training_model import Configure, checkpoint, free_port
+from training_model import Configure, checkpoint
 
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.training.config import OptimizerConfig, to_document
@@ -60,46 +60,6 @@ def test_a_killed_run_resumes_with_the_same_losses_to_the_last_digit(configure: 
     assert all(one[name].equal(other[name]) for name in other)
 
 
-#: Trains, sets the last checkpoint and the log aside, and resumes.
-_TWICE = """
-import os, sys
-from pathlib import Path
-from mtasr.cli import program
-
-config, folder, port = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-program(["train", config], standalone_mode=False)
-if os.environ["RANK"] == "0":
-    sorted(folder.glob("step-*.pt"))[-1].rename(folder / "first.pt")
-    (folder / "first.jsonl").write_bytes((folder / "log.jsonl").read_bytes())
-os.environ.update(MASTER_PORT=port, TORCHELASTIC_USE_AGENT_STORE="False")  # no traces of the first meeting
-program(["train", config], standalone_mode=False)
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_are_one_with_accumulation(configure: Configure, tmp_path: Path) -> None:
-    train(configure(tmp_path / "one", "optimizer.accumulation=4", steps=8))
-    settings = ["optimizer.accumulation=2", "save_every=4", "export=float32"]
-    path, script, folder = tmp_path / "run.yaml", tmp_path / "twice.py", tmp_path / "two"
-    path.write_text(yaml.safe_dump(to_document(configure(folder, *settings, steps=8))))
-    script.write_text(_TWICE)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(path), str(folder), str(free_port())],
-        capture_output=True, text=True, env=environment, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("the model is in") == 2, "the first process alone exports"
-    assert losses(folder) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-    one, other = weights(tmp_path / "one"), weights(folder)
-    assert all(one[name].allclose(other[name], atol=1e-5) for name in one)
-    assert not all(one[name].equal(checkpoint().model.state_dict()[name]) for name in one)
-    assert read_log(folder / "first.jsonl")[-1]["loss"] == losses(folder)[-1]
-    first = load_document(folder / "first.pt")["model"]
-    assert all(tensor.equal(other[name]) for name, tensor in first.items())
-
-
 def test_resuming_needs_the_same_settings_and_skips_damaged_checkpoints(
     configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,8 +71,6 @@ def test_resuming_needs_the_same_settings_and_skips_damaged_checkpoints(
         train(configure(folder, "save_every=2", "seed=1"))
     with pytest.raises(OutputError, match="holds a run already"):
         train(configure(folder, "save_every=2", "resume=never"))
-    for earlier in checkpoints(folder):
-        shutil.copytree(earlier, tmp_path / "kept" / earlier.name)
     last = checkpoints(folder)[-1]
     (tensors,) = last.glob("*.distcp")
     tensors.write_bytes(tensors.read_bytes()[:-1])

@@ -1,4 +1,4 @@
-"""Several processes that train together; `test_loop.py` runs two."""
+"""Several processes that train together; `test_processes.py` runs two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch.distributed as dist
 from training_model import free_port
 
 from mtasr.errors import DeviceError, UsageError
-from mtasr.training.parallel import Crew, crew
+from mtasr.training.config import OptimizerConfig
+from mtasr.training.parallel import Crew, accumulation, crew
 
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,14 +24,11 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         Crew(2, 3, 2).device(chosen)
 
 
-def test_an_unused_weight_gets_zero_gradients() -> None:
-    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    used.sum().backward()
-    Crew().add_gradients([used, unused])
-    assert used.grad is not None
-    assert used.grad.tolist() == [1, 1]
-    assert unused.grad is not None
-    assert unused.grad.tolist() == [0, 0]
+def test_batches_per_step() -> None:
+    assert accumulation(OptimizerConfig(accumulation=3), 8) == 3
+    assert accumulation(OptimizerConfig(accumulation=3, batches_per_step=8), 4) == 2
+    with pytest.raises(UsageError, match="batches_per_step cannot be 8 for 3 processes"):
+        accumulation(OptimizerConfig(batches_per_step=8), 3)
 
 
 def test_processes_wait_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ class Objective(Protocol):
         """The model to train, on the device, with its initial weights.
 
         The loop optimises the parameters that require a gradient, and stores all of the model's state in checkpoints.
+        It compiles and shards the members of each `ModuleList`, which `loss` must call as modules.
         Weight decay spares vectors and every parameter whose name ends with `positions`.
         """
         ...
@@ -69,7 +70,8 @@ class Objective(Protocol):
         """The loss of a batch as a scalar, float32: the SUM over its `targets`, extra lessons added with their weights.
 
         The loop divides by the targets of all batches of a step, in all processes, so that each target weighs the
-        same. It calls this in training mode, and under autocast if `precision` is not float32.
+        same. It calls this in training mode, and under autocast if `precision` is not float32. With `parallel=fsdp`,
+        every trained weight must take part in the loss of every batch, if only times zero.
         """
         ...
 
@@ -77,6 +79,7 @@ class Objective(Protocol):
         """Figures for the log, or None if there is nothing to evaluate with.
 
         `average` has the moving averages of the weights by name, which replace those of the model; it may be empty.
+        With `parallel=fsdp`, `model` is another one that has the same weights.
         """
         ...
 
