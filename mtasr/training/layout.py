@@ -48,19 +48,19 @@ class Layout(Protocol):
         ...
 
 
-def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
+def layers_of(model: nn.Module) -> Iterator[nn.Module]:
     """The layers that a model has several of: the members of each `ModuleList`."""
     for module in model.modules():
         if type(module) is nn.ModuleList:  # and not what torch derives from it, such as lists of parametrizations
             yield from module
 
 
-def compile_blocks(model: nn.Module) -> None:
+def compile_layers(model: nn.Module) -> None:
     """Compile the layers of a model, in place. Names in its state stay the same.
 
     Layers of a kind share the result. Hooks, by which layers are skipped and sharded, stay outside of it.
     """
-    for block in blocks_of(model):
+    for block in layers_of(model):
         block.forward = torch.compile(block.forward)
 
 
@@ -186,7 +186,7 @@ class Sharded:
         mesh = init_device_mesh(device.type, (crew.size,))
         # Inputs are not cast: autocast decides what is computed in which precision, as without shards.
         policy = MixedPrecisionPolicy(precision, torch.float32 if precision else None, cast_forward_inputs=False)
-        for block in blocks_of(model):
+        for block in layers_of(model):
             fully_shard(block, mesh=mesh, mp_policy=policy)
         root = _LossModule(model, loss)
         fully_shard(root, mesh=mesh)

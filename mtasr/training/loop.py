@@ -33,7 +33,7 @@ from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
-from mtasr.training.layout import Layout, Replicated, Sharded, compile_blocks
+from mtasr.training.layout import Layout, Replicated, Sharded, compile_layers
 from mtasr.training.objectives import Exported, Objective, make_objective
 from mtasr.training.parallel import Crew, accumulation, crew
 from mtasr.training.run_log import RunLog, read_log, write_curves
@@ -166,7 +166,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
 def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device: torch.device, ours: Crew) -> Layout:
     """Lays the model out, in place."""
     if config.compile:
-        compile_blocks(model)
+        compile_layers(model)
     if config.parallel == "data" or ours.alone:
         return Replicated(model, objective.loss, ours)
     precision = torch.bfloat16 if config.precision == "bfloat16" else None

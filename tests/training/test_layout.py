@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from training_model import checkpoint
 
-from mtasr.training.layout import Replicated, blocks_of, compile_blocks
+from mtasr.training.layout import Replicated, compile_layers, layers_of
 from mtasr.training.parallel import Crew
 
 
@@ -84,7 +84,7 @@ def test_compiling_changes_no_names_and_no_results(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch, "compile", compiling)
     model, mel = checkpoint().model, torch.randn(1, 80, 40)
     names, before = list(model.state_dict()), model.encode(mel)
-    compile_blocks(model)
-    assert len(compiled) == len(list(blocks_of(model))) == 4
+    compile_layers(model)
+    assert len(compiled) == len(list(layers_of(model))) == 4
     assert list(model.state_dict()) == names
     assert not model.encode(mel).allclose(before), "the compiled functions are called"
