@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.asked import Asked, asked, language_given, resolved
 from mtasr.audio.sources import Source, opener, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.decoding.checks import Checks
@@ -33,6 +32,7 @@ from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.errors import ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, resolve
 from mtasr.options import DecodingOptions, merge_options
+from mtasr.resolved_options import ResolvedOptions, language_given, resolve_options, with_language_codes
 from mtasr.speakers.diarize import load_diarizer
 from mtasr.speakers.diarized import SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions
@@ -205,12 +205,12 @@ class Model:
         raises `RecordingTooLongError` while it is read.
         """
         self._require_own_process()
-        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         submitted = self._submitted(
-            sources, what, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
+            sources, resolved, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
         )
         return Transcriptions(
-            transcription_of(channels, what.tracks, what.options, listener) for channels, listener in submitted
+            transcription_of(channels, resolved.tracks, resolved.options, listener) for channels, listener in submitted
         )
 
     def decode_all(
@@ -231,11 +231,11 @@ class Model:
         Everything is as in `stream_all`, but errors of recordings are in the results. Closing the generator cancels.
         """
         self._require_own_process()
-        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         submitted = self._submitted(
-            sources, what, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
+            sources, resolved, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
         )
-        return decoded_recordings(submitted, what.language)
+        return decoded_recordings(submitted, resolved.language)
 
     def survey(
         self,
@@ -259,15 +259,15 @@ class Model:
         `condition_on_previous_text`, where windows depend on the text before them.
         """
         self._require_own_process()
-        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
-        _require_windows(what.options)
-        (listener,) = self._listeners(what.speakers, 1)
-        decoder = self._scheduler.decoder(what.options, checks)
+        resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        _require_windows(resolved.options)
+        (listener,) = self._listeners(resolved.speakers, 1)
+        decoder = self._scheduler.decoder(resolved.options, checks)
         channels = []
-        for channel, open_ in enumerate(openers(source, what.tracks, most_seconds)):
-            recording = Recording(open=open_, language=what.language, listener=listener)
+        for channel, open_ in enumerate(openers(source, resolved.tracks, most_seconds)):
+            recording = Recording(open=open_, language=resolved.language, listener=listener)
             told = partial(found, channel)
-            channels.append(survey_channel(recording, decoder, what.options, self._detector, self._stopwatch, told))
+            channels.append(survey_channel(recording, decoder, resolved.options, self._detector, self._stopwatch, told))
         return Survey(channels=tuple(channels), speakers=None if listener is None else heard_speakers(listener))
 
     def decode_windows(
@@ -298,16 +298,18 @@ class Model:
         turn; and `UsageError` as `survey`.
         """
         self._require_own_process()
-        what = asked(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
-        _require_windows(what.options)
-        recording = Recording(open=opener(source, what.tracks, channel), language=language, outlines=tuple(outlines))
-        (state,) = self._scheduler.submit([recording], what.options, checks=checks, priority=priority)
+        resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
+        _require_windows(resolved.options)
+        recording = Recording(
+            open=opener(source, resolved.tracks, channel), language=language, outlines=tuple(outlines)
+        )
+        (state,) = self._scheduler.submit([recording], resolved.options, checks=checks, priority=priority)
         return decoded_windows(Scheduled(self._scheduler, state), draws=draws)
 
     def _submitted(
         self,
         sources: Sequence[Source],
-        what: Asked,
+        resolved: ResolvedOptions,
         *,
         notes: Sequence[Callable[[int], ResumeNotes]],
         checks: Checks | None,
@@ -316,11 +318,11 @@ class Model:
     ) -> list[tuple[list[ChannelSubmission], SpeakerListener | None]]:
         """The channels of each source on their way to text, and who listens to them."""
         checks = checks or Checks()
-        opening = [openers(source, what.tracks, most_seconds) for source in sources]
-        heard_by = self._listeners(what.speakers, len(sources))
-        if what.options.condition_on_previous_text:
+        opening = [openers(source, resolved.tracks, most_seconds) for source in sources]
+        heard_by = self._listeners(resolved.speakers, len(sources))
+        if resolved.options.condition_on_previous_text:
             submissions: Iterator[ChannelSubmission] = (
-                LongForm(self.engine, open_, what.language, what.options, checks, self._detector, listener)
+                LongForm(self.engine, open_, resolved.language, resolved.options, checks, self._detector, listener)
                 for channels, listener in zip(opening, heard_by, strict=True)
                 for open_ in channels
             )
@@ -330,14 +332,14 @@ class Model:
                 Recording(
                     open=open_,
                     opens_at_once=opens_at_once(source),
-                    language=what.language,
+                    language=resolved.language,
                     notes=noted(channel),
                     listener=listener,
                 )
                 for source, channels, noted, listener in zip(sources, opening, notes, heard_by, strict=True)
                 for channel, open_ in enumerate(channels)
             ]
-            states = self._scheduler.submit(recordings, what.options, checks=checks, priority=priority)
+            states = self._scheduler.submit(recordings, resolved.options, checks=checks, priority=priority)
             submissions = iter([Scheduled(self._scheduler, state) for state in states])
         return [
             (list(itertools.islice(submissions, len(channels))), listener)
@@ -378,7 +380,7 @@ class Model:
         tracks = Tracks(audio_stream=audio_stream)
         if not self.engine.tokenizer.is_multilingual:
             raise UsageError("this model is English-only and cannot detect languages; use a multilingual model")
-        options = resolved(self.engine.tokenizer, merge_options(DecodingOptions(), {"languages": languages}))
+        options = with_language_codes(self.engine.tokenizer, merge_options(DecodingOptions(), {"languages": languages}))
         head, most = [np.zeros(0, np.float32)], full_window(self.engine)
         (open_,) = openers(source, tracks, most_seconds)
         with contextlib.closing(open_()) as audio:
@@ -407,7 +409,7 @@ class Model:
         Raises `UsageError` for languages that the model lacks.
         """
         self._require_own_process()
-        options = resolved(self.engine.tokenizer, options)
+        options = with_language_codes(self.engine.tokenizer, options)
         return self._scheduler.single_windows(options, priority=priority, retries=retries)
 
     def language_of(self, options: DecodingOptions) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtasr.asked import asked
 from mtasr.audio.tracks import Tracks
 from mtasr.closing import Closing
 from mtasr.cluster import weights
@@ -23,6 +22,7 @@ from mtasr.models import speakers as speaker_models
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
 from mtasr.remote.urls import is_url
+from mtasr.resolved_options import resolve_options
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.submissions import received
 from mtasr.speakers.voices import KnownVoices, enrolled
@@ -117,17 +117,17 @@ class ClusterModel(Closing):
         diarize: bool | SpeakerOptions = False,
     ) -> Transcriptions:
         """As `Model.stream_all`; `priority` has no effect."""
-        what = asked(self._tokenizer, options, tracks=tracks, diarize=diarize)
+        resolved = resolve_options(self._tokenizer, options, tracks=tracks, diarize=diarize)
         manner = Manner(
-            options=what.options,
-            tracks=what.tracks,
-            speakers=what.speakers,
+            options=resolved.options,
+            tracks=resolved.tracks,
+            speakers=resolved.speakers,
             most_seconds=most_seconds,
-            divisible=is_divisible(what.options),
+            divisible=is_divisible(resolved.options),
         )
         dispatcher = Dispatcher(self._nodes, self._team, manner, sources, notes, self._tell_all)
         dispatcher.start()
-        return _Sent(dispatcher, len(sources), what.tracks, what.options)
+        return _Sent(dispatcher, len(sources), resolved.tracks, resolved.options)
 
     def close(self) -> None:
         """End the workers, and leave the cluster."""

@@ -20,7 +20,6 @@ from loudness_diarizer import dialogue
 from speech import speak, write_wav
 
 import mtasr
-from mtasr.asked import asked
 from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.audio.tracks import Tracks
 from mtasr.batch import BatchRun, gather, plan
@@ -32,6 +31,7 @@ from mtasr.decoding.windows import WindowOutline
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import AudioDecodeError, InputError, UsageError
 from mtasr.options import DecodingOptions
+from mtasr.resolved_options import resolve_options
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.submissions import Elsewhere, received
@@ -70,8 +70,8 @@ def here(source: Any, how: dict[str, Any]) -> Ending:
 
 def there(elsewhere: Elsewhere, how: dict[str, Any]) -> Ending:
     changes = {key: value for key, value in how.items() if key != "most_seconds"}
-    what = asked(HERE.engine.tokenizer, None, diarize=changes.pop("diarize", False), changes=changes)
-    return ending(received(elsewhere, what.tracks, what.options))
+    resolved = resolve_options(HERE.engine.tokenizer, None, diarize=changes.pop("diarize", False), changes=changes)
+    return ending(received(elsewhere, resolved.tracks, resolved.options))
 
 
 def in_parts(source: Any, how: dict[str, Any]) -> Ending:

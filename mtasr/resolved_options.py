@@ -1,4 +1,4 @@
-"""What a caller asks of a recording, from objects and keywords together, checked."""
+"""The options of a call: objects and keywords merged and checked, languages as codes that the model has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRACKS = frozenset(Tracks.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ResolvedOptions:
     """How to transcribe recordings, and what of them."""
 
     options: DecodingOptions
@@ -28,31 +28,32 @@ class Asked:
     language: str | None
 
 
-def asked(
+def resolve_options(
     tokenizer: Tokenizer,
     options: DecodingOptions | None,
     *,
     tracks: Tracks | None = None,
     diarize: bool | SpeakerOptions = False,
     changes: Mapping[str, Any] | None = None,
-) -> Asked:
-    """What objects and keywords ask of a model with this tokenizer; keywords win.
+) -> ResolvedOptions:
+    """The options for a model with this tokenizer, from objects and keywords; keywords win.
 
     Raises `UsageError` for a combination that makes no sense and for languages that the model lacks.
     """
     speakers, rest = split_off(diarize, changes or {})
     tracks = replace(tracks or Tracks(), **{key: rest[key] for key in _TRACKS & set(rest)})
     rest = {key: value for key, value in rest.items() if key not in _TRACKS}
-    merged = resolved(tokenizer, merge_options(options or DecodingOptions(), rest))
+    merged = with_language_codes(tokenizer, merge_options(options or DecodingOptions(), rest))
     if merged.prefix and tracks.channels == "split":
         raise UsageError("prefix cannot be used with channels split, because each channel is another speaker")
     check_tracks(speakers, tracks)
     if speakers is not None:
         merged = replace(merged, word_timestamps=True)
-    return Asked(options=merged, tracks=tracks, speakers=speakers, language=language_given(tokenizer, merged))
+    language = language_given(tokenizer, merged)
+    return ResolvedOptions(options=merged, tracks=tracks, speakers=speakers, language=language)
 
 
-def resolved(tokenizer: Tokenizer, options: DecodingOptions) -> DecodingOptions:
+def with_language_codes(tokenizer: Tokenizer, options: DecodingOptions) -> DecodingOptions:
     """The options with languages as codes. Raises `UsageError` for one that the model lacks."""
     if options.languages is None:
         return options
