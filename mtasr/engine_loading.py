@@ -16,7 +16,7 @@ from mtasr.tokenizer import Tokenizer
 
 
 def ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine, Callable[[], str]]:
-    """The engine for a model folder, and what tells it from every other; `settings` are those of the engine."""
+    """The engine for a model folder, and what returns its fingerprint; `settings` are those of the engine."""
     from mtasr.checkpoints.ctranslate2.info import checked_folder
     from mtasr.engines.ctranslate2 import CTranslate2Engine
     from mtasr.models import int8_copy

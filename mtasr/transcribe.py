@@ -90,11 +90,11 @@ def load_model(
     }  # fmt: skip
     name = DEFAULT_MODEL if name is None else name
     if engine == "torch":
-        loaded, told_apart = torch_engine(name, settings, progress)
+        loaded, fingerprint = torch_engine(name, settings, progress)
     else:
         settings |= {"workers": workers, "batch_size": batch_size}
-        loaded, told_apart = ctranslate2_engine(resolve(name, progress=progress), settings)
-    return Model(loaded, told_apart, detector=detector, retries=retries)
+        loaded, fingerprint = ctranslate2_engine(resolve(name, progress=progress), settings)
+    return Model(loaded, fingerprint, detector=detector, retries=retries)
 
 
 class Model:

@@ -90,14 +90,14 @@ class Transcription(Closing):
         self,
         submission: Submission,
         options: DecodingOptions,
-        notes: Callable[[], Sequence[str]] = tuple,
+        warnings: Callable[[], Sequence[str]] = tuple,
         tells_apart: Callable[[], bool] = bool,
     ) -> None:
-        """`notes` returns further warnings, which are complete at the end; `tells_apart` is `is_telling_apart`."""
+        """`warnings` returns further ones, which are complete at the end; `tells_apart` is `is_telling_apart`."""
         self.position = 0.0
         #: Called after each window.
         self.on_progress: OnProgress | None = None
-        self._notes, self._tells_apart = notes, tells_apart
+        self._further_warnings, self._tells_apart = warnings, tells_apart
         self._submission, self._options = submission, options
         self._segments: list[Segment] = []
         self._translation: list[Segment] = []
@@ -158,7 +158,7 @@ class Transcription(Closing):
         end = self._submission.samples / SAMPLE_RATE
         beyond = [start for start in self._options.clip_timestamps[::2] if start >= end]
         clips = [f"clips from {beyond[0]:g} s on begin after the end at {end:.1f} s"] if beyond else []
-        return (*(audio.warnings if audio is not None else ()), *clips, *self._notes())
+        return (*(audio.warnings if audio is not None else ()), *clips, *self._further_warnings())
 
     def __iter__(self) -> Self:
         return self
