@@ -40,7 +40,8 @@ import torch
 from mtasr.audio.read import open_audio
 from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.parity import compare
-from mtasr.decoding.longform import SampleBuffer, encode_window
+from mtasr.decoding.longform import encode_window
+from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.engines.engine import Encoded, Engine, Hypothesis
 from mtasr.engines.rules import TimestampRules, rules_for

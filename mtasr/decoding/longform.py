@@ -15,6 +15,7 @@ from mtasr.decoding.groups import closed_early
 from mtasr.decoding.language import CLEAR_CHANGE, among
 from mtasr.decoding.prompt import Prompt
 from mtasr.decoding.retries import decode_at_temperatures
+from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.decoding.submission import Audio, DecodedWindow, Listener, PlacedResult
 from mtasr.decoding.timing.segments import readings_of, split_at_timestamps, timed_segments
 from mtasr.decoding.timing.words import with_words
@@ -38,44 +39,6 @@ def encode_window(engine: Engine, samples: Float32Array) -> Encoded:
     """Encode up to a full window of samples (n,), padded with silence to that, as the models were trained."""
     padded = np.pad(samples, (0, full_window(engine) - len(samples)))
     return engine.encode([log_mel(padded, engine.limits.n_mels)])[0]
-
-
-class SampleBuffer:
-    """Reads blocks of samples as far as they are asked for, and forgets what lies before the last window."""
-
-    def __init__(self, blocks: Iterator[Float32Array]) -> None:
-        self._blocks = blocks
-        self._held = np.zeros(0, dtype=np.float32)
-        self._start = 0
-        #: What went wrong while reading; an iterator that has failed would look like one at its end.
-        self._failure: Exception | None = None
-        #: Samples of the whole stream, known once its end has been read.
-        self.total: int | None = None
-
-    def window(self, start: int, length: int) -> Float32Array:
-        """Samples [start, start + length), fewer at the end of the stream. `start` never moves back."""
-        if start < self._start:
-            raise ValueError(f"sample {start} has been dropped already; the buffer starts at {self._start}")
-        parts, begin, end = [self._held], self._start, self._start + len(self._held)
-        while self.total is None and end < start + length:
-            if self._failure is not None:
-                raise self._failure
-            try:
-                block = next(self._blocks, None)
-            except Exception as exc:
-                self._failure = exc
-                raise
-            if block is None:
-                self.total = end
-            else:
-                parts.append(block)
-                end += len(block)
-            if end <= start:  # All of it lies before what is asked for.
-                parts, begin = [self._held[:0]], end
-        samples = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        self._held = samples[start - begin :]
-        self._start = min(start, end)
-        return self._held[:length]
 
 
 class LongForm:

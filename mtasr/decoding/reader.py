@@ -10,7 +10,7 @@ from mtasr.arrays import Float32Array
 from mtasr.audio.clips import Clips
 from mtasr.decoding.groups import Group, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.language import MOST_WINDOWS
-from mtasr.decoding.longform import SampleBuffer
+from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.decoding.submission import Audio
 from mtasr.decoding.window_input import WindowInput
 from mtasr.decoding.windows import Window, WindowOutline, cut_windows, longest_for

@@ -18,7 +18,7 @@ import mtasr.decoding.window_input
 import mtasr.decoding.windows
 import mtasr.vad.silero
 from mtasr.arrays import Float32Array
-from mtasr.decoding.longform import SampleBuffer
+from mtasr.decoding.sample_buffer import SampleBuffer
 from mtasr.engines.engine import Alignment, EngineLimits, Hypothesis, LanguageGuess
 from mtasr.formats.registry import OUTPUT_FORMATS
 from mtasr.options import DecodingOptions

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtasr.decoding.longform import SampleBuffer
+from mtasr.decoding.sample_buffer import SampleBuffer
 
 
 @given(
