@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +15,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.audio.sources import Source, opener, openers, opens_at_once
 from mtasr.audio.tracks import Tracks
+from mtasr.closing import ClosingIterator
 from mtasr.decoding.checks import Checks
 from mtasr.decoding.groups import Recording, loaded_before_fork
 from mtasr.decoding.language import MOST_WINDOWS
@@ -23,7 +24,7 @@ from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.submission import ChannelSubmission, NoNotes, PlacedResult, ResumeNotes
-from mtasr.decoding.survey import DecodedRecording, Found, Survey, decoded_windows, ignored, survey_channel
+from mtasr.decoding.survey import Found, Survey, ignored, survey_channel
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, WindowOutline, cut_windows, longest_for
@@ -32,11 +33,12 @@ from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.errors import ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, resolve
 from mtasr.options import DecodingOptions, merge_options
+from mtasr.recordings.decoded import DecodedRecording, decoded_recordings, heard_speakers
+from mtasr.recordings.together import transcription_of
 from mtasr.resolved_options import ResolvedOptions, language_given, resolve_options, with_language_codes
 from mtasr.speakers.diarize import load_diarizer
 from mtasr.speakers.diarized import SpeakerListener, listeners
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.submissions import decoded_recordings, heard_speakers, transcription_of
 from mtasr.speakers.voices import Diarizes, KnownVoices, enrolled
 from mtasr.stopwatch import Stopwatch
 from mtasr.transcript import Transcript
@@ -225,10 +227,10 @@ class Model:
         most_seconds: float | None = None,
         diarize: bool | SpeakerOptions = False,
         **changes: Any,
-    ) -> Generator[DecodedRecording]:
+    ) -> ClosingIterator[DecodedRecording]:
         """Decode recordings for another machine: all that `received` needs to build their transcriptions.
 
-        Everything is as in `stream_all`, but errors of recordings are in the results. Closing the generator cancels.
+        Everything is as in `stream_all`, but errors of recordings are in the results. Closing the iterator cancels.
         """
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
@@ -284,11 +286,12 @@ class Model:
         priority: int = 0,
         diarize: bool | SpeakerOptions = False,
         **changes: Any,
-    ) -> Generator[PlacedResult]:
+    ) -> ClosingIterator[PlacedResult]:
         """Decode some windows of a recording that was surveyed, in file order; yields each as soon as it is decoded.
 
         `language` is `ChannelSurvey.spoken` of the `channel`; other arguments are as for the survey. The recording is
         read from its start up to the last window, because seeking is not exact, and without voice activity detection.
+        Closing the iterator cancels.
 
         What is drawn at random depends on what was drawn before it. So windows that need it have no result. When all
         others of the channel are decoded, call this once more with those, and `draws`: they then have the results that
@@ -300,11 +303,11 @@ class Model:
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         _require_windows(resolved.options)
-        recording = Recording(
-            open=opener(source, resolved.tracks, channel), language=language, outlines=tuple(outlines)
-        )
+        open_ = opener(source, resolved.tracks, channel)
+        recording = Recording(open=open_, language=language, outlines=tuple(outlines))
         (state,) = self._scheduler.submit([recording], resolved.options, checks=checks, priority=priority)
-        return decoded_windows(Scheduled(self._scheduler, state), draws=draws)
+        windows = Scheduled(self._scheduler, state)
+        return ClosingIterator(windows.placed(draws=draws), windows.close)
 
     def _submitted(
         self,

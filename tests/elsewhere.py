@@ -19,10 +19,11 @@ from loudness_diarizer import LoudnessDiarizer
 from mtasr.arrays import Float32Array
 from mtasr.audio.sources import Source
 from mtasr.decoding.submission import DecodedWindow, PlacedResult
-from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.survey import Survey
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.engines.engine import EngineLimits, Hypothesis
 from mtasr.options import DecodingOptions
+from mtasr.recordings.decoded import DecodedRecording
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
 

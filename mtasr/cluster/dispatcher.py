@@ -25,9 +25,10 @@ from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.tasks import Manner, Outcome, SpanResults, SpanTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes, ResumeNotes
-from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.survey import Survey
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
+from mtasr.recordings.decoded import DecodedRecording
 from mtasr.remote.urls import is_url
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from mtasr.decoding.submission import DecodedWindow, PlacedResult, ResumeNotes
-from mtasr.decoding.survey import ChannelSurvey, DecodedRecording, Survey
+from mtasr.decoding.survey import ChannelSurvey, Survey
 from mtasr.decoding.windows import Place, WindowOutline
+from mtasr.recordings.decoded import DecodedRecording
 
 #: Seconds between looks at what else there is to tell while one waits.
 _LOOK = 0.5

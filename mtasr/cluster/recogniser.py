@@ -21,10 +21,10 @@ from mtasr.decoding.transcription import Transcription, Transcriptions
 from mtasr.models import speakers as speaker_models
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
+from mtasr.recordings.elsewhere import received
 from mtasr.remote.urls import is_url
 from mtasr.resolved_options import resolve_options
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.submissions import received
 from mtasr.speakers.voices import KnownVoices, enrolled
 from mtasr.tokenizer import Tokenizer
 

@@ -8,10 +8,11 @@ from mtasr.audio.tracks import Tracks
 from mtasr.data.label import Trust
 from mtasr.data.records import Record
 from mtasr.decoding.submission import PlacedResult
-from mtasr.decoding.survey import DecodedRecording, Survey
+from mtasr.decoding.survey import Survey
 from mtasr.decoding.windows import WindowOutline
 from mtasr.models.folder import FileRecord
 from mtasr.options import DecodingOptions
+from mtasr.recordings.decoded import DecodedRecording
 from mtasr.speakers.options import SpeakerOptions
 
 #: Seconds from which a recording is decoded in spans, by several workers.

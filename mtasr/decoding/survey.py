@@ -1,7 +1,4 @@
-"""What one machine tells another of a recording: its windows before they are decoded, and what they became.
-
-All are values that can be pickled, and hold no samples.
-"""
+"""What one machine tells another of a recording that it has read, in values that can be pickled and hold no samples."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ from typing import Protocol
 from mtasr.decoding.groups import Group, Recording, RecordingState
 from mtasr.decoding.language import MOST_WINDOWS
 from mtasr.decoding.reader import windows_of
-from mtasr.decoding.submission import AudioFacts, ChannelSubmission, PlacedResult, ResumeNotes
-from mtasr.decoding.transcription import Scheduled
+from mtasr.decoding.submission import AudioFacts
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
 from mtasr.decoding.windows import Window, WindowOutline
@@ -106,7 +102,7 @@ def survey_channel(
     if first:
         guesses = decoder.judge_language(first)
         found(_spoken(None, guesses), outlines)
-    return _survey(state.audio, state.samples, state.speech, recording.language, guesses, state.error, outlines)
+    return channel_survey(state.audio, state.samples, state.speech, recording.language, guesses, state.error, outlines)
 
 
 def _windows(state: RecordingState, detector: MakeDetector, stopwatch: Stopwatch) -> Generator[Window]:
@@ -120,32 +116,7 @@ def _windows(state: RecordingState, detector: MakeDetector, stopwatch: Stopwatch
             state.audio.close()
 
 
-def decoded_windows(windows: Scheduled, *, draws: bool) -> Generator[PlacedResult]:
-    """The results of windows, which are cancelled if this is closed."""
-    try:
-        yield from windows.placed(draws=draws)
-    finally:
-        windows.close()
-
-
-def decoded_channel(channel: ChannelSubmission, language: str | None) -> tuple[ChannelSurvey, tuple[PlacedResult, ...]]:
-    """A channel with all its results; `language` is its code if it was given."""
-    results: list[PlacedResult] = []
-    guesses: Sequence[LanguageGuess] = ()
-    error = None
-    try:
-        results.extend(channel.placed())
-        guesses = channel.guesses() or ()
-    except Exception as exc:
-        error = exc
-        with contextlib.suppress(Exception):
-            guesses = channel.guesses() or ()
-    finally:
-        channel.close()
-    return _survey(channel.audio, channel.samples, channel.speech()[None], language, guesses, error), tuple(results)
-
-
-def _survey(
+def channel_survey(
     audio: AudioFacts | None,
     samples: int,
     speech: Sequence[Interval],
@@ -154,6 +125,7 @@ def _survey(
     error: Exception | None,
     outlines: Sequence[WindowOutline] = (),
 ) -> ChannelSurvey:
+    """The survey of a channel that was read to its end; `audio` is None if it could not be opened."""
     return ChannelSurvey(
         samples=samples,
         speech=tuple(speech),
@@ -186,29 +158,3 @@ class Survey:
     channels: tuple[ChannelSurvey, ...]
     #: None unless speakers are told apart by voice.
     speakers: HeardSpeakers | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedRecording:
-    """A recording that was decoded as a whole.
-
-    The error of a channel is what ended its results: it could not be read further, or a window could not be decoded.
-    Channels after that are not decoded, and have the same error.
-    """
-
-    survey: Survey
-    #: The results of each channel, in file order.
-    results: tuple[tuple[PlacedResult, ...], ...]
-
-    def note(self, notes: Callable[[int], ResumeNotes]) -> None:
-        """Add what is news to the notes on the channels, as `Model.stream_all` would have."""
-        for channel, (survey, results) in enumerate(zip(self.survey.channels, self.results, strict=True)):
-            news = [each for each in results if each.to_note]
-            if not news:
-                continue
-            kept = notes(channel)
-            if kept.guesses() is None and survey.guesses:
-                kept.note_guesses(survey.guesses)
-            for each in news:
-                if each.place is not None and each.result is not None:
-                    kept.note_result(each.place, each.result)

@@ -65,7 +65,7 @@ class Scheduled:
             if each.result is not None:
                 yield each.result
 
-    def placed(self, *, draws: bool = True) -> Iterator[PlacedResult]:
+    def placed(self, *, draws: bool = True) -> Generator[PlacedResult]:
         """The results with their places; without `draws`, windows that need random samples have none."""
         yield from self._scheduler.results(self._state, draws=draws)
 

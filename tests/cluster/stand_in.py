@@ -30,9 +30,10 @@ from mtasr.cluster.tasks import (
 )
 from mtasr.cluster.team import Team
 from mtasr.decoding.submission import DecodedWindow, PlacedResult
-from mtasr.decoding.survey import ChannelSurvey, DecodedRecording, Survey
+from mtasr.decoding.survey import ChannelSurvey, Survey
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.options import DecodingOptions
+from mtasr.recordings.decoded import DecodedRecording
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcript import Segment
 

@@ -21,7 +21,7 @@ from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.tasks import SpanTask, Task, WholeTask
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
-from mtasr.speakers.submissions import received
+from mtasr.recordings.elsewhere import received
 
 # What goes wrong here is often a wait without end.
 pytestmark = pytest.mark.timeout(60)

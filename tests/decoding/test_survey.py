@@ -56,15 +56,19 @@ def test_a_whole_recording_fills_the_notes() -> None:
     assert not news.results
 
 
-def test_closing_ends_all_threads() -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_closing_ends_all_threads(begun: bool) -> None:
     before = set(threading.enumerate())
     survey = HERE.survey(TALK)
-    for some in (
-        another().decode_all([TALK, TALK]),
-        another().decode_windows(TALK, survey.channels[0].outlines, language="en"),
-    ):
-        next(some)
-        some.close()
+    for model in (another(), another()):
+        for some in (
+            model.decode_all([TALK, TALK]),
+            model.decode_windows(TALK, survey.channels[0].outlines, language="en"),
+        ):
+            if begun:
+                next(some)
+            some.close()
+            assert list(some) == []
     for thread in set(threading.enumerate()) - before:
         thread.join(30)
         assert not thread.is_alive()

@@ -31,10 +31,10 @@ from mtasr.decoding.windows import WindowOutline
 from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import AudioDecodeError, InputError, UsageError
 from mtasr.options import DecodingOptions
+from mtasr.recordings.elsewhere import Elsewhere, received
 from mtasr.resolved_options import resolve_options
 from mtasr.spans import SAMPLE_RATE
 from mtasr.speakers.options import SpeakerOptions
-from mtasr.speakers.submissions import Elsewhere, received
 from mtasr.transcript import Segment, Transcript
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,94 +1,21 @@
-"""How a recording becomes one `Transcription`: its channels and voices put together, decoded here or elsewhere."""
+"""A recording that others decode becomes a `Transcription`."""
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from mtasr.audio.tracks import Tracks
-from mtasr.decoding.channels import SplitChannels
-from mtasr.decoding.submission import AudioFacts, ChannelSubmission, DecodedWindow, PlacedResult, Submission
-from mtasr.decoding.survey import ChannelSurvey, DecodedRecording, HeardSpeakers, Survey, decoded_channel
+from mtasr.decoding.submission import AudioFacts, DecodedWindow, Submission
+from mtasr.decoding.survey import ChannelSurvey, HeardSpeakers, Survey
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import LanguageGuess
 from mtasr.options import DecodingOptions
+from mtasr.recordings.together import together, without_channel
 from mtasr.spans import Interval
-from mtasr.speakers.diarized import Diarized, SpeakerListener, TellsApart
 from mtasr.transcript import Turn
-
-
-def transcription_of(
-    channels: Sequence[Submission], tracks: Tracks, options: DecodingOptions, listener: SpeakerListener | None
-) -> Transcription:
-    """The transcription of a recording, or of its channels put together; `listener` hears its only channel."""
-    submission = _together(channels, tracks, listener)
-    if listener is not None:
-        return Transcription(submission, options, lambda: listener.warnings, lambda: listener.is_telling_apart)
-    return Transcription(submission, options, lambda: _without_channel(tracks, len(channels)))
-
-
-def _together(channels: Sequence[Submission], tracks: Tracks, listener: TellsApart | None) -> Submission:
-    if listener is not None:
-        return Diarized(channels[0], listener)
-    if tracks.channels == "mix":
-        return channels[0]
-    return SplitChannels({tracks.speaker(channel): each for channel, each in enumerate(channels)})
-
-
-def _without_channel(tracks: Tracks, count: int) -> list[str]:
-    """A warning, if more speakers were named than the recording has channels."""
-    idle = ", ".join(map(repr, filter(None, tracks.speakers[count:])))
-    channels = "1 channel" if count == 1 else f"{count} channels"
-    return [f"no channel for {idle}: the recording has {channels}"] if idle else []
-
-
-def decoded_recordings(
-    submitted: Sequence[tuple[Sequence[ChannelSubmission], SpeakerListener | None]], language: str | None
-) -> Generator[DecodedRecording]:
-    """Recordings with all their results, for another machine; `language` is its code if it was given.
-
-    Each has its channels, and what hears them. Closing the generator cancels those that are not done.
-    """
-    try:
-        for channels, listener in submitted:
-            yield _decoded(channels, language, listener)
-    finally:
-        for channel in itertools.chain.from_iterable(channels for channels, _ in submitted):
-            channel.close()
-
-
-def _decoded(
-    channels: Sequence[ChannelSubmission], language: str | None, listener: SpeakerListener | None
-) -> DecodedRecording:
-    surveys: list[ChannelSurvey] = []
-    results: list[tuple[PlacedResult, ...]] = []
-    for channel in channels:
-        if surveys and surveys[-1].error is not None:
-            channel.close()
-            surveys.append(ChannelSurvey(samples=0, language=language, error=surveys[-1].error))
-            results.append(())
-        else:
-            survey, placed = decoded_channel(channel, language)
-            surveys.append(survey)
-            results.append(placed)
-    speakers = heard_speakers(listener) if listener is not None else None
-    return DecodedRecording(survey=Survey(channels=tuple(surveys), speakers=speakers), results=tuple(results))
-
-
-def heard_speakers(listener: SpeakerListener) -> HeardSpeakers:
-    """What the listener of a recording knows at its end."""
-    turns: tuple[Turn, ...] = ()
-    error = None
-    try:
-        turns = listener.turns()
-    except Exception as exc:
-        error = exc
-    finally:
-        listener.leave()
-    return HeardSpeakers(turns=turns, warnings=listener.warnings, error=error)
 
 
 class Elsewhere(Protocol):
@@ -134,7 +61,7 @@ class Received:
                     for channel, each in enumerate(survey.channels)
                 ]
                 heard = None if survey.speakers is None else _Told(survey.speakers)
-                self._submission = _together(channels, self._tracks, heard)
+                self._submission = together(channels, self._tracks, heard)
         return self._submission
 
     @property
@@ -168,7 +95,7 @@ class Received:
         if self._survey is None:
             return ()
         speakers = self._survey.speakers
-        return speakers.warnings if speakers else _without_channel(self._tracks, len(self._survey.channels))
+        return speakers.warnings if speakers else without_channel(self._tracks, len(self._survey.channels))
 
     def close(self) -> None:
         self._elsewhere.close()
