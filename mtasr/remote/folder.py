@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +16,9 @@ from mtasr.remote.urls import WEB, harmless, path_in, scheme_of, shown
 
 #: In these an object appears once it is written whole.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
+
+#: Bytes that are sent within the time of one read.
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,19 @@ def write_object(target: RemotePath, content: bytes) -> None:
 
     def put() -> None:
         file_system, path = store.opened(target.url)
-        store.call(target.url, lambda: _put(file_system, path, content, whole=whole))
+        store.call(target.url, lambda: _put(file_system, path, content, whole=whole, **settings))
 
+    # In one request, which leaves nothing if it fails: an upload in parts that is cut may stay open.
+    settings = {"chunksize": len(content) + 1} if store.is_s3(target.url) else {}
     try:
-        _persist(target, put)
+        _persist(target, put, blocks=1 + len(content) // _BLOCK)
     except FileNotFoundError:
         raise OutputError(f"{target}: no such bucket or folder") from None
 
 
-def _put(file_system: Any, path: str, content: bytes, *, whole: bool) -> None:
+def _put(file_system: Any, path: str, content: bytes, *, whole: bool, **settings: int) -> None:
     if whole:
-        file_system.pipe_file(path, content)  # fsspec aborts an upload in parts that fails
+        file_system.pipe_file(path, content, **settings)
         return
     folder = path.rpartition("/")[0]
     passing = f"{folder}/.mtasr-{secrets.token_hex(6)}.part"
@@ -105,10 +110,14 @@ def _put(file_system: Any, path: str, content: bytes, *, whole: bool) -> None:
         raise
 
 
-def _persist(target: RemotePath, work: Callable[[], object]) -> None:
-    """Try until it works. Raises `FileNotFoundError`, and `OutputError` with the reason."""
+def _persist(target: RemotePath, work: Callable[[], object], blocks: int = 1) -> None:
+    """Try until it works, for as long as so many blocks may take.
+
+    Raises `FileNotFoundError`, and `OutputError` with the reason.
+    """
+    patience = Patience.usual()
     try:
-        persist(work, Patience.usual())
+        persist(work, replace(patience, seconds=patience.seconds * blocks))
     except InputNotFoundError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(str(target)) from error

@@ -94,6 +94,18 @@ def test_results_are_written_through_a_line_that_is_cut(store: ObjectStore) -> N
     assert store.listed("out") == ["out/a.txt"]
 
 
+@pytest.mark.slow
+def test_even_a_large_result_leaves_no_upload_open(store: ObjectStore) -> None:
+    large = b"x" * (101 << 20)  # fsspec would send it in parts
+    write_object(RemotePath(f"{OUT}/a.json"), large)
+    assert len(store.get("out/a.json")) == len(large)
+    forget_connections()
+    store.proxy.cuts = [20] * 100
+    with pytest.raises(OutputError, match="the connection failed"):
+        write_object(RemotePath(f"{OUT}/b.json"), large)
+    assert (store.listed("out"), store.uploads()) == (["out/a.json"], [])
+
+
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
