@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from speech import speak, write_wav
-from stand_in import MadeUp, StandInNodes
+from stand_in_nodes import MadeUp, StandInNodes
 from tiny_model import make_tiny_model
 
 from mtasr.cluster.records import RecordWorkers

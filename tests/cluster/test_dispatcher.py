@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import stand_in
+import stand_in_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import MANNER, MadeUp, StandInNodes, Worker, assembled
+from stand_in_nodes import MANNER, MadeUp, StandInNodes, Worker, assembled
 
 from mtasr.cluster import dispatcher as dispatching
 from mtasr.cluster.dispatcher import Dispatcher
@@ -54,7 +54,7 @@ def transcription(dispatcher: Dispatcher, index: int) -> Transcription:
 
 
 def expected(sources: Sequence[str]) -> list[str | Exception]:
-    placed = [stand_in.decoded(source).results[0] for source in sources]
+    placed = [stand_in_nodes.decoded(source).results[0] for source in sources]
     return ["".join(each.result.segments[0].text for each in one if each.result).strip() for one in placed]
 
 
@@ -176,7 +176,7 @@ def test_a_recording_that_only_some_nodes_see(tmp_path: Path):
                 unseen = [Path(each).name in hidden[node.name] for each in task.sources]  # type: ignore[attr-defined]
                 found = zip(task.sources, unseen, strict=True)
                 return tuple(
-                    InputNotFoundError(f"{each}: gone") if no else stand_in.decoded(each) for each, no in found
+                    InputNotFoundError(f"{each}: gone") if no else stand_in_nodes.decoded(each) for each, no in found
                 )
 
         return Blind()

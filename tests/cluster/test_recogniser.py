@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from speech import speak, write_wav
-from stand_in import StandInNodes
+from stand_in_nodes import StandInNodes
 from tiny_model import make_tiny_model
 
 from mtasr.batch import BatchRun, Ending, gather, plan

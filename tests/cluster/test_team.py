@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stand_in
-from stand_in import LOAD, MadeUp, StandInNodes, assembled
+import stand_in_nodes
+from stand_in_nodes import LOAD, MadeUp, StandInNodes, assembled
 from tiny_model import make_tiny_model
 
 from mtasr import __version__
@@ -49,7 +49,7 @@ def test_a_node_that_sees_no_recording_gets_no_work(tmp_path: Path):
 
     class Blind(MadeUp):
         def facts(self, paths: list[str]) -> NodeFacts:
-            return stand_in.facts(paths, sizes=(None,) * len(paths))
+            return stand_in_nodes.facts(paths, sizes=(None,) * len(paths))
 
     lines: list[str] = []
     team = assembled(nodes_of(MadeUp(), Blind()), [str(recording)], lines.append)
@@ -111,7 +111,7 @@ def test_a_worker_without_cores_is_one_line(monkeypatch: pytest.MonkeyPatch):
     class Pending(StandInNodes):
         def start(self, node: Node, *, on_gpu: bool) -> Any:
             worker = super().start(node, on_gpu=on_gpu)
-            worker.call = lambda method, *arguments: stand_in.Call(self.condition)  # type: ignore[method-assign]
+            worker.call = lambda method, *arguments: stand_in_nodes.Call(self.condition)  # type: ignore[method-assign]
             return worker
 
     with pytest.raises(ClusterError, match="no worker started within"):
@@ -160,9 +160,9 @@ def test_a_node_that_lacks_the_model_gets_it_once_and_whole(tmp_path: Path, monk
 def test_weights_that_were_damaged_on_their_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
     files = weights.describe(make_tiny_model(tmp_path / "mine"))
-    content = weights.share(files, stand_in.Shared)
+    content = weights.share(files, stand_in_nodes.Shared)
     whole = content["model.bin"][0].get()
-    content["model.bin"] = [stand_in.Shared(bytes([whole[0] ^ 1]) + whole[1:])]
+    content["model.bin"] = [stand_in_nodes.Shared(bytes([whole[0] ^ 1]) + whole[1:])]
     with pytest.raises(ModelIntegrityError, match=r"model\.bin of cluster-mine was damaged on its way"):
         weights.install(files, content)
     assert not cache.all_copies()
@@ -171,7 +171,7 @@ def test_weights_that_were_damaged_on_their_way_are_refused(tmp_path: Path, monk
 def test_a_cached_model_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
     files = weights.describe(make_tiny_model(tmp_path / "mine"))
-    copy = weights.install(files, weights.share(files, stand_in.Shared))
+    copy = weights.install(files, weights.share(files, stand_in_nodes.Shared))
     again = weights.describe(copy)
     assert (again.name, again.revision, again.records) == (files.name, files.revision, files.records)
 
