@@ -79,11 +79,18 @@ def _cluster(given: str) -> Iterator[Finding]:
     works = any(reason is None for _, reason in found)
     problem = None if works else ClusterError("no node of the cluster can work")
     yield Finding(
-        "cluster", f"{len(found)} nodes with cores; Ray {_version('ray')}", None if works else str(problem), problem
+        "cluster",
+        f"{_count(len(found), 'node')} with cores; Ray {_version('ray')}",
+        None if works else str(problem),
+        problem,
     )
     for node, reason in found:
-        gpus = f", {node.gpus} GPUs" if node.gpus else ""
-        yield Finding(node.name, f"{node.cpus} cores{gpus}", reason)
+        gpus = f", {_count(node.gpus, 'GPU')}" if node.gpus else ""
+        yield Finding(node.name, f"{_count(node.cpus, 'core')}{gpus}", reason)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 _PACKAGES = ("ctranslate2", "numpy", "tiktoken", "imageio-ffmpeg", "budoux")

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from mtasr.cluster.distributed import Distributed
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.pulses import PATIENCE, Pulses
 from mtasr.cluster.tasks import Manner, Outcome, SpanResults, SpanTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes, ResumeNotes
@@ -47,9 +48,6 @@ _AHEAD, _AHEAD_EACH = 64, 64
 
 #: Deaths after which a recording counts as failed.
 _DEATHS = 2
-
-#: Seconds between questions whether a worker is alive, and without progress after which it counts as dead.
-_PULSE, _PATIENCE = 5.0, 600.0
 
 #: Seconds to wait for a worker when none is left.
 _DESERTED = 300.0
@@ -87,16 +85,6 @@ class _OpenChannel:
     to_draw: list[Place] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Pulse:
-    """The last sign of life of a worker."""
-
-    call: Call | None = None
-    asked: float = 0.0
-    figure: float = -1.0
-    changed: float = field(default_factory=time.monotonic)
-
-
 class Dispatcher:
     """Has the recordings of one batch decoded, in a thread of its own."""
 
@@ -123,7 +111,7 @@ class Dispatcher:
         self._counter = itertools.count()
         self._waiting: list[tuple[int, int, Errand]] = []
         self._under_way: dict[Call, tuple[Member, Errand]] = {}
-        self._pulses: dict[Member, _Pulse] = {}
+        self._pulses = Pulses()
         self._channels: dict[tuple[int, int], _OpenChannel] = {}
         self._deserted: float | None = None
         self._thread: threading.Thread | None = None
@@ -182,7 +170,7 @@ class Dispatcher:
 
     def _round(self) -> None:
         self._send()
-        calls = [*self._under_way, *self._team.calls, *(each.call for each in self._pulses.values() if each.call)]
+        calls = [*self._under_way, *self._team.calls, *self._pulses.calls]
         if calls:
             answered = self._nodes.wait(calls, _LOOK)
         else:
@@ -193,7 +181,10 @@ class Dispatcher:
                 self._take(call)
         for member in self._team.advance(answered):
             self._lose(member)
-        self._feel_pulses(answered)
+        for member in self._pulses.feel(answered, self._load):
+            self._team.tell(f"{member.node.name}: a worker stood still for {PATIENCE / 60:g} minutes; it is ended")
+            self._lose(member)
+            self._team.lose(member)
         self._require_workers()
 
     def _require_workers(self) -> None:
@@ -223,7 +214,7 @@ class Dispatcher:
                 continue
             self._under_way[member.worker.call("work", errand.task)] = member, errand
             self._team.states[member.node.id].tasks += 1
-            self._pulses.setdefault(member, _Pulse()).changed = time.monotonic()
+            self._pulses.touch(member)
             if not self._has_room(member):
                 has_room.remove(member)
 
@@ -312,7 +303,7 @@ class Dispatcher:
     def _done(self, call: Call) -> None:
         member, _ = self._under_way.pop(call)
         self._team.states[member.node.id].tasks -= 1
-        self._pulses.setdefault(member, _Pulse()).changed = time.monotonic()
+        self._pulses.touch(member)
 
     def _fail(self, errand: Errand, error: Exception) -> None:
         for index in errand.recordings:
@@ -399,12 +390,11 @@ class Dispatcher:
 
     def _lose(self, member: Member) -> None:
         """A worker has died: send again what it had under way."""
-        self._pulses.pop(member, None)
         for call, (each, errand) in list(self._under_way.items()):
             if each is member:
                 self._done(call)
                 self._send_again(errand)
-        self._pulses.pop(member, None)
+        self._pulses.forget(member)
 
     def _send_again(self, errand: Errand) -> None:
         deaths = errand.deaths + 1
@@ -417,29 +407,6 @@ class Dispatcher:
                 self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
         else:
             self._wait_for_worker(replace(errand, deaths=deaths))
-
-    def _feel_pulses(self, answered: Sequence[Call]) -> None:
-        """Ask busy workers for signs of life; one that stands still counts as dead."""
-        now = time.monotonic()
-        for member, pulse in list(self._pulses.items()):
-            if pulse.call is not None and pulse.call in answered:
-                try:
-                    figure = pulse.call.result()
-                except Exception:  # reported by its tasks
-                    figure = pulse.figure
-                pulse.call = None
-                if figure != pulse.figure:
-                    pulse.figure, pulse.changed = figure, now
-            if not self._load(member):
-                pulse.changed = now
-            elif now - pulse.changed > _PATIENCE:
-                self._team.tell(
-                    f"{member.node.name}: a worker stood still for {_PATIENCE / 60:g} minutes and was ended"
-                )
-                self._lose(member)
-                self._team.lose(member)
-            elif pulse.call is None and now - pulse.asked > _PULSE:
-                pulse.call, pulse.asked = member.worker.call("signs_of_life"), now
 
 
 def spans_of(outlines: Sequence[WindowOutline]) -> Iterator[list[WindowOutline]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -116,10 +116,14 @@ class Team:
             self._compare(member)
 
     def _why_nobody(self) -> str:
-        reasons = [f"{state.name}: {state.reason}" for state in self.states.values() if state.reason]
-        if not reasons:
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for state in self.states.values():
+            if state.reason:
+                names[state.reason].append(state.name)
+        if not names:
             return "the cluster has no node with cores for workers: add one with `ray start --address=HOST:PORT`"
-        return f"no node of the cluster can work: {'; '.join(dict.fromkeys(reasons))}"
+        told = [f"{', '.join(nodes)}: {reason}" for reason, nodes in names.items()]
+        return f"no node of the cluster can work: {'; '.join(told)}"
 
     def advance(self, answered: Sequence[Call] = ()) -> list[Member]:
         """Take the answers of workers that start, and look at the nodes. Returns those that were lost meanwhile."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from stand_in_nodes import MANNER, MadeUp, StandInNodes, Worker, assembled
 
 from mtasr.cluster import dispatcher as dispatching
+from mtasr.cluster import pulses
 from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.tasks import SpanTask, Task, WholeTask
 from mtasr.decoding.transcription import Transcription
@@ -127,8 +128,8 @@ def test_a_poison_file_fails_alone_after_two_deaths():
 
 
 def test_a_worker_that_stands_still_counts_as_dead(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dispatching, "_PULSE", 0.05)
-    monkeypatch.setattr(dispatching, "_PATIENCE", 0.3)
+    monkeypatch.setattr(pulses, "_PULSE", 0.05)
+    monkeypatch.setattr(pulses, "PATIENCE", 0.3)
     released = threading.Event()
 
     class Stuck(MadeUp):

@@ -20,6 +20,9 @@ pytest.importorskip("ray")
 
 from ray_cluster import RayCluster
 
+from mtasr.cluster import ray_nodes
+from mtasr.errors import ClusterError
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -105,3 +108,18 @@ def test_no_cluster_is_one_line(folder: Path):
         "(docs/guide/scale.md has the commands)\n"
     )
     assert not (folder / "none").exists()
+
+
+def test_an_open_cluster_is_refused(monkeypatch: pytest.MonkeyPatch):
+    class Open:
+        @staticmethod
+        def nodes() -> list[dict[str, object]]:
+            return [{"Alive": True, "NodeManagerAddress": "192.0.2.7"}]
+
+    joined = ray_nodes.RayNodes()
+    joined._ray = Open
+    monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: False)
+    with pytest.raises(ClusterError, match=r"the cluster listens at 192\.0\.2\.7 and runs the code of anybody"):
+        joined.require_safe()
+    monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: True)
+    joined.require_safe()
