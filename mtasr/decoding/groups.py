@@ -75,7 +75,7 @@ class RecordingState:
     is_cancelled: bool = False
     #: What went wrong while it was opened or read.
     error: Exception | None = None
-    #: The places of its windows, in file order.
+    #: Of its windows, in file order.
     slots: deque[Slot] = field(default_factory=deque)
     #: The languages it may be in, none if nobody speaks; or why they will not be known; None until that is settled.
     guesses: list[LanguageGuess] | BaseException | None = None
@@ -93,10 +93,7 @@ class RecordingState:
                 self.audio.close()  # The recording was cancelled meanwhile, so no reader will close it.
 
     def until_cancelled(self, sampler: Callable[[], Engine]) -> Callable[[], Engine]:
-        """What gives the engine that draws, which `sampler` makes when it is first needed.
-
-        Raises `ValueError` once the recording is cancelled.
-        """
+        """A function that makes the sampling engine on first use. It raises `ValueError` once this is cancelled."""
         made = functools.cache(sampler)
 
         def given() -> Engine:
@@ -118,7 +115,7 @@ class RecordingState:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """The place of a window among the results of its recording."""
+    """The position of a window among the results of its recording."""
 
     state: RecordingState
     place: Place
@@ -177,13 +174,13 @@ def next_batch(waiting: Sequence[Waiting], size: int, *, by_priority: bool = Tru
 
 def _in_order(waiting: Sequence[Waiting], *, by_priority: bool) -> list[Waiting]:
     """Windows in the order in which they are due."""
-    places: defaultdict[Group, Iterator[int]] = defaultdict(itertools.count)
-    turns = [(next(places[each.state.group]), each) for each in waiting]
+    rounds: defaultdict[Group, Iterator[int]] = defaultdict(itertools.count)
+    turns = [(next(rounds[each.state.group]), each) for each in waiting]
 
     def due(turn: tuple[int, Waiting]) -> tuple[int, int, int]:
-        place, each = turn
+        round_, each = turn
         group = each.state.group
-        return -group.priority if by_priority else 0, place, group.served
+        return -group.priority if by_priority else 0, round_, group.served
 
     return [each for _, each in sorted(turns, key=due)]
 

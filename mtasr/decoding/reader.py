@@ -25,7 +25,7 @@ _OPEN_AHEAD = 3
 
 
 class Put(Protocol):
-    """Takes the next place among the results, and the window for it unless its result is known; may wait."""
+    """Takes the next slot, and the window for it unless its result is known; may wait."""
 
     def __call__(self, slot: Slot, waiting: Waiting | None = None) -> None: ...
 
@@ -87,8 +87,8 @@ class Reader:
             for window in itertools.islice(windows, MOST_WINDOWS):
                 first.append(self._shown(state, window))
         finally:
-            for place, shown in enumerate(first):
-                self._put_one(state, shown, () if place else first)
+            for index, shown in enumerate(first):
+                self._put_one(state, shown, () if index else first)
 
     def _put_one(self, state: RecordingState, shown: WindowInput, first_windows: Sequence[WindowInput] = ()) -> None:
         slot = Slot(state, shown.window.place)

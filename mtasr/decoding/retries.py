@@ -132,12 +132,12 @@ class InHalves:
             replace(
                 whole,
                 window=half,
-                first=whole.first and not place,
+                first=whole.first and not index,
                 context=facts.context_of(half, whole.task),
                 pace=whole.pace if lack is None else lack.pace,
                 encoded=None,
             )
-            for place, half in enumerate(whole.window.halves() or ())
+            for index, half in enumerate(whole.window.halves() or ())
         ]
 
     def result(self, decoding: Decoding, tried: Sequence[Decoding], facts: RetryFacts) -> Decoding | None:

@@ -144,7 +144,7 @@ class Scheduler:
                 raise
 
     def _serve(self, group: Group) -> None:
-        """Give a group its place, and start workers. Call it with the lock."""
+        """Let a group take turns with the others, and start workers. Call it with the lock."""
         if self._stopped:
             raise RuntimeError("the interpreter is exiting")
         exits.watch(self)
@@ -251,7 +251,7 @@ class Scheduler:
         self._changed.notify_all()
 
     def _next(self, state: RecordingState) -> Slot | None:
-        """The next place of a recording as soon as there is one; None at its end."""
+        """The next slot of a recording as soon as there is one; None at its end."""
         with self._changed:
             self._wait(state.group, lambda: state.slots or state.is_read or state.is_cancelled)
             if state.is_cancelled:
@@ -300,7 +300,7 @@ class Scheduler:
                 self._changed.notify_all()
 
     def _put(self, slot: Slot, waiting: Waiting | None = None) -> None:
-        """Add a place, and the window that waits for it, once there is room."""
+        """Add a slot, and the window that waits for it, once there is room."""
         state, group = slot.state, slot.state.group
         with self._changed:
             while not self._changed.wait_for(lambda: group.ahead < self._room() or state.is_cancelled, _LOOK):
@@ -366,8 +366,8 @@ class Scheduler:
             known = self._in_their_languages(batch, inputs)
             slots = [slot for slot, _ in known]
             inputs = [shown for _, shown in known]
-            for place, decoding in decoder.decode(inputs, lambda place: not slots[place].state.is_cancelled):
-                self._settle(slots[place], decoding)
+            for index, decoding in decoder.decode(inputs, lambda index: not slots[index].state.is_cancelled):
+                self._settle(slots[index], decoding)
         except Exception as exc:
             if len(batch) == 1:
                 if batch[0].first_windows:

@@ -75,12 +75,12 @@ class WindowDecoder:
     # --- decoding ---------------------------------------------------------------------------------------------------
 
     def decode(
-        self, inputs: Sequence[WindowInput], is_wanted: Callable[[int], bool] = lambda place: True
+        self, inputs: Sequence[WindowInput], is_wanted: Callable[[int], bool] = lambda index: True
     ) -> Iterator[tuple[int, Decoding]]:
-        """Decode inputs of one context by beam search and retries; yields places in `inputs` with their decodings.
+        """Decode inputs of one context by beam search and retries; yields the indices of inputs with their decodings.
 
         Each comes as soon as it is done, so those that pass at once come before those that are retried. A decoding that
-        is still open needs the temperatures, for which `finish` is called. Places no longer wanted are left out.
+        is still open needs the temperatures, for which `finish` is called. Inputs no longer wanted are left out.
         """
         if not inputs:
             return
@@ -90,16 +90,16 @@ class WindowDecoder:
         decodings = self._searched([Decoding(input=each) for each in inputs])
         if self._options.also_translate:
             decodings = self._with_translations(decodings)
-        for place in sorted(range(len(inputs)), key=lambda place: self._is_retried(decodings[place])):
-            wanted = functools.partial(is_wanted, place)
+        for index in sorted(range(len(inputs)), key=lambda index: self._is_retried(decodings[index])):
+            wanted = functools.partial(is_wanted, index)
             if not wanted():
                 continue
-            decoding = self.retry(decodings[place], wanted)
+            decoding = self.retry(decodings[index], wanted)
             if decoding.translation is not None:
                 decoding = replace(decoding, translation=self.retry(decoding.translation, wanted))
             decoding = self._continued(decoding)
             if wanted():
-                yield place, decoding
+                yield index, decoding
 
     def _with_translations(self, decodings: Sequence[Decoding]) -> list[Decoding]:
         """Each decoding with its translation; English needs none."""
@@ -121,12 +121,12 @@ class WindowDecoder:
         # The first window of a recording may have a longer prompt, and drafts have all kinds.
         shapes = [(len(prompt), prompt.index(self._engine.tokenizer.sot)) for prompt in prompts]
         for shape in dict.fromkeys(shapes):
-            alike = [place for place, each in enumerate(shapes) if each == shape]
-            encoded = [decodings[place].input.encoded for place in alike]
+            alike = [index for index, each in enumerate(shapes) if each == shape]
+            encoded = [decodings[index].input.encoded for index in alike]
             with self._stopwatch.measure("generate"):
-                hypotheses = self._engine.generate(encoded, [prompts[place] for place in alike], self._options, 0.0)
+                hypotheses = self._engine.generate(encoded, [prompts[index] for index in alike], self._options, 0.0)
             found |= zip(alike, hypotheses, strict=True)
-        return [self._checked(each, found[place]) for place, each in enumerate(decodings)]
+        return [self._checked(each, found[index]) for index, each in enumerate(decodings)]
 
     def retry(self, decoding: Decoding, is_wanted: Callable[[], bool] = lambda: True) -> Decoding:
         """The decoding after all retries that apply, none of which involves chance, as long as it is wanted.

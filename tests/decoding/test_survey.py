@@ -25,6 +25,10 @@ class Notebook:
         self.judgement: list[LanguageGuess] | None = None
         self.results: dict[Place, DecodedWindow] = {}
 
+    @property
+    def has_results(self) -> bool:
+        return bool(self.results)
+
     def guesses(self) -> list[LanguageGuess] | None:
         return self.judgement
 
@@ -48,11 +52,14 @@ def test_a_whole_recording_fills_the_notes() -> None:
     assert (found.judgement, found.results) == (expected.judgement, expected.results)
     assert 1 <= len(found.results) <= 5, "what is drawn is not noted"
 
-    (again,) = another().decode_all([TALK], notes=[lambda channel: found])
+    model = another()
+    decoded_before = len(model.engine.generated)
+    (again,) = model.decode_all([TALK], notes=[lambda channel: found])
+    repeated = {heard.loudest for heard, _ in model.engine.generated[decoded_before:]}
+    assert len(repeated) == len(again.results[0]) - len(found.results), "only what is drawn is decoded again"
     assert [each.result for each in again.results[0]] == [each.result for each in decoded.results[0]]
     news = Notebook()
     again.note(lambda channel: news)
-    # The first windows are decoded while the language is judged, whatever is noted.
     assert not news.results
 
 
