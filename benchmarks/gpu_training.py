@@ -109,7 +109,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=240.0, help="of audio in a batch")
     parser.add_argument("--batches", type=int, default=8, help="in a step, of all processes together")
     parser.add_argument("--most", type=float, help="by which losses may differ from those of the first line")
-    options = parser.parse_args(args)
+    options = parser.parse_intermixed_args(args)
     leads = os.environ.get("RANK", "0") == "0"
     options.work.mkdir(parents=True, exist_ok=True)
     records = options.work / "noise.jsonl"
