@@ -588,7 +588,7 @@ def order_of_work(first_priority: int, second_priority: int) -> list[str]:
     long = submit_one(shared, said(*[3] * 12), priority=first_priority)
     short = submit_one(shared, said(3, 3), priority=second_priority)
     long.open()
-    wait_until(lambda: long._state.group.ahead == 4)
+    wait_until(lambda: taken and long._state.group.ahead == 4)
     short.open()
     wait_until(lambda: short._state.is_read)
     gate.set()
