@@ -111,12 +111,12 @@ def child(log: str, arguments: list[str]) -> None:
 
 def items(task: object) -> list[str]:
     """The recordings and windows that a task decodes."""
-    from mtasr.cluster.tasks import SpanTask, WholeTask
+    from mtasr.cluster.tasks import ChunkTask, WholeTask
 
     match task:
         case WholeTask():
             return list(task.sources)
-        case SpanTask(draws=False):
+        case ChunkTask(draws=False):
             return [f"{task.source}@{task.channel}-{each.place.start}" for each in task.outlines]
     return []
 

@@ -1,11 +1,11 @@
 """Which worker does which task of a batch, and what happens when workers die.
 
 Short recordings go out in groups, so that workers fill their batches. A long one comes back as a survey and goes out
-again in spans of consecutive windows; windows that need random samples come last, in file order. Recordings are sent in
-the order of the plan, a bounded number ahead of the one whose results are asked for: memory does not grow with the
+again in chunks of consecutive windows; windows that need random samples come last, in file order. Recordings are sent
+in the order of the plan, a bounded number ahead of the one whose results are asked for: memory does not grow with the
 batch.
 
-If a worker dies, what it had under way is sent again, each recording or span by itself and with nothing beside it. So
+If a worker dies, what it had under way is sent again, each recording or chunk by itself and with nothing beside it. So
 the second death shows which one kills workers, and that recording counts as failed.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from mtasr.cluster.distributed import Distributed
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.pulses import PATIENCE, Pulses
-from mtasr.cluster.tasks import Manner, Outcome, SpanResults, SpanTask, SurveyTask, Task, WholeTask
+from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, Task, WholeTask
 from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
@@ -40,8 +40,8 @@ _AT_ONCE = 2
 #: Recordings of a group at most, and their bytes.
 _GROUP, _GROUP_BYTES = 16, 64_000_000
 
-#: Seconds of audio of a span, unless its last window is longer.
-_SPAN_SECONDS = 300.0
+#: Seconds of audio of a chunk, unless its last window is longer.
+_CHUNK_SECONDS = 300.0
 
 #: Recordings sent ahead of the one whose results are asked for, in all and for each worker.
 _AHEAD, _AHEAD_EACH = 64, 64
@@ -76,9 +76,9 @@ class Errand:
 
 @dataclass(slots=True)
 class _OpenChannel:
-    """A channel of a long recording whose spans are under way."""
+    """A channel of a long recording whose chunks are under way."""
 
-    spans: int
+    chunks: int
     outlines: dict[Place, WindowOutline]
     language: str
     #: Windows that need random samples.
@@ -297,8 +297,8 @@ class Dispatcher:
                     state.recordings += 1
             case SurveyTask(), Survey():
                 self._came(errand.recordings[0], answer, member, errand)
-            case SpanTask() as task, SpanResults():
-                state.seconds += self._span_came(errand.recordings[0], task, answer)
+            case ChunkTask() as task, ChunkResults():
+                state.seconds += self._chunk_came(errand.recordings[0], task, answer)
 
     def _done(self, call: Call) -> None:
         member, _ = self._under_way.pop(call)
@@ -354,22 +354,22 @@ class Dispatcher:
 
     def _surveyed(self, index: int, recording: Distributed, survey: Survey) -> None:
         for channel, outlines in recording.add_survey(survey).items():
-            spans = list(spans_of(outlines))
-            if not spans:
+            chunks = list(chunks_of(outlines))
+            if not chunks:
                 continue
             language = survey.channels[channel].spoken
             by_place = {each.place: each for each in outlines}
-            self._channels[index, channel] = _OpenChannel(len(spans), by_place, language)
-            for span in spans:
-                self._send_span(index, channel, language, span)
+            self._channels[index, channel] = _OpenChannel(len(chunks), by_place, language)
+            for chunk in chunks:
+                self._send_chunk(index, channel, language, chunk)
 
-    def _send_span(
+    def _send_chunk(
         self, index: int, channel: int, language: str, outlines: Sequence[WindowOutline], *, draws: bool = False
     ) -> None:
-        task = SpanTask(self._path(index), self._manner, channel, language, tuple(outlines), draws)
+        task = ChunkTask(self._path(index), self._manner, channel, language, tuple(outlines), draws)
         self._wait_for_worker(Errand(task, (index,)))
 
-    def _span_came(self, index: int, task: SpanTask, answer: SpanResults) -> float:
+    def _chunk_came(self, index: int, task: ChunkTask, answer: ChunkResults) -> float:
         recording = self._wanted(index)
         opened = self._channels.get((index, task.channel))
         if recording is None or opened is None:
@@ -377,13 +377,13 @@ class Dispatcher:
         opened.to_draw += recording.add_windows(task.channel, answer.results)
         if answer.error is not None:
             recording.fail(self._named(answer.error, index))
-        opened.spans -= 1
-        if opened.spans == 0 and not opened.to_draw:
+        opened.chunks -= 1
+        if opened.chunks == 0 and not opened.to_draw:
             del self._channels[index, task.channel]
-        elif opened.spans == 0:
-            opened.spans, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
+        elif opened.chunks == 0:
+            opened.chunks, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
             outlines = [opened.outlines[place] for place in drawn]
-            self._send_span(index, task.channel, task.language, outlines, draws=True)
+            self._send_chunk(index, task.channel, task.language, outlines, draws=True)
         return sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
 
     # --- deaths -----------------------------------------------------------------------------------------------------
@@ -409,16 +409,17 @@ class Dispatcher:
             self._wait_for_worker(replace(errand, deaths=deaths))
 
 
-def spans_of(outlines: Sequence[WindowOutline]) -> Iterator[list[WindowOutline]]:
-    """Consecutive windows, together about as long as a span is."""
-    span: deque[WindowOutline] = deque()
+def chunks_of(outlines: Sequence[WindowOutline]) -> Iterator[list[WindowOutline]]:
+    """Consecutive windows, together about as long as a chunk is."""
+    chunk: deque[WindowOutline] = deque()
     for outline in outlines:
-        if span and (outline.place.start + outline.place.samples - span[0].place.start) > _SPAN_SECONDS * SAMPLE_RATE:
-            yield list(span)
-            span.clear()
-        span.append(outline)
-    if span:
-        yield list(span)
+        end = outline.place.start + outline.place.samples
+        if chunk and end - chunk[0].place.start > _CHUNK_SECONDS * SAMPLE_RATE:
+            yield list(chunk)
+            chunk.clear()
+        chunk.append(outline)
+    if chunk:
+        yield list(chunk)
 
 
 def _nothing_noted(channel: int) -> ResumeNotes:

@@ -15,7 +15,7 @@ _LOOK = 0.5
 
 
 class Distributed:
-    """A recording decoded elsewhere, whole or in spans; results wait here for whoever iterates in order.
+    """A recording decoded elsewhere, whole or in chunks; results wait here for whoever iterates in order.
 
     One thread adds results, another asks for them. `changed` guards all of it.
     """

@@ -15,7 +15,7 @@ from mtasr.options import DecodingOptions
 from mtasr.recordings.decoded import DecodedRecording
 from mtasr.speakers.options import SpeakerOptions
 
-#: Seconds from which a recording is decoded in spans, by several workers.
+#: Seconds from which a recording is decoded in chunks, by several workers.
 LONG_SECONDS = 1800.0
 
 
@@ -71,7 +71,7 @@ class Manner:
     tracks: Tracks
     speakers: SpeakerOptions | None = None
     most_seconds: float | None = None
-    #: Whether recordings can be decoded in spans.
+    #: Whether recordings can be decoded in chunks.
     divisible: bool = True
 
 
@@ -96,8 +96,8 @@ class SurveyTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanTask:
-    """Decode these windows of a recording. The answer is a `SpanResults`."""
+class ChunkTask:
+    """Decode these windows of a recording. The answer is a `ChunkResults`."""
 
     source: str
     manner: Manner
@@ -110,7 +110,7 @@ class SpanTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanResults:
+class ChunkResults:
     """What windows became, in file order, and the error that ended them early."""
 
     results: tuple[PlacedResult, ...]
@@ -136,7 +136,7 @@ class JudgeTask:
 
 
 RecordsTask = LabelTask | JudgeTask
-Task = WholeTask | SurveyTask | SpanTask | RecordsTask
+Task = WholeTask | SurveyTask | ChunkTask | RecordsTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

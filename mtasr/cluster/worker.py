@@ -17,6 +17,8 @@ from mtasr.cluster import weights
 from mtasr.cluster.nodes import Shared
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
+    ChunkResults,
+    ChunkTask,
     JudgeTask,
     LabelTask,
     Lacking,
@@ -25,8 +27,6 @@ from mtasr.cluster.tasks import (
     ModelFiles,
     NodeFacts,
     Outcome,
-    SpanResults,
-    SpanTask,
     SurveyTask,
     Task,
     WholeTask,
@@ -102,8 +102,8 @@ class NodeWorker:
                 return self._whole(task)
             case SurveyTask():
                 return self._survey(task)
-            case SpanTask():
-                return self._span(task)
+            case ChunkTask():
+                return self._chunk(task)
             case LabelTask():
                 return self._label(task)
             case JudgeTask():
@@ -150,7 +150,7 @@ class NodeWorker:
             diarize=manner.speakers or False,
         )
 
-    def _span(self, task: SpanTask) -> SpanResults:
+    def _chunk(self, task: ChunkTask) -> ChunkResults:
         results: list[PlacedResult] = []
         manner = task.manner
         try:
@@ -166,8 +166,8 @@ class NodeWorker:
                 )
             )
         except Exception as error:
-            return SpanResults(tuple(results), error)
-        return SpanResults(tuple(results))
+            return ChunkResults(tuple(results), error)
+        return ChunkResults(tuple(results))
 
     def _label(self, task: LabelTask) -> tuple[Record | Exception, ...]:
         def label(record: Record) -> Record | Exception:

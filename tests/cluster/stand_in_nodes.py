@@ -16,14 +16,14 @@ from mtasr import __version__
 from mtasr.audio.tracks import Tracks
 from mtasr.cluster.nodes import Node, WorkerLostError
 from mtasr.cluster.tasks import (
+    ChunkResults,
+    ChunkTask,
     Lacking,
     Loaded,
     LoadTask,
     Manner,
     ModelFiles,
     NodeFacts,
-    SpanResults,
-    SpanTask,
     SurveyTask,
     Task,
     WholeTask,
@@ -193,9 +193,9 @@ class MadeUp:
                 )
             case SurveyTask():
                 return survey_of(task.source)
-            case SpanTask():
+            case ChunkTask():
                 placed = [placed_result(task.source, each.place, draws=task.draws) for each in task.outlines]
-                return SpanResults(tuple(placed))
+                return ChunkResults(tuple(placed))
 
 
 def windows_of(source: str) -> int:

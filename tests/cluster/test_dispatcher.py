@@ -19,7 +19,7 @@ from stand_in_nodes import MANNER, MadeUp, StandInNodes, Worker, assembled
 from mtasr.cluster import dispatcher as dispatching
 from mtasr.cluster import pulses
 from mtasr.cluster.dispatcher import Dispatcher
-from mtasr.cluster.tasks import SpanTask, Task, WholeTask
+from mtasr.cluster.tasks import ChunkTask, Task, WholeTask
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.elsewhere import received
@@ -64,9 +64,9 @@ def test_short_and_long_recordings_come_in_order():
     workers: list[MadeUp] = []
     nodes = StandInNodes(3, lambda node: workers.append(MadeUp()) or workers[-1])
     assert outcomes(nodes, sources) == expected(sources)
-    spans = [task for worker in workers for task in worker.done if isinstance(task, SpanTask)]
-    assert [task.draws for task in spans].count(True) == 1
-    assert {sum(each.place.samples for each in task.outlines) for task in spans if not task.draws} == {300 * 16_000}
+    chunks = [task for worker in workers for task in worker.done if isinstance(task, ChunkTask)]
+    assert [task.draws for task in chunks].count(True) == 1
+    assert {sum(each.place.samples for each in task.outlines) for task in chunks if not task.draws} == {300 * 16_000}
 
 
 def test_groups_get_smaller_near_the_end():
@@ -100,7 +100,7 @@ def test_deaths_do_not_change_results(seed: int, deaths: int):
     killer.join()
     for each, right in zip(found, expected(sources), strict=True):
         assert each == right or isinstance(each, WorkerDiedError)
-    # Each failure takes two deaths of the same recording or span, which was alone at the second.
+    # Each failure takes two deaths of the same recording or chunk, which was alone at the second.
     assert sum(isinstance(each, WorkerDiedError) for each in found) <= deaths // 2
 
 

@@ -15,7 +15,7 @@ from tiny_model import make_tiny_model
 from mtasr.batch import BatchRun, Ending, gather, plan
 from mtasr.cluster import ClusterModel, tasks, worker
 from mtasr.cluster import dispatcher as dispatching
-from mtasr.cluster.tasks import SpanTask, SurveyTask, Task, WholeTask
+from mtasr.cluster.tasks import ChunkTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.worker import NodeWorker
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
@@ -63,7 +63,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LONG_SECONDS", 15.0)
     monkeypatch.setattr(worker, "_LEAST_BYTES", 15 * 32_000)
-    monkeypatch.setattr(dispatching, "_SPAN_SECONDS", 8.0)
+    monkeypatch.setattr(dispatching, "_CHUNK_SECONDS", 8.0)
 
 
 def cluster(folder: Path, recordings: Path, *, dies_at: int | None = None) -> tuple[ClusterModel, list[Task]]:
@@ -99,9 +99,9 @@ def test_the_bytes_are_those_of_one_machine(
         endings = batch(model, recordings, tmp_path)
     assert contents(tmp_path) == contents(local[0])
     assert told(endings, tmp_path) == told(local[1], local[0])
-    spans = [task for task in parts[1] if isinstance(task, SpanTask)]
-    assert len(spans) >= 3
-    assert {task.source for task in spans} == {str(recordings / "long.wav")}
+    chunks = [task for task in parts[1] if isinstance(task, ChunkTask)]
+    assert len(chunks) >= 3
+    assert {task.source for task in chunks} == {str(recordings / "long.wav")}
 
 
 def test_a_dead_worker_changes_nothing(
@@ -123,7 +123,7 @@ def test_resuming_sends_only_what_is_missing(
         running = iter(BatchRun(plan(gather([str(recordings)]), tmp_path, ["json", "srt"]), model, OPTIONS).run())
         next(running)
         running.close()
-    done = {outline.place for task in first if isinstance(task, SpanTask) for outline in task.outlines}
+    done = {outline.place for task in first if isinstance(task, ChunkTask) for outline in task.outlines}
     assert done
     model, second = cluster(folder, recordings)
     with model:
@@ -145,7 +145,7 @@ def test_a_batch_of_one_machine_goes_on_on_many(
     with model:
         endings = batch(model, recordings, tmp_path, existing="resume")
     assert [each.result for each in endings].count("skipped") == 4
-    assert not any(isinstance(task, SpanTask) for task in sent)
+    assert not any(isinstance(task, ChunkTask) for task in sent)
     assert contents(tmp_path) == contents(local[0])
 
 
