@@ -35,6 +35,7 @@ from mtasr.models import DEFAULT_MODEL, resolve
 from mtasr.options import DecodingOptions, merge_options
 from mtasr.recordings.decoded import DecodedRecording, decoded_recordings, heard_speakers
 from mtasr.recordings.together import transcription_of
+from mtasr.recordings.versions import opening_version, version_if_known
 from mtasr.resolved_options import ResolvedOptions, language_given, resolve_options, with_language_codes
 from mtasr.speakers.diarize import load_diarizer
 from mtasr.speakers.diarized import SpeakerListener, listeners
@@ -208,9 +209,7 @@ class Model:
         """
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
-        submitted = self._submitted(
-            sources, resolved, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
-        )
+        submitted = self._submitted(sources, resolved, notes, checks, priority, most_seconds)
         return Transcriptions(
             transcription_of(channels, resolved.tracks, resolved.options, listener) for channels, listener in submitted
         )
@@ -234,9 +233,7 @@ class Model:
         """
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
-        submitted = self._submitted(
-            sources, resolved, notes=notes, checks=checks, priority=priority, most_seconds=most_seconds
-        )
+        submitted = self._submitted(sources, resolved, notes, checks, priority, most_seconds)
         return decoded_recordings(submitted, resolved.language)
 
     def survey(
@@ -263,6 +260,7 @@ class Model:
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         _require_windows(resolved.options)
+        version = version_if_known(source)  # before it is opened: what changes later shows
         (listener,) = self._listeners(resolved.speakers, 1)
         decoder = self._scheduler.decoder(resolved.options, checks)
         channels = []
@@ -270,7 +268,8 @@ class Model:
             recording = Recording(open=open_, language=resolved.language, listener=listener)
             told = partial(found, channel)
             channels.append(survey_channel(recording, decoder, resolved.options, self._detector, self._stopwatch, told))
-        return Survey(channels=tuple(channels), speakers=None if listener is None else heard_speakers(listener))
+        speakers = None if listener is None else heard_speakers(listener)
+        return Survey(channels=tuple(channels), speakers=speakers, version=version)
 
     def decode_windows(
         self,
@@ -281,6 +280,7 @@ class Model:
         language: str,
         tracks: Tracks | None = None,
         channel: int = 0,
+        version: str | None = None,
         draws: bool = False,
         checks: Checks | None = None,
         priority: int = 0,
@@ -289,21 +289,21 @@ class Model:
     ) -> ClosingIterator[PlacedResult]:
         """Decode some windows of a recording that was surveyed, in file order; yields each as soon as it is decoded.
 
-        `language` is `ChannelSurvey.spoken` of the `channel`; other arguments are as for the survey. The recording is
-        read from its start up to the last window, because seeking is not exact, and without voice activity detection.
-        Closing the iterator cancels.
+        `language` is `ChannelSurvey.spoken` of the `channel`, and `version` is `Survey.version`, None for any; other
+        arguments are as for the survey. The recording is read from its start up to the last window, because seeking is
+        not exact, and without voice activity detection. Closing the iterator cancels.
 
         What is drawn at random depends on what was drawn before it. So windows that need it have no result. When all
         others of the channel are decoded, call this once more with those, and `draws`: they then have the results that
         they have in `stream_all`. If `is_divisible` says False, windows have no results without `draws`.
 
-        Raises `InputError` if the recording cannot be read, or lacks a window; what went wrong with a window, in its
-        turn; and `UsageError` as `survey`.
+        Raises `InputError` if the recording cannot be read, has another version or lacks a window; what went wrong with
+        a window, in its turn; and `UsageError` as `survey`.
         """
         self._require_own_process()
         resolved = resolve_options(self.engine.tokenizer, options, tracks=tracks, diarize=diarize, changes=changes)
         _require_windows(resolved.options)
-        open_ = opener(source, resolved.tracks, channel)
+        open_ = opening_version(opener(source, resolved.tracks, channel), source, version)
         recording = Recording(open=open_, language=language, outlines=tuple(outlines))
         (state,) = self._scheduler.submit([recording], resolved.options, checks=checks, priority=priority)
         windows = Scheduled(self._scheduler, state)
@@ -313,7 +313,6 @@ class Model:
         self,
         sources: Sequence[Source],
         resolved: ResolvedOptions,
-        *,
         notes: Sequence[Callable[[int], ResumeNotes]],
         checks: Checks | None,
         priority: int,

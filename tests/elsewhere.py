@@ -74,10 +74,8 @@ class InParts:
 
     def _decoded(self, channel: int, outlines: Sequence[WindowOutline], **how: bool) -> list[PlacedResult]:
         asked = {key: value for key, value in self.asked.items() if key not in ("language", "most_seconds")}
-        language = self._survey.channels[channel].spoken
-        found = self.machine().decode_windows(
-            self.source, sent(outlines), language=language, channel=channel, **asked, **how
-        )
+        asked |= {"language": self._survey.channels[channel].spoken, "version": self._survey.version}
+        found = self.machine().decode_windows(self.source, sent(outlines), channel=channel, **asked, **how)
         return sent(list(found))
 
     def close(self) -> None:

@@ -361,13 +361,8 @@ class Dispatcher:
             by_place = {each.place: each for each in outlines}
             self._channels[index, channel] = _OpenChannel(len(chunks), by_place, language)
             for chunk in chunks:
-                self._send_chunk(index, channel, language, chunk)
-
-    def _send_chunk(
-        self, index: int, channel: int, language: str, outlines: Sequence[WindowOutline], *, draws: bool = False
-    ) -> None:
-        task = ChunkTask(self._path(index), self._manner, channel, language, tuple(outlines), draws)
-        self._wait_for_worker(Errand(task, (index,)))
+                task = ChunkTask(self._path(index), self._manner, channel, language, tuple(chunk), survey.version)
+                self._wait_for_worker(Errand(task, (index,)))
 
     def _chunk_came(self, index: int, task: ChunkTask, answer: ChunkResults) -> float:
         recording = self._wanted(index)
@@ -382,8 +377,8 @@ class Dispatcher:
             del self._channels[index, task.channel]
         elif opened.chunks == 0:
             opened.chunks, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
-            outlines = [opened.outlines[place] for place in drawn]
-            self._send_chunk(index, task.channel, task.language, outlines, draws=True)
+            outlines = tuple(opened.outlines[place] for place in drawn)
+            self._wait_for_worker(Errand(replace(task, outlines=outlines, draws=True), (index,)))
         return sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
 
     # --- deaths -----------------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ class ChunkTask:
     #: Code of the language of the channel.
     language: str
     outlines: tuple[WindowOutline, ...]
+    #: `Survey.version` of the recording.
+    version: str | None = None
     #: Whether windows that need random samples are decoded too.
     draws: bool = False
 

@@ -162,6 +162,7 @@ class NodeWorker:
                     language=task.language,
                     tracks=manner.tracks,
                     channel=task.channel,
+                    version=task.version,
                     draws=task.draws,
                 )
             )

@@ -158,3 +158,5 @@ class Survey:
     channels: tuple[ChannelSurvey, ...]
     #: None unless speakers are told apart by voice.
     speakers: HeardSpeakers | None = None
+    #: Which version of the recording was read, for `Model.decode_windows`; None if nothing tells.
+    version: str | None = None

@@ -18,6 +18,7 @@ from mtasr.cluster import dispatcher as dispatching
 from mtasr.cluster.tasks import ChunkTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.worker import NodeWorker
 from mtasr.options import DecodingOptions
+from mtasr.recordings.versions import version_of
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import load_model
 
@@ -102,6 +103,7 @@ def test_the_bytes_are_those_of_one_machine(
     chunks = [task for task in parts[1] if isinstance(task, ChunkTask)]
     assert len(chunks) >= 3
     assert {task.source for task in chunks} == {str(recordings / "long.wav")}
+    assert {task.version for task in chunks} == {version_of(recordings / "long.wav")}
 
 
 def test_a_dead_worker_changes_nothing(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from elsewhere import HERE, TALK, Breaking, another, sent
+from hostile_server import HostileServer, Page
+from speech import write_wav
 
 from mtasr.arrays import Float32Array
-from mtasr.decoding.submission import DecodedWindow
+from mtasr.decoding.submission import DecodedWindow, PlacedResult
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.engines.engine import LanguageGuess
-from mtasr.errors import AudioDecodeError, InputError
+from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
 from mtasr.spans import SAMPLE_RATE
 
 pytestmark = pytest.mark.timeout(60)
@@ -125,6 +131,54 @@ def test_a_recording_that_has_become_shorter() -> None:
     assert next(windows).place == outlines[0].place
     with pytest.raises(InputError, match=r"the recording ends at 12\.0 s and was longer when its windows were cut"):
         list(windows)
+
+
+def test_windows_of_two_versions_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    write_wav(path, TALK)
+    survey = sent(HERE.survey(path))
+    (channel,) = survey.channels
+    assert survey.version is not None
+
+    def placed() -> list[PlacedResult]:
+        how: dict[str, Any] = {"language": channel.spoken, "version": survey.version, "draws": True}
+        with another().decode_windows(path, channel.outlines, **how) as windows:
+            return list(windows)
+
+    expected = placed()
+    path.chmod(0o600)
+    os.link(path, tmp_path / "b.wav")
+    assert placed() == expected
+    modified = path.stat().st_mtime_ns
+    write_wav(path, TALK[::-1])
+    os.utime(path, ns=(modified, modified + 1_000_000))
+    with pytest.raises(InputError, match=r"a\.wav: has changed since its windows were cut"):
+        placed()
+    write_wav(path, TALK)
+    os.utime(path, ns=(modified, modified))
+    assert placed() == expected
+    path.unlink()
+    with pytest.raises(InputNotFoundError, match=r"a\.wav: no such file"):
+        placed()
+    assert HERE.survey(TALK).version is None
+
+
+def test_the_version_of_a_url_is_what_its_server_states(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    write_wav(path, TALK)
+    page = Page(path.read_bytes())
+    with contextlib.closing(HostileServer()) as server:
+        url = server.put("a.wav", page) + "?signature=secret"
+        survey = HERE.survey(url)
+        (channel,) = survey.channels
+        how: dict[str, Any] = {"language": channel.spoken, "version": survey.version, "draws": True}
+        assert len(list(another().decode_windows(url, channel.outlines, **how))) == 7
+        page.headers = {"ETag": '"two"'}
+        with pytest.raises(InputError, match=r"a\.wav: has changed since its windows were cut") as caught:
+            list(another().decode_windows(url, channel.outlines, **how))
+        assert "secret" not in str(caught.value)
+        page.headers = {}
+        assert HERE.survey(url).version is None
 
 
 def test_errors_travel_whole() -> None:
