@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import logging
@@ -46,7 +47,7 @@ def connect(address: str | None = None) -> RayNodes:
     except Exception as error:
         advice = "Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) and versions must be the cluster's"
         raise ClusterError(f"cannot join the cluster at {address}: {_first_line(error)}; {advice}") from error
-    nodes = RayNodes()
+    nodes = RayNodes(address)
     try:
         nodes.require_safe()
     except BaseException:
@@ -87,14 +88,19 @@ def _reachable(address: str) -> str:
     if not colon or not port.isdigit():
         raise ClusterError(f"{address}: is no address of a cluster: HOST:PORT is needed, such as 127.0.0.1:6379")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _LISTENING):
-            pass
+        _connect(address)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ClusterError(f"there is no cluster at {address} ({reason}): {_ADVICE}") from error
     # Ray replaces these names by this machine's address in its network, where a cluster that is open to this machine
     # alone does not listen; in capitals it leaves the name as it is.
     return f"LOCALHOST:{port}" if host in _LOOPBACK else address
+
+
+def _connect(address: str) -> None:
+    """See that somebody listens there. Raises `OSError`, and `OverflowError` for a port that cannot be."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]").lower(), int(port)), _LISTENING).close()
 
 
 def _first_line(error: BaseException) -> str:
@@ -106,10 +112,12 @@ def _first_line(error: BaseException) -> str:
 class RayNodes:
     """The cluster that this process has joined."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         import ray
 
         self._ray: Any = ray
+        self._address = address
+        self._has_head = True
         self._silence()
 
     def _silence(self) -> None:
@@ -129,10 +137,8 @@ class RayNodes:
             )
 
     def alive(self) -> list[Node]:
-        try:
-            found = [each for each in self._ray.nodes() if each["Alive"]]
-        except Exception:  # the head is gone; workers are lost one by one
-            return []
+        self._require_head()
+        found = [each for each in self._ray.nodes() if each["Alive"]]
         with_cores = [each for each in found if _count(each, "CPU") or _count(each, "GPU")]
         hosts = Counter(each["NodeManagerHostname"] for each in with_cores)
         return [
@@ -144,6 +150,17 @@ class RayNodes:
             )
             for each in sorted(with_cores, key=lambda each: (each["NodeManagerHostname"], each["NodeID"]))
         ]
+
+    def _require_head(self) -> None:
+        """Raise `ClusterError` if the head is gone: Ray would wait for it for a minute, and then end this process."""
+        if "://" in self._address:
+            return
+        try:
+            _connect(self._address)
+        except OSError as error:
+            self._has_head = False
+            shown = self._address.replace("LOCALHOST", "127.0.0.1")
+            raise ClusterError(f"the head of the cluster at {shown} is gone: start a cluster again") from error
 
     def start(self, node: Node, *, on_gpu: bool) -> _RayWorker:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -171,7 +188,10 @@ class RayNodes:
         return _RayShared([self._ray.put(content)])
 
     def close(self) -> None:
-        self._ray.shutdown()
+        if self._has_head:
+            self._ray.shutdown()
+        else:
+            atexit.unregister(self._ray.shutdown)  # it would wait for the head
 
 
 def _ignore(*arguments: object, **settings: object) -> None:

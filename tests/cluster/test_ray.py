@@ -116,10 +116,17 @@ def test_an_open_cluster_is_refused(monkeypatch: pytest.MonkeyPatch):
         def nodes() -> list[dict[str, object]]:
             return [{"Alive": True, "NodeManagerAddress": "192.0.2.7"}]
 
-    joined = ray_nodes.RayNodes()
+    joined = ray_nodes.RayNodes("127.0.0.1:1")
     joined._ray = Open
     monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: False)
     with pytest.raises(ClusterError, match=r"the cluster listens at 192\.0\.2\.7 and runs the code of anybody"):
         joined.require_safe()
     monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: True)
     joined.require_safe()
+
+
+def test_a_cluster_without_its_head_is_one_line():
+    joined = ray_nodes.RayNodes("127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"the head of the cluster at 127\.0\.0\.1:1 is gone"):
+        joined.alive()
+    joined.close()
