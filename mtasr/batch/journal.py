@@ -263,7 +263,10 @@ class _Channel:
 
     @property
     def has_results(self) -> bool:
-        return any(isinstance(key, tuple) and key[0] == self._channel for key in self._entry.known())
+        # The file first, since what is known begins with hashing the recording.
+        return self._entry.path.exists() and any(
+            isinstance(key, tuple) and key[0] == self._channel for key in self._entry.known()
+        )
 
     def guesses(self) -> list[LanguageGuess] | None:
         found: list[LanguageGuess] | None = self._entry.known().get(self._channel)
