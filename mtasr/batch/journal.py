@@ -8,7 +8,7 @@
             {"channel": 0, "start": 0, "samples": 96000, "result": {...}}     a decoded window, in any order
         and once its files are written, instead of all that:
             {"content": "...", "files": {"a.srt": "..."}}           hashes of the recording and of the files
-        or after it, with "made_with", where files can become others without decoding
+        or, with --turns, after them: an RTTM may be corrected, and the files written again from the same windows
 
 Each recording has a file of its own, so several programs can write to the same folder at once. Each line is one write;
 a torn one, which can only be the last, is skipped. An entry is not used for a recording with another hash; nor, where
@@ -65,7 +65,7 @@ class Journal:
         self, directory: Destination, settings: Sequence[object], *, resume: bool = False, keeps_done: bool = True
     ) -> None:
         self._folder = folder_for(directory)
-        self._places: set[Destination] = {directory}
+        self._output_folders: set[Destination] = {directory}
         if isinstance(directory, RemotePath):
             with contextlib.suppress(OSError):
                 self._folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Journal:
         # Without the recording's path, since its folder may be mounted elsewhere next time; its hash identifies it.
         name = hashlib.sha256(repr((self._settings, *job.names)).encode()).hexdigest()[:16]
         path = self._folder / f"{name}.jsonl"
-        self._places |= {file.parent for file in job.files}
+        self._output_folders |= {file.parent for file in job.files}
         if not self._resume:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -104,9 +104,9 @@ class Journal:
         for entry in self._entries:
             entry.close()
         with contextlib.suppress(OSError):
-            for place in (*self._places, self._folder):
-                if isinstance(place, Path):
-                    remove_torn(place)
+            for folder in (*self._output_folders, self._folder):
+                if isinstance(folder, Path):
+                    remove_torn(folder)
             if not keep:
                 for entry in self._entries:
                     entry.path.unlink(missing_ok=True)

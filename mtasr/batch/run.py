@@ -63,7 +63,7 @@ class Ending:
     coverage: Coverage | None = None
     #: Rules of the subtitle layout that the speech did not allow to keep.
     broken: tuple[Broken, ...] = ()
-    #: Seconds of speech that none of the turns covers which say who speaks.
+    #: Seconds of speech that no turn of the RTTM covers.
     without_turn: float = 0.0
 
 
@@ -119,8 +119,7 @@ class BatchRun:
         diarize: The same, or a function that returns it, which is called once the model is loaded. Recordings of known
             voices are heard once.
         turns: An RTTM that says who speaks in the recordings, by their names without the suffix (one recording and an
-            RTTM of one need no such name); their segments come at
-            the end. Needs word times, and no `diarize`.
+            RTTM of one need no such name); their segments come at the end. Needs word times, and no `diarize`.
         observer: Follows the progress.
 
     """
