@@ -33,6 +33,7 @@ from mtasr.engines.engine import Engine, LanguageGuess
 from mtasr.errors import ModelError, UsageError
 from mtasr.models import DEFAULT_MODEL, resolve
 from mtasr.options import DecodingOptions, merge_options
+from mtasr.recordings.channels import channel_openers
 from mtasr.recordings.decoded import DecodedRecording, decoded_recordings, heard_speakers
 from mtasr.recordings.together import transcription_of
 from mtasr.recordings.versions import opening_version, version_if_known
@@ -147,10 +148,11 @@ class Model:
     ) -> Transcript:
         """Transcribe a recording, or translate it with `task="translate"`, and return the whole result.
 
-        `source` is a path, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape (n,)) or an
-        iterable of such samples. Options are the fields of `DecodingOptions`, as one object, as keywords, or both
-        (keywords win). Keywords may also be fields of `Tracks` (which audio track, whether channels are split), and
-        `checks` and `priority` as in `stream_all`. `progress(seconds, total)` is called after each window.
+        `source` is a path, a URL, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape
+        (n,)) or an iterable of such samples. A string that looks like a URL is opened as one, so that this connects to
+        its server; a `pathlib.Path` never is. Options are the fields of `DecodingOptions`, as one object, as keywords,
+        or both (keywords win). Keywords may also be fields of `Tracks` (which audio track, whether channels are split),
+        and `checks` and `priority` as in `stream_all`. `progress(seconds, total)` is called after each window.
 
         With `diarize=True`, speakers are told apart by their voices: each segment and word names its speaker, and
         `Transcript.turns` says who speaks when. Keywords may then also be fields of `SpeakerOptions`, such as
@@ -264,7 +266,7 @@ class Model:
         (listener,) = self._listeners(resolved.speakers, 1)
         decoder = self._scheduler.decoder(resolved.options, checks)
         channels = []
-        for channel, open_ in enumerate(openers(source, resolved.tracks, most_seconds)):
+        for channel, open_ in enumerate(channel_openers(source, resolved.tracks, most_seconds)):
             recording = Recording(open=open_, language=resolved.language, listener=listener)
             told = partial(found, channel)
             channels.append(survey_channel(recording, decoder, resolved.options, self._detector, self._stopwatch, told))
@@ -320,7 +322,7 @@ class Model:
     ) -> list[tuple[list[ChannelSubmission], SpeakerListener | None]]:
         """The channels of each source on their way to text, and who listens to them."""
         checks = checks or Checks()
-        opening = [openers(source, resolved.tracks, most_seconds) for source in sources]
+        opening = [channel_openers(source, resolved.tracks, most_seconds) for source in sources]
         heard_by = self._listeners(resolved.speakers, len(sources))
         if resolved.options.condition_on_previous_text:
             submissions: Iterator[ChannelSubmission] = (
@@ -329,7 +331,7 @@ class Model:
                 for open_ in channels
             )
         else:
-            notes = notes or [_nothing_noted] * len(sources)
+            notes = notes or [lambda channel: NoNotes()] * len(sources)
             recordings = [
                 Recording(
                     open=open_,
@@ -437,10 +439,6 @@ class Model:
         """Raise `ModelError` in a forked process."""
         if os.getpid() != self._process:
             raise loaded_before_fork()
-
-
-def _nothing_noted(channel: int) -> ResumeNotes:
-    return NoNotes()
 
 
 def _require_windows(options: DecodingOptions) -> None:
