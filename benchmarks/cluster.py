@@ -130,7 +130,8 @@ def kills(recordings: Path, count: int, seed: int, longest: float, options: list
         took(command(recordings, whole, options))
         start = [sys.executable, __file__, "--child", str(log), *command(recordings, out, options)]
         start += ["--cluster", cluster.address, "--resume"]
-        while killed.total() < count:
+        is_over = False
+        while not is_over:
             with Path(name, "err").open("ab") as errors:
                 process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=errors)
             while process.poll() is None:
@@ -147,6 +148,7 @@ def kills(recordings: Path, count: int, seed: int, longest: float, options: list
             found = repeated(log)
             again, done_again, most = again + found[0], done_again + found[1], max(most, found[2])
             print(f"the same bytes after {killed.total()} kills: {dict(killed)}", flush=True)
+            is_over = killed.total() >= count
             shutil.rmtree(out)
     print(
         f"{killed.total()} kills ({', '.join(f'{number} of a {kind}' for kind, number in killed.items())}), all with "
