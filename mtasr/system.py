@@ -163,19 +163,21 @@ def share_freed_memory() -> None:
 # Files
 
 
-def lock_file(stream: IO[Any], *, wait: bool) -> bool:
+def lock_file(stream: IO[Any], *, wait: bool) -> bool | None:
     """Lock an open file against other processes until it is closed; returns whether it is locked now.
 
-    Without `wait`, False where another process holds the lock. False as well where there are no locks: on Windows and
-    some network file systems.
+    Without `wait`, False where another process holds the lock. None where there are no locks: on Windows and some
+    network file systems.
     """
     fcntl = _module("fcntl")
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

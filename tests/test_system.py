@@ -108,7 +108,7 @@ def test_fallbacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert system.available_cores() == os.cpu_count()
     assert not system.memory_is_limited()
     with (tmp_path / "file").open("w") as stream:
-        assert not system.lock_file(stream, wait=False)
+        assert system.lock_file(stream, wait=False) is None
 
 
 def test_limits_of_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_limits_of_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_a_locked_file(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as first, (tmp_path / "file").open() as second:
         assert system.lock_file(first, wait=True)
-        assert not system.lock_file(second, wait=False)
+        assert system.lock_file(second, wait=False) is False
         first.close()
         assert system.lock_file(second, wait=False)
 
