@@ -1,7 +1,7 @@
 """The members of a tar file from anywhere, and one of them as an open file. Nothing is unpacked.
 
-Python's `tarfile` parses the headers. It takes a damaged header for the end of a file, and reads as many bytes for a
-long name as the header states; both are checked here.
+Python's `tarfile` parses the headers. It takes a damaged header for the end of a file, and reads as many headers and
+bytes for a name as they state; both are checked here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mtasr.errors import InputError, InputNotFoundError
 ENDING = ".tar"
 
 _BLOCK = tarfile.BLOCKSIZE
-#: Bytes of one header at most, long names included.
+#: Bytes at most that are read for one member before its content, long names included.
 _MOST_HEADER = 1 << 16
 #: The address of a member: file, name, and where its header begins.
 _ADDRESS = re.compile(rf"(?s)(.*{re.escape(ENDING)})/(.*)@(\d{{1,18}})")
@@ -55,15 +55,17 @@ class Member:
 
 
 class _Headers:
-    """A file of which `tarfile` reads headers only."""
+    """A file of which `tarfile` reads headers only; `count` is set to 0 at each member."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
+        self.count = 0
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MOST_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+        self.count += size
+        if size < 0 or self.count > _MOST_HEADER:
+            raise tarfile.ReadError(f"a header of over {_MOST_HEADER} bytes")
         return self._file.read(size)
 
 
@@ -73,8 +75,10 @@ def members(shard: Path, start: int = 0) -> Iterator[Member]:
         whole = file.seek(0, io.SEEK_END)
         end = file.seek(start)
         try:
-            with tarfile.open(fileobj=_Headers(file), mode="r:") as archive:  # type: ignore[call-overload]
+            headers = _Headers(file)
+            with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
                 while (info := archive.next()) is not None:
+                    headers.count = 0
                     archive.members.clear()  # which would grow with the shard
                     member = _checked(info, shard)
                     end = member.end
@@ -82,7 +86,7 @@ def members(shard: Path, start: int = 0) -> Iterator[Member]:
                         raise InputError(f"{shard}: is cut off inside {member.name}")
                     if info.isfile():
                         yield member
-        except (tarfile.TarError, ValueError) as exc:
+        except (tarfile.TarError, ValueError, RecursionError) as exc:
             # An archive without members is one block of zeros for `tarfile`, and an empty file an error.
             raise InputError(f"{shard}: is no tar file, or is damaged near byte {end}: {exc}") from exc
         file.seek(end)
@@ -104,9 +108,15 @@ def _checked(info: tarfile.TarInfo, shard: Path) -> Member:
 
 @contextlib.contextmanager
 def _opened(shard: Path) -> Iterator[BinaryIO]:
+    """For reading within the block; what else it does must raise no `OSError`."""
+    with _reading(shard), shard.open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _reading(shard: Path) -> Iterator[None]:
     try:
-        with shard.open("rb") as file:
-            yield file
+        yield
     except FileNotFoundError as exc:
         raise InputNotFoundError(f"{shard}: no such file") from exc
     except OSError as exc:
@@ -133,8 +143,9 @@ class _Content(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
-        self._file.seek(self._member.start + self._place)
-        content = self._file.read(max(0, min(len(view), self._member.size - self._place)))
+        with _reading(self._member.shard):
+            self._file.seek(self._member.start + self._place)
+            content = self._file.read(max(0, min(len(view), self._member.size - self._place)))
         view[: len(content)] = content
         self._place += len(content)
         return len(content)
@@ -176,5 +187,7 @@ def open_recording(audio: str | Path) -> Iterator[Path | BinaryIO]:
     if member is None:
         yield Path(audio)
         return
-    with _opened(member.shard) as file, _Content(file, member) as content:
+    with _reading(member.shard):
+        file = member.shard.open("rb")
+    with file, _Content(file, member) as content:  # an error of the caller's is none of reading
         yield cast(BinaryIO, content)

@@ -33,8 +33,12 @@ def read_shard(shard: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
 
 def _record(shard: Path, key: str, found: list[Member]) -> Record:
     written = [member for member in found if member.name.lower() == f"{key}.json".lower()]
+    if len(written) > 1 or len({member.name for member in found}) < len(found):
+        raise InputError(f"{shard}: the key {key} comes twice")
     if not written:
-        raise InputError(f"{shard}: {key}.json is missing")
+        raise InputError(
+            f"{shard}: {found[0].name}: its key is {key} (up to the first point), and {key}.json is missing"
+        )
     where = f"{shard}, {written[0].name}"
     try:
         record = from_json(json.loads(content(written[0], _MOST_BYTES)))

@@ -41,6 +41,8 @@ def test_a_member_is_an_open_file(shard: Path) -> None:
         assert file.name == f"{shard}/00000003.flac"
     with open_recording("/talks/a@7") as path:
         assert path == Path("/talks/a@7")
+    with pytest.raises(FileNotFoundError, match="of the caller"), open_recording(third.audio):
+        raise FileNotFoundError("of the caller")
 
 
 def test_an_address_in_another_shard_is_refused(shard: Path) -> None:
@@ -92,6 +94,21 @@ def with_long_name(shard: Path) -> None:
     shard.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
 
 
+def with_many_long_names(shard: Path) -> None:
+    """Headers that only announce the next, each of which `tarfile` reads within its reading of the one before."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 5
+    shard.write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")) * 2000 + bytes(1024))
+
+
+def with_endless_map(shard: Path) -> None:
+    """A sparse file whose map never ends, which `tarfile` would hold as a list."""
+    info = tarfile.TarInfo("00000000.flac")
+    info.size = 1 << 20
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "00000000.flac"}
+    shard.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + b"500000\n" + b"1\n" * (1 << 19))
+
+
 def with_huge_record(shard: Path) -> None:
     """A record that states 4 GB, in a file that has them, as a hole."""
     info = tarfile.TarInfo("00000000.json")
@@ -112,7 +129,10 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda shard: garbled(shard, 140), "is no tar file, or is damaged"),
     (lambda shard: shard.write_bytes(b"no tar file" * 100), "is no tar file, or is damaged"),
     (of_items(TEXT), "00000001.json: the audio '00000001.flac' is missing"),
-    (of_items(SOUND), "00000001.json is missing"),
+    (of_items(SOUND), "00000001.flac: its key is 00000001 (up to the first point), and 00000001.json is missing"),
+    (of_items(("v1.0_a.json", b""), ("v1.0_a.wav", b"")), "v1.0_a.json: its key is v1 (up to the first point)"),
+    (of_items(*items(0)), "the key 00000000 comes twice"),
+    (of_items(TEXT, SOUND, SOUND), "the key 00000001 comes twice"),
     (of_items(("1.json", b"{"), ("1.flac", b"")), "1.json: Expecting property name"),
     (of_items(("1.json", b"[" * 100_000), ("1.flac", b"")), "1.json: "),
     (of_items(("1.json", b"\xff"), ("1.flac", b"")), "1.json: "),
@@ -122,7 +142,9 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (of_items(("/etc/passwd", b"")), "holds the name '/etc/passwd'"),
     (of_items(("a\nb.json", b"")), r"holds the name 'a\nb.json'"),
     (with_link, "00000000.flac is a link, a device or a sparse file"),
-    (with_long_name, "is no tar file, or is damaged near byte 0: a header of 8589934592 bytes"),
+    (with_long_name, "is no tar file, or is damaged near byte 0: a header of over 65536 bytes"),
+    (with_many_long_names, "damaged near byte 0: a header of over 65536 bytes"),
+    (with_endless_map, "damaged near byte 0: a header of over 65536 bytes"),
     (with_huge_record, "00000000.json has 4294967296 bytes, more than 16777216"),
 ]
 
