@@ -204,7 +204,9 @@ def pack(records: Path, folder: Path, audio: Packed, shard_size: int, shuffle: i
         click.echo(f"{counted(written.before)} were there already", err=True)
     shards = f"{written.shards} shard" + "s" * (written.shards != 1)
     click.echo(printable(f"{counted(written.records)} written to {folder}, in {shards}"), err=True)
-    return skipped.code
+    if written.skipped:
+        click.echo(f"mtasr: {counted(written.skipped)} left out, because their recordings cannot be read", err=True)
+    return ExitCode.PART_FAILED if written.skipped else ExitCode.DONE
 
 
 @data.command("filter", cls=Command)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, cast, get_args
 
 import numpy as np
 
+from mtasr import system
 from mtasr.audio.read import open_audio
 from mtasr.audio.write import Encoding, SoundWriter
 from mtasr.data.reading import blocks_of, files_of, read_records
 from mtasr.data.records import Record
 from mtasr.data.shards.archive import open_recording
 from mtasr.data.shards.writing import Packing, Sound, Written, write_shards
-from mtasr.errors import FfmpegError, InputError, InputNotFoundError
+from mtasr.errors import InputError, InputNotFoundError, OutputError
 
 Packed = Literal["flac", "opus", "copy"]
 
-#: Bytes of a recording at most that are copied as they are: they pass through memory.
-_MOST_BYTES = 1 << 30
+#: Bytes of a recording at most that are copied as they are: a header has no room for more.
+_MOST_BYTES = 8_000_000_000
+#: What this machine lacks, whatever the recording.
+_MACHINE_LACKS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EROFS}
 #: Blocks whose records are shuffled together.
 _TOGETHER = 64
 
@@ -41,12 +46,14 @@ def pack(
 
     `audio` is how they hold recordings: `flac` is exactly what training hears, 16 kHz and 16 bits; `opus` takes a
     quarter of that; `copy` keeps the files as they are. `shuffle` is the seed of a random order. Raises what
-    `read_records` and `write_shards` raise.
+    `read_records` and `write_shards` raise; `FfmpegNotFoundError` and `OutputError` if the machine is at fault, such as
+    a full disk, and not a recording.
     """
     settings = {"audio": audio, "shard_bytes": shard_bytes, "shuffle": shuffle, "records": _fingerprint(where)}
     with tempfile.TemporaryDirectory(prefix="mtasr-") as passing:
-        sound = _copied if audio == "copy" else partial(_encoded, encoding=audio, folder=Path(passing))
-        packing = Packing(sound=sound, shard_bytes=shard_bytes, settings=settings, workers=os.cpu_count() or 1)
+        made = _copied if audio == "copy" else partial(_encoded, encoding=audio)
+        sound = partial(_sound, made=partial(made, folder=Path(passing)))
+        packing = Packing(sound=sound, shard_bytes=shard_bytes, settings=settings, workers=system.available_cores())
         records = read_records(where) if shuffle is None else shuffled(where, shuffle)
         return write_shards(records, folder, packing, problem)
 
@@ -73,6 +80,16 @@ def shuffled(where: Path, seed: int) -> Iterator[Record]:
         yield from (records[index] for index in rng.permutation(len(records)))
 
 
+def _sound(record: Record, made: Callable[[Record], Sound]) -> Sound:
+    try:
+        return made(record)
+    except InputError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, OSError) and cause.errno in _MACHINE_LACKS:
+            raise OutputError(str(exc)) from exc
+        raise
+
+
 def _encoded(record: Record, *, encoding: Encoding, folder: Path) -> Sound:
     descriptor, name = tempfile.mkstemp(suffix=f".{encoding}", dir=folder)
     os.close(descriptor)
@@ -81,27 +98,35 @@ def _encoded(record: Record, *, encoding: Encoding, folder: Path) -> Sound:
         with open_recording(record.audio) as source, open_audio(source) as audio, SoundWriter(path, encoding) as writer:
             for block in audio:
                 writer.write(block)
-        return Sound(path.read_bytes(), encoding)
-    except FfmpegError as exc:
-        raise InputError(f"{record.audio}: {exc}") from exc
+        return Sound(path.open("rb"), encoding)
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows keeps open files until the folder is removed
+            path.unlink()
 
 
-def _copied(record: Record) -> Sound:
-    with open_recording(record.audio) as source:
-        try:
-            if isinstance(source, Path):
-                with source.open("rb") as file:
-                    content = file.read(_MOST_BYTES + 1)
-            else:
-                content = source.read(_MOST_BYTES + 1)
-        except OSError as exc:
-            raise InputError(f"{record.audio}: cannot be read: {exc.strerror or exc}") from exc
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{record.audio}: has over {_MOST_BYTES >> 30} GB; pack it as FLAC or Opus")
+def _copied(record: Record, *, folder: Path) -> Sound:
+    copy = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+    try:
+        for block in _blocks_of(record.audio):
+            copy.write(block)
+            if copy.tell() > _MOST_BYTES:
+                raise InputError(f"{record.audio}: has over {_MOST_BYTES // 10**9} GB; pack it as FLAC or Opus")
+    except BaseException:
+        copy.close()
+        raise
     ending = Path(record.audio.rpartition("@")[0] or record.audio).suffix[1:].lower()
-    return Sound(content, ending if re.fullmatch(r"[a-z0-9]{1,8}", ending) and ending != "json" else "audio")
+    return Sound(copy, ending if re.fullmatch(r"[a-z0-9]{1,8}", ending) and ending != "json" else "audio")
+
+
+def _blocks_of(audio: str) -> Iterator[bytes]:
+    """The bytes of a recording, a megabyte at a time. Raises `InputError`."""
+    with open_recording(audio) as source:
+        try:
+            with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+                while block := file.read(1 << 20):
+                    yield block
+        except OSError as exc:
+            raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
 
 
 ENCODINGS: tuple[Packed, ...] = get_args(Packed)

@@ -11,6 +11,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import os
 import shutil
 import tarfile
@@ -19,21 +20,23 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mtasr import system
 from mtasr.data.records import Record, written_whole
 from mtasr.data.shards.archive import ENDING
-from mtasr.errors import InputError, OutputError
+from mtasr.errors import FfmpegNotFoundError, InputError, OutputError
+
+_LOG = logging.getLogger(__name__)
 
 _NOTES = "notes.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The audio of a record as it is packed: the file's bytes, and the ending of its name."""
+    """The audio of a record as it is packed: an open file, which the writer closes, and the ending of its name."""
 
-    content: bytes
+    file: BinaryIO
     ending: str
 
 
@@ -51,18 +54,23 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Records and shards in the folder; `before` of the records were there when a stopped writer went on."""
+    """Records and shards in the folder; `before` of the records were there when a stopped writer went on.
+
+    `skipped` are those without sound, whenever that was noticed.
+    """
 
     records: int
     shards: int
     before: int
+    skipped: int = 0
 
 
 def write_shards(records: Iterable[Record], folder: Path, packing: Packing, problem: Callable[[str], None]) -> Written:
     """Write records with their sound. `problem` gets a line for each whose sound cannot be read; the others follow.
 
     `records` must come in the same order if the writer is to go on after it was stopped. Raises `OutputError` if there
-    is such a folder, or if another process writes it.
+    is such a folder, or if another process writes it; `InputError` if no record could be written; and what making the
+    sound raises, but for an `InputError` that concerns one recording.
     """
     try:
         with _staging(folder, packing) as (staging, notes):
@@ -73,43 +81,66 @@ def write_shards(records: Iterable[Record], folder: Path, packing: Packing, prob
                 name = f"{shards:05}{ENDING}"
                 with written_whole(staging / name) as partial:
                     shard = _write_shard(made, partial, written, packing.shard_bytes, problem)
+                taken += shard.taken
                 if not shard.records:
                     (staging / name).unlink()
                     break
-                taken, written, shards = taken + shard.taken, written + shard.records, shards + 1
+                system.sync_folder(staging)  # before a note says that it is there
+                written, shards = written + shard.records, shards + 1
                 _note(notes, {"taken": taken, "records": written, "shards": shards})
+            if not shards:
+                raise InputError(f"{folder}: is not written, because there is no recording to put into it")
             staging.rename(folder)
+            system.sync_folder(folder.absolute().parent)
             (folder / _NOTES).unlink()
     except OSError as exc:
         raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
-    return Written(written, shards, before)
+    return Written(written, shards, before, taken - written)
 
 
 @contextlib.contextmanager
 def _staging(folder: Path, packing: Packing) -> Iterator[tuple[Path, io.TextIOWrapper]]:
     """The hidden folder and its open notes, which this process alone may write."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists already; name a new folder")
+    _require_new(folder)
     staging = folder.absolute().parent / f".{folder.name}.packing"
     staging.mkdir(parents=True, exist_ok=True)
     with (staging / _NOTES).open("a+", encoding="utf-8") as notes:
-        if not system.lock_file(notes, wait=False):
+        locked = system.lock_file(notes, wait=False)
+        if locked is False:
             raise OutputError(f"{folder}: another process is writing it")
+        if locked is None:
+            _LOG.warning("%s: this disk has no locks; let no other process write this folder", folder)
         notes.seek(0)
         line = notes.readline()
         if not line.endswith("\n"):  # a new folder, or one whose writer was stopped at once
             notes.truncate(0)
             _note(notes, packing.settings)
-        elif json.loads(line) != packing.settings:
+        elif _parsed(line, staging) != packing.settings:
             raise OutputError(
                 f"{staging}: was begun with other settings or records; remove it, or give the same as before"
             )
         try:
+            _require_new(folder)  # another process may have completed it before this one had the lock
             yield staging, notes
         except BaseException:
             if not (staging / f"{0:05}{ENDING}").exists():  # there is nothing to go on from
                 shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+def _require_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already; name a new folder")
+
+
+def _parsed(line: str | bytes, staging: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OutputError(f"{staging}: its notes are damaged; remove it")
+    return found
 
 
 def _note(notes: io.TextIOWrapper, values: dict[str, Any]) -> None:
@@ -119,16 +150,23 @@ def _note(notes: io.TextIOWrapper, values: dict[str, Any]) -> None:
 
 
 def _so_far(staging: Path, notes: io.TextIOWrapper) -> tuple[int, int, int]:
-    """Records read, records written, shards: as in the last whole note. Removes what was written after it."""
+    """Records read, records written, shards: as in the last whole note whose shards are all there.
+
+    Removes what was written after it.
+    """
     taken, written, shards, end = 0, 0, 0, 0
     with (staging / _NOTES).open("rb") as lines:
         for number, line in enumerate(lines):
             if not line.endswith(b"\n"):
                 break
-            end += len(line)
             if number:
-                found = json.loads(line)
+                found = _parsed(line, staging)
+                if found.keys() != {"taken", "records", "shards"}:
+                    raise OutputError(f"{staging}: its notes are damaged; remove it")
+                if not (staging / f"{number - 1:05}{ENDING}").exists():
+                    break
                 taken, written, shards = found["taken"], found["records"], found["shards"]
+            end += len(line)
     notes.truncate(end)
     for path in staging.iterdir():
         if path.name not in {_NOTES, *(f"{number:05}{ENDING}" for number in range(shards))}:
@@ -149,6 +187,9 @@ def _made(records: Iterable[Record], packing: Packing) -> Iterator[tuple[Record,
                 yield waiting.popleft()
         finally:
             pool.shutdown(cancel_futures=True)
+            for _, future in waiting:
+                if not future.cancelled() and future.exception() is None:
+                    future.result().file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +213,23 @@ def _write_shard(
             taken += 1
             try:
                 sound = future.result()
+            except FfmpegNotFoundError:
+                raise  # the next recording would end the same way
             except InputError as exc:
                 problem(str(exc))
                 continue
             key = f"{number + count:08}"
             named = replace(record, audio=f"{key}.{sound.ending}")
             text = json.dumps(named.to_json(), ensure_ascii=False)
-            _add(archive, f"{key}.json", text.encode("utf-8", "backslashreplace"))
-            _add(archive, named.audio, sound.content)
+            with sound.file:
+                _add(archive, f"{key}.json", io.BytesIO(text.encode("utf-8", "backslashreplace")))
+                _add(archive, named.audio, sound.file)
             count += 1
     return _Shard(taken, count)
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add(archive: tarfile.TarFile, name: str, content: BinaryIO) -> None:
     info = tarfile.TarInfo(name)
-    info.size = len(content)
-    archive.addfile(info, io.BytesIO(content))
+    info.size = content.seek(0, io.SEEK_END)
+    content.seek(0)
+    archive.addfile(info, content)
