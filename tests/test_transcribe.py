@@ -374,7 +374,7 @@ class Broken:
 @pytest.mark.parametrize("previous_text", [False, True])
 def test_what_failed_fails_again(monkeypatch: pytest.MonkeyPatch, previous_text: bool) -> None:
     """A recording that is incomplete must not look complete when it is asked for once more."""
-    monkeypatch.setattr("mtasr.transcribe.openers", lambda *_: [Broken])
+    monkeypatch.setattr("mtasr.transcribe.channel_openers", lambda *_: [Broken])
     stream = Model(HearingEngine()).stream("a.wav", condition_on_previous_text=previous_text)
     for _ in range(2):
         with pytest.raises(AudioDecodeError, match="cut short"):
