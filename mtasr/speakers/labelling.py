@@ -56,15 +56,15 @@ def group(
 
     `passages` are the same speech, in longer pieces. There are never more voices than pieces that can be compared.
     """
-    heard, known = _Heard.of(pieces), _Heard.of(passages)
+    heard, longer = _Heard.of(pieces), _Heard.of(passages)
     if not heard.places:
         return Grouping(labels=np.zeros(len(pieces), np.int64), confidences=np.zeros(len(pieces)))
-    found = find_voices(known.vectors, known.seconds, number=None, least=least or 1, most=most, likeness=likeness)
+    found = find_voices(longer.vectors, longer.seconds, number=None, least=least or 1, most=most, likeness=likeness)
     labels = _apart(pieces, _scores(pieces, heard, found))
     voices, weights = _split(heard, labels, found, likeness.lead)
     wanted = number or min(len(voices), most or len(voices))
     if len(voices) < wanted:
-        voices = find_voices(known.vectors, known.seconds, number=number, likeness=likeness)
+        voices = find_voices(longer.vectors, longer.seconds, number=number, likeness=likeness)
     elif len(voices) > wanted:
         merges = agglomerate(voices, weights, most=len(voices) - wanted)
         voices = unit(joined(voices, weights, labels_after(len(voices), merges))[0])
