@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from mtasr.spans import SAMPLE_RATE
 
 #: The range of 16-bit samples.
 _SCALE = 32768.0
+#: The names of files in a store; its folder may hold others.
+_NAME = re.compile(r"[0-9a-f]{32}\.npy")
 
 
 def read_samples(audio: str | Path) -> Float32Array:
@@ -32,7 +35,8 @@ def read_samples(audio: str | Path) -> Float32Array:
 class SampleStore:
     """The samples of recordings as 16-bit .npy files in a folder, made when first needed; 115 MB per hour of audio.
 
-    Of more than `most_bytes`, those that were used last stay. Several processes may share the folder.
+    Above about `most_bytes`, those that were not used for longest are removed. Several processes may share the folder,
+    also from several machines; each writes a tenth of what is left before it looks how much there is.
     """
 
     def __init__(self, folder: Path, most_bytes: float = math.inf) -> None:
@@ -51,38 +55,62 @@ class SampleStore:
     def stretch(self, audio: str, start: float, end: float) -> Float32Array:
         """The samples (N,) from `start` to `end` seconds, with silence after the end of the recording."""
         first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-        found = self._samples(audio)[first:last].astype(np.float32) / _SCALE
+        found = self._samples(audio, first, last).astype(np.float32) / _SCALE
         return np.pad(found, (0, last - first - len(found)))
 
-    def _samples(self, audio: str) -> npt.NDArray[np.int16]:
+    def _samples(self, audio: str, first: int, last: int) -> npt.NDArray[np.int16]:
         path = self._folder / f"{_identity(audio)}.npy"
-        with contextlib.suppress(FileNotFoundError):  # never stored, or removed by another process
-            stored: npt.NDArray[np.int16] = np.load(path, mmap_mode="r")
+        # Never stored, removed by another process in the middle, or damaged.
+        with contextlib.suppress(OSError, ValueError):
+            found = _read(path, first, last)
             if self._most_bytes < math.inf:
-                os.utime(path)
-            return stored
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+            return found
         samples = np.round(read_samples(audio) * _SCALE).clip(-_SCALE, _SCALE - 1).astype(np.int16)
         with written_whole(path) as staging, staging.open("wb") as stream:
             np.save(stream, samples)
         self._room -= samples.nbytes
         if self._room < 0 and self._most_bytes < math.inf:
             self._make_room()
-        return samples
+        return samples[first:last]
 
     def _make_room(self) -> None:
         """Remove what was not used for longest, down to nine tenths of the limit."""
         files = []
-        for path in self._folder.glob("*.npy"):
-            with contextlib.suppress(FileNotFoundError):
+        for path in self._folder.iterdir():
+            if not _NAME.fullmatch(path.name):
+                continue
+            with contextlib.suppress(OSError):
                 info = path.stat()
                 files.append((info.st_mtime_ns, info.st_size, path))
         total, target = sum(size for _, size, _ in files), 0.9 * self._most_bytes
         for _, size, path in sorted(files) if total > self._most_bytes else ():
             if total <= target:
                 break
-            path.unlink(missing_ok=True)
-            total -= size
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
         self._room = max(0.0, 0.1 * (self._most_bytes - total))
+
+
+def _read(path: Path, first: int, last: int) -> npt.NDArray[np.int16]:
+    """These of the stored samples. They are not mapped: if another machine removes a mapped file, the process dies.
+
+    Raises `OSError`, and `ValueError` if the file is damaged.
+    """
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version of the format")
+        (count,), _, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.int16:
+            raise ValueError("no samples")
+        first, last = min(first, count), min(last, count)
+        file.seek(first * dtype.itemsize, os.SEEK_CUR)
+        content = file.read((last - first) * dtype.itemsize)
+    if len(content) < (last - first) * dtype.itemsize:
+        raise ValueError("cut off")
+    return np.frombuffer(content, np.int16)
 
 
 def _identity(audio: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
@@ -24,6 +25,7 @@ from training_data import record
 from mtasr import system
 from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.cli import program
+from mtasr.data import samples
 from mtasr.data.mixture import Mixture
 from mtasr.data.reading import blocks_of, read_records
 from mtasr.data.records import Record, read_lines, write_records
@@ -350,7 +352,7 @@ def test_the_place_of_a_line(tmp_path: Path) -> None:
 
 
 def test_a_store_keeps_what_was_used_last(tmp_path: Path) -> None:
-    records = list(read_records(talks(tmp_path)))
+    records = list(read_records(talks(tmp_path, 5)))
     store = SampleStore(tmp_path / "store", most_bytes=100_000)
     sounds = samples_of(tmp_path / "all.jsonl")
     for number, (each, wanted) in enumerate(zip([*records, *records], [*sounds, *sounds], strict=True)):
@@ -360,3 +362,34 @@ def test_a_store_keeps_what_was_used_last(tmp_path: Path) -> None:
             os.utime(path, ns=(number * 1000 + place, number * 1000 + place))
         assert sum(path.stat().st_size for path in (tmp_path / "store").iterdir()) <= 100_000
     assert len(list((tmp_path / "store").iterdir())) >= 2
+
+
+def test_a_store_removes_no_files_of_others(tmp_path: Path) -> None:
+    records = list(read_records(talks(tmp_path, 3)))
+    (tmp_path / "store").mkdir()
+    foreign = tmp_path / "store/features.npy"
+    foreign.write_bytes(bytes(100_000))
+    os.utime(foreign, (0, 0))
+    store = SampleStore(tmp_path / "store", most_bytes=1)
+    for each in records:
+        store.stretch(each.audio, 0, 1)
+    assert foreign.exists()
+    assert len(list((tmp_path / "store").iterdir())) == 1
+
+
+def test_a_store_makes_again_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (each,) = read_records(talks(tmp_path, 1))
+    store = SampleStore(tmp_path / "store", most_bytes=1e9)
+    wanted = store.stretch(each.audio, 0.25, 1.5)
+    (stored,) = (tmp_path / "store").iterdir()
+    content = stored.read_bytes()
+    for damage in (b"", content[:-2], content[:40], b"x" * 200):
+        stored.write_bytes(damage)
+        assert np.array_equal(store.stretch(each.audio, 0.25, 1.5), wanted)
+    assert stored.read_bytes() == content
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, "another machine has removed it")
+
+    monkeypatch.setattr(samples, "_read", stale)
+    assert np.array_equal(store.stretch(each.audio, 0.25, 1.5), wanted)
