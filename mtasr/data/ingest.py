@@ -27,7 +27,7 @@ from mtasr.audio.read import open_audio
 from mtasr.data.captions import CAPTION_ENDINGS, read_captions, untimed
 from mtasr.data.reading import is_sharded, read_records
 from mtasr.data.records import Caption, Record, from_json
-from mtasr.data.shards.archive import member_at, open_recording
+from mtasr.data.shards.archive import ENDING, member_at, open_recording
 from mtasr.data.speech_found import speech_in
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.options import Task
@@ -68,7 +68,8 @@ class IngestOptions:
 def ingest(path: Path, options: IngestOptions, problem: Problem) -> Iterator[Record]:
     """The records of a folder or manifest, one at a time. `problem` gets a line for each that cannot be used.
 
-    Raises `InputNotFoundError`, `UsageError` for a file of another kind, `InputError` for one that cannot be read.
+    Raises `InputNotFoundError`, `InputError` for a file that cannot be read, and `UsageError` for one of another kind,
+    or for a folder with both shards and recordings.
     """
     if not (path.exists() or is_sharded(path)):
         raise InputNotFoundError(f"{path}: no such file or folder")
@@ -85,6 +86,8 @@ _Item = Callable[[], Record]
 def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
     """A function for each record that makes it, so that an error concerns this record alone."""
     if is_sharded(path):
+        if path.is_dir() and any(_media_in(path)):
+            raise UsageError(f"{path}: holds recordings beside shards; move either away, or give '{path}/*{ENDING}'")
         for record in read_records(path):
             language, source = record.language or options.language, options.source or record.source
             yield partial(replace, record, language=language, source=source)
@@ -128,12 +131,16 @@ def duration_of(path: Path) -> float:
 
 def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
     """Recordings in the folder and its subfolders, by name, with each of their caption files."""
-    for media in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS):
+    for media in sorted(_media_in(folder)):
         found = _captions_of(media)
         if not found:
             yield partial(_unusable, media, f"has no captions beside it ({', '.join(CAPTION_ENDINGS)})")
         for file in found:
             yield partial(_beside, media, file, folder, options)
+
+
+def _media_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS)
 
 
 def _captions_of(media: Path) -> list[Path]:

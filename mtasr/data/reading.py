@@ -36,7 +36,7 @@ def files_of(where: Path) -> list[Path]:
     Raises `InputError` for a folder without shards, and `InputNotFoundError` for a pattern that matches nothing.
     """
     if where.is_dir():
-        found = sorted(path for path in where.glob(f"*{ENDING}") if not path.name.startswith("."))
+        found = sorted(_shards_in(where))
         if not found:
             raise InputError(f"{where}: is a folder without shards (*{ENDING})")
         return found
@@ -50,7 +50,11 @@ def files_of(where: Path) -> list[Path]:
 
 def is_sharded(where: Path) -> bool:
     """Whether it is a shard, a folder of shards or a pattern of their names."""
-    return where.suffix == ENDING or (where.is_dir() and any(where.glob(f"*{ENDING}")))
+    return where.suffix == ENDING or (where.is_dir() and any(_shards_in(where)))
+
+
+def _shards_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob(f"*{ENDING}") if not path.name.startswith("."))
 
 
 #: Where a record begins: bytes from the start of its file, and its line.

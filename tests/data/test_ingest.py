@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from shard_files import write_shard
 from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.cli import program
@@ -134,6 +135,14 @@ def test_sources_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         gather(tmp_path / "a.json")
+
+
+def test_shards_beside_recordings_are_ambiguous(folder: Path) -> None:
+    write_shard(folder / "backup.tar", range(2))
+    with pytest.raises(UsageError, match=r"holds recordings beside shards; .* give '.*/\*\.tar'"):
+        list(ingest(folder, IngestOptions(), print))
+    found = list(ingest(folder / "*.tar", IngestOptions(), print))
+    assert [each.id for each in found] == ["n0", "n1"]
 
 
 def test_records_without_a_language_cause_a_warning(tmp_path: Path) -> None:

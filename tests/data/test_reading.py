@@ -18,6 +18,7 @@ def folder(tmp_path: Path) -> Path:
     for number in range(3):
         write_shard(tmp_path / f"shards/{number}.tar", range(10 * number, 10 * number + 3))
     (tmp_path / "shards/.3.tar").touch()
+    (tmp_path / ".4.tar").touch()
     write_records([record("Hello.", id="line")], tmp_path / "lines.jsonl")
     return tmp_path
 
