@@ -37,7 +37,7 @@ from made_speech import UNSEEN_VOICES, VOICES, make_set
 
 from mtasr.cli.data import filters_for
 from mtasr.data.duplicates import NearDuplicates
-from mtasr.data.filtering import Report, filtered
+from mtasr.data.filtering import Report, judged, kept
 from mtasr.data.ingest import IngestOptions, ingest
 from mtasr.data.reading import read_records
 from mtasr.data.records import Caption, Record, write_records
@@ -179,10 +179,11 @@ def choose(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     write_records(records, options.output / "corrupted.jsonl")
     report = Report()
-    kept = list(filtered(records, [*filters_for((), speech=True, model=options.model), NearDuplicates()], report))
-    write_records(kept, options.output / "kept.jsonl")
+    verdicts = judged(records, list(filters_for((), speech=True, model=options.model)))
+    found = list(kept(verdicts, report, [NearDuplicates()]))
+    write_records(found, options.output / "kept.jsonl")
     print("\n".join(report.lines()))
-    print("\n".join(_table(originals, ways, {record.id for record in kept})), flush=True)
+    print("\n".join(_table(originals, ways, {record.id for record in found})), flush=True)
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -144,6 +144,8 @@ def label(
 ) -> int:
     """Transcribe recordings that have no text, and write them to RECORDS.
 
+    FILE is a recording, or a shard, a folder of shards or a pattern, whose recordings get new text.
+
     Train on them to keep what the model knows (`mtasr finetune --rehearsal`), or to teach a smaller model.
     """
     from mtasr.data.label import Trust, labelled, recordings_in
@@ -227,6 +229,12 @@ def pack(records: Path, folder: Path, audio: Packed, shard_size: int, shuffle: i
     help="Drop records whose captions do not match the voice activity.",
 )
 @click.option("--model", metavar="NAME", help="Drop records whose captions this model finds improbable. Slow.")
+@click.option(
+    "--duplicates/--no-duplicates",
+    default=True,
+    show_default=True,
+    help="Drop texts that were there before, which takes 5 GB of memory per million records.",
+)
 @_cluster
 def filter_command(
     records: Path,
@@ -235,17 +243,19 @@ def filter_command(
     evaluation: tuple[Path, ...],
     speech: bool,
     model: str | None,
+    duplicates: bool,
     cluster: str | None,
-) -> None:
+) -> int:
     """Copy to KEPT the records that are fit for training.
 
     Drops text that machines wrote, text in another language than its record says, impossible times and speaking rates,
-    boilerplate, duplicates, and captions outside the speech. The report gives reasons and examples.
+    boilerplate, duplicates, captions outside the speech, and recordings that cannot be read. The report gives reasons
+    and examples.
     """
     import json
 
     from mtasr.data.duplicates import NearDuplicates
-    from mtasr.data.filtering import Report, judged
+    from mtasr.data.filtering import UNREADABLE, Report, judged
     from mtasr.data.filtering import kept as kept_records
     from mtasr.data.reading import read_records
     from mtasr.data.records import write_records, written_whole
@@ -265,13 +275,15 @@ def filter_command(
             filters = list(filters_for(evaluation, speech=speech, model=model))
             verdicts = judged(read_records(records), filters)
         # Last, so that it does not remember a record that another filter drops.
-        write_records(kept_records(verdicts, report, [NearDuplicates()]), kept)
+        write_records(kept_records(verdicts, report, [NearDuplicates()] if duplicates else []), kept)
         if report_path is not None:
             with written_whole(report_path) as staging:
                 text = json.dumps(report.to_json(), ensure_ascii=False, indent=1)
                 staging.write_text(text, encoding="utf-8", errors="backslashreplace")
     for line in report.lines():
         print_line(printable(line))
+    unreadable = any(reason == UNREADABLE for reason, _ in report.dropped)
+    return ExitCode.PART_FAILED if unreadable else ExitCode.DONE
 
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:
@@ -297,7 +309,7 @@ def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None
 @click.option(
     "--model", metavar="NAME", default="base", show_default=True, help="The model whose transcripts are compared."
 )
-def audit(records: Path, model: str) -> None:
+def audit(records: Path, model: str) -> int:
     """Rank sources by how much of their text is probably wrong.
 
     The rank is the hours of a source times its word error rate against a model's transcripts. Prints word error
@@ -308,11 +320,12 @@ def audit(records: Path, model: str) -> None:
     from mtasr.data.speech_found import audit as audit_sources
     from mtasr.transcribe import load_model
 
-    loaded = load_model(model)
+    loaded, skipped = load_model(model), _Skipped()
 
     def heard(record: Record) -> str:
         with open_recording(record.audio) as source:
             return loaded.transcribe(source).text
 
-    for each in audit_sources(read_records(records), heard):
+    for each in audit_sources(read_records(records), heard, skipped):
         print_line(f"{each.errors.rate:.3f}\t{each.hours:.3f}\t{printable(each.source)}")
+    return skipped.code

@@ -15,7 +15,7 @@ from mtasr.cluster import weights
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.tasks import JudgeTask, LabelTask, LoadTask, RecordsTask
 from mtasr.cluster.team import Member, Team
-from mtasr.data.filtering import Verdict, reasons
+from mtasr.data.filtering import UNREADABLE, Verdict, reasons
 from mtasr.data.filters import Filter
 from mtasr.data.label import Trust
 from mtasr.data.records import Record
@@ -98,6 +98,8 @@ class RecordWorkers(Closing):
             while here[0][0] is not record:
                 yield here.popleft()
             here.popleft()
+            if isinstance(answer, WorkerDiedError):
+                answer = UNREADABLE  # noqa: PLW2901
             if isinstance(answer, Exception):
                 raise answer
             yield record, answer if isinstance(answer, str) else None

@@ -9,7 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from mtasr.data.filters import Filter, without_descriptions
 from mtasr.data.records import Record, counted
+from mtasr.errors import FfmpegNotFoundError, InputError
 
+#: The reason to drop a record whose recording a filter cannot listen to.
+UNREADABLE = "cannot be read"
 #: Examples in the report for each reason and source, and characters of each.
 _EXAMPLES, _EXAMPLE_LENGTH = 3, 80
 #: Records that are filtered together.
@@ -18,7 +21,10 @@ _TOGETHER = 64
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A filter that is faster if it sees several records before it is called for each of them."""
+    """A filter that is faster if it sees several records before it is called for each of them.
+
+    An `InputError` that concerns one record is raised when it is called for this record.
+    """
 
     def prepare(self, records: Sequence[Record]) -> None: ...
 
@@ -78,11 +84,6 @@ class Report:
 Verdict = tuple[Record, str | None]
 
 
-def filtered(records: Iterable[Record], filters: Sequence[Filter], report: Report) -> Iterator[Record]:
-    """The records that no filter drops, without descriptions of sounds. The first filter with a reason decides."""
-    return kept(judged(records, filters), report)
-
-
 def judged(records: Iterable[Record], filters: Sequence[Filter]) -> Iterator[Verdict]:
     """Each record in order with the first reason that a filter has to drop it, or None.
 
@@ -109,12 +110,20 @@ def kept(verdicts: Iterable[Verdict], report: Report, last: Sequence[Filter] = (
 
 
 def reasons(records: Sequence[Record], filters: Sequence[Filter]) -> list[str | None]:
-    """The first reason to drop each record, or None. Each filter looks at all records before the next one does."""
+    """The first reason to drop each record, or None. Each filter looks at all records before the next one does.
+
+    A record whose recording cannot be read is dropped for that reason. Raises `FfmpegNotFoundError`.
+    """
     found: list[str | None] = [None] * len(records)
     for each in filters:
         places = [place for place, reason in enumerate(found) if reason is None]
         if isinstance(each, Preparing):
             each.prepare([records[place] for place in places])
         for place in places:
-            found[place] = each(records[place])
+            try:
+                found[place] = each(records[place])
+            except FfmpegNotFoundError:
+                raise  # no recording could be read
+            except InputError:
+                found[place] = UNREADABLE
     return found

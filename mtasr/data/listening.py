@@ -18,6 +18,7 @@ from mtasr.data.samples import read_samples
 from mtasr.decoding.window_input import context_for, features_of
 from mtasr.decoding.windows import LONGEST
 from mtasr.engines.engine import Encoded, Engine, Hypothesis, LanguageGuess
+from mtasr.errors import FfmpegNotFoundError, InputError
 from mtasr.options import DecodingOptions
 from mtasr.spans import SAMPLE_RATE
 
@@ -52,10 +53,13 @@ class ModelHears:
     def __init__(self, engine: Engine, most: float = 0.4) -> None:
         self._engine, self._most = engine, most
         self._heard: dict[Record, list[HeardExcerpt]] = {}
+        self._unread: dict[Record, InputError] = {}
 
     def __call__(self, record: Record) -> str | None:
         if record not in self._heard:
             self.prepare([record])
+        if record in self._unread:
+            raise self._unread[record]
         heard = self._heard[record]
         against: defaultdict[str, float] = defaultdict(float)
         for each in heard:
@@ -66,8 +70,8 @@ class ModelHears:
         return max(against, key=lambda reason: against[reason])
 
     def prepare(self, records: Sequence[Record]) -> None:
-        """Listen to these records and forget others. Raises `InputError` for a recording that cannot be read."""
-        self._heard = {record: [] for record in records}
+        """Listen to these records and forget others. Of a recording that cannot be read, the call tells."""
+        self._heard, self._unread = {record: [] for record in records}, {}
         pending: deque[tuple[list[_Question], Future[list[HeardExcerpt]]]] = deque()
 
         def take() -> None:
@@ -93,7 +97,13 @@ class ModelHears:
                 each.before_cut() for each in cut_excerpts(cleaned, lambda: min(LONGEST, engine.limits.audio_seconds))
             ]
             excerpts = [each for each in excerpts if each.captions and each.fits(engine.limits.audio_seconds)]
-            samples = read_samples(record.audio) if excerpts else np.zeros(0, np.float32)
+            try:
+                samples = read_samples(record.audio) if excerpts else np.zeros(0, np.float32)
+            except FfmpegNotFoundError:
+                raise
+            except InputError as exc:
+                self._unread[record] = exc
+                continue
             for excerpt in excerpts:
                 tokens, marks = text_tokens(excerpt.text, record.text_language, engine.tokenizer)
                 part = excerpt.parts[0]
@@ -178,7 +188,7 @@ class ModelHears:
 
 
 def _batches(questions: Iterable[_Question], size: int) -> Iterator[list[_Question]]:
-    """Tasks of the same context, `size` of them while there are enough."""
+    """Questions of the same context, `size` of them while there are enough."""
     waiting: dict[float, list[_Question]] = {}
     for question in questions:
         alike = waiting.setdefault(question.context, [])

@@ -115,7 +115,7 @@ class Mixture:
 def _streams(
     sources: Sequence[Sequence[Block]], weights: Sequence[float], temperature: float
 ) -> tuple[list[_Stream], list[Fraction]]:
-    """The streams, and for each how many of its records come while others give theirs."""
+    """The streams, and how many records of each are drawn, in proportion to the others."""
     parts: dict[tuple[int, str | None], list[tuple[int, int]]] = defaultdict(list)
     seconds: defaultdict[tuple[int, str | None], float] = defaultdict(float)
     for number, (source, block) in enumerate((index, block) for index, each in enumerate(sources) for block in each):

@@ -11,6 +11,7 @@ from mtasr.data.records import Record
 from mtasr.data.shards.archive import open_recording
 from mtasr.data.texts import word_errors
 from mtasr.edit_distance import ErrorCount
+from mtasr.errors import FfmpegNotFoundError, InputError
 from mtasr.spans import Interval
 from mtasr.vad import SileroDetector, SpeechTrack
 
@@ -67,13 +68,24 @@ class SourceAudit:
         return self.errors.rate * self.hours
 
 
-def audit(records: Iterable[Record], hear: Callable[[Record], str]) -> list[SourceAudit]:
-    """Compare the texts of each source with those of `hear`, the worst source first (Whisper paper, section 2.1)."""
+def audit(
+    records: Iterable[Record], hear: Callable[[Record], str], problem: Callable[[str], None]
+) -> list[SourceAudit]:
+    """Compare the texts of each source with those of `hear`, the worst source first (Whisper paper, section 2.1).
+
+    `problem` gets a line for each recording that cannot be read; it counts for nothing. Raises `FfmpegNotFoundError`.
+    """
     totals: dict[str, tuple[ErrorCount, float]] = {}
     for record in records:
         if record.task == "transcribe":
+            try:
+                found = word_errors(record.text, hear(record))
+            except FfmpegNotFoundError:
+                raise
+            except InputError as exc:
+                problem(str(exc))
+                continue
             errors, hours = totals.get(record.source, (ErrorCount(), 0.0))
-            found = word_errors(record.text, hear(record))
             totals[record.source] = errors + found, hours + record.duration / 3600
     audits = [SourceAudit(source=source, errors=errors, hours=hours) for source, (errors, hours) in totals.items()]
     return sorted(audits, key=lambda each: -each.badness)

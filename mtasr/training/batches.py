@@ -47,7 +47,7 @@ class TextBatch(Batch):
 def make_batch(
     examples: Sequence[Example], store: SampleStore, n_mels: int, config: RegularisationConfig, rng: np.random.Generator
 ) -> TextBatch:
-    """Lessons are the labels that are not `IGNORED`. Raises `InputError` for a recording that cannot be read."""
+    """Its targets are the labels that are not `IGNORED`. Raises `InputError` for a recording that cannot be read."""
     longest = max(example.context for example in examples)
     length = round(longest * SAMPLE_RATE)
     mels = []

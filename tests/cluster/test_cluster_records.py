@@ -14,7 +14,7 @@ from tiny_model import make_tiny_model
 from mtasr.cluster.records import RecordWorkers
 from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
 from mtasr.cluster.worker import NodeWorker
-from mtasr.data.filtering import judged
+from mtasr.data.filtering import UNREADABLE, judged
 from mtasr.data.filters import no_text
 from mtasr.data.label import Trust, label, labelled, recordings_in
 from mtasr.data.records import Caption, Record
@@ -88,6 +88,11 @@ def test_a_poison_record_is_left_out():
         found = list(group.labelled(records, "en", Trust(), lines.append))
     assert [each.id for each in found] == [each.id for each in records if each.id not in {"7", "11"}]
     assert "11.wav: 2 workers died while they worked on it" in lines
+    nodes = StandInNodes(2, make)
+    with RecordWorkers(nodes, None, []) as group:
+        reasons = {each.id: reason for each, reason in group.judged(records, [], speech=True, model=False)}
+    assert reasons["11"] == UNREADABLE
+    assert reasons["10"] is None
 
 
 @pytest.mark.slow

@@ -7,17 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from training_data import record
 
+from mtasr.cli import program
 from mtasr.data.duplicates import EvaluationOverlap, NearDuplicates, signature, similarity
-from mtasr.data.filtering import Report, filtered, judged, kept
+from mtasr.data.filtering import UNREADABLE, Report, judged, kept
 from mtasr.data.filters import TEXT_FILTERS, Filter, without_descriptions
-from mtasr.data.records import Caption, Record
+from mtasr.data.records import Caption, Record, write_records
 from mtasr.data.speech_found import CaptionsBesideSpeech, audit
 from mtasr.data.texts import normalised, word_errors
 from mtasr.edit_distance import ErrorCount, edit_distance
+from mtasr.errors import AudioDecodeError
 
 GOOD = {
     "en": ("The baker opens at six, as he has done for years.", "Letters come by noon.", "Thank you."),
@@ -178,6 +181,26 @@ def test_captions_beside_speech(speech: list[tuple[float, float]], reason: str |
     assert CaptionsBesideSpeech(speech=lambda path: speech)(CAPTIONED) == reason
 
 
+def test_recordings_that_cannot_be_read_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "damaged.wav").write_bytes(b"no sound")
+    names = ("damaged.wav", "missing.wav")
+    records = [replace(CAPTIONED, id=name, audio=str(tmp_path / name)) for name in names]
+    write_records(records, tmp_path / "all.jsonl")
+    done = CliRunner().invoke(program, ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "kept.jsonl")])
+    assert done.exit_code == 6, done.output
+    assert f"{UNREADABLE} (radio): 2 records" in done.output
+    assert (tmp_path / "kept.jsonl").read_text() == ""
+
+
+def test_repeated_texts_stay_if_asked_for(tmp_path: Path) -> None:
+    write_records([CAPTIONED, CAPTIONED], tmp_path / "all.jsonl")
+    for option, count in (("--duplicates", 1), ("--no-duplicates", 2)):
+        arguments = ["data", "filter", str(tmp_path / "all.jsonl"), str(tmp_path / "kept.jsonl"), "--no-speech", option]
+        done = CliRunner().invoke(program, arguments)
+        assert done.exit_code == 0, done.output
+        assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == count
+
+
 def test_unknown_words_count_as_captioned() -> None:
     heard = [(0.5, 10.5), (11.0, 60.0)]
     unknown = replace(CAPTIONED, captions=(*CAPTIONED.captions, Caption(start=11.0, end=60.0, text="")))
@@ -188,7 +211,16 @@ def test_unknown_words_count_as_captioned() -> None:
 
 def test_audit_ranks_by_errors_times_hours() -> None:
     good, bad = replace(CAPTIONED, source="good", duration=7200.0), replace(CAPTIONED, source="bad", duration=3600.0)
-    ranked = audit([good, bad, good], lambda record: record.text if record.source == "good" else "no")
+    damaged = replace(CAPTIONED, source="damaged")
+    lines: list[str] = []
+
+    def hear(record: Record) -> str:
+        if record.source == "damaged":
+            raise AudioDecodeError("it is damaged")
+        return record.text if record.source == "good" else "no"
+
+    ranked = audit([good, damaged, bad, good], hear, lines.append)
+    assert lines == ["it is damaged"]
     assert [(each.source, each.hours, round(each.errors.rate, 2)) for each in ranked] == [
         ("bad", 1.0, 1.0), ("good", 4.0, 0.0),
     ]  # fmt: skip
@@ -197,8 +229,7 @@ def test_audit_ranks_by_errors_times_hours() -> None:
 def test_the_report_counts_by_reason_and_source(tmp_path: Path) -> None:
     report = Report()
     given_records = [CAPTIONED, record("..."), record("[music]", "(noise) "), record(*GOOD["ru"], language="en")]
-    kept = list(filtered(given_records, TEXT_FILTERS, report))
-    assert kept == [CAPTIONED]
+    assert list(kept(judged(given_records, TEXT_FILTERS), report)) == [CAPTIONED]
     assert {key: tally.records for key, tally in report.dropped.items()} == {
         ("no text", "radio"): 1, ("nothing but descriptions", "radio"): 1, ("wrong script", "radio"): 1,
     }  # fmt: skip
@@ -221,7 +252,7 @@ def test_records_are_judged_in_any_groups_with_the_same_verdicts() -> None:
     assert together == [verdict for each in records for verdict in judged([each], TEXT_FILTERS)]
     one, other = Report(), Report()
     found = list(kept(together, one, [NearDuplicates()]))
-    assert found == list(filtered(records, [*TEXT_FILTERS, NearDuplicates()], other))
+    assert found == list(kept(judged(records, [*TEXT_FILTERS, NearDuplicates()]), other))
     assert one == other
     assert "loud" not in {each.id for each in found}
     assert [each.id for each in found] == ["n0", "n1", "n2"]

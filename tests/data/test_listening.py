@@ -12,10 +12,13 @@ from fakes import FakeEngine
 from speech import speak, write_wav
 from training_data import record
 
-from mtasr.data.filtering import Report, filtered
+from mtasr.arrays import Float32Array
+from mtasr.data import listening
+from mtasr.data.filtering import UNREADABLE, Report, judged, kept
 from mtasr.data.listening import ModelHears
 from mtasr.data.records import Record
 from mtasr.engines.engine import EngineLimits, Hypothesis, LanguageGuess, Likelihood
+from mtasr.errors import AudioDecodeError, FfmpegNotFoundError
 from mtasr.options import DecodingOptions
 from mtasr.transcribe import load_model
 
@@ -60,8 +63,8 @@ def test_excerpts_of_several_records_are_scored_together() -> None:
     texts = ["the water", "wrong", "people", "wrong", "number", "the day"]
     records = [record(text, audio=f"/{place}.wav") for place, text in enumerate(texts)]
     report = Report()
-    kept = [each.text for each in filtered(records, [ModelHears(engine)], report)]
-    assert kept == ["the water", "people", "number", "the day"]
+    found = [each.text for each in kept(judged(records, [ModelHears(engine)]), report)]
+    assert found == ["the water", "people", "number", "the day"]
     assert engine.sizes == [4, 2]
     assert report.dropped["the model hears something else", "radio"].records == 2
 
@@ -69,9 +72,29 @@ def test_excerpts_of_several_records_are_scored_together() -> None:
 def test_records_that_another_filter_drops_are_not_listened_to() -> None:
     engine = Listening()
     records = [record("the water"), record("people")]
-    kept = list(filtered(records, [lambda each: "no" if each == records[0] else None, ModelHears(engine)], Report()))
-    assert kept == records[1:]
+    verdicts = judged(records, [lambda each: "no" if each == records[0] else None, ModelHears(engine)])
+    assert [each for each, reason in verdicts if reason is None] == records[1:]
     assert engine.sizes == [1]
+
+
+def test_a_recording_that_cannot_be_read_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = listening.read_samples("/any.wav")
+
+    def read(path: str) -> Float32Array:
+        if path == "/1.wav":
+            raise AudioDecodeError(f"{path}: is damaged")
+        if path == "/none.wav":
+            raise FfmpegNotFoundError("no ffmpeg found")
+        return samples
+
+    monkeypatch.setattr(listening, "read_samples", read)
+    records = [record(text, audio=f"/{place}.wav") for place, text in enumerate(["the water", "people", "wrong"])]
+    reasons = [reason for _, reason in judged(records, [ModelHears(Listening())])]
+    assert reasons == [None, UNREADABLE, "the model hears something else"]
+    with pytest.raises(AudioDecodeError, match="is damaged"):
+        ModelHears(Listening())(records[1])
+    with pytest.raises(FfmpegNotFoundError):
+        list(judged([record("the water", audio="/none.wav")], [ModelHears(Listening())]))
 
 
 def test_a_record_goes_if_much_of_it_is_wrong() -> None:
