@@ -30,6 +30,11 @@ DIMS = ModelDimensions(
     n_vocab=len(TOKENS), n_text_ctx=128, n_text_state=32, n_text_head=2, n_text_layer=2,
 )  # fmt: skip
 
+#: A pool of three of the recordings in `sharded`, two sources of which one counts three times as much, languages made
+#: more equal, and batches of one or two excerpts.
+POOL = f"data.pool_hours={10.0 / 3600}"
+MIXED = [POOL, "data.weights=[3, 1]", "data.temperature=5", "data.join=0", "data.padding=1"]
+
 #: Language, frequency in hertz, and what a tone of it is taught to mean.
 TONES = (("en", 400, "the"), ("fr", 1200, "of"), ("it", 2500, "and"))
 

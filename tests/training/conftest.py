@@ -9,6 +9,9 @@ import pytest
 import torch
 from training_model import Configure, write_model, write_tones
 
+from mtasr.data.reading import read_records
+from mtasr.data.records import write_records
+from mtasr.data.shards.packing import pack
 from mtasr.training.config import TrainConfig, make_config
 
 
@@ -39,5 +42,26 @@ def configure(data: dict[str, Path]) -> Configure:
             "regularisation": {"stochastic_depth": 0.1, "ema": 0.9},
         }  # fmt: skip
         return make_config(document, overrides)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two folders of shards, and of the same records as files."""
+    folder = tmp_path_factory.mktemp("shards")
+    records = list(read_records(write_tones(folder, 9)))
+    for name, some in (("a", records[:6]), ("b", records[6:])):
+        write_records(some, folder / f"{name}.jsonl")
+        pack(folder / f"{name}.jsonl", folder / name, print)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sharded(configure: Configure, tones: Path) -> Configure:
+    """As `configure`, with the records of `tones` in shards."""
+
+    def made(output: Path, *overrides: str, steps: int = 4) -> TrainConfig:
+        return configure(output, f"data.train=[{tones / 'a'}, {tones}/b/*.tar]", *overrides, steps=steps)
 
     return made

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from training_model import Configure, checkpoint
+from training_model import MIXED, Configure, checkpoint
 
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.training.config import OptimizerConfig, to_document
@@ -33,12 +33,13 @@ def weights(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_with_the_same_losses_to_the_last_digit(configure: Configure, tmp_path: Path) -> None:
-    steps, every = 24, 3
-    settings = [f"steps={steps}", f"save_every={every}", "optimizer.accumulation=2"]
-    train(configure(tmp_path / "whole", *settings))
+def test_a_killed_run_resumes_with_the_same_losses_to_the_last_digit(sharded: Configure, tmp_path: Path) -> None:
+    """In the middle of a shard and of a pool."""
+    steps, every = 12, 2
+    settings = [*MIXED, f"steps={steps}", f"save_every={every}", "optimizer.accumulation=2"]
+    train(sharded(tmp_path / "whole", *settings))
     path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(to_document(configure(tmp_path / "killed", *settings))))
+    path.write_text(yaml.safe_dump(to_document(sharded(tmp_path / "killed", *settings))))
     command = [sys.executable, "-m", "mtasr", "train", str(path)]
     killed_at = random.SystemRandom().randint(every + 1, steps - 4)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -53,7 +54,7 @@ def test_a_killed_run_resumes_with_the_same_losses_to_the_last_digit(configure: 
     assert process.returncode == -signal.SIGKILL
     before = losses(tmp_path / "killed")
     assert killed_at <= len(before) < steps
-    train(configure(tmp_path / "killed", *settings))
+    train(sharded(tmp_path / "killed", *settings))
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert losses(tmp_path / "killed")[: len(before)] == before
     one, other = weights(tmp_path / "killed"), weights(tmp_path / "whole")
