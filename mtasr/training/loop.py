@@ -54,10 +54,9 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Settings in which a run may differ from the one that it resumes. Some of them change the last digits of its losses.
 _MAY_CHANGE = {
     "resume", "output", "device", "save_every", "evaluate_every", "keep", "export", "variable_length", "tensorboard",
-    "parallel", "activation_checkpointing", "compile",
+    "parallel", "activation_checkpointing", "compile", "data.cache", "data.cache_gigabytes",
+    "optimizer.accumulation", "optimizer.batches_per_step",  # what these two come to must not differ
 }  # fmt: skip
-#: The same among the settings of the optimiser; what they come to must not differ.
-_MAY_CHANGE_OF_OPTIMIZER = {"accumulation", "batches_per_step"}
 
 #: Gets each entry of the log as it is written.
 Progress = Callable[[dict[str, Any]], None]
@@ -139,8 +138,6 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
 def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None]:
     """Load everything and restore the last checkpoint. Only the first process gets a log."""
     objective = make_objective(config)
-    if not objective.epoch(0):
-        raise UsageError("there is nothing to learn: no record gives an example")
     device, folder = ours.device(torch_device(config.device)), Path(config.output)
     if ours.leads:
         remove_unfinished(folder)
@@ -176,11 +173,8 @@ def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device:
 def _require_same(run: Run, document: Mapping[str, Any]) -> None:
     """Raise `UsageError` unless a checkpoint that says this belongs to the run."""
     before = make_config(document["config"])
-    ours, theirs = ({**to_document(config), "optimizer": None} for config in (run.config, before))
-    changed = [name for name in ours if ours[name] != theirs[name] and name not in _MAY_CHANGE]
-    optimizers = [to_document(config)["optimizer"] for config in (run.config, before)]
-    if any(one != optimizers[1][name] for name, one in optimizers[0].items() if name not in _MAY_CHANGE_OF_OPTIMIZER):
-        changed.append("optimizer")
+    ours, theirs = _named(run.config), _named(before)
+    changed = sorted(name for name in {*ours, *theirs} - _MAY_CHANGE if ours.get(name) != theirs.get(name))
     if changed:
         raise UsageError(
             f"{run.folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
@@ -193,6 +187,14 @@ def _require_same(run: Run, document: Mapping[str, Any]) -> None:
             f"{run.folder} holds a run with {batches} batches per step instead of {run.crew.size * run.accumulation}; "
             f"set optimizer.batches_per_step={batches}"
         )
+
+
+def _named(config: TrainConfig) -> dict[str, Any]:
+    """All settings by their names, such as data.cache."""
+    found: dict[str, Any] = {}
+    for name, value in to_document(config).items():
+        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _due(step: int, every: int) -> bool:
@@ -215,8 +217,13 @@ def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, int, 
 
 
 def _plans(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, Any]]:
+    """Raises `UsageError` if all epochs of a pass over the data are empty."""
+    empty = 0
     while True:
         plans = run.objective.epoch(epoch)
+        empty = 0 if plans else empty + 1
+        if empty * run.objective.passes_per_epoch >= 1:
+            raise UsageError("there is nothing to learn: no record gives an example")
         for index in range(batch, len(plans)):
             yield Position(epoch, index), plans[index]
         epoch, batch = epoch + 1, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -19,7 +20,8 @@ from training_model import MIXED, Configure, checkpoint
 
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.training.config import OptimizerConfig, to_document
-from mtasr.training.loop import learning_rate, make_optimizer, train
+from mtasr.training.loop import Run, _require_same, learning_rate, make_optimizer, train
+from mtasr.training.parallel import Crew, accumulation
 from mtasr.training.run_log import read_log
 from mtasr.training.state import best_of, checkpoints, load_document
 
@@ -80,6 +82,26 @@ def test_resuming_needs_the_same_settings_and_skips_damaged_checkpoints(
     train(configure(folder, "variable_length=true"))
     assert "an earlier one is used" in caplog.text
     assert losses(folder) == whole
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("data.weights=[3]", "data.weights=[1]", "data.weights"),
+        ("optimizer.beta2=0.9", "scratch={n_audio_layer: 1}", "optimizer.beta2 and scratch.n_audio_layer"),
+        ("data.cache=there", "data.cache_gigabytes=1", None),
+        ("optimizer.accumulation=2", "optimizer.batches_per_step=2", None),
+        ("optimizer.accumulation=2", "optimizer.accumulation=3", "2 batches per step instead of 3"),
+    ],
+)
+def test_which_settings_make_another_run(
+    configure: Configure, tmp_path: Path, before: str, after: str, changed: str | None
+) -> None:
+    config = configure(tmp_path, after)
+    run = Run(config, None, torch.device("cpu"), Crew(), None, accumulation(config.optimizer, 1))  # type: ignore[arg-type]
+    note = {"config": to_document(configure(tmp_path / "other", before, "keep=9")), "processes": 1}
+    with pytest.raises(UsageError, match=changed) if changed else contextlib.nullcontext():
+        _require_same(run, note)
 
 
 def test_random_numbers_drawn_in_between_change_nothing(configure: Configure, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from mtasr.data.reading import read_records
 from mtasr.data.records import write_records
 from mtasr.data.shards.packing import pack
 from mtasr.errors import UsageError
+from mtasr.training.examples import Example
 from mtasr.training.finetune import steps_for
 from mtasr.training.loop import train
 from mtasr.training.objectives import make_objective
+from mtasr.training.objectives.sequence import SequenceObjective
 from mtasr.training.run_log import read_log
 from mtasr.training.state import checkpoints
 
@@ -41,10 +43,23 @@ def test_a_run_resumes_within_a_shard(sharded: Configure, tmp_path: Path) -> Non
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
-def test_a_run_with_other_weights_is_another(sharded: Configure, tmp_path: Path) -> None:
-    train(sharded(tmp_path / "run", *MIXED, steps=1))
-    with pytest.raises(UsageError, match="another data"):
-        train(sharded(tmp_path / "run", *MIXED, "data.weights=[1, 1]", steps=1))
+def test_an_empty_pool_is_skipped_and_a_pass_of_them_is_an_error(
+    sharded: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, real = [], SequenceObjective.epoch
+
+    def epoch(objective: SequenceObjective, number: int) -> list[list[Example]]:
+        planned.append(number)
+        return [] if number in empty else real(objective, number)
+
+    monkeypatch.setattr(SequenceObjective, "epoch", epoch)
+    empty = {0, 1, 3}
+    train(sharded(tmp_path / "some", *MIXED, steps=1))
+    assert planned == sorted(set(planned)), "each of them once"
+    assert read_log(tmp_path / "some/log.jsonl")[0]["epoch"] == 2
+    empty = set(range(9))
+    with pytest.raises(UsageError, match="there is nothing to learn"):
+        train(sharded(tmp_path / "none", *MIXED, steps=1))
 
 
 def test_all_data_is_learned_in_as_many_epochs_as_it_takes(sharded: Configure, tmp_path: Path) -> None:
