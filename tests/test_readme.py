@@ -33,9 +33,9 @@ def commands(page: Path) -> list[str]:
 
 SET_UP = commands(README)[:2]
 #: Page -> commands that no page before it has. `tests/server/test_guide.py` has those of a server, and
-#: `tests/remote/test_stores_guide.py` those that need a store.
+#: `tests/remote/test_stores_guide.py` those that need a store. Those of `scale.md` need several machines.
 EXAMPLES: dict[Path, list[str]] = {}
-for each in (README, *(page for page in GUIDE if page.stem not in ("serving", "stores"))):
+for each in (README, *(page for page in GUIDE if page.stem not in ("scale", "serving", "stores"))):
     seen = {*SET_UP, *(command for known in EXAMPLES.values() for command in known)}
     EXAMPLES[each] = [command for command in commands(each) if command not in seen]
 
