@@ -16,18 +16,17 @@ import itertools
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mtasr.cluster.distributed import Distributed
+from mtasr.cluster.errands import Errand, OpenChannel, chunks_of
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.pulses import PATIENCE, Pulses
-from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, Task, WholeTask
+from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, WholeTask
 from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
-from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.decoded import DecodedRecording
 from mtasr.remote.urls import is_url
@@ -40,9 +39,6 @@ _AT_ONCE = 2
 #: Recordings of a group at most, and their bytes.
 _GROUP, _GROUP_BYTES = 16, 64_000_000
 
-#: Seconds of audio of a chunk, unless its last window is longer.
-_CHUNK_SECONDS = 300.0
-
 #: Recordings sent ahead of the one whose results are asked for, in all and for each worker.
 _AHEAD, _AHEAD_EACH = 64, 64
 
@@ -54,35 +50,6 @@ _DESERTED = 300.0
 
 #: Seconds between looks at what no call reports.
 _LOOK = 0.2
-
-
-@dataclass(eq=False, slots=True)
-class Errand:
-    """A task on its way, and the recordings that it is for."""
-
-    task: Task
-    #: Their places in the batch.
-    recordings: tuple[int, ...]
-    #: Workers that died of it, perhaps.
-    deaths: int = 0
-    #: The nodes that do not see the recording.
-    unseen_by: frozenset[str] = frozenset()
-
-    @property
-    def alone(self) -> bool:
-        """Whether a worker does nothing else meanwhile."""
-        return self.deaths > 0
-
-
-@dataclass(slots=True)
-class _OpenChannel:
-    """A channel of a long recording whose chunks are under way."""
-
-    chunks: int
-    outlines: dict[Place, WindowOutline]
-    language: str
-    #: Windows that need random samples.
-    to_draw: list[Place] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -112,7 +79,7 @@ class Dispatcher:
         self._waiting: list[tuple[int, int, Errand]] = []
         self._under_way: dict[Call, tuple[Member, Errand]] = {}
         self._pulses = Pulses()
-        self._channels: dict[tuple[int, int], _OpenChannel] = {}
+        self._channels: dict[tuple[int, int], OpenChannel] = {}
         self._deserted: float | None = None
         self._thread: threading.Thread | None = None
 
@@ -186,6 +153,8 @@ class Dispatcher:
             self._lose(member)
             self._team.lose(member)
         self._require_workers()
+        self._give_up_unseen()
+        self._channels = {key: opened for key, opened in self._channels.items() if self._wanted(key[0])}
 
     def _require_workers(self) -> None:
         """Raise `ClusterError` if there has been no worker for long."""
@@ -286,7 +255,7 @@ class Dispatcher:
             return
         except Exception as error:
             self._done(call)
-            self._fail(errand, error)
+            self._failed(errand, error, member)
             return
         self._done(call)
         state = self._team.states[member.node.id]
@@ -298,7 +267,7 @@ class Dispatcher:
             case SurveyTask(), Survey():
                 self._came(errand.recordings[0], answer, member, errand)
             case ChunkTask() as task, ChunkResults():
-                state.seconds += self._chunk_came(errand.recordings[0], task, answer)
+                state.seconds += self._chunk_came(errand, task, answer, member)
 
     def _done(self, call: Call) -> None:
         member, _ = self._under_way.pop(call)
@@ -308,7 +277,32 @@ class Dispatcher:
     def _fail(self, errand: Errand, error: Exception) -> None:
         for index in errand.recordings:
             if (recording := self._wanted(index)) is not None:
-                recording.fail(error)
+                recording.fail(self._named(error, index))
+
+    def _failed(self, errand: Errand, error: Exception, member: Member) -> None:
+        """Try again what another node may see, or one recording of a group may have been to blame for."""
+        if len(errand.recordings) > 1:
+            for index in errand.recordings:
+                self._wait_for_worker(self._alone(errand, index))
+        elif isinstance(error, InputNotFoundError) and os.path.exists(self._path(errand.recordings[0])):  # noqa: PTH110
+            self._wait_for_worker(replace(errand, unseen_by=errand.unseen_by | {member.node.id}))
+        else:
+            self._fail(errand, error)
+
+    def _alone(self, errand: Errand, index: int) -> Errand:
+        """The errand for one of its recordings."""
+        if len(errand.recordings) == 1:
+            return errand
+        return replace(errand, task=self._whole_task([index]), recordings=(index,))
+
+    def _give_up_unseen(self) -> None:
+        """Fail the recordings that this machine sees, and no node does."""
+        nodes = {member.node.id for member in self._team.members}
+        for _, _, errand in self._waiting if nodes else ():
+            if errand.unseen_by >= nodes:
+                names = ", ".join(sorted(self._team.states[node].name for node in errand.unseen_by))
+                name = self._sources[errand.recordings[0]]
+                self._fail(errand, InputNotFoundError(f"{name}: is here, but not on the cluster ({names})"))
 
     def _came(self, index: int, outcome: Outcome, member: Member, errand: Errand) -> float:
         """Take what a recording became; returns the seconds decoded."""
@@ -316,10 +310,8 @@ class Dispatcher:
         if recording is None:
             return 0.0
         match outcome:
-            case InputNotFoundError() if os.path.exists(self._path(index)):  # noqa: PTH110 - does not raise
-                self._unseen(index, recording, errand.unseen_by | {member.node.id})
             case Exception():
-                recording.fail(self._named(outcome, index))
+                self._failed(self._alone(errand, index), outcome, member)
             case Survey():
                 self._surveyed(index, recording, self._named_survey(outcome, index))
             case DecodedRecording(survey=survey):
@@ -342,14 +334,6 @@ class Dispatcher:
             ),
         )
 
-    def _unseen(self, index: int, recording: Distributed, nodes: frozenset[str]) -> None:
-        """Try another node with a recording that this machine sees; if none is left, it fails."""
-        if {member.node.id for member in self._team.ready} <= nodes:
-            names = ", ".join(sorted(self._team.states[node].name for node in nodes))
-            recording.fail(InputNotFoundError(f"{self._sources[index]}: is here, but not on the cluster ({names})"))
-            return
-        self._wait_for_worker(Errand(self._whole_task([index]), (index,), unseen_by=nodes))
-
     # --- long recordings --------------------------------------------------------------------------------------------
 
     def _surveyed(self, index: int, recording: Distributed, survey: Survey) -> None:
@@ -359,19 +343,24 @@ class Dispatcher:
                 continue
             language = survey.channels[channel].spoken
             by_place = {each.place: each for each in outlines}
-            self._channels[index, channel] = _OpenChannel(len(chunks), by_place, language)
+            self._channels[index, channel] = OpenChannel(len(chunks), by_place, language)
             for chunk in chunks:
                 task = ChunkTask(self._path(index), self._manner, channel, language, tuple(chunk), survey.version)
                 self._wait_for_worker(Errand(task, (index,)))
 
-    def _chunk_came(self, index: int, task: ChunkTask, answer: ChunkResults) -> float:
+    def _chunk_came(self, errand: Errand, task: ChunkTask, answer: ChunkResults, member: Member) -> float:
+        index = errand.recordings[0]
         recording = self._wanted(index)
         opened = self._channels.get((index, task.channel))
         if recording is None or opened is None:
             return 0.0
         opened.to_draw += recording.add_windows(task.channel, answer.results)
+        seconds = sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
         if answer.error is not None:
-            recording.fail(self._named(answer.error, index))
+            came = {each.place for each in answer.results}
+            left = tuple(each for each in task.outlines if each.place not in came)
+            self._failed(replace(errand, task=replace(task, outlines=left)), answer.error, member)
+            return seconds
         opened.chunks -= 1
         if opened.chunks == 0 and not opened.to_draw:
             del self._channels[index, task.channel]
@@ -379,7 +368,7 @@ class Dispatcher:
             opened.chunks, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
             outlines = tuple(opened.outlines[place] for place in drawn)
             self._wait_for_worker(Errand(replace(task, outlines=outlines, draws=True), (index,)))
-        return sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
+        return seconds
 
     # --- deaths -----------------------------------------------------------------------------------------------------
 
@@ -402,19 +391,6 @@ class Dispatcher:
                 self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
         else:
             self._wait_for_worker(replace(errand, deaths=deaths))
-
-
-def chunks_of(outlines: Sequence[WindowOutline]) -> Iterator[list[WindowOutline]]:
-    """Consecutive windows, together about as long as a chunk is."""
-    chunk: deque[WindowOutline] = deque()
-    for outline in outlines:
-        end = outline.place.start + outline.place.samples
-        if chunk and end - chunk[0].place.start > _CHUNK_SECONDS * SAMPLE_RATE:
-            yield list(chunk)
-            chunk.clear()
-        chunk.append(outline)
-    if chunk:
-        yield list(chunk)
 
 
 def _nothing_noted(channel: int) -> ResumeNotes:

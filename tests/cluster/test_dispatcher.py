@@ -19,7 +19,9 @@ from stand_in_nodes import MANNER, MadeUp, StandInNodes, Worker, assembled
 from mtasr.cluster import dispatcher as dispatching
 from mtasr.cluster import pulses
 from mtasr.cluster.dispatcher import Dispatcher
-from mtasr.cluster.tasks import ChunkTask, Task, WholeTask
+from mtasr.cluster.nodes import Node
+from mtasr.cluster.tasks import ChunkResults, ChunkTask, Task, WholeTask
+from mtasr.decoding.submission import NoNotes
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.elsewhere import received
@@ -38,7 +40,7 @@ def outcomes(nodes: StandInNodes, sources: Sequence[str], lines: list[str] | Non
         for index in range(len(sources)):
             try:
                 found.append(text(dispatcher, index))
-            except (AudioDecodeError, InputNotFoundError, WorkerDiedError) as error:
+            except (AudioDecodeError, InputNotFoundError, WorkerDiedError, KeyError) as error:
                 found.append(error)
     finally:
         dispatcher.close()
@@ -186,6 +188,70 @@ def test_a_recording_that_only_some_nodes_see(tmp_path: Path):
     seen, unseen = outcomes(StandInNodes(2, make), sources)
     assert seen == expected(sources)[0]
     assert str(unseen) == f"{sources[1]}: is here, but not on the cluster (node-0, node-1)"
+
+
+def test_a_recording_fails_when_the_last_node_that_might_see_it_leaves(tmp_path: Path):
+    source = tmp_path / "1.wav"
+    source.write_bytes(b"x")
+
+    def make(node: Node) -> MadeUp:
+        class Blind(MadeUp):
+            def work(self, task: Task) -> object:
+                if node.name == "node-1":
+                    nodes.lose(node)
+                return (InputNotFoundError(f"{source}: gone"),)
+
+        return Blind()
+
+    nodes = StandInNodes(2, make)
+    (error,) = outcomes(nodes, [str(source)])
+    assert str(error) == f"{source}: is here, but not on the cluster (node-0)"
+
+
+def test_a_long_recording_that_only_one_node_sees(tmp_path: Path):
+    """Whatever the blind node is asked for goes to the other one, and windows that came back are not sent again."""
+    source = tmp_path / "40.wav"
+    source.write_bytes(b"x")
+
+    class Begun(NoNotes):
+        has_results = True
+
+    def make(node: Node) -> MadeUp:
+        class Blind(MadeUp):
+            def work(self, task: Task) -> object:
+                error = InputNotFoundError(f"{source}: gone")
+                if not isinstance(task, ChunkTask):
+                    raise error
+                self.done.append(task)
+                first = task.outlines[0].place
+                return ChunkResults((stand_in_nodes.placed_result(str(source), first, draws=task.draws),), error)
+
+        workers.append(MadeUp() if node.name == "node-1" else Blind())
+        return workers[-1]
+
+    workers: list[MadeUp] = []
+    nodes = StandInNodes(2, make)
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, [str(source)], [lambda channel: Begun()])
+    dispatcher.start()
+    assert text(dispatcher, 0) == expected([str(source)])[0]
+    dispatcher.close()
+    sent = [[task for task in worker.done if isinstance(task, ChunkTask) and not task.draws] for worker in workers]
+    blind = {task.outlines[0].place for task in sent[0]}
+    assert blind
+    assert not blind & {outline.place for task in sent[1] for outline in task.outlines}
+
+
+def test_a_bug_costs_one_recording_of_a_group():
+    sources = [f"1-{number}.wav" for number in range(20)]
+
+    def before(task: Task) -> None:
+        if isinstance(task, WholeTask) and any(each.endswith("1-7.wav") for each in task.sources):
+            raise KeyError("a bug")
+
+    found = outcomes(StandInNodes(1, lambda node: MadeUp(before=before)), sources)
+    assert isinstance(found[7], KeyError)
+    right = expected(sources)
+    assert [each for index, each in enumerate(found) if index != 7] == [*right[:7], *right[8:]]
 
 
 def test_work_waits_for_a_node_when_none_is_left(monkeypatch: pytest.MonkeyPatch):

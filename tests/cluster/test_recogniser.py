@@ -13,8 +13,7 @@ from stand_in_nodes import StandInNodes
 from tiny_model import make_tiny_model
 
 from mtasr.batch import BatchRun, Ending, gather, plan
-from mtasr.cluster import ClusterModel, tasks, worker
-from mtasr.cluster import dispatcher as dispatching
+from mtasr.cluster import ClusterModel, errands, tasks, worker
 from mtasr.cluster.tasks import ChunkTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.worker import NodeWorker
 from mtasr.options import DecodingOptions
@@ -64,7 +63,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LONG_SECONDS", 15.0)
     monkeypatch.setattr(worker, "_LEAST_BYTES", 15 * 32_000)
-    monkeypatch.setattr(dispatching, "_CHUNK_SECONDS", 8.0)
+    monkeypatch.setattr(errands, "_CHUNK_SECONDS", 8.0)
 
 
 def cluster(folder: Path, recordings: Path, *, dies_at: int | None = None) -> tuple[ClusterModel, list[Task]]:
