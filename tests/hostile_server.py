@@ -39,25 +39,31 @@ class Page:
     #: Added to the beginning of each range, without saying so or with saying so.
     shift: int = 0
     chunked: bool = False
+    #: Bytes of a range that it sends at most.
+    most: int | None = None
+    #: Seconds between two bytes of the headers, for as long as somebody reads them.
+    trickle_headers: float = 0.0
 
 
 class HostileServer:
     """Its pages, and what was asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.pages: dict[str, Page] = {}
         #: Paths and ranges, in order.
         self.asked: list[tuple[str, str]] = []
+        #: What came with each in the header Authorization.
+        self.authorizations: list[str | None] = []
         self.stop = threading.Event()
         owner = self
 
         class Handler(_Handler):
             server_of_pages = owner
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
 
     def put(self, path: str, page: Page) -> str:
         """Have it at this path; returns its address."""
@@ -81,16 +87,26 @@ class _Handler(BaseHTTPRequestHandler):
         server, path = self.server_of_pages, self.path.partition("?")[0].lstrip("/")
         page, number = server.pages.get(path), sum(asked == path for asked, _ in server.asked)
         server.asked.append((path, self.headers.get("Range", "")))
+        server.authorizations.append(self.headers.get("Authorization"))
         if page is None:
             self._answer(404, {}, b"")
             return
         status = page.status[min(number, len(page.status) - 1)]
-        if page.location is not None:
+        if page.trickle_headers:
+            self._trickle(page.trickle_headers)
+        elif page.location is not None:
             self._answer(302, {"Location": page.location}, b"")
         elif status != 200:
             self._answer(status, {}, b"")
         else:
             self._send(page, page.cut_after[min(number, len(page.cut_after) - 1)])
+
+    def _trickle(self, pause: float) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not self.server_of_pages.stop.wait(pause):
+                self.wfile.write(b"x")
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
@@ -104,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         size = len(page.data) if page.stated is None else page.stated
         if asked is not None and page.ranges:
             start, end = int(asked[1]), min(int(asked[2]), size - 1)
+            end = end if page.most is None else min(end, start + page.most - 1)
             if start >= size:
                 self._answer(416, {"Content-Range": f"bytes */{size}"}, b"")
                 return
@@ -143,8 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def hostile_server() -> Iterator[HostileServer]:
-    server = HostileServer()
+def hostile_server(host: str = "127.0.0.1") -> Iterator[HostileServer]:
+    server = HostileServer(host)
     try:
         yield server
     finally:

@@ -13,16 +13,17 @@ import os
 import stat
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 from mtasr import system
+from mtasr.audio.copied import CopiedStream
 from mtasr.audio.ffmpeg import FORMATS, printable, start_ffmpeg
 from mtasr.audio.ffmpeg_log import STAMPS
 from mtasr.audio.joined import JoinedStreams
-from mtasr.audio.route import FileSource, Route, route
+from mtasr.audio.route import FileSource, Route, copied_route, route, streaming_route
 from mtasr.audio.stream import AudioStream
 from mtasr.errors import InputError, InputNotFoundError
-from mtasr.remote.file import examine
+from mtasr.remote.file import RemoteFile, examine, open_remote
 from mtasr.remote.urls import is_url, name_of
 from mtasr.spans import SAMPLE_RATE
 
@@ -112,7 +113,9 @@ def count_channels(source: FileSource, *, track: int = 0) -> int:
         return stream.channels
 
 
-def open_audio(source: FileSource, *, track: int = 0, channel: int | None = None) -> AudioStream | JoinedStreams:
+def open_audio(
+    source: FileSource, *, track: int = 0, channel: int | None = None
+) -> AudioStream | JoinedStreams | CopiedStream:
     """Start decoding `source`: a path, a URL, "-" for standard input, or a binary file object.
 
     Of several audio tracks, `track` chooses one, and `channel` chooses one of its channels, both counted from 0.
@@ -124,18 +127,47 @@ def open_audio(source: FileSource, *, track: int = 0, channel: int | None = None
     Raises InputNotFoundError (see `check_input`) and FfmpegNotFoundError; iterating raises AudioDecodeError. Both raise
     MemoryError if we or ffmpeg run out of memory.
     """
-    if not is_url(source):  # its server is asked once, when it is opened
-        check_input(source)
     name = _name_of(source)
+    if is_url(source):
+        return _open_remote(source, name, track, channel)
+    check_input(source)
     with contextlib.ExitStack() as opened:
         try:
             way = route(source, opened)
         except OSError as exc:
             raise InputNotFoundError(f"{name}: cannot be opened ({exc.strerror or exc})") from exc
-        if way.parts:
-            starts = [(each, partial(_start, name, way.part(each), track, channel)) for each in way.parts]
-            return JoinedStreams(name, starts, opened.pop_all())
-        return _start(name, way, track, channel)
+        return _start_all(name, way, track, channel, opened)
+
+
+def _open_remote(url: str, name: str, track: int, channel: int | None) -> AudioStream | CopiedStream:
+    """Its server is asked here, and its beginning is read; where that is not enough, it is copied when it is read."""
+    with contextlib.ExitStack() as owned:
+        found = open_remote(url)
+        owned.callback(found.close)
+        try:
+            way = streaming_route(found) if isinstance(found, RemoteFile) else None
+        except OSError as error:
+            raise InputError(f"{name}: reading it failed: {error}") from error
+        if way is None:
+            owned.pop_all()
+            return CopiedStream(found, partial(_start_copy, name, track, channel))
+        stream = _start(name, way, track, channel)
+        owned.pop_all()
+        return stream
+
+
+def _start_copy(name: str, track: int, channel: int | None, copy: BinaryIO) -> AudioStream | JoinedStreams:
+    with contextlib.ExitStack() as opened:
+        return _start_all(name, copied_route(copy, opened), track, channel, opened)
+
+
+def _start_all(
+    name: str, way: Route, track: int, channel: int | None, opened: contextlib.ExitStack
+) -> AudioStream | JoinedStreams:
+    if way.parts:
+        starts = [(each, partial(_start, name, way.part(each), track, channel)) for each in way.parts]
+        return JoinedStreams(name, starts, opened.pop_all())
+    return _start(name, way, track, channel)
 
 
 def _start(name: str, way: Route, track: int, channel: int | None) -> AudioStream:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import subprocess
-import tempfile
+from functools import partial
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from mtasr import system
 from mtasr.audio.parts import FilePart, parts
 from mtasr.audio.truncation import is_open_cut_short
-from mtasr.errors import InputError
-from mtasr.remote.file import RemoteFile, Room, open_remote
-from mtasr.remote.urls import is_url, shown
+from mtasr.remote.copies import spooled
+from mtasr.remote.file import RemoteFile
 
 #: A path, a URL, "-" for standard input, or a binary file object.
 FileSource = str | os.PathLike[str] | BinaryIO
@@ -56,12 +54,10 @@ class Route(NamedTuple):
 
 
 def route(source: FileSource, opened: contextlib.ExitStack) -> Route:
-    """The way of a source. `opened` closes, in this process, what ffmpeg inherits.
+    """The way of a source that is no URL. `opened` closes, in this process, what ffmpeg inherits.
 
-    Raises `OSError`, and for a URL `InputError`.
+    Raises `OSError`, and `InputError` for a file object that the disk has no room for.
     """
-    if is_url(source):
-        return _remote(source, opened)
     if not isinstance(source, str | os.PathLike):
         return _open_file(source, opened)
     if source == "-":
@@ -81,51 +77,40 @@ def route(source: FileSource, opened: contextlib.ExitStack) -> Route:
 
 def _open_file(source: BinaryIO, opened: contextlib.ExitStack) -> Route:
     stdin_path = system.standard_input_path()
-    spooled = _spooled(source, opened) if stdin_path else None
-    if spooled is None:
+    copy = _spooled(source, opened) if stdin_path else None
+    if copy is None:
         return Route("pipe:0", subprocess.PIPE, feed=source)
-    return Route(f"file:{stdin_path}", spooled, parts=_parts_from_start(spooled))
+    return Route(f"file:{stdin_path}", copy, parts=_parts_from_start(copy))
 
 
-def _remote(url: str, opened: contextlib.ExitStack) -> Route:
-    """Through a pipe, or through a temporary file if the format has to be searched."""
-    stdin_path = system.standard_input_path()
-    with contextlib.ExitStack() as owned:
-        file = owned.enter_context(open_remote(url))
-        is_cut = is_open_cut_short(file)
-        try:
-            file.seek(0)
-            if stdin_path and isinstance(file, RemoteFile) and not _streams(file):
-                file = _copied(file, shown(url), owned)
-        except OSError as error:
-            raise InputError(f"{shown(url)}: reading it failed: {error.strerror or error}") from error
-        if stdin_path and not isinstance(file, RemoteFile):
-            opened.push(owned.pop_all())
-            return Route(f"file:{stdin_path}", file, parts=_parts_from_start(file), is_cut=is_cut)
-        owned.pop_all()
-        return Route("pipe:0", subprocess.PIPE, feed=file, owns_feed=True, is_cut=is_cut)
-
-
-def _streams(file: BinaryIO) -> bool:
-    """Whether ffmpeg reads the format from its beginning to its end, as from a pipe."""
-    if _parts_from_start(file):
-        return False
+def streaming_route(file: RemoteFile) -> Route | None:
+    """The way through a pipe; None for a recording that has to be searched. Raises `OSError`."""
     head = file.read(12)
+    is_wav = head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE"
+    # Of the others, several in one file are found only by reading all of it.
+    if system.standard_input_path() and not (
+        head.startswith(_STREAMING) or (is_wav and not parts(cast(BinaryIO, file)))
+    ):
+        return None
+    is_cut = is_open_cut_short(cast(BinaryIO, file))
     file.seek(0)
-    return head.startswith(_STREAMING) or (head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE")
+    return Route("pipe:0", subprocess.PIPE, feed=cast(BinaryIO, file), owns_feed=True, is_cut=is_cut)
 
 
-def _copied(file: RemoteFile, name: str, opened: contextlib.ExitStack) -> BinaryIO:
-    Room(name).check(file.size)
-    copy = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
-    shutil.copyfileobj(file, copy, 1 << 20)
+def copied_route(copy: BinaryIO, opened: contextlib.ExitStack) -> Route:
+    """The way of a copy in a temporary file. Raises `OSError`."""
+    opened.enter_context(copy)
+    is_cut = is_open_cut_short(copy)
     copy.seek(0)
-    return copy
+    if stdin_path := system.standard_input_path():
+        return Route(f"file:{stdin_path}", copy, parts=_parts_from_start(copy), is_cut=is_cut)
+    opened.pop_all()
+    return Route("pipe:0", subprocess.PIPE, feed=copy, owns_feed=True, is_cut=is_cut)
 
 
-def _parts_from_start(spooled: BinaryIO) -> tuple[FilePart, ...]:
-    found = parts(spooled)
-    spooled.seek(0)
+def _parts_from_start(copy: BinaryIO) -> tuple[FilePart, ...]:
+    found = parts(copy)
+    copy.seek(0)
     return found
 
 
@@ -147,6 +132,8 @@ def _spooled(source: BinaryIO, opened: contextlib.ExitStack) -> BinaryIO | None:
         if not source.seekable():
             return None
         start = source.tell()
+        size = source.seek(0, os.SEEK_END) - start
+        source.seek(start)
         head = source.read(8)
         whole = start == 0 and parts(source)
         source.seek(start)
@@ -154,7 +141,6 @@ def _spooled(source: BinaryIO, opened: contextlib.ExitStack) -> BinaryIO | None:
         return None
     if not whole and head[4:8] not in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
         return None
-    spooled = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
-    shutil.copyfileobj(source, spooled, 1 << 20)
-    spooled.seek(0)
-    return spooled
+    name = getattr(source, "name", None)
+    pieces = iter(partial(source.read, 1 << 20), b"")
+    return opened.enter_context(spooled(pieces, name if isinstance(name, str) else "the recording", size))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtasr.arrays import Float32Array
+from mtasr.audio.copied import CopiedStream
 from mtasr.audio.joined import JoinedStreams
 from mtasr.audio.read import check_input, check_reopenable, count_channels, open_audio
 from mtasr.audio.route import FileSource
@@ -25,7 +26,7 @@ from mtasr.transcript import Repair
 Samples = npt.NDArray[np.floating[Any]]
 
 #: A recording that has been opened.
-Opened = AudioStream | JoinedStreams
+Opened = AudioStream | JoinedStreams | CopiedStream
 
 #: A file, a URL, "-" for standard input, an open binary file, samples (16 kHz, mono, float, shape (n,)), or an iterable
 #: of such samples, whose next block may still have to be recorded.

@@ -165,7 +165,7 @@ def recordings(
 def _listed(source: str) -> list[str]:
     """The paths in a list file."""
     if Path(source).suffix[1:].lower() in EXTENSIONS:
-        raise InputError(f"{source}: is a recording, not a list of them; name it without --files-from")
+        raise InputError(f"{name_of(source)}: is a recording, not a list of them; name it without --files-from")
     try:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:

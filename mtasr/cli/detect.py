@@ -18,6 +18,7 @@ from mtasr.cli.options.files import files_argument, quiet_option
 from mtasr.cli.options.model import model_options
 from mtasr.cli.options.types import Count
 from mtasr.cli.work import english_name, load
+from mtasr.remote import urls
 
 if TYPE_CHECKING:
     from mtasr.transcribe import Model
@@ -56,7 +57,7 @@ def detect_language(ctx: click.Context, /, **params: Any) -> int:
 def _show(file: str, model: Model, params: Mapping[str, Any]) -> None:
     guesses = model.detect_language(file, params["languages"], audio_stream=params["audio_stream"])[: params["top"]]
     if not sys.stdout.isatty():
-        name = failures.printable(file)
+        name = failures.printable(urls.name_of(file))
         for guess in guesses:
             print_line(f"{name}\t{guess.code}\t{english_name(guess.code)}\t{guess.probability:.6f}")
         return

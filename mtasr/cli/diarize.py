@@ -29,6 +29,7 @@ from mtasr.cli.options.files import (
 from mtasr.cli.options.speakers import count_options, to_speakers
 from mtasr.cli.work import diarize_one, load_diarizer, with_known_voices
 from mtasr.formats.turns import TURN_FORMATS, line_of
+from mtasr.remote import urls
 
 if TYPE_CHECKING:
     from mtasr.speakers.diarize import Diarization
@@ -153,7 +154,7 @@ def _print(job: Job, found: Diarization) -> None:
         for turn in found.turns:
             print_line(failures.printable(line_of(turn)))
         return
-    name = failures.printable(job.source)
+    name = failures.printable(urls.name_of(job.source))
     for turn in found.turns:
         print_line(f"{name}\t{turn.start:.3f}\t{turn.end:.3f}\t{failures.printable(turn.speaker)}")
 

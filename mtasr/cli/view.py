@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtasr import atomic
-from mtasr.batch import outputs
+from mtasr.batch import Input, outputs
+from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display
 from mtasr.cli.options.command import Command, option
@@ -77,7 +78,7 @@ def view(ctx: click.Context, /, **params: Any) -> None:
     options = with_word_times(ctx, to_decoding_options({"task": "transcribe"} | params), needed=True)
     _, tracks = to_speakers(ctx, params)
     check_input(source)
-    page = params["output"] or Path(f"{Path(source).stem}.html")
+    page = params["output"] or Path(f"{Input(source).stem}.html")
     outputs.check_target(page, [source, str(params["transcript"] or source)])
     # Not FILE.mp3: that is the name of many recordings.
     beside = page.with_name(f"{page.stem}.sound.mp3")
@@ -97,7 +98,7 @@ def view(ctx: click.Context, /, **params: Any) -> None:
         _write(page, beside, heard, transcript, waveform, source, embedded=embedded)
     megabytes = f"{page.stat().st_size / 1e6:.1f} MB"
     where = f"wrote {page} ({megabytes})" if embedded else f"wrote {page} ({megabytes}) and {beside}, which it plays"
-    display.note(f"{source}: {where}")
+    display.note(f"{name_of(source)}: {where}")
 
 
 def _listen(
@@ -105,7 +106,7 @@ def _listen(
 ) -> Waveform:
     from mtasr.view import listen
 
-    with display.working(source, lambda: 0.0, lambda: None):
+    with display.working(name_of(source), lambda: 0.0, lambda: None):
         return listen(source, heard, track=track, threshold=threshold, speech=transcript.speech)
 
 
@@ -116,7 +117,7 @@ def _note_other_length(source: str, transcript: Transcript, waveform: Waveform, 
     if latest <= waveform.duration + allowed:
         return
     doubt = (
-        f"{source}: lasts {waveform.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
+        f"{name_of(source)}: lasts {waveform.duration:.1f} s, but the transcript goes on to {latest:.1f} s; "
         "it may be that of another recording"
     )
     if page.exists():
@@ -131,6 +132,6 @@ def _write(
 
     if not embedded:
         atomic.write_file(beside, partial(shutil.copyfile, heard))
-    title = failures.printable(Path(source).name)
+    title = failures.printable(Path(name_of(source)).name)
     sound = Sound(heard, embedded)
     atomic.write_text(page, lambda stream: write_page(transcript, waveform, sound, title, stream))

@@ -18,6 +18,7 @@ import click
 from mtasr import atomic
 from mtasr.batch import BatchRun, Ending, Input, Job, Observer, outputs, plan
 from mtasr.batch.identity import size_of
+from mtasr.batch.inputs import name_of
 from mtasr.batch.run import OUTCOMES, Existing
 from mtasr.cli import clusters, failures
 from mtasr.cli.display import Display
@@ -109,7 +110,9 @@ def transcribe_one(ctx: click.Context, source: str, options: DecodingOptions, di
     with (
         model.stream_all([source], options, tracks=tracks, diarize=speakers or False) as streams,
         streams[0] as stream,
-        display.working(source, lambda: stream.position, lambda: stream.total, lambda: stream.is_telling_apart),
+        display.working(
+            name_of(source), lambda: stream.position, lambda: stream.total, lambda: stream.is_telling_apart
+        ),
     ):
         transcript: Transcript = stream.transcript()
     for warning in stream.warnings:
@@ -131,7 +134,9 @@ def diarize_one(
 
     heard: dict[str, float | None] = {"seconds": 0.0, "total": None}
     ended = threading.Event()
-    with display.working(name or source, lambda: heard["seconds"] or 0.0, lambda: heard["total"], ended.is_set):
+    with display.working(
+        name or name_of(source), lambda: heard["seconds"] or 0.0, lambda: heard["total"], ended.is_set
+    ):
         found = diarize(
             source,
             speakers,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import itertools
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO, cast
 
-from mtasr.errors import InputError, InputNotFoundError
-from mtasr.remote.patience import ClosedError, Limited, Patience, TransferError, persist
-from mtasr.remote.state import RemoteObject, RemoteState
+from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.remote.copies import spooled
+from mtasr.remote.patience import Attempt, ClosedError, Limited, Patience, TransferError, persist
+from mtasr.remote.state import Piece, RemoteObject, RemoteState
 from mtasr.remote.urls import WEB, check_known, links, scheme_of, shown
 
 #: Bytes of one read at least, and at most: it grows while reads are quick, and shrinks after one that failed.
@@ -23,31 +22,32 @@ LEAST, _MOST = 1 << 16, 1 << 23
 #: The beginning is read again by those who find out what it is.
 _HEAD = 1 << 18
 
-#: Of the free space of the disk, the part that a copy may take.
-_SHARE = 0.9
+#: Bytes that are copied at a time.
+_PIECE = 1 << 20
 
 
 class RemoteFile(io.RawIOBase):
     """An object that is read in blocks, each asked for anew: nobody holds a connection while a recording is decoded.
 
-    A read that fails is tried again from where it stopped, `Patience.attempts` times; so is one that was cut, but not
-    more than once for each MiB read and a few more. Then it raises `OSError`, and from then on always. `close`, in any
-    thread, has a pending read raise.
+    A read that fails is tried again from where it stopped, `Patience.attempts` times. Reads that end early are
+    continued, up to 10 times and once more for each MiB received. Then it raises `OSError`, and from then on always.
+    `close`, in any thread, has a pending read raise.
     """
 
-    def __init__(self, name: str, found: RemoteObject, size: int, patience: Patience) -> None:
+    def __init__(self, name: str, found: RemoteObject, state: RemoteState, size: int, patience: Patience) -> None:
         super().__init__()
         self.name = name
         self.size = size
-        self._object, self._patience = found, patience
+        self._object, self._state, self._patience = found, state, patience
         self._position = 0
-        self._step = _HEAD
+        #: Bytes of the next read, and what they grow to at most.
+        self._step, self._most = _HEAD, _MOST
         self._head = self._block = b""
         self._block_start = 0
         self._cuts = self._received = 0
         self._failure: OSError | None = None
         self._stopped = threading.Event()
-        self._pending: Limited[bytes] | None = None
+        self._pending: Limited[Piece] | None = None
 
     def readable(self) -> bool:
         return True
@@ -93,10 +93,9 @@ class RemoteFile(io.RawIOBase):
         count, attempts = min(most, self.size - start), 0
         while True:
             try:
-                data = self._attempt(start, count)
+                data, is_cut = self._attempt(start, count)
             except TransferError as error:
                 attempts += 1
-                self._object.cancel()
                 self._count_cut(f"{error} ({attempts} times)" if attempts > 1 else str(error), start, attempts)
                 count = min(count, max(LEAST, count // 4))
                 self._step = max(LEAST, count)
@@ -104,24 +103,26 @@ class RemoteFile(io.RawIOBase):
                     raise self._fail("it was closed") from None
                 continue
             self._received += len(data)
-            if len(data) < count:
+            if is_cut or len(data) < min(count, LEAST):
                 self._count_cut("the connection was cut again and again", start, 0)
+            elif len(data) < count:  # it sends no more at once
+                self._step = self._most = len(data)
             elif count == self._step:
-                self._step = min(2 * self._step, _MOST)
+                self._step = min(2 * self._step, self._most)
             return data
 
-    def _attempt(self, start: int, count: int) -> bytes:
+    def _attempt(self, start: int, count: int) -> Piece:
         if self._failure is not None:
             raise OSError(str(self._failure))
-        self._pending = pending = Limited(partial(self._object.read, start, count))
+        self._pending = pending = Limited(partial(self._object.read, start, count, self._state))
         try:
             if self._stopped.is_set():
                 raise ClosedError
             return pending.result(self._patience.seconds)
         except ClosedError:
             raise self._fail("it was closed") from None
-        except OSError as error:
-            raise self._fail(str(error)) from error
+        except (OSError, InputError, UsageError) as error:
+            raise self._fail(str(error).removeprefix(f"{self.name}: ")) from error
         finally:
             self._pending = None
 
@@ -145,100 +146,107 @@ class RemoteFile(io.RawIOBase):
         self._object.close()
         super().close()
 
+    def copied(self) -> BinaryIO:
+        """A copy in an unnamed temporary file, from its beginning. Raises `InputError`."""
+        self.seek(0)
+        try:
+            return spooled(iter(partial(self.read, _PIECE), b""), self.name, self.size)
+        except (OSError, ValueError) as error:  # ValueError: another thread has closed it
+            raise InputError(f"{self.name}: reading it failed: {error}") from error
 
-def open_remote(url: str, patience: Patience | None = None) -> BinaryIO:
-    """Open the object of a URL, as a file that can be searched.
 
-    One of which the server sends no ranges is copied to a temporary file first. Raises `InputError`,
-    `InputNotFoundError` where there is none, and `MissingExtraError`.
+class WholeObject:
+    """An object of which the server sends no ranges: all that can be done with it is to copy it."""
+
+    def __init__(self, name: str, found: RemoteObject, size: int | None, patience: Patience) -> None:
+        self.name = name
+        self._object, self._size, self._patience = found, size, patience
+        self._stopped = threading.Event()
+        self._pending: Limited[bytes] | None = None
+
+    def copied(self) -> BinaryIO:
+        """A copy in an unnamed temporary file. Raises `InputError`, also after `close` in another thread.
+
+        Each attempt begins anew: nothing tells where the one before stopped.
+        """
+        for attempts in itertools.count(1):
+            try:
+                with Attempt() as attempt:
+                    copy = spooled(self._pieces(attempt), self.name, self._size)
+                break
+            except TransferError as error:
+                if attempts == self._patience.attempts:
+                    raise InputError(f"{self.name}: {error} ({attempts} times)") from None
+                self._stopped.wait(self._patience.pause * 2 ** (attempts - 1))
+            except ClosedError:
+                raise InputError(f"{self.name}: reading it failed: it was closed") from None
+            except OSError as error:
+                raise InputError(f"{self.name}: reading it failed: {error}") from error
+        if not copy.read(1):
+            copy.close()
+            raise InputNotFoundError(f"{self.name}: is empty")
+        copy.seek(0)
+        return copy
+
+    def _pieces(self, attempt: Attempt) -> Iterator[bytes]:
+        coming = self._object.whole(attempt)
+        while True:
+            self._pending = pending = Limited(lambda _: _take(coming))
+            if self._stopped.is_set():
+                raise ClosedError
+            block = pending.result(self._patience.seconds, attempt)
+            if not block:
+                return
+            yield block
+
+    def close(self) -> None:
+        self._stopped.set()
+        if (pending := self._pending) is not None:
+            pending.stop()
+        self._object.close()
+
+
+def open_remote(url: str, patience: Patience | None = None) -> RemoteFile | WholeObject:
+    """Open the object of a URL, without reading it.
+
+    Raises `InputError`, `InputNotFoundError` where there is none, and `MissingExtraError`.
     """
     patience = patience or Patience.usual()
-    found = _object(url, patience)
-    size = found.state.size
-    if size == 0:
-        found.close()
-        raise InputNotFoundError(f"{shown(url)}: is empty")
-    if size is not None and found.has_ranges:
-        return cast(BinaryIO, RemoteFile(shown(url), found, size, patience))
-    with contextlib.closing(found):
-        return _copied(shown(url), found, size, patience)
+    found, state, has_ranges = _examined(url, patience)
+    if state.size is not None and has_ranges:
+        return RemoteFile(shown(url), found, state, state.size, patience)
+    return WholeObject(shown(url), found, state.size, patience)
 
 
 def examine(url: str, patience: Patience | None = None) -> RemoteState:
     """What tells whether an object has changed, without reading it. Raises what `open_remote` does."""
-    found = _object(url, patience or Patience.usual())
+    found, state, _ = _examined(url, patience or Patience.usual())
     found.close()
-    if found.state.size == 0:
-        raise InputNotFoundError(f"{shown(url)}: is empty")
-    return found.state
+    return state
 
 
-def _object(url: str, patience: Patience) -> RemoteObject:
+def _examined(url: str, patience: Patience) -> tuple[RemoteObject, RemoteState, bool]:
     check_known(url)
     try:
-        return persist(partial(_attempt_to_open, url), patience)
+        found, (state, has_ranges) = persist(partial(_examine, url), patience)
     except TransferError as error:
         raise InputError(f"{shown(url)}: cannot be opened: {error}") from None
+    if state.size == 0:
+        raise InputNotFoundError(f"{shown(url)}: is empty")
+    return found, state, has_ranges
 
 
-class Room:
-    """The part of the disk for temporary files that a copy of a recording may take."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._folder = name, tempfile.gettempdir()
-        self._free = shutil.disk_usage(self._folder).free
-
-    def check(self, size: int) -> None:
-        """Raise `InputError` for a copy of too many bytes."""
-        if size > _SHARE * self._free:
-            raise InputError(
-                f"{self._name}: has to be copied first, and {size / 1e9:.1f} GB are too many for {self._folder}, "
-                f"which has {self._free / 1e9:.1f} GB left; TMPDIR names another folder"
-            )
-
-
-def _attempt_to_open(url: str) -> RemoteObject:
+def _examine(url: str, attempt: Attempt) -> tuple[RemoteObject, tuple[RemoteState, bool]]:
+    found: RemoteObject
     if scheme_of(url) in WEB and len(links(url)) == 1:
         from mtasr.remote.web import WebObject
 
-        return WebObject(url)
-    from mtasr.remote.store import StoreObject
+        found = WebObject(url)
+    else:
+        from mtasr.remote.store import StoreObject
 
-    return StoreObject(url)
-
-
-def _copied(name: str, found: RemoteObject, size: int | None, patience: Patience) -> BinaryIO:
-    """A copy in an unnamed temporary file. Each attempt begins anew: nothing tells where the one before stopped."""
-    room = Room(name)
-    room.check(size or 0)
-    target = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
-    try:
-        for attempt in range(1, patience.attempts + 1):
-            target.seek(0)
-            target.truncate()
-            try:
-                _copy(found.whole(), target, room, patience)
-                break
-            except TransferError as error:
-                found.cancel()
-                if attempt == patience.attempts:
-                    raise InputError(f"{name}: {error} ({attempt} times)") from None
-                threading.Event().wait(patience.pause * 2 ** (attempt - 1))
-        if not target.tell():
-            raise InputNotFoundError(f"{name}: is empty")
-        target.seek(0)
-    except BaseException as error:
-        target.close()
-        if isinstance(error, OSError):
-            raise InputError(f"{name}: cannot be copied: {error.strerror or error}") from error
-        raise
-    return target
-
-
-def _copy(pieces: Iterator[bytes], target: BinaryIO, room: Room, patience: Patience) -> None:
-    while block := Limited(partial(_take, pieces)).result(patience.seconds):
-        target.write(block)
-        room.check(target.tell())
+        found = StoreObject(url)
+    return found, found.examine(attempt)
 
 
 def _take(pieces: Iterator[bytes]) -> bytes:

@@ -117,7 +117,7 @@ def _persist(target: RemotePath, work: Callable[[], object], blocks: int = 1) ->
     """
     patience = Patience.usual()
     try:
-        persist(work, replace(patience, seconds=patience.seconds * blocks))
+        persist(lambda _: work(), replace(patience, seconds=patience.seconds * blocks))
     except InputNotFoundError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise FileNotFoundError(str(target)) from error

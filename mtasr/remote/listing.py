@@ -29,7 +29,7 @@ def is_prefix(url: str) -> bool:
         return True
     file_system, path = store.opened(url)
     try:
-        info = persist(lambda: store.call(url, lambda: file_system.info(path)), Patience.usual())
+        info = persist(lambda _: store.call(url, lambda: file_system.info(path)), Patience.usual())
     except TransferError as error:
         raise InputError(f"{shown(url)}: cannot be opened: {error}") from None
     return bool(info.get("type") == "directory")

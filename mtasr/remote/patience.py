@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mtasr.closing import Closing
 from mtasr.errors import UsageError
 from mtasr.threads import start_thread
 
@@ -52,16 +55,54 @@ class Patience:
         return cls(seconds=seconds)
 
 
+class Attempt(Closing):
+    """One attempt at a transfer. Whoever waits for it closes it at its end, also where it is still under way."""
+
+    def __init__(self) -> None:
+        self._closing = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._is_closed
+
+    def hold(self, connection: socket.socket) -> None:
+        """End this connection together with the attempt. Raises `TransferError` if that has ended already."""
+        with self._closing:
+            if not self._is_closed:
+                # A descriptor of our own: TLS moves the socket into another object.
+                self._sockets.append(connection.dup())
+                return
+        raise TransferError("nobody waits for it")
+
+    def close(self) -> None:
+        with self._closing:
+            self._is_closed = True
+            sockets, self._sockets = self._sockets, []
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
 class Limited(Generic[_T]):
     """A call that is waited for only so long: it runs in a thread of its own, which is left alone at the end."""
 
-    def __init__(self, work: Callable[[], _T]) -> None:
+    def __init__(self, work: Callable[[Attempt], _T]) -> None:
         self._ended: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
         self._work = work
 
-    def result(self, seconds: float) -> _T:
-        """What the call returns or raises; `TransferError` if it takes longer, `ClosedError` after `stop`."""
-        start_thread(self._run)
+    def result(self, seconds: float, attempt: Attempt | None = None) -> _T:
+        """What the call returns or raises; `TransferError` if it takes longer, `ClosedError` after `stop`.
+
+        It is an attempt by itself, or part of one that the caller closes.
+        """
+        if attempt is None:
+            with Attempt() as own:
+                return self.result(seconds, own)
+        start_thread(self._run, attempt)
         try:
             answer = self._ended.get(timeout=seconds)
         except queue.Empty:
@@ -72,9 +113,9 @@ class Limited(Generic[_T]):
         """Have `result`, in another thread, return at once."""
         self._ended.put(_raiser(ClosedError()))
 
-    def _run(self) -> None:
+    def _run(self, attempt: Attempt) -> None:
         try:
-            value = self._work()
+            value = self._work(attempt)
         except BaseException as error:
             self._ended.put(_raiser(error))
         else:
@@ -88,7 +129,7 @@ def _raiser(error: BaseException) -> Callable[[], Any]:
     return answer
 
 
-def persist(work: Callable[[], _T], patience: Patience) -> _T:
+def persist(work: Callable[[Attempt], _T], patience: Patience) -> _T:
     """Try until it works, at most `patience.attempts` times, then raise the last `TransferError`."""
     wait = threading.Event().wait
     for attempt in range(patience.attempts - 1):

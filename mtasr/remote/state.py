@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from mtasr.remote.patience import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +24,34 @@ class RemoteState:
         return None if self.tag is None else f"{self.size} {self.tag}"
 
 
+class Piece(NamedTuple):
+    """Bytes that one attempt brought, at least one."""
+
+    data: bytes
+    #: Whether the line was cut before all came that the store was sending.
+    is_cut: bool = False
+
+
 class RemoteObject(Protocol):
-    """One object that is read in ranges of bytes. Used by one thread at a time."""
+    """One object that is read in ranges of bytes.
 
-    @property
-    def state(self) -> RemoteState: ...
+    One thread at a time waits for an attempt, but others that nobody waits for may still be under way.
+    """
 
-    @property
-    def has_ranges(self) -> bool:
-        """Whether `read` works, and its size is known; else it can only be read whole."""
+    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+        """Its state, and whether `read` works and its size is known; else it can only be read whole.
 
-    def read(self, start: int, count: int) -> bytes:
-        """Bytes from `start` on, at least one, at most `count`: one attempt.
-
-        Raises `TransferError` for what may pass, `OSError` for what does not.
+        Raises `TransferError` for what may pass, `InputError` for what does not.
         """
 
-    def whole(self) -> Iterator[bytes]:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+        """Bytes from `start` on, at most `count`.
+
+        Raises what `examine` does, and `OSError` or `InputError` unless the object is as expected.
+        """
+
+    def whole(self, attempt: Attempt) -> Iterator[bytes]:
         """All of it in pieces. Raises what `read` does."""
 
-    def cancel(self) -> None:
-        """End the connection from which another thread may be reading, and nobody waits for it any more."""
-
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what is kept for the next attempt."""

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.extras import extras, pip_install
-from mtasr.remote.patience import Patience, TransferError, persist
-from mtasr.remote.state import RemoteState
-from mtasr.remote.urls import check_known, links, scheme_of, shown
+from mtasr.remote.patience import Attempt, Limited, Patience, TransferError, persist
+from mtasr.remote.state import Piece, RemoteState
+from mtasr.remote.urls import LITERAL, check_known, links, scheme_of, shown
 
 _T = TypeVar("_T")
 
@@ -38,8 +38,7 @@ def opened(url: str) -> tuple[Any, str]:
     """The file system of fsspec, and the path in it. Raises `InputError`, and `MissingExtraError` without fsspec."""
     check_known(url)
     with extras():
-        import fsspec.core
-        import fsspec.registry
+        import fsspec
     scheme = scheme_of(url)
     try:
         if scheme in _S3:
@@ -47,7 +46,10 @@ def opened(url: str) -> tuple[Any, str]:
             with _sharing:
                 file_system = _shared.get((os.getpid(), scheme)) or _shared.setdefault((os.getpid(), scheme), _s3())
             return file_system, file_system._strip_protocol(url)
-        file_system, path = fsspec.core.url_to_fs(url, **({} if len(links(url)) > 1 else {"use_listings_cache": False}))
+        if scheme in LITERAL:
+            kind = fsspec.get_filesystem_class(scheme)  # fsspec would take "::" for a chain
+            return kind(use_listings_cache=False, **kind._get_kwargs_from_urls(url)), str(kind._strip_protocol(url))
+        file_system, path = fsspec.url_to_fs(url, **({} if len(links(url)) > 1 else {"use_listings_cache": False}))
     except ImportError as error:
         # fsspec's words: "Install gcsfs to access Google Storage".
         raise UsageError(
@@ -56,7 +58,7 @@ def opened(url: str) -> tuple[Any, str]:
     except ValueError as error:
         if "rotocol not known" in str(error):
             raise InputError(f"{shown(url)}: addresses that begin with {scheme}:// are not known") from error
-        raise InputError(f"{shown(url)}: is no address ({error})") from error
+        raise InputError(f"{shown(url)}: is no address") from None  # the reason may quote a password
     return file_system, str(path)
 
 
@@ -95,7 +97,7 @@ def call(url: str, work: Callable[[], _T]) -> _T:
             advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket"
             raise InputNotFoundError(f"{shown(url)}: may not be read without credentials: {advice}") from error
         if type(error).__name__ == "FileExpired":
-            raise InputError("it was changed while it was read") from error
+            raise InputError(f"{shown(url)}: it was changed while it was read") from error
         raise TransferError(_reason(error)) from None  # the error of a server may quote the address
 
 
@@ -131,56 +133,67 @@ def examined(url: str) -> RemoteState:
 
 
 class StoreObject:
-    """A `RemoteObject` of a store. Raises what `call` does."""
+    """A `RemoteObject` of a store."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._file_system, self._path = opened(url)
-        self.state = examined(url)
-        self.has_ranges = self.state.size is not None
+        #: Opened by the attempt before. An attempt takes it, so that one that is late has a file to itself.
         self._file: Any = None
+        self._handing_over = threading.Lock()
 
-    def read(self, start: int, count: int) -> bytes:
+    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+        found = examined(self._url)
+        return found, found.size is not None
+
+    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+        return call(self._url, lambda: self._read(start, count, expected, attempt))
+
+    def _read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+        with self._handing_over:
+            file, self._file = self._file, None
         try:
-            return call(self._url, lambda: self._read(start, count))
-        except InputNotFoundError as error:
-            raise OSError(str(error).removeprefix(f"{shown(self._url)}: ")) from error
-        except InputError as error:
-            raise OSError(str(error)) from error
-        except TransferError:
-            self._forget()
+            if file is None:
+                # fsspec's own read-ahead would fetch 50 MB.
+                file = self._file_system.open(self._path, "rb", cache_type="none", block_size=1 << 16)
+                self._check(getattr(file, "details", None) or self._file_system.info(self._path), expected)
+            file.seek(start)
+            data = bytes(file.read(count))
+            if not data:
+                raise TransferError("the connection was cut")
+            # S3 compares at each read.
+            if expected.size is not None and start + len(data) >= expected.size and not is_s3(self._url):
+                self._check(self._file_system.info(self._path), expected)
+        except BaseException:
+            _close(file)  # of some kinds the connection is gone
             raise
+        with self._handing_over:
+            unwanted = file
+            if not attempt.is_closed and self._file is None:
+                self._file, unwanted = file, None
+        _close(unwanted)
+        return Piece(data, is_cut=len(data) < count)
 
-    def _read(self, start: int, count: int) -> bytes:
-        if self._file is None:
-            # fsspec's own read-ahead would fetch 50 MB.
-            self._file = self._file_system.open(self._path, "rb", cache_type="none", block_size=1 << 16)
-            if state_in(getattr(self._file, "details", None) or self._file_system.info(self._path)) != self.state:
-                raise InputError("it was changed while it was read")
-        self._file.seek(start)
-        data = self._file.read(count)
-        if not data:
-            raise TransferError("the connection was cut")
-        return bytes(data)
+    def _check(self, info: dict[str, Any], expected: RemoteState) -> None:
+        if state_in(info) != expected:
+            raise InputError(f"{shown(self._url)}: it was changed while it was read")
 
-    def _forget(self) -> None:
-        """The next attempt opens it again: of some kinds the connection is gone."""
-        file, self._file = self._file, None
-        with contextlib.suppress(Exception):
-            if file is not None:
-                file.close()
-
-    def whole(self) -> Iterator[bytes]:
-        """It from its beginning to its end, in pieces, for stores that do not tell its size."""
+    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+        """The whole object, in pieces, for stores that do not tell its size."""
         with call(self._url, lambda: self._file_system.open(self._path, "rb")) as file:
             while piece := call(self._url, lambda: file.read(1 << 16)):
                 yield bytes(piece)
 
-    def cancel(self) -> None:
-        self._file = None
-
     def close(self) -> None:
-        self._forget()
+        with self._handing_over:
+            file, self._file = self._file, None
+        _close(file)
+
+
+def _close(file: Any) -> None:
+    with contextlib.suppress(Exception):
+        if file is not None:
+            file.close()
 
 
 def pages(url: str, *, recursive: bool, patience: Patience) -> Iterator[list[tuple[str, RemoteState]]]:
@@ -193,8 +206,9 @@ def pages(url: str, *, recursive: bool, patience: Patience) -> Iterator[list[tup
         yield from _s3_pages(url, file_system, path, recursive=recursive, patience=patience)
         return
     prefix = path.rstrip("/")
-    walked = file_system.walk(prefix, maxdepth=None if recursive else 1, detail=True)
-    while (step := persist(lambda: call(url, lambda: next(walked, None)), patience)) is not None:
+    walked = file_system.walk(prefix, maxdepth=None if recursive else 1, detail=True, on_error="raise")
+    # Tried once: after an error, a generator looks as if it had come to its end.
+    while (step := Limited(lambda _: call(url, lambda: next(walked, None))).result(patience.seconds)) is not None:
         folder, _, files = step
         below = str(folder).rstrip("/")[len(prefix) :].lstrip("/")
         yield [(f"{below}/{name}" if below else name, state_in(info)) for name, info in sorted(files.items())]
@@ -209,7 +223,7 @@ def _s3_pages(
     more: dict[str, str] = {} if recursive else {"Delimiter": "/"}
     while True:
         page = persist(
-            lambda: call(
+            lambda _: call(
                 url,
                 lambda: file_system.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE, **more),
             ),

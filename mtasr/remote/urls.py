@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import PurePosixPath
 from typing import TypeGuard
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mtasr.errors import InputError, UsageError
 
@@ -16,7 +16,7 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+)(?:://|::(?=[a-z][a-z0-9+.-]+:[:/]))", re
 WEB = frozenset({"http", "https"})
 
 #: Stores whose names of objects may have a question mark or a "%": nothing in such a URL is a query or encoded.
-_LITERAL = frozenset({"s3", "s3a", "gs", "gcs"})
+LITERAL = frozenset({"s3", "s3a", "gs", "gcs"})
 
 #: They mean files of this machine, which have paths.
 _LOCAL = frozenset({"file", "local"})
@@ -36,34 +36,57 @@ def scheme_of(url: str) -> str:
 
 
 def links(url: str) -> list[str]:
-    """The links of a chain, or the URL alone. A name in an object store may have "::" in it."""
-    literal = url.partition("://")[0].lower() in _LITERAL
-    return [url] if literal else url.split("::")
+    """The links of a chain, or the URL alone. A name on a server or in an object store may have "::" in it."""
+    begins_no_chain = url.partition("://")[0].lower() in LITERAL | WEB
+    return [url] if begins_no_chain else url.split("::")
 
 
 def shown(url: str) -> str:
-    """A URL for messages: without user name, password, query and fragment, which may be secrets."""
-    return "::".join(_link_shown(link) for link in links(url))
+    """A URL for messages: without user name, password, query and fragment, which may be secrets.
+
+    A password may have characters that end it for most programs. Where one may go on, "..." stands for it and for all
+    that may belong to it.
+    """
+    first, chain, last = url.rpartition("::") if len(links(url)) > 1 else ("", "", url)
+    found = [_link_shown(link) for link in links(url)]
+    if not all(found) or (chain and "@" in last and ":" in first.replace("://", "").replace("::", "")):
+        return f"{scheme_of(url)}://..."
+    return "::".join(filter(None, found))
 
 
-def _link_shown(link: str) -> str:
+#: A host and its port.
+_HOST = re.compile(r"(?:\[[0-9a-fA-F:.%]*\]|[^:\[\]]*)(?::[0-9]{0,5})?")
+
+_LINK_NAME = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
+
+
+def _link_shown(link: str) -> str | None:
+    """None if it is not clear what of it is secret."""
     scheme, colon, rest = link.partition("://")
     if not colon:
-        return link
-    if scheme.lower() not in _LITERAL:
-        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        return link if _LINK_NAME.fullmatch(link) else None
+    if scheme.lower() in LITERAL:
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    secret, at, _ = rest.rpartition("@") if ":" in authority else authority.rpartition("@")
+    hidden = ""
+    if len(secret) > len(authority):
+        # A password with "/", "?" or "#" in it, it may be: such a one goes on to the last "@".
+        if "?" in secret or "#" in secret:
+            return None
+        hidden = "...@"
+    seen = re.split(r"[?#]", rest[len(secret) + len(at) :], maxsplit=1)[0]
+    return f"{scheme}://{hidden}{seen}" if _HOST.fullmatch(seen.partition("/")[0]) else None
 
 
 def path_in(url: str) -> str:
     """The path of a URL below its host or bucket, decoded, without a slash at its beginning."""
     link = links(url)[0]
     scheme, _, rest = link.partition("://")
-    if scheme.lower() in _LITERAL:
+    if scheme.lower() in LITERAL:
         return rest.partition("/")[2]
-    parts = urlsplit(link)
-    return unquote(parts.path).lstrip("/")
+    return unquote((_link_shown(link) or "").partition("://")[2].partition("/")[2]).lstrip("/")
 
 
 def harmless(path: str) -> PurePosixPath:
@@ -74,7 +97,12 @@ def harmless(path: str) -> PurePosixPath:
 
 def stem_of(url: str) -> str:
     """The name that files made of a recording get: that of the object, without its suffix."""
-    return harmless(path_in(url)).stem or harmless(urlsplit(url).hostname or "").name or "recording"
+    return harmless(path_in(url)).stem or _host_in(url) or "recording"
+
+
+def _host_in(url: str) -> str:
+    host = (_link_shown(links(url)[0]) or "").partition("://")[2].partition("/")[0]
+    return harmless(re.sub(r":[0-9]*$", "", host)).name
 
 
 def suffix_of(url: str) -> str:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from mtasr.errors import InputError, InputNotFoundError
-from mtasr.remote.patience import TransferError
-from mtasr.remote.state import RemoteState
-from mtasr.remote.urls import WEB, scheme_of, shown
+from mtasr.remote.connections import PrivateNetworkError, Way
+from mtasr.remote.patience import Attempt, TransferError
+from mtasr.remote.state import Piece, RemoteState
+from mtasr.remote.urls import WEB, name_of, scheme_of, shown
 
 #: Seconds for a connection, and without a byte on it.
 _TIMEOUTS = (10, 30)
@@ -33,75 +32,74 @@ _PIECE = 4096
 #: Answers that may be others in a moment.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_NO_RANGE = re.compile(r"bytes \*/(\d+)")
+#: No server has an object of 10^18 bytes, and Python reads no number of thousands of digits.
+_NUMBER = r"([0-9]{1,18})"
+_RANGE = re.compile(rf"bytes {_NUMBER}-{_NUMBER}/(?:{_NUMBER}|\*)")
+_NO_RANGE = re.compile(rf"bytes \*/{_NUMBER}")
+_LENGTH = re.compile(_NUMBER)
 
 
 class WebObject:
-    """A `RemoteObject` of a web server. Opening it raises `InputError`, and `TransferError` for what may pass."""
+    """A `RemoteObject` of a web server."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._session = requests.Session()
-        self._answer: requests.Response | None = None
-        self._answering = threading.Lock()
-        #: Whether the server sends ranges of it; if not, it can only be copied whole.
-        self.has_ranges = False
-        try:
-            self.state = self._examine()
-        except BaseException:
-            self._session.close()
-            raise
 
-    def _examine(self) -> RemoteState:
+    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
         """Ask for a byte: many servers, and signed addresses, refuse to be asked for nothing."""
-        with self._get({"Range": "bytes=0-0"}) as answer:
+        with self._get({"Range": "bytes=0-0"}, attempt) as answer:
             found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if answer.status_code == 416:
                 empty = _NO_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-                return RemoteState(int(empty[1]) if empty else None)
-            if answer.status_code == 206 and found is not None and found[3] != "*":
-                self.has_ranges = True
-                return RemoteState(int(found[3]), _tag(answer))
-            length = answer.headers.get("Content-Length", "")
-            return RemoteState(int(length) if length.isdecimal() and answer.status_code == 200 else None, _tag(answer))
+                return RemoteState(int(empty[1]) if empty else None), False
+            if answer.status_code == 206 and found is not None and found[3]:
+                return RemoteState(int(found[3]), _tag(answer)), True
+            return RemoteState(_length(answer) if answer.status_code == 200 else None, _tag(answer)), False
 
-    def read(self, start: int, count: int) -> bytes:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
         data = bytearray()
         # Raised here if nothing came: what came before a cut is of use.
-        with self._get({"Range": f"bytes={start}-{start + count - 1}"}) as answer, _cut(lambda: bool(data)):
-            self._check(answer, start)
+        with (
+            self._get({"Range": f"bytes={start}-{start + count - 1}"}, attempt) as answer,
+            _cut(lambda: bool(data)),
+        ):
+            sent = min(self._sent(answer, start, expected), count)
             for piece in self._pieces(answer):
                 data += piece
-                if len(data) >= count:
+                if len(data) >= sent:
                     break
         if not data:
             raise TransferError("the connection was cut")
-        return bytes(data[:count])
+        return Piece(bytes(data[:sent]), is_cut=len(data) < sent)
 
-    def _check(self, answer: requests.Response, start: int) -> None:
-        """Whether it is the range that was asked for, of the recording that was opened."""
+    @staticmethod
+    def _sent(answer: requests.Response, start: int, expected: RemoteState) -> int:
+        """The bytes that the server sends; fewer than asked for, if it likes.
+
+        Checks that they are from the range that was asked for, of the recording that was opened.
+        """
         found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if answer.status_code == 416:
             raise TransferError("the server says that it ends before")
         if answer.status_code != 206 or found is None:
             raise TransferError("the server sends no ranges any more")
-        if int(found[1]) != start:
+        if int(found[1]) != start or int(found[2]) < start:
             raise TransferError("the server sent another range than asked for")
-        if RemoteState(None if found[3] == "*" else int(found[3]), _tag(answer)) != self.state:
+        if RemoteState(int(found[3]) if found[3] else None, _tag(answer)) != expected:
             raise OSError("it was changed while it was read")
+        return int(found[2]) + 1 - start
 
-    def whole(self) -> Iterator[bytes]:
-        """It from its beginning to its end, in pieces. Raises `TransferError` where it ends early."""
+    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+        """The whole object, in pieces. Raises `TransferError` where it ends early."""
         size = 0
-        with self._get({}) as answer, _cut(lambda: False):
+        with self._get({}, attempt) as answer, _cut(lambda: False):
             if answer.status_code != 200:
                 raise TransferError(f"the server answered {answer.status_code}")
-            length = answer.headers.get("Content-Length", "")
+            length = _length(answer)
             for piece in self._pieces(answer):
                 size += len(piece)
                 yield piece
-        if length.isdecimal() and size < int(length):
+        if length is not None and size < length:
             raise TransferError("the connection was cut")
 
     @staticmethod
@@ -111,31 +109,45 @@ class WebObject:
         return answer.iter_content(_PIECE)
 
     @contextlib.contextmanager
-    def _get(self, headers: dict[str, str]) -> Iterator[requests.Response]:
-        """Ask, and follow redirects that lead no worse: from https only to https."""
+    def _get(self, headers: dict[str, str], attempt: Attempt) -> Iterator[requests.Response]:
+        """Ask, and follow redirects that lead no worse: from https only to https, and not into a private network."""
         # A connection that is kept would be closed when urllib3's objects are collected, which may be much later.
         usual = {"Accept-Encoding": "identity", "User-Agent": "mtasr", "Connection": "close"}
-        url, asked = self._url, usual | headers
+        url, way = self._url, Way(attempt)
         for _ in range(_MOST_REDIRECTS + 1):
-            with _cut(lambda: False):
-                answer = self._session.get(url, headers=asked, stream=True, timeout=_TIMEOUTS, allow_redirects=False)
-            with contextlib.closing(answer):
-                if not answer.is_redirect:
-                    self._refuse(answer.status_code)
-                    with self._answering:
-                        self._answer = answer
-                    yield answer
-                    return
-                url = self._next(url, answer.headers["Location"])
+            with requests.Session() as session:
+                answer = self._ask(session, url, usual | headers, way)
+                with contextlib.closing(answer):
+                    if not answer.is_redirect:
+                        self._refuse(answer.status_code)
+                        yield answer
+                        return
+                    url = self._next(url, answer.headers["Location"])
         raise InputError(f"{shown(self._url)}: the server redirects more than {_MOST_REDIRECTS} times")
 
+    def _ask(self, session: requests.Session, url: str, headers: dict[str, str], way: Way) -> requests.Response:
+        with _cut(lambda: False):
+            adapter = way.adapter(urlsplit(url).hostname or "")
+            for scheme in WEB:
+                session.mount(f"{scheme}://", adapter)
+            try:
+                return session.get(
+                    url, headers=headers, stream=True, timeout=_TIMEOUTS, allow_redirects=False, auth=_auth(url)
+                )
+            except PrivateNetworkError:
+                raise self._not_followed(url) from None
+
     def _next(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
         allowed = {"https"} if scheme_of(url) == "https" else WEB
+        target = ""
         with contextlib.suppress(ValueError):
+            target = urljoin(url, location)
             if scheme_of(target) in allowed:
                 return target
-        raise InputError(f"{shown(self._url)}: the server redirects to {shown(target)}, which is not opened")
+        raise self._not_followed(target or "what is no address")
+
+    def _not_followed(self, target: str) -> InputError:
+        return InputError(f"{shown(self._url)}: the server redirects to {name_of(target)}, which is not opened")
 
     def _refuse(self, status: int) -> None:
         if status in (404, 410):
@@ -147,15 +159,17 @@ class WebObject:
         if status >= 300 and status != 416:
             raise InputError(f"{shown(self._url)}: the server answered {status}")
 
-    def cancel(self) -> None:
-        with self._answering, contextlib.suppress(Exception):
-            if self._answer is not None:
-                connection: Any = self._answer.raw.connection
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
-        self.cancel()
-        self._session.close()
+        """Each attempt has connections of its own."""
+
+
+def _auth(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """User and password in an address. Given to requests, so that it looks for none in ~/.netrc.
+
+    The entries there are for programs that the user points at a host, and not for those that a redirect may point.
+    """
+    user, password = requests.utils.get_auth_from_url(url)
+    return requests.auth.HTTPBasicAuth(user, password) if user or password else lambda request: request
 
 
 @contextlib.contextmanager
@@ -166,13 +180,13 @@ def _cut(is_of_use: Callable[[], bool]) -> Iterator[None]:
     """
     try:
         yield
-    except requests.exceptions.RequestException as error:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         if not is_of_use():
             raise TransferError(_reason(error)) from None
 
 
-def _reason(error: requests.exceptions.RequestException) -> str:
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.ContentDecodingError):
         return "it is no address"
     if isinstance(error, requests.exceptions.SSLError):
         return "the certificate of the server is not valid"
@@ -183,6 +197,12 @@ def _reason(error: requests.exceptions.RequestException) -> str:
     if isinstance(error, requests.exceptions.ConnectionError) and "establish" in str(error):
         return "the server cannot be reached"
     return "the connection was cut"
+
+
+def _length(answer: requests.Response) -> int | None:
+    """The size that a server states of all that it sends."""
+    found = _LENGTH.fullmatch(answer.headers.get("Content-Length", ""))
+    return int(found[1]) if found else None
 
 
 def _tag(answer: requests.Response) -> str | None:

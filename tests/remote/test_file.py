@@ -13,40 +13,39 @@ from hypothesis import strategies as st
 
 from mtasr.remote import file
 from mtasr.remote.file import RemoteFile
-from mtasr.remote.patience import Patience, TransferError
-from mtasr.remote.state import RemoteState
+from mtasr.remote.patience import Attempt, Patience, TransferError
+from mtasr.remote.state import Piece, RemoteState
 
 DATA = random.Random(2).randbytes(3000)
+STATE = RemoteState(len(DATA), "one")
 
 
 class Flaky:
     """Sends fewer bytes than asked for, or none, as `faults` says; then behaves."""
 
-    has_ranges = True
-    state = RemoteState(len(DATA), "one")
-
     def __init__(self, faults: list[int | None]) -> None:
         self.faults, self.reads = iter(faults), 0
 
-    def read(self, start: int, count: int) -> bytes:
+    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+        return STATE, True
+
+    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
         self.reads += 1
         fault = next(self.faults, None)
         if fault == 0:
             raise TransferError("the connection was cut")
-        return DATA[start : start + count][:fault]
+        data = DATA[start : start + count][:fault]
+        return Piece(data, is_cut=len(data) < count)
 
-    def whole(self) -> Iterator[bytes]:
+    def whole(self, attempt: Attempt) -> Iterator[bytes]:
         raise NotImplementedError
-
-    def cancel(self) -> None:
-        pass
 
     def close(self) -> None:
         pass
 
 
 def opened(faults: list[int | None]) -> RemoteFile:
-    return RemoteFile("a.wav", Flaky(faults), len(DATA), Patience(attempts=50, pause=0.0, seconds=20))
+    return RemoteFile("a.wav", Flaky(faults), STATE, len(DATA), Patience(attempts=50, pause=0.0, seconds=20))
 
 
 moves = st.tuples(st.sampled_from([os.SEEK_SET, os.SEEK_CUR, os.SEEK_END]), st.integers(-3500, 3500))

@@ -26,9 +26,14 @@ from mtasr.remote.store import pages
 DATA = random.Random(3).randbytes(700_001)
 
 
+def opened(url: str, patience: Patience = HASTE) -> RemoteFile:
+    found = open_remote(url, patience)
+    assert isinstance(found, RemoteFile)
+    return found
+
+
 def read(url: str, patience: Patience = HASTE) -> bytes:
-    with open_remote(url, patience) as file:
-        assert isinstance(file, RemoteFile)
+    with opened(url, patience) as file:
         return file.read()
 
 
@@ -52,7 +57,7 @@ def test_what_is_cut_is_asked_for_again(store: ObjectStore) -> None:
 
 def test_a_line_that_is_always_cut_is_given_up(store: ObjectStore) -> None:
     url = store.put("a.wav", DATA)
-    with open_remote(url, HASTE) as file:
+    with opened(url) as file:
         cut_new_connections(store, *[100] * 100)
         with pytest.raises(OSError, match=r"\(5 times\), at byte 0 of 700001$"):
             file.read()
@@ -64,7 +69,7 @@ def test_a_line_that_is_always_cut_is_given_up(store: ObjectStore) -> None:
 def test_a_slow_store_is_given_up(store: ObjectStore) -> None:
     url = store.put("a.wav", DATA)
     examine(url, HASTE)  # the first connection takes longer
-    with open_remote(url, Patience(seconds=2.0, attempts=2, pause=0.001)) as file:
+    with opened(url, Patience(seconds=2.0, attempts=2, pause=0.001)) as file:
         cut_new_connections(store, *[2000] * 100)
         store.proxy.stalls = True
         with pytest.raises(OSError, match=r"^too slow: .* \(2 times\), at byte 0 of 700001$"):
@@ -92,7 +97,7 @@ def test_what_is_not_there_is_one_line(store: ObjectStore, url: str, words: str)
 
 def test_a_recording_that_changes_is_not_mixed(store: ObjectStore) -> None:
     url = store.put("a.wav", DATA)
-    with open_remote(url, HASTE) as file:
+    with opened(url) as file:
         assert file.read(10) == DATA[:10]
         store.put("a.wav", DATA[::-1])
         with pytest.raises(OSError, match=r"^it was changed while it was read$"):
@@ -101,7 +106,7 @@ def test_a_recording_that_changes_is_not_mixed(store: ObjectStore) -> None:
 
 def test_one_that_is_deleted_meanwhile(store: ObjectStore) -> None:
     url = store.put("a.wav", DATA)
-    with open_remote(url, HASTE) as file:
+    with opened(url) as file:
         file.read(10)
         store.client.delete_object(Bucket=BUCKET, Key="a.wav")
         with pytest.raises(OSError, match=r"^no such file"):
