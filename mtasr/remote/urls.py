@@ -102,7 +102,7 @@ def stem_of(url: str) -> str:
 
 def _host_in(url: str) -> str:
     host = (_link_shown(links(url)[0]) or "").partition("://")[2].partition("/")[0]
-    return harmless(re.sub(r":[0-9]*$", "", host)).name
+    return harmless(re.sub(r":[0-9]*$", "", host.rpartition("@")[2])).name
 
 
 def suffix_of(url: str) -> str:

@@ -115,7 +115,7 @@ class WebObject:
         usual = {"Accept-Encoding": "identity", "User-Agent": "mtasr", "Connection": "close"}
         url, way = self._url, Way(attempt)
         for _ in range(_MOST_REDIRECTS + 1):
-            with requests.Session() as session:
+            with _Session() as session:
                 answer = self._ask(session, url, usual | headers, way)
                 with contextlib.closing(answer):
                     if not answer.is_redirect:
@@ -161,6 +161,13 @@ class WebObject:
 
     def close(self) -> None:
         """Each attempt has connections of its own."""
+
+
+class _Session(requests.Session):
+    """Leaves redirects to us: requests would parse their addresses, and read all that comes with them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def _auth(url: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

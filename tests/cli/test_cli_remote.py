@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, Run
 from hostile_server import HASTE, Page, hostile_server
+from loudness_diarizer import LoudnessDiarizer
+from speech import speak, write_wav
 
 from mtasr.remote.patience import Patience
 
@@ -74,3 +76,39 @@ def test_a_limit_of_time_that_is_none(run: Run, monkeypatch: pytest.MonkeyPatch)
     done = run("transcribe", "http://127.0.0.1:1/a.wav")
     assert done.exit_code == 2
     assert "MTASR_REMOTE_TIMEOUT is 'soon', which is no number of seconds" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["transcribe"],
+        ["transcribe", "--progress", "json"],
+        ["translate", "--debug"],
+        ["diarize"],
+        ["diarize", "--progress", "json"],
+        ["detect-language"],
+        ["view"],
+        ["view", "--sound", "beside"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("sound", [True, False])
+def test_no_command_shows_secrets(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], sound: bool
+) -> None:
+    monkeypatch.setattr("mtasr.speakers.diarize.load_diarizer", lambda *_: LoudnessDiarizer())
+    write_wav(folder / "speech.wav", speak("The train leaves at noon."))
+    before = set(folder.rglob("*"))
+    with hostile_server() as server:
+        data = (folder / "speech.wav").read_bytes() if sound else b"noise"
+        url = server.put("talks/talk.wav", Page(data)).replace("//", "//me:passphrase@")
+        done = run(*command, f"{url}?signature=secret")
+        missing = run(*command, f"{url}x?signature=secret")
+    assert missing.exit_code == 3, missing.output
+    if sound:
+        assert done.exit_code == 0, done.output
+    made = [each for each in set(folder.rglob("*")) - before if each.is_file()]
+    names = [str(each.relative_to(folder)) for each in made]
+    told = [done.output, missing.output, *names, *(each.read_bytes().decode("latin-1") for each in made)]
+    for secret in ("passphrase", "secret"):
+        assert not [text for text in told if secret in text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mtasr.audio.read import check_input, count_channels, open_audio
 from mtasr.audio.sources import openers, opens_at_once
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
+from mtasr.remote.file import LEAST
 from mtasr.remote.patience import Patience
 
 ENCODINGS = {
@@ -151,13 +153,70 @@ def test_stopping_early_leaves_nothing(server: HostileServer, tmp_path: Path) ->
     assert threading.active_count() <= threads
 
 
-def test_a_stalled_server_does_not_hold_up_the_end(server: HostileServer, folder: Path) -> None:
-    page = Page((folder / "tone.wav").read_bytes())
+def test_a_stalled_server_does_not_hold_up_the_end(server: HostileServer, tmp_path: Path) -> None:
+    page = Page(make_tone(tmp_path / "tone.wav", seconds=60.0).read_bytes(), cut_after=[None, None, 0])
     url = server.put("tone.wav", page)
     with open_audio(url) as stream:
-        page.stall_after = 0
+        page.cut_after, page.stall_after = [None], 0
+        asked = len(server.asked)
+        while len(server.asked) == asked:
+            next(stream)  # makes room in the pipe, until the next block is asked for
         stream.close()
     assert not stream._feeder._thread.is_alive()  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_nothing_is_fetched_twice(server: HostileServer, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "anoisesrc=d=60:r=44100:c=pink", "-ac", "2", *ENCODINGS[name], path)
+    size = path.stat().st_size
+    assert size > 450_000
+    same(server.put(name, Page(path.read_bytes())), path)
+    ranges = [asked[6:].split("-") for _, asked in server.asked]
+    assert sum(min(int(end), size - 1) + 1 - int(start) for start, end in ranges) < 1.1 * size + LEAST
+
+
+@pytest.mark.parametrize("name", ["tone.wav", "tone.flac"])
+def test_streaming_begins_with_the_first_bytes(server: HostileServer, tmp_path: Path, name: str) -> None:
+    path = make_tone(tmp_path / name, seconds=300.0, channels=2)
+    url = server.put(name, Page(path.read_bytes()))
+    with open_audio(url) as stream:
+        next(stream)
+        starts = [int(asked[6:].partition("-")[0]) for _, asked in server.asked]
+    assert max(starts) < path.stat().st_size // 2
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_copy_that_nobody_wants_ends(server: HostileServer, tmp_path: Path, ranges: bool) -> None:
+    """Opening does not copy; closing while another thread waits for the copy ends it."""
+    page = Page(make_tone(tmp_path / "tone.m4a", seconds=5.0).read_bytes() * 100, ranges=ranges)
+    url = server.put("tone.m4a", page)
+    stream = open_audio(url)
+    asked = len(server.asked)
+    server.asked.clear()
+    page.trickle = 0.05
+    errors: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            next(stream)
+        except InputError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not server.asked:
+        time.sleep(0.01)
+    stream.abort()
+    stream.close()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    assert [str(error) for error in errors] == [f"{url}: reading it failed: it was closed"]
+    assert asked == (2 if ranges else 1)
+    assert len(server.asked) == 1
+    with pytest.raises(InputError):
+        next(stream)
 
 
 def test_no_space_for_a_copy(server: HostileServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,10 +35,25 @@ def test_paths(source: object) -> None:
         ("s3://bucket/a::b@c.wav", "s3://bucket/a::b@c.wav"),
         ("zip://a.wav::https://me:secret@host/b.zip?secret", "zip://a.wav::https://host/b.zip"),
         ("https://host?secret", "https://host"),
+        ("http://me:secret@[::1]:80/a.wav", "http://[::1]:80/a.wav"),
+        ("https://host/a@b.wav?at=10:30&by=me@host", "https://host/a@b.wav"),
+        ("sftp://me:pa55/word@host/x.wav", "sftp://...@host/x.wav"),
+        ("https://me:pa?ss@host/x.wav", "https://..."),
+        ("https://me:secret", "https://..."),
+        ("sftp://me:pa::ss@host/x.wav", "sftp://..."),
     ],
 )
 def test_secrets_are_not_shown(url: str, seen: str) -> None:
     assert shown(url) == seen
+
+
+@given(st.sampled_from(["https", "sftp"]), st.text("pqzw019/?#:@[]%&=", min_size=3, max_size=12))
+def test_no_password_is_shown(scheme: str, password: str) -> None:
+    url = f"{scheme}://me:{password}@host/x.wav"
+    innocent = f"{scheme}://...@host/x.wav"
+    parts = {password[start : start + 3] for start in range(len(password) - 2)}
+    for seen in (shown(url), stem_of(url)):
+        assert not [part for part in parts if part in seen and part not in innocent]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +64,9 @@ def test_secrets_are_not_shown(url: str, seen: str) -> None:
         ("https://host/a%20b.mp3?x=/c.wav", "a b", ".mp3"),
         ("https://host/..%2F..%2Fetc%2Fpasswd", "passwd", ""),
         ("https://host/", "host", ""),
+        ("https://host:81", "host", ""),
+        ("https://[bad/a.wav", "recording", ""),
+        ("sftp://me:pa/ss@host", "host", ""),
         ("s3://bucket/..", "bucket", ""),
     ],
 )

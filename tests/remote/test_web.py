@@ -228,3 +228,61 @@ def test_what_identifies_it(server: HostileServer) -> None:
     assert examine(url, HASTE).identity == "700001 modified 2026-11-29T10:00:00+00:00"
     server.pages["a.wav"].headers = {}
     assert examine(url, HASTE).identity is None
+
+
+def test_a_server_may_send_less_than_asked_for(server: HostileServer) -> None:
+    data = DATA * 20
+    url = server.put("a.wav", Page(data, most=300_000))
+    assert read(url) == data
+    assert len(server.asked) < 3 + len(data) // 300_000 + 1
+
+
+@pytest.mark.parametrize(
+    ("location", "seen"),
+    [("http://[bad/", "what is no address"), ("http://" + 70 * "a" + "/b.wav", None)],
+    ids=["no address", "a long name"],
+)
+def test_redirects_to_what_is_no_address(server: HostileServer, location: str, seen: str | None) -> None:
+    url = server.put("a.wav", Page(location=location))
+    with pytest.raises(InputError) as caught:
+        examine(url, Patience(attempts=2, pause=0.001))
+    seen = f"the server redirects to {seen}, which is not opened" if seen else "cannot be opened: it is no address"
+    assert str(caught.value) == f"{url}: {seen}"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://" + 70 * "a" + "/b.wav", "http://[bad/b.wav", "http://host:99999999/b.wav"]
+)
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(InputError, match="cannot be opened: it is no address"):
+        examine(address, Patience(attempts=2, pause=0.001))
+
+
+def test_numbers_that_are_none(server: HostileServer) -> None:
+    page = Page(DATA, headers={"ETag": "one"})
+    url = server.put("a.wav", page)
+    with opened(url) as file:
+        file.read(10)
+        page.stated = int("9" * 100)
+        with pytest.raises(OSError, match="the server sends no ranges any more"):
+            file.read()
+    assert examine(url, HASTE).size is None
+
+
+@pytest.mark.slow
+def test_attempts_that_are_given_up_leave_no_threads(server: HostileServer) -> None:
+    url = server.put("a.wav", Page(DATA, trickle_headers=0.05))
+    before = threading.active_count()
+    with pytest.raises(InputError, match=r"/a.wav: cannot be opened: too slow: no answer within 0.3 s"):
+        examine(url, Patience(seconds=0.3, attempts=4, pause=0.001))
+    deadline = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_an_address_that_is_refused_while_it_is_read(server: HostileServer) -> None:
+    """A signature expires."""
+    url = server.put("a.wav", Page(DATA, status=[200, 200, 403]))
+    with pytest.raises(OSError, match=r"^may not be read \(HTTP 403\)$"):
+        read(url)
