@@ -11,7 +11,7 @@ from mtasr.audio.read import count_channels, open_audio
 from mtasr.audio.sources import LimitedAudio, Open, Opened, SampleBlocks, Source, opener, openers
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import InputError
-from mtasr.remote.file import open_remote
+from mtasr.remote.file import RemoteFile, open_remote
 from mtasr.remote.urls import is_url, shown
 
 #: Bytes at the beginning of a file that tell, in nearly all formats, how many channels it has.
@@ -37,6 +37,8 @@ def _channels_at_beginning(url: str, track: int) -> int:
     """The channels of a track, 0 if the beginning of the file does not tell. Raises `InputError` if that fails."""
     head = b""
     with contextlib.closing(open_remote(url)) as file:
+        if not isinstance(file, RemoteFile):
+            return 0
         try:
             while len(head) < _HEAD and (block := file.read(_HEAD - len(head))):
                 head += block
