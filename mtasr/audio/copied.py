@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import BinaryIO, Self
@@ -17,7 +16,7 @@ from mtasr.transcript import Repair
 
 
 class CopiedStream(Closing):
-    """Iterates over a recording as `AudioStream` does, and copies it when something of it is first asked for.
+    """Iterates over a recording as `AudioStream` does, and copies it when it is first read.
 
     What is wrong with the copy, iterating raises: `InputError`, also once `abort` or `close` is called meanwhile.
     """
@@ -31,7 +30,8 @@ class CopiedStream(Closing):
         self._error: InputError | None = None
         self._ended = False
 
-    def _copied(self) -> AudioStream | JoinedStreams:
+    def copied(self) -> AudioStream | JoinedStreams:
+        """What reads the copy. Waits for it, and raises `InputError` if there is none."""
         with self._copying:
             if self._error is not None:
                 raise self._error
@@ -61,21 +61,19 @@ class CopiedStream(Closing):
 
     @property
     def duration(self) -> float | None:
-        """Length in seconds as stated by the container, or None. Waits for the copy."""
-        with contextlib.suppress(InputError):
-            return self._copied().duration
-        return None
+        """Length in seconds as stated by the container, None if it states none or is not copied yet."""
+        return None if self._stream is None else self._stream.duration
 
     @property
     def channels(self) -> int:
         """As that of `AudioStream`. Waits for the copy, and raises what is wrong with it."""
-        return self._copied().channels
+        return self.copied().channels
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Float32Array:
-        return next(self._copied())
+        return next(self.copied())
 
     def abort(self) -> bool:
         """Stop the copy, or ffmpeg, so that iterating, in any thread, soon ends."""

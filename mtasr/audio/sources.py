@@ -144,7 +144,7 @@ def opener(source: Source, tracks: Tracks, channel: int) -> Open:
 def stated_seconds(source: Source, tracks: Tracks | None = None) -> float | None:
     """The duration that a recording states, None if it states none. Raises `InputError` if it cannot be opened."""
     with contextlib.closing(opener(source, tracks or Tracks(), 0)()) as audio:
-        return audio.duration
+        return (audio.copied() if isinstance(audio, CopiedStream) else audio).duration
 
 
 def _open_channel(

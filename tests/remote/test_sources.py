@@ -16,7 +16,7 @@ from object_store import ObjectStore
 from tones import children, ffmpeg, make_tone, read
 
 from mtasr.audio.read import check_input, count_channels, open_audio
-from mtasr.audio.sources import openers, opens_at_once
+from mtasr.audio.sources import openers, opens_at_once, stated_seconds
 from mtasr.audio.tracks import Tracks
 from mtasr.errors import AudioDecodeError, InputError, InputNotFoundError
 from mtasr.remote.file import LEAST
@@ -88,6 +88,12 @@ def test_recordings_in_one_file_are_all_heard(server: HostileServer, folder: Pat
     same(server.put("both.wav", Page(both.read_bytes())), both)
 
 
+def test_so_are_those_that_are_not_looked_for(server: HostileServer, folder: Path, tmp_path: Path) -> None:
+    both = joined(tmp_path / "both.flac", folder / "tone.flac", folder / "tone.flac")
+    samples = read(server.put("both.flac", Page(both.read_bytes())))
+    assert abs(len(samples) - len(read(str(both)))) < 100
+
+
 @pytest.mark.parametrize("name", ["tone.wav", "tone.ogg"])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_recording_without_its_end(
@@ -134,6 +140,12 @@ def test_each_channel_is_read(server: HostileServer, tmp_path: Path) -> None:
     assert np.array_equal(sounds[0], sounds[2])
     assert np.array_equal(sounds[1], sounds[3])
     assert not np.array_equal(sounds[0], sounds[1])
+
+
+@pytest.mark.parametrize("name", ["tone.m4a", "tone.flac"])
+def test_what_it_states(server: HostileServer, folder: Path, name: str) -> None:
+    url = server.put(name, Page((folder / name).read_bytes()))
+    assert stated_seconds(url) == stated_seconds(str(folder / name))
 
 
 def test_opening_may_take_its_time(server: HostileServer) -> None:
@@ -214,6 +226,7 @@ def test_a_copy_that_nobody_wants_ends(server: HostileServer, tmp_path: Path, ra
     assert not thread.is_alive()
     assert [str(error) for error in errors] == [f"{url}: reading it failed: it was closed"]
     assert asked == (2 if ranges else 1)
+    assert stream.duration is None
     assert len(server.asked) == 1
     with pytest.raises(InputError):
         next(stream)
