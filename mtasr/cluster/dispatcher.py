@@ -29,7 +29,7 @@ from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
 from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.decoded import DecodedRecording
-from mtasr.remote.urls import is_url
+from mtasr.remote.urls import is_url, name_of
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
 
@@ -301,7 +301,7 @@ class Dispatcher:
         for _, _, errand in self._waiting if nodes else ():
             if errand.unseen_by >= nodes:
                 names = ", ".join(sorted(self._team.states[node].name for node in errand.unseen_by))
-                name = self._sources[errand.recordings[0]]
+                name = name_of(self._sources[errand.recordings[0]])
                 self._fail(errand, InputNotFoundError(f"{name}: is here, but not on the cluster ({names})"))
 
     def _came(self, index: int, outcome: Outcome, member: Member, errand: Errand) -> float:
@@ -385,7 +385,7 @@ class Dispatcher:
         if deaths >= _DEATHS:
             for index in errand.recordings:
                 reason = f"{_DEATHS} workers died, or stood still, while they decoded it"
-                self._fail(errand, WorkerDiedError(f"{self._sources[index]}: {reason}"))
+                self._fail(errand, WorkerDiedError(f"{name_of(self._sources[index])}: {reason}"))
         elif isinstance(errand.task, WholeTask):
             for index in errand.recordings:
                 self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
