@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: The value of `--cluster` without an address.
 AUTO = "auto"
 
+#: Records by whose recordings a node shows that it sees them.
+LOOKED_FOR = 16
+
 
 def check(params: Mapping[str, Any]) -> None:
     """Raise `UsageError` for options that a cluster does not know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -255,7 +256,7 @@ def filter_command(
     import json
 
     from mtasr.data.duplicates import NearDuplicates
-    from mtasr.data.filtering import UNREADABLE, Report, judged
+    from mtasr.data.filtering import FAILURES, Report, judged
     from mtasr.data.filtering import kept as kept_records
     from mtasr.data.reading import read_records
     from mtasr.data.records import write_records, written_whole
@@ -269,8 +270,11 @@ def filter_command(
     with terminable(), contextlib.ExitStack() as stack:
         if cluster is not None:
             filters = list(filters_for(evaluation, speech=False, model=None))
-            workers = stack.enter_context(clusters.record_workers(cluster, model, []))
-            verdicts = workers.judged(read_records(records), filters, speech=speech, model=model is not None)
+            remaining = read_records(records)
+            first = list(itertools.islice(remaining, clusters.LOOKED_FOR))
+            workers = stack.enter_context(clusters.record_workers(cluster, model, [each.audio for each in first]))
+            found = itertools.chain(first, remaining)
+            verdicts = workers.judged(found, filters, speech=speech, model=model is not None)
         else:
             filters = list(filters_for(evaluation, speech=speech, model=model))
             verdicts = judged(read_records(records), filters)
@@ -282,8 +286,8 @@ def filter_command(
                 staging.write_text(text, encoding="utf-8", errors="backslashreplace")
     for line in report.lines():
         print_line(printable(line))
-    unreadable = any(reason == UNREADABLE for reason, _ in report.dropped)
-    return ExitCode.PART_FAILED if unreadable else ExitCode.DONE
+    has_failed = any(reason in FAILURES for reason, _ in report.dropped)
+    return ExitCode.PART_FAILED if has_failed else ExitCode.DONE
 
 
 def filters_for(evaluation: tuple[Path, ...], *, speech: bool, model: str | None) -> Iterator[Filter]:

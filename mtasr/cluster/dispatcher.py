@@ -22,6 +22,7 @@ from dataclasses import replace
 from mtasr.cluster.distributed import Distributed
 from mtasr.cluster.errands import Errand, OpenChannel, chunks_of
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.paths import absolute, is_here
 from mtasr.cluster.pulses import PATIENCE, Pulses
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, WholeTask
 from mtasr.cluster.team import Member, Team
@@ -29,7 +30,7 @@ from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
 from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.decoded import DecodedRecording
-from mtasr.remote.urls import is_url, name_of
+from mtasr.remote.urls import name_of
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
 
@@ -138,11 +139,7 @@ class Dispatcher:
     def _round(self) -> None:
         self._send()
         calls = [*self._under_way, *self._team.calls, *self._pulses.calls]
-        if calls:
-            answered = self._nodes.wait(calls, _LOOK)
-        else:
-            answered = []
-            time.sleep(_LOOK)
+        answered = self._nodes.wait(calls, _LOOK)
         for call in answered:
             if call in self._under_way:
                 self._take(call)
@@ -240,8 +237,7 @@ class Dispatcher:
         return SurveyTask(self._path(index), self._manner)
 
     def _path(self, index: int) -> str:
-        source = self._sources[index]
-        return source if is_url(source) else os.path.abspath(source)  # noqa: PTH100 - links stay what they are
+        return absolute(self._sources[index])
 
     # --- taking answers ---------------------------------------------------------------------------------------------
 
@@ -284,7 +280,7 @@ class Dispatcher:
         if len(errand.recordings) > 1:
             for index in errand.recordings:
                 self._wait_for_worker(self._alone(errand, index))
-        elif isinstance(error, InputNotFoundError) and os.path.exists(self._path(errand.recordings[0])):  # noqa: PTH110
+        elif isinstance(error, InputNotFoundError) and is_here(self._path(errand.recordings[0])):
             self._wait_for_worker(replace(errand, unseen_by=errand.unseen_by | {member.node.id}))
         else:
             self._fail(errand, error)

@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -178,6 +179,7 @@ class RayNodes:
     def wait(self, calls: Sequence[Call], seconds: float) -> list[Call]:
         by_reference = {call.reference: call for call in calls if isinstance(call, _RayCall)}
         if not by_reference:
+            time.sleep(seconds)
             return []
         references = list(by_reference)
         self._ray.wait(references, num_returns=1, timeout=seconds, fetch_local=False)
@@ -235,8 +237,10 @@ class _RayCall:
         try:
             return self._ray.get(self.reference)
         except errors.RayTaskError as error:
-            cause = error.cause
-            raise (cause if isinstance(cause, MtasrError) else error) from None
+            cause: Exception = error.cause
+            if not isinstance(cause, MtasrError):
+                cause.add_note(str(error))  # where it was raised
+            raise cause from None
         except errors.RuntimeEnvSetupError:
             raise
         except errors.RayError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,14 +21,10 @@ from mtasr.models import speakers as speaker_models
 from mtasr.models.fingerprint import fingerprint
 from mtasr.options import DecodingOptions
 from mtasr.recordings.elsewhere import received
-from mtasr.remote.urls import is_url
 from mtasr.resolved_options import resolve_options
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.voices import KnownVoices, enrolled
 from mtasr.tokenizer import Tokenizer
-
-#: Recordings of a batch that each node is asked for before it gets work.
-_LOOKED_FOR = 16
 
 
 class ClusterModel(Closing):
@@ -74,9 +69,7 @@ class ClusterModel(Closing):
             workers=workers,
             batch_size=batch_size,
         )
-        paths = [os.path.abspath(each) for each in sources if not is_url(each)]  # noqa: PTH100 - links stay
-        step = max(1, -(-len(paths) // _LOOKED_FOR))
-        self._team = Team(nodes, task, paths[::step], self._lines.append)
+        self._team = Team(nodes, task, sources, self._lines.append)
         try:
             self._team.assemble()
         except BaseException:

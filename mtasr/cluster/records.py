@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtasr.closing import Closing
 from mtasr.cluster import weights
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.paths import absolute, is_here
+from mtasr.cluster.pulses import PATIENCE, Pulses
 from mtasr.cluster.tasks import JudgeTask, LabelTask, LoadTask, RecordsTask
 from mtasr.cluster.team import Member, Team
-from mtasr.data.filtering import UNREADABLE, Verdict, reasons
+from mtasr.data.filtering import DEADLY, UNSEEN, Verdict, reasons
 from mtasr.data.filters import Filter
 from mtasr.data.label import Trust
 from mtasr.data.records import Record
-from mtasr.errors import ClusterError, InputError, WorkerDiedError
+from mtasr.errors import ClusterError, InputError, InputNotFoundError, WorkerDiedError
 
 #: Records of a task.
 _GROUP = 16
@@ -33,6 +34,9 @@ _DEATHS = 2
 #: Seconds to wait for a worker when none is left.
 _DESERTED = 300.0
 
+#: Seconds between looks at what no call reports.
+_LOOK = 0.2
+
 
 @dataclass(eq=False, slots=True)
 class _Group:
@@ -40,15 +44,21 @@ class _Group:
 
     records: tuple[Record, ...]
     deaths: int = 0
+    #: The nodes that do not see the recording.
+    unseen_by: frozenset[str] = frozenset()
     is_sent: bool = False
     answers: tuple[object, ...] | None = None
+
+    def parted(self) -> list[_Group]:
+        """Each record by itself, not sent yet."""
+        return [_Group((record,), self.deaths, self.unseen_by) for record in self.records]
 
 
 class RecordWorkers(Closing):
     """Workers that label and judge records. Raises `ClusterError` if no node can work."""
 
     def __init__(
-        self, nodes: Nodes, model: Path | None, paths: Iterable[str], tell: Callable[[str], object] = lambda line: None
+        self, nodes: Nodes, model: Path | None, paths: Sequence[str], tell: Callable[[str], object] = lambda line: None
     ) -> None:
         """`model` is the folder of the model on this machine, if one is needed; nodes must see some of the paths."""
         task = LoadTask(
@@ -61,7 +71,9 @@ class RecordWorkers(Closing):
             batch_size=0,
         )
         self._nodes, self._tell = nodes, tell
-        self._team = Team(nodes, task, [os.path.abspath(path) for path in paths], tell)  # noqa: PTH100 - links stay
+        self._team, self._pulses = Team(nodes, task, paths, tell), Pulses()
+        self._groups: deque[_Group] = deque()
+        self._under_way: dict[Call, tuple[Member, _Group]] = {}
         try:
             self._team.assemble()
         except BaseException:
@@ -98,11 +110,17 @@ class RecordWorkers(Closing):
             while here[0][0] is not record:
                 yield here.popleft()
             here.popleft()
-            if isinstance(answer, WorkerDiedError):
-                answer = UNREADABLE  # noqa: PLW2901
-            if isinstance(answer, Exception):
-                raise answer
-            yield record, answer if isinstance(answer, str) else None
+            match answer:
+                case WorkerDiedError():
+                    self._tell(str(answer))
+                    yield record, DEADLY
+                case InputNotFoundError():
+                    self._tell(str(answer))
+                    yield record, UNSEEN
+                case Exception():
+                    raise answer
+                case _:
+                    yield record, answer if isinstance(answer, str) else None
         yield from here
 
     def close(self) -> None:
@@ -114,8 +132,8 @@ class RecordWorkers(Closing):
     ) -> Iterator[tuple[Record, object]]:
         """Each record with what a worker answered, or the exception that it raised."""
         remaining = iter(records)
-        groups: deque[_Group] = deque()
-        under_way: dict[Call, tuple[Member, _Group]] = {}
+        groups = self._groups = deque()
+        self._under_way = {}
         deserted: float | None = None
         is_over = False
         while groups or not is_over:
@@ -124,13 +142,8 @@ class RecordWorkers(Closing):
                 is_over = not some
                 if some:
                     groups.append(_Group(some))
-            self._send(groups, under_way, task)
-            answered = self._nodes.wait([*under_way, *self._team.calls], 0.2)
-            for call in answered:
-                if call in under_way:
-                    self._take(call, groups, under_way)
-            for member in self._team.advance(answered):
-                _lose(member, groups, under_way)
+            self._send(task)
+            self._receive()
             deserted = None if self._team.members else deserted or time.monotonic()
             if deserted is not None and time.monotonic() - deserted > _DESERTED:
                 raise ClusterError(f"no worker is left, and none came within {_DESERTED / 60:g} minutes")
@@ -138,51 +151,100 @@ class RecordWorkers(Closing):
                 done = groups.popleft()
                 yield from zip(done.records, done.answers or (), strict=True)
 
-    def _send(
-        self,
-        groups: Iterable[_Group],
-        under_way: dict[Call, tuple[Member, _Group]],
-        task: Callable[[tuple[Record, ...]], RecordsTask],
-    ) -> None:
-        for group in groups:
+    def _receive(self) -> None:
+        answered = self._nodes.wait([*self._under_way, *self._team.calls, *self._pulses.calls], _LOOK)
+        for call in answered:
+            if call in self._under_way:
+                self._take(call)
+        for member in self._team.advance(answered):
+            self._lose(member)
+        for member in self._pulses.feel(answered, lambda member: self._load(member) > 0):
+            self._tell(f"{member.node.name}: a worker stood still for {PATIENCE / 60:g} minutes; it is ended")
+            self._lose(member)
+            self._team.lose(member)
+        self._give_up_unseen()
+
+    def _load(self, member: Member) -> int:
+        """How many tasks a worker has; one that is to be alone counts as all that it can have."""
+        return sum(_AT_ONCE if group.deaths else 1 for each, group in self._under_way.values() if each is member)
+
+    def _send(self, task: Callable[[tuple[Record, ...]], RecordsTask]) -> None:
+        for group in self._groups:
             if group.is_sent:
                 continue
-            busy = {id(member): 0 for member in self._team.ready}
-            for member, other in under_way.values():
-                busy[id(member)] = _AT_ONCE if other.deaths else busy.get(id(member), 0) + 1
             most = 1 if group.deaths else _AT_ONCE
-            free = [member for member in self._team.ready if busy[id(member)] < most]
+            free = [member for member in self._team.ready if self._load(member) < most]
             if not free:
                 return  # those after it wait too, so that a group that goes alone finds an idle worker
-            member = min(free, key=lambda each: busy[id(each)])
+            seeing = [member for member in free if member.node.id not in group.unseen_by]
+            if not seeing:
+                continue
+            member = min(seeing, key=self._load)
             group.is_sent = True
-            seen = tuple(replace(each, audio=os.path.abspath(each.audio)) for each in group.records)  # noqa: PTH100
-            under_way[member.worker.call("work", task(seen))] = member, group
+            seen = tuple(replace(each, audio=absolute(each.audio)) for each in group.records)
+            self._under_way[member.worker.call("work", task(seen))] = member, group
+            self._pulses.touch(member)
 
-    def _take(self, call: Call, groups: deque[_Group], under_way: dict[Call, tuple[Member, _Group]]) -> None:
-        member, group = under_way[call]
+    def _take(self, call: Call) -> None:
+        member, group = self._under_way[call]
         try:
-            group.answers = call.result()
+            answers = call.result()
         except WorkerLostError:
-            _lose(member, groups, under_way)
+            self._lose(member)
             self._team.lose(member)
             return
         except Exception as error:
-            group.answers = (error,) * len(group.records)
-        del under_way[call]
+            if len(group.records) > 1:
+                self._put(group, group.parted())  # so that it shows which record it was
+            else:
+                group.answers = (error,)
+        else:
+            self._answered(group, answers, member)
+        del self._under_way[call]
+        self._pulses.touch(member)
 
+    def _answered(self, group: _Group, answers: tuple[object, ...], member: Member) -> None:
+        """Keep the answers, but send again the records that this machine sees, and the node did not."""
+        unseen = [
+            isinstance(answer, InputNotFoundError) and is_here(record.audio)
+            for record, answer in zip(group.records, answers, strict=True)
+        ]
+        group.answers = answers
+        if any(unseen):
+            parts = group.parted()
+            for part, answer, is_unseen in zip(parts, answers, unseen, strict=True):
+                if is_unseen:
+                    part.unseen_by |= {member.node.id}
+                else:
+                    part.is_sent, part.answers = True, (answer,)
+            self._put(group, parts)
 
-def _lose(member: Member, groups: deque[_Group], under_way: dict[Call, tuple[Member, _Group]]) -> None:
-    """A worker has died: send again each record of its tasks by itself; the second time, it counts as unusable."""
-    for call, (each, group) in list(under_way.items()):
-        if each is not member:
-            continue
-        del under_way[call]
-        if group.deaths + 1 >= _DEATHS:
-            name = group.records[0].audio
-            group.answers = (WorkerDiedError(f"{name}: {_DEATHS} workers died while they worked on it"),)
-            continue
-        place = groups.index(group)
-        groups.remove(group)
-        for record in reversed(group.records):
-            groups.insert(place, _Group((record,), group.deaths + 1))
+    def _give_up_unseen(self) -> None:
+        """Answer for the records that this machine sees, and no node does."""
+        nodes = {member.node.id for member in self._team.members}
+        for group in self._groups if nodes else ():
+            if not group.is_sent and group.unseen_by >= nodes:
+                names = ", ".join(sorted(self._team.states[node].name for node in group.unseen_by))
+                error = InputNotFoundError(f"{group.records[0].audio}: {UNSEEN} ({names})")
+                group.is_sent, group.answers = True, (error,)
+
+    def _put(self, group: _Group, parts: Iterable[_Group]) -> None:
+        """Put others in the place of a group."""
+        place = self._groups.index(group)
+        self._groups.remove(group)
+        for part in reversed(list(parts)):
+            self._groups.insert(place, part)
+
+    def _lose(self, member: Member) -> None:
+        """A worker has died: send again each record of its tasks by itself; the second time, it counts as unusable."""
+        for call, (each, group) in list(self._under_way.items()):
+            if each is not member:
+                continue
+            del self._under_way[call]
+            group.deaths += 1
+            if group.deaths < _DEATHS:
+                self._put(group, group.parted())
+                continue
+            reason = f"{_DEATHS} workers died, or stood still, while they worked on it"
+            group.answers = (WorkerDiedError(f"{group.records[0].audio}: {reason}"),)
+        self._pulses.forget(member)

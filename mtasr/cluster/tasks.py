@@ -130,7 +130,10 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class JudgeTask:
-    """Judge records by their speech or with a model. The answer has the reason to drop each, or None."""
+    """Judge records by their speech or with a model. The answer has the reason to drop each, or None.
+
+    It has an `InputNotFoundError` for a record whose file the worker does not see.
+    """
 
     records: tuple[Record, ...]
     speech: bool

@@ -14,6 +14,7 @@ from typing import Literal
 from mtasr import __version__
 from mtasr.cluster import weights
 from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError
+from mtasr.cluster.paths import looked_for
 from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, ModelFiles, NodeFacts
 from mtasr.errors import ClusterError
 
@@ -71,9 +72,9 @@ class Team:
     def __init__(
         self, nodes: Nodes, task: LoadTask, paths: Sequence[str], tell: Callable[[str], object] = lambda line: None
     ) -> None:
-        """`paths` are recordings; a node that sees none of them gets no work."""
-        self._nodes, self._task, self._paths, self.tell = nodes, task, paths, tell
-        self._sizes = [_size_of(path) for path in paths]
+        """`paths` are recordings, or the audio of records; a node that sees none of some of them gets no work."""
+        self._nodes, self._task, self._paths, self.tell = nodes, task, looked_for(paths), tell
+        self._sizes = [_size_of(path) for path in self._paths]
         self.members: list[Member] = []
         self.states: dict[str, NodeState] = {}
         #: How all workers compute, None until that is decided.

@@ -15,6 +15,7 @@ from mtasr.audio.sources import stated_seconds
 from mtasr.batch.identity import size_of
 from mtasr.cluster import weights
 from mtasr.cluster.nodes import Shared
+from mtasr.cluster.paths import is_here
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
     ChunkResults,
@@ -31,16 +32,17 @@ from mtasr.cluster.tasks import (
     Task,
     WholeTask,
 )
-from mtasr.data.filtering import reasons
+from mtasr.data.filtering import UNREADABLE, reasons
 from mtasr.data.filters import Filter
 from mtasr.data.label import labelled
 from mtasr.data.listening import ModelHears
 from mtasr.data.records import Record
-from mtasr.data.speech_found import CaptionsBesideSpeech
+from mtasr.data.speech_found import CaptionsBesideSpeech, speech_in
 from mtasr.decoding.submission import PlacedResult
 from mtasr.decoding.survey import Survey
 from mtasr.engines.ctranslate2 import CTranslate2Engine
-from mtasr.errors import InputError
+from mtasr.errors import InputError, InputNotFoundError
+from mtasr.spans import Interval
 from mtasr.transcribe import Model, load_model
 
 #: Bytes of the smallest file that can be long: speech of 8 kbit/s.
@@ -55,6 +57,8 @@ class NodeWorker:
 
     def __init__(self) -> None:
         self._model: Model | None = None
+        #: What was done to records without `Model`.
+        self._steps = 0
 
     def facts(self, paths: Sequence[str]) -> NodeFacts:
         """What the driver compares with itself before it gives work."""
@@ -93,7 +97,10 @@ class NodeWorker:
 
     def signs_of_life(self) -> float:
         """A figure that grows while anything is read or decoded."""
-        return 0.0 if self._model is None else sum(self._model.timings.values())
+        return self._steps + (0.0 if self._model is None else sum(self._model.timings.values()))
+
+    def _step(self) -> None:
+        self._steps += 1
 
     def work(self, task: Task) -> object:
         """Do a task; its class says what is returned."""
@@ -180,11 +187,20 @@ class NodeWorker:
         with ThreadPoolExecutor(_TOGETHER) as pool:
             return tuple(pool.map(label, task.records))
 
-    def _judge(self, task: JudgeTask) -> tuple[str | None, ...]:
-        filters: list[Filter] = [CaptionsBesideSpeech()] if task.speech else []
+    def _judge(self, task: JudgeTask) -> tuple[str | Exception | None, ...]:
+        def speech(audio: str) -> list[Interval]:
+            self._step()
+            return speech_in(audio)
+
+        filters: list[Filter] = [CaptionsBesideSpeech(speech=speech)] if task.speech else []
         if task.model:
-            filters.append(ModelHears(self.model.engine))
-        return tuple(reasons(task.records, filters))
+            filters.append(ModelHears(self.model.engine, progress=self._step))
+        return tuple(
+            InputNotFoundError(f"{record.audio}: no such file")
+            if reason == UNREADABLE and not is_here(record.audio)
+            else reason
+            for record, reason in zip(task.records, reasons(task.records, filters), strict=True)
+        )
 
 
 def _size_of(path: str) -> int | None:

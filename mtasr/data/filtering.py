@@ -13,6 +13,10 @@ from mtasr.errors import FfmpegNotFoundError, InputError
 
 #: The reason to drop a record whose recording a filter cannot listen to.
 UNREADABLE = "cannot be read"
+#: The same on a cluster: no node has its file, or workers died of it.
+UNSEEN, DEADLY = "is here, but not on the cluster", "workers died while they judged it"
+#: Reasons that say nothing of the record.
+FAILURES = frozenset({UNREADABLE, UNSEEN, DEADLY})
 #: Examples in the report for each reason and source, and characters of each.
 _EXAMPLES, _EXAMPLE_LENGTH = 3, 80
 #: Records that are filtered together.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,8 +50,9 @@ class ModelHears:
     encoder or decoder, have no reason against them: the model cannot judge them, and would not be trained on them.
     """
 
-    def __init__(self, engine: Engine, most: float = 0.4) -> None:
-        self._engine, self._most = engine, most
+    def __init__(self, engine: Engine, most: float = 0.4, progress: Callable[[], object] = lambda: None) -> None:
+        """`progress` is called after each batch of excerpts."""
+        self._engine, self._most, self._progress = engine, most, progress
         self._heard: dict[Record, list[HeardExcerpt]] = {}
         self._unread: dict[Record, InputError] = {}
 
@@ -78,6 +79,7 @@ class ModelHears:
             questions, future = pending.popleft()
             for question, heard in zip(questions, future.result(), strict=True):
                 self._heard[records[question.record]].append(heard)
+            self._progress()
 
         with ThreadPoolExecutor(self._engine.limits.workers) as pool:
             for questions in _batches(self._questions(records), self._engine.limits.batch_size):

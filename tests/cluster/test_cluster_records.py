@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,17 @@ from speech import speak, write_wav
 from stand_in_nodes import MadeUp, StandInNodes
 from tiny_model import make_tiny_model
 
+from mtasr.cluster import pulses
+from mtasr.cluster.nodes import Node
 from mtasr.cluster.records import RecordWorkers
 from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
 from mtasr.cluster.worker import NodeWorker
-from mtasr.data.filtering import UNREADABLE, judged
+from mtasr.data.filtering import DEADLY, UNREADABLE, UNSEEN, judged
 from mtasr.data.filters import no_text
 from mtasr.data.label import Trust, label, labelled, recordings_in
 from mtasr.data.records import Caption, Record
 from mtasr.data.speech_found import CaptionsBesideSpeech
-from mtasr.errors import AudioDecodeError
+from mtasr.errors import AudioDecodeError, InputNotFoundError
 from mtasr.transcribe import load_model
 
 pytestmark = pytest.mark.timeout(60)
@@ -87,12 +91,79 @@ def test_a_poison_record_is_left_out():
     with RecordWorkers(nodes, None, []) as group:
         found = list(group.labelled(records, "en", Trust(), lines.append))
     assert [each.id for each in found] == [each.id for each in records if each.id not in {"7", "11"}]
-    assert "11.wav: 2 workers died while they worked on it" in lines
+    assert "11.wav: 2 workers died, or stood still, while they worked on it" in lines
     nodes = StandInNodes(2, make)
     with RecordWorkers(nodes, None, []) as group:
         reasons = {each.id: reason for each, reason in group.judged(records, [], speech=True, model=False)}
-    assert reasons["11"] == UNREADABLE
+    assert reasons["11"] == DEADLY
     assert reasons["10"] is None
+
+
+def test_a_record_that_only_some_nodes_see(tmp_path: Path):
+    records = [replace(record(number), audio=str(tmp_path / f"{number}.wav")) for number in range(40)]
+    for each in records:
+        Path(each.audio).write_bytes(b"x")
+    hidden = {"node-0": {"10", "20", "8"}, "node-1": {"20", "30"}}
+
+    def make(node: Node) -> Judge:
+        class Blind(Judge):
+            def work(self, task: RecordsTask) -> Any:
+                answers = zip(task.records, super().work(task), strict=True)
+                unseen = InputNotFoundError("gone")
+                return tuple(unseen if each.id in hidden[node.name] else answer for each, answer in answers)
+
+        return Blind()
+
+    lines: list[str] = []
+    with RecordWorkers(StandInNodes(2, make), None, [], lines.append) as group:
+        verdicts = list(group.judged(records, [], speech=True, model=False))
+    assert [each for each, _ in verdicts] == records
+    dropped = {each.id: reason for each, reason in verdicts if reason is not None}
+    assert dropped == {"20": UNSEEN} | {str(number): "odd" for number in range(1, 40, 2)}
+    assert lines == [f"{records[20].audio}: is here, but not on the cluster (node-0, node-1)"]
+
+
+def test_a_worker_tells_a_missing_file_from_a_broken_one(tmp_path: Path):
+    missing, broken = (replace(record(0), audio=str(tmp_path / name)) for name in ("missing.wav", "broken.wav"))
+    Path(broken.audio).write_bytes(b"no sound")
+    answers = NodeWorker()._judge(JudgeTask((missing, broken), speech=True, model=False))
+    assert isinstance(answers[0], InputNotFoundError)
+    assert answers[1] == UNREADABLE
+
+
+def test_a_bug_is_raised_for_its_record_alone():
+    def before(task: RecordsTask) -> None:
+        if any(each.id == "20" for each in task.records):
+            raise KeyError("a bug")
+
+    group, _ = workers(lambda node: Judge(before=before), 1)  # type: ignore[arg-type]
+    came: list[str] = []
+    with group, pytest.raises(KeyError):
+        came.extend(each.id for each, _ in group.judged(map(record, range(40)), [], speech=True, model=False))
+    assert came == [str(number) for number in range(20)]
+
+
+def test_a_worker_that_stands_still_on_records_counts_as_dead(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pulses, "_PULSE", 0.05)
+    monkeypatch.setattr(pulses, "PATIENCE", 0.3)
+    released = threading.Event()
+
+    class Stuck(Judge):
+        def signs_of_life(self) -> float:
+            return 0.0
+
+    def wait(task: RecordsTask) -> None:
+        if any(each.id == "2" for each in task.records):
+            released.wait(30)
+
+    group, _ = workers(lambda node: Stuck(before=wait), 1)  # type: ignore[arg-type]
+    try:
+        with group:
+            verdicts = list(group.judged(map(record, range(4)), [], speech=True, model=False))
+    finally:
+        released.set()
+    reasons = {each.id: reason for each, reason in verdicts}
+    assert reasons == {"0": None, "1": "odd", "2": DEADLY, "3": "odd"}
 
 
 @pytest.mark.slow
@@ -107,7 +178,7 @@ def test_labels_and_verdicts_are_those_of_one_machine(tmp_path: Path):
     problems: list[str] = []
     expected = list(label(recordings_in(paths), lambda each: labelled(each, model, "en", trust), problems.append))
     told: list[str] = []
-    with RecordWorkers(StandInNodes(2, lambda node: NodeWorker()), folder, map(str, paths)) as group:
+    with RecordWorkers(StandInNodes(2, lambda node: NodeWorker()), folder, [*map(str, paths)]) as group:
         found = list(group.labelled(recordings_in(paths), "en", trust, told.append))
         verdicts = list(group.judged(found, [no_text], speech=True, model=False))
     assert found == expected

@@ -160,6 +160,12 @@ def content(member: Member, most: int) -> bytes:
         return file.read(member.size)
 
 
+def file_of(audio: str) -> str:
+    """The file with the audio of a record: the shard in an address, and any other path itself."""
+    found = _ADDRESS.fullmatch(audio)
+    return audio if found is None else found[1]
+
+
 def member_at(audio: str) -> Member | None:
     """The member that an address means, or None for any other path. Raises `InputError` if it is not there."""
     found = _ADDRESS.fullmatch(audio)
