@@ -19,7 +19,7 @@ from mtasr.data.records import Caption, Record, write_records
 from mtasr.networks.whisper import ModelDimensions, Whisper
 from mtasr.training.config import TrainConfig
 from mtasr.training.state import load_document
-from mtasr.training.tensor_files import read_all_tensors
+from mtasr.training.tensor_files import read_whole_tensors
 
 #: The folder of a run, `key=value` overrides, and `steps=` -> a configuration for the tiny model.
 Configure = Callable[..., TrainConfig]
@@ -72,7 +72,7 @@ def write_tones(folder: Path, count: int = 6) -> Path:
 
 def write_single_file(checkpoint: Path, path: Path) -> None:
     """A checkpoint of a run as earlier versions wrote it."""
-    document, tensors = load_document(checkpoint), read_all_tensors(checkpoint)
+    document, tensors = load_document(checkpoint), read_whole_tensors(checkpoint)
     order = [name for name in document["model"] if f"optimizer.{name}.exp_avg" in tensors]
     # The optimiser's groups: matrices, and all others.
     order.sort(key=lambda name: document["model"][name].ndim < 2 or name.endswith("positions"))

@@ -42,10 +42,10 @@ from mtasr.training.state import (
     best_of,
     checkpoints,
     load_document,
+    read_note,
     remove_unfinished,
     resume,
     save_state,
-    stated,
     whole,
 )
 
@@ -131,7 +131,7 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
     found = checkpoints(run.folder)
     if not found:
         raise ModelError(f"{run.folder}: holds no checkpoint of a run")
-    scores: dict[int, float] = stated(found[-1])["scores"]
+    scores: dict[int, float] = read_note(found[-1])["scores"]
     return map(load_document, best_of(found, scores, run.config.average_best))
 
 
@@ -141,7 +141,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     device, folder = ours.device(torch_device(config.device)), Path(config.output)
     if ours.leads:
         remove_unfinished(folder)
-    if config.resume == "never" and checkpoints(folder):
+    if config.resume == "never" and ours.decided(lambda: bool(checkpoints(folder))):
         raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
     torch.manual_seed(config.seed)
     model = objective.model(device)
@@ -151,7 +151,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     state = RunState(model, make_optimizer(model, config.optimizer), scaler)
     if config.regularisation.ema:
         state.average = {name: weight.clone() for name, weight in trained_weights(model).items()}
-    resume(state, folder, ours, lambda document: _require_same(run, document))
+    resume(state, folder, ours, lambda note: _require_same(run, note))
     ours.wait()  # before the first process writes what another may be reading
     if not ours.leads:
         return run, state, None
@@ -170,9 +170,9 @@ def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device:
     return Sharded(model, objective.loss, device, ours, precision)
 
 
-def _require_same(run: Run, document: Mapping[str, Any]) -> None:
-    """Raise `UsageError` unless a checkpoint that says this belongs to the run."""
-    before = make_config(document["config"])
+def _require_same(run: Run, note: Mapping[str, Any]) -> None:
+    """Raise `UsageError` unless a checkpoint with this note belongs to the run."""
+    before = make_config(note["config"])
     ours, theirs = _named(run.config), _named(before)
     changed = sorted(name for name in {*ours, *theirs} - _MAY_CHANGE if ours.get(name) != theirs.get(name))
     if changed:
@@ -180,7 +180,7 @@ def _require_same(run: Run, document: Mapping[str, Any]) -> None:
             f"{run.folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
         )
     # A single file of an earlier version does not say how many processes there were.
-    processes = document.get("processes", run.crew.size)
+    processes = note.get("processes", run.crew.size)
     batches = processes * accumulation(before.optimizer, processes)
     if batches != run.crew.size * run.accumulation:
         raise UsageError(

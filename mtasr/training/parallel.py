@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from mtasr.engines.torch import torch_device
-from mtasr.errors import UsageError
+from mtasr.errors import MtasrError, UsageError
 from mtasr.training.config import OptimizerConfig
+
+_T = TypeVar("_T")
 
 #: The others wait while the first process evaluates. If one dies, `torchrun` stops them.
 _PATIENCE = timedelta(days=1)
@@ -21,21 +24,22 @@ _PATIENCE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The processes of a run, and which of them this is. The first leads: only it writes and evaluates."""
+    """The processes of a run, and which of them this is.
+
+    The first leads: it alone evaluates and writes the log, and it decides what all must see alike. Each process writes
+    its part of a checkpoint.
+    """
 
     rank: int = 0
     size: int = 1
     #: The number of this process on its machine, which is that of its GPU.
     local: int = 0
+    #: Whether this process was started by itself, and not by `torchrun`, which may also start one.
+    alone: bool = True
 
     @property
     def leads(self) -> bool:
         return self.rank == 0
-
-    @property
-    def alone(self) -> bool:
-        """Whether this process was started by itself, and not by `torchrun`, which may also start one."""
-        return not dist.is_initialized()
 
     def device(self, chosen: torch.device) -> torch.device:
         """The GPU of this process, if `chosen` is a GPU. Raises `DeviceError` if there are too few GPUs."""
@@ -47,6 +51,30 @@ class Crew:
         if self.size > 1:
             dist.all_reduce(summed)
         return [float(value) for value in summed[1:]]
+
+    def decided(self, decide: Callable[[], _T]) -> _T:
+        """What `decide` returns in the first process, in all of them. If it raises an `MtasrError`, all raise it.
+
+        The value is sent, so it should be small.
+        """
+        if self.size == 1:
+            return decide()
+        decision: list[_T | MtasrError | None] = [None]
+        if self.leads:
+            try:
+                decision = [decide()]
+            except MtasrError as exc:
+                decision = [exc]
+        dist.broadcast_object_list(decision)
+        (value,) = decision
+        if isinstance(value, MtasrError):
+            raise value
+        return value  # type: ignore[return-value]
+
+    def differs(self, value: object) -> bool:
+        """Whether a value, whose text is small, is another one in any process."""
+        (others,) = self.total([repr(value) != self.decided(lambda: repr(value))])
+        return others > 0
 
     def wait(self) -> None:
         """Wait until all processes have come here."""
@@ -79,6 +107,6 @@ def crew() -> Iterator[Crew]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_PATIENCE)
     try:
-        yield Crew(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
+        yield Crew(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]), alone=False)
     finally:
         dist.destroy_process_group()

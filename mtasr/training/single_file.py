@@ -5,7 +5,6 @@ The optimiser's part has numbers instead of the names of weights, in the order o
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtasr.errors import ModelIntegrityError
+from mtasr.training.tensor_files import reading
 
 
 def read_single_file(path: Path) -> dict[str, Any]:
     """What a file holds: the step, the configuration and so on, and the tensors of `model`, `average` and `optimizer`.
 
-    Runs no code in it. Raises `ModelIntegrityError` for another or a damaged file.
+    Runs no code in it. Raises as `reading` does for another or a damaged file.
     """
-    try:
+    with reading(path):
         document = torch.load(path, map_location="cpu", weights_only=True)
+        for part in ("model", "average"):
+            if not all(isinstance(tensor, Tensor) for tensor in document[part].values()):
+                raise ValueError(f"{part} has more than tensors")
         updates = max((int(each["step"]) for each in document["optimizer"]["state"].values()), default=0)
         result: dict[str, Any] = document | {"updates": updates}
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as exc:
-        raise ModelIntegrityError(f"{path}: is no checkpoint of a run: {' '.join(str(exc).split())[:200]}") from exc
     return result
 
 

@@ -1,6 +1,6 @@
 """Checkpoints of a run: all that it takes to resume with the same losses, on any number of processes.
 
-    step-00000050/run.json      where the run is, its configuration and its scores
+    step-00000050/run.json      a note: where the run is, its configuration and its scores
     step-00000050/.metadata     which tensors are where
     step-00000050/*.distcp      weights, averages, and what the optimiser remembers, a file from each process
 
@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from mtasr.errors import ModelIntegrityError, OutputError
+from mtasr.errors import ModelIntegrityError, MtasrError, OutputError
 from mtasr.training.config import TrainConfig, to_document
 from mtasr.training.parallel import Crew
 from mtasr.training.single_file import named_tensors, read_single_file
-from mtasr.training.tensor_files import read_all_tensors, read_tensors, tensor_names, write_tensors
+from mtasr.training.tensor_files import read_tensors, read_whole_tensors, reading, tensor_names, write_tensors
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ _NAME = re.compile(r"step-(\d{8})(\.pt)?")
 _NOTE = "run.json"
 #: What AdamW remembers of each weight, besides the number of its updates.
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-#: What a checkpoint says beside its tensors, and the types of it.
-_STATED: dict[str, type] = {
+#: What the note of a checkpoint says, and the types of it.
+_NOTED: dict[str, type] = {
     "step": int, "epoch": int, "batch": int, "updates": int, "processes": int, "scores": dict, "scaler": dict,
     "config": dict,
 }  # fmt: skip
@@ -78,7 +78,7 @@ def save_state(state: RunState, folder: Path, config: TrainConfig, crew: Crew) -
     write_tensors(tensors, staging, alone=crew.alone)
     if crew.leads:
         try:
-            _finish(staging, path, set(tensors), _stated_by(state, config, crew))
+            _finish(staging, path, set(tensors), _note_of(state, config, crew))
         except OSError as exc:
             raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
         found = checkpoints(folder)
@@ -139,7 +139,7 @@ def _tensors(state: RunState) -> dict[str, Tensor]:
     }
 
 
-def _stated_by(state: RunState, config: TrainConfig, crew: Crew) -> dict[str, Any]:
+def _note_of(state: RunState, config: TrainConfig, crew: Crew) -> dict[str, Any]:
     return {
         "step": state.step,
         "epoch": state.epoch,
@@ -170,34 +170,31 @@ def step_of(path: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def stated(path: Path) -> dict[str, Any]:
-    """What a checkpoint says beside its tensors: `_STATED`. Raises `ModelIntegrityError` for another or a damaged one.
+def read_note(path: Path) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors: `_NOTED`. Raises as `reading` does for another or a damaged one.
 
-    A single file has no `processes`, and is read whole.
+    A single file has no `processes`, and is read whole, with its tensors.
     """
-    if path.suffix:
-        return read_single_file(path)
-    try:
-        document = json.loads((path / _NOTE).read_bytes())
-        for name, kind in _STATED.items():
-            if type(document[name]) is not kind:
-                raise ValueError(f"{name} in {_NOTE} is not of its type")
-        document["scores"] = {int(step): float(score) for step, score in document["scores"].items()}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as exc:
-        raise ModelIntegrityError(f"{path}: is no checkpoint of a run: {' '.join(str(exc).split())[:200]}") from exc
-    tensor_names(path)
-    result: dict[str, Any] = document
-    return result
+    is_file = bool(path.suffix)
+    with reading(path):
+        note: dict[str, Any] = read_single_file(path) if is_file else json.loads((path / _NOTE).read_bytes())
+        for name, kind in _NOTED.items():
+            if not (is_file and name == "processes") and type(note[name]) is not kind:
+                raise ValueError(f"{name} is not of its type")
+        note["scores"] = {int(step): float(score) for step, score in note["scores"].items()}
+    if not is_file:
+        tensor_names(path)
+    return note
 
 
 def load_document(path: Path) -> dict[str, Any]:
-    """All that a checkpoint holds, its tensors whole and on the CPU: `model` and `average` by name, and `stated`.
+    """The note of a checkpoint, and the tensors of `model` and `average` by name, whole and on the CPU.
 
-    Runs no code in it. Raises `ModelIntegrityError` for another or a damaged checkpoint.
+    Runs no code in it. Raises as `reading` does for another or a damaged checkpoint.
     """
-    document = stated(path)
+    document = read_note(path)
     if not path.suffix:
-        tensors = read_all_tensors(path)
+        tensors = read_whole_tensors(path, ("model.", "average."))
         for part in ("model", "average"):
             document[part] = {
                 name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")
@@ -208,15 +205,17 @@ def load_document(path: Path) -> dict[str, Any]:
 def resume(state: RunState, folder: Path, crew: Crew, require: Callable[[Mapping[str, Any]], None]) -> None:
     """Put a run back to where its last checkpoint was written, if there is one. All processes must call this.
 
-    `require` gets what the checkpoint says (`stated`) and raises if it belongs to another run. Damaged checkpoints are
-    skipped with a warning. Raises `ModelIntegrityError` if there are no others.
+    `require` gets the note of the checkpoint and raises if it belongs to another run. Damaged checkpoints are skipped
+    with a warning. Raises `ModelIntegrityError` if there are no others, and `InputError` for a disk that fails.
     """
-    found = checkpoints(folder)
-    for path in reversed(found):
+    # Machines that share a folder may see its newest names at different times.
+    found = crew.decided(lambda: [path.name for path in checkpoints(folder)])
+    for name in reversed(found):
+        path = folder / name
         try:
-            document = _stated_to_all(path, crew)
-            require(document)
-            _restore(state, path, document, crew)
+            note = _note_for_all(path, crew)
+            require(note)
+            _restore(state, path, note, crew)
         except ModelIntegrityError as exc:
             _LOG.warning("%s; an earlier one is used", exc)
         else:
@@ -225,39 +224,39 @@ def resume(state: RunState, folder: Path, crew: Crew, require: Callable[[Mapping
         raise ModelIntegrityError(f"{folder}: no checkpoint of the run can be read; move them away to begin anew")
 
 
-def _stated_to_all(path: Path, crew: Crew) -> dict[str, Any]:
-    """As `stated`, raising in every process if one of them cannot read it."""
-    document: dict[str, Any] = {}
+def _note_for_all(path: Path, crew: Crew) -> dict[str, Any]:
+    """As `read_note`, raising in every process if it raises in one of them."""
+    if not path.suffix:
+        return crew.decided(lambda: read_note(path))
+    note: dict[str, Any] = {}  # with tensors, which are too many to send
     problem = None
     try:
-        document = stated(path)
-    except ModelIntegrityError as exc:
+        note = read_note(path)
+    except MtasrError as exc:
         problem = exc
     (failures,) = crew.total([problem is not None])
     if failures:
         raise problem or ModelIntegrityError(f"{path}: another process cannot read it")
-    return document
+    return note
 
 
-def _restore(state: RunState, path: Path, document: Mapping[str, Any], crew: Crew) -> None:
-    """Raises `ModelIntegrityError`; the tensors of the state then hold anything."""
+def _restore(state: RunState, path: Path, note: Mapping[str, Any], crew: Crew) -> None:
+    """Raises as `reading` does; what the tensors of the state hold is then undefined."""
     state.optimizer.state.clear()
-    if document["updates"]:
+    if note["updates"]:
         for group in state.optimizer.param_groups:
             for weight in group["params"]:
-                updates = torch.tensor(float(document["updates"]), device=weight.device)
+                updates = torch.tensor(float(note["updates"]), device=weight.device)
                 moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
                 state.optimizer.state[weight] = {"step": updates, **moments}
-    try:
+    with reading(path):
         if path.suffix:
-            _copy(named_tensors(document, state.model, state.optimizer), _tensors(state))
+            _copy(named_tensors(note, state.model, state.optimizer), _tensors(state))
         else:
             read_tensors(_tensors(state), path, alone=crew.alone)
-        state.scaler.load_state_dict(document["scaler"])
-    except (LookupError, TypeError, AttributeError, RuntimeError) as exc:
-        raise ModelIntegrityError(f"{path}: is no checkpoint of this run: {' '.join(str(exc).split())[:200]}") from exc
-    state.step, state.epoch, state.batch = document["step"], document["epoch"], document["batch"]
-    state.scores = dict(document["scores"])
+        state.scaler.load_state_dict(note["scaler"])
+    state.step, state.epoch, state.batch = note["step"], note["epoch"], note["batch"]
+    state.scores = dict(note["scores"])
 
 
 @torch.no_grad()

@@ -4,7 +4,8 @@
     __0_0.distcp    the tensors that process 0 wrote, and so on
 
 A pickle can hold code, and torch reads this one without looking. So `_Reader` unpickles only the classes that such a
-folder needs, and refuses everything that is not a tensor, because torch would unpickle that too.
+folder needs, behind stand-ins, since a pickle may also set attributes of a class. It refuses everything that is not a
+tensor, because torch would unpickle that too.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import math
 import pathlib
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from enum import EnumType
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +31,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, Def
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
-from mtasr.errors import ModelIntegrityError, OutputError
+from mtasr.errors import DeviceError, InputError, ModelIntegrityError, OutputError
 
 _METADATA = ".metadata"
 
@@ -45,67 +49,129 @@ _CLASSES = {
 #: The folder that was written to, by which nothing is found; the module depends on the version of Python.
 _PATHS = {(module, name) for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")}
 
-#: What reading damaged files raises.
-_DAMAGE = (
+#: What reading raises of damaged files, of a disk that fails, and without enough memory.
+_PROBLEMS = (
     OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
     AssertionError, ImportError, MemoryError,
 )  # fmt: skip
+#: Those `OSError`s that say that the files are not as they were written. Others, such as those of a disk that does not
+#: answer, say nothing about the files.
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], folder: Path, *, alone: bool) -> None:
     """Write tensors to a folder, which need not exist; whole ones once, and of DTensors the parts of all processes.
 
     Unless `alone`, all processes must call this with the same names and the same folder. Raises `OutputError` in every
-    process if one of them fails.
+    process if one of them fails, and `KeyboardInterrupt` if one is interrupted.
     """
     writer = FileSystemWriter(str(folder))
     planner = DefaultSavePlanner(flatten_state_dict=False)
     try:
         with _quietly():
             state_dict_saver.save(dict(tensors), storage_writer=writer, planner=planner, no_dist=alone)
-    except (OSError, RuntimeError, CheckpointException) as exc:
-        raise OutputError(f"cannot write {folder}: {_reason(exc)}") from exc
+    except (OSError, RuntimeError, MemoryError, CheckpointException) as exc:
+        raise OutputError(f"cannot write {folder}: {_reason(_causes(exc)[0])}") from exc
 
 
 def read_tensors(tensors: Mapping[str, Tensor], folder: Path, *, alone: bool) -> None:
     """Copy what a folder holds into these tensors, which may be DTensors; the folder may hold more.
 
-    Unless `alone`, all processes must call this. Runs no code in the files. Raises `ModelIntegrityError` in every
-    process if one of them cannot read its part; the tensors then hold anything.
+    Unless `alone`, all processes must call this. Runs no code in the files. Raises as `reading` does, in every process
+    if one of them cannot read its part; what the tensors hold is then undefined.
     """
-    with _damage(folder), _quietly():
+    with reading(folder), _quietly():
         planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         state_dict_loader.load(dict(tensors), storage_reader=_Reader(folder), planner=planner, no_dist=alone)
 
 
-def read_all_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder, whole and on the CPU. Runs no code in the files. Raises `ModelIntegrityError`."""
-    with _damage(folder):
-        described = _Reader(folder).read_metadata().state_dict_metadata
+def read_whole_tensors(folder: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The tensors of a folder whose names begin so, whole and on the CPU. Runs no code in the files.
+
+    Raises as `reading` does.
+    """
+    with reading(folder):
+        described = _Reader(folder).metadata().state_dict_metadata
         tensors = {
             name: torch.empty(each.size, dtype=each.properties.dtype)
             for name, each in described.items()
-            if isinstance(each, TensorStorageMetadata)
+            if isinstance(each, TensorStorageMetadata) and name.startswith(prefixes)
         }
     read_tensors(tensors, folder, alone=True)
     return tensors
 
 
 def tensor_names(folder: Path) -> set[str]:
-    """The names of the tensors in a folder. Raises `ModelIntegrityError` if its files are not as they were written."""
-    with _damage(folder):
-        return set(_Reader(folder).read_metadata().state_dict_metadata)
+    """The names of the tensors in a folder whose files are as they were written. Raises as `reading` does."""
+    with reading(folder):
+        return set(_Reader(folder).metadata().state_dict_metadata)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tells apart why a checkpoint cannot be read, in this process or another one.
+
+    Raises `ModelIntegrityError` if what is in it is wrong or missing, `InputError` if the disk fails, `DeviceError` if
+    there is too little memory, and `KeyboardInterrupt` and the like as they are.
+    """
+    try:
+        yield
+    except (*_PROBLEMS, CheckpointException) as exc:
+        causes = _causes(exc)
+        for cause in causes:
+            if isinstance(cause, MemoryError | torch.OutOfMemoryError):
+                raise DeviceError(f"{path}: there is too little memory to read it: {_reason(cause)}") from exc
+            if isinstance(cause, OSError) and not isinstance(cause, _MISSING):
+                raise InputError(f"{path}: cannot be read: {_reason(cause)}") from exc
+        raise ModelIntegrityError(f"{path}: is no checkpoint of a run: {_reason(causes[0])}") from exc
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    """What went wrong in each process that failed. Raises what stops a program, which torch catches too."""
+    causes = [each for each, _ in exc.failures.values()] if isinstance(exc, CheckpointException) else [exc]
+    for cause in causes:
+        if not isinstance(cause, Exception):
+            raise cause
+    return causes
+
+
+def _reason(cause: BaseException) -> str:
+    """In one line."""
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return " ".join(text.split())[:200] or type(cause).__name__
+
+
+class _Encoding:
+    """Equal to the members of an enumeration that have this value. The pickle may change it, and not those."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == getattr(other, "value", None)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _stand_in(make: Callable[..., Any]) -> type:
+    """A class that makes what `make` returns, instead of instances."""
+    return type("StandIn", (), {"__new__": lambda _, *arguments: make(*arguments)})
 
 
 class _Unpickler(pickle.Unpickler):
+    """Makes tensors' metadata, through classes that end with it: the pickle may set their attributes."""
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _CLASSES:
-            return super().find_class(module, name)
         if (module, name) in _PATHS:
-            return pathlib.PurePosixPath
+            return _stand_in(pathlib.PurePosixPath)
         if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
             return found
-        raise pickle.UnpicklingError(f"{module}.{name} has no place among tensors")
+        if (module, name) not in _CLASSES:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place among tensors")
+        found = super().find_class(module, name)
+        if isinstance(found, EnumType):
+            return _stand_in(_Encoding)
+        return _stand_in(partial(object.__new__, cast(type, found)) if is_dataclass(found) else found)
 
 
 class _Reader(FileSystemReader):
@@ -114,9 +180,27 @@ class _Reader(FileSystemReader):
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
         self._folder = folder
+        self._problem: Exception | None = None
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
-        metadata = _Unpickler(io.BytesIO((self._folder / _METADATA).read_bytes())).load()
+        try:
+            return self.metadata()
+        except Exception as exc:  # torch would replace it, but not that of the next call
+            self._problem = exc
+            return Metadata({})
+
+    def set_up_storage_reader(self, *arguments: Any, **others: Any) -> None:
+        if self._problem is not None:
+            raise self._problem
+        super().set_up_storage_reader(*arguments, **others)
+
+    def metadata(self) -> Metadata:
+        """Raises one of `_PROBLEMS`."""
+        content = (self._folder / _METADATA).read_bytes()
+        try:
+            metadata = _Unpickler(io.BytesIO(content)).load()
+        except MemoryError as exc:  # the pickle asks for more than it can fill
+            raise ValueError(f"{_METADATA} is too large") from exc
         if not isinstance(metadata, Metadata):
             raise ValueError(f"{_METADATA} describes no tensors")
         described = 0
@@ -145,18 +229,3 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
         yield
-
-
-@contextlib.contextmanager
-def _damage(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (*_DAMAGE, CheckpointException) as exc:
-        raise ModelIntegrityError(f"{folder}: is no checkpoint of a run: {_reason(exc)}") from exc
-
-
-def _reason(exc: BaseException) -> str:
-    """What went wrong, in one line; of several processes, what the first of them says."""
-    if isinstance(exc, CheckpointException):
-        exc = next(iter(exc.failures.values()))[0]
-    return " ".join(str(exc).split())[:200]
