@@ -98,7 +98,7 @@ class OptimizerConfig:
     #: Batches per step of each process.
     accumulation: int = 1
     #: Batches per step of all processes together, whatever their number, which must divide it. null: as many as
-    #: accumulation gives.
+    #: accumulation gives. Only one of the two may be set.
     batches_per_step: int | None = None
 
 
@@ -214,6 +214,8 @@ class TrainConfig:
                 raise UsageError(f"{name} cannot be {_get(self, name)!r}")
         if self.parallel == "fsdp" and self.precision == "float16":
             raise UsageError("parallel=fsdp takes precision=bfloat16 or float32, not float16")
+        if optimizer.batches_per_step is not None and optimizer.accumulation != 1:
+            raise UsageError("set optimizer.accumulation or optimizer.batches_per_step, not both")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
         if self.regularisation.ctc and self.method == "decoder":

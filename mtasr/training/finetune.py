@@ -60,6 +60,8 @@ def finetune_config(
     }
     listed = list(overrides)
     named = {override.partition("=")[0].strip() for override in listed}
+    if "optimizer.batches_per_step" in named:
+        del document["optimizer"]["accumulation"]
     config = make_config(document, listed)
     if config.data.rehearsal:
         document["regularisation"]["initial_share"] = 0.0

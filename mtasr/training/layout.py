@@ -9,7 +9,7 @@ the targets of all processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -48,11 +48,15 @@ class Layout(Protocol):
         ...
 
 
-def layers_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers that a model has several of: the members of each `ModuleList`."""
-    for module in model.modules():
-        if type(module) is nn.ModuleList:  # and not what torch derives from it, such as lists of parametrizations
-            yield from module
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The layers that a model has several of: the members of each `ModuleList`, those within others before these.
+
+    Members that are lists or dictionaries of modules are no layers, since nothing calls them.
+    """
+    # Not what torch derives from lists, such as lists of parametrizations.
+    members = {member for module in model.modules() if type(module) is nn.ModuleList for member in module}
+    inside_out = reversed(list(model.modules()))
+    return [each for each in inside_out if each in members and not isinstance(each, nn.ModuleList | nn.ModuleDict)]
 
 
 def compile_layers(model: nn.Module) -> None:
@@ -94,7 +98,7 @@ class Replicated:
         self._last = False
         self._begun = 0
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        #: In the order in which the backward pass comes by them, more or less: from the last layer to the first.
+        #: From the last layer to the first, which is nearly the order in which the backward pass finishes them.
         self._buckets = [_Bucket(group) for group in _grouped(reversed(weights), bucket_bytes)]
         for bucket in self._buckets:
             for weight in bucket.weights:
@@ -164,9 +168,9 @@ class _LossModule(nn.Module):
 class Sharded:
     """FSDP (`torch.distributed.fsdp.fully_shard`), layer by layer; weights outside of layers are one more group.
 
-    With several batches per step, gradients stay whole until the last, which saves communication and costs the memory
-    of all gradients. Every trained weight must take part in every loss, with a gradient of zero if need be: processes
-    wait for each other's gradients.
+    With several batches per step, each process keeps whole gradients until the last batch. That saves communication,
+    and needs memory for all gradients. Every trained weight must take part in every loss, with a gradient of zero if
+    need be: processes wait for each other's gradients.
     """
 
     def __init__(

@@ -138,6 +138,7 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
 def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None]:
     """Load everything and restore the last checkpoint. Only the first process gets a log."""
     objective = make_objective(config)
+    _require_alike(config, objective, ours)
     device, folder = ours.device(torch_device(config.device)), Path(config.output)
     if ours.leads:
         remove_unfinished(folder)
@@ -158,6 +159,16 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     with written_whole(folder / "config.json") as staging:
         staging.write_text(json.dumps(to_document(config), indent=1), encoding="utf-8")
     return run, state, RunLog(folder / "log.jsonl", state.step, tensorboard=config.tensorboard)
+
+
+def _require_alike(config: TrainConfig, objective: Objective, ours: Crew) -> None:
+    """Raise `UsageError` in all processes unless they have the same settings and data."""
+    if ours.differs({**to_document(config), "device": None}):
+        raise UsageError("the processes have different settings; start all of them with the same")
+    if ours.differs(objective.data):
+        raise UsageError(
+            "the processes have different data; all machines must have the same files of records under the same paths"
+        )
 
 
 def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device: torch.device, ours: Crew) -> Layout:

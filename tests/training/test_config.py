@@ -130,6 +130,11 @@ def test_errors_name_a_missing_setting() -> None:
         make_config([1])
 
 
+def test_batches_per_step_are_set_in_one_way() -> None:
+    with pytest.raises(UsageError, match=r"^set optimizer.accumulation or optimizer.batches_per_step, not both$"):
+        make_config(LEAST, ["optimizer.accumulation=2", "optimizer.batches_per_step=8"])
+
+
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         read_config(tmp_path / "none.yaml")

@@ -49,6 +49,8 @@ def test_the_recipe_for_fine_tuning(data: dict[str, Path], tmp_path: Path) -> No
     assert settings.regularisation.initial_share == 0
     named.append("regularisation={initial_share: 0.1}")
     assert finetune_config(model, [data["records"]], tmp_path, overrides=named).regularisation.initial_share == 0.1
+    settings = finetune_config(model, [data["records"]], tmp_path, overrides=["optimizer.batches_per_step=8"])
+    assert (settings.optimizer.accumulation, settings.optimizer.batches_per_step) == (1, 8)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UsageError, match="there is nothing to learn"):
         finetune_config(model, [tmp_path / "empty.jsonl"], tmp_path)

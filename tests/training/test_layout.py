@@ -85,6 +85,20 @@ def test_compiling_changes_no_names_and_no_results(monkeypatch: pytest.MonkeyPat
     model, mel = checkpoint().model, torch.randn(1, 80, 40)
     names, before = list(model.state_dict()), model.encode(mel)
     compile_layers(model)
-    assert len(compiled) == len(list(layers_of(model))) == 4
+    assert len(compiled) == len(layers_of(model)) == 4
     assert list(model.state_dict()) == names
     assert not model.encode(mel).allclose(before), "the compiled functions are called"
+
+
+def test_layers_within_layers_come_first() -> None:
+    """FSDP must shard them before what they are in, and cannot shard lists."""
+    inner = [nn.Linear(1, 1), nn.Linear(1, 1)]
+    outer = nn.Module()
+    outer.parts = nn.ModuleList([inner[0]])
+    model = nn.Module()
+    model.layers = nn.ModuleList([outer, nn.ModuleList([inner[1]]), nn.ModuleDict({"a": nn.Linear(1, 1)})])
+    model.again = nn.ModuleList([outer])
+    found = layers_of(model)
+    assert len(found) == 3
+    assert {id(each) for each in found} == {id(each) for each in (*inner, outer)}
+    assert found.index(inner[0]) < found.index(outer)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,7 +21,7 @@ from training_model import MIXED, Configure, checkpoint
 
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.training.config import OptimizerConfig, to_document
-from mtasr.training.loop import Run, _require_same, learning_rate, make_optimizer, train
+from mtasr.training.loop import Run, _batches, _require_same, learning_rate, make_optimizer, train
 from mtasr.training.parallel import Crew, accumulation
 from mtasr.training.run_log import read_log
 from mtasr.training.state import best_of, checkpoints, load_document
@@ -139,3 +140,34 @@ def test_only_matrices_decay() -> None:
     assert all(weight.ndim > 1 for weight in decaying["params"])
     assert any(weight is model.decoder.positions for weight in others["params"])
     assert len(decaying["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+class Counting:
+    """Epochs of three batches, which are their own plans; notes those that are made."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def epoch(self, number: int) -> list[str]:
+        return [f"{number}.{index}" for index in range(3)]
+
+    def batch(self, plan: str, rng: np.random.Generator) -> str:
+        self.made.append(plan)
+        return f"{plan} {rng.integers(1000)}"
+
+
+def test_processes_share_the_batches(configure: Configure, tmp_path: Path) -> None:
+    """Together they make those of one process, each once, with the same random numbers."""
+    config = configure(tmp_path)
+
+    def batches(crew: Crew, count: int) -> list[tuple[Any, ...]]:
+        run = Run(config, Counting(), torch.device("cpu"), crew, None, 1)
+        found = [batch for _, batch in zip(range(count), _batches(run, 0, 1), strict=False)]
+        assert [made.split()[0] for *_, made in found] == run.objective.made[:count]
+        return found
+
+    alone = batches(Crew(), 12)
+    assert [made.split()[0] for *_, made in alone[:4]] == ["0.1", "0.2", "1.0", "1.1"]
+    shares = [batches(Crew(rank, 3), 4) for rank in range(3)]
+    assert [each[1:] for row in zip(*shares, strict=True) for each in row] == [each[1:] for each in alone]
+    assert [each[0] for each in shares[0]] == [each[0] for each in shares[2]] == [each[0] for each in alone[2::3]]

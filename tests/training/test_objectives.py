@@ -47,6 +47,7 @@ class MaskedFrames:
     """Regression of the frames that the model is not shown, on audio alone and with a network that is not Whisper."""
 
     score = "error"
+    data = ""
     passes_per_epoch = 1.0
 
     def __init__(self, config: TrainConfig) -> None:

@@ -43,6 +43,8 @@ class Objective(Protocol):
 
     #: The figure of `evaluate` by which checkpoints are compared, lower being better.
     score: str
+    #: A short text, such as a digest, that is another one in a process that finds other data in the same files.
+    data: str
     #: How much of the data an epoch has, for those who count passes through it: 1 for all.
     passes_per_epoch: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -51,9 +52,10 @@ class WhisperObjective(ABC):
         self.initial = _initial_checkpoint(config)
         self.dims = _dimensions(self.initial, config)
         self.tokenizer = Tokenizer(self.initial.tokens)
-        data = config.data
+        data, self._found = config.data, hashlib.sha256()
         self.records = self._mixture(data.train, weights=data.weights, temperature=data.temperature)
         self.rehearsal = self._mixture(data.rehearsal)
+        self.data = self._found.hexdigest()
         self.passes_per_epoch = self.records.passes_per_pool
         folder = Path(data.cache) if data.cache else Path(config.output) / "audio"
         self.store = SampleStore(folder, data.cache_gigabytes * 1e9)
@@ -88,8 +90,10 @@ class WhisperObjective(ABC):
     def _mixture(self, paths: Sequence[str], weights: Sequence[float] = (), temperature: float = 1.0) -> Mixture:
         """The records of these files, of which each must name a language that the model knows."""
         check = partial(_require_language, tokenizer=self.tokenizer)
+        sources = [list(blocks_of(Path(path), check)) for path in paths]
+        self._found.update(repr(sources).encode())
         return Mixture(
-            [list(blocks_of(Path(path), check)) for path in paths],
+            sources,
             pool_seconds=3600 * self.config.data.pool_hours,
             seed=self.config.seed,
             weights=weights,
