@@ -145,6 +145,8 @@ def test_only_matrices_decay() -> None:
 class Counting:
     """Epochs of three batches, which are their own plans; notes those that are made."""
 
+    passes_per_epoch = 1.0
+
     def __init__(self) -> None:
         self.made: list[str] = []
 
