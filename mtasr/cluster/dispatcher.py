@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mtasr.cluster.distributed import Distributed
-from mtasr.cluster.errands import Errand, OpenChannel, chunks_of
+from mtasr.cluster.errands import Errand, OpenChannel, chunks_of, wav_bytes
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.paths import absolute, is_here
 from mtasr.cluster.pulses import PATIENCE, Pulses
@@ -37,11 +36,17 @@ from mtasr.threads import start_thread
 #: Tasks under way on a worker: one is decoded while the next is read.
 _AT_ONCE = 2
 
-#: Recordings of a group at most, and their bytes.
+#: Recordings of a group at most, and their bytes: half an hour of WAV with 16 kHz.
 _GROUP, _GROUP_BYTES = 16, 64_000_000
+
+#: Chunks of a long recording at most, while others wait to be sent and after that: each reads it from its start.
+_CHUNKS_BESIDE, _CHUNKS_ALONE = 4, 16
 
 #: Recordings sent ahead of the one whose results are asked for, in all and for each worker.
 _AHEAD, _AHEAD_EACH = 64, 64
+
+#: Seconds of audio whose results may wait for their turn before nothing more is sent, in all and for each worker.
+_HELD, _HELD_EACH = 180_000.0, 7200.0
 
 #: Deaths after which a recording counts as failed.
 _DEATHS = 2
@@ -76,6 +81,8 @@ class Dispatcher:
         self.broken: Exception | None = None
         # The rest belongs to the thread of the dispatcher.
         self._unsent = 0
+        #: Seconds of audio of what has come back, by place in the batch.
+        self._held: dict[int, float] = {}
         self._counter = itertools.count()
         self._waiting: list[tuple[int, int, Errand]] = []
         self._under_way: dict[Call, tuple[Member, Errand]] = {}
@@ -90,11 +97,16 @@ class Dispatcher:
         self._thread = start_thread(self._run)
 
     def recording(self, index: int) -> Distributed:
-        """One of the recordings; those before it are not asked for any more. Raises `ClusterError` without workers."""
+        """One of the recordings; those before it are not asked for any more.
+
+        Raises `ClusterError` without workers, and `ValueError` for a recording before the last one asked for.
+        """
         with self._changed:
             if self.broken is not None:
                 raise self.broken
-            self._front = max(self._front, index)
+            if index < self._front:
+                raise ValueError("recordings of a cluster can be asked for in their order only")
+            self._front = index
             for each in [each for each in self._recordings if each < index]:
                 del self._recordings[each]
             return self._recording(index)
@@ -208,6 +220,8 @@ class Dispatcher:
 
     def _group(self) -> Errand | None:
         """The next recordings of the batch: fewer near its end, so that all workers end at about the same time."""
+        if self._holds_much():
+            return None
         with self._changed:
             end = min(len(self._sources), self._front + _AHEAD + _AHEAD_EACH * len(self._team.members))
         fair = -(-(len(self._sources) - self._unsent) // (2 * _AT_ONCE * max(len(self._team.ready), 1)))
@@ -216,7 +230,7 @@ class Dispatcher:
         size = 0
         while len(group) < most and self._unsent < end:
             index = self._unsent
-            size += _bytes(self._sources[index])
+            size += wav_bytes(self._sources[index])
             if group and size > _GROUP_BYTES:
                 break
             self._unsent += 1
@@ -229,6 +243,14 @@ class Dispatcher:
                 return Errand(self._survey_task(index), (index,))
             group.append(index)
         return Errand(self._whole_task(group), tuple(group)) if group else None
+
+    def _holds_much(self) -> bool:
+        """Whether enough waits for its turn, after a recording that was sent and is slow."""
+        with self._changed:
+            front = self._front
+        self._held = {index: seconds for index, seconds in self._held.items() if index >= front}
+        most = _HELD + _HELD_EACH * len(self._team.members)
+        return self._unsent > front and sum(self._held.values()) > most
 
     def _whole_task(self, indices: Sequence[int]) -> WholeTask:
         return WholeTask(tuple(self._path(index) for index in indices), self._manner)
@@ -309,10 +331,12 @@ class Dispatcher:
             case Exception():
                 self._failed(self._alone(errand, index), outcome, member)
             case Survey():
+                self._held[index] = _seconds_of(outcome)
                 self._surveyed(index, recording, self._named_survey(outcome, index))
             case DecodedRecording(survey=survey):
                 recording.add_whole(replace(outcome, survey=self._named_survey(survey, index)))
-                return sum(each.samples for each in survey.channels) / SAMPLE_RATE
+                self._held[index] = _seconds_of(survey)
+                return self._held[index]
         return 0.0
 
     def _named(self, error: Exception, index: int) -> Exception:
@@ -333,8 +357,9 @@ class Dispatcher:
     # --- long recordings --------------------------------------------------------------------------------------------
 
     def _surveyed(self, index: int, recording: Distributed, survey: Survey) -> None:
+        most = _CHUNKS_BESIDE if self._unsent < len(self._sources) else _CHUNKS_ALONE
         for channel, outlines in recording.add_survey(survey).items():
-            chunks = list(chunks_of(outlines))
+            chunks = list(chunks_of(outlines, most))
             if not chunks:
                 continue
             language = survey.channels[channel].spoken
@@ -393,8 +418,5 @@ def _nothing_noted(channel: int) -> ResumeNotes:
     return NoNotes()
 
 
-def _bytes(source: str) -> int:
-    try:
-        return os.stat(source).st_size  # noqa: PTH116 - names may hold what no path can
-    except (OSError, ValueError):
-        return 0
+def _seconds_of(survey: Survey) -> float:
+    return sum(each.samples for each in survey.channels) / SAMPLE_RATE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,25 +58,26 @@ class ClusterModel(Closing):
         """
         from mtasr.checkpoints.ctranslate2.info import checked_folder
 
-        _, _, tokens, _ = checked_folder(folder)
-        self._tokenizer, self._folder, self._nodes = Tokenizer(tokens), folder, nodes
+        self._folder, self._nodes = folder, nodes
         self._lines: deque[str] = deque()
         self._tell = tell
-        task = LoadTask(
-            model=weights.describe(folder),
-            speaker_model=weights.describe(speaker_models.resolve()) if diarize else None,
-            device=device,
-            compute_type=compute_type,
-            threads=threads,
-            workers=workers,
-            batch_size=batch_size,
-        )
-        self._team = Team(nodes, task, sources, self._lines.append)
-        try:
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(nodes.close)
+            _, _, tokens, _ = checked_folder(folder)
+            self._tokenizer = Tokenizer(tokens)
+            task = LoadTask(
+                model=weights.describe(folder),
+                speaker_model=weights.describe(speaker_models.resolve()) if diarize else None,
+                device=device,
+                compute_type=compute_type,
+                threads=threads,
+                workers=workers,
+                batch_size=batch_size,
+            )
+            self._team = Team(nodes, task, sources, self._lines.append)
+            on_error.callback(self._team.close)
             self._team.assemble()
-        except BaseException:
-            self.close()
-            raise
+            on_error.pop_all()
         self._tell_all()
 
     def _tell_all(self) -> None:
@@ -129,14 +132,19 @@ class ClusterModel(Closing):
 
 
 class _Sent(Transcriptions):
-    """Recordings that are sent to workers. Each is made when its turn comes, since there may be thousands."""
+    """Recordings that are sent to workers. Each is made when its turn comes, since there may be thousands.
+
+    They can be asked for in their order only; what came before the last one asked for is a `ValueError`.
+    """
 
     def __init__(self, dispatcher: Dispatcher, count: int, tracks: Tracks, options: DecodingOptions) -> None:
         super().__init__(())
         self._dispatcher, self._count, self._tracks, self._options = dispatcher, count, tracks, options
 
     def __getitem__(self, index: Any) -> Any:
-        return received(self._dispatcher.recording(range(self._count)[index]), self._tracks, self._options)
+        return received(
+            self._dispatcher.recording(range(self._count)[operator.index(index)]), self._tracks, self._options
+        )
 
     def __len__(self) -> int:
         return self._count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import deque
@@ -61,24 +62,24 @@ class RecordWorkers(Closing):
         self, nodes: Nodes, model: Path | None, paths: Sequence[str], tell: Callable[[str], object] = lambda line: None
     ) -> None:
         """`model` is the folder of the model on this machine, if one is needed; nodes must see some of the paths."""
-        task = LoadTask(
-            model=None if model is None else weights.describe(model),
-            speaker_model=None,
-            device="auto",
-            compute_type="auto",
-            threads=0,
-            workers=0,
-            batch_size=0,
-        )
         self._nodes, self._tell = nodes, tell
-        self._team, self._pulses = Team(nodes, task, paths, tell), Pulses()
-        self._groups: deque[_Group] = deque()
-        self._under_way: dict[Call, tuple[Member, _Group]] = {}
-        try:
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(nodes.close)
+            task = LoadTask(
+                model=None if model is None else weights.describe(model),
+                speaker_model=None,
+                device="auto",
+                compute_type="auto",
+                threads=0,
+                workers=0,
+                batch_size=0,
+            )
+            self._team, self._pulses = Team(nodes, task, paths, tell), Pulses()
+            self._groups: deque[_Group] = deque()
+            self._under_way: dict[Call, tuple[Member, _Group]] = {}
+            on_error.callback(self._team.close)
             self._team.assemble()
-        except BaseException:
-            self.close()
-            raise
+            on_error.pop_all()
 
     def labelled(
         self, records: Iterable[Record], language: str | None, trust: Trust, problem: Callable[[str], object]

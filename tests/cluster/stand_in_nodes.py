@@ -221,13 +221,16 @@ def placed_result(source: str, place: Place, *, draws: bool) -> PlacedResult:
     return PlacedResult(place, DecodedWindow((segment,), start + WINDOW), to_note=not is_drawn)
 
 
-def channel(source: str, outlines: Sequence[WindowOutline] = ()) -> ChannelSurvey:
-    return ChannelSurvey(samples=windows_of(source) * WINDOW * SAMPLE_RATE, outlines=tuple(outlines), language="en")
+def channel(source: str, cut: Sequence[WindowOutline] = ()) -> ChannelSurvey:
+    return ChannelSurvey(samples=windows_of(source) * WINDOW * SAMPLE_RATE, outlines=tuple(cut), language="en")
+
+
+def outlines(source: str) -> list[WindowOutline]:
+    return [WindowOutline(place=place, speech=(), first=not place.start) for place in places(source)]
 
 
 def survey_of(source: str) -> Survey:
-    outlines = [WindowOutline(place=place, speech=(), first=not place.start) for place in places(source)]
-    return Survey(channels=(channel(source, outlines),))
+    return Survey(channels=(channel(source, outlines(source)),))
 
 
 def decoded(source: str) -> DecodedRecording:

@@ -13,7 +13,7 @@ from speech import speak, write_wav
 from stand_in_nodes import MadeUp, StandInNodes
 from tiny_model import make_tiny_model
 
-from mtasr.cluster import pulses
+from mtasr.cluster import ClusterModel, pulses
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.records import RecordWorkers
 from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
@@ -23,7 +23,7 @@ from mtasr.data.filters import no_text
 from mtasr.data.label import Trust, label, labelled, recordings_in
 from mtasr.data.records import Caption, Record
 from mtasr.data.speech_found import CaptionsBesideSpeech
-from mtasr.errors import AudioDecodeError, InputNotFoundError
+from mtasr.errors import AudioDecodeError, InputNotFoundError, ModelError
 from mtasr.transcribe import load_model
 
 pytestmark = pytest.mark.timeout(60)
@@ -64,6 +64,23 @@ def test_verdicts_come_in_order_and_cheap_filters_go_first():
         no_text(each) or ("odd" if int(each.id) % 2 else None) for each in records
     ]
     assert sorted(sent, key=int) == [each.id for each in records if each.text]
+
+
+def test_the_cluster_is_left_if_there_is_no_model(tmp_path: Path):
+    class Left(StandInNodes):
+        is_left = False
+
+        def close(self) -> None:
+            self.is_left = True
+
+    for make in (
+        lambda nodes: RecordWorkers(nodes, tmp_path / "none", []),
+        lambda nodes: ClusterModel(nodes, tmp_path / "none"),
+    ):
+        nodes = Left(1, lambda node: Judge())
+        with pytest.raises((ModelError, OSError)):
+            make(nodes)
+        assert nodes.is_left
 
 
 def test_what_cannot_be_labelled_is_told():
