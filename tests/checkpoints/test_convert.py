@@ -20,7 +20,7 @@ from mtasr.checkpoints.parity import Parity, compare
 from mtasr.checkpoints.parity_clip import Difference, tolerance_of
 from mtasr.cli import program
 from mtasr.errors import ModelError, OutputError, UsageError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_without_torch_one_line_says_what_to_install(source: Path, tmp_path: Pat
     command = [sys.executable, "-c", script, "models", "convert", str(source), str(tmp_path / "result")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"mtasr: error: this needs torch: {pip_install('mtasr[train]')} brings it\n"
+    assert done.stderr == f"mtasr: error: this needs torch: {install_extra('train')} brings it\n"
     assert list(tmp_path.iterdir()) == []
 
 

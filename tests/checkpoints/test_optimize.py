@@ -37,7 +37,7 @@ from mtasr.checkpoints.vocabulary_choice import (
 from mtasr.cli import program
 from mtasr.engines.torch import TorchEngine
 from mtasr.errors import ModelError, ModelIntegrityError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 from mtasr.models import int8_copy, model_bin
 from mtasr.tokenizer import Tokenizer
 from mtasr.transcribe import load_model
@@ -398,7 +398,7 @@ def test_without_the_word_lists(source: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     result = run("optimize", source, tmp_path / "cut", "--languages", "en")
     assert result.exit_code == 2
-    assert f"this needs wordfreq: {pip_install('mtasr[optimize]')} brings it" in result.stderr
+    assert f"this needs wordfreq: {install_extra('optimize')} brings it" in result.stderr
 
 
 @pytest.mark.weights

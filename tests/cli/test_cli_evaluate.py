@@ -13,7 +13,7 @@ from fake_model import FakeModel, Run, segment
 from tones import make_tone
 
 from mtasr.errors import AudioDecodeError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.transcript import Turn
 
@@ -256,4 +256,4 @@ def test_without_the_extra(run: Run, manifest: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "jiwer", None)
     result = run("evaluate", "manifest.json")
     assert result.exit_code == 2
-    assert result.stderr == f"mtasr: error: this needs jiwer: {pip_install('mtasr[evaluate]')} brings it\n"
+    assert result.stderr == f"mtasr: error: this needs jiwer: {install_extra('evaluate')} brings it\n"

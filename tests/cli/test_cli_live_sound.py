@@ -399,7 +399,7 @@ def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("live")
     assert result.exit_code == 2
     assert "this needs sounddevice: " in result.stderr
-    assert "'mtasr[live]'" in result.stderr
+    assert "'.[live]'` in the clone of mtasr" in result.stderr
 
 
 @pytest.mark.parametrize(

