@@ -22,7 +22,7 @@ def test_what_we_do_not_bring_is_a_bug() -> None:
 
 def test_a_part_of_a_package_counts_for_it() -> None:
     with (
-        pytest.raises(MissingExtraError, match=r"this needs torch.cuda: `.*install '\.\[train\]'` in the clone of mtasr brings it"),
+        pytest.raises(MissingExtraError, match=r"this needs torch.cuda: `.*install '\.\[train\]'` in the clone"),
         extras(),
     ):
         raise ModuleNotFoundError("No module named 'torch.cuda'", name="torch.cuda")

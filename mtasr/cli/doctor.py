@@ -196,6 +196,8 @@ _EXTRAS = {
     "cluster": ("ray", "--cluster"),
     "remote": ("s3fs", "s3:// addresses"),
     "onnx": ("onnxruntime", "speaker models from the hub"),
+    "live": ("sounddevice", "the microphone"),
+    "server": ("fastapi", "mtasr serve"),
 }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.errors import InputError, InputNotFoundError, MissingExtraError, UsageError
 from mtasr.extras import extras, install_extra
 from mtasr.remote.patience import Attempt, Limited, Patience, TransferError, persist
 from mtasr.remote.state import Piece, RemoteState
-from mtasr.remote.urls import LITERAL, check_known, links, scheme_of, shown
+from mtasr.remote.urls import LITERAL, WEB, check_known, links, scheme_of, shown
 
 _T = TypeVar("_T")
 
@@ -20,6 +22,9 @@ _S3 = frozenset({"s3", "s3a"})
 
 #: Seconds for a connection, and without a byte on it.
 _CONNECT, _SILENCE = 10, 30
+
+#: Where botocore looks for another store than Amazon's.
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 #: Keys of one page of a listing, of which S3 sends no more.
 _PAGE = 1000
@@ -37,9 +42,12 @@ _sharing = threading.Lock()
 def opened(url: str) -> tuple[Any, str]:
     """The file system of fsspec, and the path in it. Raises `InputError`, and `MissingExtraError` without fsspec."""
     check_known(url)
-    with extras():
-        import fsspec
     scheme = scheme_of(url)
+    try:
+        with extras():
+            import fsspec
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{error}{_meant(scheme)}") from error
     try:
         if scheme in _S3:
             # One for all threads: fsspec's own cache has one for each, and each has connections of its own.
@@ -57,9 +65,17 @@ def opened(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         if "rotocol not known" in str(error):
-            raise InputError(f"{shown(url)}: addresses that begin with {scheme}:// are not known") from error
+            raise InputError(
+                f"{shown(url)}: addresses that begin with {scheme}:// are not known{_meant(scheme)}"
+            ) from error
         raise InputError(f"{shown(url)}: is no address") from None  # the reason may quote a password
     return file_system, str(path)
+
+
+def _meant(scheme: str) -> str:
+    """A question about the scheme of a web server that somebody may have meant, or nothing."""
+    close = difflib.get_close_matches(scheme, WEB, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}://?" if close else ""
 
 
 def is_s3(url: str) -> bool:
@@ -69,6 +85,10 @@ def is_s3(url: str) -> bool:
 def _s3() -> Any:
     with extras():
         import s3fs
+
+    for name in _ENDPOINTS:
+        if not os.environ.get(name, "http://").lower().startswith(("http://", "https://")):
+            raise UsageError(f"{name} must begin with http:// or https://")  # without it: it may hold a password
 
     # We try again ourselves, and know when to stop.
     settings = {"connect_timeout": _CONNECT, "read_timeout": _SILENCE, "retries": {"total_max_attempts": 1}}
@@ -104,6 +124,8 @@ def call(url: str, work: Callable[[], _T]) -> _T:
 def _reason(error: Exception) -> str:
     """An error in few words, without the address, which may have secrets in it."""
     name = type(error).__name__
+    if name == "EndpointConnectionError" and (server := _server_in(error)):
+        return f"the server {server} cannot be reached"
     if name == "EndpointConnectionError" or isinstance(error, ConnectionRefusedError):
         return "the server cannot be reached"
     if "Timeout" in name:
@@ -114,6 +136,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return f"the connection failed ({name})"
+
+
+def _server_in(error: Exception) -> str | None:
+    """The host and port that botocore could not reach: a URL of S3 does not tell them."""
+    with contextlib.suppress(AttributeError, KeyError, ValueError):
+        return urlsplit(str(error.kwargs["endpoint_url"])).netloc.rpartition("@")[2]  # type: ignore[attr-defined]
+    return None
 
 
 def state_in(found: dict[str, Any]) -> RemoteState:

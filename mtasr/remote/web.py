@@ -201,9 +201,10 @@ def _reason(error: Exception) -> str:
         return "too slow: the server stopped answering"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy cannot be reached"
-    if isinstance(error, requests.exceptions.ConnectionError) and "establish" in str(error):
-        return "the server cannot be reached"
-    return "the connection was cut"
+    if "NameResolutionError(" in str(error):
+        return "the name of the server is not known"
+    no_way = isinstance(error, requests.exceptions.ConnectionError) and "establish" in str(error)
+    return "the server cannot be reached" if no_way else "the connection was cut"
 
 
 def _length(answer: requests.Response) -> int | None:

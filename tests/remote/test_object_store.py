@@ -197,7 +197,7 @@ def test_schemes_that_nobody_knows() -> None:
 def test_a_package_of_fsspec_that_is_missing() -> None:
     with pytest.raises(
         UsageError,
-        match=r"^gs:// needs a package of its own: .*gcsfs.*; .*install 'mtasr\[remote\]'. brings what S3 needs$",
+        match=r"^gs:// needs a package of its own: .*gcsfs.*; .*install '\.\[remote\]'.* brings what S3 needs$",
     ):
         open_remote("gs://a/b.wav", HASTE)
 
@@ -205,7 +205,7 @@ def test_a_package_of_fsspec_that_is_missing() -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("fsspec", "fsspec.core"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"needs fsspec.*: .*'mtasr\[remote\]'. brings it"):
+    with pytest.raises(MissingExtraError, match=r"needs fsspec.*: .*'\.\[remote\]'.* brings it"):
         open_remote("s3://a/b.wav", HASTE)
 
 
@@ -219,3 +219,28 @@ def test_without_credentials(store: ObjectStore, tmp_path: Path) -> None:
     )
     last = done.stderr.strip().splitlines()[-1]
     assert "s3://talks/a.wav: may not be read" in last, done.stderr
+
+
+def test_a_scheme_with_a_letter_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"^htp://a/b.wav: addresses .* not known; did you mean http://\?$"):
+        open_remote("htp://a/b.wav", HASTE)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingExtraError, match=r"brings it; did you mean http://\?$"):
+        open_remote("htp://a/b.wav", HASTE)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://127.0.0.1:1", "the server 127.0.0.1:1 cannot be reached"),
+        ("127.0.0.1:18726", "AWS_ENDPOINT_URL must begin with http:// or https://"),
+    ],
+)
+def test_an_endpoint_that_is_none(endpoint: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.remote.store._shared", {})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with pytest.raises((InputError, UsageError)) as caught:
+        open_remote("s3://talks/a.wav", HASTE)
+    assert str(caught.value).endswith(words)

@@ -286,3 +286,12 @@ def test_an_address_that_is_refused_while_it_is_read(server: HostileServer) -> N
     url = server.put("a.wav", Page(DATA, status=[200, 200, 403]))
     with pytest.raises(OSError, match=r"^may not be read \(HTTP 403\)$"):
         read(url)
+
+
+def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(InputError, match=r"^http://nobody.invalid/a.wav: .*: the name of the server is not known$"):
+        open_remote("http://nobody.invalid/a.wav", Patience(attempts=1))
