@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import sys
@@ -48,7 +49,7 @@ def doctor(cluster: str | None) -> int:
     The exit code is 0 unless a problem keeps mtasr from transcribing; then it is the code of the first such problem.
     """
     code = failures.ExitCode.DONE
-    for finding in (*_findings(), *(_cluster(cluster) if cluster else ())):
+    for finding in itertools.chain(_findings(), _cluster(cluster) if cluster else ()):
         mark = "!" if finding.error is not None else "*" if finding.advice else " "
         print_line(f"{mark} {finding.subject:<14} {failures.printable(finding.found)}")
         if finding.advice:

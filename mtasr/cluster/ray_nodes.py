@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mtasr.cluster.greeting import require_head
 from mtasr.cluster.nodes import Call, Node, Shared, WorkerLostError
 from mtasr.cluster.worker import NodeWorker
 from mtasr.errors import ClusterError, MtasrError
@@ -39,6 +40,7 @@ def connect(address: str | None = None) -> RayNodes:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with extras():
         import ray
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # standard error is for ours, and may be for programs
     if ray.is_initialized():
         raise ClusterError("this process has joined a cluster already")
     address = _reachable(address or os.environ.get("RAY_ADDRESS") or _on_this_machine())
@@ -93,6 +95,7 @@ def _reachable(address: str) -> str:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ClusterError(f"there is no cluster at {address} ({reason}): {_ADVICE}") from error
+    require_head(host.strip("[]").lower(), int(port))
     # Ray replaces these names by this machine's address in its network, where a cluster that is open to this machine
     # alone does not listen; in capitals it leaves the name as it is.
     return f"LOCALHOST:{port}" if host in _LOOPBACK else address
