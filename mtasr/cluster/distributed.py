@@ -33,6 +33,7 @@ class Distributed:
         self._survey: Survey | None = None
         self._whole: list[list[PlacedResult]] | None = None
         self._windows: dict[tuple[int, Place], DecodedWindow] = {}
+        self._begun: set[int] = set()
         self._error: Exception | None = None
         self.is_closed = False
 
@@ -50,6 +51,10 @@ class Distributed:
         return self._survey
 
     def results(self, channel: int) -> Iterator[DecodedWindow]:
+        """The windows of a channel in file order, once: they are not kept. Raises `ValueError` the second time."""
+        if channel in self._begun:
+            raise ValueError("the results of a recording from a cluster can be read once")
+        self._begun.add(channel)
         survey = self.survey()
         if self._whole is not None:
             for placed in self._whole[channel]:

@@ -116,6 +116,8 @@ def test_recordings_are_asked_for_in_order():
     assert text(dispatcher, 1)
     with pytest.raises(ValueError, match="in their order only"):
         dispatcher.recording(0)
+    with pytest.raises(ValueError, match="once"):
+        text(dispatcher, 1)
     dispatcher.close()
 
 
