@@ -7,6 +7,7 @@ import contextlib
 import glob
 import logging
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from mtasr.audio.extensions import EXTENSIONS
 from mtasr.errors import InputError, InputNotFoundError, UsageError
-from mtasr.remote.listing import below, is_prefix
+from mtasr.remote.listing import below, can_be_listed, is_prefix
 from mtasr.remote.state import RemoteState
 from mtasr.remote.urls import check_listed, is_url, shown, stem_of, suffix_of
 
@@ -94,12 +95,27 @@ def _expanded(name: str, *, recursive: bool) -> list[Input]:
     if _is_folder(name):
         return _of_folder(name, recursive=recursive)
     if is_url(name):
-        return [Input(name)]
+        return _matching(name) or [Input(name)]
     if _PATTERN & set(name) and not os.path.lexists(name):
         # Sorted as a shell does. A pattern without a match stays, and is reported as a missing file.
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
         return [Input(match) for match in matches if not _is_folder(match) and not _waits(match)] or [Input(name)]
     return [Input(name)]
+
+
+def _matching(url: str) -> list[Input]:
+    """The objects that a URL with "*" in its last part stands for. An object that has that very name is meant itself.
+
+    Raises `InputError`.
+    """
+    folder, _, last = url.rpartition("/")
+    if "*" not in last or not can_be_listed(url):
+        return []
+    pattern = re.compile(".*".join(re.escape(part) for part in last.split("*")), re.DOTALL)
+    found = [
+        Input(each, state=state) for each, path, state in below(folder, recursive=False) if pattern.fullmatch(path.name)
+    ]
+    return [each for each in found if each.source == url] or found
 
 
 def _is_folder(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from mtasr.cli.display import print_line
 from mtasr.cli.failures import ExitCode, printable, terminable
 from mtasr.cli.options.command import AddressOption, Command, option
 from mtasr.cli.options.types import Language, OneOf
-from mtasr.errors import UsageError
+from mtasr.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mtasr.data.filters import Filter
@@ -81,7 +81,7 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
             yield record
 
     with terminable():
-        count = write_records(gathered(), records)
+        count = write_records(_some(gathered(), skipped), records)
     _print_count(count, records)
     if unnamed:
         click.echo(
@@ -90,6 +90,15 @@ def ingest(source: Path, records: Path, language: str | None, source_name: str |
             err=True,
         )
     return skipped.code
+
+
+def _some(records: Iterable[Record], skipped: _Skipped) -> Iterator[Record]:
+    """The records; raises `InputError` if every one was skipped, so that no empty file is written."""
+    count = 0
+    for count, record in enumerate(records, start=1):  # noqa: B007
+        yield record
+    if not count and skipped.code is not ExitCode.DONE:
+        raise InputError("no recording can be used, so nothing is written")
 
 
 def _check_target(target: Path, sources: Sequence[Path]) -> None:
@@ -161,13 +170,14 @@ def label(
         if cluster is not None:
             paths = [str(each) for each in recordings]
             with clusters.record_workers(cluster, model, paths) as workers:
-                count = write_records(workers.labelled(recordings_in(recordings), language, trust, skipped), records)
+                found = workers.labelled(recordings_in(recordings), language, trust, skipped)
+                count = write_records(_some(found, skipped), records)
         else:
             loaded = load_model(model)
             found = label_recordings(
                 recordings_in(recordings), lambda record: labelled(record, loaded, language, trust), skipped
             )
-            count = write_records(found, records)
+            count = write_records(_some(found, skipped), records)
     _print_count(count, records)
     return skipped.code
 

@@ -12,13 +12,18 @@ from mtasr.errors import InputError
 from mtasr.remote import store
 from mtasr.remote.patience import Patience, TransferError, persist
 from mtasr.remote.state import RemoteState
-from mtasr.remote.urls import WEB, harmless, scheme_of, shown
+from mtasr.remote.urls import WEB, harmless, links, path_in, scheme_of, shown
 from mtasr.threads import start_thread
 
 _T = TypeVar("_T")
 
 #: Questions asked of a store at the same time.
 _AT_ONCE = 16
+
+
+def can_be_listed(url: str) -> bool:
+    """Whether a store can say what is beside an object: no web server can, and a chain may lead into an archive."""
+    return scheme_of(url) not in WEB and len(links(url)) == 1 and bool(path_in(url))
 
 
 def is_prefix(url: str) -> bool:

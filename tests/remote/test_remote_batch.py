@@ -53,6 +53,17 @@ def test_a_prefix_is_a_folder(store: ObjectStore) -> None:
         gather([f"s3://{BUCKET}/nothing/"])
 
 
+def test_a_star_stands_for_any_characters(store: ObjectStore) -> None:
+    for key in ("in/a1.flac", "in/a2.FLAC", "in/b[1].flac", "in/.a.flac", "in/deep/a3.flac", "in/c*.wav", "in/cd.wav"):
+        store.put(key, b"sound")
+    url = f"s3://{BUCKET}/in"
+    found = gather([f"{url}/a*", f"{url}/*[1].flac", f"{url}/c*.wav", f"{url}/none*"])
+    assert sources(found) == [f"{url}/{name}" for name in ("a1.flac", "a2.FLAC", "b[1].flac", "c*.wav", "none*")]
+    assert [str(each.stem) for each in found][:2] == ["a1", "a2"]
+    assert [each.state and each.state.size for each in found] == [5, 5, 5, 5, None]
+    assert sources(gather(["https://host/a*.wav"])) == ["https://host/a*.wav"]
+
+
 def test_a_list_may_name_what_is_allowed(store: ObjectStore, tmp_path: Path) -> None:
     store.put("in/a.wav", b"sound")
     names = tmp_path / "list"
