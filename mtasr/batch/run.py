@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from mtasr.audio.tracks import Tracks
 from mtasr.batch import outputs
 from mtasr.batch.outputs import Job
-from mtasr.errors import InputError, OutputError, UsageError
+from mtasr.errors import ClusterError, InputError, OutputError, UsageError, WorkerDiedError
 from mtasr.formats.cues import PLAIN, Style
 from mtasr.formats.rttm import Rttm
 from mtasr.options import DecodingOptions
@@ -155,8 +155,8 @@ class BatchRun:
         """Transcribe the recordings, and yield how each ended.
 
         A recording that fails does not stop the others. Leaving the iteration early, an interruption or a kill keeps
-        the journal. Raises `OutputError` for an output folder that cannot be written, and what loading the model
-        raises.
+        the journal. Raises `OutputError` for an output folder that cannot be written, what loading the model raises,
+        and `ClusterError` when the machines that decode are lost.
         """
         ready = []
         done = outputs.done(self._jobs) if self._existing == "skip" else frozenset[str]()
@@ -266,6 +266,8 @@ class BatchRun:
         except BrokenPipeError:
             raise
         except Exception as error:
+            if isinstance(error, ClusterError) and not isinstance(error, WorkerDiedError):
+                raise  # no other recording can be decoded either
             return _failure(job, error)
 
     def _transcribe(self, job: Job, transcription: Transcription) -> Ending:

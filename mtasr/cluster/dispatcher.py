@@ -101,6 +101,7 @@ class Dispatcher:
 
         Raises `ClusterError` without workers, and `ValueError` for a recording before the last one asked for.
         """
+        self._meanwhile()
         with self._changed:
             if self.broken is not None:
                 raise self.broken
@@ -118,6 +119,7 @@ class Dispatcher:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
+        self._meanwhile()
 
     def _recording(self, index: int) -> Distributed:
         """Call it with the lock."""
@@ -268,6 +270,7 @@ class Dispatcher:
         try:
             answer = call.result()
         except WorkerLostError:
+            self._team.tell(f"{member.node.name}: a worker died; what it had under way is sent again")
             self._lose(member)
             self._team.lose(member)
             return

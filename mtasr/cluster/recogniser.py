@@ -76,7 +76,7 @@ class ClusterModel(Closing):
             )
             self._team = Team(nodes, task, sources, self._lines.append)
             on_error.callback(self._team.close)
-            self._team.assemble()
+            self._team.assemble(self._tell_all)
             on_error.pop_all()
         self._tell_all()
 

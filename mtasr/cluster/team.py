@@ -24,6 +24,9 @@ _LOOK = 2.0
 #: Seconds for a worker to start, which waits for the cores of its node; and to load its model.
 _STARTING, _LOADING = 60.0, 1800.0
 
+#: Seconds without any worker after which a line says what is waited for.
+_PATIENT = 10.0
+
 #: Starts in a row that may fail before a node is left out.
 _STARTS = 3
 
@@ -94,11 +97,21 @@ class Team:
         """The calls under way of workers that are not ready."""
         return [member.call for member in self.members if not member.is_ready]
 
-    def assemble(self) -> None:
-        """Wait until workers are ready, and decide how they compute. Raises `ClusterError` if no node can work."""
+    def assemble(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Wait until workers are ready, and decide how they compute. Raises `ClusterError` if no node can work.
+
+        `meanwhile` is called now and then, and what it raises ends the waiting.
+        """
         first: float | None = None
+        patient_until: float | None = time.monotonic() + _PATIENT
         while True:
             self.advance(self._nodes.wait(self.calls, 0.2))
+            if any(member.step != "start" for member in self.members):
+                patient_until = None
+            elif self.members and patient_until is not None and time.monotonic() > patient_until:
+                patient_until = None
+                self.tell("waiting for a worker to start: other work of the cluster may have its cores")
+            meanwhile()
             computing = [member.computes for member in self.members if member.computes]
             if computing and first is None:
                 first = time.monotonic()

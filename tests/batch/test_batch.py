@@ -16,7 +16,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 
 from mtasr.batch import BatchRun, Ending, Job, Observer, gather, plan
 from mtasr.batch.journal import FOLDER
-from mtasr.errors import AudioDecodeError, OutputError, UsageError
+from mtasr.errors import AudioDecodeError, ClusterError, OutputError, UsageError, WorkerDiedError
 from mtasr.transcribe import Model, Transcription
 from mtasr.transcript import Coverage, Segment, Transcript
 
@@ -78,6 +78,15 @@ def test_each_recording_ends(jobs: list[Job]) -> None:
     assert (second.result, second.reason, type(second.error)) == ("failed", "b.wav: it is noise", AudioDecodeError)
     assert third.result == "done"
     assert jobs[2].targets["txt"].read_text() == "Hello there.\nHow are you?\n"
+
+
+def test_a_batch_ends_with_the_cluster_and_not_with_a_worker(jobs: list[Job]) -> None:
+    log = Log()
+    lost = ClusterError("the head is gone")
+    model = FakeModel(errors={jobs[1].source: WorkerDiedError("b.wav: died"), jobs[2].source: lost})
+    with pytest.raises(ClusterError, match="the head is gone"):
+        list(BatchRun(jobs, model, observer=log).run())
+    assert [each for each in log.seen if each in ("done", "failed", "kept", "finished")] == ["done", "failed", "kept"]
 
 
 def test_a_batch_goes_on_after_an_interruption(jobs: list[Job]) -> None:

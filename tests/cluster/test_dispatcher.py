@@ -183,7 +183,9 @@ def test_a_poison_file_fails_alone_after_two_deaths():
         return made
 
     nodes = StandInNodes(2, make)
-    found = outcomes(nodes, sources)
+    lines: list[str] = []
+    found = outcomes(nodes, sources, lines)
+    assert sum("a worker died; what it had under way is sent again" in line for line in lines) == 2
     assert str(found[7]) == "1-7.wav: 2 workers died, or stood still, while they decoded it"
     right = expected(sources)
     assert [each for index, each in enumerate(found) if index != 7] == [*right[:7], *right[8:]]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import platform
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,19 @@ def test_states_tell_what_became_of_nodes():
     gone, misfit = team.states.values()
     assert (gone.workers, gone.reason) == (0, "has left the cluster")
     assert (misfit.workers, misfit.reason.partition(":")[0]) == (0, f"has mtasr 0.0.1, and the driver {__version__}")
+
+
+def test_a_line_says_that_no_worker_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(teams, "_PATIENT", 0.1)
+    released = threading.Event()
+
+    class Busy(MadeUp):
+        def facts(self, paths: Sequence[str]) -> NodeFacts:
+            released.wait(30)
+            return super().facts(paths)
+
+    lines: list[str] = []
+    team = Team(nodes_of(Busy(), Busy()), LOAD, [], lines.append)
+    team.assemble(lambda: released.set() if lines else None)
+    assert lines == ["waiting for a worker to start: other work of the cluster may have its cores"]
+    assert team.ready
