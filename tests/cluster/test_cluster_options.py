@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mtasr.cli import main, program
+from mtasr.cli import program
 from mtasr.cli.display.pace import Pace
 from mtasr.cli.display.terminal import Bars
 from mtasr.cli.options.command import AddressOption, Command, option
@@ -59,7 +59,7 @@ def test_what_no_cluster_can_do_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["transcribe", *arguments, "--cluster"])
+        program.main(["transcribe", *arguments, "--cluster"], prog_name="mtasr")
     assert ended.value.code == 2
     assert reason in capfd.readouterr().err
 
