@@ -14,7 +14,8 @@
     ├── OutputError             a result cannot be written
     │   └── FfmpegError             ffmpeg could not write it; has ffmpeg's own words
     ├── ClusterError            a cluster of machines cannot work
-    │   └── WorkerDiedError         workers died while they decoded a recording
+    │   ├── WorkerDiedError         workers died while they decoded a recording
+    │   └── ProcessEndedError       a process ended that trains together with this one
     └── ModelError              a model cannot be used
         ├── ModelNotFoundError      no folder, cache, package or hub has it
         ├── ModelCacheError         the folder that keeps models cannot be written
@@ -94,11 +95,15 @@ class FfmpegError(OutputError):
 
 
 class ClusterError(MtasrError):
-    """There is no cluster, it cannot be joined, or none of its nodes can work."""
+    """There is no cluster, it cannot be joined, none of its nodes can work, or a process that others need has ended."""
 
 
 class WorkerDiedError(ClusterError):
     """Workers of a cluster died, or stood still, while they decoded the recording."""
+
+
+class ProcessEndedError(ClusterError):
+    """A process that trains together with this one has ended, or cannot be reached any more."""
 
 
 class ModelError(MtasrError):

@@ -112,7 +112,8 @@ def _run(config: TrainConfig) -> None:
         from mtasr.training.loop import export
         from mtasr.training.loop import train as run_training
     logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))
-    with terminable():
+    logging.getLogger("mtasr.training").setLevel(logging.INFO)  # which step a run continues from
+    with _told_how_to_continue(config), terminable():
         with _shown(config.steps) as progress:
             run = run_training(config, progress)
         if not run.crew.leads:
@@ -120,6 +121,25 @@ def _run(config: TrainConfig) -> None:
         result = export(run)
     click.echo(result.remark, err=True)
     click.echo(printable(f"the model is in {result.path}"), err=True)
+
+
+@contextlib.contextmanager
+def _told_how_to_continue(config: TrainConfig) -> Iterator[None]:
+    """A line if Ctrl-C or SIGTERM stops the run, from the first of its processes."""
+    from mtasr.training.parallel import is_first
+    from mtasr.training.state import checkpoints, step_of
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if is_first():
+            found = checkpoints(Path(config.output))
+            same = "the same command with resume=auto" if found and config.resume == "never" else "the same command"
+            place = (
+                f"continues from step {step_of(found[-1])}" if found else "begins anew, as there is no checkpoint yet"
+            )
+            click.echo(f"{same} {place}", err=True)
+        raise
 
 
 @contextlib.contextmanager

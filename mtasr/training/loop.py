@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ from mtasr.training.state import (
     save_state,
     whole,
 )
+
+_LOG = logging.getLogger(__name__)
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -91,7 +94,7 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
     """Train to the last step of the configuration, resuming from the last checkpoint in its folder.
 
     Raises `UsageError` for a configuration that does not fit the data, the model or the folder, and what reading
-    records, recordings and models raises (`mtasr.errors`).
+    records, recordings and models raises (`mtasr.errors`). Raises `ProcessEndedError` if another process has ended.
     """
     with crew() as ours:
         run, state, log = begin(config, ours)
@@ -136,7 +139,7 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None]:
-    """Load everything and restore the last checkpoint. Only the first process gets a log."""
+    """Load everything and restore the last checkpoint. Only the first process gets a log, and says what it resumes."""
     objective = make_objective(config)
     _require_alike(config, objective, ours)
     device, folder = ours.device(torch_device(config.device)), Path(config.output)
@@ -156,6 +159,8 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     ours.wait()  # before the first process writes what another may be reading
     if not ours.leads:
         return run, state, None
+    if state.step:
+        _LOG.info("continues from step %d/%d", state.step, config.steps)
     with written_whole(folder / "config.json") as staging:
         staging.write_text(json.dumps(to_document(config), indent=1), encoding="utf-8")
     return run, state, RunLog(folder / "log.jsonl", state.step, tensorboard=config.tensorboard)
@@ -188,7 +193,8 @@ def _require_same(run: Run, note: Mapping[str, Any]) -> None:
     changed = sorted(name for name in {*ours, *theirs} - _MAY_CHANGE if ours.get(name) != theirs.get(name))
     if changed:
         raise UsageError(
-            f"{run.folder} holds a run with another {' and '.join(changed)}; take another folder, or the same settings"
+            f"{run.folder} holds a run that began with other settings ({', '.join(changed)}); "
+            "go on with its settings, or name another folder as output"
         )
     # A single file of an earlier version does not say how many processes there were.
     processes = note.get("processes", run.crew.size)

@@ -13,13 +13,16 @@ import torch
 import torch.distributed as dist
 
 from mtasr.engines.torch import torch_device
-from mtasr.errors import MtasrError, UsageError
+from mtasr.errors import MtasrError, ProcessEndedError, UsageError
 from mtasr.training.config import OptimizerConfig
 
 _T = TypeVar("_T")
 
 #: The others wait while the first process evaluates. If one dies, `torchrun` stops them.
 _PATIENCE = timedelta(days=1)
+
+#: What calls say in which processes meet, if one of them has ended: gloo names its source file.
+_ENDED = ("gloo/transport/", "ncclRemoteError", "NCCL communicator was aborted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,18 @@ class Crew:
         self.total([])
 
 
+def other_ended(exc: BaseException) -> bool:
+    """Whether a call in which processes meet failed because another process has ended. Torch has no type for that."""
+    if isinstance(exc, dist.DistNetworkError):
+        return True
+    return isinstance(exc, RuntimeError) and any(words in str(exc) for words in _ENDED)
+
+
+def is_first() -> bool:
+    """Whether this process is alone, or the first of those that `torchrun` started."""
+    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
+
+
 def processes() -> int:
     """How many processes train together: as many as `torchrun` started, or one."""
     return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
@@ -91,13 +106,21 @@ def accumulation(config: OptimizerConfig, size: int) -> int:
     if config.batches_per_step is None:
         return config.accumulation
     if config.batches_per_step % size:
-        raise UsageError(f"optimizer.batches_per_step cannot be {config.batches_per_step} for {size} processes")
+        below = config.batches_per_step // size * size
+        fitting = f"{below} or {below + size}" if below else f"{size}"
+        raise UsageError(
+            f"optimizer.batches_per_step cannot be {config.batches_per_step} for {size} processes: their number must "
+            f"divide it, as it does {fitting}"
+        )
     return config.batches_per_step // size
 
 
 @contextlib.contextmanager
 def crew() -> Iterator[Crew]:
-    """The processes that `torchrun` started, or this one alone. Raises `UsageError` within another crew."""
+    """The processes that `torchrun` started, or this one alone.
+
+    Raises `UsageError` within another crew. If a process ends, what the others do together raises `ProcessEndedError`.
+    """
     if not dist.is_torchelastic_launched():
         yield Crew()
         return
@@ -108,5 +131,9 @@ def crew() -> Iterator[Crew]:
     dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield Crew(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]), alone=False)
+    except RuntimeError as exc:
+        if other_ended(exc):
+            raise ProcessEndedError("another process of this run ended; the same command resumes") from exc
+        raise
     finally:
         dist.destroy_process_group()

@@ -32,6 +32,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
 from mtasr.errors import DeviceError, InputError, ModelIntegrityError, OutputError
+from mtasr.training.parallel import other_ended
 
 _METADATA = ".metadata"
 
@@ -63,7 +64,7 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path, *, alone: bool) -
     """Write tensors to a folder, which need not exist; whole ones once, and of DTensors the parts of all processes.
 
     Unless `alone`, all processes must call this with the same names and the same folder. Raises `OutputError` in every
-    process if one of them fails, and `KeyboardInterrupt` if one is interrupted.
+    process if one of them fails, `KeyboardInterrupt` if one is interrupted, and torch's error if one has ended.
     """
     writer = FileSystemWriter(str(folder))
     planner = DefaultSavePlanner(flatten_state_dict=False)
@@ -112,7 +113,8 @@ def reading(path: Path) -> Iterator[None]:
     """Tells apart why a checkpoint cannot be read, in this process or another one.
 
     Raises `ModelIntegrityError` if what is in it is wrong or missing, `InputError` if the disk fails, `DeviceError` if
-    there is too little memory, and `KeyboardInterrupt` and the like as they are.
+    there is too little memory. `KeyboardInterrupt` and the like, and torch's error if another process has ended, stay
+    as they are.
     """
     try:
         yield
@@ -127,10 +129,13 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _causes(exc: BaseException) -> list[BaseException]:
-    """What went wrong in each process that failed. Raises what stops a program, which torch catches too."""
+    """What went wrong in each process that failed.
+
+    Raises what stops a program, which torch catches too, and what says that another process has ended.
+    """
     causes = [each for each, _ in exc.failures.values()] if isinstance(exc, CheckpointException) else [exc]
     for cause in causes:
-        if not isinstance(cause, Exception):
+        if not isinstance(cause, Exception) or other_ended(cause):
             raise cause
     return causes
 

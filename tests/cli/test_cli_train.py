@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from mtasr.cli.train import _shown
+from mtasr.cli.failures import ExitCode, exit_code
+from mtasr.cli.train import _shown, _told_how_to_continue
+from mtasr.errors import ProcessEndedError
+from mtasr.training.config import make_config
 
 
 class Terminal(io.StringIO):
@@ -27,3 +31,28 @@ def test_a_process_that_has_nothing_to_tell_shows_no_bar(monkeypatch: pytest.Mon
         progress({"step": 1, "evaluation": {"wer": 0.5}})
     assert "loss 2.500" in sys.stderr.getvalue()
     assert "wer 0.500" in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(ExitCode.TERMINATED)])
+def test_a_stopped_run_says_how_to_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stop: BaseException
+) -> None:
+    settings = {"model": "base", "output": str(tmp_path), "steps": 90, "data": {"train": ["records.jsonl"]}}
+
+    def told(resume: str = "auto") -> str:
+        with pytest.raises(type(stop)), _told_how_to_continue(make_config({**settings, "resume": resume})):
+            raise stop
+        return capsys.readouterr().err
+
+    assert told() == "the same command begins anew, as there is no checkpoint yet\n"
+    for step in (20, 40):
+        (tmp_path / f"step-{step:08}").mkdir()
+    assert told() == "the same command continues from step 40\n"
+    assert told("never") == "the same command with resume=auto continues from step 40\n"
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert told() == "", "the first process tells"
+
+
+def test_the_end_of_another_process_has_the_code_of_clusters() -> None:
+    assert exit_code(ProcessEndedError("another process of this run ended")) == ExitCode.CLUSTER
