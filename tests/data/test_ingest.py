@@ -193,6 +193,15 @@ def test_the_commands(folder: Path, tmp_path: Path) -> None:
     assert "in the evaluation data (radio): 1 record," in done.output
 
 
+def test_nothing_that_can_be_used_is_an_error_and_no_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "talks").mkdir()
+    (tmp_path / "talks" / "a.wav").write_bytes(b"sound")
+    done = CliRunner().invoke(program, ["data", "ingest", str(tmp_path / "talks"), str(tmp_path / "all.jsonl")])
+    assert done.exit_code == 3
+    assert "has no captions beside it" in done.output
+    assert [each.name for each in tmp_path.iterdir()] == ["talks"]
+
+
 @pytest.mark.weights
 def test_a_model_judges(folder: Path, tmp_path: Path) -> None:
     write_wav(folder / "a.wav", speak("Good morning, this is the baker. The bread is warm today."))
