@@ -72,6 +72,9 @@ class InParts:
         for each in outlines:
             yield results[each.place]
 
+    def came(self) -> float:
+        return 0.0
+
     def _decoded(self, channel: int, outlines: Sequence[WindowOutline], **how: bool) -> list[PlacedResult]:
         asked = {key: value for key, value in self.asked.items() if key not in ("language", "most_seconds")}
         asked |= {"language": self._survey.channels[channel].spoken, "version": self._survey.version}
@@ -95,6 +98,9 @@ class AsAWhole:
         for each in self.decoded.results[channel]:
             assert each.result is not None
             yield each.result
+
+    def came(self) -> float:
+        return 0.0
 
     def close(self) -> None:
         pass

@@ -64,6 +64,7 @@ def load(params: Mapping[str, Any], sources: Sequence[str], display: Display, *,
         batch_size=params["batch_size"],
         diarize=diarize,
         tell=display.note,
+        look=display.look_at_nodes,
     )
     display.follow_nodes(lambda: model.states)
     return model

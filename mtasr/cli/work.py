@@ -281,17 +281,20 @@ class _Progress(Observer):
     @contextlib.contextmanager
     def transcribing(self, job: Job, transcription: Transcription) -> Iterator[None]:
         self._recording_began = time.monotonic()
-        if self._options.language is None and transcription.language_probability > 0:
-            code, share = transcription.language, transcription.language_probability
-            self._display.note(f"{job.name}: detected language {english_name(code)} ({code}, {share:.0%})")
         position, total = lambda: transcription.position, lambda: transcription.total
         with self._display.working(job.name, position, total, lambda: transcription.is_telling_apart):
             try:
+                self._note_language(job, transcription)
                 yield
             except BaseException:  # Ctrl-C too: what is said so far of a turn is shown.
                 with contextlib.suppress(OSError, OutputError):  # of the two errors, the first is told
                     self._display.end_turn()
                 raise
+
+    def _note_language(self, job: Job, transcription: Transcription) -> None:
+        if self._options.language is None and transcription.language_probability > 0:
+            code, share = transcription.language, transcription.language_probability
+            self._display.note(f"{job.name}: detected language {english_name(code)} ({code}, {share:.0%})")
 
     def segment(self, segment: Segment) -> None:
         self._display.segment(segment)

@@ -9,6 +9,7 @@ from mtasr.decoding.submission import DecodedWindow, PlacedResult, ResumeNotes
 from mtasr.decoding.survey import ChannelSurvey, Survey
 from mtasr.decoding.windows import Place, WindowOutline
 from mtasr.recordings.decoded import DecodedRecording
+from mtasr.spans import SAMPLE_RATE
 
 #: Seconds between looks at what else there is to tell while one waits.
 _LOOK = 0.5
@@ -34,6 +35,8 @@ class Distributed:
         self._whole: list[list[PlacedResult]] | None = None
         self._windows: dict[tuple[int, Place], DecodedWindow] = {}
         self._begun: set[int] = set()
+        #: Samples of the windows that came, of all channels.
+        self._samples = 0
         self._error: Exception | None = None
         self.is_closed = False
 
@@ -65,6 +68,10 @@ class Distributed:
             key = channel, outline.place
             self._wait(lambda key=key: key in self._windows)  # type: ignore[misc]
             yield self._windows.pop(key)
+
+    def came(self) -> float:
+        survey = self._survey
+        return self._samples / SAMPLE_RATE / len(survey.channels) if survey is not None and survey.channels else 0.0
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         while True:
@@ -108,6 +115,7 @@ class Distributed:
                     known[channel, outline.place] = result
         with self._changed:
             self._windows |= known
+            self._samples += sum(place.samples for _, place in known)
             self._survey = survey
             self._changed.notify_all()
         return unknown
@@ -120,10 +128,12 @@ class Distributed:
     def add_windows(self, channel: int, results: Sequence[PlacedResult]) -> list[Place]:
         """Take results. Returns the places of windows that need random samples."""
         kept = self.notes(channel)
+        came = [each.place for each in results if each.place is not None and each.result is not None]
         for each in results:
             if each.to_note and each.place is not None and each.result is not None:
                 kept.note_result(each.place, each.result)
         with self._changed:
+            self._samples += sum(place.samples for place in came)
             if not self.is_closed:
                 self._windows |= {
                     (channel, each.place): each.result

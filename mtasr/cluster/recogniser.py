@@ -49,18 +49,19 @@ class ClusterModel(Closing):
         batch_size: int = 0,
         diarize: bool = False,
         tell: Callable[[str], object] = lambda line: None,
+        look: Callable[[], object] = lambda: None,
     ) -> None:
         """`folder` has the model on this machine, and `sources` are recordings, at least some of which a node must see.
 
         The other arguments are those of `load_model`, for each worker; `threads` 0 means the cores that the node gives.
-        With `diarize`, workers have the speaker model too. `tell` takes lines about nodes; it is called in the thread
-        that asks for results.
+        With `diarize`, workers have the speaker model too. `tell` takes lines about nodes, and `look` is called
+        whenever `states` may have changed; both in the thread that asks for results.
         """
         from mtasr.checkpoints.ctranslate2.info import checked_folder
 
         self._folder, self._nodes = folder, nodes
         self._lines: deque[str] = deque()
-        self._tell = tell
+        self._tell, self._look = tell, look
         with contextlib.ExitStack() as on_error:
             on_error.callback(nodes.close)
             _, _, tokens, _ = checked_folder(folder)
@@ -83,6 +84,7 @@ class ClusterModel(Closing):
     def _tell_all(self) -> None:
         while self._lines:
             self._tell(self._lines.popleft())
+        self._look()
 
     @property
     def states(self) -> list[NodeState]:

@@ -83,7 +83,7 @@ class Scheduled:
 class Transcription(Closing):
     """A recording that is being transcribed: iterate for its segments, each as soon as it is decoded.
 
-    `position` is how far the file is decoded, in seconds. Close it, or use it in a `with` block.
+    Close it, or use it in a `with` block.
     """
 
     def __init__(
@@ -92,9 +92,13 @@ class Transcription(Closing):
         options: DecodingOptions,
         warnings: Callable[[], Sequence[str]] = tuple,
         tells_apart: Callable[[], bool] = bool,
+        came: Callable[[], float] = float,
     ) -> None:
-        """`warnings` returns further ones, which are complete at the end; `tells_apart` is `is_telling_apart`."""
-        self.position = 0.0
+        """`warnings` returns further ones, which are complete at the end; `tells_apart` is `is_telling_apart`.
+
+        `came` returns the seconds decoded so far where they are not decoded in order.
+        """
+        self._position, self._came = 0.0, came
         #: Called after each window.
         self.on_progress: OnProgress | None = None
         self._further_warnings, self._tells_apart = warnings, tells_apart
@@ -141,6 +145,11 @@ class Transcription(Closing):
         return 1.0 if guesses is None else guesses[0].probability if guesses else 0.0
 
     @property
+    def position(self) -> float:
+        """How far the file is decoded, in seconds; or how much of it, where later parts come first."""
+        return max(self._position, self._came())
+
+    @property
     def total(self) -> float | None:
         """The duration in seconds that the file states, None if it states none or is not open."""
         audio = self._submission.audio
@@ -182,7 +191,7 @@ class Transcription(Closing):
 
     def _decode(self) -> Generator[Segment]:
         for result in self._submission.results():
-            self.position = result.position
+            self._position = result.position
             if self.on_progress is not None:
                 self.on_progress(self.position, self.total)
             self._alternatives.extend(result.alternatives)

@@ -30,6 +30,9 @@ class Elsewhere(Protocol):
         Raises what went wrong with a window, in its turn. The error in the channel's survey is raised by the caller.
         """
 
+    def came(self) -> float:
+        """Seconds of audio whose results are known, in whatever order; 0 while that is unknown. Does not wait."""
+
     def close(self) -> None:
         """Nobody wants the recording any more; who waits for it gets a `ValueError`. A second call does nothing."""
 
@@ -37,7 +40,7 @@ class Elsewhere(Protocol):
 def received(elsewhere: Elsewhere, tracks: Tracks, options: DecodingOptions) -> Transcription:
     """The transcription of a recording that is decoded elsewhere, as it would be if it were decoded here."""
     submission = Received(elsewhere, tracks)
-    return Transcription(submission, options, submission.warnings)
+    return Transcription(submission, options, submission.warnings, came=elsewhere.came)
 
 
 class Received:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from mtasr.cli import display as displays
 from mtasr.cli import program
+from mtasr.cli.display import Display
 from mtasr.cli.display.pace import Pace
 from mtasr.cli.display.terminal import Bars
 from mtasr.cli.options.command import AddressOption, Command, option
@@ -72,6 +75,22 @@ def test_each_node_has_a_line_below_the_bars(capsys: pytest.CaptureFixture[str])
     assert "2 tasks under way" in drawn
     assert "3 files  1:01" in drawn
     assert "no work" in drawn
+
+
+def test_programs_hear_of_nodes_when_something_changes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(displays, "_LOOK", 0.0)
+    state = NodeState("head", tasks=1)
+    display = Display(progress="json")
+    display.look_at_nodes()
+    display.follow_nodes(lambda: [state])
+    display.look_at_nodes()
+    display.look_at_nodes()
+    state.seconds = 300.0
+    display.look_at_nodes()
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(each["event"], each["nodes"][0]["seconds"]) for each in events] == [("nodes", 0.0), ("nodes", 300.0)]
 
 
 def test_help_says_what_it_takes():

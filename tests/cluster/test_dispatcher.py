@@ -14,7 +14,7 @@ import pytest
 import stand_in_nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in_nodes import MANNER, MadeUp, StandInNodes, Worker, assembled
+from stand_in_nodes import MANNER, WINDOW, MadeUp, StandInNodes, Worker, assembled
 
 from mtasr.cluster import dispatcher as dispatching
 from mtasr.cluster import pulses
@@ -130,6 +130,29 @@ def test_groups_of_dense_files_have_fewer_bytes(tmp_path: Path, monkeypatch: pyt
         worker = MadeUp()
         outcomes(StandInNodes(1, lambda node, worker=worker: worker), sources)  # type: ignore[misc]
         assert max(len(task.sources) for task in worker.done if isinstance(task, WholeTask)) == most
+
+
+def test_chunks_move_the_position_in_whatever_order_they_come():
+    released = threading.Event()
+
+    def before(task: Task) -> None:
+        if isinstance(task, ChunkTask) and task.outlines[0].place.start == 0:
+            assert released.wait(30)
+
+    nodes = StandInNodes(2, lambda node: MadeUp(before=before))
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["100.wav"])
+    dispatcher.start()
+    with transcription(dispatcher, 0) as transcribed:
+        assert transcribed.position == 0
+        threading.Timer(10, released.set).start()
+        assert transcribed.language == "en"
+        while transcribed.position < 60 * WINDOW:
+            assert not released.is_set()
+            time.sleep(0.01)
+        released.set()
+        transcribed.transcript()
+        assert transcribed.position == 100 * WINDOW
+    dispatcher.close()
 
 
 def test_groups_get_smaller_near_the_end():

@@ -11,7 +11,7 @@ Where stdout is not a terminal it gets the text alone: one segment per line, or 
      "files": ["a.srt"]}                                  also for recordings that are skipped or fail
     {"event": "finish", "done": 18, "in_doubt": 1, "failed": 1, "skipped": 0, "seconds": 1180.5, "took": 55.1}
     {"event": "nodes", "nodes": [{"name": "host", "workers": 1, "tasks": 2, "recordings": 8, "seconds": 640.0,
-     "reason": ""}]}                                      with --cluster, after each file: what its nodes do
+     "reason": ""}]}                                      with --cluster, where it changes: what its nodes do
     {"event": "note", "text": "..."}                      what a person would read
 
 All times are in seconds. `position` and `duration` are of the recording; `duration` is null if its file does not state
@@ -27,6 +27,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 #: Bytes from which a download is worth a note: the small files of a model take no time.
 _WORTH_A_NOTE = 1_000_000
 
+#: Seconds between events about nodes.
+_LOOK = 1.0
+
 #: Recordings from which on the table at the end leaves out those that went well.
 _LONGEST_TABLE = 40
 
@@ -66,6 +70,9 @@ class Display:
         self._turn: list[Segment] = []
         #: What the nodes of a cluster do, if there is one.
         self._nodes: Callable[[], Sequence[NodeState]] = tuple
+        #: The last event about them, and when it was looked whether there is a new one.
+        self._written: list[dict[str, Any]] = []
+        self._looked = float("-inf")
 
     @property
     def is_for_programs(self) -> bool:
@@ -119,6 +126,18 @@ class Display:
         """Show what the nodes of a cluster do."""
         self._nodes = nodes
 
+    def look_at_nodes(self) -> None:
+        """Write an event if what the nodes of a cluster do has changed, at most once a second."""
+        if self.is_for_programs and time.monotonic() - self._looked >= _LOOK:
+            self._looked = time.monotonic()
+            self._write_nodes()
+
+    def _write_nodes(self) -> None:
+        nodes = [asdict(each) for each in self._nodes()]
+        if nodes != self._written:
+            self._written = nodes
+            _write_event("nodes", nodes=nodes)
+
     @contextlib.contextmanager
     def working(
         self,
@@ -161,8 +180,7 @@ class Display:
                 language=ending.language,
                 files=ending.files,
             )
-            if nodes := self._nodes():
-                _write_event("nodes", nodes=[asdict(each) for each in nodes])
+            self._write_nodes()
 
     def finish(self, endings: Sequence[Ending]) -> None:
         """All recordings have ended: a table on a terminal, else a line for each that did not go well."""
