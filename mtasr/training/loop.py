@@ -61,6 +61,9 @@ _MAY_CHANGE = {
     "optimizer.accumulation", "optimizer.batches_per_step",  # what these two come to must not differ
 }  # fmt: skip
 
+#: Of a few short recordings, an epoch may leave all out by chance, but hardly so many passes in a row.
+_MOST_EMPTY_PASSES = 10
+
 #: Gets each entry of the log as it is written.
 Progress = Callable[[dict[str, Any]], None]
 
@@ -234,12 +237,12 @@ def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, int, 
 
 
 def _plans(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, Any]]:
-    """Raises `UsageError` if all epochs of a pass over the data are empty."""
+    """Raises `UsageError` if the data is passed over again and again without an example."""
     empty = 0
     while True:
         plans = run.objective.epoch(epoch)
         empty = 0 if plans else empty + 1
-        if empty * run.objective.passes_per_epoch >= 1:
+        if empty * run.objective.passes_per_epoch >= _MOST_EMPTY_PASSES:
             raise UsageError("there is nothing to learn: no record gives an example")
         for index in range(batch, len(plans)):
             yield Position(epoch, index), plans[index]

@@ -43,7 +43,7 @@ def test_a_run_resumes_within_a_shard(sharded: Configure, tmp_path: Path) -> Non
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
-def test_an_empty_pool_is_skipped_and_a_pass_of_them_is_an_error(
+def test_empty_pools_are_skipped_and_many_passes_of_them_are_an_error(
     sharded: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned, real = [], SequenceObjective.epoch
@@ -57,7 +57,9 @@ def test_an_empty_pool_is_skipped_and_a_pass_of_them_is_an_error(
     train(sharded(tmp_path / "some", *MIXED, steps=1))
     assert planned == sorted(set(planned)), "each of them once"
     assert read_log(tmp_path / "some/log.jsonl")[0]["epoch"] == 2
-    empty = set(range(9))
+    train(sharded(tmp_path / "whole", steps=1))
+    assert read_log(tmp_path / "whole/log.jsonl")[0]["epoch"] == 2, "as it is where an epoch is a pass over all data"
+    empty = set(range(1000))
     with pytest.raises(UsageError, match="there is nothing to learn"):
         train(sharded(tmp_path / "none", *MIXED, steps=1))
 
