@@ -112,6 +112,12 @@ class Dispatcher:
                 del self._recordings[each]
             return self._recording(index)
 
+    def finish(self) -> None:
+        """Raise what broke the batch off, if that is why a recording of the last ones asked for has failed."""
+        with self._changed:
+            if any(each.raised is self.broken for each in self._recordings.values()) and self.broken is not None:
+                raise self.broken
+
     def close(self) -> None:
         """Send nothing more. What is under way ends unheard."""
         with self._changed:

@@ -38,6 +38,8 @@ class Distributed:
         #: Samples of the windows that came, of all channels.
         self._samples = 0
         self._error: Exception | None = None
+        #: What was raised where results are missing.
+        self.raised: Exception | None = None
         self.is_closed = False
 
     @property
@@ -79,6 +81,7 @@ class Distributed:
                 if ready():
                     return
                 if self._error is not None:
+                    self.raised = self._error
                     raise self._error.with_traceback(None)
                 if self.is_closed:
                     raise ValueError("the recording was closed before its end")

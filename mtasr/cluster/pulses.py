@@ -28,6 +28,7 @@ class Pulses:
 
     def __init__(self) -> None:
         self._pulses: dict[Member, _Pulse] = {}
+        self._felt = time.monotonic()
 
     @property
     def calls(self) -> list[Call]:
@@ -44,6 +45,10 @@ class Pulses:
     def feel(self, answered: Sequence[Call], is_busy: Callable[[Member], object]) -> list[Member]:
         """Take answers, and ask again. Returns the workers that have stood still for too long."""
         now = time.monotonic()
+        pause, self._felt = now - self._felt, now
+        if pause > PATIENCE / 4:  # nobody asked meanwhile, so it is no evidence
+            for pulse in self._pulses.values():
+                pulse.changed += pause
         stalled = []
         for member, pulse in self._pulses.items():
             if pulse.call is not None and pulse.call in answered:

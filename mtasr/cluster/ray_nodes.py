@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib
 import logging
 import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +30,20 @@ _CALLS = 8
 #: Seconds to wait for somebody to listen at an address. Ray itself waits for minutes.
 _LISTENING = 5.0
 
+#: Seconds for which the head may be out of reach. Ray itself ends the process after a minute.
+_ABSENT = 30.0
+
+#: What asks a head as somebody without a token does, the exit code that stands for a refusal, and seconds for it.
+_STRANGER = """
+import sys
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
+except Exception as error:
+    sys.exit(77 if type(error).__name__ == "AuthenticationError" else 1)
+"""
+_REFUSED, _ASKING = 77, 60.0
+
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 #: How to start a cluster, in messages.
@@ -38,6 +57,7 @@ def connect(address: str | None = None) -> RayNodes:
     token authentication; `MissingExtraError` without Ray.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # else a call after `close` starts a cluster
     with extras():
         import ray
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # standard error is for ours, and may be for programs
@@ -45,7 +65,7 @@ def connect(address: str | None = None) -> RayNodes:
         raise ClusterError("this process has joined a cluster already")
     address = _reachable(address or os.environ.get("RAY_ADDRESS") or _on_this_machine())
     try:
-        with _no_standard_error():
+        with _no_standard_error(), _keeping_handler():
             ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
     except Exception as error:
         advice = "Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) and versions must be the cluster's"
@@ -73,6 +93,23 @@ def _no_standard_error() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def _keeping_handler() -> Iterator[None]:
+    """After it, SIGTERM does what it did before: Ray takes it over, and ends with the exit code 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except Exception:
+        _handle(before)
+        raise
+    _handle(before)  # not after what a signal raised, whose handler is another one by then
+
+
+def _handle(handler: Any) -> None:
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 def _on_this_machine() -> str:
     """The address of the cluster that was started on this machine. Raises `ClusterError` if there is none."""
     services: Any = importlib.import_module("ray._private.services")
@@ -85,10 +122,8 @@ def _on_this_machine() -> str:
 
 def _reachable(address: str) -> str:
     """The address as Ray is to get it. Raises `ClusterError` if nobody listens there."""
-    if "://" in address:
-        return address
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not port.isdigit() or "://" in host:
         raise ClusterError(f"{address}: is no address of a cluster: HOST:PORT is needed, such as 127.0.0.1:6379")
     try:
         _connect(address)
@@ -122,6 +157,8 @@ class RayNodes:
         self._ray: Any = ray
         self._address = address
         self._has_head = True
+        self._absent_since: float | None = None
+        self._alive: list[Node] = []
         self._silence()
 
     def _silence(self) -> None:
@@ -133,7 +170,7 @@ class RayNodes:
     def require_safe(self) -> None:
         """Raise `ClusterError` if a node listens beyond this machine, and nobody checks who calls."""
         beyond = [each for each in self._ray.nodes() if each["Alive"] and each["NodeManagerAddress"] not in _LOOPBACK]
-        if beyond and not _checks_tokens():
+        if beyond and not (_has_token() and _refuses_strangers(self._ray.get_runtime_context().gcs_address)):
             address = beyond[0]["NodeManagerAddress"]
             raise ClusterError(
                 f"the cluster listens at {address} and runs the code of anybody who can reach it: start it and mtasr "
@@ -141,11 +178,12 @@ class RayNodes:
             )
 
     def alive(self) -> list[Node]:
-        self._require_head()
+        if not self._reaches_head():
+            return list(self._alive)
         found = [each for each in self._ray.nodes() if each["Alive"]]
         with_cores = [each for each in found if _count(each, "CPU") or _count(each, "GPU")]
         hosts = Counter(each["NodeManagerHostname"] for each in with_cores)
-        return [
+        self._alive = [
             Node(
                 id=each["NodeID"],
                 name=_name(each, is_only=hosts[each["NodeManagerHostname"]] == 1),
@@ -154,17 +192,26 @@ class RayNodes:
             )
             for each in sorted(with_cores, key=lambda each: (each["NodeManagerHostname"], each["NodeID"]))
         ]
+        return list(self._alive)
 
-    def _require_head(self) -> None:
-        """Raise `ClusterError` if the head is gone: Ray would wait for it for a minute, and then end this process."""
-        if "://" in self._address:
-            return
+    def _reaches_head(self) -> bool:
+        """Whether the head answers. Raises `ClusterError` once it has not for long.
+
+        Ray would wait for it for a minute, and then end this process.
+        """
         try:
             _connect(self._address)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # this process has too many files open
+                return True
+            self._absent_since = self._absent_since or time.monotonic()
+            if time.monotonic() - self._absent_since < _ABSENT:
+                return False
             self._has_head = False
             shown = self._address.replace("LOCALHOST", "127.0.0.1")
             raise ClusterError(f"the head of the cluster at {shown} is gone: start a cluster again") from error
+        self._absent_since = None
+        return True
 
     def start(self, node: Node, *, on_gpu: bool) -> _RayWorker:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -203,10 +250,24 @@ def _ignore(*arguments: object, **settings: object) -> None:
     pass
 
 
-def _checks_tokens() -> bool:
-    """Whether Ray's token authentication is on in this process, and so in the cluster that it has joined."""
+def _has_token() -> bool:
+    """Whether Ray's token authentication is on in this process. A cluster without it takes callers with a token too."""
     raylet: Any = importlib.import_module("ray._raylet")
     return bool(raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN)
+
+
+def _refuses_strangers(address: str) -> bool:
+    """Whether the head of the cluster refuses a call without a token, from a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    environment["RAY_AUTH_MODE"] = "disabled"
+    command = [sys.executable, "-c", _STRANGER, address]
+    try:
+        asked = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_ASKING
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == _REFUSED
 
 
 def _count(node: dict[str, Any], resource: str) -> int:

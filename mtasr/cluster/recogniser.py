@@ -152,7 +152,9 @@ class _Sent(Transcriptions):
         return self._count
 
     def drain(self) -> Iterator[Transcription]:
-        return (self[index] for index in range(self._count))
+        for index in range(self._count):
+            yield self[index]
+        self._dispatcher.finish()
 
     def close(self) -> None:
         self._dispatcher.close()
