@@ -62,6 +62,7 @@ def load_model(
     engine: EngineName = "ctranslate2",
     detector: str | MakeDetector = DEFAULT_DETECTOR,
     retries: tuple[Retry, ...] = RETRIES,
+    diarizer: Callable[[], Diarizes] = load_diarizer,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Model:
     """Load a model by name ("base", "large-v3", ...), hub name ("owner/name") or folder; "base" without a name.
@@ -76,6 +77,7 @@ def load_model(
 
     `detector` finds speech: a name in `mtasr.vad.DETECTORS`, or a function that makes a `SpeechDetector` for a
     recording. `retries` are the ways to decode again a window that fails the checks (`mtasr.decoding.retries`).
+    `diarizer` loads what tells speakers apart, when that is first asked for.
 
     Raises `ModelError` (see `mtasr.errors`) if the model cannot be found, loaded or run here, `UsageError` for
     arguments that make no sense.
@@ -98,7 +100,7 @@ def load_model(
     else:
         settings |= {"workers": workers, "batch_size": batch_size}
         loaded, fingerprint = ctranslate2_engine(resolve(name, progress=progress), settings)
-    return Model(loaded, fingerprint, detector=detector, retries=retries)
+    return Model(loaded, fingerprint, detector=detector, retries=retries, diarizer=diarizer)
 
 
 class Model:

@@ -262,7 +262,7 @@ def _refuses_strangers(address: str) -> bool:
     environment["RAY_AUTH_MODE"] = "disabled"
     command = [sys.executable, "-c", _STRANGER, address]
     try:
-        asked = subprocess.run(
+        asked = subprocess.run(  # noqa: S603 - a list, no shell; the program is this Python
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_ASKING
         )
     except subprocess.TimeoutExpired:

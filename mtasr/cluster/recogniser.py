@@ -66,9 +66,11 @@ class ClusterModel(Closing):
             on_error.callback(nodes.close)
             _, _, tokens, _ = checked_folder(folder)
             self._tokenizer = Tokenizer(tokens)
+            speaker_model = speaker_models.find(None).name if diarize else ""
             task = LoadTask(
                 model=weights.describe(folder),
-                speaker_model=weights.describe(speaker_models.resolve()) if diarize else None,
+                speaker_model=weights.describe(speaker_models.resolve(speaker_model)) if diarize else None,
+                speaker_model_name=speaker_model,
                 device=device,
                 compute_type=compute_type,
                 threads=threads,

@@ -42,6 +42,8 @@ class LoadTask:
     model: ModelFiles | None
     #: None unless speakers are told apart by voice.
     speaker_model: ModelFiles | None
+    #: What the speaker model is called; the driver's choice counts, not that of a node's environment.
+    speaker_model_name: str = ""
     device: str
     compute_type: str
     threads: int

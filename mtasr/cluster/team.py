@@ -49,6 +49,8 @@ class Member:
     since: float = field(default_factory=time.monotonic)
     computes: tuple[str, ...] | None = None
     is_ready: bool = False
+    #: The models that were copied to its machine.
+    installed: list[ModelFiles] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -237,6 +239,10 @@ class Team:
         return replace(self._task, device=device, threads=self._task.threads or cores)
 
     def _install(self, member: Member, files: ModelFiles) -> None:
+        if files in member.installed:
+            self._leave_out(member, f"does not find {files.name} in its cache, into which it was copied")
+            return
+        member.installed.append(files)
         if files.name not in self._shared:
             self.tell(f"sending {files.name} to the nodes that lack it")
             self._shared[files.name] = weights.share(files, self._nodes.share)

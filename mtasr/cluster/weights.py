@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mtasr.cluster.nodes import Shared
 from mtasr.cluster.tasks import ModelFiles
-from mtasr.errors import ModelError, ModelIntegrityError
-from mtasr.models import cache, speakers
+from mtasr.errors import ModelIntegrityError
+from mtasr.models import cache
 from mtasr.models.fingerprint import fingerprint
 from mtasr.models.folder import ALLOWED, FileRecord, Provenance, sha256_of
 
@@ -50,15 +50,6 @@ def find(files: ModelFiles) -> Path | None:
     if cache.intact(copy) and dict(Provenance.read(copy).files) == files.records:
         return copy
     return None
-
-
-def has_speaker_model() -> bool:
-    """Whether this machine has the speaker model that it would use."""
-    try:
-        speakers.resolve(local_only=True)
-    except ModelError:
-        return False
-    return True
 
 
 def install(files: ModelFiles, content: Mapping[str, Sequence[Shared]]) -> Path:

@@ -43,6 +43,7 @@ from mtasr.decoding.survey import Survey
 from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.spans import Interval
+from mtasr.speakers.diarize import diarizer_in, load_diarizer
 from mtasr.transcribe import Model, load_model
 
 #: Bytes of the smallest file that can be long: speech of 8 kbit/s.
@@ -73,12 +74,12 @@ class NodeWorker:
         """Load the model, unless this machine lacks a copy of it or of the speaker model. Raises `ModelError`."""
         if task.model is None:
             return Loaded(("without a model",))
-        folder = weights.find(task.model)
-        lacking = () if folder is not None else (task.model,)
-        if task.speaker_model is not None and not weights.has_speaker_model():
-            lacking = (*lacking, task.speaker_model)
-        if folder is None or lacking:
-            return Lacking(lacking)
+        wanted = [each for each in (task.model, task.speaker_model) if each is not None]
+        folders = [weights.find(files) for files in wanted]
+        if None in folders:
+            return Lacking(tuple(files for files, folder in zip(wanted, folders, strict=True) if folder is None))
+        folder, *of_speakers = [each for each in folders if each is not None]
+        diarizer = diarizer_in(of_speakers[0], task.speaker_model_name) if of_speakers else None
         system.share_freed_memory()
         self._model = load_model(
             folder,
@@ -87,6 +88,7 @@ class NodeWorker:
             threads=task.threads,
             workers=task.workers,
             batch_size=task.batch_size,
+            diarizer=load_diarizer if diarizer is None else lambda: diarizer,
         )
         engine = cast(CTranslate2Engine, self._model.engine)
         return Loaded((engine.device, engine.compute_type, str(system.largest_weight())))

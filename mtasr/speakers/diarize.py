@@ -24,7 +24,7 @@ from mtasr.speakers.diarized import listeners
 from mtasr.speakers.diarizer import Diarizer
 from mtasr.speakers.options import SpeakerOptions
 from mtasr.speakers.voices import Diarizes
-from mtasr.speakers.weights import load_speaker_models
+from mtasr.speakers.weights import load_speaker_models, networks_in
 from mtasr.transcript import Turn
 
 #: Called with the seconds heard so far and the seconds in all, None if the recording does not state its duration.
@@ -45,6 +45,12 @@ def load_diarizer(progress: Progress | None = None) -> Diarizes:
             networks = load_speaker_models(model.name, progress=progress)
             _loaded.append(Diarizer(*networks, model.likeness))
         return _loaded[0]
+
+
+def diarizer_in(folder: Path, name: str) -> Diarizes:
+    """The same of the speaker model of this name, from a folder that holds a copy. Raises `ModelError`."""
+    model = find(name)
+    return Diarizer(*networks_in(folder, model), model.likeness)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

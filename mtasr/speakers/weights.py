@@ -35,7 +35,11 @@ def load_speaker_models(
     was installed or does not fit the network. Models from the hub need onnxruntime: else `MissingExtraError`.
     """
     model = speakers.find(name)
-    folder = speakers.resolve(model.name, progress=progress)
+    return networks_in(speakers.resolve(model.name, progress=progress), model)
+
+
+def networks_in(folder: Path, model: speakers.SpeakerModel) -> tuple[SegmentationNetwork, EmbeddingNetwork]:
+    """The networks of a copy of a speaker model. Raises `ModelIntegrityError` and `MissingExtraError` as above."""
     _check(folder, model.name)
     if (folder / SEGMENTATION_ONNX).exists():
         return OnnxSegmentation(folder / SEGMENTATION_ONNX), OnnxEmbedding(folder / EMBEDDING_ONNX, model.window)

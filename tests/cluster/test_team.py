@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from tiny_model import make_tiny_model
 
 from mtasr import __version__
 from mtasr.cluster import team as teams
-from mtasr.cluster import weights
+from mtasr.cluster import weights, worker
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, NodeFacts
 from mtasr.cluster.team import Team
 from mtasr.errors import ClusterError, ModelIntegrityError
 from mtasr.models import cache
+from mtasr.models.folder import SEGMENTATION
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -157,6 +159,34 @@ def test_a_node_that_lacks_the_model_gets_it_once_and_whole(tmp_path: Path, monk
         name: folder.joinpath(name).read_bytes() for name in files.records
     }
     assert nodes.shared == sum(record.size for record in files.records.values())
+
+
+def test_a_node_that_never_finds_the_model_is_left_out(tmp_path: Path):
+    files = weights.describe(make_tiny_model(tmp_path / "mine"))
+
+    class Forgetful(MadeUp):
+        def install(self, model: weights.ModelFiles, content: Any) -> None:
+            pass
+
+    with pytest.raises(ClusterError, match="node-0: does not find cluster-mine in its cache"):
+        assembled(nodes_of(Forgetful(loaded=Lacking((files,)))))
+
+
+def test_speakers_are_told_apart_with_the_model_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MTASR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MTASR_SPEAKER_MODEL", "one of the node's own")
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    folder.joinpath(SEGMENTATION).write_bytes(b"networks")
+    voices = weights.describe(folder)
+    task = replace(LOAD, model=weights.describe(make_tiny_model(tmp_path / "mine")), device="cpu", threads=1)
+    task = replace(task, speaker_model=replace(voices, folder="/nowhere"), speaker_model_name="speakers")
+    loaded: list[tuple[Path, str]] = []
+    monkeypatch.setattr(worker, "diarizer_in", lambda folder, name: loaded.append((folder, name)))
+    assert worker.NodeWorker().load(task) == Lacking((task.speaker_model,))
+    copy = weights.install(voices, weights.share(voices, stand_in_nodes.Shared))
+    assert isinstance(worker.NodeWorker().load(task), Loaded)
+    assert loaded == [(copy, "speakers")]
 
 
 def test_weights_that_were_damaged_on_their_way_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
