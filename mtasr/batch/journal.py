@@ -118,13 +118,15 @@ class Entry:
 
     __slots__ = (
         "_closed", "_content", "_has_results", "_has_written", "_hashing", "_identified", "_job", "_keeps_done",
-        "_known", "_lock", "_made_with", "_path", "_state",
+        "_known", "_lock", "_made_with", "_path", "_reading", "_state",
     )  # fmt: skip
 
     def __init__(self, path: Path, job: Job, made_with: object = None, *, keeps_done: bool = True) -> None:
         self._path, self._job, self._keeps_done = os.fspath(path), job, keeps_done
         self._made_with = None if made_with is None else hashlib.sha256(repr(made_with).encode()).hexdigest()[:16]
         self._lock = threading.Lock()
+        #: Held while the file is read, and the recording hashed; `_lock` never is for so long.
+        self._reading = threading.Lock()
         self._closed = self._has_written = False
         #: Whether the file identifies the recording, and holds results of it: only with both is it of use.
         self._identified = self._has_results = False
@@ -186,15 +188,16 @@ class Entry:
 
     def known(self) -> dict[Any, Any]:
         """Results by channel and place, languages by channel. First called when the recording is read."""
-        if self._known is None:
-            self._known = self._read()
-            if not self._known:
-                self.add({"state": self._state})
-            if self._content is None:
-                # In a thread of its own: hashing a long video takes seconds.
-                with contextlib.suppress(MemoryError):
-                    self._hashing = start_thread(self._add_content)
-        return self._known
+        with self._reading:
+            if self._known is None:
+                self._known = self._read()
+                if not self._known:
+                    self.add({"state": self._state})
+                if self._content is None:
+                    # In a thread of its own: hashing a long video takes seconds.
+                    with contextlib.suppress(MemoryError):
+                        self._hashing = start_thread(self._add_content)
+            return self._known
 
     def _read(self) -> dict[Any, Any]:
         known: dict[Any, Any] = {}
@@ -262,9 +265,13 @@ class _Channel:
         self._entry, self._channel = entry, channel
 
     @property
+    def may_have_results(self) -> bool:
+        return self._entry.path.exists()
+
+    @property
     def has_results(self) -> bool:
         # The file first, since what is known begins with hashing the recording.
-        return self._entry.path.exists() and any(
+        return self.may_have_results and any(
             isinstance(key, tuple) and key[0] == self._channel for key in self._entry.known()
         )
 

@@ -11,18 +11,20 @@ the second death shows which one kills workers, and that recording counts as fai
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mtasr.cluster.distributed import Distributed
 from mtasr.cluster.errands import Errand, OpenChannel, chunks_of, wav_bytes
 from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
 from mtasr.cluster.paths import absolute, is_here
 from mtasr.cluster.pulses import PATIENCE, Pulses
+from mtasr.cluster.resuming import Resuming
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, WholeTask
 from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes, ResumeNotes
@@ -84,9 +86,11 @@ class Dispatcher:
         #: Seconds of audio of what has come back, by place in the batch.
         self._held: dict[int, float] = {}
         self._counter = itertools.count()
+        #: In the order of the batch.
         self._waiting: list[tuple[int, int, Errand]] = []
         self._under_way: dict[Call, tuple[Member, Errand]] = {}
         self._pulses = Pulses()
+        self._resuming = Resuming()
         self._channels: dict[tuple[int, int], OpenChannel] = {}
         self._deserted: float | None = None
         self._thread: threading.Thread | None = None
@@ -123,6 +127,7 @@ class Dispatcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._resuming.close()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
         self._meanwhile()
@@ -157,6 +162,7 @@ class Dispatcher:
             each.fail(error)
 
     def _round(self) -> None:
+        self._resume()
         self._send()
         calls = [*self._under_way, *self._team.calls, *self._pulses.calls]
         answered = self._nodes.wait(calls, _LOOK)
@@ -214,17 +220,15 @@ class Dispatcher:
     def _next(self, member: Member, *, is_idle: bool) -> Errand | None:
         """What comes first in the order of the batch, of what this worker can do."""
         self._waiting = [each for each in self._waiting if any(map(self._wanted, each[2].recordings))]
-        heapq.heapify(self._waiting)
-        for entry in sorted(self._waiting):
+        for entry in self._waiting:
             errand = entry[2]
             if member.node.id not in errand.unseen_by and (is_idle or not errand.alone):
                 self._waiting.remove(entry)
-                heapq.heapify(self._waiting)
                 return errand
         return self._group()
 
     def _wait_for_worker(self, errand: Errand) -> None:
-        heapq.heappush(self._waiting, (errand.recordings[0], next(self._counter), errand))
+        bisect.insort(self._waiting, (errand.recordings[0], next(self._counter), errand))
 
     def _group(self) -> Errand | None:
         """The next recordings of the batch: fewer near its end, so that all workers end at about the same time."""
@@ -244,12 +248,10 @@ class Dispatcher:
             self._unsent += 1
             with self._changed:
                 recording = self._recording(index)
-            if self._manner.divisible and recording.notes(0).has_results:
-                if group:
-                    self._wait_for_worker(Errand(self._survey_task(index), (index,)))
-                    continue
-                return Errand(self._survey_task(index), (index,))
-            group.append(index)
+            if recording.notes(0).may_have_results:
+                self._resuming.ask(index, partial(_has_results, recording))
+            else:
+                group.append(index)
         return Errand(self._whole_task(group), tuple(group)) if group else None
 
     def _holds_much(self) -> bool:
@@ -259,6 +261,13 @@ class Dispatcher:
         self._held = {index: seconds for index, seconds in self._held.items() if index >= front}
         most = _HELD + _HELD_EACH * len(self._team.members)
         return self._unsent > front and sum(self._held.values()) > most
+
+    def _resume(self) -> None:
+        """Send the recordings of which it is known by now whether an earlier run has begun them."""
+        for index, has_results in self._resuming.answers():
+            is_begun = has_results and self._manner.divisible
+            task = self._survey_task(index) if is_begun else self._whole_task([index])
+            self._wait_for_worker(Errand(task, (index,)))
 
     def _whole_task(self, indices: Sequence[int]) -> WholeTask:
         return WholeTask(tuple(self._path(index) for index in indices), self._manner)
@@ -421,6 +430,10 @@ class Dispatcher:
                 self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
         else:
             self._wait_for_worker(replace(errand, deaths=deaths))
+
+
+def _has_results(recording: Distributed) -> bool:
+    return recording.notes(0).has_results
 
 
 def _nothing_noted(channel: int) -> ResumeNotes:

@@ -125,6 +125,10 @@ class ResumeNotes(Protocol):
     def has_results(self) -> bool:
         """Whether the result of any window is noted."""
 
+    @property
+    def may_have_results(self) -> bool:
+        """Whether `has_results` is worth asking, which may take seconds. This takes none."""
+
     def guesses(self) -> list[LanguageGuess] | None:
         """The languages it may be in, None if they are not noted."""
 
@@ -141,7 +145,7 @@ class ResumeNotes(Protocol):
 class NoNotes:
     """For a recording of which nothing is noted, and nothing needs to be."""
 
-    has_results = False
+    has_results = may_have_results = False
 
     def guesses(self) -> None:
         return None

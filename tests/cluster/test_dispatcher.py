@@ -22,6 +22,7 @@ from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.errands import chunks_of
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, Task, WholeTask
+from mtasr.cluster.team import Member
 from mtasr.decoding.submission import NoNotes
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
@@ -237,6 +238,49 @@ def test_a_worker_that_stands_still_counts_as_dead(monkeypatch: pytest.MonkeyPat
     assert isinstance(found[3], WorkerDiedError)
     assert [isinstance(each, str) for each in found].count(True) == 5
     assert any("stood still" in line for line in lines)
+
+
+def test_a_pause_of_the_driver_is_no_evidence(monkeypatch: pytest.MonkeyPatch):
+    moment = [0.0]
+    monkeypatch.setattr(pulses.time, "monotonic", lambda: moment[0])
+    nodes = StandInNodes(1, lambda node: MadeUp())
+    member = Member(nodes.nodes[0], False, worker := nodes.start(nodes.nodes[0], on_gpu=False), worker.call("load", ()))
+    felt = pulses.Pulses()
+    felt.touch(member)
+    moment[0] = pulses.PATIENCE + 1.0  # hashing a recording, perhaps
+    assert felt.feel([], lambda member: True) == []
+    for _ in range(10):
+        moment[0] += pulses.PATIENCE / 8
+        stalled = felt.feel([], lambda member: True)
+    assert stalled == [member]
+
+
+def test_workers_are_not_kept_waiting_by_the_hash_of_a_recording():
+    """Of the first recording it takes long to find out whether an earlier run has begun it."""
+    released = threading.Event()
+
+    class Slow(NoNotes):
+        may_have_results = True
+
+        @property
+        def has_results(self) -> bool:
+            return released.wait(30)
+
+    sources = [f"1-{number}.wav" for number in range(40)]
+    nodes = StandInNodes(1, lambda node: MadeUp())
+    notes = [lambda channel: Slow(), *[lambda channel: NoNotes()] * 39]
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, sources, notes)
+    dispatcher.start()
+    try:
+        dispatcher.recording(0)
+        done = nodes.workers[0][1].target.done
+        while sum(len(task.sources) for task in done) < 39:
+            time.sleep(0.01)
+        released.set()
+        assert text(dispatcher, 0) == expected(sources)[0]
+    finally:
+        released.set()
+        dispatcher.close()
 
 
 def test_errors_travel_with_the_name_that_the_user_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -35,6 +35,8 @@ class Notebook:
     def has_results(self) -> bool:
         return bool(self.results)
 
+    may_have_results = has_results
+
     def guesses(self) -> list[LanguageGuess] | None:
         return self.judgement
 
