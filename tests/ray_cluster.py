@@ -70,12 +70,11 @@ class RayCluster:
         of_nodes = {pid for node in self.nodes for pid in _family(node)}
         return [pid for pid in of_nodes if b"ray::NodeWorker" in _read(pid, "cmdline")]
 
-    def listening(self) -> list[str]:
-        """The addresses at which its processes listen beyond this machine."""
-        pids = set(_family(str(self._folder)))
+    def listening(self, *others: int) -> list[str]:
+        """The addresses at which its processes listen, and these other ones."""
+        pids = {*_family(str(self._folder)), *others}
         found = subprocess.run(["ss", "-ltnpH"], check=True, capture_output=True, text=True).stdout.splitlines()
-        ours = [line.split()[3] for line in found if any(f"pid={pid}," in line for pid in pids)]
-        return [each for each in ours if "127.0.0.1" not in each and "[::1]" not in each]
+        return [line.split()[3] for line in found if any(f"pid={pid}," in line for pid in pids)]
 
     def close(self) -> None:
         for _ in range(100):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -20,10 +23,15 @@ pytest.importorskip("ray")
 
 from ray_cluster import RayCluster
 
+from mtasr.batch.journal import FOLDER
+from mtasr.cli import main
 from mtasr.cluster import ray_nodes
 from mtasr.errors import ClusterError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+COUNT = 8
+
+#: Both the cluster and its drivers ask for a token, as on many machines.
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64}
 
 
 @pytest.fixture(scope="module")
@@ -34,80 +42,119 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     talks = folder / "talks"
     talks.mkdir()
     pause = np.zeros(SAMPLE_RATE, np.float32)
-    for number in range(6):
-        write_wav(talks / f"{number:02}.wav", np.concatenate([speak(f"This is talk number {number}."), pause]))
-    assert mtasr(folder, "one").returncode == 0
+    spoken = [np.concatenate([speak(f"Talk {number}."), pause]) for number in range(5)]
+    for number, samples in zip(range(COUNT), itertools.cycle(spoken), strict=False):
+        write_wav(talks / f"{number:02}.wav", samples)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(folder, "one"))
+    assert not ended.value.code
     return folder
 
 
 @pytest.fixture(scope="module")
 def cluster(folder: Path) -> Iterator[RayCluster]:
     # A cache of their own, so that the nodes lack the model, and a folder where the driver's is not.
-    with RayCluster(1, 1, environment={"MTASR_CACHE": str(folder / "cache")}) as cluster:
+    with RayCluster(1, 1, environment={"MTASR_CACHE": str(folder / "cache"), **TOKEN}) as cluster:
         yield cluster
 
 
-def command(folder: Path, output: str, *arguments: str) -> list[str]:
+def arguments(folder: Path, output: str, *more: str) -> list[str]:
     settings = ("--device", "cpu", "--temperature", "0", "--beam-size", "1", "-f", "json", "--no-verbose")
     return [
-        *(sys.executable, "-m", "mtasr", "transcribe", str(folder / "talks"), "-o", str(folder / output)),
-        *("--model", str(folder / "model"), *settings, *arguments),
+        *("transcribe", str(folder / "talks"), "-o", str(folder / output), "--model", str(folder / "model")),
+        *(*settings, *more),
     ]
 
 
-def mtasr(folder: Path, output: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, output, *arguments),
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=120,
-    )
+class Driver:
+    """A run of mtasr on a cluster, whose events can be waited for."""
+
+    def __init__(self, folder: Path, cluster: RayCluster, *more: str) -> None:
+        settings = ("--cluster", cluster.address, "--progress", "json", *more)
+        command = [sys.executable, "-m", "mtasr", *arguments(folder, "many", *settings)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **TOKEN})
+        self.events: list[dict[str, Any]] = []
+
+    def until(self, event: str) -> None:
+        """Read its events up to the first of a kind."""
+        for line in self.process.stderr or ():
+            self.events.append(json.loads(line))
+            if self.events[-1]["event"] == event:
+                return
+        raise AssertionError(f"ended without {event}: {self.events[-5:]}")
+
+    def end(self) -> int:
+        """Read what is left of its events, and return its exit code."""
+        self.events += [json.loads(line) for line in self.process.stderr or ()]
+        return self.process.wait(60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.json")}
 
 
-def test_the_bytes_are_those_of_one_machine(folder: Path, cluster: RayCluster):
-    done = mtasr(folder, "many", "--cluster", cluster.address, "--progress", "json")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_bytes_are_those_of_one_machine_though_a_worker_is_killed(folder: Path, cluster: RayCluster):
+    with Driver(folder, cluster) as driver:
+        driver.until("nodes")
+        addresses = cluster.listening(driver.process.pid)
+        os.kill(cluster.workers()[0], signal.SIGKILL)
+        assert driver.end() == 0, driver.events[-5:]
     assert contents(folder / "many") == contents(folder / "one")
-    events = [json.loads(line) for line in done.stderr.splitlines()]
-    nodes = [event["nodes"] for event in events if event["event"] == "nodes"][-1]
-    assert sum(node["recordings"] for node in nodes) == 6
+    nodes = [event["nodes"] for event in driver.events if event["event"] == "nodes"][-1]
+    assert sum(node["recordings"] for node in nodes) == COUNT
+    assert cluster.address in addresses
+    assert {each.rpartition(":")[0] for each in addresses} <= {"127.0.0.1", "[::1]"}
 
 
-def test_nothing_listens_beyond_this_machine(cluster: RayCluster):
-    assert cluster.listening() == []
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_driver_that_was_ended_goes_on(folder: Path, cluster: RayCluster):
+    shutil.rmtree(folder / "many", ignore_errors=True)
+    with Driver(folder, cluster) as driver:
+        driver.until("end")
+        driver.process.terminate()
+        assert driver.end() == 128 + signal.SIGTERM, driver.events[-5:]
+    assert contents(folder / "many") != contents(folder / "one")
+    assert list((folder / "many" / FOLDER).glob("*.jsonl"))
+    with Driver(folder, cluster, "--resume") as driver:
+        assert driver.end() == 0, driver.events[-5:]
+    assert contents(folder / "many") == contents(folder / "one")
+    assert driver.events[-1]["skipped"] > 0
 
 
-def test_killed_workers_and_drivers(folder: Path, cluster: RayCluster):
-    for kind in ("worker", "driver"):
-        running = subprocess.Popen(
-            command(folder, kind, "--cluster", cluster.address), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while not cluster.workers() and running.poll() is None:
-            time.sleep(0.05)
-        if kind == "worker":
-            os.kill(cluster.workers()[0], signal.SIGKILL)
-            assert running.wait(120) == 0
-        else:
-            running.kill()
-            running.wait()
-            assert mtasr(folder, kind, "--cluster", cluster.address, "--resume").returncode == 0
-        assert contents(folder / kind) == contents(folder / "one")
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_who_refuses_strangers(cluster: RayCluster):
+    assert ray_nodes._refuses_strangers(cluster.address)
+    with RayCluster() as is_open:
+        assert not ray_nodes._refuses_strangers(is_open.address)
 
 
-def test_no_cluster_is_one_line(folder: Path):
-    done = mtasr(folder, "none", "--cluster", "127.0.0.1:1")
-    assert done.returncode == 7
-    assert done.stderr == (
+def test_no_cluster_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    make_tiny_model(tmp_path / "model")
+    write_wav(tmp_path / "talks" / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
+    with pytest.raises(SystemExit) as ended:
+        main(arguments(tmp_path, "none", "--cluster", "127.0.0.1:1"))
+    assert ended.value.code == 7
+    assert capfd.readouterr().err == (
         "mtasr: error: there is no cluster at 127.0.0.1:1 (Connection refused): `ray start --head` starts a cluster "
         "(docs/guide/scale.md has the commands)\n"
     )
-    assert not (folder / "none").exists()
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_address_of_another_kind_is_refused():
+    with pytest.raises(ClusterError, match=r"ray://127\.0\.0\.1:10001: is no address of a cluster"):
+        ray_nodes.connect("ray://127.0.0.1:10001")
 
 
 def test_an_open_cluster_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -116,17 +163,27 @@ def test_an_open_cluster_is_refused(monkeypatch: pytest.MonkeyPatch):
         def nodes() -> list[dict[str, object]]:
             return [{"Alive": True, "NodeManagerAddress": "192.0.2.7"}]
 
+        @staticmethod
+        def get_runtime_context() -> SimpleNamespace:
+            return SimpleNamespace(gcs_address="192.0.2.7:6379")
+
     joined = ray_nodes.RayNodes("127.0.0.1:1")
     joined._ray = Open
-    monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: False)
-    with pytest.raises(ClusterError, match=r"the cluster listens at 192\.0\.2\.7 and runs the code of anybody"):
-        joined.require_safe()
-    monkeypatch.setattr(ray_nodes, "_checks_tokens", lambda: True)
+    for has_token, refuses in ((False, True), (True, False)):
+        monkeypatch.setattr(ray_nodes, "_has_token", lambda has_token=has_token: has_token)
+        monkeypatch.setattr(ray_nodes, "_refuses_strangers", lambda address, refuses=refuses: refuses)
+        with pytest.raises(ClusterError, match=r"the cluster listens at 192\.0\.2\.7 and runs the code of anybody"):
+            joined.require_safe()
+    asked: list[str] = []
+    monkeypatch.setattr(ray_nodes, "_refuses_strangers", lambda address: asked.append(address) or True)
     joined.require_safe()
+    assert asked == ["192.0.2.7:6379"]
 
 
-def test_a_cluster_without_its_head_is_one_line():
+def test_a_cluster_without_its_head_is_one_line(monkeypatch: pytest.MonkeyPatch):
     joined = ray_nodes.RayNodes("127.0.0.1:1")
+    assert joined.alive() == []  # it may come back
+    monkeypatch.setattr(ray_nodes, "_ABSENT", 0.0)
     with pytest.raises(ClusterError, match=r"the head of the cluster at 127\.0\.0\.1:1 is gone"):
         joined.alive()
     joined.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ from stand_in_nodes import StandInNodes
 from tiny_model import make_tiny_model
 
 from mtasr.batch import BatchRun, Ending, gather, plan
+from mtasr.batch.journal import FOLDER
+from mtasr.batch.run import Observer
 from mtasr.cluster import ClusterModel, errands, tasks, worker
 from mtasr.cluster.tasks import ChunkTask, SurveyTask, Task, WholeTask
 from mtasr.cluster.worker import NodeWorker
+from mtasr.decoding.windows import Place
 from mtasr.options import DecodingOptions
 from mtasr.recordings.versions import version_of
 from mtasr.spans import SAMPLE_RATE
@@ -73,9 +78,11 @@ def cluster(folder: Path, recordings: Path, *, dies_at: int | None = None) -> tu
     return ClusterModel(nodes, folder, [*map(str, recordings.iterdir())], device="cpu"), kind.tasks
 
 
-def batch(model: object, recordings: Path, output: Path, **settings: object) -> list[Ending]:
+def batch(
+    model: object, recordings: Path, output: Path, options: DecodingOptions = OPTIONS, **settings: object
+) -> list[Ending]:
     jobs = plan(gather([str(recordings)]), output, ["json", "srt"])
-    return list(BatchRun(jobs, model, OPTIONS, **settings).run())
+    return list(BatchRun(jobs, model, options, **settings).run())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -115,39 +122,50 @@ def test_a_dead_worker_changes_nothing(
         assert contents(output) == contents(local[0])
 
 
-def test_resuming_sends_only_what_is_missing(
-    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
-):
-    """A driver that was killed leaves its journal; the next one asks for the windows that are not in it."""
-    model, first = cluster(folder, recordings)
-    with model:
-        running = iter(BatchRun(plan(gather([str(recordings)]), tmp_path, ["json", "srt"]), model, OPTIONS).run())
-        next(running)
-        running.close()
-    done = {outline.place for task in first if isinstance(task, ChunkTask) for outline in task.outlines}
-    assert done
-    model, second = cluster(folder, recordings)
-    with model:
-        batch(model, recordings, tmp_path, existing="resume")
-    assert contents(tmp_path) == contents(local[0])
-    surveyed = [task.source for task in second if isinstance(task, SurveyTask)]
-    again = {source for task in second if isinstance(task, WholeTask) for source in task.sources}
-    assert not again & set(surveyed)
+def test_a_batch_of_one_machine_goes_on_on_many(folder: Path, recordings: Path, tmp_path: Path):
+    """A batch that was stopped in the middle of the long recording, and had noted some of its windows."""
 
+    class Stopped(Observer):
+        def all_segments(self) -> None:
+            raise KeyboardInterrupt
 
-def test_a_batch_of_one_machine_goes_on_on_many(
-    folder: Path, recordings: Path, tmp_path: Path, local: tuple[Path, list[Ending]]
-):
-    one = load_model(folder, device="cpu", threads=1)
-    with cluster(folder, recordings)[0] as model:
-        assert model.fingerprint() == one.fingerprint()
-    batch(one, recordings, tmp_path)
+    # The journal holds what passes the checks, and nothing that a model of random weights says would.
+    unchecked = replace(OPTIONS, compression_ratio_threshold=None, logprob_threshold=None)
+    one, output = load_model(folder, device="cpu", threads=1), tmp_path / "many"
+    batch(one, recordings, tmp_path / "one", unchecked)
+    with pytest.raises(KeyboardInterrupt):
+        batch(one, recordings, output, unchecked, observer=Stopped())
+    assert not contents(output)
+    noted = cut(output / FOLDER)
     model, sent = cluster(folder, recordings)
     with model:
-        endings = batch(model, recordings, tmp_path, existing="resume")
-    assert [each.result for each in endings].count("skipped") == 4
-    assert not any(isinstance(task, ChunkTask) for task in sent)
-    assert contents(tmp_path) == contents(local[0])
+        assert model.fingerprint() == one.fingerprint()
+        batch(model, recordings, output, unchecked, existing="resume")
+    long = str(recordings / "long.wav")
+    assert long in {task.source for task in sent if isinstance(task, SurveyTask)}
+    assert long not in {source for task in sent if isinstance(task, WholeTask) for source in task.sources}
+    again = {outline.place for task in sent if isinstance(task, ChunkTask) for outline in task.outlines}
+    assert again
+    assert not noted & again
+    assert contents(output) == contents(tmp_path / "one")
+
+
+def cut(journal: Path) -> set[Place]:
+    """Leave in a journal half of the windows of the longest recording, as a kill might have. Returns their places."""
+    lines = {path: path.read_text().splitlines() for path in journal.glob("*.jsonl")}
+    longest = max(lines, key=lambda path: len(results_in(lines[path])))
+    results = results_in(lines[longest])
+    assert len(results) >= 2
+    left = results[: len(results) // 2]
+    others = [line for line in lines[longest] if line not in results]
+    for path in lines:
+        path.unlink()
+    longest.write_text("\n".join([*others, *left]) + "\n")
+    return {Place(record["start"], record["samples"]) for record in map(json.loads, left)}
+
+
+def results_in(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if '"result"' in line]
 
 
 def test_long_seconds_is_half_an_hour():
