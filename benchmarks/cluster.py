@@ -9,8 +9,8 @@ their ratio.
 
 `kills` transcribes them on a cluster with two nodes and kills a worker, a node or the driver, at random. A killed node
 is replaced, and a killed driver is started again with `--resume`. A batch that has come to its end is compared with an
-undisturbed one and begins anew, until there were as many kills as asked for. Counted is what was sent again: recordings
-and windows whose task was under way, and those of which the driver had the result already.
+undisturbed one and begins anew, until there were as many kills as asked for. Counted is what was sent again:
+recordings, surveys and windows; and the windows whose results the journal had already, whatever brought them.
 """
 
 from __future__ import annotations
@@ -48,36 +48,50 @@ def command(recordings: Path, output: Path, options: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def took(arguments: list[str]) -> float:
-    """Seconds of the batch, as mtasr tells them."""
-    done = subprocess.run([sys.executable, "-m", "mtasr", *arguments], check=False, capture_output=True, text=True)
+#: Seconds that one batch may take.
+_LIMIT = 3600.0
+
+
+def took(arguments: list[str]) -> tuple[float, int]:
+    """Seconds of the batch, as mtasr tells them, and its exit code."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "mtasr", *arguments], check=False, capture_output=True, text=True, timeout=_LIMIT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SystemExit(f"mtasr {' '.join(arguments)}: has not ended within {_LIMIT:g} s") from error
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     if done.returncode not in (0, 6) or not events:
         raise SystemExit(f"mtasr exited {done.returncode}: {done.stderr}")
-    return float(next(each["took"] for each in events if each["event"] == "finish"))
+    return float(next(each["took"] for each in events if each["event"] == "finish")), done.returncode
 
 
 def speed(recordings: Path, rounds: int, options: list[str]) -> None:
     cores = len(os.sched_getaffinity(0))
-    ratios = []
+    ratios, ones, manies = [], [], []
     with tempfile.TemporaryDirectory() as name, RayCluster(*[1] * cores) as cluster:
         for number in range(rounds):
             one, many = Path(name, f"one-{number}"), Path(name, f"many-{number}")
             seconds = {
-                "one": lambda one=one: took(command(recordings, one, options)),
-                "many": lambda many=many: took([*command(recordings, many, options), "--cluster", cluster.address]),
+                "one": lambda one=one: took(command(recordings, one, options))[0],
+                "many": lambda many=many: took([*command(recordings, many, options), "--cluster", cluster.address])[0],
             }
             order = ["one", "many"] if number % 2 == 0 else ["many", "one"]
             found = {each: seconds[each]() for each in order}
             if contents(one) != contents(many):
                 raise SystemExit(f"DIFFERENT in round {number}")
             ratios.append(found["one"] / found["many"])
+            ones.append(found["one"])
+            manies.append(found["many"])
             print(
                 f"round {number}: one machine {found['one']:.1f} s, {cores} nodes of one core {found['many']:.1f} s; "
                 f"throughput {ratios[-1]:.2f} of one machine's; {len(contents(one))} files, the same bytes",
                 flush=True,
             )
-    print(f"throughput, median of {rounds} rounds: {statistics.median(ratios):.2f} of one machine's")
+    print(
+        f"speed: ratio {statistics.median(ratios):.3f}, one machine {statistics.median(ones):.1f} s, {cores} nodes of "
+        f"one core {statistics.median(manies):.1f} s (medians of {rounds} rounds)"
+    )
 
 
 def child(log: str, arguments: list[str]) -> None:
@@ -87,47 +101,72 @@ def child(log: str, arguments: list[str]) -> None:
     from mtasr.cluster.ray_nodes import _RayWorker
 
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    send, done = _RayWorker.call, Dispatcher._done
+    send, take = _RayWorker.call, Dispatcher._take
 
-    def note(what: str, task: object) -> None:
-        if found := items(task):
+    def note(what: str, found: list[str]) -> None:
+        if found:
             os.write(stream, (json.dumps([what, found]) + "\n").encode())
 
     def call(self: _RayWorker, method: str, /, *arguments: Any) -> Any:
         if method == "work":
-            note("sent", arguments[0])
+            note("sent", items(arguments[0]))
         return send(self, method, *arguments)
 
     def taken(self: Dispatcher, call: Any) -> None:
+        task = self._under_way[call][1].task
+        take(self, call)  # which notes the results in the journal
         with contextlib.suppress(Exception):  # of a worker that died
-            call.result()
-            note("back", self._under_way[call][1].task)
-        done(self, call)
+            note("back", noted(task, call.result()))
 
     _RayWorker.call = call  # type: ignore[method-assign]
-    Dispatcher._done = taken  # type: ignore[method-assign]
+    Dispatcher._take = taken  # type: ignore[method-assign]
     main(arguments)
 
 
 def items(task: object) -> list[str]:
-    """The recordings and windows that a task decodes."""
-    from mtasr.cluster.tasks import ChunkTask, WholeTask
+    """What a task does: recordings, windows, surveys, windows that need random samples."""
+    from mtasr.cluster.tasks import ChunkTask, SurveyTask, WholeTask
 
     match task:
         case WholeTask():
             return list(task.sources)
-        case ChunkTask(draws=False):
-            return [f"{task.source}@{task.channel}-{each.place.start}" for each in task.outlines]
+        case SurveyTask():
+            return [f"{task.source} surveyed"]
+        case ChunkTask():
+            drawn = " drawn" if task.draws else ""
+            return [f"{task.source}@{task.channel}-{each.place.start}{drawn}" for each in task.outlines]
     return []
 
 
-def kills(recordings: Path, count: int, seed: int, longest: float, options: list[str]) -> None:
+def noted(task: object, answer: Any) -> list[str]:
+    """The windows whose results have come back for the journal, called the same in whole recordings and in chunks."""
+    from mtasr.cluster.tasks import ChunkTask, WholeTask
+    from mtasr.recordings.decoded import DecodedRecording
+
+    match task:
+        case WholeTask():
+            placed = [
+                (source, channel, each)
+                for source, outcome in zip(task.sources, answer, strict=True)
+                if isinstance(outcome, DecodedRecording)
+                for channel, results in enumerate(outcome.results)
+                for each in results
+            ]
+        case ChunkTask():
+            placed = [(task.source, task.channel, each) for each in answer.results]
+        case _:
+            placed = []
+    return [f"{source}@{channel}-{each.place.start}" for source, channel, each in placed if each.to_note and each.place]
+
+
+def kills(recordings: Path, count: int, seed: int, longest: float, minutes: float, options: list[str]) -> None:
     chooser = random.Random(seed)
     killed: Counter[str] = Counter()
-    again = done_again = most = 0
+    again = done_again = most = resumed = 0
+    last = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name, RayCluster(1, 1) as cluster:
         log, out, whole = Path(name, "log"), Path(name, "out"), Path(name, "whole")
-        took(command(recordings, whole, options))
+        _, right = took(command(recordings, whole, options))
         start = [sys.executable, __file__, "--child", str(log), *command(recordings, out, options)]
         start += ["--cluster", cluster.address, "--resume"]
         is_over = False
@@ -138,12 +177,16 @@ def kills(recordings: Path, count: int, seed: int, longest: float, options: list
                 end = time.monotonic() + chooser.uniform(0.5, longest)
                 while process.poll() is None and time.monotonic() < end:
                     time.sleep(0.05)
+                if time.monotonic() > last:
+                    process.kill()
+                    raise SystemExit(f"has not ended within {minutes:g} minutes, after {killed.total()} kills")
                 if process.poll() is None and killed.total() < count:
                     kind = chooser.choice(("worker", "node", "driver"))
                     killed[kind] += kill(kind, cluster, process, chooser)
-            if process.returncode == -signal.SIGKILL or (process.returncode == 6 and killed):
-                continue  # the next one resumes
-            if process.returncode not in (0, 6) or contents(out) != contents(whole):
+            if process.returncode == -signal.SIGKILL or (process.returncode == 6 != right and resumed < count):
+                resumed += process.returncode == 6  # two kills in a row have cost a recording
+                continue
+            if process.returncode != right or contents(out) != contents(whole):
                 raise SystemExit(f"exit {process.returncode}, DIFFERENT: {Path(name, 'err').read_text()[-2000:]}")
             found = repeated(log)
             again, done_again, most = again + found[0], done_again + found[1], max(most, found[2])
@@ -152,8 +195,8 @@ def kills(recordings: Path, count: int, seed: int, longest: float, options: list
             shutil.rmtree(out)
     print(
         f"{killed.total()} kills ({', '.join(f'{number} of a {kind}' for kind, number in killed.items())}), all with "
-        f"the same bytes; recordings and windows sent again: {again}, of which had come back before: {done_again}; "
-        f"one was sent {most} times at most"
+        f"the same bytes; recordings, surveys and windows sent again: {again}; windows sent again after their results "
+        f"had been noted: {done_again}; one was sent {most} times at most"
     )
 
 
@@ -177,13 +220,15 @@ def repeated(log: Path) -> tuple[int, int, int]:
     """What was sent more than once, what of it after it had come back, and the most times. Forgets the log."""
     sent: Counter[str] = Counter()
     back: set[str] = set()
+    windows: Counter[str] = Counter()
     done_again = 0
     for line in log.read_text().splitlines():
         what, items = json.loads(line)
         if what == "sent":
             sent.update(items)
-            done_again += sum(item in back for item in items)
+            done_again += sum(windows[item] + (item in back) for item in items)
         else:
+            windows.update(item.rpartition("@")[0] for item in set(items) - back)
             back |= set(items)
     log.unlink()
     return sum(number - 1 for number in sent.values()), done_again, max(sent.values(), default=0)
@@ -197,12 +242,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=15.0, help="seconds between kills at most")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes after which `kills` gives up")
     parser.add_argument("options", nargs="*", help="of mtasr")
     args = parser.parse_args()
     if args.what == "speed":
         speed(args.folder, args.rounds, args.options)
     else:
-        kills(args.folder, args.kills, args.seed, args.longest, args.options)
+        kills(args.folder, args.kills, args.seed, args.longest, args.minutes, args.options)
 
 
 if __name__ == "__main__":
