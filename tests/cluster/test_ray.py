@@ -92,8 +92,8 @@ class Driver:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        with self.process:  # which closes the pipe
+            self.process.kill()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
