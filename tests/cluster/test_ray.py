@@ -24,7 +24,7 @@ pytest.importorskip("ray")
 from ray_cluster import RayCluster
 
 from mtasr.batch.journal import FOLDER
-from mtasr.cli import main
+from mtasr.cli import program
 from mtasr.cluster import ray_nodes
 from mtasr.errors import ClusterError
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, samples in zip(range(COUNT), itertools.cycle(spoken), strict=False):
         write_wav(talks / f"{number:02}.wav", samples)
     with pytest.raises(SystemExit) as ended:
-        main(arguments(folder, "one"))
+        program.main(arguments(folder, "one"), prog_name="mtasr")
     assert not ended.value.code
     return folder
 
@@ -142,9 +142,10 @@ def test_who_refuses_strangers(cluster: RayCluster):
 
 def test_no_cluster_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     make_tiny_model(tmp_path / "model")
+    (tmp_path / "talks").mkdir()
     write_wav(tmp_path / "talks" / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
     with pytest.raises(SystemExit) as ended:
-        main(arguments(tmp_path, "none", "--cluster", "127.0.0.1:1"))
+        program.main(arguments(tmp_path, "none", "--cluster", "127.0.0.1:1"), prog_name="mtasr")
     assert ended.value.code == 7
     assert capfd.readouterr().err == (
         "mtasr: error: there is no cluster at 127.0.0.1:1 (Connection refused): `ray start --head` starts a cluster "
