@@ -243,12 +243,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=15.0, help="seconds between kills at most")
     parser.add_argument("--minutes", type=float, default=60.0, help="minutes after which `kills` gives up")
-    parser.add_argument("options", nargs="*", help="of mtasr")
-    args = parser.parse_args()
+    # Not left to argparse, which refuses options after positional arguments and others.
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args, options = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     if args.what == "speed":
-        speed(args.folder, args.rounds, args.options)
+        speed(args.folder, args.rounds, options)
     else:
-        kills(args.folder, args.kills, args.seed, args.longest, args.minutes, args.options)
+        kills(args.folder, args.kills, args.seed, args.longest, args.minutes, options)
 
 
 if __name__ == "__main__":
