@@ -24,7 +24,7 @@ from mtasr.decoding.retries import RETRIES, Retry
 from mtasr.decoding.scheduler import Scheduler
 from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.submission import ChannelSubmission, NoNotes, PlacedResult, ResumeNotes
-from mtasr.decoding.survey import Found, Survey, ignored, survey_channel
+from mtasr.decoding.survey import Survey, WindowsFound, ignored, survey_channel
 from mtasr.decoding.transcription import OnProgress, Scheduled, Transcription, Transcriptions
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.windows import LEAST_SECONDS, Window, WindowOutline, cut_windows, longest_for
@@ -249,7 +249,7 @@ class Model:
         checks: Checks | None = None,
         most_seconds: float | None = None,
         diarize: bool | SpeakerOptions = False,
-        found: Found = ignored,
+        found: WindowsFound = ignored,
         **changes: Any,
     ) -> Survey:
         """Read a recording to its end, cut it into windows and judge its language, without decoding the windows.

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from mtasr.data.reading import Block
+from mtasr.data.reading import RecordBlock
 from mtasr.data.records import Record
 
 #: Seconds that a recording counts at least, so that durations of 0 do no harm.
@@ -61,7 +61,7 @@ class Mixture:
 
     def __init__(
         self,
-        sources: Sequence[Sequence[Block]],
+        sources: Sequence[Sequence[RecordBlock]],
         *,
         pool_seconds: float,
         seed: int = 0,
@@ -113,7 +113,7 @@ class Mixture:
 
 
 def _streams(
-    sources: Sequence[Sequence[Block]], weights: Sequence[float], temperature: float
+    sources: Sequence[Sequence[RecordBlock]], weights: Sequence[float], temperature: float
 ) -> tuple[list[_Stream], list[Fraction]]:
     """The streams, and how many records of each are drawn, in proportion to the others."""
     parts: dict[tuple[int, str | None], list[tuple[int, int]]] = defaultdict(list)

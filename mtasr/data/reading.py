@@ -1,6 +1,6 @@
 """What a command or a setting calls RECORDS -> records: a file of lines, a shard, a folder of shards, or a pattern.
 
-Records are read one at a time. A `Block` says where some of them are, so that they can be read in another order.
+Records are read one at a time. A `RecordBlock` says where some of them are, so that they can be read in another order.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _read(path: Path, place: _Place = (0, 1)) -> Iterator[tuple[_Place, Record]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class RecordBlock:
     """Records that follow each other in a file: at most 256, and half an hour of audio or one recording.
 
     `sizes` has, for each language in it, the number of records and their seconds.
@@ -99,7 +99,7 @@ class Block:
             raise InputError(f"{self.path}: has changed while it was used")
 
 
-def blocks_of(where: Path, check: Callable[[Record], None] = lambda _: None) -> Iterator[Block]:
+def blocks_of(where: Path, check: Callable[[Record], None] = lambda _: None) -> Iterator[RecordBlock]:
     """All records of a file, a folder or a pattern, as blocks. `check` is called with each record.
 
     Raises what `read_records` raises.
@@ -120,5 +120,5 @@ def blocks_of(where: Path, check: Callable[[Record], None] = lambda _: None) -> 
             yield _block(path, begin, sizes)
 
 
-def _block(path: Path, place: _Place, sizes: dict[str | None, tuple[int, float]]) -> Block:
-    return Block(path=path, place=place, sizes=tuple((name, *size) for name, size in sizes.items()))
+def _block(path: Path, place: _Place, sizes: dict[str | None, tuple[int, float]]) -> RecordBlock:
+    return RecordBlock(path=path, place=place, sizes=tuple((name, *size) for name, size in sizes.items()))

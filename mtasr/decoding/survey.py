@@ -61,7 +61,7 @@ def _spoken(language: str | None, guesses: Sequence[LanguageGuess]) -> str:
     return language or (guesses[0].code if guesses else "en")
 
 
-class Found(Protocol):
+class WindowsFound(Protocol):
     """Follows a survey."""
 
     def __call__(self, channel: int, spoken: str, outlines: Sequence[WindowOutline]) -> None:

@@ -13,7 +13,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import ProxyManager
 
-from mtasr.remote.patience import Attempt
+from mtasr.remote.patience import TransferAttempt
 
 
 class PrivateNetworkError(Exception):
@@ -32,7 +32,7 @@ def is_private(address: str) -> bool:
 class Way:
     """The connections that a request and its redirects make, in one attempt."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: TransferAttempt) -> None:
         self._attempt = attempt
         #: Whether the first was to a private address: then others may be.
         self._is_private: bool | None = None

@@ -12,8 +12,8 @@ from typing import BinaryIO, cast
 
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.remote.copies import spooled
-from mtasr.remote.patience import Attempt, ClosedError, Limited, Patience, TransferError, persist
-from mtasr.remote.state import Piece, RemoteObject, RemoteState
+from mtasr.remote.patience import ClosedError, Limited, Patience, TransferAttempt, TransferError, persist
+from mtasr.remote.state import ByteRange, RemoteObject, RemoteState
 from mtasr.remote.urls import WEB, check_known, links, scheme_of, shown
 
 #: Bytes of one read at least, and at most: it grows while reads are quick, and shrinks after one that failed.
@@ -47,7 +47,7 @@ class RemoteFile(io.RawIOBase):
         self._cuts = self._received = 0
         self._failure: OSError | None = None
         self._stopped = threading.Event()
-        self._pending: Limited[Piece] | None = None
+        self._pending: Limited[ByteRange] | None = None
 
     def readable(self) -> bool:
         return True
@@ -111,7 +111,7 @@ class RemoteFile(io.RawIOBase):
                 self._step = min(2 * self._step, self._most)
             return data
 
-    def _attempt(self, start: int, count: int) -> Piece:
+    def _attempt(self, start: int, count: int) -> ByteRange:
         if self._failure is not None:
             raise OSError(str(self._failure))
         self._pending = pending = Limited(partial(self._object.read, start, count, self._state))
@@ -171,7 +171,7 @@ class WholeObject:
         """
         for attempts in itertools.count(1):
             try:
-                with Attempt() as attempt:
+                with TransferAttempt() as attempt:
                     copy = spooled(self._pieces(attempt), self.name, self._size)
                 break
             except TransferError as error:
@@ -188,7 +188,7 @@ class WholeObject:
         copy.seek(0)
         return copy
 
-    def _pieces(self, attempt: Attempt) -> Iterator[bytes]:
+    def _pieces(self, attempt: TransferAttempt) -> Iterator[bytes]:
         coming = self._object.whole(attempt)
         while True:
             self._pending = pending = Limited(lambda _: _take(coming))
@@ -236,7 +236,7 @@ def _examined(url: str, patience: Patience) -> tuple[RemoteObject, RemoteState, 
     return found, state, has_ranges
 
 
-def _examine(url: str, attempt: Attempt) -> tuple[RemoteObject, tuple[RemoteState, bool]]:
+def _examine(url: str, attempt: TransferAttempt) -> tuple[RemoteObject, tuple[RemoteState, bool]]:
     found: RemoteObject
     if scheme_of(url) in WEB and len(links(url)) == 1:
         from mtasr.remote.web import WebObject

@@ -55,7 +55,7 @@ class Patience:
         return cls(seconds=seconds)
 
 
-class Attempt(Closing):
+class TransferAttempt(Closing):
     """One attempt at a transfer. Whoever waits for it closes it at its end, also where it is still under way."""
 
     def __init__(self) -> None:
@@ -90,17 +90,17 @@ class Attempt(Closing):
 class Limited(Generic[_T]):
     """A call that is waited for only so long: it runs in a thread of its own, which is left alone at the end."""
 
-    def __init__(self, work: Callable[[Attempt], _T]) -> None:
+    def __init__(self, work: Callable[[TransferAttempt], _T]) -> None:
         self._ended: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
         self._work = work
 
-    def result(self, seconds: float, attempt: Attempt | None = None) -> _T:
+    def result(self, seconds: float, attempt: TransferAttempt | None = None) -> _T:
         """What the call returns or raises; `TransferError` if it takes longer, `ClosedError` after `stop`.
 
         It is an attempt by itself, or part of one that the caller closes.
         """
         if attempt is None:
-            with Attempt() as own:
+            with TransferAttempt() as own:
                 return self.result(seconds, own)
         start_thread(self._run, attempt)
         try:
@@ -113,7 +113,7 @@ class Limited(Generic[_T]):
         """Have `result`, in another thread, return at once."""
         self._ended.put(_raiser(ClosedError()))
 
-    def _run(self, attempt: Attempt) -> None:
+    def _run(self, attempt: TransferAttempt) -> None:
         try:
             value = self._work(attempt)
         except BaseException as error:
@@ -129,7 +129,7 @@ def _raiser(error: BaseException) -> Callable[[], Any]:
     return answer
 
 
-def persist(work: Callable[[Attempt], _T], patience: Patience) -> _T:
+def persist(work: Callable[[TransferAttempt], _T], patience: Patience) -> _T:
     """Try until it works, at most `patience.attempts` times, then raise the last `TransferError`."""
     wait = threading.Event().wait
     for attempt in range(patience.attempts - 1):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from mtasr.remote.patience import Attempt
+from mtasr.remote.patience import TransferAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RemoteState:
         return None if self.tag is None else f"{self.size} {self.tag}"
 
 
-class Piece(NamedTuple):
+class ByteRange(NamedTuple):
     """Bytes that one attempt brought, at least one."""
 
     data: bytes
@@ -38,19 +38,19 @@ class RemoteObject(Protocol):
     One thread at a time waits for an attempt, but others that nobody waits for may still be under way.
     """
 
-    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+    def examine(self, attempt: TransferAttempt) -> tuple[RemoteState, bool]:
         """Its state, and whether `read` works and its size is known; else it can only be read whole.
 
         Raises `TransferError` for what may pass, `InputError` for what does not.
         """
 
-    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: TransferAttempt) -> ByteRange:
         """Bytes from `start` on, at most `count`.
 
         Raises what `examine` does, and `OSError` or `InputError` unless the object is as expected.
         """
 
-    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+    def whole(self, attempt: TransferAttempt) -> Iterator[bytes]:
         """All of it in pieces. Raises what `read` does."""
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from mtasr.errors import InputError, InputNotFoundError, MissingExtraError, UsageError
 from mtasr.extras import extras, install_extra
-from mtasr.remote.patience import Attempt, Limited, Patience, TransferError, persist
-from mtasr.remote.state import Piece, RemoteState
+from mtasr.remote.patience import Limited, Patience, TransferAttempt, TransferError, persist
+from mtasr.remote.state import ByteRange, RemoteState
 from mtasr.remote.urls import LITERAL, WEB, check_known, links, scheme_of, shown
 
 _T = TypeVar("_T")
@@ -171,14 +171,14 @@ class StoreObject:
         self._file: Any = None
         self._handing_over = threading.Lock()
 
-    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+    def examine(self, attempt: TransferAttempt) -> tuple[RemoteState, bool]:
         found = examined(self._url)
         return found, found.size is not None
 
-    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: TransferAttempt) -> ByteRange:
         return call(self._url, lambda: self._read(start, count, expected, attempt))
 
-    def _read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+    def _read(self, start: int, count: int, expected: RemoteState, attempt: TransferAttempt) -> ByteRange:
         with self._handing_over:
             file, self._file = self._file, None
         try:
@@ -201,13 +201,13 @@ class StoreObject:
             if not attempt.is_closed and self._file is None:
                 self._file, unwanted = file, None
         _close(unwanted)
-        return Piece(data, is_cut=len(data) < count)
+        return ByteRange(data, is_cut=len(data) < count)
 
     def _check(self, info: dict[str, Any], expected: RemoteState) -> None:
         if state_in(info) != expected:
             raise InputError(f"{shown(self._url)}: it was changed while it was read")
 
-    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+    def whole(self, attempt: TransferAttempt) -> Iterator[bytes]:
         """The whole object, in pieces, for stores that do not tell its size."""
         with call(self._url, lambda: self._file_system.open(self._path, "rb")) as file:
             while piece := call(self._url, lambda: file.read(1 << 16)):

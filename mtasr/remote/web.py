@@ -17,8 +17,8 @@ import urllib3
 
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.remote.connections import PrivateNetworkError, Way
-from mtasr.remote.patience import Attempt, TransferError
-from mtasr.remote.state import Piece, RemoteState
+from mtasr.remote.patience import TransferAttempt, TransferError
+from mtasr.remote.state import ByteRange, RemoteState
 from mtasr.remote.urls import WEB, name_of, scheme_of, shown
 
 #: Seconds for a connection, and without a byte on it.
@@ -45,7 +45,7 @@ class WebObject:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+    def examine(self, attempt: TransferAttempt) -> tuple[RemoteState, bool]:
         """Ask for a byte: many servers, and signed addresses, refuse to be asked for nothing."""
         with self._get({"Range": "bytes=0-0"}, attempt) as answer:
             found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -56,7 +56,7 @@ class WebObject:
                 return RemoteState(int(found[3]), _tag(answer)), True
             return RemoteState(_length(answer) if answer.status_code == 200 else None, _tag(answer)), False
 
-    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: TransferAttempt) -> ByteRange:
         data = bytearray()
         # Raised here if nothing came: what came before a cut is of use.
         with (
@@ -70,7 +70,7 @@ class WebObject:
                     break
         if not data:
             raise TransferError("the connection was cut")
-        return Piece(bytes(data[:sent]), is_cut=len(data) < sent)
+        return ByteRange(bytes(data[:sent]), is_cut=len(data) < sent)
 
     @staticmethod
     def _sent(answer: requests.Response, start: int, expected: RemoteState) -> int:
@@ -89,7 +89,7 @@ class WebObject:
             raise OSError("it was changed while it was read")
         return int(found[2]) + 1 - start
 
-    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+    def whole(self, attempt: TransferAttempt) -> Iterator[bytes]:
         """The whole object, in pieces. Raises `TransferError` where it ends early."""
         size = 0
         with self._get({}, attempt) as answer, _cut(lambda: False):
@@ -109,7 +109,7 @@ class WebObject:
         return answer.iter_content(_PIECE)
 
     @contextlib.contextmanager
-    def _get(self, headers: dict[str, str], attempt: Attempt) -> Iterator[requests.Response]:
+    def _get(self, headers: dict[str, str], attempt: TransferAttempt) -> Iterator[requests.Response]:
         """Ask, and follow redirects that lead no worse: from https only to https, and not into a private network."""
         # A connection that is kept would be closed when urllib3's objects are collected, which may be much later.
         usual = {"Accept-Encoding": "identity", "User-Agent": "mtasr", "Connection": "close"}

@@ -29,7 +29,7 @@ _BUCKET_BYTES = 25_000_000
 Loss = Callable[[Batch], Tensor]
 
 
-class Layout(Protocol):
+class WeightLayout(Protocol):
     """The gradients of the trained weights during a step."""
 
     #: Computes the loss of a batch; its backward pass adds to the gradients.

@@ -34,7 +34,7 @@ from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
 from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
-from mtasr.training.layout import Layout, Replicated, Sharded, compile_layers
+from mtasr.training.layout import Replicated, Sharded, WeightLayout, compile_layers
 from mtasr.training.objectives import Exported, Objective, make_objective
 from mtasr.training.parallel import Crew, accumulation, crew
 from mtasr.training.run_log import RunLog, read_log, write_curves
@@ -84,7 +84,7 @@ class Run:
     objective: Objective
     device: torch.device
     crew: Crew
-    layout: Layout
+    layout: WeightLayout
     #: Batches of a step that this process computes.
     accumulation: int
 
@@ -179,7 +179,9 @@ def _require_alike(config: TrainConfig, objective: Objective, ours: Crew) -> Non
         )
 
 
-def _layout(config: TrainConfig, objective: Objective, model: nn.Module, device: torch.device, ours: Crew) -> Layout:
+def _layout(
+    config: TrainConfig, objective: Objective, model: nn.Module, device: torch.device, ours: Crew
+) -> WeightLayout:
     """Lays the model out, in place."""
     if config.compile:
         compile_layers(model)

@@ -14,7 +14,7 @@ from shard_files import write_shard
 from training_data import record
 
 from mtasr.data.mixture import Mixture
-from mtasr.data.reading import Block, blocks_of
+from mtasr.data.reading import RecordBlock, blocks_of
 from mtasr.data.records import Record, write_records
 
 #: Seconds of a record with one caption of 3 s.
@@ -22,13 +22,13 @@ SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held(Block):
+class Held(RecordBlock):
     """A block that is read once, for tests that read it thousands of times."""
 
     held: tuple[Record, ...]
 
     @classmethod
-    def of(cls, block: Block) -> Held:
+    def of(cls, block: RecordBlock) -> Held:
         return cls(path=block.path, place=block.place, sizes=block.sizes, held=tuple(block.read()))
 
     def read(self) -> Iterator[Record]:
@@ -36,7 +36,7 @@ class Held(Block):
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[list[Block]]:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[list[RecordBlock]]:
     """600 records in a file, a quarter of them in French, and 200 in four shards, of which the last is Italian."""
     folder = tmp_path_factory.mktemp("sources")
     lines = (record("Hi.", id=f"l{n}", language="en" if n % 4 else "fr") for n in range(600))
@@ -53,7 +53,7 @@ def drawn(mixture: Mixture, pools: int) -> Counter[str]:
 
 @given(size=st.integers(1, 900), seed=st.integers(0, 3))
 @settings(max_examples=min(40, settings.default.max_examples))
-def test_a_pass_has_each_record_once(sources: list[list[Block]], size: int, seed: int) -> None:
+def test_a_pass_has_each_record_once(sources: list[list[RecordBlock]], size: int, seed: int) -> None:
     mixture = Mixture(sources, pool_seconds=SECONDS * size, seed=seed)
     everything = [name for source in sources for name in names(source)]
     assert mixture.passes_per_pool == min(1, size / 800)
@@ -65,17 +65,17 @@ def test_a_pass_has_each_record_once(sources: list[list[Block]], size: int, seed
         assert found.total() == (number + 1) * min(size, 800)
 
 
-def names(blocks: list[Block]) -> list[str]:
+def names(blocks: list[RecordBlock]) -> list[str]:
     return [each.id for block in blocks for each in block.read()]
 
 
-def test_a_small_pool_of_everything_is_in_order(sources: list[list[Block]]) -> None:
+def test_a_small_pool_of_everything_is_in_order(sources: list[list[RecordBlock]]) -> None:
     mixture = Mixture(sources, pool_seconds=1e6)
     wanted = [each for source in sources for block in source for each in block.read()]
     assert mixture.pool(0) == mixture.pool(7) == wanted
 
 
-def test_pools_are_a_function_of_seed_and_number(sources: list[list[Block]]) -> None:
+def test_pools_are_a_function_of_seed_and_number(sources: list[list[RecordBlock]]) -> None:
     def made(seed: int) -> Mixture:
         return Mixture(sources, pool_seconds=200 * SECONDS, seed=seed, temperature=3.0)
 
@@ -87,7 +87,7 @@ def test_pools_are_a_function_of_seed_and_number(sources: list[list[Block]]) -> 
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0, 1e6])
-def test_languages_come_by_temperature(sources: list[list[Block]], temperature: float) -> None:
+def test_languages_come_by_temperature(sources: list[list[RecordBlock]], temperature: float) -> None:
     mixture = Mixture(sources, pool_seconds=80 * SECONDS, temperature=temperature)
     found = Counter(each.language for number in range(100) for each in mixture.pool(number))
     wanted = {"en": 600 ** (1 / temperature), "fr": 150 ** (1 / temperature), "it": 50 ** (1 / temperature)}
@@ -96,7 +96,7 @@ def test_languages_come_by_temperature(sources: list[list[Block]], temperature: 
     assert found.total() == pytest.approx(8000, abs=10)
 
 
-def test_sources_come_by_weight(sources: list[list[Block]]) -> None:
+def test_sources_come_by_weight(sources: list[list[RecordBlock]]) -> None:
     mixture = Mixture(sources, pool_seconds=100 * SECONDS, weights=[3, 7])
     found = drawn(mixture, 40)
     assert sum(count for name, count in found.items() if name[0] == "n") == pytest.approx(2800, abs=2)

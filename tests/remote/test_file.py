@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mtasr.remote import file
 from mtasr.remote.file import RemoteFile
-from mtasr.remote.patience import Attempt, Patience, TransferError
-from mtasr.remote.state import Piece, RemoteState
+from mtasr.remote.patience import Patience, TransferAttempt, TransferError
+from mtasr.remote.state import ByteRange, RemoteState
 
 DATA = random.Random(2).randbytes(3000)
 STATE = RemoteState(len(DATA), "one")
@@ -26,18 +26,18 @@ class Flaky:
     def __init__(self, faults: list[int | None]) -> None:
         self.faults, self.reads = iter(faults), 0
 
-    def examine(self, attempt: Attempt) -> tuple[RemoteState, bool]:
+    def examine(self, attempt: TransferAttempt) -> tuple[RemoteState, bool]:
         return STATE, True
 
-    def read(self, start: int, count: int, expected: RemoteState, attempt: Attempt) -> Piece:
+    def read(self, start: int, count: int, expected: RemoteState, attempt: TransferAttempt) -> ByteRange:
         self.reads += 1
         fault = next(self.faults, None)
         if fault == 0:
             raise TransferError("the connection was cut")
         data = DATA[start : start + count][:fault]
-        return Piece(data, is_cut=len(data) < count)
+        return ByteRange(data, is_cut=len(data) < count)
 
-    def whole(self, attempt: Attempt) -> Iterator[bytes]:
+    def whole(self, attempt: TransferAttempt) -> Iterator[bytes]:
         raise NotImplementedError
 
     def close(self) -> None:

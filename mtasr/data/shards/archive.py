@@ -28,7 +28,7 @@ _ADDRESS = re.compile(rf"(?s)(.*{re.escape(ENDING)})/(.*)@(\d{{1,18}})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class ArchiveMember:
     """A file within a tar file: where its header and its content begin, and the size of the content, in bytes."""
 
     shard: Path
@@ -69,7 +69,7 @@ class _Headers:
         return self._file.read(size)
 
 
-def members(shard: Path, start: int = 0) -> Iterator[Member]:
+def members(shard: Path, start: int = 0) -> Iterator[ArchiveMember]:
     """The files in a shard from the header at byte `start` on. Raises `InputNotFoundError` and `InputError`."""
     with _opened(shard) as file:
         whole = file.seek(0, io.SEEK_END)
@@ -97,13 +97,13 @@ def members(shard: Path, start: int = 0) -> Iterator[Member]:
             raise InputError(f"{shard}: is damaged at byte {end}")
 
 
-def _checked(info: tarfile.TarInfo, shard: Path) -> Member:
+def _checked(info: tarfile.TarInfo, shard: Path) -> ArchiveMember:
     name = info.name.removeprefix("./")
     if name.startswith("/") or ".." in name.split("/") or re.search(r"[\0-\x1f\\]", name):
         raise InputError(f"{shard}: holds the name {name[:100]!r}, which is not one inside the shard")
     if not (info.isdir() or info.isfile()) or info.issparse():
         raise InputError(f"{shard}: {name} is a link, a device or a sparse file")
-    return Member(shard=shard, name=name, header=info.offset, start=info.offset_data, size=info.size)
+    return ArchiveMember(shard=shard, name=name, header=info.offset, start=info.offset_data, size=info.size)
 
 
 @contextlib.contextmanager
@@ -126,7 +126,7 @@ def _reading(shard: Path) -> Iterator[None]:
 class _Content(io.RawIOBase):
     """The content of a member, read from the shard as it is asked for."""
 
-    def __init__(self, file: BinaryIO, member: Member) -> None:
+    def __init__(self, file: BinaryIO, member: ArchiveMember) -> None:
         self._file, self._member, self._place = file, member, 0
         self.name = f"{member.shard}/{member.name}"
 
@@ -151,7 +151,7 @@ class _Content(io.RawIOBase):
         return len(content)
 
 
-def content(member: Member, most: int) -> bytes:
+def content(member: ArchiveMember, most: int) -> bytes:
     """All of a member of at most `most` bytes. Raises `InputError`."""
     if member.size > most:
         raise InputError(f"{member.shard}: {member.name} has {member.size} bytes, more than {most}")
@@ -166,7 +166,7 @@ def file_of(audio: str) -> str:
     return audio if found is None else found[1]
 
 
-def member_at(audio: str) -> Member | None:
+def member_at(audio: str) -> ArchiveMember | None:
     """The member that an address means, or None for any other path. Raises `InputError` if it is not there."""
     found = _ADDRESS.fullmatch(audio)
     if found is None:

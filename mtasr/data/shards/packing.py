@@ -20,7 +20,7 @@ from mtasr.audio.write import Encoding, SoundWriter
 from mtasr.data.reading import blocks_of, files_of, read_records
 from mtasr.data.records import Record
 from mtasr.data.shards.archive import open_recording
-from mtasr.data.shards.writing import Packing, Sound, Written, write_shards
+from mtasr.data.shards.writing import PackedSound, Packing, Written, write_shards
 from mtasr.errors import InputError, InputNotFoundError, OutputError
 
 Packed = Literal["flac", "opus", "copy"]
@@ -80,7 +80,7 @@ def shuffled(where: Path, seed: int) -> Iterator[Record]:
         yield from (records[index] for index in rng.permutation(len(records)))
 
 
-def _sound(record: Record, made: Callable[[Record], Sound]) -> Sound:
+def _sound(record: Record, made: Callable[[Record], PackedSound]) -> PackedSound:
     try:
         return made(record)
     except InputError as exc:
@@ -90,7 +90,7 @@ def _sound(record: Record, made: Callable[[Record], Sound]) -> Sound:
         raise
 
 
-def _encoded(record: Record, *, encoding: Encoding, folder: Path) -> Sound:
+def _encoded(record: Record, *, encoding: Encoding, folder: Path) -> PackedSound:
     descriptor, name = tempfile.mkstemp(suffix=f".{encoding}", dir=folder)
     os.close(descriptor)
     path = Path(name)
@@ -98,13 +98,13 @@ def _encoded(record: Record, *, encoding: Encoding, folder: Path) -> Sound:
         with open_recording(record.audio) as source, open_audio(source) as audio, SoundWriter(path, encoding) as writer:
             for block in audio:
                 writer.write(block)
-        return Sound(path.open("rb"), encoding)
+        return PackedSound(path.open("rb"), encoding)
     finally:
         with contextlib.suppress(PermissionError):  # Windows keeps open files until the folder is removed
             path.unlink()
 
 
-def _copied(record: Record, *, folder: Path) -> Sound:
+def _copied(record: Record, *, folder: Path) -> PackedSound:
     copy = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
     try:
         for block in _blocks_of(record.audio):
@@ -115,7 +115,7 @@ def _copied(record: Record, *, folder: Path) -> Sound:
         copy.close()
         raise
     ending = Path(record.audio.rpartition("@")[0] or record.audio).suffix[1:].lower()
-    return Sound(copy, ending if re.fullmatch(r"[a-z0-9]{1,8}", ending) and ending != "json" else "audio")
+    return PackedSound(copy, ending if re.fullmatch(r"[a-z0-9]{1,8}", ending) and ending != "json" else "audio")
 
 
 def _blocks_of(audio: str) -> Iterator[bytes]:

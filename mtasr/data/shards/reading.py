@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mtasr.data.records import Record, from_json
-from mtasr.data.shards.archive import Member, content, members
+from mtasr.data.shards.archive import ArchiveMember, content, members
 from mtasr.errors import InputError
 
 #: Bytes of a record at most: the captions of some hundred hours.
@@ -31,7 +31,7 @@ def read_shard(shard: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
         yield found[0].header, _record(shard, key, found)
 
 
-def _record(shard: Path, key: str, found: list[Member]) -> Record:
+def _record(shard: Path, key: str, found: list[ArchiveMember]) -> Record:
     written = [member for member in found if member.name.lower() == f"{key}.json".lower()]
     if len(written) > 1 or len({member.name for member in found}) < len(found):
         raise InputError(f"{shard}: the key {key} comes twice")

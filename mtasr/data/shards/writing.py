@@ -33,7 +33,7 @@ _NOTES = "notes.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class PackedSound:
     """The audio of a record as it is packed: an open file, which the writer closes, and the ending of its name."""
 
     file: BinaryIO
@@ -44,7 +44,7 @@ class Sound:
 class Packing:
     """How shards are written. `settings` tells all that they depend on; a folder begun with others is not continued."""
 
-    sound: Callable[[Record], Sound]
+    sound: Callable[[Record], PackedSound]
     #: Bytes from which a shard ends.
     shard_bytes: int
     settings: dict[str, Any]
@@ -174,9 +174,9 @@ def _so_far(staging: Path, notes: io.TextIOWrapper) -> tuple[int, int, int]:
     return taken, written, shards
 
 
-def _made(records: Iterable[Record], packing: Packing) -> Iterator[tuple[Record, Future[Sound]]]:
+def _made(records: Iterable[Record], packing: Packing) -> Iterator[tuple[Record, Future[PackedSound]]]:
     """Records in order, whose sound is being made, a few ahead."""
-    waiting: deque[tuple[Record, Future[Sound]]] = deque()
+    waiting: deque[tuple[Record, Future[PackedSound]]] = deque()
     with ThreadPoolExecutor(packing.workers) as pool:
         try:
             for record in records:
@@ -199,7 +199,7 @@ class _Shard:
 
 
 def _write_shard(
-    made: Iterator[tuple[Record, Future[Sound]]],
+    made: Iterator[tuple[Record, Future[PackedSound]]],
     path: Path,
     number: int,
     most_bytes: int,

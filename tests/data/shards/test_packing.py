@@ -32,7 +32,7 @@ from mtasr.data.records import Record, read_lines, write_records
 from mtasr.data.samples import SampleStore, read_samples
 from mtasr.data.shards.archive import open_recording
 from mtasr.data.shards.packing import pack
-from mtasr.data.shards.writing import Packing, Sound, Written, write_shards
+from mtasr.data.shards.writing import PackedSound, Packing, Written, write_shards
 from mtasr.errors import FfmpegError, FfmpegNotFoundError, InputError, OutputError
 
 
@@ -175,10 +175,10 @@ def test_no_shard_is_replaced_by_lines(tmp_path: Path) -> None:
 
 
 def packing(shard_bytes: int = 50_000) -> Packing:
-    def sound(each: Record) -> Sound:
+    def sound(each: Record) -> PackedSound:
         if each.id == "bad":
             raise InputError("no sound")
-        return Sound(io.BytesIO(each.id.encode() * 9), "wav")
+        return PackedSound(io.BytesIO(each.id.encode() * 9), "wav")
 
     return Packing(sound=sound, shard_bytes=shard_bytes, settings={"a": 1})
 
