@@ -115,5 +115,5 @@ def test_without_onnxruntime_the_extra_is_named(path: Path, monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     path.write_bytes(segmentation_file())
-    with pytest.raises(MissingExtraError, match=r"mtasr\[onnx\]"), extras():
+    with pytest.raises(MissingExtraError, match=r"\.\[onnx\]"), extras():
         OnnxSegmentation(path)
