@@ -32,6 +32,6 @@ def test_style(command: list[str]) -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    """pytest imports them by name; it leaves out the second, with an error that a run of one folder does not show."""
+    """Of two, pytest imports one; it leaves out the second, with an error that a run of one folder does not show."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
