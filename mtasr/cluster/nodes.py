@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Protocol
 
 
@@ -62,3 +63,11 @@ class Nodes(Protocol):
 
     def close(self) -> None:
         """Leave the cluster. Workers that were started end."""
+
+
+def ray_version() -> str:
+    """The version of Ray on this machine, "none" without it."""
+    try:
+        return metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return "none"

@@ -34,3 +34,11 @@ def looked_for(sources: Sequence[str]) -> list[str]:
     """Some of the files that this machine has, from the whole list, by which it shows whether a node sees them."""
     step = max(1, -(-len(sources) // _LOOKED_FOR))
     return [absolute(file_of(each)) for each in sources[::step] if is_here(each)]
+
+
+def bytes_of(path: str) -> int | None:
+    """The size of a file, None for one that this machine does not see."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - names may hold what no path can
+    except (OSError, ValueError):
+        return None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Literal
 
 from mtasr import __version__
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError
-from mtasr.cluster.paths import looked_for
+from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError, ray_version
+from mtasr.cluster.paths import bytes_of, looked_for
 from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, ModelFiles, NodeFacts
 from mtasr.errors import ClusterError
 
@@ -79,7 +77,7 @@ class Team:
     ) -> None:
         """`paths` are recordings, or the audio of records; a node that sees none of some of them gets no work."""
         self._nodes, self._task, self._paths, self.tell = nodes, task, looked_for(paths), tell
-        self._sizes = [_size_of(path) for path in self._paths]
+        self._sizes = [bytes_of(path) for path in self._paths]
         self.members: list[Member] = []
         self.states: dict[str, NodeState] = {}
         #: How all workers compute, None until that is decided.
@@ -289,7 +287,7 @@ class Team:
 
 def mismatch(facts: NodeFacts) -> str | None:
     """Which version on a node differs from that of this process, and what to do about it; None if all are the same."""
-    ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": _ray()}
+    ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": ray_version()}
     theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray}
     for what, version in ours.items():
         if theirs[what] != version:
@@ -326,17 +324,3 @@ _SLOW: dict[Step, str] = {
     "load": f"loading the model took longer than {_LOADING:g} s",
     "install": f"copying the model took longer than {_LOADING:g} s",
 }
-
-
-def _size_of(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - names may hold what no path can
-    except (OSError, ValueError):
-        return None
-
-
-def _ray() -> str:
-    try:
-        return metadata.version("ray")
-    except metadata.PackageNotFoundError:
-        return "none"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import cast
 
 from mtasr import __version__, system
@@ -14,8 +12,8 @@ from mtasr.audio.read import check_input
 from mtasr.audio.sources import stated_seconds
 from mtasr.batch.identity import size_of
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Shared
-from mtasr.cluster.paths import is_here
+from mtasr.cluster.nodes import Shared, ray_version
+from mtasr.cluster.paths import bytes_of, is_here
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
     ChunkResults,
@@ -66,8 +64,8 @@ class NodeWorker:
         return NodeFacts(
             mtasr=__version__,
             python=platform.python_version(),
-            ray=_version("ray"),
-            sizes=tuple(map(_size_of, paths)),
+            ray=ray_version(),
+            sizes=tuple(map(bytes_of, paths)),
         )
 
     def load(self, task: LoadTask) -> Loaded | Lacking:
@@ -203,17 +201,3 @@ class NodeWorker:
             else reason
             for record, reason in zip(task.records, reasons(task.records, filters), strict=True)
         )
-
-
-def _size_of(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - names may hold what no path can
-    except (OSError, ValueError):
-        return None
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"
