@@ -34,7 +34,7 @@ class LiveDecoder:
 
     def __init__(self, model: Model, options: DecodingOptions) -> None:
         self._tokenizer = model.engine.tokenizer
-        self._finals = model.single_windows(options, priority=_FINAL_PRIORITY)
+        self._finals = model.single_windows(final_options(options), priority=_FINAL_PRIORITY)
         self._drafts = model.single_windows(draft_options(options), priority=_DRAFT_PRIORITY, retries=())
         language = model.language_of(options)
         self._is_certain = language is not None
@@ -83,6 +83,15 @@ class LiveDecoder:
         """Cancel what waits."""
         self._drafts.close()
         self._finals.close()
+
+
+def final_options(options: DecodingOptions) -> DecodingOptions:
+    """The options of final texts: no random samples for a stretch that does not pass the checks.
+
+    Samples take several times as long as the stretch and a second copy of the weights, and one session's samples hold
+    up the captions of all.
+    """
+    return replace(options, temperature=options.temperature[:1])
 
 
 def draft_options(options: DecodingOptions) -> DecodingOptions:
