@@ -57,8 +57,8 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     #: Temperatures to try in turn until a window passes its checks; a single number means a tuple of one.
     temperature: tuple[float, ...] = FALLBACK_TEMPERATURES
-    #: Seed of the random samples of each recording, at temperatures above 0: the same seed gives the same text. On CUDA
-    #: one sequence of random numbers serves all recordings.
+    #: Seed of the random samples, at temperatures above 0: the same seed gives the same text. On CUDA one sequence of
+    #: random numbers serves all windows.
     seed: int = 0
     #: Possible texts (readings) of each window to return in `Transcript.alternatives`, the best first; 1: none.
     n_best: int = 1

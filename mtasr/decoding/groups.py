@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import threading
 from collections import Counter, defaultdict, deque
@@ -14,7 +13,7 @@ from mtasr.decoding.submission import Audio, DecodedWindow, Listener, NoNotes, R
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
 from mtasr.decoding.windows import Place, WindowOutline
-from mtasr.engines.engine import Engine, LanguageGuess
+from mtasr.engines.engine import LanguageGuess
 from mtasr.errors import ModelError
 from mtasr.options import DecodingOptions
 from mtasr.spans import Interval
@@ -91,17 +90,6 @@ class RecordingState:
                     self.error = exc
             if self.is_cancelled and self.audio is not None and self.group.reader is None:
                 self.audio.close()  # The recording was cancelled meanwhile, so no reader will close it.
-
-    def until_cancelled(self, sampler: Callable[[], Engine]) -> Callable[[], Engine]:
-        """A function that makes the sampling engine on first use. It raises `ValueError` once this is cancelled."""
-        made = functools.cache(sampler)
-
-        def given() -> Engine:
-            if self.is_cancelled:
-                raise closed_early()
-            return made()
-
-        return given
 
     @property
     def has_language(self) -> bool:

@@ -15,7 +15,6 @@ Threads exist only while recordings are open or windows wait.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -24,6 +23,7 @@ from dataclasses import replace
 
 from mtasr.decoding import exits
 from mtasr.decoding.checks import Checks
+from mtasr.decoding.draws import Draws
 from mtasr.decoding.groups import (
     Group,
     Recording,
@@ -72,6 +72,7 @@ class Scheduler:
         self._engine, self._stopwatch, self._detector = engine, stopwatch, detector
         #: Makes what decodes windows, the same for equal options.
         self.decoder = WindowDecoders(engine, stopwatch, retries)
+        self.draws = Draws(engine)
         limits = engine.limits
         self._most_ahead = _BATCHES_AHEAD * limits.batch_size * limits.workers
         self._turn = itertools.count(1)
@@ -110,7 +111,7 @@ class Scheduler:
     ) -> SingleWindows:
         """For windows that callers cut, with other `retries` than those of recordings if they are given."""
         group = Group(self.decoder(options, retries=retries), options, priority, is_read=True)
-        return SingleWindows(self, group, self._engine)
+        return SingleWindows(self, group)
 
     def put(self, waiting: Waiting) -> None:
         """Take a window that no reader cut; its group is one of `single_windows`."""
@@ -191,15 +192,12 @@ class Scheduler:
         if state in states:
             self.cancel(states[: states.index(state)])
         self.start(group)
-        with contextlib.ExitStack() as stack:
-            # Of its own, so that what is drawn does not depend on other recordings.
-            sampler = state.until_cancelled(lambda: stack.enter_context(self._engine.sampler(group.options.seed)))
-            while (slot := self._next(state)) is not None:
-                result = self.result(slot)
-                if isinstance(result, DecodedWindow):
-                    yield PlacedResult(slot.place, result, to_note=not slot.is_noted)
-                else:
-                    yield PlacedResult(slot.place, group.decoder.finish(result, sampler) if draws else None)
+        while (slot := self._next(state)) is not None:
+            result = self.result(slot)
+            if isinstance(result, DecodedWindow):
+                yield PlacedResult(slot.place, result, to_note=not slot.is_noted)
+            else:
+                yield PlacedResult(slot.place, self.draws.finish(result, state) if draws else None)
         with self._changed:
             self._drop(state)
         if state.error is not None:
@@ -412,7 +410,7 @@ class Scheduler:
             self._done(slot, decoding)
             return
         result = decoder.finish(decoding, lambda: self._engine)
-        # What is drawn is not noted: samples come in a sequence, which a resumed run begins anew.
+        # What is drawn is not noted: a resumed run draws the same.
         slot.state.recording.notes.note_result(decoding.input.window.place, result)
         self._done(slot, result)
 

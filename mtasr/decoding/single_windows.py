@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from mtasr.decoding.draws import Draws
 from mtasr.decoding.groups import Group, Recording, RecordingState, Slot, Waiting, closed_early
 from mtasr.decoding.retries import Decoding
 from mtasr.decoding.submission import Audio, DecodedWindow
 from mtasr.decoding.window_decoder import WindowDecoder
 from mtasr.decoding.window_input import WindowInput
-from mtasr.engines.engine import Engine
 
 
 class _Scheduler(Protocol):
@@ -23,12 +23,15 @@ class _Scheduler(Protocol):
 
     def cancel(self, states: Sequence[RecordingState]) -> None: ...
 
+    @property
+    def draws(self) -> Draws: ...
+
 
 class SingleWindows:
     """Decodes one window at a time, from any thread; windows of equal options share batches."""
 
-    def __init__(self, scheduler: _Scheduler, group: Group, engine: Engine) -> None:
-        self._scheduler, self._group, self._engine = scheduler, group, engine
+    def __init__(self, scheduler: _Scheduler, group: Group) -> None:
+        self._scheduler, self._group = scheduler, group
         self._is_closed = False
 
     @property
@@ -43,7 +46,7 @@ class SingleWindows:
         """
         with self._until_done(shown) as state:
             result, language = self._decoded(shown, state)
-            return result if isinstance(result, DecodedWindow) else self._finish(result, state), language
+            return result if isinstance(result, DecodedWindow) else self._scheduler.draws.finish(result, state), language
 
     def attempt(self, shown: WindowInput) -> DecodedWindow | None:
         """The same, or None if no attempt passes the checks without random samples."""
@@ -66,12 +69,6 @@ class SingleWindows:
         slot = Slot(state, shown.window.place)
         self._scheduler.put(Waiting(slot, shown, () if shown.language else (shown,)))
         return self._scheduler.result(slot), self._scheduler.language(state)
-
-    def _finish(self, decoding: Decoding, state: RecordingState) -> DecodedWindow:
-        with contextlib.ExitStack() as stack:
-            seed = self._group.options.seed
-            sampler = state.until_cancelled(lambda: stack.enter_context(self._engine.sampler(seed)))
-            return self.decoder.finish(decoding, sampler)
 
     def close(self) -> None:
         """Cancel the windows that wait, and draw nothing more for those that do not pass."""

@@ -25,7 +25,7 @@ from mtasr.vad import MakeDetector
 def is_divisible(options: DecodingOptions) -> bool:
     """Whether windows of one recording can be decoded apart from each other.
 
-    They cannot if each is given the text before it, or if samples are drawn for all of them, in one sequence.
+    They cannot if each is given the text before it. If samples are drawn for all of them, one machine draws them.
     """
     return not options.condition_on_previous_text and options.temperature[0] == 0
 

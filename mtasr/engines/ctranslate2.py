@@ -162,7 +162,7 @@ class CTranslate2Engine:
         #: Samplers that no recording uses.
         self._idle_samplers: list[CTranslate2Engine] = []
         self._seed, self._has_drawn = 0, False
-        #: Held while a recording uses this engine as its sampler.
+        #: Held while somebody uses this engine as a sampler.
         self._lent = threading.Lock()
         self.device, index = choose_device(device, device_index, ctranslate2.get_cuda_device_count())
         try:
@@ -214,11 +214,11 @@ class CTranslate2Engine:
 
     @contextlib.contextmanager
     def sampler(self, seed: int) -> Iterator[CTranslate2Engine]:
-        """The model loaded once more with one worker; this engine if it has one worker that no recording uses, or on
+        """The model loaded once more with one worker; this engine if it has one worker that nobody draws with, or on
         CUDA, where there may be no room.
 
         A thread of CTranslate2 takes its seed when it first draws and keeps it. So a model that has drawn is loaded
-        anew for the next recording.
+        anew for the next seed.
         """
         if self.device == "cuda":
             self._seed = seed
@@ -244,7 +244,7 @@ class CTranslate2Engine:
         try:
             yield sampler
         finally:
-            self._idle_samplers[:] = [sampler]  # one is kept: more than one recording at a time rarely draws
+            self._idle_samplers[:] = [sampler]  # one is kept: two are in use only with the text before as context
 
     def _free(self) -> None:
         with before_exit():

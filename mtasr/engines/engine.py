@@ -99,7 +99,7 @@ class Engine(Protocol):
     def limits(self) -> EngineLimits: ...
 
     def sampler(self, seed: int) -> AbstractContextManager[Engine]:
-        """The same model for one recording and one call at a time, with the whole machine for it.
+        """The same model for one caller and one call at a time, with the whole machine for it.
 
         What it draws at temperatures above 0 depends on `seed` and on its own calls alone (on CUDA, on all calls).
         """

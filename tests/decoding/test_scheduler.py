@@ -706,7 +706,7 @@ def test_a_closed_transcription_gives_its_sampler_back(previous_text: bool) -> N
     ]
     for stream in streams:
         next(stream)
-    assert held == 3
+    assert held == 3 * previous_text  # without previous text, each window has a sampler of its own
     for stream in streams:
         stream.close()
         with pytest.raises(ValueError, match="closed before its end"):
