@@ -86,7 +86,7 @@ _Item = Callable[[], Record]
 def _items(path: Path, options: IngestOptions) -> Iterator[_Item]:
     """A function for each record that makes it, so that an error concerns this record alone."""
     if is_sharded(path):
-        if path.is_dir() and any(_media_in(path)):
+        if path.is_dir() and any(media_in(path)):
             raise UsageError(f"{path}: holds recordings beside shards; move either away, or give '{path}/*{ENDING}'")
         for record in read_records(path):
             language, source = record.language or options.language, options.source or record.source
@@ -131,7 +131,7 @@ def duration_of(path: Path) -> float:
 
 def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
     """Recordings in the folder and its subfolders, by name, with each of their caption files."""
-    for media in sorted(_media_in(folder)):
+    for media in sorted(media_in(folder)):
         found = _captions_of(media)
         if not found:
             yield partial(_unusable, media, f"has no captions beside it ({', '.join(CAPTION_ENDINGS)})")
@@ -139,7 +139,8 @@ def _of_folder(folder: Path, options: IngestOptions) -> Iterator[_Item]:
             yield partial(_beside, media, file, folder, options)
 
 
-def _media_in(folder: Path) -> Iterator[Path]:
+def media_in(folder: Path) -> Iterator[Path]:
+    """The recordings in a folder and its subfolders, known by their endings, in no particular order."""
     return (path for path in folder.rglob("*") if path.suffix.lower() in MEDIA_ENDINGS)
 
 

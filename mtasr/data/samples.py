@@ -59,7 +59,7 @@ class SampleStore:
         return np.pad(found, (0, last - first - len(found)))
 
     def _samples(self, audio: str, first: int, last: int) -> npt.NDArray[np.int16]:
-        path = self._folder / f"{_identity(audio)}.npy"
+        path = self._folder / f"{identity_of(audio)}.npy"
         # Never stored, removed by another process in the middle, or damaged.
         with contextlib.suppress(OSError, ValueError):
             found = _read(path, first, last)
@@ -113,7 +113,7 @@ def _read(path: Path, first: int, last: int) -> npt.NDArray[np.int16]:
     return np.frombuffer(content, np.int16)
 
 
-def _identity(audio: str) -> str:
+def identity_of(audio: str) -> str:
     """A name for the samples of a recording. A replaced recording has another size or time, and so another name."""
     member = member_at(audio)
     path = Path(audio) if member is None else member.shard

@@ -33,6 +33,8 @@ class Batch:
     #: Seconds of recordings, and of what the model is given with the padding.
     seconds: float
     padded_seconds: float
+    #: The step that the loss is for, counted from 1; the loop sets it. 0 outside of training.
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

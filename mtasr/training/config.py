@@ -29,6 +29,7 @@ class DataConfig:
     """What the model learns from, and how it is cut. Shares and probabilities are between 0 and 1."""
 
     #: Records: files, shards, folders of shards, or patterns. A recording is in the data as often as it is listed.
+    #: Objectives that learn from audio alone also take recordings, folders of them with their subfolders, or patterns.
     train: tuple[str, ...] = ()
     #: The share of the audio that each entry of `train` gets, in any unit. By default all recordings are equal.
     weights: tuple[float, ...] = ()
@@ -84,11 +85,21 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up and a linear decay to 0 at the last step."""
+    """AdamW, and how its rate changes from step to step and from layer to layer."""
 
     learning_rate: float = 1e-4
     #: Steps until the learning rate is reached.
     warmup: int = 20
+    #: Afterwards it falls linearly towards 0 at the last step; or (tri_stage) it stays for a share `hold` of all steps,
+    #: then falls exponentially to the share `final` of it (wav2vec 2.0's fine-tuning; Baevski et al. 2020).
+    schedule: Literal["linear", "tri_stage"] = "linear"
+    hold: float = 0.4
+    final: float = 0.05
+    #: The rate of each layer of the encoder, as a share of that of the layer above it. The last layer has this share of
+    #: the rate of all other weights, and what comes before the first layer has the lowest.
+    layer_decay: float = 1.0
+    #: Steps at the beginning in which the encoder is not trained; with all steps, it never is.
+    frozen_encoder_steps: int = 0
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.98
@@ -134,6 +145,9 @@ class TrainConfig:
     #: A folder that `mtasr tokenizer train` made, whose vocabulary replaces that of `model`. Needs `scratch`; only the
     #: sizes of `model` are used.
     vocabulary: str | None = None
+    #: A pre-trained encoder to begin with in place of that of `model`: the folder of a run of `mtasr pretrain`, or a
+    #: Whisper model, as a name, a folder or a .pt file. Its sizes must be those of the model's encoder.
+    init_encoder: str | None = None
     #: What the model learns: sequence (to write the text), ctc (its encoder spells it), or another name in
     #: `mtasr.training.objectives`. The settings that only this objective has are in objective_options.
     objective: str = "sequence"
@@ -192,7 +206,7 @@ class TrainConfig:
             "data.pool_hours": data.pool_hours > 0,
             "data.cache_gigabytes": data.cache_gigabytes > 0,
             "data.evaluation_windows": data.evaluation_windows >= 0,
-            "data.batch_seconds": data.batch_seconds >= 30,
+            "data.batch_seconds": data.batch_seconds >= data.longest,
             "data.batch_tokens": data.batch_tokens >= 448,
             "data.longest": 1 <= data.longest <= 30,
             "data.shortest": 1 <= data.shortest <= data.longest,
@@ -202,6 +216,10 @@ class TrainConfig:
             "optimizer.batches_per_step": optimizer.batches_per_step is None or optimizer.batches_per_step >= 1,
             "optimizer.learning_rate": optimizer.learning_rate > 0,
             "optimizer.warmup": optimizer.warmup >= 0,
+            "optimizer.hold": 0 <= optimizer.hold <= 1,
+            "optimizer.final": 0 < optimizer.final <= 1,
+            "optimizer.layer_decay": 0 < optimizer.layer_decay <= 1,
+            "optimizer.frozen_encoder_steps": optimizer.frozen_encoder_steps >= 0,
             "optimizer.clip": optimizer.clip > 0,
             **{f"data.{name}": 0 <= getattr(data, name) <= 1 for name in _SHARES},
             **{
@@ -297,6 +315,14 @@ def to_document(config: TrainConfig) -> dict[str, Any]:
     """Plain values that `make_config` turns back into the same configuration."""
     document: dict[str, Any] = _plain(dataclasses.asdict(config))
     return document
+
+
+def named_settings(config: TrainConfig) -> dict[str, Any]:
+    """All settings by their names, such as data.cache."""
+    found: dict[str, Any] = {}
+    for name, value in to_document(config).items():
+        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,10 @@ from mtasr.engines.torch import torch_device
 from mtasr.errors import ModelError, OutputError, UsageError
 from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
-from mtasr.training.config import OptimizerConfig, TrainConfig, make_config, to_document
+from mtasr.training.config import TrainConfig, make_config, named_settings, to_document
 from mtasr.training.layout import Replicated, Sharded, WeightLayout, compile_layers
 from mtasr.training.objectives import Exported, Objective, make_objective
+from mtasr.training.optimizer import freeze_encoder, learning_rate, make_optimizer, set_rates
 from mtasr.training.parallel import Crew, accumulation, crew
 from mtasr.training.run_log import RunLog, read_log, write_curves
 from mtasr.training.state import (
@@ -152,6 +153,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
         raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
     torch.manual_seed(config.seed)
     model = objective.model(device)
+    freeze_encoder(model, config)
     layout = _layout(config, objective, model, device, ours)
     run = Run(config, objective, device, ours, layout, accumulation(config.optimizer, ours.size))
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16" and device.type == "cuda")
@@ -194,7 +196,7 @@ def _layout(
 def _require_same(run: Run, note: Mapping[str, Any]) -> None:
     """Raise `UsageError` unless a checkpoint with this note belongs to the run."""
     before = make_config(note["config"])
-    ours, theirs = _named(run.config), _named(before)
+    ours, theirs = named_settings(run.config), named_settings(before)
     changed = sorted(name for name in {*ours, *theirs} - _MAY_CHANGE if ours.get(name) != theirs.get(name))
     if changed:
         raise UsageError(
@@ -209,14 +211,6 @@ def _require_same(run: Run, note: Mapping[str, Any]) -> None:
             f"{run.folder} holds a run with {batches} batches per step instead of {run.crew.size * run.accumulation}; "
             f"set optimizer.batches_per_step={batches}"
         )
-
-
-def _named(config: TrainConfig) -> dict[str, Any]:
-    """All settings by their names, such as data.cache."""
-    found: dict[str, Any] = {}
-    for name, value in to_document(config).items():
-        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return found
 
 
 def _due(step: int, every: int) -> bool:
@@ -258,8 +252,7 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
     positions, seeds, group = zip(*(next(batches) for _ in range(run.accumulation)), strict=True)
     waited = time.perf_counter() - began
     rate = learning_rate(state.step, config.steps, config.optimizer)
-    for parameters in optimizer.param_groups:
-        parameters["lr"] = rate
+    set_rates(optimizer, state.step, rate)
     model.train()
     (targets,) = run.crew.total([sum(batch.targets for batch in group)])
     losses = []
@@ -267,7 +260,7 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
         run.layout.expect(last=number == len(group))
         torch.manual_seed(seed)  # so that a batch has the same chances in any process, whatever was drawn before
         with _precision(run):
-            loss = run.layout.loss(batch)
+            loss = run.layout.loss(replace(batch, step=state.step))
         loss = loss / max(targets, 1)  # so that each target weighs the same, in any batch
         if loss.requires_grad:  # not so for a batch without targets
             torch.autograd.backward(state.scaler.scale(loss))
@@ -335,27 +328,3 @@ def _evaluate(run: Run, state: RunState, log: RunLog | None, progress: Progress)
     entry = {"step": state.step, "evaluation": figures, "seconds": round(time.perf_counter() - began, 2)}
     log.write(entry)
     progress(entry)
-
-
-def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """The rate of a step, counted from 1 to `steps`: it rises linearly for `warmup` steps, then falls towards 0."""
-    if step <= config.warmup:
-        return config.learning_rate * step / config.warmup
-    return config.learning_rate * (steps + 1 - step) / (steps + 1 - min(config.warmup, steps))
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the trained weights. Only matrices decay: biases, norms and positions have no reason to be small."""
-    decaying: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            (decaying if weight.ndim > 1 and not name.endswith("positions") else others).append(weight)
-    groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
-        fused=True,  # one pass over all weights
-    )

@@ -54,6 +54,8 @@ class Objective(Protocol):
         The loop optimises the parameters that require a gradient, and stores all of the model's state in checkpoints.
         It compiles and shards the members of each `ModuleList`, which `loss` must call as modules.
         Weight decay spares vectors and every parameter whose name ends with `positions`.
+        The settings `optimizer.layer_decay` and `optimizer.frozen_encoder_steps` are for a part named `encoder`, whose
+        layers are a `ModuleList` named `blocks`; `loss` need not compute gradients for it while it is frozen.
         """
         ...
 
@@ -94,6 +96,11 @@ class Objective(Protocol):
         ...
 
 
+#: Objectives of `mtasr pretrain`, which learn from audio alone, as `OBJECTIVES` has them.
+PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
+    "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
+}
+
 #: Objectives by the name that the setting `objective` takes.
 #:
 #: To add one, write a class with the members of `Objective` in a file of its own (in this folder, or in any other
@@ -103,6 +110,7 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "sequence": "mtasr.training.objectives.sequence:SequenceObjective",
     "ctc": "mtasr.training.objectives.ctc:CtcObjective",
+    **PRETRAINING,
 }
 
 

@@ -1,0 +1,219 @@
+"""What objectives share that learn from audio alone: recordings, batches, evaluation, and the encoder that results.
+
+Letters in shapes: B crops, N samples, S encoder frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtasr.arrays import BoolArray, Float32Array
+from mtasr.data.mixture import Mixture
+from mtasr.data.reading import RecordBlock
+from mtasr.data.samples import SampleStore
+from mtasr.errors import UsageError
+from mtasr.pretraining.audio import (
+    STEP,
+    LengthCheck,
+    Piece,
+    audio_of,
+    batches_of,
+    cropped,
+    pieces_of,
+    recordings_in,
+    spread,
+)
+from mtasr.spans import SAMPLE_RATE
+from mtasr.training.batches import Batch
+from mtasr.training.config import DataConfig, TrainConfig, named_settings
+from mtasr.training.objectives import Exported
+from mtasr.training.state import checkpoints
+
+#: The settings that learning from audio alone uses. Others would do nothing, and are refused.
+_USED = {
+    "objective", "objective_options", "output", "steps", "seed", "device", "precision", "parallel",
+    "activation_checkpointing", "compile", "resume", "save_every", "evaluate_every", "keep", "average_best",
+    "tensorboard", "init_encoder", "regularisation.ema", "data.train", "data.weights", "data.temperature",
+    "data.pool_hours", "data.evaluation", "data.evaluation_windows", "data.cache", "data.cache_gigabytes",
+    "data.batch_seconds", "data.longest", "data.shortest",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropBatch(Batch):
+    """Crops of one length, `audio` (B, N) in [-1, 1] at 16 kHz; in `mask` (B, S), the frames to predict are true."""
+
+    #: Where each row comes from.
+    crops: tuple[Piece, ...]
+    audio: Float32Array
+    mask: BoolArray | None = None
+
+
+class PretrainingObjective(ABC):
+    """An `Objective` of the training loop. A subclass adds a network, what a batch has beside audio, and a loss.
+
+    `data.train` and `data.evaluation` name recordings, folders of them, records and shards; texts are not looked at.
+    Recordings are cut into pieces of `data.shortest` to `data.longest` seconds, of which each batch has random crops of
+    one length. Raises `UsageError` for settings that have no effect or do not fit, and `InputError` for data that
+    cannot be read.
+    """
+
+    score = "loss"
+    #: Recipes by name: settings as a YAML file has them. The name is kept in `objective_options.preset`.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: Settings that the subclass uses beyond those that all do, by their names such as regularisation.ema.
+    used: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, config: TrainConfig) -> None:
+        _require_used(config, self.used)
+        self.config = config
+        data = config.data
+        sources = [self._blocks(path) for path in data.train]
+        evaluation = [self._blocks(path) for path in data.evaluation]
+        self.data = hashlib.sha256(repr((sources, evaluation)).encode()).hexdigest()
+        self.records = Mixture(
+            sources,
+            pool_seconds=3600 * data.pool_hours,
+            seed=config.seed,
+            weights=data.weights,
+            temperature=data.temperature,
+        )
+        self.passes_per_epoch = self.records.passes_per_pool
+        folder = Path(data.cache) if data.cache else Path(config.output) / "audio"
+        self.store = SampleStore(folder, data.cache_gigabytes * 1e9)
+        #: Batches that the model is judged by, which never change.
+        self.held_out = self._held_out(evaluation)
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """A fresh model with all its heads, on the CPU. Its part `encoder` is a `SpeechEncoder`, and the result."""
+
+    @abstractmethod
+    def completed(self, crops: CropBatch, rng: np.random.Generator) -> Batch:
+        """A batch with what the loss reads beside audio, such as masks, and with its number of `targets`.
+
+        `crops.targets` is 0 before. Calls may come from another thread. All chance comes from `rng`.
+        """
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """The loss of a batch of `completed`, a float32 scalar: the SUM over its targets."""
+
+    def figures(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        """What evaluation sums up over batches beside the loss: tensors, such as a number of right predictions."""
+        return {}
+
+    def conclusion(self, sums: Mapping[str, Tensor], targets: int) -> dict[str, float]:
+        """The figures for the log, from the sums of `figures` over all batches: by default, means over targets."""
+        return {name: float(value) / targets for name, value in sums.items()}
+
+    def model(self, device: torch.device) -> nn.Module:
+        return self.network().to(device)
+
+    def epoch(self, number: int) -> list[list[Piece]]:
+        rng = np.random.default_rng([self.config.seed, number])
+        return self._batches(pieces_of(self.records.pool(number), *_limits(self.config.data), rng), rng)
+
+    def batch(self, plan: Sequence[Piece], rng: np.random.Generator) -> Batch:
+        crops = cropped(plan, rng)
+        audio = audio_of(crops, self.store)
+        seconds = audio.size / SAMPLE_RATE
+        made = CropBatch(targets=0, seconds=seconds, padded_seconds=seconds, crops=tuple(crops), audio=audio)
+        return self.completed(made, rng)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, average: Mapping[str, Tensor]) -> dict[str, float] | None:
+        """The loss per target of crops of `data.evaluation`, always of the same ones with the same masks."""
+        if not self.held_out:
+            return None
+        device = next(model.parameters()).device
+        targets, loss = 0, 0.0
+        sums: dict[str, Tensor] = {}
+        with (
+            _averaged(model, average),
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+        ):
+            model.eval()
+            for number, plan in enumerate(self.held_out):
+                torch.manual_seed(number)
+                batch = self.batch(plan, np.random.default_rng([self.config.seed, number]))
+                targets += batch.targets
+                loss += float(self.loss(model, batch))
+                for name, value in self.figures(model, batch).items():
+                    sums[name] = sums[name] + value if name in sums else value
+        return {"loss": loss / max(targets, 1), **self.conclusion(sums, max(targets, 1))}
+
+    def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
+        """Write the folder `encoder`, the mean of the encoders of these checkpoints. Raises `OutputError`."""
+        from mtasr.checkpoints.encoders import save_encoder
+
+        encoder = self.network().get_submodule("encoder")
+        encoder.load_state_dict(_mean_encoder(checkpoints))
+        save_encoder(encoder.eval(), folder / "encoder")
+        return Exported(path=(folder / "encoder").absolute(), remark="heads and quantisers are left out")
+
+    def _blocks(self, path: str) -> list[RecordBlock]:
+        run = Path(self.config.output)
+        check = LengthCheck(self.config.data.shortest)
+        again = not checkpoints(run)
+        blocks = list(recordings_in(Path(path), run / "recordings", again=again, check=check))
+        check.conclude(path)
+        return blocks
+
+    def _held_out(self, sources: Iterable[Iterable[RecordBlock]]) -> list[list[Piece]]:
+        rng = np.random.default_rng(self.config.seed)
+        records = [record for blocks in sources for block in blocks for record in block.read()]
+        pieces = pieces_of(records, *_limits(self.config.data), rng)
+        return self._batches(spread(pieces, self.config.data.evaluation_windows), rng)
+
+    def _batches(self, pieces: Sequence[Piece], rng: np.random.Generator) -> list[list[Piece]]:
+        return batches_of(pieces, int(self.config.data.batch_seconds * SAMPLE_RATE), rng)
+
+
+def _limits(config: DataConfig) -> tuple[int, int]:
+    """The least and the most samples of a piece, multiples of 20 ms."""
+    shortest, longest = (int(seconds * SAMPLE_RATE) // STEP * STEP for seconds in (config.shortest, config.longest))
+    return shortest, longest
+
+
+def _require_used(config: TrainConfig, more: frozenset[str]) -> None:
+    """Raise `UsageError` if a setting has another value than by default that would do nothing."""
+    ours = named_settings(config)
+    defaults = named_settings(TrainConfig(output=config.output, steps=config.steps, data=DataConfig(train=("",))))
+    for name, value in ours.items():
+        known = name in _USED | more or name.partition(".")[0] in {"optimizer", "objective_options"}
+        if value != defaults.get(name) and not known:
+            raise UsageError(f"objective={config.objective} learns from audio alone and does not use {name}")
+
+
+@contextlib.contextmanager
+def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within the block, the model has the averages in place of its weights."""
+    weights = {name: weight.clone() for name, weight in model.state_dict().items() if name in average}
+    model.load_state_dict(dict(average), strict=False)
+    try:
+        yield
+    finally:
+        model.load_state_dict(weights, strict=False)
+
+
+def _mean_encoder(checkpoints: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The state of the encoder, each tensor the mean over checkpoints; the averages of a run replace its weights."""
+    mean: dict[str, Tensor] = {}
+    for number, document in enumerate(checkpoints, start=1):
+        for name, tensor in {**document["model"], **document["average"]}.items():
+            part, _, rest = name.partition(".")
+            if part != "encoder":
+                continue
+            mean[rest] = torch.lerp(mean[rest], tensor, 1 / number) if rest in mean else tensor
+    return mean
