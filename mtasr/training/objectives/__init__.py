@@ -97,9 +97,7 @@ class Objective(Protocol):
 
 
 #: Objectives of `mtasr pretrain`, which learn from audio alone, as `OBJECTIVES` has them.
-PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
-    "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
-}
+PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {}
 
 #: Objectives by the name that the setting `objective` takes.
 #:
