@@ -8,6 +8,28 @@ from mtasr.features import CHUNK_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderDimensions:
+    """The numbers of `ModelDimensions` that determine the shapes of the encoder."""
+
+    n_mels: int
+    n_audio_ctx: int
+    n_audio_state: int
+    n_audio_head: int
+    n_audio_layer: int
+
+    def problems(self) -> list[str]:
+        """The reasons why no encoder can have these numbers."""
+        found = [f"{name} is {getattr(self, name)}" for name in self.__slots__ if getattr(self, name) < 1]
+        if found:
+            return found
+        if self.n_audio_state % 2:
+            found.append(f"the encoder's width {self.n_audio_state} is odd")
+        if self.n_audio_state % self.n_audio_head:
+            found.append(f"encoder width {self.n_audio_state} is not divisible by {self.n_audio_head} heads")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
     """The numbers that determine every shape, under the names of OpenAI's checkpoints."""
 
@@ -27,6 +49,16 @@ class ModelDimensions:
         """The longest audio for the encoder: 20 ms for each position, but no more than timestamps can express."""
         return min(self.n_audio_ctx / 50, float(CHUNK_SECONDS))
 
+    @property
+    def encoder(self) -> EncoderDimensions:
+        return EncoderDimensions(
+            n_mels=self.n_mels,
+            n_audio_ctx=self.n_audio_ctx,
+            n_audio_state=self.n_audio_state,
+            n_audio_head=self.n_audio_head,
+            n_audio_layer=self.n_audio_layer,
+        )
+
     def problems(self) -> list[str]:
         """The reasons why no model can have these numbers."""
         found = [f"{name} is {getattr(self, name)}" for name in self.__slots__ if getattr(self, name) < 1]
@@ -34,14 +66,9 @@ class ModelDimensions:
             return found
         if self.n_audio_state != self.n_text_state:
             found.append(f"encoder width {self.n_audio_state} is not decoder width {self.n_text_state}")
-        if self.n_audio_state % 2:
-            found.append(f"the encoder's width {self.n_audio_state} is odd")
-        for part, width, heads in (
-            ("encoder", self.n_audio_state, self.n_audio_head),
-            ("decoder", self.n_text_state, self.n_text_head),
-        ):
-            if width % heads:
-                found.append(f"{part} width {width} is not divisible by {heads} heads")
+        found += self.encoder.problems()
+        if self.n_text_state % self.n_text_head:
+            found.append(f"decoder width {self.n_text_state} is not divisible by {self.n_text_head} heads")
         return found
 
 

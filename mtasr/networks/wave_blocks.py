@@ -35,7 +35,7 @@ class _ChannelNorm(nn.GroupNorm):
 class ConvolutionBlock(nn.Module):
     """A convolution over time, a norm if it has one, and an activation."""
 
-    def __init__(self, inputs: int, size: Convolution, norm: ConvolutionNorm, config: WaveConfig) -> None:
+    def __init__(self, inputs: int, size: Convolution, norm: ConvolutionNorm | None, config: WaveConfig) -> None:
         super().__init__()
         self.conv = nn.Conv1d(
             inputs, size.channels, size.kernel, size.stride, size.padding, bias=config.convolution_bias
@@ -44,10 +44,8 @@ class ConvolutionBlock(nn.Module):
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
         self.norm: nn.Module | None = None
-        if norm == "group":
-            self.norm = _ChannelNorm(size.channels)
-        elif norm == "layer":
-            self.norm = LayerNorm(size.channels)
+        if norm is not None:
+            self.norm = LayerNorm(size.channels) if norm == "layer" else _ChannelNorm(size.channels)
         self.activation = _ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +63,7 @@ def convolution_blocks(config: WaveConfig) -> nn.ModuleList:
     blocks: list[ConvolutionBlock] = []
     inputs = 1
     for index, size in enumerate(config.convolutions):
-        norm = "none" if config.convolution_norm == "group" and index else config.convolution_norm
+        norm = None if config.convolution_norm == "group" and index else config.convolution_norm
         blocks.append(ConvolutionBlock(inputs, size, norm, config))
         inputs = size.channels
     return nn.ModuleList(blocks)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 from mtasr.spans import SAMPLE_RATE
 
-ConvolutionNorm = Literal["group", "layer", "none"]
+ConvolutionNorm = Literal["group", "layer"]
 Activation = Literal["gelu", "relu"]
 Recurrence = Literal["", "gru", "lstm"]
 
@@ -139,6 +139,8 @@ class WaveConfig:
 
     def _recurrent_problems(self) -> list[str]:
         found = []
+        if self.convolution_norm == "group":
+            found.append("norms over time tell recurrent layers what comes later")
         if self.channels != self.width:
             found.append(f"recurrent layers of width {self.width} follow {self.channels} channels")
         if self.relative_buckets:
@@ -151,6 +153,8 @@ class WaveConfig:
         names = ("heads", "feed_forward", "position_kernel", "position_groups")
         if found := [f"{name} is {getattr(self, name)}" for name in names if getattr(self, name) < 1]:
             return found
+        if any(each.padding for each in self.convolutions):
+            found.append("zeros around the audio tell a transformer where it ends")
         for name in ("heads", "position_groups"):
             if self.width % getattr(self, name):
                 found.append(f"width {self.width} is not divisible by {name} {getattr(self, name)}")

@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor, nn
 
 from mtasr.errors import ModelError
-from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
+from mtasr.networks.dimensions import DIMENSIONS, EncoderDimensions, ModelDimensions
 
 __all__ = ["DIMENSIONS", "DecoderOutput", "KeyValueCache", "ModelDimensions", "Whisper"]
 
@@ -206,7 +206,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 class Encoder(nn.Module):
     positions: Tensor
 
-    def __init__(self, dims: ModelDimensions) -> None:
+    def __init__(self, dims: EncoderDimensions) -> None:
         super().__init__()
         width = dims.n_audio_state
         self.conv1 = nn.Conv1d(dims.n_mels, width, kernel_size=3, padding=1)
@@ -221,13 +221,24 @@ class Encoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, M, F) -> (B, S, D)"""
-        x = F.gelu(self.conv1(mel))  # (B, D, F)
-        x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, S, D)
-        x = x + self.positions[: x.shape[1]]
+        x = self._embedded(mel)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
         return out
+
+    def states(self, mel: Tensor) -> list[Tensor]:
+        """(B, M, F) -> the input of each block and the output, each (B, S, D)"""
+        states = [self._embedded(mel)]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        states[-1] = self.norm(states[-1])
+        return states
+
+    def _embedded(self, mel: Tensor) -> Tensor:
+        x = F.gelu(self.conv1(mel))  # (B, D, F)
+        x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, S, D)
+        return x + self.positions[: x.shape[1]]
 
 
 class Decoder(nn.Module):
@@ -296,7 +307,7 @@ class Whisper(nn.Module):
         if problems := dims.problems():
             raise ModelError(f"no model can have these dimensions: {'; '.join(problems)}")
         self.dims = dims
-        self.encoder = Encoder(dims)
+        self.encoder = Encoder(dims.encoder)
         self.decoder = Decoder(dims)
 
     @property
