@@ -46,7 +46,9 @@ class SingleWindows:
         """
         with self._until_done(shown) as state:
             result, language = self._decoded(shown, state)
-            return result if isinstance(result, DecodedWindow) else self._scheduler.draws.finish(result, state), language
+            return result if isinstance(result, DecodedWindow) else self._scheduler.draws.finish(
+                result, state
+            ), language
 
     def attempt(self, shown: WindowInput) -> DecodedWindow | None:
         """The same, or None if no attempt passes the checks without random samples."""

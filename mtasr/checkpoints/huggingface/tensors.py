@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from mtasr.checkpoints import weights
 from mtasr.checkpoints.checkpoint import Checkpoint, Precision, checked_dimensions
 from mtasr.checkpoints.huggingface import files
-from mtasr.checkpoints.settings import default_settings, read_json
+from mtasr.checkpoints.huggingface.safetensors_files import WEIGHTS, contents, read
+from mtasr.checkpoints.settings import default_settings
 from mtasr.checkpoints.tensor_names import foreign_name
 from mtasr.errors import ModelIntegrityError
 from mtasr.networks.dimensions import ModelDimensions
 from mtasr.tokenizer import Tokenizer
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES, read_vocabulary
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 #: The output projection, which some files store although it equals the embedding.
 _PROJECTION = "proj_out.weight"
-_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 # Reading
@@ -31,12 +28,12 @@ _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 def load(folder: Path) -> Checkpoint:
     dims = checked_dimensions(files.dimensions(folder), folder)
     names = {foreign_name(name, "huggingface"): name for name in weights.expected_shapes(dims)}
-    found = _contents(folder)
+    found = contents(folder)
     shapes = {theirs: weights.expected_shapes(dims)[ours] for theirs, ours in names.items()}
     if _PROJECTION in found:
         shapes[_PROJECTION] = shapes[foreign_name("decoder.embedding.weight", "huggingface")]
     weights.check_headers(shapes, {name: tensor for name, (_, tensor) in found.items()}, folder)
-    tensors = {name: tensor for path in {path for path, _ in found.values()} for name, tensor in _read(path).items()}
+    tensors = read(found, found)
     state = {ours: tensors[theirs] for theirs, ours in names.items()}
     if _PROJECTION in tensors and not tensors[_PROJECTION].equal(state["decoder.embedding.weight"]):
         raise ModelIntegrityError(f"{folder}: not a usable Whisper model: {_PROJECTION} is not the embedding")
@@ -52,40 +49,6 @@ def _tokens(folder: Path, dims: ModelDimensions) -> list[str]:
     return files.read_tokens(folder, dims.n_vocab)
 
 
-def _contents(folder: Path) -> dict[str, tuple[Path, weights.TensorHeader]]:
-    """For each tensor its file and what the header of that file says."""
-    found = {}
-    for path in _shards(folder):
-        try:
-            with safe_open(path, framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118 - not a dictionary
-                    part = stream.get_slice(name)
-                    dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
-                    found[name] = (path, weights.TensorHeader(tuple(part.get_shape()), dtype))
-        except (OSError, SafetensorError) as exc:
-            raise ModelIntegrityError(f"{path} is damaged or not a safetensors file: {exc}") from exc
-    return found
-
-
-def _shards(folder: Path) -> list[Path]:
-    """The weights file, or all files that the index names."""
-    index = folder / _INDEX
-    if (folder / _WEIGHTS).is_file() or not index.is_file():
-        return [folder / _WEIGHTS]
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise ModelIntegrityError(f"{index} has no weight_map")
-    outside = [name for name in names.values() if Path(name).name != name]
-    if outside:  # an index may name only files of its folder
-        raise ModelIntegrityError(f"{index} names a file elsewhere: {outside[0]}")
-    return sorted({folder / name for name in names.values()})
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-
-
 # Writing
 
 
@@ -95,8 +58,8 @@ def save(checkpoint: Checkpoint, folder: Path, precision: Precision) -> None:
     names = {name: foreign_name(name, "huggingface") for name in state}
     tensors = {names[name]: weights.rounded(name, tensor, precision) for name, tensor in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
-    (folder / _WEIGHTS).chmod(_ordinary_mode(folder))
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(_ordinary_mode(folder))
     tokenizer = Tokenizer(tokens)
     tokenizer_json = files.tokenizer_json(tokens)
     specials = {each["content"]: each["id"] for each in files.added_tokens(tokens)}

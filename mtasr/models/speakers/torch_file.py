@@ -103,7 +103,7 @@ def _arrays(file: StoredZip, top: str, tensors: dict[str, _Tensor]) -> dict[str,
     arrays = {}
     for name, tensor in tensors.items():
         count = math.prod(tensor.shape)
-        if tensor.stride != _contiguous(tensor.shape) or tensor.offset + count > tensor.storage.numel:
+        if not _is_contiguous(tensor) or tensor.offset + count > tensor.storage.numel:
             raise file.damaged(f"{name} is not a contiguous part of its block")
         arrays[name] = blocks[tensor.storage][tensor.offset : tensor.offset + count].reshape(tensor.shape)
     # Tensors may share a block; written out, each takes its own space.
@@ -119,8 +119,11 @@ def _block(file: StoredZip, top: str, storage: _Storage) -> Array:
     return np.frombuffer(data, storage.dtype)
 
 
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+def _is_contiguous(tensor: _Tensor) -> bool:
+    """Strides of axes with one entry say nothing, and torch leaves some of them as they came about."""
+    shape = tensor.shape
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return all(size == 1 or found == wanted for size, found, wanted in zip(shape, tensor.stride, strides, strict=True))
 
 
 #: Opcodes that push a value of their own, those that push their argument, and tuples of a fixed length.
