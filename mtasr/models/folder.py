@@ -14,13 +14,21 @@ from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 REQUIRED = ("config.json", "model.bin")
 OPTIONAL = ("tokenizer.json", "preprocessor_config.json")
+#: The weights of an encoder in transformers' form: either of them.
+ENCODER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: The files of a speaker model: the two networks, as arrays or as ONNX, and where they come from.
 SEGMENTATION, EMBEDDING = "segmentation.npz", "embedding.npz"
 SEGMENTATION_ONNX, EMBEDDING_ONNX = "segmentation.onnx", "embedding.onnx"
 LICENSES = "LICENSES.txt"
 #: The only names of files that are ever written into the cache.
 ALLOWED = frozenset(
-    (*REQUIRED, *VOCABULARY_FILES, *OPTIONAL, SEGMENTATION, EMBEDDING, SEGMENTATION_ONNX, EMBEDDING_ONNX, LICENSES)
+    (
+        *REQUIRED,
+        *VOCABULARY_FILES,
+        *OPTIONAL,
+        *ENCODER_WEIGHTS,
+        *(SEGMENTATION, EMBEDDING, SEGMENTATION_ONNX, EMBEDDING_ONNX, LICENSES),
+    )
 )
 PROVENANCE = "mtasr.json"
 

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from mtasr.errors import ModelDownloadError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models.cache import Staging
-from mtasr.models.folder import OPTIONAL, REQUIRED, FileRecord
+from mtasr.models.folder import ENCODER_WEIGHTS, OPTIONAL, REQUIRED, FileRecord
 from mtasr.tokenizer.vocabulary import VOCABULARY_FILES
 
 if TYPE_CHECKING:
@@ -85,6 +86,29 @@ def fetch(
                 raise ModelNotFoundError(f"{repo} on the hub is not a CTranslate2 model: it has no {name}")
 
 
+def fetch_encoder(repo: str, revision: str, staging: Staging, progress: Progress | None = None) -> None:
+    """Download the files of an encoder in transformers' form at a commit into `staging`. Raises as `fetch` does.
+
+    Of its weights, only the first of `ENCODER_WEIGHTS` that the repository has.
+    """
+    with _session() as session:
+
+        def get(name: str) -> bool:
+            url = f"{endpoint()}/{repo}/resolve/{revision}/{name}"
+            try:
+                _save(_Transfer(session, url, name, progress), None, staging)
+            except _AbsentError:
+                return False
+            return True
+
+        if not get("config.json"):
+            raise ModelNotFoundError(f"the hub has no model {repo} at {revision} ({endpoint()})")
+        get("preprocessor_config.json")
+        if not any(get(name) for name in ENCODER_WEIGHTS):
+            lacking = " nor ".join(ENCODER_WEIGHTS)
+            raise ModelNotFoundError(f"{repo} on the hub at {revision} has neither {lacking}")
+
+
 def fetch_file(
     repo: str, revision: str, path: str, pin: str, name: str, staging: Staging, progress: Progress | None = None
 ) -> None:
@@ -98,15 +122,16 @@ def fetch_file(
 
 
 def commit_of(repo: str, branch: str = "main") -> str:
-    """The current commit of a branch. Raises as `fetch` does."""
-    url = f"{endpoint()}/{repo}/resolve/{branch}/config.json"
+    """The current commit of a branch, a tag or a pull request (`refs/pr/1`). Raises as `fetch` does."""
+    url = f"{endpoint()}/{repo}/resolve/{quote(branch, safe='')}/config.json"
     try:
         with _session() as session, _connect(session, url, "HEAD") as answer:
             status, commit = answer.status_code, _header(answer, "X-Repo-Commit") or ""
     except _CutError as exc:
         raise ModelDownloadError(f"cannot reach {url}: {exc}") from exc
     if status in {401, 403, 404}:
-        raise ModelNotFoundError(f"the hub has no model {repo}, or HF_TOKEN gives no access to it ({endpoint()})")
+        at = "" if branch == "main" else f" with a revision {branch}"
+        raise ModelNotFoundError(f"the hub has no model {repo}{at}, or HF_TOKEN gives no access to it ({endpoint()})")
     if status != 200 or not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise ModelDownloadError(f"the hub does not say which commit {branch} of {repo} is (HTTP {status})")
     return commit

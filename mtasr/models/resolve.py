@@ -120,7 +120,8 @@ def _named(spec: ModelSpec, progress: Progress | None, *, local_only: bool) -> P
 
 def _from_repo(repo: str, progress: Progress | None, *, local_only: bool) -> Path:
     if cached := cache.copies(repo):
-        return cache.require_intact(cached[0], repo)
+        # The repository may be one of an encoder, which the cache holds too.
+        return folder.check(cache.require_intact(cached[0], repo))
     _require_hub(repo, local_only=local_only)
     try:
         return install_repo(repo, progress)

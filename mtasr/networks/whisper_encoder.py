@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mtasr.errors import ModelError
 from mtasr.features import HOP_LENGTH
 from mtasr.networks.dimensions import EncoderDimensions
 from mtasr.networks.log_mel import LogMel
-from mtasr.networks.whisper import Encoder
+from mtasr.networks.whisper import Encoder, Whisper
 from mtasr.spans import SAMPLE_RATE
 
 
@@ -36,6 +37,15 @@ class WhisperEncoder(nn.Module):
         #: (B, N) -> (B, M, F)
         self.mel = LogMel(dims.n_mels)
         self.encoder = Encoder(dims)
+
+    @classmethod
+    def of(cls, model: Whisper, name: str = "whisper") -> WhisperEncoder:
+        """The encoder of a model, whose weights it shares."""
+        with torch.device("meta"):
+            made = cls(model.dims.encoder, name)
+        made.encoder = model.encoder
+        made.mel = LogMel(model.dims.n_mels).to(model.device)
+        return made.train(model.training)
 
     def frames(self, samples: int) -> int:
         """S for N samples."""

@@ -50,6 +50,7 @@ class Request:
 class FakeHub:
     repo: str = "acme/fake-whisper"
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    branches: tuple[str, ...] = ("main",)  #: as addresses have them, all at the same commit
     faults: Faults = field(default_factory=Faults)
     requests: list[Request] = field(default_factory=list)
     address: str = "127.0.0.1"
@@ -113,7 +114,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(data)
 
     def _asked_for(self) -> str | None:
-        for revision in (COMMIT, "main"):
+        for revision in (COMMIT, *self.hub.branches):
             prefix = f"/{self.hub.repo}/resolve/{revision}/"
             if self.path.startswith(prefix):
                 return self.path.removeprefix(prefix)

@@ -1,6 +1,6 @@
 """Encoders of speech in folders: those of transformers (wav2vec 2.0, XLS-R, HuBERT, WavLM) and two forms of our own."""
 
-from mtasr.checkpoints.encoders.reading import StoredEncoder, encoder_type, fresh_encoder, read_encoder
+from mtasr.checkpoints.encoders.reading import StoredEncoder, fresh_encoder, fresh_twin, read_encoder
 from mtasr.checkpoints.encoders.stored import StoredTensors
 from mtasr.checkpoints.encoders.writing import Family, save_encoder
 
@@ -8,8 +8,8 @@ __all__ = [
     "Family",
     "StoredEncoder",
     "StoredTensors",
-    "encoder_type",
     "fresh_encoder",
+    "fresh_twin",
     "read_encoder",
     "save_encoder",
 ]

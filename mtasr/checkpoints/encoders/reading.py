@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -19,6 +19,8 @@ from mtasr.errors import ModelError
 from mtasr.networks.log_mel import LogMel
 from mtasr.networks.wave import WaveEncoder
 from mtasr.networks.whisper_encoder import WhisperEncoder
+
+_T = TypeVar("_T")
 
 #: What `read_encoder` reads and `save_encoder` writes.
 StoredEncoder = WaveEncoder | WhisperEncoder
@@ -68,16 +70,14 @@ def read_encoder(folder: Path, name: str | None = None) -> StoredEncoder:
 
 def fresh_encoder(folder: Path, seed: int = 0) -> StoredEncoder:
     """The encoder that the configuration in a folder describes, with new random weights. Raises as `read_encoder`."""
-    made = _kind(folder).made
+    return fresh_twin(_kind(folder).made, folder, seed=seed)
+
+
+def fresh_twin(made: Callable[[_T], StoredEncoder], config: _T, seed: int = 0) -> StoredEncoder:
+    """What `made` makes of a configuration, with random weights that are always the same for a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return made(folder).eval()
-
-
-def encoder_type(folder: Path) -> str | None:
-    """The type of the encoder that `config.json` of a folder describes, if `read_encoder` reads it."""
-    model_type = read_json(folder / "config.json").get("model_type")
-    return model_type if isinstance(model_type, str) and model_type in _KINDS else None
+        return made(config).eval()
 
 
 def _kind(folder: Path) -> _Kind:

@@ -5,6 +5,7 @@ Neither can run code: the second is a pickle, which `mtasr.models.speakers.torch
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -33,8 +34,9 @@ class StoredTensors:
             self._files = safetensors_files.contents(folder)
             self.headers = {name: header for name, (_, header) in self._files.items()}
         elif (folder / PICKLED).is_file():
-            for name, array in read_tensors(folder / PICKLED).items():
-                self._arrays[name] = torch.tensor(array)
+            arrays = read_tensors(folder / PICKLED)
+            with warnings.catch_warnings(action="ignore"):  # of tensors that must not be written to
+                self._arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
             self.headers = {name: _header(tensor) for name, tensor in self._arrays.items()}
         else:
             raise ModelIntegrityError(f"{folder} has no weights: neither {safetensors_files.WEIGHTS} nor {PICKLED}")
@@ -42,7 +44,9 @@ class StoredTensors:
     def read(self, names: Collection[str]) -> dict[str, Tensor]:
         """The tensors of these names, in float32. Raises `ModelIntegrityError` for values that are not finite."""
         tensors = {name: self._arrays[name] for name in names} if self._arrays else self._from_files(names)
-        tensors = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+        # Copies, because a tensor of a file is the file: it changes with it, and how it lies in memory decides how
+        # results are rounded.
+        tensors = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
         if damaged := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
             raise ModelIntegrityError(f"{self.folder}: {damaged[0]} holds values that are not finite")
         return tensors
