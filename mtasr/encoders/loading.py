@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mtasr.networks.speech_encoder import SpeechEncoder
 
 LOG_MEL = "log-mel"
+MFCC = "mfcc"
 #: Precedes the name of an encoder whose architecture is taken, with new weights.
 RANDOM = "random:"
 
@@ -40,7 +41,7 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
       of any format that this program reads; a run of `mtasr pretrain` or `mtasr train`
     - `owner/name` or `owner/name@revision`: an encoder in transformers' form on the hub (`mtasr.models.encoders`)
     - a published Whisper model, such as `base`: its encoder
-    - `log-mel`: features without a network
+    - `log-mel` or `mfcc`: features without a network
     - `random:NAME`: the architecture of any of these with new weights, always the same ones. NAME may also be a preset
       (`WAVE_PRESETS`) that no Whisper model is called, such as `random:hubert-base`.
 
@@ -53,10 +54,13 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
     with extras():
         from mtasr.engines.torch import torch_device
         from mtasr.networks.log_mel import LogMelEncoder
+        from mtasr.networks.mfcc import MfccEncoder
     place = torch_device(device)
-    encoder: StoredEncoder | LogMelEncoder
+    encoder: StoredEncoder | LogMelEncoder | MfccEncoder
     if name == LOG_MEL:
         encoder = LogMelEncoder()
+    elif name == MFCC:
+        encoder = MfccEncoder()
     elif isinstance(name, str) and name.startswith(RANDOM):
         encoder = _random(name.removeprefix(RANDOM), progress)
     else:
@@ -71,8 +75,8 @@ def _random(name: str, progress: Progress | None) -> StoredEncoder:
     from mtasr.networks.whisper_encoder import WhisperEncoder
 
     spec = registry.find(name)
-    if name == LOG_MEL:
-        raise UsageError("log-mel features have no weights, so that random:log-mel would be the same")
+    if name in {LOG_MEL, MFCC}:
+        raise UsageError(f"{name} features have no weights, so that {RANDOM}{name} would be the same")
     if not _is_folder(name):
         if spec is not None and spec.name in DIMENSIONS:
             return fresh_twin(WhisperEncoder, DIMENSIONS[spec.name].encoder)
@@ -141,9 +145,9 @@ def _unknown(name: str) -> ModelNotFoundError:
             "in facebook/hubert-base-ls960"
         )
     known = [each for spec in registry.MODELS.values() for each in (spec.name, *spec.aliases)]
-    close = difflib.get_close_matches(name, [*known, LOG_MEL], n=3)
+    close = difflib.get_close_matches(name, [*known, LOG_MEL, MFCC], n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return ModelNotFoundError(
-        f"there is no encoder {name!r}{hint}; it may be a folder, OWNER/NAME on the hub, a Whisper model, {LOG_MEL} or "
-        f"{RANDOM}NAME"
+        f"there is no encoder {name!r}{hint}; it may be a folder, OWNER/NAME on the hub, a Whisper model, {LOG_MEL}, "
+        f"{MFCC} or {RANDOM}NAME"
     )

@@ -3,4 +3,5 @@
 objective          what these objectives share: recordings, crops, evaluation, the result
 audio              recordings -> pieces -> batches of random crops of one length
 masking            spans of frames that a model has to predict
+kmeans             units: groups of frames that are alike
 """

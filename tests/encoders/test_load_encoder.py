@@ -92,6 +92,12 @@ def test_log_mel() -> None:
     assert (encoder.name, encoder.width, encoder.layers) == ("log-mel", 160, 0)
 
 
+def test_cepstra() -> None:
+    encoder = load_encoder("mfcc")
+    assert (encoder.name, encoder.width, encoder.layers, encoder.frame_seconds) == ("mfcc", 39, 0, 0.01)
+    assert encoder.states(torch.zeros(1, 16_000))[0].shape == (1, 98, 39)
+
+
 def test_random_twins_of_folders(tmp_path: Path, wave: WaveEncoder) -> None:
     save_encoder(wave, tmp_path / "run" / "encoder")
     save_checkpoint(small_checkpoint(), tmp_path / "model", "ctranslate2")
@@ -125,6 +131,7 @@ def test_a_folder_of_a_published_name(tmp_path: Path, wave: WaveEncoder, monkeyp
         ("facebook/hubert-base-ls960", ModelNotFoundError, "is not on this machine, and HF_HUB_OFFLINE is set"),
         ("hubert-base", ModelNotFoundError, "hubert-base is an architecture without weights: random:hubert-base"),
         ("random:log-mel", UsageError, "log-mel features have no weights"),
+        ("random:mfcc", UsageError, "mfcc features have no weights"),
         ("random:", ModelNotFoundError, "there is no encoder ''"),
         ("random:random:tiny", ModelNotFoundError, "there is no encoder 'random:tiny'"),
         ("x" * 5_000, ModelNotFoundError, "there is no encoder x"),

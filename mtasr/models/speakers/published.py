@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from mtasr.kaldi_features import Window
 from mtasr.models.folder import EMBEDDING, EMBEDDING_ONNX, SEGMENTATION, SEGMENTATION_ONNX
 from mtasr.models.speakers.package_index import Wheel
 
 DEFAULT_SPEAKER_MODEL = "speakers"
-
-#: The window of the embedding network's filter banks.
-Window = Literal["povey", "hamming"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

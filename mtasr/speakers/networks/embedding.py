@@ -21,8 +21,8 @@ from numpy.lib.stride_tricks import as_strided
 from mtasr.arrays import Float32Array
 from mtasr.blas import on_one_thread
 from mtasr.errors import ModelIntegrityError
-from mtasr.speakers.networks.fbank import N_BANDS, voice_features
 from mtasr.speakers.networks.parameters import checked
+from mtasr.speakers.networks.voice_features import N_BANDS, voice_features
 
 #: Values of a vector.
 DIMENSIONS = 192
@@ -149,7 +149,7 @@ class Embedding:
         """A vector (n, 192), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
 
         Compare vectors by their cosine. Memory grows by about 0.6 MB per second of the longest clip. Raises
-        `ValueError` for a clip of fewer than `fbank.SHORTEST` samples.
+        `ValueError` for a clip of fewer than `voice_features.SHORTEST` samples.
         """
         vectors = np.empty((len(clips), DIMENSIONS), np.float32)
         for index, clip in enumerate(clips):

@@ -14,9 +14,9 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.errors import ModelIntegrityError
 from mtasr.extras import extras
-from mtasr.models.speakers.published import Window
-from mtasr.speakers.networks.fbank import N_BANDS, voice_features
+from mtasr.kaldi_features import Window
 from mtasr.speakers.networks.segmentation import POWERSET, WINDOW, check_length, frame_count, log_softmax
+from mtasr.speakers.networks.voice_features import N_BANDS, voice_features
 from mtasr.threads import before_exit
 
 #: Windows computed at once.
@@ -59,7 +59,7 @@ class OnnxEmbedding:
     def embed(self, clips: Sequence[Float32Array]) -> Float32Array:
         """A vector (n, D), not normalised, for each clip: samples of one voice at 16 kHz, within -1 to 1.
 
-        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `fbank.SHORTEST` samples.
+        Compare vectors by their cosine. Raises `ValueError` for a clip of fewer than `voice_features.SHORTEST` samples.
         """
         vectors = [self._embed_one(clip) for clip in clips]
         return np.stack(vectors) if vectors else np.zeros((0, self._network.width), np.float32)
