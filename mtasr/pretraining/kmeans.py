@@ -13,13 +13,15 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from mtasr.arrays import Float32Array, IntArray
+from mtasr.arrays import BoolArray, Float32Array, IntArray
 from mtasr.data.records import written_whole
 from mtasr.errors import InputError, UsageError
 from mtasr.models.speakers.stored_zip import StoredZip
@@ -117,7 +119,7 @@ def read_centres(path: Path) -> UnitCentres:
             raise file.damaged("encoder is no text") from exc
 
 
-def _array(file: StoredZip, name: str) -> np.ndarray:  # type: ignore[type-arg] - of any type
+def _array(file: StoredZip, name: str) -> npt.NDArray[Any]:
     """An array whose size is what its header says."""
     data = file.read(name)
     stream = io.BytesIO(data)
@@ -149,7 +151,7 @@ class FrameSample:
         self._speech = _Reservoir(most_bytes if silence < 1 else 0, np.random.default_rng([seed, 0]))
         self._rest = _Reservoir(int(most_bytes * silence), np.random.default_rng([seed, 1]))
 
-    def add(self, frames: Float32Array, speech: np.typing.NDArray[np.bool_]) -> None:
+    def add(self, frames: Float32Array, speech: BoolArray) -> None:
         """Show the next frames (F, D), and which of them (F,) are speech. Raises `InputError`, like `fit_centres`."""
         checked = _checked(frames)
         speech = speech if self._silence < 1 else np.zeros_like(speech)
@@ -346,8 +348,9 @@ def _pass(rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How many rows are nearest to each centre (K,), their sum (K, D), the squared distance of each row (F,)."""
     counts, sums = torch.zeros(len(centres), device=centres.device), torch.zeros_like(centres)
     distances = []
-    for block in rows.split(_rows_at_once(len(centres))):
-        here = block.to(centres.device)
+    step = _rows_at_once(len(centres))
+    for start in range(0, len(rows), step):
+        here = rows[start : start + step].to(centres.device)
         units, squares = _nearest(here, centres)
         # By a product of matrices: adding at indices has no fixed order on a GPU.
         members = (units[:, None] == torch.arange(len(centres), device=units.device)).to(here.dtype)  # (F, K)
