@@ -125,7 +125,8 @@ def _located(name: str | Path, progress: Progress | None) -> Path:
         return resolve(text, progress=progress)
     if name and exists:
         results = [path / each for each in _RESULTS if (path / each).exists()]
-        return results[0] if results and not (path / _CONFIG).exists() else path
+        # Runs have a configuration too, which does not tell what kind of model they hold.
+        return results[0] if results and not _has_encoder(path) else path
     if isinstance(name, str) and names_repo(name):
         return resolve_encoder(name, progress)
     if isinstance(name, Path) or os.sep in text or text.startswith((".", "~")):

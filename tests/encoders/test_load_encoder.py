@@ -51,7 +51,7 @@ def test_a_folder(tmp_path: Path, wave: WaveEncoder) -> None:
 
 def test_a_run_of_pretraining(tmp_path: Path, wave: WaveEncoder) -> None:
     save_encoder(wave, tmp_path / "run" / "encoder")
-    (tmp_path / "run" / "config.yaml").write_text("objective: cpc\n")
+    (tmp_path / "run" / "config.json").write_text('{"objective": "cpc", "model": "base"}')
     assert torch.equal(final(load_encoder(str(tmp_path / "run"))), final(wave))
 
 
