@@ -5,8 +5,9 @@
     python benchmarks/live_sessions.py --nobody --minutes 10 --pace 10
     python benchmarks/live_sessions.py MANIFEST --pauses 60 --minutes 10 --pace 4
 
-A manifest is that of live.py. Each session hears all its recordings one after the other, begins with another one, and
-goes on until the time is over; with --pauses, that much silence follows each 20 s of speech. With --nobody, each
+A manifest is that of live.py. Each session hears one of its recordings again and again until the time is over; with
+--mixed, all of them in turn, which are in other languages than the one that the session has found; with --pauses, that
+much silence follows each 20 s of speech. With --nobody, each
 session hears silence, white and pink noise, hum, chords and bursts, a minute each. Audio comes in blocks of 100 ms,
 --pace times as fast as it was recorded.
 
@@ -87,9 +88,9 @@ def recordings(manifest: Path, pauses: float) -> list[Float32Array]:
     return found
 
 
-def blocks(sounds: list[Float32Array], first: int, seconds: float) -> Iterator[Float32Array]:
+def blocks(sounds: list[Float32Array], seconds: float) -> Iterator[Float32Array]:
     left = round(seconds * SAMPLE_RATE)
-    for sound in cycle(sounds[first:] + sounds[:first]):
+    for sound in cycle(sounds):
         for start in range(0, len(sound), _BLOCK):
             block = sound[start : start + _BLOCK][:left]
             left -= len(block)
@@ -187,6 +188,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--pace", type=float, default=1)
     parser.add_argument("--pauses", type=float, default=0)
+    parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--not-exact", action="store_true", help="do not decode the whole beside the captions")
     args = parser.parse_args()
     if (args.manifest is None) is not args.nobody:
@@ -203,12 +205,11 @@ def main() -> None:
     all_heard = [Heard() for _ in range(args.sessions)]
     begin, used = time.monotonic(), time.process_time()
     sessions = [LiveSession(model, policy=policy) for _ in all_heard]
-    threads = [
-        threading.Thread(
-            target=run, args=(session, blocks(sounds, number % len(sounds), 60 * args.minutes), args.pace, heard)
-        )
-        for number, (session, heard) in enumerate(zip(sessions, all_heard, strict=True))
-    ]
+    threads = []
+    for number, (session, heard) in enumerate(zip(sessions, all_heard, strict=True)):
+        first = number % len(sounds)
+        turns = sounds[first:] + sounds[:first] if args.mixed or args.nobody else [sounds[first]]
+        threads.append(threading.Thread(target=run, args=(session, blocks(turns, 60 * args.minutes), args.pace, heard)))
     for thread in threads:
         thread.start()
     memory = []

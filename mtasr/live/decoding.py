@@ -34,7 +34,9 @@ class LiveDecoder:
 
     def __init__(self, model: Model, options: DecodingOptions) -> None:
         self._tokenizer = model.engine.tokenizer
-        self._finals = model.single_windows(final_options(options), priority=_FINAL_PRIORITY)
+        finals = final_options(options)
+        self._finals = model.single_windows(finals, priority=_FINAL_PRIORITY)
+        self._hurried = model.single_windows(finals, priority=_FINAL_PRIORITY, retries=())
         self._drafts = model.single_windows(draft_options(options), priority=_DRAFT_PRIORITY, retries=())
         language = model.language_of(options)
         self._is_certain = language is not None
@@ -56,13 +58,14 @@ class LiveDecoder:
         decoded = self._drafts.attempt(shown)
         return None if decoded is None else pieces_of(decoded.segments, self._tokenizer)
 
-    def final(self, task: FinalTask) -> tuple[DecodedWindow, str]:
-        """The text of a stretch, and the code of its language."""
+    def final(self, task: FinalTask, *, hurried: bool = False) -> tuple[DecodedWindow, str]:
+        """The text of a stretch, and the code of its language. In a hurry, it is decoded once, whatever checks say."""
         known = self.language.code if self.language is not None else ""
         if not task.window.speech:
             return DecodedWindow(segments=(), position=task.window.offset), known or "en"
         language = known if self._is_certain else ""
-        decoded, code = self._finals.decode(self._finals.decoder.input(task.window, language=language))
+        windows = self._hurried if hurried else self._finals
+        decoded, code = windows.decode(windows.decoder.input(task.window, language=language))
         if not self._is_certain and decoded.segments:
             probability = self.language.probability if self.language is not None and code == known else CLEAR
             self.language, self._is_certain = LanguageGuess(code, probability), not self._changes
@@ -83,6 +86,7 @@ class LiveDecoder:
         """Cancel what waits."""
         self._drafts.close()
         self._finals.close()
+        self._hurried.close()
 
 
 def final_options(options: DecodingOptions) -> DecodingOptions:

@@ -46,8 +46,10 @@ _WHOLE_PRIORITY = -1
 _LAG_STEP = 0.5
 #: Seconds between looks whether the session was closed.
 _LOOK = 1.0
-#: Stretches that may wait for their final text before the captions wait for it.
+#: Stretches that may wait for their final text before the captions wait for it, ...
 _MOST_FINALS = 8
+#: ... and before texts that fail the checks are taken as they are.
+_PATIENT_FINALS = 1
 
 
 class LiveSession(Closing):
@@ -242,7 +244,7 @@ class LiveSession(Closing):
         """Decode stretches that have ended."""
         ids, translated_ids = itertools.count(), itertools.count()
         while (task := self._next_final()) is not None:
-            decoded, language = self._decoder.final(task)
+            decoded, language = self._decoder.final(task, hurried=self._finals.qsize() > _PATIENT_FINALS)
             self._tell_language()
             segments, translation = _numbered(decoded.segments, ids), _numbered(decoded.translation, translated_ids)
             if not self._policy.exact:

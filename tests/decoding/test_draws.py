@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from elsewhere import Drawing
 from fakes import Heard, LoudIsSpeech
+from waiting import wait_until
 
 from mtasr.decoding.single_windows import SingleWindows
 from mtasr.decoding.window_input import WindowInput
@@ -53,13 +53,6 @@ class Counted(Drawing):
 def shown(windows: SingleWindows, start: int = 0) -> WindowInput:
     samples = np.random.default_rng(start).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
     return windows.decoder.input(Window(start, samples, (Span(start, start + len(samples)),)), language="en")
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def text(windows: SingleWindows, start: int) -> str:

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
+from waiting import wait_until
 
 from mtasr.arrays import Float32Array
 from mtasr.decoding.scheduler import Scheduler
@@ -47,11 +48,6 @@ def said(*seconds: float) -> Float32Array:
 
 def in_blocks(samples: Float32Array) -> Iterator[Float32Array]:
     yield from (samples[start : start + SAMPLE_RATE] for start in range(0, len(samples), SAMPLE_RATE))
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    while not holds():
-        time.sleep(0.002)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

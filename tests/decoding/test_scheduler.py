@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
+from waiting import wait_until
 
 from mtasr.arrays import Float32Array
 from mtasr.audio.read import AudioStream, open_audio
@@ -114,11 +115,6 @@ def close(submissions: Sequence[Scheduled]) -> None:
 
 def segments(each: Scheduled) -> list[Segment]:
     return [segment for result in each.results() for segment in result.segments]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        time.sleep(0.002)
 
 
 SOURCES = [

@@ -11,8 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import Heard, HearingEngine, LoudIsSpeech
+from waiting import wait_until
 
 from mtasr.arrays import Float32Array
+from mtasr.decoding.submission import DecodedWindow
 from mtasr.engines.engine import EngineLimits, Hypothesis
 from mtasr.errors import InputError, LiveError, UsageError
 from mtasr.live import (
@@ -29,6 +31,8 @@ from mtasr.live import (
     SpeechStarted,
     SpeechStopped,
 )
+from mtasr.live.captioner import FinalTask
+from mtasr.live.decoding import LiveDecoder
 from mtasr.spans import SAMPLE_RATE
 from mtasr.transcribe import Model
 
@@ -354,3 +358,30 @@ def test_translations_are_drafted_and_not_committed() -> None:
     assert not any(isinstance(event, Committed) for event in events)
     assert any(isinstance(event, Draft) for event in events)
     assert isinstance(events[-1], Final)
+
+
+def test_what_fails_the_checks_is_not_tried_again_while_other_stretches_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurries: list[bool] = []
+    go_on = threading.Event()
+    final = LiveDecoder.final
+
+    def noted(decoder: LiveDecoder, task: FinalTask, *, hurried: bool = False) -> tuple[DecodedWindow, str]:
+        hurries.append(hurried)
+        go_on.wait(20)
+        return final(decoder, task, hurried=hurried)
+
+    def doubtful(heard: Heard, temperature: float, hypothesis: Hypothesis) -> Hypothesis:
+        return replace(hypothesis, avg_logprob=-3.0)
+
+    monkeypatch.setattr(LiveDecoder, "final", noted)
+    engine = Dictation(pause=0.0, judge=doubtful)
+    policy = LivePolicy(exact=False)
+    with LiveSession(model(engine), policy=policy, language="en") as session:
+        feed(session, sound(*(2.0, 1.5) * 6))
+        session.end()
+        wait_until(lambda: session._finals.qsize() == 6)  # five stretches and the end
+        engine.encoded.clear()  # of drafts
+        go_on.set()
+        assert sum(isinstance(event, Final) for event in session.events()) == 6
+    assert hurries == [False, True, True, True, True, False]
+    assert sum(heard.frames == 3000 for heard in engine.encoded) == 2, "the full length, for the patient ones alone"

@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 from server.running import Running, running
+from waiting import wait_until
 
 from mtasr.audio.ffmpeg import find_ffmpeg
 from mtasr.server import Settings
@@ -44,13 +45,6 @@ def goes_on(limited: Running, clip: Path) -> Iterator[None]:
     wait_until(lambda: not limited.service.admission.taken)
     assert not limited.service.admission.active
     assert list(limited.service.incoming.iterdir()) == []
-
-
-def wait_until(condition: object) -> None:
-    end = time.monotonic() + 30
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:

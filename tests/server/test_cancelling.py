@@ -7,7 +7,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ import pytest
 from fakes import HearingEngine, LoudIsSpeech
 from server.conftest import write_noise
 from server.running import Running, running
+from waiting import wait_until
 
 from mtasr.decoding.transcription import Transcription
 from mtasr.engines.engine import EngineLimits
@@ -41,13 +42,6 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.open.set()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def begin(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,11 +62,3 @@ def closed(connection: ClientConnection) -> int | None:
             connection.recv(20)
         except ConnectionClosed as error:
             return None if error.rcvd is None else error.rcvd.code
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)

@@ -14,8 +14,9 @@ import httpx
 import numpy as np
 import pytest
 from server.live.fake_session import EndlessSession, FakeSession
-from server.live.talking import ITEMS, append, closed, next_of, noise, pieces, say, socket, until
+from server.live.talking import ITEMS, append, closed, next_of, noise, pieces, say, socket
 from server.running import Running, running
+from waiting import wait_until
 from websockets.sync.client import ClientConnection
 
 from mtasr.errors import ModelError
@@ -124,7 +125,7 @@ def test_what_is_discarded_is_gone_at_once(server: Running) -> None:
         say(talk, "discard")
         assert next_of(talk, "error")["error"]["code"] == "session_discarded"
         assert closed(talk) == 1000
-        until(lambda: live.total() <= others)
+        wait_until(lambda: live.total() <= others)
 
 
 class Attributing(FakeSession):
@@ -218,7 +219,7 @@ def test_a_client_that_vanished_before_the_end_gets_it(server: Running) -> None:
         send(talk, noise(16_000))
         say(talk, "end")
         end = rest(talk)[-1]
-    until(lambda: live.total() <= others)
+    wait_until(lambda: live.total() <= others)
     with socket(server, f"{PATH}?session={name}&event=0") as talk:
         assert next_of(talk, "ready")["received"] == 96_000
         events = rest(talk)
@@ -332,7 +333,7 @@ def test_sessions_that_are_left_do_not_stay() -> None:
             with server.client() as client:
                 assert client.get("/health").json()["live_sessions"] == 1
                 assert "mtasr_live_sessions 1.0" in client.get("/metrics").text
-        until(lambda: not server.service.admission.live)
+        wait_until(lambda: not server.service.admission.live)
         assert not server.service.captions._sessions
         with socket(server, f"{PATH}?session={ready['session']}") as talk:
             assert next_of(talk, "error")["error"]["code"] == "session_not_found"
@@ -402,7 +403,7 @@ def test_a_server_that_stops_says_what_it_finishes_and_does_not_wait_for_who_has
             next_of(talk, "speech_started")
             next_of(other, "input_audio_buffer.speech_started")
             server.stop()
-            until(lambda: "stopping: a second signal drops what is under way" in caplog.messages)
+            wait_until(lambda: "stopping: a second signal drops what is under way" in caplog.messages)
             for each in (talk, other):
                 each.socket.close()
     (said,) = (record for record in caplog.records if record.message.startswith("stopping"))

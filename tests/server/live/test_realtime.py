@@ -17,8 +17,9 @@ from openai.types.realtime import (
     RealtimeErrorEvent,
 )
 from server.live.fake_session import FakeSession
-from server.live.talking import ITEMS, append, closed, next_of, noise, pieces, say, socket, until
+from server.live.talking import ITEMS, append, closed, next_of, noise, pieces, say, socket
 from server.running import Running, running
+from waiting import wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -317,7 +318,7 @@ def test_a_session_that_fails_says_so(server: Running) -> None:
             assert next_of(talk, kind, "error")["error"]["code"] == "model_error"
     finally:
         server.service.live.make_session = FakeSession  # type: ignore[assignment]
-    until(lambda: not server.service.admission.live)
+    wait_until(lambda: not server.service.admission.live)
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------
@@ -338,7 +339,7 @@ def test_limits() -> None:
             assert next_of(talk, "error")["error"]["code"] == "session_too_long"
             assert next_of(talk, "error")["error"]["code"] == "idle_timeout"
             assert closed(talk) == 1008
-        until(lambda: not server.service.admission.live)
+        wait_until(lambda: not server.service.admission.live)
         with socket(server, PATH) as talk:
             next_of(talk, "session.created")
 
@@ -348,7 +349,7 @@ def test_a_client_that_vanishes_leaves_nothing(server: Running) -> None:
         append(talk, noise(24_000))
         next_of(talk, COMPLETED)
         talk.socket.close()
-    until(lambda: not server.service.admission.live)
+    wait_until(lambda: not server.service.admission.live)
     assert not server.service.live._open
 
 
