@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import TextIO
 
+from mtasr import html_page
 from mtasr.evaluation.results import Evaluation, Result, rates_shown
 from mtasr.evaluation.scores import Figure, Scores, Step
 from mtasr.tokenizer.languages import LANGUAGES
 
 _STYLE = """
-:root { color-scheme: light dark; --page: #fff; --text: #1a1a1a; --muted: #595959; --bar: #2f67ad; --line: #8886;
-  --gone: #fbdcb9; --new: #d3e3fb; }
-@media (prefers-color-scheme: dark) { :root { --page: #14161a; --text: #ececec; --muted: #a8adb5; --bar: #7fb0ff;
-  --gone: #5c3408; --new: #1f3a63; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
-  background: var(--page); color: var(--text); overflow-wrap: anywhere; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; } td small { display: block; line-height: 1.2; }
-small { color: var(--muted); font-size: .8rem; font-weight: normal; } tfoot td { font-weight: bold; border-bottom: 0; }
-svg { display: block; width: 100%; min-width: 36rem; height: auto; }
-svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
-.bar { fill: var(--bar); opacity: .75; } .dot { fill: var(--bar); opacity: .6; }
+.dot { fill: var(--bar); opacity: .6; }
 .whisker { stroke: currentColor; fill: none; }
 .grid { stroke: var(--line); } article { margin: 1rem 0; } article p { margin: .2rem 0; }
 del { background: var(--gone); text-decoration: line-through; } ins { background: var(--new); font-weight: 600;
@@ -54,12 +42,7 @@ _SPEAKER_COLUMNS = (
 
 def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int = 20) -> None:
     """Write the page, with the `worst` clips that have the most errors."""
-    name = escape(title)
-    stream.write(
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width">\n<title>{name}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
-    )
+    stream.write(html_page.start(title, _STYLE))
     stream.write(_table(evaluation) + _speakers(evaluation, worst))
     rates = [(code, each.wer) for code, each in evaluation.languages.items() if each.wer is not None]
     if rates:
@@ -77,12 +60,12 @@ def write_page(evaluation: Evaluation, title: str, stream: TextIO, *, worst: int
         stream.write("<h2>Clips that failed</h2>\n<ul>\n")
         stream.writelines(f"<li>{escape(str(error))}</li>\n" for error in told)
         stream.write("</ul>\n")
-    stream.write("</body>\n</html>\n")
+    stream.write(html_page.END)
 
 
 def _table(evaluation: Evaluation) -> str:
     columns = _present(evaluation, _COLUMNS)
-    return _wide_table(
+    return html_page.table(
         ["Spoken", "Clips", "Minutes", *(head for head, _, _ in columns), "Real-time factor"],
         [_row(_language(code), each, columns) for code, each in evaluation.by_language.items()],
         _row("all", evaluation.total, columns),
@@ -97,10 +80,10 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
     columns = _present(evaluation, _SPEAKER_COLUMNS)
     if not columns:
         return ""
-    page = "<h2>Who speaks when</h2>\n" + _wide_table(
+    page = "<h2>Who speaks when</h2>\n" + html_page.table(
         ["Spoken", *(head for head, _, _ in columns)],
-        [_tr([_language(code), *_figures(each, columns)]) for code, each in evaluation.by_language.items()],
-        _tr(["all", *_figures(evaluation.total, columns)]),
+        [html_page.row([_language(code), *_figures(each, columns)]) for code, each in evaluation.by_language.items()],
+        html_page.row(["all", *_figures(evaluation.total, columns)]),
     )
     page += (
         "<p><small>Diarization error rate (DER) and its parts missed speech, false alarm and confusion: shares of the "
@@ -112,7 +95,7 @@ def _speakers(evaluation: Evaluation, worst: int) -> str:
         heads = [*(head for head, _, _ in _SPEAKER_COLUMNS[:5]), "cpWER"]
         shown = rates_shown(clips)
         unit = "Seconds wrong" if evaluation.counts_seconds else "Words wrong"
-        page += "<h2>Clips with the most errors of speakers</h2>\n" + _wide_table(
+        page += "<h2>Clips with the most errors of speakers</h2>\n" + html_page.table(
             ["Clip", unit, *(heads[place] for place in shown), "Speakers"],
             [_speakers_row(evaluation, clip, shown) for clip in clips],
         )
@@ -123,21 +106,11 @@ def _speakers_row(evaluation: Evaluation, result: Result, shown: Sequence[int]) 
     there, found = result.speaker_counts or (0, 0)
     rates = [result.speaker_rates[place] for place in shown]
     cells = ["" if rate is None else f"{100 * rate:.1f} %" for rate in rates]
-    return _tr([evaluation.name(result), evaluation.wrong(result), *cells, f"{found} of {there}"])
+    return html_page.row([evaluation.name(result), evaluation.wrong(result), *cells, f"{found} of {there}"])
 
 
 def _present(evaluation: Evaluation, columns: Sequence[_Column]) -> list[_Column]:
     return [column for column in columns if getattr(evaluation.total, column[1]) is not None]
-
-
-def _wide_table(heads: Sequence[str], rows: Iterable[str], foot: str = "") -> str:
-    """A table that scrolls sideways on a narrow screen."""
-    head = "".join(f"<th>{each}</th>" for each in heads)
-    end = f"<tfoot>\n{foot}</tfoot>\n" if foot else ""
-    return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{''.join(rows)}</tbody>\n{end}</table></div>\n"
-    )
 
 
 def _language(code: str) -> str:
@@ -147,13 +120,7 @@ def _language(code: str) -> str:
 def _row(name: str, scores: Scores, columns: Sequence[_Column]) -> str:
     factor = scores.real_time_factor
     end = "" if factor is None else f"{factor:.3f}"
-    return _tr([name, str(scores.clips), f"{scores.audio / 60:.1f}", *_figures(scores, columns), end])
-
-
-def _tr(cells: Sequence[str]) -> str:
-    """A row of a table; only its first cell may have characters that HTML reserves."""
-    name, *others = cells
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in (escape(name), *others)) + "</tr>\n"
+    return html_page.row([name, str(scores.clips), f"{scores.audio / 60:.1f}", *_figures(scores, columns), end])
 
 
 def _figures(scores: Scores, columns: Sequence[_Column]) -> list[str]:
