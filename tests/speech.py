@@ -25,8 +25,11 @@ _PARAMETER_RATE = 1
 _PARAMETER_PITCH = 3
 _PARAMETER_WORD_GAP = 7
 
+_PHONEME_EVENTS = 1
+
 _EVENTS_END = 0
 _EVENT_WORD = 1
+_EVENT_PHONEME = 7
 
 
 class _Event(ctypes.Structure):
@@ -93,6 +96,33 @@ def speak_words(
     return samples, words
 
 
+class SpokenPhone(NamedTuple):
+    """A phone of a text read aloud, by espeak-ng's name for it without its stress, and seconds of the sound."""
+
+    phone: str
+    start: float
+    end: float
+
+
+def speak_phones(
+    text: str, voice: str = "en-us", *, words_per_minute: int = 150, pitch: int = 50
+) -> tuple[npt.NDArray[np.float32], list[SpokenPhone]]:
+    """`text` read by `voice`, as by `speak`, and its phones in order, without pauses.
+
+    A phone ends where the next one or a pause begins.
+    """
+    with _lock:
+        espeak = _Espeak.shared()
+        samples = espeak.speak(text, voice, words_per_minute, pitch, 0)
+        begun = [(phone, sample / espeak.rate) for phone, sample in espeak.phones]
+    ends = [*(start for _, start in begun[1:]), samples.size / SAMPLE_RATE]
+    return samples, [
+        SpokenPhone(phone.lstrip("',"), start, end)
+        for (phone, start), end in zip(begun, ends, strict=True)
+        if phone.strip("_:") and end > start
+    ]
+
+
 @cache
 def _spoken(text: str, voice: str, rate: int, pitch: int, word_gap: int) -> npt.NDArray[np.float32]:
     with _lock:
@@ -105,12 +135,14 @@ class _Espeak:
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = espeakng_loader.get_data_path().encode()
-        self.rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0)
+        self.rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, _PHONEME_EVENTS)
         if self.rate <= 0:
             raise RuntimeError(f"espeak_Initialize failed: {self.rate}")
         self._pieces: list[npt.NDArray[np.int16]] = []
         #: Of the text read last: the first character of each word, and the sample at which it begins.
         self.words: list[tuple[int, int]] = []
+        #: The same of its phones: the name of each, which is empty or begins with _ for a pause.
+        self.phones: list[tuple[str, int]] = []
         self._callback = _CALLBACK(self._collect)  # kept: the library calls it later
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -125,6 +157,8 @@ class _Espeak:
         for event in itertools.takewhile(lambda event: event.type != _EVENTS_END, _events_at(events)):
             if event.type == _EVENT_WORD:
                 self.words.append((event.text_position - 1, event.sample))
+            elif event.type == _EVENT_PHONEME:
+                self.phones.append((event.id.decode(), event.sample))
         return 0
 
     def speak(self, text: str, voice: str, rate: int, pitch: int, word_gap: int) -> npt.NDArray[np.float32]:
@@ -134,6 +168,7 @@ class _Espeak:
             self._library.espeak_SetParameter(parameter, value, 0)
         self._pieces.clear()
         self.words.clear()
+        self.phones.clear()
         encoded = text.encode()
         status = self._library.espeak_Synth(
             encoded, ctypes.c_size_t(len(encoded) + 1), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
