@@ -55,6 +55,7 @@ COMMANDS = {
     "evaluate": LazyCommand("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts.", True),
     "models": LazyCommand("mtasr.cli.models", "models", "List, download, check and remove models."),
     "data": LazyCommand("mtasr.cli.data", "data", "Collect and filter recordings with text, for training."),
+    "probe": LazyCommand("mtasr.cli.probe", "probe", "Measure what encoders know, as SUPERB does."),
     "tokenizer": LazyCommand("mtasr.cli.tokenizer", "tokenizer", "Learn a vocabulary, for training from scratch."),
     "train": LazyCommand("mtasr.cli.train", "train", "Train a model from a configuration file."),
     "finetune": LazyCommand("mtasr.cli.train", "finetune", "Adapt a model to your language or field."),

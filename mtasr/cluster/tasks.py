@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mtasr.audio.tracks import Tracks
@@ -54,12 +53,9 @@ class LoadTask:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker has loaded its model. Workers for which all of this is the same give the same results."""
+    """A worker has loaded its model, and computes in this way; workers that compute alike give the same results."""
 
-    #: How it computes (`mtasr.engine_loading.way_of_computing`); a batch goes on only where this is the same.
     computes: tuple[str, ...]
-    #: The kind of its processor (`mtasr.system.processor_kind`), on which the last digits of sums depend.
-    processor: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +101,6 @@ class SurveyTask:
 class ChunkTask:
     """Decode these windows of a recording. The answer is a `ChunkResults`."""
 
-    #: What the driver calls the chunk.
-    number: int
     source: str
     manner: Manner
     channel: int
@@ -152,16 +146,6 @@ RecordsTask = LabelTask | JudgeTask
 Task = WholeTask | SurveyTask | ChunkTask | RecordsTask
 
 
-@dataclass(frozen=True, slots=True)
-class SignsOfLife:
-    """What a worker answers when it is asked how it is."""
-
-    #: Grows while anything is read or decoded.
-    figure: float
-    #: Samples of the windows that are decoded of chunks under way, by the number of the chunk.
-    decoded: Mapping[int, int]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """What a driver asks of a node before it gives work."""
@@ -169,6 +153,5 @@ class NodeFacts:
     mtasr: str
     python: str
     ray: str
-    ctranslate2: str
     #: Bytes of each of the paths that were asked for, None for one that the node does not see.
     sizes: tuple[int | None, ...]

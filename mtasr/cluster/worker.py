@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import cast
 
 from mtasr import __version__, system
@@ -13,7 +12,7 @@ from mtasr.audio.read import check_input
 from mtasr.audio.sources import stated_seconds
 from mtasr.batch.identity import size_of
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Shared, package_version
+from mtasr.cluster.nodes import Shared, ray_version
 from mtasr.cluster.paths import bytes_of, is_here
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
@@ -27,7 +26,6 @@ from mtasr.cluster.tasks import (
     ModelFiles,
     NodeFacts,
     Outcome,
-    SignsOfLife,
     SurveyTask,
     Task,
     WholeTask,
@@ -40,7 +38,6 @@ from mtasr.data.records import Record
 from mtasr.data.speech_found import CaptionsBesideSpeech, speech_in
 from mtasr.decoding.submission import PlacedResult
 from mtasr.decoding.survey import Survey
-from mtasr.engine_loading import way_of_computing
 from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.spans import Interval
@@ -54,15 +51,6 @@ _LEAST_BYTES = int(LONG_SECONDS * 1000)
 _TOGETHER = 8
 
 
-@dataclass(eq=False, slots=True)
-class _Chunk:
-    """A chunk under way."""
-
-    number: int
-    #: Samples of its windows.
-    decoded: int = 0
-
-
 class NodeWorker:
     """Does the tasks of one driver. Its methods may be called from several threads."""
 
@@ -70,15 +58,13 @@ class NodeWorker:
         self._model: Model | None = None
         #: What was done to records without `Model`.
         self._steps = 0
-        self._chunks: list[_Chunk] = []
 
     def facts(self, paths: Sequence[str]) -> NodeFacts:
         """What the driver compares with itself before it gives work."""
         return NodeFacts(
             mtasr=__version__,
             python=platform.python_version(),
-            ray=package_version("ray"),
-            ctranslate2=package_version("ctranslate2"),
+            ray=ray_version(),
             sizes=tuple(map(bytes_of, paths)),
         )
 
@@ -103,16 +89,15 @@ class NodeWorker:
             diarizer=load_diarizer if diarizer is None else lambda: diarizer,
         )
         engine = cast(CTranslate2Engine, self._model.engine)
-        return Loaded(way_of_computing(engine), system.processor_kind())
+        return Loaded((engine.device, engine.compute_type, str(system.largest_weight())))
 
     def install(self, files: ModelFiles, content: Mapping[str, Sequence[Shared]]) -> None:
         """Write a model into the cache of this machine. Raises `ModelError`."""
         weights.install(files, content)
 
-    def signs_of_life(self) -> SignsOfLife:
-        """How far the work is."""
-        figure = self._steps + (0.0 if self._model is None else sum(self._model.timings.values()))
-        return SignsOfLife(figure, {each.number: each.decoded for each in self._chunks.copy()})
+    def signs_of_life(self) -> float:
+        """A figure that grows while anything is read or decoded."""
+        return self._steps + (0.0 if self._model is None else sum(self._model.timings.values()))
 
     def _step(self) -> None:
         self._steps += 1
@@ -175,26 +160,21 @@ class NodeWorker:
     def _chunk(self, task: ChunkTask) -> ChunkResults:
         results: list[PlacedResult] = []
         manner = task.manner
-        chunk = _Chunk(task.number)
-        self._chunks.append(chunk)
         try:
-            for each in self.model.decode_windows(
-                task.source,
-                task.outlines,
-                manner.options,
-                language=task.language,
-                tracks=manner.tracks,
-                channel=task.channel,
-                version=task.version,
-                draws=task.draws,
-            ):
-                results.append(each)
-                if each.place is not None and each.result is not None:
-                    chunk.decoded += each.place.samples
+            results.extend(
+                self.model.decode_windows(
+                    task.source,
+                    task.outlines,
+                    manner.options,
+                    language=task.language,
+                    tracks=manner.tracks,
+                    channel=task.channel,
+                    version=task.version,
+                    draws=task.draws,
+                )
+            )
         except Exception as error:
             return ChunkResults(tuple(results), error)
-        finally:
-            self._chunks.remove(chunk)
         return ChunkResults(tuple(results))
 
     def _label(self, task: LabelTask) -> tuple[Record | Exception, ...]:

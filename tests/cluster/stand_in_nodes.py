@@ -24,7 +24,6 @@ from mtasr.cluster.tasks import (
     Manner,
     ModelFiles,
     NodeFacts,
-    SignsOfLife,
     SurveyTask,
     Task,
     WholeTask,
@@ -156,7 +155,6 @@ def facts(paths: Sequence[str], **changes: Any) -> NodeFacts:
     """Those of a node that sees what this process sees, but for the changes."""
     sizes = tuple(Path(path).stat().st_size if Path(path).exists() else None for path in paths)
     ours = {"mtasr": __version__, "python": platform.python_version(), "ray": metadata.version("ray")}
-    ours["ctranslate2"] = metadata.version("ctranslate2")
     return NodeFacts(**{**ours, "sizes": sizes, **changes})
 
 
@@ -173,8 +171,6 @@ class MadeUp:
     changes: dict[str, Any] = field(default_factory=dict)
     loaded: Loaded | Lacking = field(default_factory=lambda: Loaded(("cpu", "int8", "127")))
     alive: float = 0.0
-    #: What it says of chunks under way.
-    decoded: dict[int, int] = field(default_factory=dict)
 
     def facts(self, paths: Sequence[str]) -> NodeFacts:
         return facts(paths, **self.changes)
@@ -182,9 +178,9 @@ class MadeUp:
     def load(self, task: LoadTask) -> Loaded | Lacking:
         return self.loaded
 
-    def signs_of_life(self) -> SignsOfLife:
+    def signs_of_life(self) -> float:
         self.alive += 1
-        return SignsOfLife(self.alive, self.decoded)
+        return self.alive
 
     def work(self, task: Task) -> object:
         self.before(task)

@@ -17,28 +17,25 @@ from hypothesis import strategies as st
 from stand_in_nodes import MANNER, WINDOW, MadeUp, StandInNodes, Worker, assembled
 
 from mtasr.cluster import dispatcher as dispatching
-from mtasr.cluster import pulses, under_way
+from mtasr.cluster import pulses
 from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.errands import chunks_of
 from mtasr.cluster.nodes import Node
-from mtasr.cluster.tasks import ChunkResults, ChunkTask, SignsOfLife, Task, WholeTask
-from mtasr.cluster.team import Member, Team
+from mtasr.cluster.tasks import ChunkResults, ChunkTask, Task, WholeTask
+from mtasr.cluster.team import Member
 from mtasr.decoding.submission import NoNotes
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.elsewhere import received
-from mtasr.spans import SAMPLE_RATE
 
 # What goes wrong here is often a wait without end.
 pytestmark = pytest.mark.timeout(60)
 
 
-def outcomes(
-    nodes: StandInNodes, sources: Sequence[str], lines: list[str] | None = None, team: Team | None = None
-) -> list[str | Exception]:
+def outcomes(nodes: StandInNodes, sources: Sequence[str], lines: list[str] | None = None) -> list[str | Exception]:
     """The text of each recording, or why it failed."""
     lines = [] if lines is None else lines
-    dispatcher = Dispatcher(nodes, team or assembled(nodes, tell=lines.append), MANNER, sources)
+    dispatcher = Dispatcher(nodes, assembled(nodes, tell=lines.append), MANNER, sources)
     dispatcher.start()
     found: list[str | Exception] = []
     try:
@@ -70,11 +67,7 @@ def test_short_and_long_recordings_come_in_order():
     sources = ["3.wav", "100.wav", "1.wav", "0.wav", *(f"2-{number}.wav" for number in range(40))]
     workers: list[MadeUp] = []
     nodes = StandInNodes(3, lambda node: workers.append(MadeUp()) or workers[-1])
-    team = assembled(nodes)
-    assert outcomes(nodes, sources, team=team) == expected(sources)
-    states = team.states.values()
-    assert [sum(each.tasks for each in states), sum(each.recordings for each in states)] == [0, len(sources)]
-    assert sum(each.seconds for each in states) == WINDOW * sum(map(stand_in_nodes.windows_of, sources))
+    assert outcomes(nodes, sources) == expected(sources)
     chunks = [task for worker in workers for task in worker.done if isinstance(task, ChunkTask)]
     assert [task.draws for task in chunks].count(True) == 1
     assert 4 <= len([task for task in chunks if not task.draws]) <= 16
@@ -163,43 +156,6 @@ def test_chunks_move_the_position_in_whatever_order_they_come():
     dispatcher.close()
 
 
-def test_windows_in_a_chunk_move_the_position(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pulses, "_PULSE", 0.01)
-    released = threading.Event()
-
-    class Halfway(MadeUp):
-        tells = False
-
-        def work(self, task: Task) -> object:
-            if isinstance(task, ChunkTask) and not task.draws:
-                self.decoded = {task.number: WINDOW * SAMPLE_RATE} if self.tells else {}
-                released.wait(30)
-            return super().work(task)
-
-    def make(node: Node) -> Halfway:
-        made = Halfway()
-        made.tells = len(nodes.workers) < 2
-        return made
-
-    nodes = StandInNodes(2, make)
-    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["60.wav"])
-    dispatcher.start()
-    try:
-        with transcription(dispatcher, 0) as transcribed:
-            assert transcribed.language == "en"
-            while transcribed.position != 2 * WINDOW:
-                time.sleep(0.01)
-            nodes.living[0].kill()  # what it had decoded is lost
-            while transcribed.position != WINDOW:
-                time.sleep(0.01)
-            released.set()
-            transcribed.transcript()
-            assert transcribed.position == 60 * WINDOW
-    finally:
-        released.set()
-        dispatcher.close()
-
-
 def test_groups_get_smaller_near_the_end():
     sources = [f"1-{number}.wav" for number in range(100)]
     worker = MadeUp()
@@ -266,8 +222,8 @@ def test_a_worker_that_stands_still_counts_as_dead(monkeypatch: pytest.MonkeyPat
     released = threading.Event()
 
     class Stuck(MadeUp):
-        def signs_of_life(self) -> SignsOfLife:
-            return SignsOfLife(0.0, {})
+        def signs_of_life(self) -> float:
+            return 0.0
 
     def wait(task: Task) -> None:
         if isinstance(task, WholeTask) and any("1-3" in each for each in task.sources):
@@ -438,7 +394,7 @@ def test_work_waits_for_a_node_when_none_is_left(monkeypatch: pytest.MonkeyPatch
     time.sleep(0.5)
     nodes.nodes.append(node)
     assert text(dispatcher, 0) == expected(["1-0.wav"])[0]
-    monkeypatch.setattr(under_way, "_DESERTED", 0.2)
+    monkeypatch.setattr(dispatching, "_DESERTED", 0.2)
     nodes.lose(node)
     for index in range(1, 80):
         with contextlib.suppress(ClusterError):

@@ -1,0 +1,259 @@
+"""The states of clips, extracted once: each clip alone or among clips of its own length, never padded.
+
+They are kept as .npy files in a folder of bounded size. What does not fit is extracted again whenever it is needed.
+
+Letters in shapes: B clips of one length, N states of each frame (L + 1), S frames, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtasr.arrays import Float32Array, FloatArray
+from mtasr.atomic import write_file
+from mtasr.data.samples import read_samples
+from mtasr.errors import InputError, ModelError, OutputError
+from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.probing.heads import normalised
+from mtasr.probing.labels import LabelledClip
+from mtasr.spans import SAMPLE_RATE
+
+#: Seconds of a clip at most: the memory of attention grows with their square.
+LONGEST = 60.0
+#: Clips that are extracted together, and seconds of clips that wait for others of their length.
+_BATCH, _WAITING = 16, 300.0
+#: Bytes of means that are kept in memory.
+_MEMORY = 2 << 30
+
+
+def identity_of(encoder: SpeechEncoder) -> str:
+    """A digest of what decides an encoder's states: its class, sizes and weights, and not its name or folder."""
+    network = cast(nn.Module, encoder)
+    digest = hashlib.sha256()
+    sizes = (encoder.width, encoder.layers, encoder.frame_seconds, encoder.offset_seconds)
+    digest.update(f"{type(encoder).__name__} {sizes} {getattr(encoder, 'config', '')}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def device_of(encoder: SpeechEncoder) -> torch.device:
+    """Where the encoder's weights are; the CPU if it has none."""
+    network = cast(nn.Module, encoder)
+    tensors = (*network.parameters(), *network.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+class StateStore:
+    """States of clips by one frozen encoder, in evaluation mode.
+
+    `folder` holds at most `most_bytes`, of any number of encoders; states of others give way to those of this one.
+    With `layer_norm`, each state is normalised over its width.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, folder: Path, most_bytes: float, *, layer_norm: bool = False) -> None:
+        cast(nn.Module, encoder).eval()
+        self.encoder, self.identity, self.layer_norm = encoder, identity_of(encoder), layer_norm
+        self._device = device_of(encoder)
+        self._folder, self._prefix = folder, f"{self.identity[:16]}-{'norm' if layer_norm else 'plain'}-"
+        self._files = _sizes(folder)
+        self._room = most_bytes - sum(self._files.values())
+        self._means: dict[str, Float32Array] = {}
+        self._memory = _MEMORY
+        self._recording: tuple[Path, Float32Array] | None = None
+
+    def states(self, clip: LabelledClip) -> Float32Array:
+        """The states (N, S, D) of a clip. Raises `InputError`."""
+        name = self._name(clip, "states")
+        found = self._load(name, 3)
+        if found is None:
+            found = self._extracted([clip])[0]
+            self._save(name, found)
+        return found
+
+    def means(self, clip: LabelledClip) -> Float32Array:
+        """The means (N, D) over the frames of a clip. Raises `InputError`."""
+        return self._summary(clip)[:, :-1]
+
+    def sizes(self, clips: Sequence[LabelledClip]) -> FloatArray:
+        """The root mean square (N,) of each state over clips, each clip counting alike. Raises `InputError`."""
+        squares = np.mean([self._summary(clip)[:, -1] for clip in clips], axis=0)
+        sizes: FloatArray = np.sqrt(squares)
+        return sizes
+
+    def prepare(self, clips: Iterable[LabelledClip], *, whole: bool, done: Callable[[], object]) -> None:
+        """Extract what is missing, clips of one length together; `done` is called for each clip.
+
+        Without `whole`, only means are kept. Raises `InputError` for the first clip that cannot be used.
+        """
+        waiting: dict[int, list[LabelledClip]] = defaultdict(list)
+        seconds = 0.0
+        for clip in sorted(clips, key=lambda clip: (clip.audio, clip.start)):
+            if self._kept(clip, whole=whole):
+                done()
+                continue
+            samples = len(self._samples(clip))
+            waiting[samples].append(clip)
+            seconds += samples / SAMPLE_RATE
+            for length in [samples] if len(waiting[samples]) == _BATCH else list(waiting) if seconds > _WAITING else ():
+                batch = waiting.pop(length)
+                seconds -= len(batch) * length / SAMPLE_RATE
+                self._keep(batch, whole=whole, done=done)
+        for batch in waiting.values():
+            self._keep(batch, whole=whole, done=done)
+
+    def _kept(self, clip: LabelledClip, *, whole: bool) -> bool:
+        if self._load_summary(clip) is None:
+            return False
+        return not whole or self._name(clip, "states") in self._files
+
+    def _keep(self, batch: Sequence[LabelledClip], *, whole: bool, done: Callable[[], object]) -> None:
+        for clip, states in zip(batch, self._extracted(batch), strict=True):
+            self._save_summary(clip, states)
+            if whole:
+                self._save(self._name(clip, "states"), states)
+            done()
+
+    def _summary(self, clip: LabelledClip) -> Float32Array:
+        """The means of the states, and in the last column their mean squares: (N, D + 1)."""
+        found = self._load_summary(clip)
+        return self._save_summary(clip, self.states(clip)) if found is None else found
+
+    def _load_summary(self, clip: LabelledClip) -> Float32Array | None:
+        name = self._name(clip, "means")
+        if name not in self._means:
+            found = self._load(name, 2)
+            if found is None:
+                return None
+            self._remember(name, found)
+            return found
+        return self._means[name]
+
+    def _save_summary(self, clip: LabelledClip, states: Float32Array) -> Float32Array:
+        squares = np.square(states, dtype=np.float64).mean(axis=(1, 2))
+        summary = np.concatenate([states.mean(axis=1, dtype=np.float64), squares[:, None]], axis=1).astype(np.float32)
+        name = self._name(clip, "means")
+        self._remember(name, summary)
+        self._save(name, summary)
+        return summary
+
+    def _remember(self, name: str, summary: Float32Array) -> None:
+        if summary.nbytes <= self._memory:
+            self._memory -= summary.nbytes
+            self._means[name] = summary
+
+    def _extracted(self, clips: Sequence[LabelledClip]) -> list[Float32Array]:
+        """The states (N, S, D) of clips of one length."""
+        audio = torch.from_numpy(np.stack([self._samples(clip) for clip in clips])).to(self._device)
+        try:
+            with torch.inference_mode():
+                states = torch.stack(self.encoder.states(audio), dim=1).float()
+                if self.layer_norm:
+                    states = normalised(states)
+        except ModelError as exc:
+            raise clips[0].error(str(exc)) from exc
+        if not states.isfinite().all():
+            raise clips[0].error(f"{self.encoder.name} gives states that are no numbers")
+        return list(states.cpu().numpy())
+
+    def _samples(self, clip: LabelledClip) -> Float32Array:
+        """The samples (N,) of a clip. The recording read last is remembered, as clips may be parts of one."""
+        if self._recording is None or self._recording[0] != clip.audio:
+            self._recording = (clip.audio, read_samples(clip.audio))
+        samples = self._recording[1]
+        last = len(samples) if clip.end is None else round(clip.end * SAMPLE_RATE)
+        first = round(clip.start * SAMPLE_RATE)
+        if last > len(samples) + SAMPLE_RATE // 10 or first >= len(samples):
+            raise clip.error(f"{clip.audio} ends at {len(samples) / SAMPLE_RATE:.2f} s")
+        if last - first > LONGEST * SAMPLE_RATE:
+            raise clip.error(f"a clip may last {LONGEST:.0f} s at most; cut it with start and end")
+        return samples[first:last]
+
+    # The files
+
+    def _name(self, clip: LabelledClip, what: str) -> str:
+        try:
+            info = clip.audio.stat()
+        except OSError as exc:
+            raise InputError(f"{clip.audio}: cannot be read: {exc.strerror or exc}") from exc
+        key = f"{clip.audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}\0{clip.start}\0{clip.end}"
+        return f"{self._prefix}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}-{what}.npy"
+
+    def _load(self, name: str, dimensions: int) -> Float32Array | None:
+        """What is kept under a name; None if nothing is, or if the file is damaged."""
+        if name not in self._files:
+            return None
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            found = np.load(self._folder / name, allow_pickle=False)
+            sized = found.ndim == dimensions and len(found) == self.encoder.layers + 1
+            if found.dtype == np.float32 and sized:
+                kept: Float32Array = found
+                return kept
+        return None
+
+    def _save(self, name: str, array: Float32Array) -> None:
+        """Keep an array if there is room. Raises `OutputError`."""
+        if not self._made_room(array.nbytes):
+            return
+
+        def write(path: Path) -> None:
+            with path.open("wb") as stream:
+                np.save(stream, array)
+
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(f"cannot write {self._folder}: {exc.strerror or exc}") from exc
+        write_file(self._folder / name, write)
+        self._room -= array.nbytes - self._files.get(name, 0)
+        self._files[name] = array.nbytes
+
+    def _made_room(self, wanted: int) -> bool:
+        """Whether so many bytes fit, after states of other encoders were removed, the oldest first."""
+        others = (name for name in list(self._files) if not name.startswith(self._prefix))
+        while self._room < wanted and (name := next(others, None)) is not None:
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink(missing_ok=True)
+                self._room += self._files.pop(name)
+        return self._room >= wanted
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The files of all encoders in a folder with their bytes, the oldest first."""
+    found = []
+    for path in folder.glob("*.npy"):
+        with contextlib.suppress(OSError):
+            info = path.stat()
+            found.append((info.st_mtime_ns, path.name, info.st_size))
+    return {name: size for _, name, size in sorted(found)}
+
+
+def padded(arrays: Sequence[Float32Array]) -> tuple[Tensor, Tensor]:
+    """Arrays (N, S, D) of different S as one tensor (B, N, S, D) with zeros after each, and their lengths (B,).
+
+    This is for heads, which know the lengths; an encoder never sees it.
+    """
+    lengths = torch.tensor([array.shape[1] for array in arrays])
+    states, _, width = arrays[0].shape
+    batch = torch.zeros(len(arrays), states, int(lengths.max()), width)
+    for row, array in enumerate(arrays):
+        batch[row, :, : array.shape[1]] = torch.from_numpy(array)
+    return batch, lengths
+
+
+def shuffled(count: int, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Batches of places without end: all of `count` once in random order, then all again."""
+    while True:
+        order = rng.permutation(count)
+        for first in range(0, count, size):
+            yield order[first : first + size].tolist()

@@ -1,0 +1,154 @@
+"""States on disk: extracted once, of equal lengths together, never padded, within their limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from layered_encoder import LayeredEncoder
+from speech import write_wav
+
+from mtasr.errors import InputError
+from mtasr.networks.log_mel import LogMelEncoder
+from mtasr.probing.context import ContextEncoder
+from mtasr.probing.labels import LabelledClip
+from mtasr.probing.states import StateStore, identity_of, padded, shuffled
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[LabelledClip]:
+    """Five clips of .2 s, and two of other lengths."""
+    rng = np.random.default_rng(0)
+    write_wav(tmp_path / "a.wav", rng.normal(0, 0.1, 32000).astype(np.float32))
+    times = [(0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1), (1, 1.3), (1.3, None)]
+    return [LabelledClip(audio=tmp_path / "a.wav", start=start, end=end) for start, end in times]
+
+
+def ignored() -> None:
+    """Nobody wants to know."""
+
+
+def test_clips_of_one_length_are_extracted_together_and_once(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    encoder = LayeredEncoder()
+    store = StateStore(encoder, tmp_path / "states", 1e8)
+    told = []
+    store.prepare(clips, whole=True, done=lambda: told.append(1))
+    assert sorted(encoder.heard) == [(1, 4800), (1, 11200), (5, 3200)]
+    assert len(told) == len(clips)
+    for clip in clips:
+        alone = StateStore(LayeredEncoder(), tmp_path / "none", 0).states(clip)
+        assert np.allclose(store.states(clip), alone, atol=1e-5)
+        assert np.allclose(store.means(clip), alone.mean(axis=1), atol=1e-5)
+    again = StateStore(encoder, tmp_path / "states", 1e8)
+    again.prepare(clips, whole=True, done=ignored)
+    assert np.array_equal(again.states(clips[0]), store.states(clips[0]))
+    assert len(encoder.heard) == 3
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_file_is_extracted_again(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    encoder = LayeredEncoder()
+    store = StateStore(encoder, tmp_path / "states", 1e8)
+    wanted = store.states(clips[0])
+    for damaged in (b"", b"\x93NUMPY", b"x" * 100):
+        for path in (tmp_path / "states").iterdir():
+            path.write_bytes(damaged)
+        assert np.array_equal(StateStore(encoder, tmp_path / "states", 1e8).states(clips[0]), wanted)
+
+
+def test_the_limit_holds_and_states_of_others_give_way(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    folder = tmp_path / "states"
+    first, second = LayeredEncoder(1), LayeredEncoder(2)
+    assert identity_of(first) != identity_of(second)
+    limit = 5 * 3 * 10 * 24 * 4 + 1000  # the states of five clips of ten frames
+
+    def names() -> set[str]:
+        return {path.name for path in folder.iterdir()}
+
+    store = StateStore(first, folder, limit)
+    for clip in clips:
+        store.states(clip)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < limit + 1000
+    kept = names()
+    assert kept
+    other = StateStore(second, folder, limit)
+    assert other.states(clips[0]).shape == (3, 10, 24)
+    assert len(names() - kept) == 1
+    assert sum(path.stat().st_size for path in folder.iterdir()) < limit + 1000
+
+
+def test_a_changed_recording_has_other_states(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
+    before = store.states(clips[0])
+    write_wav(tmp_path / "a.wav", np.zeros(16000, np.float32))
+    after = StateStore(LayeredEncoder(), tmp_path / "states", 1e8).states(clips[0])
+    assert not np.array_equal(before, after)
+
+
+def test_sizes_are_root_mean_squares(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
+    squares = [np.square(store.states(clip)).mean(axis=(1, 2)) for clip in clips[:3]]
+    assert np.allclose(store.sizes(clips[:3]), np.sqrt(np.mean(squares, axis=0)), rtol=1e-5)
+    normal = StateStore(LayeredEncoder(), tmp_path / "states", 1e8, layer_norm=True)
+    assert np.allclose(normal.sizes(clips[:3]), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (lambda clip: replace(clip, start=5.0, end=6.0), "ends at 2.00 s"),
+        (lambda clip: replace(clip, end=3.0), "ends at 2.00 s"),
+        (lambda clip: replace(clip, start=0.0, end=0.01), "gives no features"),
+        (lambda clip: replace(clip, audio=clip.audio.with_name("gone.wav")), "cannot be read"),
+    ],
+)
+def test_a_clip_that_cannot_be_heard_is_named(
+    changed: Callable[[LabelledClip], LabelledClip], problem: str, tmp_path: Path, clips: list[LabelledClip]
+) -> None:
+    store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
+    with pytest.raises(InputError, match=problem):
+        store.prepare([changed(replace(clips[0], place="labels, line 3"))], whole=True, done=ignored)
+
+
+def test_a_clip_of_hours_is_refused(tmp_path: Path) -> None:
+    write_wav(tmp_path / "long.wav", np.zeros(16000 * 61, np.float32))
+    store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
+    with pytest.raises(InputError, match="60 s at most"):
+        store.states(LabelledClip(audio=tmp_path / "long.wav"))
+
+
+def test_an_identity_is_of_weights_and_sizes() -> None:
+    assert identity_of(LayeredEncoder()) == identity_of(LayeredEncoder())
+    assert identity_of(LogMelEncoder(8)) != identity_of(LogMelEncoder(9))
+    log_mel = LogMelEncoder(8)
+    assert len({identity_of(each) for each in (log_mel, ContextEncoder(log_mel, 1), ContextEncoder(log_mel, 2))}) == 3
+
+
+def test_neighbours_stand_side_by_side() -> None:
+    torch.manual_seed(0)
+    audio = torch.randn(2, 3200)
+    encoder = ContextEncoder(LogMelEncoder(3), 2)
+    (states,), (alone,) = encoder.states(audio), LogMelEncoder(3).states(audio)
+    assert states.shape == (2, 10, 30)
+    assert encoder.width == 30
+    assert encoder.name == "log-mel+2"
+    for frame in range(10):
+        wanted = [alone[:, min(max(frame + step, 0), 9)] for step in (-2, -1, 0, 1, 2)]
+        assert torch.equal(states[:, frame], torch.cat(wanted, dim=1))
+
+
+def test_rows_are_padded_for_heads_only() -> None:
+    batch, lengths = padded([np.ones((2, 3, 4), np.float32), np.ones((2, 5, 4), np.float32)])
+    assert batch.shape == (2, 2, 5, 4)
+    assert lengths.tolist() == [3, 5]
+    assert batch.sum(dim=(1, 2, 3)).tolist() == [24, 40]
+
+
+def test_every_place_is_drawn_once_in_each_round() -> None:
+    drawn = shuffled(5, 2, np.random.default_rng(0))
+    for _ in range(2):
+        assert sorted(place for _ in range(3) for place in next(drawn)) == [0, 1, 2, 3, 4]
