@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 from mtasr.checkpoints.settings import GenerationSettings
 from mtasr.errors import ModelIntegrityError
+from mtasr.tokenizer.tokenizer import prompt_tokens
 
 if TYPE_CHECKING:
     from mtasr.arrays import Float32Array
@@ -38,7 +39,17 @@ class Checkpoint:
         dims, found = self.model.dims, []
         if len(self.tokens) != dims.n_vocab:
             found.append(f"the vocabulary has {len(self.tokens)} tokens and the model {dims.n_vocab}")
+        found += prompt_problems(self.tokens, dims.n_text_ctx)
         return found + self.settings.problems(dims.n_vocab, dims.n_text_layer, dims.n_text_head)
+
+
+def prompt_problems(tokens: Sequence[str], n_text_ctx: int) -> list[str]:
+    """Whether a vocabulary has a trained prompt that leaves little room for text: more than a quarter of the context.
+
+    Half of the context is for what is given, and half of that for a prefix.
+    """
+    count = len(prompt_tokens(tokens))
+    return [f"the prompt of {count} tokens exceeds a quarter of {n_text_ctx}"] if count > n_text_ctx // 4 else []
 
 
 class Summary(NamedTuple):
@@ -98,7 +109,7 @@ def checked_dimensions(dims: ModelDimensions, where: Path) -> ModelDimensions:
     return dims
 
 
-def require(problems: Sequence[str], where: Path) -> None:
+def require(problems: Sequence[str], where: Path, what: str = "a usable Whisper model") -> None:
     """Raise one `ModelIntegrityError` that lists all the problems, if there are any."""
     if problems:
-        raise ModelIntegrityError(f"{where}: not a usable Whisper model: {'; '.join(problems)}")
+        raise ModelIntegrityError(f"{where}: not {what}: {'; '.join(problems)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mtasr.checkpoints.adapted import Adapted
 from mtasr.checkpoints.checkpoint import Checkpoint, Format, Precision, require
 from mtasr.checkpoints.ctranslate2.format import CTranslate2
 from mtasr.checkpoints.huggingface.format import HuggingFace
@@ -23,6 +24,8 @@ FORMATS: tuple[Format, ...] = (
     HuggingFace(),
     OpenAI(),
 )
+#: Read, but not written by conversion.
+_READ_ONLY: tuple[Format, ...] = (Adapted(),)
 
 
 def format_named(name: str) -> Format:
@@ -42,7 +45,7 @@ def format_of(path: Path) -> Format:
     """The format of a file or folder. Raises `ModelNotFoundError` or `ModelIntegrityError`."""
     if not path.exists():
         raise ModelNotFoundError(f"there is no model {path}")
-    for each in FORMATS:
+    for each in (*_READ_ONLY, *FORMATS):
         if each.detects(path):
             return each
     known = ", ".join(f"{each.looks} ({each.name})" for each in FORMATS)

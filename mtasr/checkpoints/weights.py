@@ -89,9 +89,11 @@ def rounded(name: str, tensor: Tensor, precision: str) -> Tensor:
 
 
 def state_of(model: Whisper, where: Path) -> dict[str, Tensor]:
-    """The tensors of a model. Raises `ModelIntegrityError` if they do not fit its dimensions."""
+    """The tensors of a model. Raises `ModelError` if it has adapters, `ModelIntegrityError` if they do not fit it."""
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     expected = expected_shapes(model.dims)
+    if state.keys() - expected.keys():
+        raise ModelError(f"{where}: the model has adapters, which no format of models holds; only torch runs them")
     wrong = [name for name, shape in expected.items() if name not in state or tuple(state[name].shape) != shape]
     if wrong:
         raise ModelIntegrityError(f"{where}: the model's own tensors do not fit its dimensions: {', '.join(wrong)}")

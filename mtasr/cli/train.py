@@ -49,10 +49,10 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--output", required=True, type=_PATH, metavar="RUN", help="The folder of the run and its result.")
 @click.option(
     "--method",
-    type=OneOf("full", "decoder", "lora"),
+    type=OneOf("full", "decoder", "lora", "houlsby", "prefix", "prompt"),
     default="full",
     show_default=True,
-    help="Train all weights, only the decoder, or low-rank changes (less memory).",
+    help="Train all weights, only the decoder, low-rank changes (less memory), adapters, or a prompt.",
 )
 @click.option(
     "--epochs",

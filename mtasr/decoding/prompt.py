@@ -17,13 +17,13 @@ _WORD = re.compile(r"\w+")
 class Prompt:
     """Prefix, hotwords and initial prompt as tokens, cut to the room that the decoder has for text that is given.
 
-    That is half of its context (`max_length` tokens). The prefix gets up to half of it. Hotwords get up to half of what
-    is left when there is a prompt too; of a prompt the end is kept.
+    That is half of its context (`max_length` tokens), less the model's trained prompt if it has one. The prefix gets up
+    to half of it. Hotwords get up to half of what is left when there is a prompt too; of a prompt the end is kept.
     """
 
     def __init__(self, tokenizer: Tokenizer, options: DecodingOptions, max_length: int) -> None:
         self._tokenizer = tokenizer
-        room = max_length // 2 - 1
+        room = max_length // 2 - 1 - len(tokenizer.prompt)
         prefix, hotwords, initial = map(_clean, (options.prefix, options.hotwords, options.initial_prompt))
         self._words = frozenset(_WORD.findall(f"{prefix} {hotwords} {initial}".casefold()))
         all_prefix, all_hotwords, all_initial = map(self._encoded, (prefix, hotwords, initial))

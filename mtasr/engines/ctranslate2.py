@@ -377,12 +377,14 @@ class CTranslate2Engine:
     ) -> list[Likelihood]:
         """Give the texts as prefixes: CTranslate2 then returns the logits of their tokens."""
         steps = max(map(len, texts)) + 1
+        longest = max(map(len, prompts)) + steps
         with self._working():
             results = self._model.generate(
                 _stacked(encoded),
                 [[*prompt, *text] for prompt, text in zip(prompts, texts, strict=True)],
                 beam_size=1,
-                max_length=2 * steps,  # CTranslate2 writes half of it.
+                # CTranslate2 writes half of it, and no more than the prompt leaves of it.
+                max_length=max(2 * steps, longest),
                 return_logits_vocab=True,
                 suppress_blank=False,
                 suppress_tokens=[],

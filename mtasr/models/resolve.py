@@ -65,6 +65,10 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _no_folder(path: Path) -> ModelNotFoundError:
+    if path.suffix == ".safetensors" and path.is_file():
+        return ModelNotFoundError(
+            f"{path} holds adapters or a prompt: --engine torch runs it; `mtasr models convert` merges a prompt"
+        )
     if path.is_file():
         return ModelNotFoundError(f"{path} is a file; a model is the folder that holds model.bin")
     return ModelNotFoundError(f"there is no model folder {path}")

@@ -241,11 +241,19 @@ class Encoder(nn.Module):
         return x + self.positions[: x.shape[1]]
 
 
+class TokenEmbedding(nn.Embedding):
+    """The vectors of tokens (V, D), which are also the output projection."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, V)"""
+        return F.linear(x, self.weight)
+
+
 class Decoder(nn.Module):
     def __init__(self, dims: ModelDimensions) -> None:
         super().__init__()
         width = dims.n_text_state
-        self.embedding = nn.Embedding(dims.n_vocab, width)
+        self.embedding = TokenEmbedding(dims.n_vocab, width)
         self.positions = nn.Parameter(torch.empty(dims.n_text_ctx, width))
         self.blocks = nn.ModuleList(DecoderBlock(width, dims.n_text_head) for _ in range(dims.n_text_layer))
         self.norm = LayerNorm(width)
@@ -293,7 +301,7 @@ class Decoder(nn.Module):
         return x, torch.ones(count, past + count, dtype=torch.bool, device=x.device).tril(diagonal=past)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self.norm(x), self.embedding.weight).float()
+        return self.embedding.logits(self.norm(x)).float()
 
 
 class Whisper(nn.Module):

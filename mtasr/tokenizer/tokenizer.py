@@ -25,6 +25,13 @@ TIMESTAMP_STEP = 0.02
 
 _TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
+_PROMPT = re.compile(r"<\|prompt(\d{1,4})\|>")
+
+
+def prompt_tokens(tokens: Iterable[str]) -> list[str]:
+    """Those of a vocabulary that are of a trained prompt, in its order."""
+    matches = [_PROMPT.fullmatch(token) for token in tokens if token.startswith("<|prompt")]
+    return [match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
 
 
 class Tokenizer:
@@ -62,7 +69,8 @@ class Tokenizer:
     @cached_property
     def ranks(self) -> dict[bytes, int]:
         """Bytes of each text token -> its id, the first of equal ones. Pairs with the lowest id are merged first."""
-        pieces = [(token_bytes(token), index) for index, token in enumerate(self._tokens[: self.eot])]
+        text = ((token, index) for index, token in enumerate(self._tokens[: self.eot]) if index not in self._of_prompt)
+        pieces = [(token_bytes(token), index) for token, index in text]
         return {piece: index for piece, index in reversed(pieces) if piece}
 
     def merges(self, piece: bytes, is_passed_over: Callable[[], bool] = lambda: False) -> Iterator[list[bytes]]:
@@ -119,27 +127,38 @@ class Tokenizer:
         return {m[1]: index for m, index in found if m and m[1] in LANGUAGES}
 
     @cached_property
+    def prompt(self) -> tuple[int, ...]:
+        """Tokens whose vectors were trained to stand before every start of transcript; most models have none.
+
+        They are named `<|prompt0|>` and so on, and have taken the places of text tokens that nobody needs
+        (`mtasr.tokenizer.prompt_tokens`).
+        """
+        return tuple(self._ids[token] for token in prompt_tokens(self._tokens))
+
+    @cached_property
     def never_text(self) -> tuple[int, ...]:
         """Specials that belong to prompts, which a model must never write."""
         names = ("<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>")
-        return tuple(sorted({self._ids[name] for name in names if name in self._ids} | {self.no_speech} - {-1}))
+        named = {self._ids[name] for name in names if name in self._ids}
+        return tuple(sorted(named | set(self.prompt) | {self.no_speech} - {-1}))
 
     def sot_sequence(self, language: str, task: str, *, timestamps: bool = True) -> tuple[int, ...]:
         """The prompt: start of transcript, language, task and, without timestamps, `<|notimestamps|>`.
 
-        Raises `UsageError` if the model does not know the language, or cannot translate.
+        The trained prompt stands before all of these, if the model has one. Raises `UsageError` if the model does not
+        know the language, or cannot translate.
         """
         if not self.is_multilingual:
             if task != "transcribe":
                 raise UsageError("this model is English-only and cannot translate; use a multilingual model")
             if language != "en":
                 raise UsageError(f"this model is English-only and does not know {language!r}; use a multilingual model")
-            head: tuple[int, ...] = (self.sot,)
+            head: tuple[int, ...] = (*self.prompt, self.sot)
         else:
             if language not in self.language_tokens:
                 name = LANGUAGES.get(language, language)
                 raise UsageError(f"this model does not know the language {name!r}")
-            head = (self.sot, self.language_tokens[language], self.special(task))
+            head = (*self.prompt, self.sot, self.language_tokens[language], self.special(task))
         return head if timestamps else (*head, self.no_timestamps)
 
     def text_in(self, prompt: Sequence[int]) -> tuple[int, ...]:
@@ -163,7 +182,11 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a text token; empty for specials and timestamps."""
-        return token_bytes(self._tokens[token]) if token < self.eot else b""
+        return token_bytes(self._tokens[token]) if token < self.eot and token not in self._of_prompt else b""
+
+    @cached_property
+    def _of_prompt(self) -> frozenset[int]:
+        return frozenset(self.prompt)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of the tokens, without specials, timestamps and bytes that are not valid UTF-8."""

@@ -1,15 +1,19 @@
-"""Which weights of a Whisper model are trained, and how the trained model becomes a plain one."""
+"""Which weights of a Whisper model are trained, and how the trained model becomes a plain one.
+
+Adapters (`houlsby`, `prefix`) and trained prompts are in `mtasr.networks.adapters`.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from mtasr.networks.adapters import DEFAULT_SIZES, Adapters, PromptedEmbedding, adapt, adapters_of
 from mtasr.networks.whisper import Whisper
 from mtasr.training.config import TrainConfig
 
@@ -34,6 +38,9 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
     model.requires_grad_(config.method == "full")
     if config.method == "decoder":
         model.decoder.requires_grad_(True)
+    if config.method in ("houlsby", "prefix"):
+        size = config.adapter_size or DEFAULT_SIZES[config.method]
+        adapt(model, Adapters(model, config.method, size).to(model.device))
     for name in heads:  # always trained whole: their weights are random, which a small change would not improve
         model.get_submodule(name).requires_grad_(True)
     if config.method == "lora":
@@ -45,8 +52,15 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
         if config.regularisation.stochastic_depth:
             block.register_forward_hook(_StochasticDepth(config.regularisation.stochastic_depth))
     if config.activation_checkpointing:
-        for block in [*(model.encoder.blocks if config.method != "decoder" else ()), *model.decoder.blocks]:
+        encoder_is_trained = config.method not in ("decoder", "prompt")
+        for block in [*(model.encoder.blocks if encoder_is_trained else ()), *model.decoder.blocks]:
             _recompute(block)
+
+
+def add_prompt(model: Whisper, tokens: Sequence[int], words: Sequence[int]) -> None:
+    """Train the vectors of the tokens of a prompt alone, in place. They begin as those of `words`, one for each."""
+    embedding = model.decoder.embedding
+    model.decoder.embedding = PromptedEmbedding(embedding, tokens, embedding.weight[list(words)])
 
 
 class _StochasticDepth:
@@ -82,7 +96,8 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
 def plain_copy(model: Whisper, average: Mapping[str, Tensor] | None = None) -> Whisper:
     """A Whisper model with these weights, or with the averages that replace them, on the CPU.
 
-    Low-rank changes are merged, and what else was added for training is left out.
+    Low-rank changes and trained prompts are merged, adapters are attached to the result, and what else was added for
+    training is left out.
     """
     state = model.state_dict() | dict(average or {})
     state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
@@ -91,7 +106,14 @@ def plain_copy(model: Whisper, average: Mapping[str, Tensor] | None = None) -> W
         module = stem.removesuffix("parametrizations.weight.")
         scale = _scale(model, module.rstrip("."))
         state[f"{module}weight"] = state[name] + scale * (state[f"{stem}0.up"] @ state[f"{stem}0.down"])
-    result = Whisper(model.dims).eval()
+    embedding = model.decoder.embedding
+    if isinstance(embedding, PromptedEmbedding):
+        weight, vectors = state["decoder.embedding.weight"], state["decoder.embedding.vectors"]
+        state["decoder.embedding.weight"] = weight.index_copy(0, torch.tensor(embedding.tokens), vectors)
+    result = Whisper(model.dims)
+    if (adapters := adapters_of(model)) is not None:
+        adapt(result, Adapters(result, adapters.kind, adapters.size))
+    result.eval()
     result.load_state_dict({name: state[name] for name in result.state_dict()})
     return result
 

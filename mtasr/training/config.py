@@ -20,8 +20,13 @@ from mtasr.errors import InputError, UsageError
 from mtasr.text_files import read_text
 
 Precision = Literal["float32", "bfloat16", "float16"]
-Method = Literal["full", "decoder", "lora"]
+Method = Literal["full", "decoder", "lora", "houlsby", "prefix", "prompt"]
 _Kind = TypeVar("_Kind")
+
+#: The methods that leave the model as it is and add something beside it.
+ADAPTER_METHODS: tuple[Method, ...] = ("houlsby", "prefix", "prompt")
+#: Wider than any network.
+_MOST_ADAPTER_SIZE = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +170,15 @@ class TrainConfig:
     activation_checkpointing: bool = False
     #: Compile the layers (`torch.compile`), which takes a minute or more at the start. Needs a C++ compiler.
     compile: bool = False
-    #: What is trained: all weights, only the decoder, or low-rank changes of the attention and feed-forward weights.
+    #: What is trained: all weights, only the decoder, low-rank changes of the attention and feed-forward weights (lora),
+    #: adapters beside the frozen model (houlsby, prefix; see `mtasr.networks.adapters`), or only a prompt that stands
+    #: before each text (prompt).
     method: Method = "full"
     lora_rank: int = 16
     lora_alpha: float = 32.0
+    #: Width of the bottlenecks (houlsby), vectors of each prefix (prefix) or tokens of the prompt (prompt). null: 32 for
+    #: houlsby, 16 for the others.
+    adapter_size: int | None = None
     #: auto resumes from the last checkpoint in `output`, if there is one; never needs a folder without any.
     resume: Literal["auto", "never"] = "auto"
     #: Steps between checkpoints, and between evaluations; 0 for one at the end.
@@ -200,6 +210,7 @@ class TrainConfig:
             "evaluate_every": self.evaluate_every >= 0,
             "regularisation.ctc": regularisation.ctc >= 0,
             "lora_rank": self.lora_rank >= 1,
+            "adapter_size": self.adapter_size is None or 1 <= self.adapter_size <= _MOST_ADAPTER_SIZE,
             "data.train": bool(data.train),
             "data.weights": len(data.weights) in {0, len(data.train)} and all(each > 0 for each in data.weights),
             "data.temperature": data.temperature >= 1,
@@ -236,8 +247,17 @@ class TrainConfig:
             raise UsageError("set optimizer.accumulation or optimizer.batches_per_step, not both")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
-        if self.regularisation.ctc and self.method == "decoder":
-            raise UsageError("regularisation.ctc trains the encoder, but method=decoder trains only the decoder")
+        if self.regularisation.ctc and self.method in ("decoder", "prompt"):
+            raise UsageError(f"regularisation.ctc trains the encoder, which method={self.method} leaves as it is")
+        if self.method in ADAPTER_METHODS:
+            if self.scratch is not None:
+                raise UsageError(
+                    f"method={self.method} adapts a trained model, but with scratch all weights are random"
+                )
+            if self.regularisation.initial_share:
+                raise UsageError(f"method={self.method} leaves the model as it is; set regularisation.initial_share=0")
+        elif self.adapter_size is not None:
+            raise UsageError(f"adapter_size is for method={', '.join(ADAPTER_METHODS)}, not {self.method}")
 
     def options(self, kind: type[_Kind]) -> _Kind:
         """The settings of the objective as a dataclass of this kind. Raises `UsageError`."""

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import UsageError
-from mtasr.training.config import Method, TrainConfig, make_config, to_document
+from mtasr.training.config import ADAPTER_METHODS, Method, TrainConfig, make_config, to_document
 from mtasr.training.objectives import make_objective
 from mtasr.training.parallel import accumulation, processes
 
-#: Small, so that the model changes no more than its new data ask for. Low-rank changes begin at zero and need more.
-_LEARNING_RATES: dict[Method, float] = {"full": 2e-5, "decoder": 5e-5, "lora": 5e-4}
+#: Small, so that the model changes no more than its new data ask for. What begins at zero, or has few weights, needs
+#: more (benchmarks/README.md).
+_LEARNING_RATES: dict[Method, float] = {
+    "full": 2e-5, "decoder": 5e-5, "lora": 5e-4, "houlsby": 1e-3, "prefix": 5e-3, "prompt": 5e-3,
+}  # fmt: skip
 
 #: After this many steps of training the whole model on excerpts with hardly any padding, decoding at any length gave no
 #: loops (benchmarks/README.md). Fewer steps were not measured.
@@ -40,6 +43,7 @@ def finetune_config(
     keeps its other languages. Rehearsal keeps them anyway; the share would then cost more than it gives
     (benchmarks/README.md). Raises `UsageError`, `InputError` for records that cannot be read, and `ModelError`.
     """
+    is_adapter = method in ADAPTER_METHODS
     document: dict[str, Any] = {
         "model": model,
         "output": str(output),
@@ -54,9 +58,14 @@ def finetune_config(
             "join": 0.8,
         },
         # Two batches, so that a step has excerpts of different lengths.
-        "optimizer": {"learning_rate": _LEARNING_RATES[method], "weight_decay": 0.01, "accumulation": 2},
+        # The vectors of prefixes and prompts have no reason to be small.
+        "optimizer": {
+            "learning_rate": _LEARNING_RATES[method],
+            "weight_decay": 0.0 if is_adapter else 0.01,
+            "accumulation": 2,
+        },
         # No label smoothing: the published models were trained without it, and all their weights would have to change.
-        "regularisation": {"initial_share": 0.2},
+        "regularisation": {"initial_share": 0.0 if is_adapter else 0.2},
     }
     listed = list(overrides)
     named = {override.partition("=")[0].strip() for override in listed}

@@ -3,6 +3,8 @@
     [startofprev, previous text ...] startoftranscript, language, task, [notimestamps], text and times, endoftext
     startoftranscript, nospeech, endoftext                                  without speech
 
+Before the start of transcript stands the model's trained prompt, if it has one.
+
 `mtasr.decoding.timing.segments` does the inverse.
 """
 
@@ -28,7 +30,7 @@ _LAST_STEP = 1500
 class Target:
     """`tokens` is the whole sequence. The model is taught all of it after the first `given` tokens.
 
-    Those are the text before the excerpt, and the start of transcript.
+    Those are the text before the excerpt, the model's trained prompt, and the start of transcript.
     """
 
     tokens: tuple[int, ...]
@@ -65,18 +67,20 @@ def target_of(
     if not excerpt.captions:
         if tokenizer.no_speech < 0:
             return None
-        return Target(tokens=(tokenizer.sot, tokenizer.no_speech, tokenizer.eot), given=1)
+        tokens = (*tokenizer.prompt, tokenizer.sot, tokenizer.no_speech, tokenizer.eot)
+        return Target(tokens=tokens, given=len(tokenizer.prompt) + 1)
     before: list[int] = []
     if previous and excerpt.previous.strip():
-        room = context // 2 - 1
+        room = context // 2 - 1 - len(tokenizer.prompt)
         before = [tokenizer.sot_prev, *tokenizer.encode(_spaced(excerpt.previous, excerpt))[-room:]]
     start = tokenizer.sot_sequence(excerpt.language or "", excerpt.task, timestamps=timestamps)
     encode = encode or tokenizer.encode
     text = list(_timed(excerpt, tokenizer, encode) if timestamps else _untimed(excerpt, encode))
     tokens = (*before, *start, *text, tokenizer.eot)
+    given = len(before) + len(tokenizer.prompt) + 1
     if len(text) > context // 2 or len(tokens) > context:
         return None
-    return Target(tokens=tokens, given=len(before) + 1)
+    return Target(tokens=tokens, given=given)
 
 
 def steps_of(excerpt: Excerpt) -> list[tuple[int, int]]:

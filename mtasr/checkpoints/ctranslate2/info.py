@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mtasr.checkpoints.checkpoint import Precision, checked_dimensions, require
+from mtasr.checkpoints.checkpoint import Precision, checked_dimensions, prompt_problems, require
 from mtasr.checkpoints.ctranslate2.stored_weights import values
 from mtasr.checkpoints.settings import GenerationSettings, ours, read_json, settings_in
 from mtasr.errors import ModelIntegrityError
@@ -126,6 +126,7 @@ def checked_folder(folder: Path) -> tuple[ModelDimensions, Precision, list[str],
     tokens = read_vocabulary(folder)
     if len(tokens) != dims.n_vocab:
         problems.append(f"the vocabulary has {len(tokens)} tokens and the model {dims.n_vocab}")
+    problems += prompt_problems(tokens, dims.n_text_ctx)
     require(problems, folder)
     for name, variable in file.variables.items():
         if len(variable.shape) == 1:

@@ -23,7 +23,7 @@ from mtasr.edit_distance import ErrorCount
 from mtasr.errors import UsageError
 from mtasr.networks.whisper import Whisper
 from mtasr.training.batches import TextBatch
-from mtasr.training.config import TrainConfig
+from mtasr.training.config import ADAPTER_METHODS, TrainConfig
 from mtasr.training.examples import Example
 from mtasr.training.objectives import Exported
 from mtasr.training.objectives.lessons import CtcHead, spelled
@@ -38,6 +38,8 @@ class CtcObjective(WhisperObjective):
     def __init__(self, config: TrainConfig) -> None:
         if config.method == "decoder":
             raise UsageError("objective=ctc trains the encoder, but method=decoder trains only the decoder")
+        if config.method in ADAPTER_METHODS:
+            raise UsageError(f"objective=ctc trains the encoder itself, which method={config.method} leaves as it is")
         super().__init__(config)
 
     def lessons(self) -> dict[str, float]:

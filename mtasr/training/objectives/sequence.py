@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentation
 from torch import Tensor
 
+from mtasr.checkpoints.adapter_file import save_adapters, save_prompt
+from mtasr.checkpoints.checkpoint import Checkpoint
 from mtasr.checkpoints.convert import write_with_parity
 from mtasr.checkpoints.destination import check_destination
 from mtasr.checkpoints.settings import GenerationSettings
@@ -19,15 +21,20 @@ from mtasr.data.texts import character_errors, word_errors
 from mtasr.decoding.window_input import context_for, features_of
 from mtasr.edit_distance import ErrorCount
 from mtasr.engines.torch import TorchEngine
+from mtasr.networks.adapters import adapters_of
 from mtasr.networks.whisper import Whisper
 from mtasr.options import DecodingOptions
 from mtasr.tokenizer import Tokenizer
 from mtasr.training.adaptation import plain_copy
 from mtasr.training.batches import TextBatch
+from mtasr.training.config import ADAPTER_METHODS
 from mtasr.training.objectives import Exported
 from mtasr.training.objectives.lessons import LESSONS
 from mtasr.training.objectives.whisper import WhisperObjective
 from mtasr.training.targets import IGNORED
+
+#: The file of a run with its adapters or its prompt.
+ADAPTER_FILE = "adapter.safetensors"
 
 #: Probability of the no-speech token from which the model counts as hearing no speech.
 _NO_SPEECH = 0.6
@@ -63,15 +70,36 @@ class SequenceObjective(WhisperObjective):
     def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
         """Write the folder `model` for CTranslate2, through the parity gate of conversions.
 
-        Replaces a model that is there already. Raises `OutputError`, and `ModelError` if CTranslate2 does not compute
-        what torch does.
+        A trained prompt is in it, and in the file `adapter.safetensors` too. Adapters are in that file alone, because
+        only torch runs them. Replaces results that are there already. Raises `OutputError`, and `ModelError` if
+        CTranslate2 does not compute what torch does.
         """
+        result = self.merged(checkpoints)
+        if self.config.method in ADAPTER_METHODS:
+            path = (folder / ADAPTER_FILE).absolute()
+            share = self._save_adapter(result, path)
+            if self.config.method != "prompt":
+                return Exported(path=path, remark=f"adapters of {share:.2%} of the weights, for --engine torch")
         destination = (folder / "model").absolute()
         check_destination(destination, "ctranslate2", force=True)
         precision = self.config.export
-        parity = write_with_parity(self.merged(checkpoints), destination, "ctranslate2", precision, force=True)
+        parity = write_with_parity(result, destination, "ctranslate2", precision, force=True)
         remark = f"logits: difference {parity.logits.rms:.1e} of the values between torch and {precision}"
         return Exported(path=destination, remark=remark)
+
+    def _save_adapter(self, result: Checkpoint, path: Path) -> float:
+        """Returns the share of the model's weights that it has."""
+        name = str(Path(self.config.model).absolute()) if Path(self.config.model).exists() else self.config.model
+        adapters = adapters_of(result.model)
+        if adapters is not None:
+            save_adapters(adapters, result.model, path, name)
+            count = sum(each.numel() for each in adapters.parameters())
+        else:
+            tokens = self.tokenizer.prompt
+            vectors = result.model.decoder.embedding.weight[list(tokens)]
+            save_prompt(vectors, tokens, self.initial.model, path, name)
+            count = vectors.numel()
+        return count / sum(each.numel() for each in self.initial.model.parameters())
 
 
 def judge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtasr.checkpoints.checkpoint import Checkpoint
+from mtasr.checkpoints.checkpoint import Checkpoint, prompt_problems
 from mtasr.checkpoints.convert import locate
 from mtasr.checkpoints.formats import load_checkpoint
 from mtasr.checkpoints.settings import GenerationSettings, default_alignment_heads, default_settings
@@ -28,12 +29,16 @@ from mtasr.features import CHUNK_SECONDS
 from mtasr.networks.dimensions import DIMENSIONS, ModelDimensions
 from mtasr.networks.whisper import Whisper
 from mtasr.tokenizer import Tokenizer
+from mtasr.tokenizer.prompt_tokens import with_prompt
 from mtasr.tokenizer.vocabulary import read_vocabulary
-from mtasr.training.adaptation import mixed, plain_copy, prepare
+from mtasr.training.adaptation import add_prompt, mixed, plain_copy, prepare
 from mtasr.training.batches import TextBatch, make_batch
 from mtasr.training.config import TrainConfig
 from mtasr.training.examples import Example, ExampleSource, epoch_of
 from mtasr.training.objectives.lessons import LESSONS
+
+#: Tokens of a prompt, if the configuration does not say.
+_PROMPT_SIZE = 16
 
 
 class WhisperObjective(ABC):
@@ -51,7 +56,13 @@ class WhisperObjective(ABC):
         self.config = config
         self.initial = _initial_checkpoint(config)
         self.dims = _dimensions(self.initial, config)
-        self.tokenizer = Tokenizer(self.initial.tokens)
+        self.tokens = list(self.initial.tokens)
+        if config.method == "prompt":
+            size = config.adapter_size or _PROMPT_SIZE
+            self.tokens, _ = with_prompt(self.tokens, size, self.initial.settings.suppress_ids)
+            if problems := prompt_problems(self.tokens, self.dims.n_text_ctx):
+                raise UsageError(f"adapter_size: {problems[0]}")
+        self.tokenizer = Tokenizer(self.tokens)
         data, self._found = config.data, hashlib.sha256()
         self.records = self._mixture(data.train, weights=data.weights, temperature=data.temperature)
         self.rehearsal = self._mixture(data.rehearsal)
@@ -75,7 +86,22 @@ class WhisperObjective(ABC):
             model.add_module(name, LESSONS[name](self.dims.n_audio_state, self.tokenizer))
         model = model.to(device)
         prepare(model, self.config, self.lessons())
+        if self.config.method == "prompt":
+            add_prompt(model, self.tokenizer.prompt, self._words_to_begin_with())
         return model
+
+    def _words_to_begin_with(self) -> list[int]:
+        """Tokens of the records' texts, as many as the prompt has, again from the start if need be.
+
+        So the prompt begins as text of the kind that the model is to write. Raises `UsageError` if there is none.
+        """
+        texts = (caption.text for record in self.records.pool(0) for caption in record.captions)
+        tokens = (token for text in texts for token in self.tokenizer.encode(f" {text.strip()}"))
+        count = len(self.tokenizer.prompt)
+        first = list(itertools.islice(tokens, count))
+        if not first:
+            raise UsageError("there is nothing to learn: no record has text")
+        return list(itertools.islice(itertools.cycle(first), count))
 
     def epoch(self, number: int) -> list[list[Example]]:
         source = ExampleSource(
@@ -127,7 +153,7 @@ class WhisperObjective(ABC):
         share = self.config.regularisation.initial_share
         if share and self.config.scratch is None:
             result = mixed(result, self.initial.model.state_dict(), share)
-        return Checkpoint(result, self.initial.tokens, self.settings)
+        return Checkpoint(result, self.tokens, self.settings)
 
 
 def excerpts_to_judge(records: Sequence[Record], most: int, seconds: float = CHUNK_SECONDS) -> list[Excerpt]:
