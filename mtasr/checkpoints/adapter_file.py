@@ -135,7 +135,7 @@ def load_adapted(path: Path) -> Checkpoint:
     vectors = _tensors(path, {_VECTORS: (note.size, embedding.weight.shape[1])})[_VECTORS]
     with torch.no_grad():
         embedding.weight[list(note.tokens)] = vectors
-    return replace(base, tokens=renamed(base.tokens, note.tokens))
+    return replace(base, tokens=renamed(base.tokens, note.tokens), settings=base.settings.without(note.tokens))
 
 
 # The file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class GenerationSettings:
             if not (0 <= layer < layers and 0 <= head < heads):
                 found.append(f"alignment_heads names layer {layer}, head {head}")
         return found
+
+    def without(self, tokens: Sequence[int]) -> GenerationSettings:
+        """The settings with which these tokens are never written either."""
+        return replace(self, suppress_ids=tuple(sorted({*self.suppress_ids, *tokens})) if tokens else self.suppress_ids)
 
     def has_reliable_alignment(self, dims: ModelDimensions) -> bool:
         """Whether alignment tells reliably when words are spoken.

@@ -44,10 +44,7 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
     for name in heads:  # always trained whole: their weights are random, which a small change would not improve
         model.get_submodule(name).requires_grad_(True)
     if config.method == "lora":
-        for module in [*model.encoder.modules(), *model.decoder.modules()]:
-            if isinstance(module, nn.Linear):
-                change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
-                parametrize.register_parametrization(module, "weight", change)
+        _add_low_rank_changes(model, config)
     for block in model.encoder.blocks:
         if config.regularisation.stochastic_depth:
             block.register_forward_hook(_StochasticDepth(config.regularisation.stochastic_depth))
@@ -55,6 +52,13 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
         encoder_is_trained = config.method not in ("decoder", "prompt")
         for block in [*(model.encoder.blocks if encoder_is_trained else ()), *model.decoder.blocks]:
             _recompute(block)
+
+
+def _add_low_rank_changes(model: Whisper, config: TrainConfig) -> None:
+    for module in [*model.encoder.modules(), *model.decoder.modules()]:
+        if isinstance(module, nn.Linear):
+            change = LowRank(module.weight, config.lora_rank, config.lora_alpha)
+            parametrize.register_parametrization(module, "weight", change)
 
 
 def add_prompt(model: Whisper, tokens: Sequence[int], words: Sequence[int]) -> None:

@@ -170,14 +170,14 @@ class TrainConfig:
     activation_checkpointing: bool = False
     #: Compile the layers (`torch.compile`), which takes a minute or more at the start. Needs a C++ compiler.
     compile: bool = False
-    #: What is trained: all weights, only the decoder, low-rank changes of the attention and feed-forward weights (lora),
-    #: adapters beside the frozen model (houlsby, prefix; see `mtasr.networks.adapters`), or only a prompt that stands
-    #: before each text (prompt).
+    #: What is trained: all weights, only the decoder, or low-rank changes of the attention and feed-forward weights
+    #: (lora); adapters beside the frozen model (houlsby, prefix; see `mtasr.networks.adapters`); or a prompt that
+    #: stands before each text (prompt).
     method: Method = "full"
     lora_rank: int = 16
     lora_alpha: float = 32.0
-    #: Width of the bottlenecks (houlsby), vectors of each prefix (prefix) or tokens of the prompt (prompt). null: 32 for
-    #: houlsby, 16 for the others.
+    #: Width of the bottlenecks (houlsby), vectors of each prefix (prefix) or tokens of the prompt (prompt). By default
+    #: 32 for houlsby, 16 for the others.
     adapter_size: int | None = None
     #: auto resumes from the last checkpoint in `output`, if there is one; never needs a folder without any.
     resume: Literal["auto", "never"] = "auto"
@@ -247,17 +247,20 @@ class TrainConfig:
             raise UsageError("set optimizer.accumulation or optimizer.batches_per_step, not both")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
-        if self.regularisation.ctc and self.method in ("decoder", "prompt"):
-            raise UsageError(f"regularisation.ctc trains the encoder, which method={self.method} leaves as it is")
-        if self.method in ADAPTER_METHODS:
-            if self.scratch is not None:
-                raise UsageError(
-                    f"method={self.method} adapts a trained model, but with scratch all weights are random"
-                )
-            if self.regularisation.initial_share:
-                raise UsageError(f"method={self.method} leaves the model as it is; set regularisation.initial_share=0")
-        elif self.adapter_size is not None:
-            raise UsageError(f"adapter_size is for method={', '.join(ADAPTER_METHODS)}, not {self.method}")
+        self._check_method()
+
+    def _check_method(self) -> None:
+        method = self.method
+        if self.regularisation.ctc and method in {"decoder", "prompt"}:
+            raise UsageError(f"regularisation.ctc trains the encoder, which method={method} leaves as it is")
+        if method not in ADAPTER_METHODS:
+            if self.adapter_size is not None:
+                raise UsageError(f"adapter_size is for method={', '.join(ADAPTER_METHODS)}, not {method}")
+            return
+        if self.scratch is not None:
+            raise UsageError(f"method={method} adapts a trained model, but scratch makes all weights random")
+        if self.regularisation.initial_share:
+            raise UsageError(f"method={method} leaves the model as it is; set regularisation.initial_share=0")
 
     def options(self, kind: type[_Kind]) -> _Kind:
         """The settings of the objective as a dataclass of this kind. Raises `UsageError`."""

@@ -29,6 +29,7 @@ from mtasr.extras import install_extra  # noqa: E402
 from mtasr.networks.whisper import ModelDimensions, Whisper  # noqa: E402
 from mtasr.options import DecodingOptions  # noqa: E402
 from mtasr.tokenizer import Tokenizer  # noqa: E402
+from mtasr.tokenizer.prompt_tokens import renamed  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"
 WIDTH, HEADS, LAYERS = 16, 2, 2
@@ -81,15 +82,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """CTranslate2 folders in float32, by the layout of their vocabularies."""
     root = tmp_path_factory.mktemp("random")
     # The seeds are of models that write much and varied text; of large-v3's, some fills the context.
-    for kind, n_mels, seed in (("multilingual", 80, 4), ("english", 80, 0), ("large-v3", 128, 0)):
-        tokens = vocabulary(kind)
+    for kind, n_mels, seed in (("multilingual", 80, 4), ("english", 80, 0), ("large-v3", 128, 0), ("prompted", 80, 4)):
+        tokens = renamed(vocabulary(), range(660, 668)) if kind == "prompted" else vocabulary(kind)
         model = random_model(tokens, n_mels, seed)
         (root / kind).mkdir()
         save_checkpoint(Checkpoint(model, tokens, default_settings(tokens, LAYERS, HEADS)), root / kind, "ctranslate2")
     return {path.name: path for path in root.iterdir()}
 
 
-@pytest.fixture(scope="module", params=["multilingual", "english", "large-v3"])
+@pytest.fixture(scope="module", params=["multilingual", "english", "large-v3", "prompted"])
 def pair(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Pair:
     ours = mtasr.load_model(folders[request.param], engine="torch", device="cpu").engine
     theirs = CTranslate2Engine(folders[request.param], device="cpu", compute_type="float32", threads=1)

@@ -132,7 +132,7 @@ class WhisperObjective(ABC):
     @property
     def settings(self) -> GenerationSettings:
         """How the result is decoded."""
-        settings, variable = self.initial.settings, self.config.variable_length
+        settings, variable = self.initial.settings.without(self.tokenizer.prompt), self.config.variable_length
         if self.config.scratch is not None:
             heads = default_alignment_heads(self.dims.n_text_layer, self.dims.n_text_head)
             settings = replace(settings, alignment_heads=heads, variable_length=False)
