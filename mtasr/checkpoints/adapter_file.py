@@ -31,6 +31,7 @@ from mtasr.checkpoints import weights
 from mtasr.checkpoints.checkpoint import Checkpoint, require
 from mtasr.checkpoints.convert import locate
 from mtasr.checkpoints.formats import load_checkpoint
+from mtasr.checkpoints.huggingface.safetensors_files import headers
 from mtasr.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from mtasr.networks.adapters import AdapterKind, Adapters, adapt
 from mtasr.tokenizer import Tokenizer
@@ -42,7 +43,6 @@ _OURS, _VERSION = "mtasr", 1
 _VECTORS = "vectors"
 #: Of each tensor, so many values go into the digest of a network. Training changes values everywhere.
 _VALUES = 4096
-_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,17 +187,9 @@ def _write(path: Path, note: AdapterNote, tensors: Mapping[str, Tensor]) -> None
 
 def _tensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The tensors of a file in float32, which must be these. Raises `ModelIntegrityError`."""
-    try:
-        with safe_open(path, framework="pt") as stream:
-            found = {}
-            for name in stream.keys():  # noqa: SIM118 - not a dictionary
-                part = stream.get_slice(name)
-                dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
-                found[name] = weights.TensorHeader(tuple(part.get_shape()), dtype)
-            require(weights.header_problems(shapes, found), path, "adapters for this model")
-            tensors = {name: stream.get_tensor(name).float() for name in shapes}
-    except (OSError, SafetensorError) as exc:
-        raise ModelIntegrityError(f"{path} is damaged or not a file of adapters") from exc
+    require(weights.header_problems(shapes, headers(path)), path, "adapters for this model")
+    with safe_open(path, framework="pt") as stream:
+        tensors = {name: stream.get_tensor(name).float() for name in shapes}
     wrong = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     require([f"{name} holds values that are not finite" for name in wrong], path, "adapters")
     return tensors

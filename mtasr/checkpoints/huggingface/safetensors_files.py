@@ -21,16 +21,20 @@ Contents = Mapping[str, tuple[Path, TensorHeader]]
 
 def contents(folder: Path) -> Contents:
     """What the files hold, before any data are read. Raises `ModelIntegrityError`."""
+    return {name: (path, header) for path in _shards(folder) for name, header in headers(path).items()}
+
+
+def headers(path: Path) -> dict[str, TensorHeader]:
+    """The tensors of one file, before any data are read. Raises `ModelIntegrityError`."""
     found = {}
-    for path in _shards(folder):
-        try:
-            with safe_open(path, framework="pt") as stream:
-                for name in stream.keys():  # noqa: SIM118 - not a dictionary
-                    part = stream.get_slice(name)
-                    dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
-                    found[name] = (path, TensorHeader(tuple(part.get_shape()), dtype))
-        except (OSError, SafetensorError) as exc:
-            raise ModelIntegrityError(f"{path} is damaged or not a safetensors file: {exc}") from exc
+    try:
+        with safe_open(path, framework="pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 - not a dictionary
+                part = stream.get_slice(name)
+                dtype = _TYPES.get(part.get_dtype(), part.get_dtype())
+                found[name] = TensorHeader(tuple(part.get_shape()), dtype)
+    except (OSError, SafetensorError) as exc:
+        raise ModelIntegrityError(f"{path} is damaged or not a safetensors file: {exc}") from exc
     return found
 
 
