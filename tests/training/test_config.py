@@ -36,7 +36,7 @@ def test_a_file_with_overrides(tmp_path: Path) -> None:
         ("steps=0", "steps cannot be 0"),
         ("optimizer.clip=high", "optimizer.clip must be a number, not 'high'"),
         ("activation_checkpointing=1", "activation_checkpointing must be true or false, not 1"),
-        ("method=half", "method must be full, decoder or lora, not 'half'"),
+        ("method=half", "method must be full, decoder, lora, houlsby, prefix or prompt, not 'half'"),
         ("data.train=3", "data.train must be a list of texts, not 3"),
         ("data.train=[]", "data.train cannot be ()"),
         ("data.weights=[1, 2]", "data.weights cannot be (1.0, 2.0)"),
