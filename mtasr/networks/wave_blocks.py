@@ -83,6 +83,7 @@ class PositionConvolution(nn.Module):
         nn.init.normal_(self.direction, std=math.sqrt(4 / (taps * width)))
         self.gain = nn.Parameter(self.direction.detach().norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(width))
+        self.activation = _ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, S, D) -> what to add to it (B, S, D)"""
@@ -90,7 +91,7 @@ class PositionConvolution(nn.Module):
         weight = self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
         positions = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=taps // 2, groups=self.groups)
         # With an even number of taps there is one frame too many.
-        return F.gelu(positions[:, :, : x.shape[1]]).transpose(1, 2)
+        return self.activation(positions[:, :, : x.shape[1]]).transpose(1, 2)
 
 
 class RelativeBias(nn.Module):
@@ -135,7 +136,7 @@ class BiasGate(nn.Module):
     def forward(self, split: Tensor, bias: Tensor) -> Tensor:
         """The input of attention by heads (B, H, S, D/H), and the bias (H, S, S) -> (B, H, S, S)"""
         outputs: Tensor = self.gates(split)  # (B, H, S, 8)
-        gates = outputs.view(*outputs.shape[:3], 2, 4).sum(dim=4).float().sigmoid()
+        gates = outputs.view(*outputs.shape[:3], 2, 4).sum(dim=4).sigmoid()
         update, reset = gates.chunk(2, dim=3)  # (B, H, S, 1)
         scale: Tensor = self.scale
         return (update * (reset * scale - 1) + 2) * bias

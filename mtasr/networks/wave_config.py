@@ -49,6 +49,7 @@ class WaveConfig:
     #: over its channels, after every one ("layer"). "group" lets every frame depend on the whole audio.
     convolution_norm: ConvolutionNorm = "group"
     convolution_bias: bool = False
+    #: Of all convolutions, that of positions too.
     activation: Activation = "gelu"
     #: D, the size of every state.
     width: int = 768

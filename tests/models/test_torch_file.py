@@ -254,3 +254,9 @@ def test_a_flipped_bit(tmp_path: Path) -> None:
     data = bytearray(saved({"a": torch.zeros(1000)}))
     data[len(data) // 2] ^= 1
     refused(bytes(data), tmp_path, "is damaged")
+
+
+def test_strides_of_axes_with_one_entry_say_nothing(tmp_path: Path) -> None:
+    tensor = torch.arange(3.0).as_strided((1, 3), (7, 1))
+    np.testing.assert_array_equal(read(saved({"a": tensor}), tmp_path)["a"], [[0, 1, 2]])
+    refused(saved({"a": torch.arange(6.0).reshape(2, 3).T}), tmp_path, "a is not a contiguous part")

@@ -36,6 +36,14 @@ _FIXED: dict[str, object] = {
     "feat_proj_layer_norm": True,
 }
 
+#: Which families know those that not all know.
+_KNOWN_TO = {
+    "add_adapter": {"wav2vec2", "wavlm"},
+    "adapter_attn_dim": {"wav2vec2"},
+    "conv_pos_batch_norm": {"hubert"},
+    "feat_proj_layer_norm": {"hubert"},
+}
+
 _CLASSES = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 
 # Far above any published encoder; a file that asks for more is damaged.
@@ -137,9 +145,7 @@ def documents(config: WaveConfig, family: str) -> dict[str, dict[str, Any]]:
     if family not in _CLASSES or config.recurrent or (family == "wavlm") != bool(config.relative_buckets):
         raise ModelError(f"transformers has no encoder of the family {family!r} with this configuration")
     numbers = _NUMBERS | (_RELATIVE if family == "wavlm" else {})
-    fixed = dict(_FIXED)
-    if family != "hubert":
-        del fixed["conv_pos_batch_norm"], fixed["feat_proj_layer_norm"]
+    fixed = {name: value for name, value in _FIXED.items() if family in _KNOWN_TO.get(name, {family})}
     sizes = {theirs: getattr(config, ours) for ours, theirs in numbers.items()}
     rates = {theirs: getattr(config, ours) for ours, theirs in _RATES.items()}
     document = {
