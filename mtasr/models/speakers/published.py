@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mtasr.kaldi_features import Window
 from mtasr.models.folder import EMBEDDING, EMBEDDING_ONNX, SEGMENTATION, SEGMENTATION_ONNX
 from mtasr.models.speakers.package_index import Wheel
+
+if TYPE_CHECKING:  # listing models needs no NumPy
+    from mtasr.kaldi_features import Window
 
 DEFAULT_SPEAKER_MODEL = "speakers"
 
