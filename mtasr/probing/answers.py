@@ -19,6 +19,9 @@ from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.probing.heads import Head, HeadConfig, XVectorHead, normalised
 from mtasr.probing.states import identity_of
 
+#: The kinds of heads that tell who speaks in each frame, several speakers at a time.
+ACTIVITY = frozenset({"activity", "frame-activity"})
+
 #: Which head finds voices, and so needs a number of frames.
 _FEWEST_FRAMES = {"x-vector": XVectorHead.SHORTENED + 2}
 
@@ -65,13 +68,33 @@ def answer(head: Head, states: Tensor, offset_seconds: float = 0.0) -> Answer:
 
     `offset_seconds` is the middle of frame 0. Raises `InputError` for too few frames.
     """
-    config = head.config
-    fewest = _FEWEST_FRAMES.get(config.kind, 1)
-    if states.shape[1] < fewest:
-        raise InputError(f"too short for a head of kind {config.kind}: {states.shape[1]} frames instead of {fewest}")
-    if config.layer_norm:
+    return said(head.config, logits_of(head, states), offset_seconds)
+
+
+def fewest_frames(kind: str) -> int:
+    """How many frames a head of that kind needs."""
+    return _FEWEST_FRAMES.get(kind, 1)
+
+
+@torch.inference_mode()
+def logits_of(head: Head, states: Tensor) -> Tensor:
+    """What the network of the head's kind gives for states (N, S, D): logits (V,) or (S, V), or a voice (V,).
+
+    Raises `InputError` for too few frames.
+    """
+    kind = head.config.kind
+    if states.shape[1] < fewest_frames(kind):
+        raise InputError(
+            f"too short for a head of kind {kind}: {states.shape[1]} frames instead of {fewest_frames(kind)}"
+        )
+    if head.config.layer_norm:
         states = normalised(states)
-    found = head(states[None])[0].float()
+    found: Tensor = head(states[None])[0].float()
+    return found
+
+
+def said(config: HeadConfig, found: Tensor, offset_seconds: float = 0.0) -> Answer:
+    """In words and times, what `logits_of` gave for a recording or for all of its windows together."""
     if config.kind == "mean":
         return Answer(choices=_choices(found, config.labels))
     if config.kind == "x-vector":

@@ -205,6 +205,8 @@ KINDS: dict[str, HeadKind] = {
     "recurrent-ctc": HeadKind(RecurrentCtcHead, (1024, 1024), 1),
     "x-vector": HeadKind(XVectorHead, (512, 512, 512, 512, 512, 1500, 512), 0),
     "activity": HeadKind(ActivityHead, (512,), 1),
+    # As "activity" without the LSTM: V independent speakers in each frame.
+    "frame-activity": HeadKind(FrameHead, (), 1),
 }
 
 

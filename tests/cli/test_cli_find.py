@@ -1,0 +1,149 @@
+"""`mtasr find` and `mtasr classify`: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from speech import speak, write_wav
+
+from mtasr.cli import program
+from mtasr.spans import SAMPLE_RATE
+
+HEADS = Path(__file__).parent.parent / "golden" / "heads"
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(program, [str(arg) for arg in args], prog_name="mtasr")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with `speech.wav`, and `other.wav` in a subfolder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more").mkdir()
+    write_wav(tmp_path / "speech.wav", speak("The library closes at five."))
+    write_wav(tmp_path / "more" / "other.wav", speak("A new computer for my daughter."))
+    return tmp_path
+
+
+# find, with an encoder that needs no weights
+
+
+def test_a_word_is_found_where_it_is_said(here: Path) -> None:
+    words = speak("He went to the library before the rain.")
+    write_wav(here / "said.wav", words)
+    result = run(
+        "find", "--encoder", "log-mel", "speech.wav", "--start", "0.2", "--end", "0.8", ".", "--threshold", "0.5"
+    )
+    assert result.exit_code == 0, result.stderr
+    file, start, end, score = result.stdout.splitlines()[0].split("\t")
+    assert Path(file).name == "said.wav"
+    assert 0.3 < float(start) < float(end) < 1.6
+    assert float(score) > 0.5
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["speech.wav"], 2, "no recording is named"),
+        ([], 2, "Missing argument 'EXAMPLE'"),
+        (["missing.wav", "more"], 3, "missing.wav: no such file"),
+        (["-", "-"], 2, "standard input (-) can be read only once"),
+        (["speech.wav", "more", "--start", "1", "--end", "0.5"], 2, "from 1 to 0.5 s has no length"),
+        (["speech.wav", "more", "--start", "0", "--end", "60"], 2, "too long: take a word or phrase"),
+        (["speech.wav", "more", "--start", "9", "--end", "9.5"], 2, "speech.wav: ends at"),
+        (["speech.wav", "more", "--start", "0.5", "--end", "0.6"], 2, "lasts less than 0.2 s"),
+        (["long.wav", "more"], 2, "long.wav: is too long for an example"),
+        (["silence.wav", "more"], 3, "silence.wav: no speech was found in it"),
+        (["speech.wav", "empty"], 3, "this folder has no recordings"),
+        (["speech.wav", "more", "--top", "0"], 2, "0 is less than 1"),
+    ],
+)
+def test_searches_that_cannot_be(here: Path, args: list[str], code: int, message: str) -> None:
+    (here / "empty").mkdir()
+    write_wav(here / "long.wav", np.tile(speak("The library closes at five."), 9))
+    write_wav(here / "silence.wav", np.zeros(2 * SAMPLE_RATE, np.float32))
+    result = run("find", "--encoder", "log-mel", *args)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+    assert result.stdout == ""
+
+
+def test_nothing_is_printed_where_nothing_is_found(here: Path) -> None:
+    result = run(
+        "find", "--encoder", "log-mel", "speech.wav", "--start", "0.2", "--end", "0.8", "more", "--threshold", "0.99"
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "not found: no place scores 0.99 or more; the nearest, more/other.wav" in result.stderr
+
+
+def test_an_example_does_not_find_itself(here: Path) -> None:
+    stretch = ("--start", "0.2", "--end", "0.8", "--threshold", "-1", "--json")
+    result = run("find", "--encoder", "log-mel", "speech.wav", *stretch, "speech.wav", here / "speech.wav")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert found
+    assert all(each["end"] <= 0.23 or each["start"] >= 0.77 for each in found)
+
+
+# classify
+
+
+@pytest.mark.usefixtures("here")
+def test_labels_of_a_recording() -> None:
+    result = run("classify", "speech.wav", "--head", HEADS / "hubert-emotion")
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert len(rows) == 3
+    assert {row[0] for row in rows} == {"speech.wav"}
+    assert {row[1] for row in rows} == {"label"}
+    assert {row[2] for row in rows} < {"neu", "hap", "ang", "sad"}
+    assert [float(row[3]) for row in rows] == sorted((float(row[3]) for row in rows), reverse=True)
+    intents = json.loads(
+        run("classify", "speech.wav", "--head", HEADS / "wav2vec2-intents", "--json", "--top", "1").stdout
+    )
+    assert set(intents) == {"file", "action", "object", "location"}
+    assert all(len(intents[each]) == 1 for each in ("action", "object", "location"))
+
+
+@pytest.mark.usefixtures("here")
+def test_voices_are_compared_two_by_two() -> None:
+    head = ("--head", HEADS / "wavlm-voice")
+    shutil.copy("speech.wav", "again.wav")
+    result = run("classify", "speech.wav", "again.wav", "more", *head)
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["speech.wav", "again.wav"], ["speech.wav", "more/other.wav"], ["again.wav", "more/other.wav"]
+    ]  # fmt: skip
+    assert rows[0][2:] == ["1.000", "same voice"]
+    (one,) = run("classify", "speech.wav", "again.wav", *head, "--json", "--threshold", "1").stdout.splitlines()
+    assert json.loads(one)["threshold"] == 1
+    alone = run("classify", "speech.wav", *head)
+    assert (alone.exit_code, "name two recordings or more" in alone.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("here")
+def test_who_speaks_when_is_rttm() -> None:
+    result = run("classify", "speech.wav", "--head", HEADS / "wavlm-turns")
+    assert result.exit_code == 0, result.stderr
+    assert all(line.startswith("SPEAKER speech 1 ") for line in result.stdout.splitlines())
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["speech.wav"], 2, "Missing option '--head'"),
+        (["speech.wav", "--head", "nobody"], 5, "there is no head nobody"),
+        (["speech.wav", "--head", "more"], 5, "more"),
+        (["missing.wav", "--head", str(HEADS / "hubert-emotion")], 3, "missing.wav: no such file"),
+    ],
+)
+def test_heads_that_cannot_be(args: list[str], code: int, message: str) -> None:
+    result = run("classify", *args)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
