@@ -56,7 +56,6 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
     help="Learn units from these recordings, instead of printing any. Repeatable.",
 )
 @option(_FIT, "--clusters", type=Count(1), default=100, configurable=False, help="How many units to learn.")
-@option(_FIT, "--seed", type=Count(), default=0, configurable=False, help="Of the random numbers of --fit.")
 @option(_FIT, "--output", "-o", type=_PATH, metavar="NPZ", help="Where to write the units learnt.")
 @recursive_option
 @encoder_options(default=None)
@@ -104,7 +103,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
 
     layer = params["layer"]
     (layer,) = chosen_layers(encoder, default_layer(encoder) if layer is None else layer)
-    sample = FrameSample(seed=params["seed"])
+    sample = FrameSample()
 
     def listen(source: str) -> None:
         with heard(display, source) as progress:
@@ -112,7 +111,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
 
     for source in listening.ready:
         listening.attempt(source, partial(listen, source))
-    centres = learnt(sample, encoder, layer, params["clusters"], seed=params["seed"])
+    centres = learnt(sample, encoder, layer, params["clusters"])
     centres.save(target)
     display.note(f"{centres.units} units of layer {layer} of {encoder.name}; wrote {target}")
     return listening.code
