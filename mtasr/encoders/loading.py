@@ -20,6 +20,8 @@ from mtasr.networks.wave_config import WAVE_PRESETS
 
 if TYPE_CHECKING:
     from mtasr.checkpoints.encoders import StoredEncoder
+    from mtasr.networks.log_mel import LogMelEncoder
+    from mtasr.networks.mfcc import MfccEncoder
     from mtasr.networks.speech_encoder import SpeechEncoder
 
 LOG_MEL = "log-mel"
@@ -53,20 +55,24 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
     """
     with extras():
         from mtasr.engines.torch import torch_device
-        from mtasr.networks.log_mel import LogMelEncoder
-        from mtasr.networks.mfcc import MfccEncoder
-    place = torch_device(device)
-    encoder: StoredEncoder | LogMelEncoder | MfccEncoder
-    if name == LOG_MEL:
-        encoder = LogMelEncoder()
-    elif name == MFCC:
-        encoder = MfccEncoder()
-    elif isinstance(name, str) and name.startswith(RANDOM):
-        encoder = _random(name.removeprefix(RANDOM), progress)
-    else:
-        encoder = _loaded(_located(name, progress))
+
+        place = torch_device(device)
+        encoder = _made(name, progress)
     encoder.name = str(name)
     return encoder.to(place).eval()
+
+
+def _made(name: str | Path, progress: Progress | None) -> StoredEncoder | LogMelEncoder | MfccEncoder:
+    from mtasr.networks.log_mel import LogMelEncoder
+    from mtasr.networks.mfcc import MfccEncoder
+
+    if name == LOG_MEL:
+        return LogMelEncoder()
+    if name == MFCC:
+        return MfccEncoder()
+    if isinstance(name, str) and name.startswith(RANDOM):
+        return _random(name.removeprefix(RANDOM), progress)
+    return _loaded(_located(name, progress))
 
 
 def _random(name: str, progress: Progress | None) -> StoredEncoder:
