@@ -55,7 +55,7 @@ class WaveConfig:
     width: int = 768
     #: L: blocks of the transformer, or recurrent layers.
     layers: int = 12
-    #: The heads, feed-forward width and further members up to `relative_distance` are those of the transformer.
+    #: This member and those up to `relative_distance` are the transformer's.
     heads: int = 12
     feed_forward: int = 3072
     #: Whether blocks normalise their inputs, and the whole its output; otherwise blocks normalise their outputs.
@@ -140,7 +140,7 @@ class WaveConfig:
 
     def _recurrent_problems(self) -> list[str]:
         found = []
-        if self.convolution_norm == "group":
+        if self.convolution_norm == "group" or self.normalises:
             found.append("norms over time tell recurrent layers what comes later")
         if self.channels != self.width:
             found.append(f"recurrent layers of width {self.width} follow {self.channels} channels")

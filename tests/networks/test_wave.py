@@ -280,6 +280,7 @@ def test_audio_of_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
         ({"layerdrop": float("nan")}, "layerdrop is nan"),
         ({"recurrent": "gru"}, "width 32 follow 16 channels"),
         ({"recurrent": "gru"}, "norms over time"),
+        ({"recurrent": "gru", "convolution_norm": "layer", "normalises": True}, "norms over time"),
         ({"convolutions": (Convolution(8, 10, 5, 3),)}, "zeros around the audio"),
         ({"recurrent": "gru", "width": 16, "layerdrop": 0.1}, "cannot be left out"),
         ({"recurrent": "gru", "width": 16, "relative_buckets": 4}, "no relative positions"),
