@@ -23,30 +23,28 @@ class Panel:
         self.height, self.draw = height, draw
 
 
-def curves(
-    title: str, drawn: Mapping[str, Curve], *, x_title: str, last: float | None = None, marks: bool = False
-) -> Panel:
-    """Curves by name over x from 0 to `last`, by default the largest x; several have a legend.
+def curves(title: str, drawn: Mapping[str, Curve], *, last: float, x_title: str = "", numbered: bool = False) -> Panel:
+    """Curves by name over x from 0 to `last`; several have a legend, and those without points are left out.
 
-    `marks` draws each point. The lowest and the highest value are written at the axis. Raises `ValueError` without
-    points.
+    `numbered` writes whole numbers along x and draws each point. The lowest and the highest value are written at the
+    axis. Raises `ValueError` without points.
     """
     thinned = {name: _thinned(curve) for name, curve in drawn.items() if curve}
     if not thinned:
         raise ValueError("no points")
     values = [value for curve in thinned.values() for _, value in curve]
     low, high = min(values), max(values)
-    end = (max(curve[-1][0] for curve in thinned.values()) if last is None else last) or 1
     legend = len(thinned) * _LEGEND if len(thinned) > 1 else 0
 
     def draw(top: int) -> str:
-        x, y = _scale(end, low, high, top)
+        x, y = _scale(last or 1, low, high, top)
         parts = [_frame(title, top, x_title), _axis_values(low, high, y)]
+        parts += [_number(x(place), top, place) for place in range(int(last) + 1) if numbered and _told(place, last)]
         for place, (name, curve) in enumerate(thinned.items()):
             colour = _COLOURS[place % len(_COLOURS)]
             points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in curve)
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-            shown = curve if marks else curve[-1:]
+            shown = curve if numbered else curve[-1:]
             parts += [f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="2" fill="{colour}"/>' for at, value in shown]
             if legend:
                 baseline = top + _HEIGHT + place * _LEGEND + 8
@@ -73,9 +71,8 @@ def bars(title: str, values: Sequence[float]) -> Panel:
                 f'<rect x="{left + 0.15 * wide:.1f}" y="{y(max(value, 0.0)):.1f}" width="{0.7 * wide:.1f}" '
                 f'height="{height:.1f}" fill="{_COLOURS[0]}"><title>{place}: {value:.4g}</title></rect>'
             )
-            if len(values) <= 30 or place % 5 == 0:
-                middle = left + wide / 2
-                parts.append(f'<text x="{middle:.1f}" y="{y(0.0) + 16:.1f}" text-anchor="middle">{place}</text>')
+            if _told(place, len(values)):
+                parts.append(_number(left + wide / 2, top, place))
         return "".join(parts)
 
     return Panel(_HEIGHT, draw)
@@ -113,6 +110,15 @@ def _frame(title: str, top: int, x_title: str) -> str:
         f'<text x="{_LEFT}" y="{top + _TOP - 10}" font-weight="bold">{escape(title)}</text>'
         f'<path d="M{_LEFT} {top + _TOP}V{bottom}H{right}" fill="none" stroke="#888"/>'
     ) + (f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{escape(x_title)}</text>' if x_title else "")
+
+
+def _number(x: float, top: int, place: int) -> str:
+    return f'<text x="{x:.1f}" y="{top + _HEIGHT - _BOTTOM + 18}" text-anchor="middle">{place}</text>'
+
+
+def _told(place: int, last: float) -> bool:
+    """Whether a number along x is written; all would be too many."""
+    return last <= 30 or place % 5 == 0
 
 
 def _axis_values(low: float, high: float, y: Callable[[float], float]) -> str:

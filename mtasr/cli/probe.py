@@ -34,6 +34,8 @@ _PATH = click.Path(path_type=Path)
 _WITH_CONTEXT = re.compile(r"(.+)\+(\d{1,2})")
 #: Lines about states, at most, for one encoder.
 _LINES = 4
+#: Characters that no table is wide.
+_WIDEST = 1000
 
 
 @click.command("probe", cls=Command)
@@ -179,7 +181,8 @@ def _print(results: Sequence[ProbeResult]) -> None:
 
     heads, rows = table(results)
     screen = StringIO()  # not stdout itself: rich would end the process if its reader has exited
-    console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False)
+    # As wide as the table is: rich would cut the names of columns off.
+    console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False, width=_WIDEST)
     printed = Table(box=None, pad_edge=False)
     printed.add_column(heads[0], no_wrap=True)
     for head in (*heads[1:], "best layer", "learning rate"):
@@ -189,5 +192,5 @@ def _print(results: Sequence[ProbeResult]) -> None:
         layer = "" if best is None else f"{best.layer} ({shown(result.figure, best.test)})"
         rate = "" if result.learning_rate is None else f"{result.learning_rate:g}"
         printed.add_row(*row, layer, rate)
-    console.print(printed, crop=False)
+    console.print(printed)
     print_line(screen.getvalue().rstrip("\n"))

@@ -101,17 +101,19 @@ def _by_task(results: Sequence[ProbeResult]) -> dict[str, list[ProbeResult]]:
 
 
 def layer_panels(results: Sequence[ProbeResult]) -> list[plots.Panel]:
-    """What single layers reach on one task; none if no result has layers."""
-    curves = {
-        result.encoder: [(float(layer.layer), layer.test) for layer in result.layers]
-        for result in results
-        if result.layers and all(math.isfinite(layer.test) for layer in result.layers)
-    }
-    if not curves:
+    """What single layers reach on one task, and encoders of one state as level lines; none if no result has layers."""
+    figure = results[0].figure
+    scale, unit = (1, "") if figure in _PLAIN else (100, " %")
+    last = max((layer.layer for result in results for layer in result.layers), default=0)
+    if not last:
         return []
-    last = max(layer for curve in curves.values() for layer, _ in curve)
-    title = f"{results[0].task}: {results[0].figure} of each layer alone"
-    return [plots.curves(title, curves, x_title=f"layer {last:.0f}", marks=True)]
+    curves = {}
+    for result in results:
+        values = [(float(layer.layer), scale * layer.test) for layer in result.layers if math.isfinite(layer.test)]
+        if not values and len(result.weights) == 1:
+            values = [(place, scale * result.value) for place in (0.0, float(last))]
+        curves[result.encoder] = values
+    return [plots.curves(f"{results[0].task}: {figure}{unit} of each layer alone", curves, last=last, numbered=True)]
 
 
 def weight_panels(results: Sequence[ProbeResult]) -> list[plots.Panel]:
@@ -167,12 +169,12 @@ def write_page(results: Sequence[ProbeResult], stream: TextIO) -> None:
     stream.write(html_page.END)
 
 
-_STYLE = "svg { max-width: 44rem; }\n"
+_STYLE = "svg { max-width: 44rem; } svg text[font-weight] { font-weight: bold; }\n"
 
 
 def _numbers(results: Sequence[ProbeResult]) -> str:
     figure = escape(results[0].figure)
-    heads = ["Encoder", figure, f"{figure} on dev", "Best layer", f"{figure} of it", "Learning rate", "Head", "Clips"]
+    heads = ["Encoder", figure, "on dev", "Best layer alone", "Learning rate", "Weights of head", "Clips"]
     rows = []
     for result in results:
         best = best_layer(result)
@@ -182,8 +184,7 @@ def _numbers(results: Sequence[ProbeResult]) -> str:
                 result.encoder,
                 shown(result.figure, result.value),
                 shown(result.figure, result.dev),
-                "" if best is None else str(best.layer),
-                "" if best is None else shown(result.figure, best.test),
+                "" if best is None else f"layer {best.layer}: {shown(result.figure, best.test)}",
                 "" if result.learning_rate is None else f"{result.learning_rate:g}",
                 f"{result.parameters:,}" if result.parameters else "",
                 clips + (f", {result.folds} folds" if result.folds > 1 else ""),

@@ -106,9 +106,7 @@ def test_names_become_parts_of_paths() -> None:
 
 def test_curves_share_an_axis_and_bars_begin_at_zero() -> None:
     panels = [
-        plots.curves(
-            "two", {"one": [(0, 1.0), (4, 3.0)], "other": [(0, 2.0), (2, 1.5)]}, x_title="layer 4", marks=True
-        ),
+        plots.curves("two", {"one": [(0, 1.0), (4, 3.0)], "other": [(0, 2.0), (2, 1.5)]}, last=4, numbered=True),
         plots.bars("shares", [0.5, 0.25, 0.0]),
     ]
     root = ET.fromstring(plots.picture(panels))
@@ -121,6 +119,6 @@ def test_curves_share_an_axis_and_bars_begin_at_zero() -> None:
     bars = [bar for bar in root.findall(f"{_SVG}rect") if bar.find(f"{_SVG}title") is not None]
     heights = [float(bar.attrib["height"]) for bar in bars]
     assert heights == [pytest.approx(2 * heights[1]), heights[1], 0]
-    for empty in (lambda: plots.curves("none", {}, x_title=""), lambda: plots.bars("none", [])):
+    for empty in (lambda: plots.curves("none", {}, last=1), lambda: plots.bars("none", [])):
         with pytest.raises(ValueError, match="no "):
             empty()
