@@ -16,9 +16,12 @@ import click
 from mtasr.atomic import write_text
 from mtasr.batch.outputs import check_target
 from mtasr.cli.display import Display, print_line
+from mtasr.cli.listening import ready_encoder
 from mtasr.cli.options.command import Command, debug_option, option, switch
+from mtasr.cli.options.encoder import device_option
 from mtasr.cli.options.files import quiet_option
-from mtasr.cli.options.types import Count, Device, Numbers
+from mtasr.cli.options.model import complete_model
+from mtasr.cli.options.types import Count, Numbers
 from mtasr.errors import OutputError
 from mtasr.extras import extras
 
@@ -48,13 +51,14 @@ _WIDEST = 1000
     multiple=True,
     required=True,
     configurable=False,
+    shell_complete=complete_model,
     help="What to probe, any number of times: a model or its folder, a run of training, log-mel, mfcc, random:NAME; "
     "NAME+5 adds 5 frames before and after each.",
 )
 @option(_PROBE, "--task", metavar="TASK", required=True, configurable=False, help="What the labels say.")
 @option(_PROBE, "--output", type=_PATH, metavar="FOLDER", required=True, help="Folder of the results, and of heads.")
 @option(_PROBE, "--json", "json_file", type=_PATH, metavar="FILE", help="Write the results of this run to this file.")
-@option(_PROBE, "--device", type=Device(), default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+@device_option
 @option(
     _PROBE,
     "--cache-size",
@@ -90,8 +94,8 @@ def probe(labels: tuple[Path, ...], **params: Any) -> None:
     phones-ctc, characters, keyword, search, speaker, verification, diarization, intent, slots, emotion and language, or
     SUPERB's name for it: PR, ASR, KS, QbE, SID, ASV, SD, IC, SF, ER.
 
-    FOLDER gets report.html, results.json, plots of the layers, and the heads. Results of other tasks and encoders in it
-    stay, and appear in the same report. Needs the extra `train`.
+    FOLDER gets report.html, results.json, plots of the layers, and the heads, for `mtasr classify`. Results of other
+    tasks and encoders in it stay, and appear in the same report. Needs the extra `train`.
     """
     with extras():
         from mtasr.probing.run import check_recordings, tasks_of
@@ -127,7 +131,7 @@ def _probed(
     earlier = read_results(folder)
     results: list[ProbeResult] = []
     for name in dict.fromkeys(params["encoders"]):
-        encoder = _encoder(name, params["device"])
+        encoder = _encoder(name, params["device"], display)
         found = run(
             tasks,
             encoder,
@@ -153,14 +157,13 @@ def _settings(params: dict[str, Any]) -> ProbeSettings:
     return ProbeSettings(**{name: params[name] for name in names})
 
 
-def _encoder(name: str, device: str) -> SpeechEncoder:
-    from mtasr.encoders import load_encoder
+def _encoder(name: str, device: str, display: Display) -> SpeechEncoder:
     from mtasr.probing.context import ContextEncoder
 
     around = None if Path(name).exists() else _WITH_CONTEXT.fullmatch(name)
     if around is None:
-        return load_encoder(name, device)
-    return ContextEncoder(load_encoder(around[1], device), int(around[2]))
+        return ready_encoder(name, device, display)
+    return ContextEncoder(ready_encoder(around[1], device, display), int(around[2]))
 
 
 def _tell(display: Display, name: str, line: str) -> None:

@@ -20,7 +20,7 @@ from mtasr.probing.heads import load_head
 def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Labels of tones; the encoders are small ones."""
     made = {"layered": LayeredEncoder, "log-mel": lambda: LogMelEncoder(6)}
-    monkeypatch.setattr(encoders, "load_encoder", lambda name, device: made[name]())
+    monkeypatch.setattr(encoders, "load_encoder", lambda name, device, progress: made[name]())
     return write_corpus(
         tmp_path / "tones",
         in_splits(
