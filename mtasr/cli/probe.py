@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -26,15 +25,12 @@ from mtasr.errors import OutputError
 from mtasr.extras import extras
 
 if TYPE_CHECKING:
-    from mtasr.networks.speech_encoder import SpeechEncoder
     from mtasr.probing.fitting import ProbeSettings
     from mtasr.probing.run import ProbeResult
     from mtasr.probing.tasks.task import Task
 
 _PROBE, _HEADS = "Probe", "Heads"
 _PATH = click.Path(path_type=Path)
-#: An encoder with neighbouring frames: log-mel+5.
-_WITH_CONTEXT = re.compile(r"(.+)\+(\d{1,2})")
 #: Lines about states, at most, for one encoder.
 _LINES = 4
 #: Characters that no table is wide.
@@ -131,7 +127,7 @@ def _probed(
     earlier = read_results(folder)
     results: list[ProbeResult] = []
     for name in dict.fromkeys(params["encoders"]):
-        encoder = _encoder(name, params["device"], display)
+        encoder = ready_encoder(name, params["device"], display)
         found = run(
             tasks,
             encoder,
@@ -155,15 +151,6 @@ def _settings(params: dict[str, Any]) -> ProbeSettings:
 
     names = ("steps", "batch_size", "learning_rates", "layer_norm", "single_layers", "sizes", "seed")
     return ProbeSettings(**{name: params[name] for name in names})
-
-
-def _encoder(name: str, device: str, display: Display) -> SpeechEncoder:
-    from mtasr.probing.context import ContextEncoder
-
-    around = None if Path(name).exists() else _WITH_CONTEXT.fullmatch(name)
-    if around is None:
-        return ready_encoder(name, device, display)
-    return ContextEncoder(ready_encoder(around[1], device, display), int(around[2]))
 
 
 def _tell(display: Display, name: str, line: str) -> None:

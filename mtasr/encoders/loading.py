@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ RANDOM = "random:"
 #: Where runs leave their results: those of pre-training, those of `mtasr train`.
 _RESULTS = ("encoder", "model", "model.pt")
 _CONFIG = "config.json"
+#: An encoder with neighbouring frames, such as log-mel+5.
+_IN_CONTEXT = re.compile(r"(.+)\+([1-9]\d?)")
 
 
 def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress | None = None) -> SpeechEncoder:
@@ -46,6 +49,7 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
     - `log-mel` or `mfcc`: features without a network
     - `random:NAME`: the architecture of any of these with new weights, always the same ones. NAME may also be a preset
       (`WAVE_PRESETS`) that no Whisper model is called, such as `random:hubert-base`.
+    - `NAME+5`: any of these, each frame with the 5 before and after it side by side (`mtasr.networks.context`)
 
     A name of the registry means a folder of the working directory only if that folder has a `config.json`. `device` is
     "auto", "cpu", "cuda" or "cuda:N"; `progress` hears of downloads.
@@ -53,6 +57,11 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
     No code that a file may contain is run. Raises `ModelNotFoundError`, `ModelDownloadError`, `ModelIntegrityError`,
     `ModelError` for an encoder of an unknown kind, `DeviceError`, `UsageError`, and `MissingExtraError` without torch.
     """
+    around = None if isinstance(name, Path) or _exists(name) else _IN_CONTEXT.fullmatch(name)
+    if around is not None:
+        with extras():
+            from mtasr.networks.context import ContextEncoder
+        return ContextEncoder(load_encoder(around[1], device, progress=progress), int(around[2])).eval()
     with extras():
         from mtasr.engines.torch import torch_device
 
@@ -138,6 +147,14 @@ def _located(name: str | Path, progress: Progress | None) -> Path:
     if isinstance(name, Path) or os.sep in text or text.startswith((".", "~")):
         raise ModelNotFoundError(f"there is no encoder {name}")
     raise _unknown(text)
+
+
+def _exists(name: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # name too long, no permission, unknown user
+        return False
 
 
 def _is_folder(name: str) -> bool:

@@ -12,6 +12,7 @@ from probing_corpora import in_splits, tone, write_corpus
 
 from mtasr import encoders
 from mtasr.cli import program
+from mtasr.networks.context import ContextEncoder
 from mtasr.networks.log_mel import LogMelEncoder
 from mtasr.probing.heads import load_head
 
@@ -19,7 +20,7 @@ from mtasr.probing.heads import load_head
 @pytest.fixture
 def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Labels of tones; the encoders are small ones."""
-    made = {"layered": LayeredEncoder, "log-mel": lambda: LogMelEncoder(6)}
+    made = {"layered": LayeredEncoder, "log-mel+1": lambda: ContextEncoder(LogMelEncoder(6), 1)}
     monkeypatch.setattr(encoders, "load_encoder", lambda name, device, progress: made[name]())
     return write_corpus(
         tmp_path / "tones",

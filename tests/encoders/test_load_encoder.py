@@ -92,6 +92,18 @@ def test_log_mel() -> None:
     assert (encoder.name, encoder.width, encoder.layers) == ("log-mel", 160, 0)
 
 
+def test_neighbours_of_frames(tmp_path: Path, wave: WaveEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_encoder("log-mel+2", "cpu")
+    assert (encoder.name, encoder.width) == ("log-mel+2", 5 * load_encoder("log-mel").width)
+    monkeypatch.chdir(tmp_path)
+    save_encoder(wave, tmp_path / "mine")
+    save_encoder(wave, tmp_path / "mine+2")
+    assert load_encoder("mine+1").width == 3 * wave.width
+    assert load_encoder("mine+2").width == wave.width  # a folder of that very name
+    with pytest.raises(ModelNotFoundError, match="there is no encoder 'log-mel\\+0'"):
+        load_encoder("log-mel+0")
+
+
 def test_cepstra() -> None:
     encoder = load_encoder("mfcc")
     assert (encoder.name, encoder.width, encoder.layers, encoder.frame_seconds) == ("mfcc", 39, 0, 0.01)

@@ -13,8 +13,8 @@ from layered_encoder import LayeredEncoder
 from speech import write_wav
 
 from mtasr.errors import InputError
+from mtasr.networks.context import ContextEncoder
 from mtasr.networks.log_mel import LogMelEncoder
-from mtasr.probing.context import ContextEncoder
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.states import StateStore, identity_of, padded, shuffled
 
