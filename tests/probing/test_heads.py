@@ -17,7 +17,6 @@ from mtasr.probing.heads import KINDS, Head, HeadConfig, XVectorHead, load_head,
 
 SIZES = {
     "mean": (5,),
-    "frames": (),
     "ctc": (5,),
     "recurrent-ctc": (4, 3),
     "x-vector": (4, 4, 4, 4, 4, 6, 3),
@@ -28,7 +27,7 @@ SIZES = {
 def config(kind: str, **more: Any) -> HeadConfig:
     settings = {
         "task": "keyword", "kind": kind, "encoder": "tiny", "width": 6, "states": 3, "frame_seconds": 0.02,
-        "sizes": SIZES[kind], "labels": {"label": ("yes", "no")},
+        "sizes": SIZES.get(kind, ()), "labels": {"label": ("yes", "no")},
     }  # fmt: skip
     return HeadConfig(**settings | more)  # type: ignore[arg-type]
 
