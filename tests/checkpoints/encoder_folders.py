@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,9 @@ def pickled(folder: Path, change: Callable[[dict[str, Tensor]], object] = lambda
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     (folder / "model.safetensors").unlink()
-    torch.save(tensors, folder / "pytorch_model.bin")
+    state = OrderedDict(tensors)
+    state._metadata = OrderedDict({"": {"version": 1}})  # type: ignore[attr-defined] # as that of every module
+    torch.save(state, folder / "pytorch_model.bin")
     return folder
 
 
