@@ -62,6 +62,7 @@ COMMANDS = {
     "probe": LazyCommand("mtasr.cli.probe", "probe", "Measure what encoders know, as SUPERB does."),
     "tokenizer": LazyCommand("mtasr.cli.tokenizer", "tokenizer", "Learn a vocabulary, for training from scratch."),
     "train": LazyCommand("mtasr.cli.train", "train", "Train a model from a configuration file."),
+    "pretrain": LazyCommand("mtasr.cli.pretrain", "pretrain", "Train an encoder on recordings without text."),
     "finetune": LazyCommand("mtasr.cli.train", "finetune", "Adapt a model to your language or field."),
     "config": LazyCommand("mtasr.cli.config", "config", "Show settings and where they come from."),
     "doctor": LazyCommand("mtasr.cli.doctor", "doctor", "Check what mtasr needs on this machine."),

@@ -39,7 +39,7 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
     with extras():
         from mtasr.training.config import read_config
 
-    _run(read_config(config, overrides))
+    run_to_end(read_config(config, overrides))
 
 
 @click.command("finetune")
@@ -93,7 +93,7 @@ def finetune(
     with extras():
         from mtasr.training.finetune import finetune_config
 
-    _run(
+    run_to_end(
         finetune_config(
             model,
             [records],
@@ -107,20 +107,22 @@ def finetune(
     )
 
 
-def _run(config: TrainConfig) -> None:
+def run_to_end(config: TrainConfig, result: str = "model") -> None:
+    """Train, showing the progress, and write the result; `result` is what the last line calls it."""
     with extras():
         from mtasr.training.loop import export
         from mtasr.training.loop import train as run_training
     logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))
-    logging.getLogger("mtasr.training").setLevel(logging.INFO)  # which step a run continues from
+    for package in ("mtasr.pretraining", "mtasr.training"):
+        logging.getLogger(package).setLevel(logging.INFO)  # which step a run continues from, what is left out
     with _told_how_to_continue(config), terminable():
         with _shown(config.steps) as progress:
             run = run_training(config, progress)
         if not run.crew.leads:
             return
-        result = export(run)
-    click.echo(result.remark, err=True)
-    click.echo(printable(f"the model is in {result.path}"), err=True)
+        exported = export(run)
+    click.echo(exported.remark, err=True)
+    click.echo(printable(f"the {result} is in {exported.path}"), err=True)
 
 
 @contextlib.contextmanager

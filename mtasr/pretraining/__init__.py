@@ -1,7 +1,8 @@
 """Learning from audio alone, by objectives of the training loop. Needs the extra `train`.
 
-objective          what these objectives share: recordings, crops, evaluation, the result
-audio              recordings -> pieces -> batches of random crops of one length
-masking            spans of frames that a model has to predict
-kmeans             units: groups of frames that are alike
+recipes              presets, and the settings of `mtasr pretrain`
+objective            what these objectives share: recordings, batches, evaluation, the result
+audio, masking       recordings -> pieces -> random crops of one length; spans of frames to predict
+best_rq, quantiser   random codes of log-mel features (BEST-RQ)
+kmeans               units: groups of frames that are alike
 """

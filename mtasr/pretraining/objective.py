@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mtasr.arrays import BoolArray, Float32Array
+from mtasr.checkpoints.encoders import Family, save_encoder
 from mtasr.data.mixture import Mixture
 from mtasr.data.reading import RecordBlock
 from mtasr.data.samples import SampleStore
@@ -34,8 +35,10 @@ from mtasr.pretraining.audio import (
     spread,
 )
 from mtasr.spans import SAMPLE_RATE
+from mtasr.training.adaptation import recompute
 from mtasr.training.batches import Batch
 from mtasr.training.config import DataConfig, TrainConfig, named_settings
+from mtasr.training.initial_encoder import begin_with
 from mtasr.training.objectives import Exported
 from mtasr.training.state import checkpoints
 
@@ -69,8 +72,11 @@ class PretrainingObjective(ABC):
     """
 
     score = "loss"
-    #: Recipes by name: settings as a YAML file has them. The name is kept in `objective_options.preset`.
+    #: Recipes by name, the default first: settings as a YAML file has them. The name becomes the setting
+    #: `objective_options.preset`, by which `network` knows the sizes of the encoder.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: What transformers calls the encoder that results, if `save_encoder` cannot know.
+    family: ClassVar[Family | None] = None
     #: Settings that the subclass uses beyond those that all do, by their names such as regularisation.ema.
     used: ClassVar[frozenset[str]] = frozenset()
 
@@ -118,11 +124,21 @@ class PretrainingObjective(ABC):
         return {name: float(value) / targets for name, value in sums.items()}
 
     def model(self, device: torch.device) -> nn.Module:
-        return self.network().to(device)
+        model = self.network()
+        encoder = model.get_submodule("encoder")
+        if self.config.init_encoder:
+            begin_with(encoder, self.config.init_encoder)
+        model = model.to(device)
+        if self.config.activation_checkpointing:
+            for name, module in encoder.named_modules():
+                if name.rpartition(".")[2] == "blocks":
+                    for block in module.children():
+                        recompute(block)
+        return model
 
     def epoch(self, number: int) -> list[list[Piece]]:
         rng = np.random.default_rng([self.config.seed, number])
-        return self._batches(pieces_of(self.records.pool(number), *_limits(self.config.data), rng), rng)
+        return self._batches(pieces_of(self.records.pool(number), *limits(self.config.data), rng), rng)
 
     def batch(self, plan: Sequence[Piece], rng: np.random.Generator) -> Batch:
         crops = cropped(plan, rng)
@@ -155,11 +171,9 @@ class PretrainingObjective(ABC):
 
     def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
         """Write the folder `encoder`, the mean of the encoders of these checkpoints. Raises `OutputError`."""
-        from mtasr.checkpoints.encoders import save_encoder
-
         encoder = self.network().get_submodule("encoder")
         encoder.load_state_dict(_mean_encoder(checkpoints))
-        save_encoder(encoder.eval(), folder / "encoder")
+        save_encoder(encoder.eval(), folder / "encoder", self.family)
         return Exported(path=(folder / "encoder").absolute(), remark="heads and quantisers are left out")
 
     def _blocks(self, path: str) -> list[RecordBlock]:
@@ -173,14 +187,14 @@ class PretrainingObjective(ABC):
     def _held_out(self, sources: Iterable[Iterable[RecordBlock]]) -> list[list[Piece]]:
         rng = np.random.default_rng(self.config.seed)
         records = [record for blocks in sources for block in blocks for record in block.read()]
-        pieces = pieces_of(records, *_limits(self.config.data), rng)
+        pieces = pieces_of(records, *limits(self.config.data), rng)
         return self._batches(spread(pieces, self.config.data.evaluation_windows), rng)
 
     def _batches(self, pieces: Sequence[Piece], rng: np.random.Generator) -> list[list[Piece]]:
         return batches_of(pieces, int(self.config.data.batch_seconds * SAMPLE_RATE), rng)
 
 
-def _limits(config: DataConfig) -> tuple[int, int]:
+def limits(config: DataConfig) -> tuple[int, int]:
     """The least and the most samples of a piece, multiples of 20 ms."""
     shortest, longest = (int(seconds * SAMPLE_RATE) // STEP * STEP for seconds in (config.shortest, config.longest))
     return shortest, longest

@@ -51,7 +51,7 @@ def prepare(model: Whisper, config: TrainConfig, heads: Iterable[str] = ()) -> N
     if config.activation_checkpointing:
         encoder_is_trained = config.method not in ("decoder", "prompt")
         for block in [*(model.encoder.blocks if encoder_is_trained else ()), *model.decoder.blocks]:
-            _recompute(block)
+            recompute(block)
 
 
 def _add_low_rank_changes(model: Whisper, config: TrainConfig) -> None:
@@ -81,7 +81,7 @@ class _StochasticDepth:
         return x + (output - x) * stays / kept
 
 
-def _recompute(block: nn.Module) -> None:
+def recompute(block: nn.Module) -> None:
     """Keep only the inputs of a block, and compute the block again for its gradients."""
     forward = block.forward
 

@@ -27,6 +27,8 @@ _Kind = TypeVar("_Kind")
 ADAPTER_METHODS: tuple[Method, ...] = ("houlsby", "prefix", "prompt")
 #: Wider than any network.
 _MOST_ADAPTER_SIZE = 8192
+#: Those of wav2vec 2.0's fine-tuning.
+_HOLD, _FINAL = 0.4, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +98,10 @@ class OptimizerConfig:
     #: Steps until the learning rate is reached.
     warmup: int = 20
     #: Afterwards it falls linearly towards 0 at the last step; or (tri_stage) it stays for a share `hold` of all steps,
-    #: then falls exponentially to the share `final` of it (wav2vec 2.0's fine-tuning; Baevski et al. 2020).
+    #: then falls exponentially to the share `final` of it (Baevski et al. 2020, fine-tuning of wav2vec 2.0).
     schedule: Literal["linear", "tri_stage"] = "linear"
-    hold: float = 0.4
-    final: float = 0.05
+    hold: float = _HOLD
+    final: float = _FINAL
     #: The rate of each layer of the encoder, as a share of that of the layer above it. The last layer has this share of
     #: the rate of all other weights, and what comes before the first layer has the lowest.
     layer_decay: float = 1.0
@@ -245,6 +247,8 @@ class TrainConfig:
             raise UsageError("parallel=fsdp takes precision=bfloat16 or float32, not float16")
         if optimizer.batches_per_step is not None and optimizer.accumulation != 1:
             raise UsageError("set optimizer.accumulation or optimizer.batches_per_step, not both")
+        if optimizer.schedule == "linear" and (optimizer.hold, optimizer.final) != (_HOLD, _FINAL):
+            raise UsageError("optimizer.hold and optimizer.final need optimizer.schedule=tri_stage")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")
         self._check_method()
@@ -259,6 +263,8 @@ class TrainConfig:
             return
         if self.scratch is not None:
             raise UsageError(f"method={method} adapts a trained model, but scratch makes all weights random")
+        if self.init_encoder is not None:
+            raise UsageError(f"method={method} adapts the model as it is, but init_encoder replaces its encoder")
         if self.regularisation.initial_share:
             raise UsageError(f"method={method} leaves the model as it is; set regularisation.initial_share=0")
 
@@ -282,12 +288,17 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     Paths to records are relative to the current folder. Raises `InputError` for a file that cannot be read as YAML,
     `UsageError` for settings that are wrong.
     """
+    return make_config(read_document(path), overrides)
+
+
+def read_document(path: Path) -> object:
+    """The value in a YAML file, an empty mapping if it has none. Raises `InputError`."""
     text = read_text(path, most=_MOST_BYTES)
     try:
         document = _parsed(text)
     except (ValueError, RecursionError, yaml.YAMLError) as exc:
         raise InputError(f"{path}: cannot be read: {' '.join(str(exc).split())}") from exc
-    return make_config({} if document is None else document, overrides)
+    return {} if document is None else document
 
 
 class _Loader(yaml.SafeLoader):
@@ -314,6 +325,11 @@ def _parsed(text: str) -> Any:
 
 def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
     """The configuration in a mapping, as `to_document` gives it. Raises `UsageError`."""
+    return build(TrainConfig, overridden(document, overrides))
+
+
+def overridden(document: object, overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of a mapping of settings with overrides in it, such as `data.longest=20`. Raises `UsageError`."""
     if not isinstance(document, Mapping):
         raise UsageError("a configuration must be a mapping of names to values")
     merged = copy.deepcopy(dict(document))
@@ -331,7 +347,7 @@ def make_config(document: object, overrides: Iterable[str] = ()) -> TrainConfig:
             place[name] = _parsed(value)
         except (ValueError, RecursionError, yaml.YAMLError) as exc:
             raise UsageError(f"{key} is not YAML: {_shown(value)}") from exc
-    return build(TrainConfig, merged)
+    return merged
 
 
 def to_document(config: TrainConfig) -> dict[str, Any]:

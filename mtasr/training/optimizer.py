@@ -13,8 +13,8 @@ from mtasr.training.config import OptimizerConfig, TrainConfig
 #: The layers of an encoder are the members of its `ModuleList` named `blocks`.
 _LAYER = re.compile(r"encoder\.(?:\w+\.)?blocks\.(\d+)\.")
 _ENCODER = "encoder."
-#: What comes after the layers, which learns as the last of them does.
-_AFTER_LAYERS = "encoder.norm."
+#: The norm beside the layers learns as the last of them does.
+_NORM = re.compile(r"encoder\.(?:\w+\.)?norm\.")
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -82,5 +82,5 @@ def _share(name: str, layers: int, config: OptimizerConfig) -> float:
     if not name.startswith(_ENCODER):
         return 1.0
     layer = _LAYER.match(name)
-    place = int(layer[1]) if layer else layers - 1 if name.startswith(_AFTER_LAYERS) else -1
+    place = int(layer[1]) if layer else layers - 1 if _NORM.match(name) else -1
     return float(config.layer_decay ** (layers - place))

@@ -97,7 +97,9 @@ class Objective(Protocol):
 
 
 #: Objectives of `mtasr pretrain`, which learn from audio alone, as `OBJECTIVES` has them.
-PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {}
+PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
+    "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
+}
 
 #: Objectives by the name that the setting `objective` takes.
 #:

@@ -55,7 +55,7 @@ class CtcObjective(WhisperObjective):
         return replace(made, targets=int(spelled(torch.from_numpy(made.labels), self.tokenizer).sum()))
 
     def loss(self, model: Whisper, batch: TextBatch) -> Tensor:
-        encoded = model.encode(torch.from_numpy(batch.mel).to(model.device))  # (B, S, D)
+        encoded = self.encoded(model, batch)  # (B, S, D)
         loss: Tensor = model.get_submodule(_NAME)(encoded, torch.from_numpy(batch.labels).to(model.device))
         return loss
 

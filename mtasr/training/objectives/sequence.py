@@ -48,7 +48,7 @@ class SequenceObjective(WhisperObjective):
 
     def loss(self, model: Whisper, batch: TextBatch) -> Tensor:
         tokens, labels = (torch.from_numpy(each).to(model.device) for each in (batch.tokens, batch.labels))
-        encoded = model.encode(torch.from_numpy(batch.mel).to(model.device))  # (B, S, D)
+        encoded = self.encoded(model, batch)  # (B, S, D)
         logits = model.predict(tokens, encoded)  # (B, T, V)
         loss = F.cross_entropy(
             logits.float().flatten(0, 1),

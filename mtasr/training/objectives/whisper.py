@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from abc import ABC, abstractmethod
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mtasr.checkpoints.checkpoint import Checkpoint, prompt_problems
 from mtasr.checkpoints.convert import locate
@@ -35,6 +37,7 @@ from mtasr.training.adaptation import add_prompt, mixed, plain_copy, prepare
 from mtasr.training.batches import TextBatch, make_batch
 from mtasr.training.config import TrainConfig
 from mtasr.training.examples import Example, ExampleSource, epoch_of
+from mtasr.training.initial_encoder import whisper_encoder
 from mtasr.training.objectives.lessons import LESSONS
 
 #: Tokens of a prompt, if the configuration does not say.
@@ -56,6 +59,9 @@ class WhisperObjective(ABC):
         self.config = config
         self.initial = _initial_checkpoint(config)
         self.dims = _dimensions(self.initial, config)
+        self._encoder = whisper_encoder(config.init_encoder, self.dims.encoder) if config.init_encoder else None
+        if config.scratch is None:
+            self._give_encoder(self.initial.model)
         self.tokens = list(self.initial.tokens)
         if config.method == "prompt":
             size = config.adapter_size or _PROMPT_SIZE
@@ -81,7 +87,11 @@ class WhisperObjective(ABC):
         """The names of the heads in `LESSONS` that the model has while it is trained, and their weights."""
 
     def model(self, device: torch.device) -> Whisper:
-        model = Whisper(self.dims) if self.config.scratch is not None else plain_copy(self.initial.model)
+        if self.config.scratch is None:
+            model = plain_copy(self.initial.model)
+        else:
+            model = Whisper(self.dims)
+            self._give_encoder(model)
         for name in self.lessons():
             model.add_module(name, LESSONS[name](self.dims.n_audio_state, self.tokenizer))
         model = model.to(device)
@@ -102,6 +112,17 @@ class WhisperObjective(ABC):
         if not first:
             raise UsageError("there is nothing to learn: no record has text")
         return list(itertools.islice(itertools.cycle(first), count))
+
+    def encoded(self, model: Whisper, batch: TextBatch) -> Tensor:
+        """What the encoder makes of a batch (B, S, D), without gradients while the encoder is frozen."""
+        frozen = 0 < batch.step <= self.config.optimizer.frozen_encoder_steps
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return model.encode(torch.from_numpy(batch.mel).to(model.device))
+
+    def _give_encoder(self, model: Whisper) -> None:
+        """The weights of `init_encoder`, if there is one."""
+        if self._encoder is not None:
+            model.encoder.load_state_dict(self._encoder.state_dict())
 
     def epoch(self, number: int) -> list[list[Example]]:
         source = ExampleSource(
