@@ -55,10 +55,7 @@ class Standard:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Frames `start` up to, not including, `end` of a recording, and the mean distance along the path: less is nearer.
-
-    The distance lies between 0 and 1 if distances are scaled, and else between 0 and e² - 1.
-    """
+    """Frames `start` up to, not including, `end` of a recording; `cost` is the mean scaled distance on the path, 0..1."""
 
     cost: float
     start: int
@@ -131,26 +128,6 @@ def best_matches(query: FloatArray, documents: Sequence[FloatArray]) -> list[Mat
         end = begin + int(np.argmin(costs[begin : begin + length]))
         matched.append(Match(float(costs[end]), int(starts[end]) - begin, end + 1 - begin))
     return matched
-
-
-def places(query: FloatArray, document: FloatArray, *, most: int) -> list[Match]:
-    """At most `most` places of the document (S, D) that do not overlap, the nearest to the query (Q, D) first.
-
-    Distances are not scaled, so that the costs of several documents can be compared.
-    """
-    if not (len(query) and len(document)):
-        return []
-    costs, starts = align(distances(query, document))
-    free = np.ones(len(document), np.bool_)
-    found: list[Match] = []
-    for end in np.argsort(costs, kind="stable").tolist():
-        if len(found) == most:
-            break
-        place = slice(int(starts[end]), end + 1)
-        if free[place].all():
-            free[place] = False
-            found.append(Match(float(costs[end]), place.start, place.stop))
-    return found
 
 
 def spread(scores: FloatArray) -> FloatArray:

@@ -21,6 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mtasr.arrays import FloatArray
 from mtasr.evaluation.diarization import DiarizationErrors, diarization_errors
+from mtasr.extras import extras
 from mtasr.formats.rttm import read_rttm, turns_of
 from mtasr.probing.answers import smoothed, spans_of
 from mtasr.probing.heads import Head
@@ -41,6 +42,11 @@ class DiarizationTask(HeadTask):
     kind = "activity"
     figure, falls, whole = "DER", True, True
     corpus = staticmethod(librimix.read)
+
+    def __init__(self, clips: Sequence[LabelledClip]) -> None:
+        with extras():
+            import scipy.optimize  # noqa: F401 - what the figures need, missed before an encoder has listened
+        super().__init__(clips)
 
     def target(self, clip: LabelledClip) -> tuple[Turn, ...]:
         if isinstance(clip.fields.get("rttm"), str):

@@ -134,7 +134,7 @@ class HeadBatch:
 class HeadTask(Task):
     """A task that a head learns."""
 
-    #: The head's kind, and its sizes if they are not those of the kind.
+    #: The head's kind, a name in `mtasr.probing.heads.KINDS`.
     kind: ClassVar[str]
     #: Seconds of a random part of each clip that a step reads; None for all of it.
     crop_seconds: ClassVar[float | None] = None
