@@ -55,7 +55,7 @@ class Standard:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Frames `start` up to, not including, `end` of a recording; `cost` is the mean scaled distance on the path, 0..1."""
+    """Frames `start` up to, not including, `end` of a recording; `cost`, 0 to 1, is the mean distance on the path."""
 
     cost: float
     start: int
