@@ -441,7 +441,7 @@ def test_memory_does_not_grow_with_the_batch():
     def held(count: int) -> tuple[int, int]:
         """Bytes at the end of a batch, before it is closed, and at most."""
         nodes = StandInNodes(2, lambda node: Forgetful())
-        dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["3.wav"] * count)
+        dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["1.wav"] * count)
         gc.collect()
         tracemalloc.start()
         try:
@@ -456,6 +456,6 @@ def test_memory_does_not_grow_with_the_batch():
             dispatcher.close()
 
     held(200)  # what is loaded once
-    few, many = held(200), held(2000)
+    few, many = held(1000), held(10_000)
     assert many[0] < few[0] + 40_000
     assert many[1] < few[1] + 1_000_000  # of the recordings sent ahead, and what Python has not collected yet
