@@ -46,7 +46,6 @@ LOSSY = ["8-bit.wav", "mu-law.au", "adpcm.wav", "layer-3.mp3", "opus.webm"]
 SENTENCES = [
     "The old bridge was closed in March.",
     "Please bring the letters to the office.",
-    "The teacher asked a simple question.",
     "The children played football in the park.",
     "Nobody knew where the keys were.",
     "The doctor came late in the evening.",
@@ -57,16 +56,6 @@ SENTENCES = [
     "There are many people in the street.",
     "Thank you for coming to the meeting.",
     "I have lived in this town for ten years.",
-    "She is the best player on the team.",
-    "The government made a new law this year.",
-    "You can buy fresh fruit at the market.",
-    "We need more time to finish the work.",
-    "The company has two hundred people.",
-    "My father was born in a small village.",
-    "I do not know what happened yesterday.",
-    "The river is two hundred miles long.",
-    "He told me that he would come back soon.",
-    "The students are waiting for the results.",
 ]
 
 
@@ -111,6 +100,6 @@ def test_no_encoding_costs_words(model: Model, tmp_path: Path) -> None:
             found[name] = errors([stream.transcript().text for stream in streams])
     expected = found.pop("original.wav")
     assert expected < 0.02
-    # One word of 171 is 0.6 points; which are lost depends on the processor too.
+    # One word of 88 is 1.1 points; which are lost depends on the processor too.
     assert np.mean([*found.values()]) <= expected + 0.015, found
     assert max(found.values()) <= expected + 0.03, found
