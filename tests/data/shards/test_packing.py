@@ -322,10 +322,11 @@ def peak(path: Path) -> int:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
-    few, more = many(tmp_path / "few", 500), many(tmp_path / "more", 5000)
+    few, more = many(tmp_path / "few", 300), many(tmp_path / "more", 3000)
     for name in ("shards", "all.jsonl"):
-        # The lesser of two, since Python's own tables grow by megabytes at times. Records alone would take several.
-        assert min(peak(more / name), peak(more / name)) < peak(few / name) + 500_000
+        most = peak(few / name) + 500_000
+        # Again if it was more, since Python's own tables grow by megabytes at times. Records alone would take two.
+        assert any(peak(more / name) < most for _ in range(2))
 
 
 def test_the_library_of_the_format_reads_shards(tmp_path: Path) -> None:
