@@ -125,7 +125,7 @@ def probe(
     for task, each in zip(tasks, found, strict=True):
         if task.better(each.result.dev, best.result.dev):
             best = each
-    return Probed(result=_mean([each.result for each in found], best.result), head=best.head)
+    return Probed(result=mean_of([each.result for each in found], best.result), head=best.head)
 
 
 def _distinct(clips: Sequence[LabelledClip]) -> list[LabelledClip]:
@@ -187,7 +187,7 @@ def _by_heads(task: Task, store: StateStore, settings: ProbeSettings, tell: Call
     return Probed(result=result, head=fitted.head)
 
 
-def _mean(results: Sequence[ProbeResult], best: ProbeResult) -> ProbeResult:
+def mean_of(results: Sequence[ProbeResult], best: ProbeResult) -> ProbeResult:
     """Results of folds as one; what is not a number of all is that of the best on dev."""
     if len(results) == 1:
         return results[0]

@@ -1,0 +1,137 @@
+"""Heads that learn together with adapters inside a frozen encoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mtasr.errors import ModelError, UsageError
+from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
+from mtasr.probing.adapted import AdaptedEncoder, fit_adapted, load_adapted_head, probe_adapted, save_adapted_head
+from mtasr.probing.answers import check_fit
+from mtasr.probing.fitting import ProbeSettings
+from mtasr.probing.heads import Head, normalised
+from mtasr.probing.labels import read_labels
+from mtasr.probing.states import StateStore, identity_of
+from mtasr.probing.tasks import task_class
+from mtasr.probing.tasks.task import HeadReader, HeadTask
+
+STEPS = ProbeSettings(steps=3, batch_size=4, sizes=(8,))
+
+
+def encoder() -> WaveEncoder:
+    torch.manual_seed(0)
+    config = replace(WAVE_PRESETS["tiny"], layers=2)
+    return WaveEncoder(config, "tiny").eval()
+
+
+def task_of(name: str, labels: Path) -> HeadTask:
+    task = task_class(name)(read_labels(labels))
+    assert isinstance(task, HeadTask)
+    return task
+
+
+@pytest.mark.parametrize("kind", ["houlsby", "prefix"])
+def test_adapters_and_head_learn_and_the_encoder_stays(kind: Any, tones: Path) -> None:
+    frozen, twin = encoder(), encoder()
+    task, told = task_of("keyword", tones), []
+    found = fit_adapted(task, frozen, kind, 4, STEPS, 1e-2, told.append)
+    adapted = found.encoder
+    assert len(told) == STEPS.steps
+    assert all(a.equal(b) for a, b in zip(frozen.state_dict().values(), twin.state_dict().values(), strict=True))
+    begun = AdaptedEncoder(twin, type(adapted.adapters)(twin, kind, 4))
+    assert any(not a.equal(b) for a, b in zip(adapted.adapters.parameters(), begun.adapters.parameters(), strict=True))
+    again = fit_adapted(task, encoder(), kind, 4, STEPS, 1e-2)
+    assert identity_of(again.encoder) == identity_of(adapted) == found.head.config.identity
+    audio = torch.randn(1, 4000)
+    assert not adapted.states(audio)[-1].equal(twin.states(audio)[-1])
+    assert frozen.states(audio)[-1].equal(twin.states(audio)[-1])
+
+
+@pytest.mark.parametrize(("name", "layer_norm"), [("keyword", False), ("keyword", True), ("phones", False)])
+def test_gradients_are_those_of_the_whole(name: str, layer_norm: bool, tones: Path, tmp_path: Path) -> None:
+    """One step with a plain loss through the encoder and the head, in one graph."""
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    for row in rows:
+        row["audio"] = str(tones.parent / row["audio"])
+        row["phones"] = [[row["label"], row["start"], row["end"]]]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = task_of(name, labels)
+    settings = replace(STEPS, steps=1, sizes=(8,) if name == "keyword" else None, layer_norm=layer_norm)
+    found = fit_adapted(task, encoder(), "houlsby", 4, settings, 1e-2)
+    head, adapted = found.head, found.encoder
+    torch.manual_seed(0)
+    twin = encoder()
+    torch.manual_seed(settings.seed)
+    plain = AdaptedEncoder(twin, type(adapted.adapters)(twin, "houlsby", 4))
+    own = Head(replace(head.config, identity="")).train()
+    rng = np.random.default_rng(settings.seed)
+    clips = [task.clips["train"][place] for place in next(task.drawn(settings.batch_size, rng))]
+    reader = HeadReader(StateStore(plain, tmp_path / "none", 0, layer_norm=layer_norm), task.whole)
+    batch = task.batch(reader, "train", [task.clips["train"].index(clip) for clip in clips], torch.device("cpu"))
+
+    def heard(clip: Any) -> Tensor:
+        states = torch.cat(plain.states(torch.from_numpy(reader.store._samples(clip))[None]))
+        states = normalised(states) if layer_norm else states
+        return states if task.whole else states.mean(dim=1, keepdim=True)
+
+    states = torch.nn.utils.rnn.pad_sequence([heard(clip).transpose(0, 1) for clip in clips], batch_first=True)
+    loss = task.loss(own, replace(batch, states=states.transpose(1, 2)))
+    optimizer = torch.optim.Adam([*own.parameters(), *plain.adapters.parameters()], lr=1e-2)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([*own.parameters(), *plain.adapters.parameters()], 1.0)
+    optimizer.step()
+    for module, other in ((head, own), (adapted.adapters, plain.adapters)):
+        for (key, found), wanted in zip(module.named_parameters(), other.parameters(), strict=True):
+            assert found.allclose(wanted, atol=1e-4), key
+
+
+def test_several_tasks_share_one_encoder(tones: Path, tmp_path: Path) -> None:
+    shared, task = encoder(), task_of("keyword", tones)
+    for number in range(2):
+        settings = replace(STEPS, steps=2, seed=number)
+        save_adapted_head(fit_adapted(task, encoder(), "houlsby", 4, settings, 1e-2), tmp_path / str(number))
+        assert (tmp_path / str(number) / "adapters.safetensors").stat().st_size < 50_000
+    audio = torch.randn(1, 4000)
+    plain = shared.states(audio)
+    loaded = [load_adapted_head(tmp_path / str(number), shared) for number in range(2)]
+    one, two, again = (found.states(audio) for _, found in (*loaded, loaded[0]))
+    assert not one[-1].equal(two[-1])
+    assert all(a.equal(b) for a, b in zip(one, again, strict=True))
+    assert all(a.equal(b) for a, b in zip(shared.states(audio), plain, strict=True))
+    for head, found in loaded:
+        check_fit(head.config, found)
+        assert head.config.encoder == "tiny"
+    with pytest.raises(UsageError, match="has other weights"):
+        check_fit(loaded[0][0].config, loaded[1][1])
+    (tmp_path / "1" / "adapters.safetensors").unlink()
+    assert load_adapted_head(tmp_path / "1", shared)[1] is shared
+    other = encoder()
+    with torch.no_grad():
+        other.masked.add_(1)
+    with pytest.raises(ModelError, match="trained on other weights"):
+        load_adapted_head(tmp_path / "0", other)
+
+
+def test_the_best_rate_is_kept(tones: Path) -> None:
+    task, lines = task_of("keyword", tones), []
+    settings = replace(STEPS, learning_rates=(1e-6, 1e-2))
+    result, found = probe_adapted([task], encoder(), "prefix", 4, settings, lines.append)
+    assert len(lines) == 2
+    assert result.encoder == "tiny+prefix"
+    assert result.learning_rate == found.rate
+    assert result.dev == found.dev
+    assert set(result.figures) == {"accuracy", "majority"}
+    assert result.parameters == sum(
+        weight.numel() for module in (found.head, found.encoder.adapters) for weight in module.parameters()
+    )
+    with pytest.raises(UsageError, match="trains nothing; adapters need a task with heads"):
+        probe_adapted([cast(Any, object.__new__(task_class("search")))], encoder(), "prefix", 4, settings)
