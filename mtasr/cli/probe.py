@@ -20,8 +20,8 @@ from mtasr.cli.options.command import Command, debug_option, option, switch
 from mtasr.cli.options.encoder import device_option
 from mtasr.cli.options.files import quiet_option
 from mtasr.cli.options.model import complete_model
-from mtasr.cli.options.types import Count, Numbers
-from mtasr.errors import OutputError
+from mtasr.cli.options.types import Count, Numbers, OneOf
+from mtasr.errors import OutputError, UsageError
 from mtasr.extras import extras
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ _WIDEST = 1000
     type=Numbers("sizes", int, "sizes such as 256,256"),
     help="Sizes of the head instead of SUPERB's.",
 )
+@option(
+    _HEADS,
+    "--adapters",
+    type=OneOf("houlsby", "prefix"),
+    metavar="KIND",
+    help="Also train houlsby or prefix adapters inside the frozen encoder; each step then hears its recordings again.",
+)
+@option(_HEADS, "--adapter-size", type=Count(1), help="Width of bottlenecks (32 by default), or vectors (16).")
 @switch(_HEADS, "layer-norm", default=False, help="Normalise each state over its width.")
 @switch(_HEADS, "single-layers", default=True, help="Train heads on single layers, too.")
 @option(_HEADS, "--seed", type=Count(), default=0, help="Decides the first weights and the order of recordings.")
@@ -98,6 +106,8 @@ def probe(labels: tuple[Path, ...], **params: Any) -> None:
         from mtasr.probing.tasks import task_class
         from mtasr.probing.tasks.task import read_clips
 
+    if params["adapter_size"] and not params["adapters"]:
+        raise UsageError("--adapter-size needs --adapters")
     kind = task_class(params["task"])
     settings = _settings(params)
     tasks = tasks_of(kind, read_clips(kind, labels))
@@ -119,6 +129,8 @@ def _probed(
     tasks: Sequence[Task], settings: ProbeSettings, params: dict[str, Any], display: Display
 ) -> list[ProbeResult]:
     """The results of all encoders; those so far are written after each."""
+    from mtasr.networks.adapters import DEFAULT_SIZES
+    from mtasr.probing.adapted import probe_adapted, save_adapted_head
     from mtasr.probing.heads import save_head
     from mtasr.probing.report import joined, read_results, shown, slug, write_results
     from mtasr.probing.run import probe as run
@@ -128,21 +140,21 @@ def _probed(
     results: list[ProbeResult] = []
     for name in dict.fromkeys(params["encoders"]):
         encoder = ready_encoder(name, params["device"], display)
-        found = run(
-            tasks,
-            encoder,
-            settings,
-            folder / "states",
-            most_bytes=params["cache_size"] * 1e9,
-            tell=partial(_tell, display, encoder.name),
-            done=partial(_count, display, encoder.name),
-        )
-        results.append(found.result)
-        if found.head is not None:
-            save_head(found.head, folder / "heads" / slug(found.result.task) / slug(encoder.name))
+        tell = partial(_tell, display, encoder.name)
+        if params["adapters"]:
+            size = params["adapter_size"] or DEFAULT_SIZES[params["adapters"]]
+            result, adapted = probe_adapted(tasks, encoder, params["adapters"], size, settings, tell)
+            save_adapted_head(adapted, folder / "heads" / slug(result.task) / slug(result.encoder))
+        else:
+            most = params["cache_size"] * 1e9
+            done = partial(_count, display, encoder.name)
+            found = run(tasks, encoder, settings, folder / "states", most_bytes=most, tell=tell, done=done)
+            result = found.result
+            if found.head is not None:
+                save_head(found.head, folder / "heads" / slug(result.task) / slug(encoder.name))
+        results.append(result)
         write_results(joined(earlier, results), folder)
-        figure = shown(found.result.figure, found.result.value)
-        display.note(f"{encoder.name}: {found.result.task} {found.result.figure} {figure}")
+        display.note(f"{result.encoder}: {result.task} {result.figure} {shown(result.figure, result.value)}")
     return results
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from mtasr.errors import UsageError
 from mtasr.networks.adapters import AdapterKind, Adapters
 from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.probing.fitting import ProbeSettings
-from mtasr.probing.heads import Head, load_head, normalised, save_head
+from mtasr.probing.heads import Head, normalised, save_head
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.run import ProbeResult, mean_of
 from mtasr.probing.states import StateStore, device_of, identity_of
@@ -248,12 +248,11 @@ def save_adapted_head(found: AdaptedHead, folder: Path) -> None:
     save_adapters(found.encoder.adapters, found.encoder.encoder, folder / ADAPTERS, found.head.config.encoder)
 
 
-def load_adapted_head(folder: Path, encoder: SpeechEncoder) -> tuple[Head, SpeechEncoder]:
-    """The head in a folder and the encoder with its adapters, or the encoder itself if there are none.
+def with_adapters(encoder: SpeechEncoder, folder: Path) -> SpeechEncoder:
+    """The encoder with the adapters in the folder of a head; the encoder itself if there are none.
 
-    Raises what `load_head` and `load_adapters` raise.
+    Raises what `load_adapters` raises.
     """
-    head = load_head(folder)
     if not (folder / ADAPTERS).is_file():
-        return head, encoder
-    return head, AdaptedEncoder(encoder, load_adapters(folder / ADAPTERS, cast(Any, encoder)))
+        return encoder
+    return AdaptedEncoder(encoder, load_adapters(folder / ADAPTERS, cast(nn.Module, encoder)))

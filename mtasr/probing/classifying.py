@@ -26,6 +26,7 @@ from mtasr.errors import InputError, ModelNotFoundError, UsageError
 from mtasr.models.encoders import names_repo, resolve_encoder
 from mtasr.models.hub import Progress as DownloadProgress
 from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.probing.adapted import with_adapters
 from mtasr.probing.answers import ACTIVITY, Answer, check_fit, fewest_frames, logits_of, said
 from mtasr.probing.heads import DOCUMENT, Head, load_head
 from mtasr.probing.public_heads import read_public_head
@@ -53,7 +54,7 @@ def load_classifier(name: str, device: str = "auto", *, progress: DownloadProgre
     own = Path(name)
     if (own / DOCUMENT).is_file():
         head = load_head(own)
-        encoder = load_encoder(head.config.encoder, device, progress=progress)
+        encoder = with_adapters(load_encoder(head.config.encoder, device, progress=progress), own)
         check_fit(head.config, encoder)
     else:
         if not name or (not own.is_dir() and not names_repo(name)):

@@ -10,14 +10,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
+from mtasr.checkpoints.encoders import save_encoder
+from mtasr.cli import program
 from mtasr.errors import ModelError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
-from mtasr.probing.adapted import AdaptedEncoder, fit_adapted, load_adapted_head, probe_adapted, save_adapted_head
+from mtasr.probing.adapted import AdaptedEncoder, fit_adapted, probe_adapted, save_adapted_head, with_adapters
 from mtasr.probing.answers import check_fit
 from mtasr.probing.fitting import ProbeSettings
-from mtasr.probing.heads import Head, normalised
+from mtasr.probing.heads import Head, load_head, normalised
 from mtasr.probing.labels import read_labels
 from mtasr.probing.states import StateStore, identity_of
 from mtasr.probing.tasks import task_class
@@ -102,7 +105,8 @@ def test_several_tasks_share_one_encoder(tones: Path, tmp_path: Path) -> None:
         assert (tmp_path / str(number) / "adapters.safetensors").stat().st_size < 50_000
     audio = torch.randn(1, 4000)
     plain = shared.states(audio)
-    loaded = [load_adapted_head(tmp_path / str(number), shared) for number in range(2)]
+    folders = [tmp_path / str(number) for number in range(2)]
+    loaded = [(load_head(folder), with_adapters(shared, folder)) for folder in folders]
     one, two, again = (found.states(audio) for _, found in (*loaded, loaded[0]))
     assert not one[-1].equal(two[-1])
     assert all(a.equal(b) for a, b in zip(one, again, strict=True))
@@ -113,12 +117,12 @@ def test_several_tasks_share_one_encoder(tones: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has other weights"):
         check_fit(loaded[0][0].config, loaded[1][1])
     (tmp_path / "1" / "adapters.safetensors").unlink()
-    assert load_adapted_head(tmp_path / "1", shared)[1] is shared
+    assert with_adapters(shared, folders[1]) is shared
     other = encoder()
     with torch.no_grad():
         other.masked.add_(1)
     with pytest.raises(ModelError, match="trained on other weights"):
-        load_adapted_head(tmp_path / "0", other)
+        with_adapters(other, folders[0])
 
 
 def test_the_best_rate_is_kept(tones: Path) -> None:
@@ -135,3 +139,25 @@ def test_the_best_rate_is_kept(tones: Path) -> None:
     )
     with pytest.raises(UsageError, match="trains nothing; adapters need a task with heads"):
         probe_adapted([cast(Any, object.__new__(task_class("search")))], encoder(), "prefix", 4, settings)
+
+
+@pytest.mark.slow
+def test_probe_and_classify(tones: Path, tmp_path: Path) -> None:
+    """As a user would: the folder of a head with adapters is what the other command takes."""
+    folder = tmp_path / "tiny-encoder"
+    save_encoder(encoder(), folder)
+    command = ["probe", str(tones), "--encoder", str(folder), "--task", "keyword", "--output", str(tmp_path / "out")]
+    few = ["--steps", "2", "--learning-rates", "0.01", "--sizes", "8", "--device", "cpu"]
+    done = CliRunner().invoke(program, [*command, *few, "--adapters", "houlsby", "--adapter-size", "4"])
+    assert done.exit_code == 0, done.output
+    (head,) = (tmp_path / "out" / "heads" / "keyword").iterdir()
+    assert head.name.endswith("houlsby")
+    assert {path.name for path in head.iterdir()} == {"adapters.safetensors", "head.json", "head.safetensors"}
+    said = CliRunner().invoke(
+        program, ["classify", str(tones.parent / "all.wav"), "--head", str(head), "--json", "--device", "cpu"]
+    )
+    assert said.exit_code == 0, said.output
+    assert {each["label"] for each in json.loads(said.stdout.splitlines()[0])["label"]} == {"low", "high"}
+    refused = CliRunner().invoke(program, [*command, *few, "--adapter-size", "4"])
+    assert refused.exit_code == 2
+    assert "--adapter-size needs --adapters" in refused.output
