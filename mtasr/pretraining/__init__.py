@@ -5,4 +5,6 @@ objective            what these objectives share: recordings, batches, evaluatio
 audio, masking       recordings -> pieces -> random crops of one length; spans of frames to predict
 best_rq, quantiser   random codes of log-mel features (BEST-RQ)
 kmeans               units: groups of frames that are alike
+unit_labels, hubert  the units of recordings, and which of them a hidden frame has (HuBERT)
+mixing, wavlm        the same while others talk (WavLM)
 """

@@ -86,6 +86,8 @@ class PretrainingObjective(ABC):
         data = config.data
         sources = [self._blocks(path) for path in data.train]
         evaluation = [self._blocks(path) for path in data.evaluation]
+        #: All records, also those to evaluate with.
+        self.blocks = [block for source in (*sources, *evaluation) for block in source]
         self.data = hashlib.sha256(repr((sources, evaluation)).encode()).hexdigest()
         self.records = Mixture(
             sources,

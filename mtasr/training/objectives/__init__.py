@@ -99,6 +99,8 @@ class Objective(Protocol):
 #: Objectives of `mtasr pretrain`, which learn from audio alone, as `OBJECTIVES` has them.
 PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
+    "hubert": "mtasr.pretraining.hubert:HubertObjective",
+    "wavlm": "mtasr.pretraining.wavlm:WavlmObjective",
 }
 
 #: Objectives by the name that the setting `objective` takes.
