@@ -216,6 +216,7 @@ class HubertObjective(PretrainingObjective):
         chosen = scores.argmax(dim=2)
         right, units = chosen == labels, self.options.units
         return {
+            "cross_entropy": F.cross_entropy(scores[mask], labels[mask], reduction="sum"),
             "masked": mask.sum(),
             "right": (right & mask).sum(),
             "unmasked": (~mask).sum(),
@@ -225,7 +226,8 @@ class HubertObjective(PretrainingObjective):
         }
 
     def conclusion(self, sums: Mapping[str, Tensor], targets: int) -> dict[str, float]:
-        """How often the unit with the highest score is right, of masked frames and of the others.
+        """Cross-entropy of masked frames in nats; how often the unit with the highest score is right, of masked frames
+        and of the others.
 
         `majority` is how often the most frequent unit alone would be right. The perplexities say as how many equally
         frequent units the units of masked frames are, and those predicted; `units_used` is the share of all units that
@@ -234,6 +236,7 @@ class HubertObjective(PretrainingObjective):
         labels, chosen = (sums[name].cpu().numpy() for name in ("labels", "chosen"))
         masked = max(1, int(sums["masked"]))
         return {
+            "cross_entropy": float(sums["cross_entropy"]) / masked,
             "accuracy": int(sums["right"]) / masked,
             "unmasked_accuracy": int(sums["unmasked_right"]) / max(1, int(sums["unmasked"])),
             "majority": int(labels.max()) / masked,

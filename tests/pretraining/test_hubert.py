@@ -173,6 +173,8 @@ def test_figures() -> None:
     best = scores.argmax(dim=2).numpy()
     assert figures["accuracy"] == pytest.approx((best == given.labels)[given.mask].mean())
     assert figures["unmasked_accuracy"] == pytest.approx((best == given.labels)[~given.mask].mean())
+    chances = scores.softmax(dim=2).gather(2, torch.from_numpy(given.labels)[:, :, None])[:, :, 0].numpy()
+    assert figures["cross_entropy"] == pytest.approx(-np.log(chances[given.mask]).mean(), rel=1e-5)
     counts = np.bincount(given.labels[given.mask], minlength=7)
     assert figures["majority"] == counts.max() / given.mask.sum()
     shares = counts[counts > 0] / counts.sum()
