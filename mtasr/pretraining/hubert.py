@@ -274,7 +274,7 @@ def _require_fitting(config: TrainConfig, options: HubertOptions, encoder: WaveC
             f"data.shortest={config.data.shortest:g} s gives {encoder.frames(shortest)} frames, too few for a mask of "
             f"{options.span}"
         )
-    if options.layer and options.teacher == _CEPSTRA:
+    if options.layer not in {0, -1} and options.teacher == _CEPSTRA:
         raise UsageError(
             f"objective_options.teacher=mfcc has no layer {options.layer}; name the run or the encoder to learn from"
         )
