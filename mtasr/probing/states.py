@@ -26,6 +26,7 @@ from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.probing.heads import normalised
 from mtasr.probing.labels import LabelledClip
 from mtasr.spans import SAMPLE_RATE
+from mtasr.training.batches import Ahead
 
 #: Seconds of a clip at most: the memory of attention grows with their square.
 LONGEST = 60.0
@@ -33,6 +34,9 @@ LONGEST = 60.0
 _BATCH, _WAITING = 16, 300.0
 #: Bytes of means that are kept in memory.
 _MEMORY = 2 << 30
+
+#: A clip and its samples (N,).
+_ClipSamples = tuple[LabelledClip, Float32Array]
 
 
 def identity_of(encoder: SpeechEncoder) -> str:
@@ -77,7 +81,7 @@ class StateStore:
         name = self._name(clip, "states")
         found = self._load(name, 3)
         if found is None:
-            found = self._extracted([clip])[0]
+            found = self._extracted([(clip, self._samples(clip))])[0]
             self._save(name, found)
         return found
 
@@ -96,29 +100,26 @@ class StateStore:
 
         Without `whole`, only means are kept. Raises `InputError` for the first clip that cannot be used.
         """
-        waiting: dict[int, list[LabelledClip]] = defaultdict(list)
-        seconds = 0.0
+        missing = []
         for clip in sorted(clips, key=lambda clip: (clip.audio, clip.start)):
             if self._kept(clip, whole=whole):
                 done()
-                continue
-            samples = len(self._samples(clip))
-            waiting[samples].append(clip)
-            seconds += samples / SAMPLE_RATE
-            for length in [samples] if len(waiting[samples]) == _BATCH else list(waiting) if seconds > _WAITING else ():
-                batch = waiting.pop(length)
-                seconds -= len(batch) * length / SAMPLE_RATE
+            else:
+                missing.append(clip)
+        heard = Ahead((clip, self._samples(clip)) for clip in missing)  # the next ones, while the encoder works
+        try:
+            for batch in _of_equal_length(heard):
                 self._keep(batch, whole=whole, done=done)
-        for batch in waiting.values():
-            self._keep(batch, whole=whole, done=done)
+        finally:
+            heard.close()
 
     def _kept(self, clip: LabelledClip, *, whole: bool) -> bool:
         if self._load_summary(clip) is None:
             return False
         return not whole or self._name(clip, "states") in self._files
 
-    def _keep(self, batch: Sequence[LabelledClip], *, whole: bool, done: Callable[[], object]) -> None:
-        for clip, states in zip(batch, self._extracted(batch), strict=True):
+    def _keep(self, batch: Sequence[_ClipSamples], *, whole: bool, done: Callable[[], object]) -> None:
+        for (clip, _), states in zip(batch, self._extracted(batch), strict=True):
             self._save_summary(clip, states)
             if whole:
                 self._save(self._name(clip, "states"), states)
@@ -152,18 +153,19 @@ class StateStore:
             self._memory -= summary.nbytes
             self._means[name] = summary
 
-    def _extracted(self, clips: Sequence[LabelledClip]) -> list[Float32Array]:
+    def _extracted(self, batch: Sequence[_ClipSamples]) -> list[Float32Array]:
         """The states (N, S, D) of clips of one length."""
-        audio = torch.from_numpy(np.stack([self._samples(clip) for clip in clips])).to(self._device)
+        first = batch[0][0]
+        audio = torch.from_numpy(np.stack([samples for _, samples in batch])).to(self._device)
         try:
             with torch.inference_mode():
                 states = torch.stack(self.encoder.states(audio), dim=1).float()
                 if self.layer_norm:
                     states = normalised(states)
         except ModelError as exc:
-            raise clips[0].error(str(exc)) from exc
+            raise first.error(str(exc)) from exc
         if not states.isfinite().all():
-            raise clips[0].error(f"{self.encoder.name} gives states that are no numbers")
+            raise first.error(f"{self.encoder.name} gives states that are no numbers")
         return list(states.cpu().numpy())
 
     def _samples(self, clip: LabelledClip) -> Float32Array:
@@ -177,7 +179,7 @@ class StateStore:
             raise clip.error(f"{clip.audio} ends at {len(samples) / SAMPLE_RATE:.2f} s")
         if last - first > LONGEST * SAMPLE_RATE:
             raise clip.error(f"a clip may last {LONGEST:.0f} s at most; cut it with start and end")
-        return samples[first:last]
+        return samples[first:last].copy()
 
     # The files
 
@@ -226,6 +228,21 @@ class StateStore:
                 (self._folder / name).unlink(missing_ok=True)
                 self._room += self._files.pop(name)
         return self._room >= wanted
+
+
+def _of_equal_length(heard: Iterable[_ClipSamples]) -> Iterator[list[_ClipSamples]]:
+    """Clips in batches of equally many samples. Few wait for others of their length."""
+    waiting: dict[int, list[_ClipSamples]] = defaultdict(list)
+    seconds = 0.0
+    for clip, samples in heard:
+        count = len(samples)
+        waiting[count].append((clip, samples))
+        seconds += count / SAMPLE_RATE
+        for length in [count] if len(waiting[count]) == _BATCH else list(waiting) if seconds > _WAITING else ():
+            batch = waiting.pop(length)
+            seconds -= len(batch) * length / SAMPLE_RATE
+            yield batch
+    yield from waiting.values()
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -12,6 +12,8 @@ import torch
 from layered_encoder import LayeredEncoder
 from speech import write_wav
 
+from mtasr.arrays import Float32Array
+from mtasr.data.samples import read_samples
 from mtasr.errors import InputError
 from mtasr.networks.context import ContextEncoder
 from mtasr.networks.log_mel import LogMelEncoder
@@ -48,6 +50,23 @@ def test_clips_of_one_length_are_extracted_together_and_once(tmp_path: Path, cli
     assert np.array_equal(again.states(clips[0]), store.states(clips[0]))
     assert len(encoder.heard) == 3
     assert not (tmp_path / "none").exists()
+
+
+def test_each_recording_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        write_wav(tmp_path / f"{name}.wav", np.full(3200, 0.1, np.float32))
+    decoded: list[str] = []
+
+    def counted(audio: Path) -> Float32Array:
+        decoded.append(audio.name)
+        return read_samples(audio)
+
+    monkeypatch.setattr("mtasr.probing.states.read_samples", counted)
+    encoder = LayeredEncoder()
+    clips = [LabelledClip(audio=tmp_path / f"{name}.wav", start=start) for name in "bca" for start in (0.1, 0.0)]
+    StateStore(encoder, tmp_path / "states", 1e8).prepare(clips, whole=True, done=ignored)
+    assert decoded == ["a.wav", "b.wav", "c.wav"]
+    assert sorted(encoder.heard) == [(3, 1600), (3, 3200)]
 
 
 def test_a_damaged_file_is_extracted_again(tmp_path: Path, clips: list[LabelledClip]) -> None:
