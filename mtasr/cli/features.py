@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,21 +55,24 @@ def features(ctx: click.Context, /, **params: Any) -> int:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(params["encoder"], params["device"], display)
+    from mtasr.encoders.extract import chosen_layers, default_layer
+
+    layer = default_layer(encoder) if params["layer"] is None else params["layer"]
+    layers = chosen_layers(encoder, None if layer == "all" else layer)
     with outputs.new_folders([directory, *(file.parent for job in jobs.values() for file in job.files)]):
         for source in listening.ready:
-            listening.attempt(source, partial(_write, jobs[source], encoder, params, display))
+            listening.attempt(source, partial(_write, jobs[source], encoder, layers, params, display))
     return listening.code
 
 
-def _write(job: Job, encoder: SpeechEncoder, params: dict[str, Any], display: Display) -> None:
-    from mtasr.encoders.extract import chosen_layers, default_layer, extract
+def _write(job: Job, encoder: SpeechEncoder, layers: Sequence[int], params: dict[str, Any], display: Display) -> None:
+    from mtasr.encoders.extract import extract
     from mtasr.encoders.feature_file import write_features
 
-    layer = params["layer"]
-    layers = chosen_layers(encoder, None if layer == "all" else default_layer(encoder) if layer is None else layer)
+    every = params["layer"] == "all"
     (target,) = job.local_files
     with heard(display, job.source) as progress:
         blocks = extract(encoder, job.source, layers, audio_stream=params["audio_stream"], progress=progress)
-        frames = write_features(target, blocks, encoder, layers, every=layer == "all")
-    which = "all layers" if layer == "all" else f"layer {layers[0]}"
+        frames = write_features(target, blocks, encoder, layers, every=every)
+    which = "all layers" if every else f"layer {layers[0]}"
     display.note(f"{job.name}: {frames} frames of {which} of {encoder.name}; wrote {target}")

@@ -59,6 +59,8 @@ def load_classifier(name: str, device: str = "auto", *, progress: DownloadProgre
     else:
         if not name or (not own.is_dir() and not names_repo(name)):
             raise ModelNotFoundError(f"there is no head {name}; it may be a folder, or OWNER/NAME on the hub")
+        if own.is_dir() and not (own / "config.json").is_file():
+            raise ModelNotFoundError(f"{name}: is not the folder of a head: it has neither {DOCUMENT} nor config.json")
         folder = own if own.is_dir() else resolve_encoder(name, progress)
         encoder = load_encoder(folder, device)
         head = read_public_head(folder, encoder)

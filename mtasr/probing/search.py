@@ -9,6 +9,7 @@ for unrelated frames. Memory holds the example, what is standardised with, and t
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,10 +140,14 @@ class Search:
 
     def listen(self, source: str, *, audio_stream: int = 0, progress: Progress | None = None) -> None:
         """Compare a recording with the example. Raises what `extract` raises, and then forgets the recording."""
+        self.hear(source, extract(self._encoder, source, self._layers, audio_stream=audio_stream, progress=progress))
+
+    def hear(self, source: str, blocks: Iterable[StateBlock]) -> None:
+        """As `listen`, from the states of the recording in one layer."""
         track = _Track(source)
         self._tracks.append(track)
         try:
-            for block in extract(self._encoder, source, self._layers, audio_stream=audio_stream, progress=progress):
+            for block in blocks:
                 self._held.append((track, block))
                 self._frames += len(block.times)
                 if self._standard is not None or self._frames >= _HELD:
