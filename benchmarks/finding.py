@@ -1,8 +1,8 @@
 """How well `mtasr find` finds words of other voices, by layer and threshold: `python benchmarks/finding.py`.
 
 The recordings are sentences of our own that synthetic voices read, four recordings of each voice; the examples are
-words that other voices say alone. Half of the words were looked at when the threshold was chosen ("known"), the others
-were not ("new"). A place that overlaps most of the word counts as found, any other as wrong.
+words that other voices say alone. From half of the words layer and threshold were first chosen ("known"), not from the
+others ("new"). A place that overlaps most of the word counts as found, any other as wrong.
 """
 
 from __future__ import annotations

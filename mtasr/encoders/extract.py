@@ -62,7 +62,7 @@ class StateBlock:
 def default_layer(encoder: SpeechEncoder) -> int:
     """The layer to take if nobody says: the one about five sixths up, whose states tell words apart best.
 
-    In Whisper `base`, it is the fifth of six (`docs/guide/listening.md` has the measurement).
+    Of the six layers of Whisper `base` it is the fifth (`benchmarks/finding.py`).
     """
     return round(encoder.layers * 5 / 6)
 
