@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtasr import system
 from mtasr.engines.engine import Engine
@@ -13,6 +13,9 @@ from mtasr.extras import extras
 from mtasr.models import Progress, resolve
 from mtasr.models.fingerprint import fingerprint
 from mtasr.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from mtasr.engines.ctranslate2 import CTranslate2Engine
 
 
 def ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine, Callable[[], str]]:
@@ -33,8 +36,12 @@ def ctranslate2_engine(folder: Path, settings: dict[str, Any]) -> tuple[Engine, 
     )
     if engine.folder == folder and (engine.device, engine.compute_type) == ("cpu", "int8"):
         int8_copy.make_later(folder)
-    computes = (engine.device, engine.compute_type, str(system.largest_weight()))
-    return engine, partial(fingerprint, folder, *computes)
+    return engine, partial(fingerprint, folder, *way_of_computing(engine))
+
+
+def way_of_computing(engine: CTranslate2Engine) -> tuple[str, ...]:
+    """Device, precision and range of int8: on these, results depend as on the model."""
+    return engine.device, engine.compute_type, str(system.largest_weight())
 
 
 def torch_engine(

@@ -87,6 +87,16 @@ def largest_weight() -> int:
     return _SAFE_RANGE if "ssse3" in flags and not flags & _WIDE_SUMS else WHOLE_RANGE
 
 
+def processor_kind() -> tuple[str, str]:
+    """The maker of the processor and its widest vectors, by which libraries choose how they compute.
+
+    Sums of floating-point numbers on two kinds differ in their last digits. Empty where the system does not describe
+    its processor (only Linux on x86 does).
+    """
+    vendor, flags = _processor()
+    return vendor, next((each for each in ("avx512f", "avx2", "avx", "sse4_1") if each in flags), "")
+
+
 @cache
 def _processor() -> tuple[str, frozenset[str]]:
     """Vendor and abilities of the first processor; empty where the system does not describe it."""

@@ -52,6 +52,17 @@ def test_weights_leave_room_where_sums_overflow(
 
 
 @pytest.mark.parametrize(
+    ("vendor", "flags", "vectors"),
+    [("AuthenticAMD", ZEN3, "avx2"), ("GenuineIntel", ZEN4, "avx512f"), ("GenuineIntel", "fpu sse", ""), ("", "", "")],
+)
+def test_the_kind_of_a_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vendor: str, flags: str, vectors: str
+) -> None:
+    describe(monkeypatch, tmp_path, vendor, flags)
+    assert system.processor_kind() == (vendor, vectors)
+
+
+@pytest.mark.parametrize(
     ("vendor", "flags", "isa"),
     [("AuthenticAMD", ZEN4, "AVX512"), ("AuthenticAMD", ZEN3, None), ("GenuineIntel", ZEN4, None)],
 )

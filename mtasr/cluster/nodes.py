@@ -65,9 +65,9 @@ class Nodes(Protocol):
         """Leave the cluster. Workers that were started end."""
 
 
-def ray_version() -> str:
-    """The version of Ray on this machine, "none" without it."""
+def package_version(package: str) -> str:
+    """The version of a package on this machine, "none" without it."""
     try:
-        return metadata.version("ray")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "none"

@@ -96,7 +96,7 @@ class ClusterModel(Closing):
     @property
     def fingerprint(self) -> Callable[[], str]:
         """As that of `Model`, so that a batch begun on one machine can be resumed on many."""
-        return lambda: fingerprint(self._folder, *(self._team.computes or ()))
+        return lambda: fingerprint(self._folder, *(self._team.chosen.computes if self._team.chosen else ()))
 
     def enrolled(self, speakers: SpeakerOptions) -> SpeakerOptions:
         """As `Model.enrolled`, on this machine."""

@@ -53,9 +53,12 @@ class LoadTask:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker has loaded its model, and computes in this way; workers that compute alike give the same results."""
+    """A worker has loaded its model. Workers for which all of this is the same give the same results."""
 
+    #: How it computes (`mtasr.engine_loading.way_of_computing`); a batch goes on only where this is the same.
     computes: tuple[str, ...]
+    #: The kind of its processor (`mtasr.system.processor_kind`), on which the last digits of sums depend.
+    processor: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +156,6 @@ class NodeFacts:
     mtasr: str
     python: str
     ray: str
+    ctranslate2: str
     #: Bytes of each of the paths that were asked for, None for one that the node does not see.
     sizes: tuple[int | None, ...]

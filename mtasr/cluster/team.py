@@ -11,7 +11,7 @@ from typing import Literal
 
 from mtasr import __version__
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError, ray_version
+from mtasr.cluster.nodes import Call, Node, Nodes, RemoteWorker, Shared, WorkerLostError, package_version
 from mtasr.cluster.paths import bytes_of, looked_for
 from mtasr.cluster.tasks import Lacking, Loaded, LoadTask, ModelFiles, NodeFacts
 from mtasr.errors import ClusterError
@@ -45,7 +45,8 @@ class Member:
     call: Call
     step: Step = "start"
     since: float = field(default_factory=time.monotonic)
-    computes: tuple[str, ...] | None = None
+    #: How it computes, None until its model is loaded.
+    loaded: Loaded | None = None
     is_ready: bool = False
     #: The models that were copied to its machine.
     installed: list[ModelFiles] = field(default_factory=list)
@@ -81,7 +82,7 @@ class Team:
         self.members: list[Member] = []
         self.states: dict[str, NodeState] = {}
         #: How all workers compute, None until that is decided.
-        self.computes: tuple[str, ...] | None = None
+        self.chosen: Loaded | None = None
         self._known: set[str] = set()
         self._left_out: set[str] = set()
         self._failures: Counter[str] = Counter()
@@ -94,8 +95,8 @@ class Team:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls under way of workers that are not ready."""
-        return [member.call for member in self.members if not member.is_ready]
+        """The calls under way of workers that start."""
+        return [member.call for member in self.members if member.loaded is None]
 
     def assemble(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until workers are ready, and decide how they compute. Raises `ClusterError` if no node can work.
@@ -112,22 +113,28 @@ class Team:
                 patient_until = None
                 self.tell("waiting for a worker to start: other work of the cluster may have its cores")
             meanwhile()
-            computing = [member.computes for member in self.members if member.computes]
-            if computing and first is None:
+            if first is None and any(member.loaded for member in self.members):
                 first = time.monotonic()
-            is_late = first is not None and time.monotonic() - first > _GATHERING
-            if computing and (is_late or len(computing) == len(self.members)):
+            if first is not None and self._can_decide(is_late=time.monotonic() - first > _GATHERING):
                 break
             if not self.members:
                 raise ClusterError(self._why_nobody())
-        self._decide([each for each in computing if each is not None])
+        self._decide()
 
-    def _decide(self, computing: Sequence[tuple[str, ...]]) -> None:
+    def _can_decide(self, *, is_late: bool) -> bool:
+        """Whether all workers are ready, or if it is late some; cores do not decide while a GPU is on its way."""
+        loaded = [member.loaded for member in self.members if member.loaded is not None]
+        awaited = [member for member in self.members if member.loaded is None]
+        needs_gpu = any(member.on_gpu for member in awaited) and all(_is_cpu(each) for each in loaded)
+        return bool(loaded) and (not awaited or (is_late and not needs_gpu))
+
+    def _decide(self) -> None:
         """Take the way in which most compute; on GPUs if any does."""
-        counts = Counter(computing)
-        self.computes = max(counts, key=lambda each: (each[0] != "cpu", counts[each], each))
+        counts = Counter(member.loaded for member in self.members if member.loaded is not None)
+        self.chosen = max(counts, key=lambda each: (not _is_cpu(each), counts[each], each.computes, each.processor))
         for member in list(self.members):
-            self._compare(member)
+            if member.loaded is not None:
+                self._compare(member, member.loaded, self.chosen)
 
     def _why_nobody(self) -> str:
         names: defaultdict[str, list[str]] = defaultdict(list)
@@ -142,10 +149,10 @@ class Team:
     def advance(self, answered: Sequence[Call] = ()) -> list[Member]:
         """Take the answers of workers that start, and look at the nodes. Returns those that were lost meanwhile."""
         lost = self._look()
-        for member in [each for each in self.members if not each.is_ready]:
+        for member in [each for each in self.members if each.loaded is None]:
             if member.call in answered:
                 self._answered(member)
-            elif member.computes is None and time.monotonic() - member.since > self._patience(member):
+            elif time.monotonic() - member.since > self._patience(member):
                 self._leave_out(member, _SLOW[member.step])
         return lost
 
@@ -201,8 +208,6 @@ class Team:
 
     def _answered(self, member: Member) -> None:
         """Take the next step of a worker's start."""
-        if member.computes is not None:
-            return
         try:
             answer = member.call.result()
         except WorkerLostError:
@@ -221,9 +226,9 @@ class Team:
             case Lacking():
                 self._install(member, answer.models[0])
             case Loaded():
-                member.computes = answer.computes
-                if self.computes is not None:
-                    self._compare(member)
+                member.loaded = answer
+                if self.chosen is not None:
+                    self._compare(member, answer, self.chosen)
             case _:  # a model is installed
                 self._call(member, "load", self._load_task(member))
 
@@ -253,17 +258,19 @@ class Team:
             return f"does not see {self._paths[0]} as it is here: mount its folder there under the same path"
         return None
 
-    def _compare(self, member: Member) -> None:
-        if member.computes is None or member.computes == self.computes:
-            if member.computes is not None and not member.is_ready:
-                member.is_ready = True
-                self._failures[member.node.id] = 0
+    def _compare(self, member: Member, its: Loaded, ours: Loaded) -> None:
+        if its == ours:
+            member.is_ready = True
+            self._failures[member.node.id] = 0
             return
-        ways = [" ".join(each) for each in (member.computes, self.computes or ())]
+        ways = [" ".join((*each.computes, *each.processor)) for each in (its, ours)]
+        remedy = (
+            "processors of one kind compute alike" if its.computes == ours.computes
+            else "set --device and --compute-type, or take processors of one kind"
+        )  # fmt: skip
         self._leave_out(
             member,
-            f"computes otherwise than the rest ({ways[0]} instead of {ways[1]}), so its results could differ: "
-            "--compute-type float32 with --device cpu makes all alike",
+            f"computes otherwise than the rest ({ways[0]} instead of {ways[1]}), so its results could differ: {remedy}",
         )
 
     def _leave_out(self, member: Member, reason: str) -> None:
@@ -287,8 +294,13 @@ class Team:
 
 def mismatch(facts: NodeFacts) -> str | None:
     """Which version on a node differs from that of this process, and what to do about it; None if all are the same."""
-    ours = {"mtasr": __version__, "Python": platform.python_version(), "Ray": ray_version()}
-    theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray}
+    ours = {
+        "mtasr": __version__,
+        "Python": platform.python_version(),
+        "Ray": package_version("ray"),
+        "CTranslate2": package_version("ctranslate2"),
+    }
+    theirs = {"mtasr": facts.mtasr, "Python": facts.python, "Ray": facts.ray, "CTranslate2": facts.ctranslate2}
     for what, version in ours.items():
         if theirs[what] != version:
             return f"has {what} {theirs[what]}, and the driver {version}: install the same version on both"
@@ -311,6 +323,10 @@ def examine(nodes: Nodes) -> Iterator[tuple[Node, str | None]]:
                 reason = last_line(error)
         worker.kill()
         yield node, reason
+
+
+def _is_cpu(loaded: Loaded) -> bool:
+    return loaded.computes[0] == "cpu"
 
 
 def last_line(error: Exception) -> str:

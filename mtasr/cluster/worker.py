@@ -12,7 +12,7 @@ from mtasr.audio.read import check_input
 from mtasr.audio.sources import stated_seconds
 from mtasr.batch.identity import size_of
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Shared, ray_version
+from mtasr.cluster.nodes import Shared, package_version
 from mtasr.cluster.paths import bytes_of, is_here
 from mtasr.cluster.tasks import (
     LONG_SECONDS,
@@ -38,6 +38,7 @@ from mtasr.data.records import Record
 from mtasr.data.speech_found import CaptionsBesideSpeech, speech_in
 from mtasr.decoding.submission import PlacedResult
 from mtasr.decoding.survey import Survey
+from mtasr.engine_loading import way_of_computing
 from mtasr.engines.ctranslate2 import CTranslate2Engine
 from mtasr.errors import InputError, InputNotFoundError
 from mtasr.spans import Interval
@@ -64,7 +65,8 @@ class NodeWorker:
         return NodeFacts(
             mtasr=__version__,
             python=platform.python_version(),
-            ray=ray_version(),
+            ray=package_version("ray"),
+            ctranslate2=package_version("ctranslate2"),
             sizes=tuple(map(bytes_of, paths)),
         )
 
@@ -89,7 +91,7 @@ class NodeWorker:
             diarizer=load_diarizer if diarizer is None else lambda: diarizer,
         )
         engine = cast(CTranslate2Engine, self._model.engine)
-        return Loaded((engine.device, engine.compute_type, str(system.largest_weight())))
+        return Loaded(way_of_computing(engine), system.processor_kind())
 
     def install(self, files: ModelFiles, content: Mapping[str, Sequence[Shared]]) -> None:
         """Write a model into the cache of this machine. Raises `ModelError`."""

@@ -155,6 +155,7 @@ def facts(paths: Sequence[str], **changes: Any) -> NodeFacts:
     """Those of a node that sees what this process sees, but for the changes."""
     sizes = tuple(Path(path).stat().st_size if Path(path).exists() else None for path in paths)
     ours = {"mtasr": __version__, "python": platform.python_version(), "ray": metadata.version("ray")}
+    ours["ctranslate2"] = metadata.version("ctranslate2")
     return NodeFacts(**{**ours, "sizes": sizes, **changes})
 
 

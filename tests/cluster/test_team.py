@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import platform
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import stand_in_nodes
@@ -37,6 +38,7 @@ def nodes_of(*workers: Any) -> StandInNodes:
         ({"mtasr": "0.0.1"}, f"has mtasr 0.0.1, and the driver {__version__}: install the same version on both"),
         ({"python": "3.9.1"}, f"has Python 3.9.1, and the driver {platform.python_version()}: install the same"),
         ({"ray": "2.1"}, "has Ray 2.1, and the driver "),
+        ({"ctranslate2": "3.0"}, "has CTranslate2 3.0, and the driver "),
     ],
 )
 def test_a_node_with_another_version_gets_no_work(changes: dict[str, str], line: str):
@@ -72,9 +74,20 @@ def test_one_recording_in_sight_is_enough(tmp_path: Path):
 def test_all_workers_compute_alike():
     lines: list[str] = []
     team = assembled(nodes_of(MadeUp(loaded=WIDE), MadeUp(loaded=NARROW), MadeUp(loaded=WIDE)), tell=lines.append)
-    assert team.computes == WIDE.computes
+    assert team.chosen == WIDE
     assert [member.node.name for member in team.ready] == ["node-0", "node-2"]
     assert "computes otherwise than the rest (cpu int8 64 instead of cpu int8 127)" in lines[0]
+
+
+def test_processors_of_all_workers_are_of_one_kind():
+    amd, intel = replace(WIDE, processor=("AuthenticAMD", "avx512f")), replace(WIDE, processor=("GenuineIntel", "avx2"))
+    lines: list[str] = []
+    team = assembled(nodes_of(MadeUp(loaded=amd), MadeUp(loaded=amd), MadeUp(loaded=intel)), tell=lines.append)
+    assert [member.node.name for member in team.ready] == ["node-0", "node-1"]
+    assert lines == [
+        "node-2 gets no work: computes otherwise than the rest (cpu int8 127 GenuineIntel avx2 instead of cpu int8 127 "
+        "AuthenticAMD avx512f), so its results could differ: processors of one kind compute alike"
+    ]
 
 
 def test_no_node_can_work():
@@ -132,6 +145,68 @@ def test_gpus_have_a_worker_each():
     nodes = StandInNodes(1, lambda node: Keeps(), cpus=8, gpus=2)
     assert len(assembled(nodes).ready) == 2
     assert {(task.device, task.threads) for task in tasks} == {("cuda", 4)}
+
+
+def test_cores_that_are_ready_first_do_not_decide_against_gpus(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(teams, "_GATHERING", 0.0)
+    is_late = threading.Event()
+
+    class Gpu(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            assert is_late.wait(30)
+            return Loaded(("cuda", "int8_float16", "127"))
+
+    nodes = StandInNodes(2, lambda node: Gpu() if node.gpus else MadeUp())
+    nodes.nodes[1] = replace(nodes.nodes[1], gpus=1)
+    team, rounds = Team(nodes, LOAD, []), itertools.count()
+    team.assemble(lambda: is_late.set() if next(rounds) == 10 else None)
+    assert team.chosen == Loaded(("cuda", "int8_float16", "127"))
+    assert [member.node.name for member in team.ready] == ["node-1"]
+
+
+def test_workers_that_are_ready_first_decide_when_it_is_late(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(teams, "_GATHERING", 0.0)
+    released = threading.Event()
+
+    class Slow(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            released.wait(30)
+            return super().load(task)
+
+    try:
+        team = assembled(nodes_of(MadeUp(), Slow()))
+    finally:
+        released.set()
+    assert [member.node.name for member in team.ready] == ["node-0"]
+
+
+def test_an_early_answer_is_asked_for_once():
+    """While the first worker waits for the second, there is nothing to take from it."""
+    released = threading.Event()
+
+    class Slow(MadeUp):
+        def load(self, task: LoadTask) -> Loaded:
+            assert released.wait(30)
+            return super().load(task)
+
+    class Counted(StandInNodes):
+        waits: ClassVar[list[int]] = []
+
+        def wait(self, calls: Sequence[stand_in_nodes.Call], seconds: float) -> list[stand_in_nodes.Call]:
+            answered = super().wait(calls, seconds)
+            self.waits.append(len(answered))
+            return answered
+
+    def release() -> None:
+        if len(nodes.waits) == 20:
+            released.set()
+
+    workers = [MadeUp(), Slow()]
+    nodes = Counted(2, lambda node: workers[int(node.id)])
+    team = Team(nodes, LOAD, [])
+    team.assemble(release)
+    assert len(team.ready) == 2
+    assert sum(nodes.waits) == 4, "facts and a model of each"
 
 
 def test_a_node_that_lacks_the_model_gets_it_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
