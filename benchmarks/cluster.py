@@ -16,7 +16,6 @@ recordings, surveys and windows; and the windows whose results the journal had a
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -98,7 +97,9 @@ def child(log: str, arguments: list[str]) -> None:
     """mtasr, which writes down what it sends to workers and what has come back."""
     from mtasr.cli import main
     from mtasr.cluster.dispatcher import Dispatcher
+    from mtasr.cluster.errands import Errand
     from mtasr.cluster.ray_nodes import _RayWorker
+    from mtasr.cluster.under_way import Answer
 
     stream = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     send, take = _RayWorker.call, Dispatcher._take
@@ -112,11 +113,10 @@ def child(log: str, arguments: list[str]) -> None:
             note("sent", items(arguments[0]))
         return send(self, method, *arguments)
 
-    def taken(self: Dispatcher, call: Any) -> None:
-        task = self._under_way[call][1].task
-        take(self, call)  # which notes the results in the journal
-        with contextlib.suppress(Exception):  # of a worker that died
-            note("back", noted(task, call.result()))
+    def taken(self: Dispatcher, answer: Answer[Errand]) -> None:
+        take(self, answer)  # which notes the results in the journal
+        if not isinstance(answer.content, Exception):
+            note("back", noted(answer.sent.task, answer.content))
 
     _RayWorker.call = call  # type: ignore[method-assign]
     Dispatcher._take = taken  # type: ignore[method-assign]

@@ -14,29 +14,25 @@ from __future__ import annotations
 import bisect
 import itertools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from mtasr.cluster.distributed import Distributed
 from mtasr.cluster.errands import Errand, OpenChannel, chunks_of, wav_bytes
-from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.nodes import Nodes
 from mtasr.cluster.paths import absolute, is_here
-from mtasr.cluster.pulses import PATIENCE, Pulses
 from mtasr.cluster.resuming import Resuming
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, WholeTask
 from mtasr.cluster.team import Member, Team
+from mtasr.cluster.under_way import AT_ONCE, DEATHS, Answer, UnderWay
 from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
-from mtasr.errors import ClusterError, InputNotFoundError, WorkerDiedError
+from mtasr.errors import InputNotFoundError, WorkerDiedError
 from mtasr.recordings.decoded import DecodedRecording
 from mtasr.remote.urls import name_of
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
-
-#: Tasks under way on a worker: one is decoded while the next is read.
-_AT_ONCE = 2
 
 #: Recordings of a group at most, and their bytes: half an hour of WAV with 16 kHz.
 _GROUP, _GROUP_BYTES = 16, 64_000_000
@@ -49,15 +45,6 @@ _AHEAD, _AHEAD_EACH = 64, 64
 
 #: Seconds of audio whose results may wait for their turn before nothing more is sent, in all and for each worker.
 _HELD, _HELD_EACH = 180_000.0, 7200.0
-
-#: Deaths after which a recording counts as failed.
-_DEATHS = 2
-
-#: Seconds to wait for a worker when none is left.
-_DESERTED = 300.0
-
-#: Seconds between looks at what no call reports.
-_LOOK = 0.2
 
 
 class Dispatcher:
@@ -73,7 +60,7 @@ class Dispatcher:
         meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         """`notes` has one function for each source; `meanwhile` is called in the thread that waits for results."""
-        self._nodes, self._team, self._manner = nodes, team, manner
+        self._team, self._manner = team, manner
         self._sources, self._notes, self._meanwhile = sources, notes, meanwhile
         #: Guards what the thread that asks shares with that of the dispatcher.
         self._changed = threading.Condition()
@@ -88,11 +75,9 @@ class Dispatcher:
         self._counter = itertools.count()
         #: In the order of the batch.
         self._waiting: list[tuple[int, int, Errand]] = []
-        self._under_way: dict[Call, tuple[Member, Errand]] = {}
-        self._pulses = Pulses()
+        self._under_way: UnderWay[Errand] = UnderWay(nodes, team)
         self._resuming = Resuming()
         self._channels: dict[tuple[int, int], OpenChannel] = {}
-        self._deserted: float | None = None
         self._thread: threading.Thread | None = None
 
     # --- for the thread that asks -----------------------------------------------------------------------------------
@@ -164,30 +149,15 @@ class Dispatcher:
     def _round(self) -> None:
         self._resume()
         self._send()
-        calls = [*self._under_way, *self._team.calls, *self._pulses.calls]
-        answered = self._nodes.wait(calls, _LOOK)
-        for call in answered:
-            if call in self._under_way:
-                self._take(call)
-        for member in self._team.advance(answered):
-            self._lose(member)
-        for member in self._pulses.feel(answered, self._load):
-            self._team.tell(f"{member.node.name}: a worker stood still for {PATIENCE / 60:g} minutes; it is ended")
-            self._lose(member)
-            self._team.lose(member)
-        self._require_workers()
+        answers, lost = self._under_way.receive()
+        for answer in answers:
+            self._take(answer)
+        for errand in lost:
+            self._send_again(errand)
+        if self._waiting or self._unsent < len(self._sources):
+            self._under_way.require_workers()
         self._give_up_unseen()
         self._channels = {key: opened for key, opened in self._channels.items() if self._wanted(key[0])}
-
-    def _require_workers(self) -> None:
-        """Raise `ClusterError` if there has been no worker for long."""
-        if self._team.members or not (self._waiting or self._unsent < len(self._sources)):
-            self._deserted = None
-        elif self._deserted is None:
-            self._deserted = time.monotonic()
-            self._team.tell(f"no worker is left; waiting {_DESERTED / 60:g} minutes for a node to join")
-        elif time.monotonic() - self._deserted > _DESERTED:
-            raise ClusterError(f"no worker is left, and none came within {_DESERTED / 60:g} minutes")
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
@@ -204,18 +174,16 @@ class Dispatcher:
             if errand is None:
                 has_room.remove(member)
                 continue
-            self._under_way[member.worker.call("work", errand.task)] = member, errand
-            self._team.states[member.node.id].tasks += 1
-            self._pulses.touch(member)
+            self._under_way.send(member, errand.task, errand)
             if not self._has_room(member):
                 has_room.remove(member)
 
     def _load(self, member: Member) -> int:
-        return sum(each is member for each, _ in self._under_way.values())
+        return len(self._under_way.on(member))
 
     def _has_room(self, member: Member) -> bool:
-        errands = [errand for each, errand in self._under_way.values() if each is member]
-        return len(errands) < _AT_ONCE and not any(errand.alone for errand in errands)
+        errands = self._under_way.on(member)
+        return len(errands) < AT_ONCE and not any(errand.alone for errand in errands)
 
     def _next(self, member: Member, *, is_idle: bool) -> Errand | None:
         """What comes first in the order of the batch, of what this worker can do."""
@@ -236,7 +204,7 @@ class Dispatcher:
             return None
         with self._changed:
             end = min(len(self._sources), self._front + _AHEAD + _AHEAD_EACH * len(self._team.members))
-        fair = -(-(len(self._sources) - self._unsent) // (2 * _AT_ONCE * max(len(self._team.ready), 1)))
+        fair = -(-(len(self._sources) - self._unsent) // (2 * AT_ONCE * max(len(self._team.ready), 1)))
         most = min(_GROUP, max(fair, 1), end - self._unsent)
         group: list[int] = []
         size = 0
@@ -280,35 +248,20 @@ class Dispatcher:
 
     # --- taking answers ---------------------------------------------------------------------------------------------
 
-    def _take(self, call: Call) -> None:
-        member, errand = self._under_way[call]
-        try:
-            answer = call.result()
-        except WorkerLostError:
-            self._team.tell(f"{member.node.name}: a worker died; what it had under way is sent again")
-            self._lose(member)
-            self._team.lose(member)
-            return
-        except Exception as error:
-            self._done(call)
-            self._failed(errand, error, member)
-            return
-        self._done(call)
+    def _take(self, answer: Answer[Errand]) -> None:
+        member, errand = answer.member, answer.sent
         state = self._team.states[member.node.id]
-        match errand.task, answer:
-            case WholeTask(), tuple():
-                for index, outcome in zip(errand.recordings, answer, strict=True):
+        match errand.task, answer.content:
+            case _, Exception() as error:
+                self._failed(errand, error, member)
+            case WholeTask(), tuple() as outcomes:
+                for index, outcome in zip(errand.recordings, outcomes, strict=True):
                     state.seconds += self._came(index, outcome, member, errand)
                     state.recordings += 1
-            case SurveyTask(), Survey():
-                self._came(errand.recordings[0], answer, member, errand)
-            case ChunkTask() as task, ChunkResults():
-                state.seconds += self._chunk_came(errand, task, answer, member)
-
-    def _done(self, call: Call) -> None:
-        member, _ = self._under_way.pop(call)
-        self._team.states[member.node.id].tasks -= 1
-        self._pulses.touch(member)
+            case SurveyTask(), Survey() as survey:
+                self._came(errand.recordings[0], survey, member, errand)
+            case ChunkTask() as task, ChunkResults() as results:
+                state.seconds += self._chunk_came(errand, task, results, member)
 
     def _fail(self, errand: Errand, error: Exception) -> None:
         for index in errand.recordings:
@@ -411,19 +364,12 @@ class Dispatcher:
 
     # --- deaths -----------------------------------------------------------------------------------------------------
 
-    def _lose(self, member: Member) -> None:
-        """A worker has died: send again what it had under way."""
-        for call, (each, errand) in list(self._under_way.items()):
-            if each is member:
-                self._done(call)
-                self._send_again(errand)
-        self._pulses.forget(member)
-
     def _send_again(self, errand: Errand) -> None:
+        """A worker has died that had this under way."""
         deaths = errand.deaths + 1
-        if deaths >= _DEATHS:
+        if deaths >= DEATHS:
             for index in errand.recordings:
-                reason = f"{_DEATHS} workers died, or stood still, while they decoded it"
+                reason = f"{DEATHS} workers died, or stood still, while they decoded it"
                 self._fail(errand, WorkerDiedError(f"{name_of(self._sources[index])}: {reason}"))
         elif isinstance(errand.task, WholeTask):
             for index in errand.recordings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,31 +11,22 @@ from pathlib import Path
 
 from mtasr.closing import Closing
 from mtasr.cluster import weights
-from mtasr.cluster.nodes import Call, Nodes, WorkerLostError
+from mtasr.cluster.nodes import Nodes
 from mtasr.cluster.paths import absolute, is_here
-from mtasr.cluster.pulses import PATIENCE, Pulses
 from mtasr.cluster.tasks import JudgeTask, LabelTask, LoadTask, RecordsTask
 from mtasr.cluster.team import Member, Team
+from mtasr.cluster.under_way import AT_ONCE, DEATHS, Answer, UnderWay
 from mtasr.data.filtering import DEADLY, UNSEEN, Verdict, reasons
 from mtasr.data.filters import Filter
 from mtasr.data.label import Trust
 from mtasr.data.records import Record
-from mtasr.errors import ClusterError, InputError, InputNotFoundError, WorkerDiedError
+from mtasr.errors import InputError, InputNotFoundError, WorkerDiedError
 
 #: Records of a task.
 _GROUP = 16
 
-#: Tasks under way on a worker, and tasks whose answers wait for their turn, for each worker.
-_AT_ONCE, _AHEAD = 2, 8
-
-#: Deaths after which a record counts as unusable.
-_DEATHS = 2
-
-#: Seconds to wait for a worker when none is left.
-_DESERTED = 300.0
-
-#: Seconds between looks at what no call reports.
-_LOOK = 0.2
+#: Tasks for each worker that are under way or whose answers wait for their turn.
+_AHEAD = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -74,9 +64,9 @@ class RecordWorkers(Closing):
                 workers=0,
                 batch_size=0,
             )
-            self._team, self._pulses = Team(nodes, task, paths, tell), Pulses()
+            self._team = Team(nodes, task, paths, tell)
             self._groups: deque[_Group] = deque()
-            self._under_way: dict[Call, tuple[Member, _Group]] = {}
+            self._under_way: UnderWay[_Group] = UnderWay(nodes, self._team)
             on_error.callback(self._team.close)
             self._team.assemble()
             on_error.pop_all()
@@ -134,8 +124,7 @@ class RecordWorkers(Closing):
         """Each record with what a worker answered, or the exception that it raised."""
         remaining = iter(records)
         groups = self._groups = deque()
-        self._under_way = {}
-        deserted: float | None = None
+        self._under_way = UnderWay(self._nodes, self._team)
         is_over = False
         while groups or not is_over:
             while not is_over and len(groups) < _AHEAD * max(len(self._team.ready), 1):
@@ -145,35 +134,29 @@ class RecordWorkers(Closing):
                     groups.append(_Group(some))
             self._send(task)
             self._receive()
-            deserted = None if self._team.members else deserted or time.monotonic()
-            if deserted is not None and time.monotonic() - deserted > _DESERTED:
-                raise ClusterError(f"no worker is left, and none came within {_DESERTED / 60:g} minutes")
             while groups and groups[0].answers is not None:
                 done = groups.popleft()
                 yield from zip(done.records, done.answers or (), strict=True)
+            if groups:
+                self._under_way.require_workers()
 
     def _receive(self) -> None:
-        answered = self._nodes.wait([*self._under_way, *self._team.calls, *self._pulses.calls], _LOOK)
-        for call in answered:
-            if call in self._under_way:
-                self._take(call)
-        for member in self._team.advance(answered):
-            self._lose(member)
-        for member in self._pulses.feel(answered, lambda member: self._load(member) > 0):
-            self._tell(f"{member.node.name}: a worker stood still for {PATIENCE / 60:g} minutes; it is ended")
-            self._lose(member)
-            self._team.lose(member)
+        answers, lost = self._under_way.receive()
+        for answer in answers:
+            self._take(answer)
+        for group in lost:
+            self._send_again(group)
         self._give_up_unseen()
 
     def _load(self, member: Member) -> int:
         """How many tasks a worker has; one that is to be alone counts as all that it can have."""
-        return sum(_AT_ONCE if group.deaths else 1 for each, group in self._under_way.values() if each is member)
+        return sum(AT_ONCE if group.deaths else 1 for group in self._under_way.on(member))
 
     def _send(self, task: Callable[[tuple[Record, ...]], RecordsTask]) -> None:
         for group in self._groups:
             if group.is_sent:
                 continue
-            most = 1 if group.deaths else _AT_ONCE
+            most = 1 if group.deaths else AT_ONCE
             free = [member for member in self._team.ready if self._load(member) < most]
             if not free:
                 return  # those after it wait too, so that a group that goes alone finds an idle worker
@@ -183,26 +166,17 @@ class RecordWorkers(Closing):
             member = min(seeing, key=self._load)
             group.is_sent = True
             seen = tuple(replace(each, audio=absolute(each.audio)) for each in group.records)
-            self._under_way[member.worker.call("work", task(seen))] = member, group
-            self._pulses.touch(member)
+            self._under_way.send(member, task(seen), group)
 
-    def _take(self, call: Call) -> None:
-        member, group = self._under_way[call]
-        try:
-            answers = call.result()
-        except WorkerLostError:
-            self._lose(member)
-            self._team.lose(member)
-            return
-        except Exception as error:
-            if len(group.records) > 1:
+    def _take(self, answer: Answer[_Group]) -> None:
+        group = answer.sent
+        match answer.content:
+            case Exception() if len(group.records) > 1:
                 self._put(group, group.parted())  # so that it shows which record it was
-            else:
+            case Exception() as error:
                 group.answers = (error,)
-        else:
-            self._answered(group, answers, member)
-        del self._under_way[call]
-        self._pulses.touch(member)
+            case tuple() as answers:
+                self._answered(group, answers, answer.member)
 
     def _answered(self, group: _Group, answers: tuple[object, ...], member: Member) -> None:
         """Keep the answers, but send again the records that this machine sees, and the node did not."""
@@ -236,16 +210,11 @@ class RecordWorkers(Closing):
         for part in reversed(list(parts)):
             self._groups.insert(place, part)
 
-    def _lose(self, member: Member) -> None:
-        """A worker has died: send again each record of its tasks by itself; the second time, it counts as unusable."""
-        for call, (each, group) in list(self._under_way.items()):
-            if each is not member:
-                continue
-            del self._under_way[call]
-            group.deaths += 1
-            if group.deaths < _DEATHS:
-                self._put(group, group.parted())
-                continue
-            reason = f"{_DEATHS} workers died, or stood still, while they worked on it"
+    def _send_again(self, group: _Group) -> None:
+        """A worker has died: send each record by itself; the second time, it counts as unusable."""
+        group.deaths += 1
+        if group.deaths < DEATHS:
+            self._put(group, group.parted())
+        else:
+            reason = f"{DEATHS} workers died, or stood still, while they worked on it"
             group.answers = (WorkerDiedError(f"{group.records[0].audio}: {reason}"),)
-        self._pulses.forget(member)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stand_in_nodes import MANNER, WINDOW, MadeUp, StandInNodes, Worker, assembled
 
 from mtasr.cluster import dispatcher as dispatching
-from mtasr.cluster import pulses
+from mtasr.cluster import pulses, under_way
 from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.errands import chunks_of
 from mtasr.cluster.nodes import Node
@@ -394,7 +394,7 @@ def test_work_waits_for_a_node_when_none_is_left(monkeypatch: pytest.MonkeyPatch
     time.sleep(0.5)
     nodes.nodes.append(node)
     assert text(dispatcher, 0) == expected(["1-0.wav"])[0]
-    monkeypatch.setattr(dispatching, "_DESERTED", 0.2)
+    monkeypatch.setattr(under_way, "_DESERTED", 0.2)
     nodes.lose(node)
     for index in range(1, 80):
         with contextlib.suppress(ClusterError):
