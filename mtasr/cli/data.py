@@ -156,6 +156,9 @@ def label(
 
     FILE is a recording, or a shard, a folder of shards or a pattern, whose recordings get new text.
 
+    RECORDS appears when all recordings are transcribed. A run that is stopped keeps no results, and the next one begins
+    anew, also with --cluster.
+
     Train on them to keep what the model knows (`mtasr finetune --rehearsal`), or to teach a smaller model.
     """
     from mtasr.data.label import Trust, labelled, recordings_in
@@ -262,6 +265,9 @@ def filter_command(
     Drops text that machines wrote, text in another language than its record says, impossible times and speaking rates,
     boilerplate, duplicates, captions outside the speech, and recordings that cannot be read. The report gives reasons
     and examples.
+
+    KEPT appears when all records are judged. A run that is stopped keeps no results, and the next one begins anew, also
+    with --cluster.
     """
     import json
 

@@ -13,7 +13,7 @@ from speech import speak, write_wav
 from stand_in_nodes import MadeUp, StandInNodes
 from tiny_model import make_tiny_model
 
-from mtasr.cluster import ClusterModel, pulses
+from mtasr.cluster import ClusterModel, pulses, under_way
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.records import RecordWorkers
 from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
@@ -23,7 +23,7 @@ from mtasr.data.filters import no_text
 from mtasr.data.label import Trust, label, labelled, recordings_in
 from mtasr.data.records import Caption, Record
 from mtasr.data.speech_found import CaptionsBesideSpeech
-from mtasr.errors import AudioDecodeError, InputNotFoundError, ModelError
+from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, ModelError
 from mtasr.transcribe import load_model
 
 pytestmark = pytest.mark.timeout(60)
@@ -105,15 +105,39 @@ def test_a_poison_record_is_left_out():
     nodes = StandInNodes(2, make)
     records = [record(number) for number in range(60)]
     lines: list[str] = []
-    with RecordWorkers(nodes, None, []) as group:
+    told: list[str] = []
+    with RecordWorkers(nodes, None, [], told.append) as group:
         found = list(group.labelled(records, "en", Trust(), lines.append))
     assert [each.id for each in found] == [each.id for each in records if each.id not in {"7", "11"}]
+    assert [line.partition(": ")[2] for line in told] == ["a worker died; what it had under way is sent again"] * 2
     assert "11.wav: 2 workers died, or stood still, while they worked on it" in lines
     nodes = StandInNodes(2, make)
     with RecordWorkers(nodes, None, []) as group:
         reasons = {each.id: reason for each, reason in group.judged(records, [], speech=True, model=False)}
     assert reasons["11"] == DEADLY
     assert reasons["10"] is None
+
+
+def test_records_wait_for_a_node_when_none_is_left(monkeypatch: pytest.MonkeyPatch):
+    nodes = StandInNodes(1, lambda node: Judge())
+    (node,) = nodes.nodes
+    lines: list[str] = []
+    records = [record(number) for number in range(300)]
+    with RecordWorkers(nodes, None, [], lines.append) as group:
+        verdicts = group.judged(records, [], speech=True, model=False)
+        found = [next(verdicts)]
+        nodes.lose(node)
+        threading.Timer(0.5, nodes.nodes.append, [node]).start()
+        found += verdicts
+        assert [each for each, _ in found] == records
+        assert "node-0 has left the cluster" in lines
+        assert "no worker is left; waiting 5 minutes for a node to join" in lines
+        monkeypatch.setattr(under_way, "_DESERTED", 0.2)
+        verdicts = group.judged(records, [], speech=True, model=False)
+        next(verdicts)
+        nodes.lose(node)
+        with pytest.raises(ClusterError, match="no worker is left, and none came within"):
+            list(verdicts)
 
 
 def test_a_record_that_only_some_nodes_see(tmp_path: Path):
