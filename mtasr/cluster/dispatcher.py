@@ -46,6 +46,9 @@ _AHEAD, _AHEAD_EACH = 64, 64
 #: Seconds of audio whose results may wait for their turn before nothing more is sent, in all and for each worker.
 _HELD, _HELD_EACH = 180_000.0, 7200.0
 
+#: What chunks are called: on a worker, one may outlive its batch.
+_numbers = itertools.count()
+
 
 class Dispatcher:
     """Has the recordings of one batch decoded, in a thread of its own."""
@@ -157,6 +160,7 @@ class Dispatcher:
         if self._waiting or self._unsent < len(self._sources):
             self._under_way.require_workers()
         self._give_up_unseen()
+        self._look_into_chunks()
         self._channels = {key: opened for key, opened in self._channels.items() if self._wanted(key[0])}
 
     # --- sending ----------------------------------------------------------------------------------------------------
@@ -337,7 +341,8 @@ class Dispatcher:
             by_place = {each.place: each for each in outlines}
             self._channels[index, channel] = OpenChannel(len(chunks), by_place, language)
             for chunk in chunks:
-                task = ChunkTask(self._path(index), self._manner, channel, language, tuple(chunk), survey.version)
+                number, path = next(_numbers), self._path(index)
+                task = ChunkTask(number, path, self._manner, channel, language, tuple(chunk), survey.version)
                 self._wait_for_worker(Errand(task, (index,)))
 
     def _chunk_came(self, errand: Errand, task: ChunkTask, answer: ChunkResults, member: Member) -> float:
@@ -346,7 +351,7 @@ class Dispatcher:
         opened = self._channels.get((index, task.channel))
         if recording is None or opened is None:
             return 0.0
-        opened.to_draw += recording.add_windows(task.channel, answer.results)
+        opened.to_draw += recording.add_windows(task.channel, answer.results, task.number)
         seconds = sum(each.place.samples for each in answer.results if each.place and each.result) / SAMPLE_RATE
         if answer.error is not None:
             came = {each.place for each in answer.results}
@@ -359,8 +364,18 @@ class Dispatcher:
         elif opened.chunks == 0:
             opened.chunks, drawn, opened.to_draw = 1, sorted(opened.to_draw), []
             outlines = tuple(opened.outlines[place] for place in drawn)
-            self._wait_for_worker(Errand(replace(task, outlines=outlines, draws=True), (index,)))
+            drawing = replace(task, number=next(_numbers), outlines=outlines, draws=True)
+            self._wait_for_worker(Errand(drawing, (index,)))
         return seconds
+
+    def _look_into_chunks(self) -> None:
+        """Tell recordings how far their chunks under way are."""
+        decoded = self._under_way.decoded
+        for errand in self._under_way.sent if decoded else ():
+            match errand.task:
+                case ChunkTask(number=number) if number in decoded:
+                    if (recording := self._wanted(errand.recordings[0])) is not None:
+                        recording.advance(number, decoded[number])
 
     # --- deaths -----------------------------------------------------------------------------------------------------
 
@@ -375,6 +390,8 @@ class Dispatcher:
             for index in errand.recordings:
                 self._wait_for_worker(Errand(self._whole_task([index]), (index,), deaths, errand.unseen_by))
         else:
+            if isinstance(errand.task, ChunkTask) and (recording := self._wanted(errand.recordings[0])) is not None:
+                recording.advance(errand.task.number, 0)
             self._wait_for_worker(replace(errand, deaths=deaths))
 
 

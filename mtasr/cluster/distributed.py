@@ -37,6 +37,8 @@ class Distributed:
         self._begun: set[int] = set()
         #: Samples of the windows that came, of all channels.
         self._samples = 0
+        #: Samples decoded of chunks that have not come yet, by their numbers.
+        self._advanced: dict[int, int] = {}
         self._error: Exception | None = None
         #: What was raised where results are missing.
         self.raised: Exception | None = None
@@ -72,8 +74,11 @@ class Distributed:
             yield self._windows.pop(key)
 
     def came(self) -> float:
-        survey = self._survey
-        return self._samples / SAMPLE_RATE / len(survey.channels) if survey is not None and survey.channels else 0.0
+        with self._changed:
+            if self._survey is None or not self._survey.channels:
+                return 0.0
+            samples = self._samples + sum(self._advanced.values())
+            return samples / SAMPLE_RATE / len(self._survey.channels)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         while True:
@@ -128,14 +133,20 @@ class Distributed:
         if survey.guesses and kept.guesses() is None:
             kept.note_guesses(survey.guesses)
 
-    def add_windows(self, channel: int, results: Sequence[PlacedResult]) -> list[Place]:
-        """Take results. Returns the places of windows that need random samples."""
+    def advance(self, chunk: int, samples: int) -> None:
+        """So much of a chunk is decoded, and will come with the rest of it."""
+        with self._changed:
+            self._advanced[chunk] = samples
+
+    def add_windows(self, channel: int, results: Sequence[PlacedResult], chunk: int) -> list[Place]:
+        """Take results of a chunk. Returns the places of windows that need random samples."""
         kept = self.notes(channel)
         came = [each.place for each in results if each.place is not None and each.result is not None]
         for each in results:
             if each.to_note and each.place is not None and each.result is not None:
                 kept.note_result(each.place, each.result)
         with self._changed:
+            self._advanced.pop(chunk, None)
             self._samples += sum(place.samples for place in came)
             if not self.is_closed:
                 self._windows |= {

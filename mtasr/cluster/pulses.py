@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtasr.cluster.nodes import Call
+from mtasr.cluster.tasks import SignsOfLife
 from mtasr.cluster.team import Member
 
 #: Seconds between questions whether a worker is alive, and without progress after which it counts as dead.
-_PULSE, PATIENCE = 5.0, 600.0
+_PULSE, PATIENCE = 2.0, 600.0
 
 
 @dataclass(slots=True)
@@ -19,7 +21,7 @@ class _Pulse:
 
     call: Call | None = None
     asked: float = 0.0
-    figure: float = -1.0
+    signs: SignsOfLife = field(default_factory=lambda: SignsOfLife(-1.0, {}))
     changed: float = field(default_factory=time.monotonic)
 
 
@@ -34,6 +36,11 @@ class Pulses:
     def calls(self) -> list[Call]:
         """The questions under way."""
         return [each.call for each in self._pulses.values() if each.call is not None]
+
+    @property
+    def decoded(self) -> Mapping[int, int]:
+        """The last that was heard of chunks under way: samples that are decoded, by the number of the chunk."""
+        return ChainMap(*(dict(each.signs.decoded) for each in self._pulses.values()))
 
     def touch(self, member: Member) -> None:
         """The worker got a task, or answered one."""
@@ -62,10 +69,11 @@ class Pulses:
         return stalled
 
     def _take(self, pulse: _Pulse, call: Call, now: float) -> None:
-        try:
-            figure = float(call.result())
-        except Exception:  # its tasks tell what is wrong
-            figure = pulse.figure
         pulse.call = None
-        if figure != pulse.figure:
-            pulse.figure, pulse.changed = figure, now
+        try:
+            signs: SignsOfLife = call.result()
+        except Exception:  # its tasks tell what is wrong
+            return
+        if signs.figure != pulse.signs.figure:
+            pulse.changed = now
+        pulse.signs = signs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mtasr.audio.tracks import Tracks
@@ -104,6 +105,8 @@ class SurveyTask:
 class ChunkTask:
     """Decode these windows of a recording. The answer is a `ChunkResults`."""
 
+    #: What the driver calls the chunk.
+    number: int
     source: str
     manner: Manner
     channel: int
@@ -147,6 +150,16 @@ class JudgeTask:
 
 RecordsTask = LabelTask | JudgeTask
 Task = WholeTask | SurveyTask | ChunkTask | RecordsTask
+
+
+@dataclass(frozen=True, slots=True)
+class SignsOfLife:
+    """What a worker answers when it is asked how it is."""
+
+    #: Grows while anything is read or decoded.
+    figure: float
+    #: Samples of the windows that are decoded of chunks under way, by the number of the chunk.
+    decoded: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -54,6 +55,16 @@ class UnderWay(Generic[T]):
     def on(self, member: Member) -> list[T]:
         """What a worker has under way."""
         return [sent for each, sent in self._calls.values() if each is member]
+
+    @property
+    def sent(self) -> list[T]:
+        """All that is under way."""
+        return [sent for _, sent in self._calls.values()]
+
+    @property
+    def decoded(self) -> Mapping[int, int]:
+        """Samples that are decoded of chunks, by their numbers, as far as is known; some may have come meanwhile."""
+        return self._pulses.decoded
 
     def receive(self) -> tuple[list[Answer[T]], list[T]]:
         """Wait a moment for answers, and look after the workers.

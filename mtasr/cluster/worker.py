@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import cast
 
 from mtasr import __version__, system
@@ -26,6 +27,7 @@ from mtasr.cluster.tasks import (
     ModelFiles,
     NodeFacts,
     Outcome,
+    SignsOfLife,
     SurveyTask,
     Task,
     WholeTask,
@@ -52,6 +54,15 @@ _LEAST_BYTES = int(LONG_SECONDS * 1000)
 _TOGETHER = 8
 
 
+@dataclass(eq=False, slots=True)
+class _Chunk:
+    """A chunk under way."""
+
+    number: int
+    #: Samples of its windows.
+    decoded: int = 0
+
+
 class NodeWorker:
     """Does the tasks of one driver. Its methods may be called from several threads."""
 
@@ -59,6 +70,7 @@ class NodeWorker:
         self._model: Model | None = None
         #: What was done to records without `Model`.
         self._steps = 0
+        self._chunks: list[_Chunk] = []
 
     def facts(self, paths: Sequence[str]) -> NodeFacts:
         """What the driver compares with itself before it gives work."""
@@ -97,9 +109,10 @@ class NodeWorker:
         """Write a model into the cache of this machine. Raises `ModelError`."""
         weights.install(files, content)
 
-    def signs_of_life(self) -> float:
-        """A figure that grows while anything is read or decoded."""
-        return self._steps + (0.0 if self._model is None else sum(self._model.timings.values()))
+    def signs_of_life(self) -> SignsOfLife:
+        """How far the work is."""
+        figure = self._steps + (0.0 if self._model is None else sum(self._model.timings.values()))
+        return SignsOfLife(figure, {each.number: each.decoded for each in self._chunks.copy()})
 
     def _step(self) -> None:
         self._steps += 1
@@ -162,21 +175,26 @@ class NodeWorker:
     def _chunk(self, task: ChunkTask) -> ChunkResults:
         results: list[PlacedResult] = []
         manner = task.manner
+        chunk = _Chunk(task.number)
+        self._chunks.append(chunk)
         try:
-            results.extend(
-                self.model.decode_windows(
-                    task.source,
-                    task.outlines,
-                    manner.options,
-                    language=task.language,
-                    tracks=manner.tracks,
-                    channel=task.channel,
-                    version=task.version,
-                    draws=task.draws,
-                )
-            )
+            for each in self.model.decode_windows(
+                task.source,
+                task.outlines,
+                manner.options,
+                language=task.language,
+                tracks=manner.tracks,
+                channel=task.channel,
+                version=task.version,
+                draws=task.draws,
+            ):
+                results.append(each)
+                if each.place is not None and each.result is not None:
+                    chunk.decoded += each.place.samples
         except Exception as error:
             return ChunkResults(tuple(results), error)
+        finally:
+            self._chunks.remove(chunk)
         return ChunkResults(tuple(results))
 
     def _label(self, task: LabelTask) -> tuple[Record | Exception, ...]:

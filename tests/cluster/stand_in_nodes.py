@@ -24,6 +24,7 @@ from mtasr.cluster.tasks import (
     Manner,
     ModelFiles,
     NodeFacts,
+    SignsOfLife,
     SurveyTask,
     Task,
     WholeTask,
@@ -172,6 +173,8 @@ class MadeUp:
     changes: dict[str, Any] = field(default_factory=dict)
     loaded: Loaded | Lacking = field(default_factory=lambda: Loaded(("cpu", "int8", "127")))
     alive: float = 0.0
+    #: What it says of chunks under way.
+    decoded: dict[int, int] = field(default_factory=dict)
 
     def facts(self, paths: Sequence[str]) -> NodeFacts:
         return facts(paths, **self.changes)
@@ -179,9 +182,9 @@ class MadeUp:
     def load(self, task: LoadTask) -> Loaded | Lacking:
         return self.loaded
 
-    def signs_of_life(self) -> float:
+    def signs_of_life(self) -> SignsOfLife:
         self.alive += 1
-        return self.alive
+        return SignsOfLife(self.alive, self.decoded)
 
     def work(self, task: Task) -> object:
         self.before(task)

@@ -16,7 +16,7 @@ from tiny_model import make_tiny_model
 from mtasr.cluster import ClusterModel, pulses, under_way
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.records import RecordWorkers
-from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask
+from mtasr.cluster.tasks import JudgeTask, LabelTask, RecordsTask, SignsOfLife
 from mtasr.cluster.worker import NodeWorker
 from mtasr.data.filtering import DEADLY, UNREADABLE, UNSEEN, judged
 from mtasr.data.filters import no_text
@@ -190,8 +190,8 @@ def test_a_worker_that_stands_still_on_records_counts_as_dead(monkeypatch: pytes
     released = threading.Event()
 
     class Stuck(Judge):
-        def signs_of_life(self) -> float:
-            return 0.0
+        def signs_of_life(self) -> SignsOfLife:
+            return SignsOfLife(0.0, {})
 
     def wait(task: RecordsTask) -> None:
         if any(each.id == "2" for each in task.records):

@@ -21,12 +21,13 @@ from mtasr.cluster import pulses, under_way
 from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.errands import chunks_of
 from mtasr.cluster.nodes import Node
-from mtasr.cluster.tasks import ChunkResults, ChunkTask, Task, WholeTask
+from mtasr.cluster.tasks import ChunkResults, ChunkTask, SignsOfLife, Task, WholeTask
 from mtasr.cluster.team import Member
 from mtasr.decoding.submission import NoNotes
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
 from mtasr.recordings.elsewhere import received
+from mtasr.spans import SAMPLE_RATE
 
 # What goes wrong here is often a wait without end.
 pytestmark = pytest.mark.timeout(60)
@@ -156,6 +157,43 @@ def test_chunks_move_the_position_in_whatever_order_they_come():
     dispatcher.close()
 
 
+def test_windows_in_a_chunk_move_the_position(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pulses, "_PULSE", 0.01)
+    released = threading.Event()
+
+    class Halfway(MadeUp):
+        tells = False
+
+        def work(self, task: Task) -> object:
+            if isinstance(task, ChunkTask) and not task.draws:
+                self.decoded = {task.number: WINDOW * SAMPLE_RATE} if self.tells else {}
+                released.wait(30)
+            return super().work(task)
+
+    def make(node: Node) -> Halfway:
+        made = Halfway()
+        made.tells = len(nodes.workers) < 2
+        return made
+
+    nodes = StandInNodes(2, make)
+    dispatcher = Dispatcher(nodes, assembled(nodes), MANNER, ["60.wav"])
+    dispatcher.start()
+    try:
+        with transcription(dispatcher, 0) as transcribed:
+            assert transcribed.language == "en"
+            while transcribed.position != 2 * WINDOW:
+                time.sleep(0.01)
+            nodes.living[0].kill()  # what it had decoded is lost
+            while transcribed.position != WINDOW:
+                time.sleep(0.01)
+            released.set()
+            transcribed.transcript()
+            assert transcribed.position == 60 * WINDOW
+    finally:
+        released.set()
+        dispatcher.close()
+
+
 def test_groups_get_smaller_near_the_end():
     sources = [f"1-{number}.wav" for number in range(100)]
     worker = MadeUp()
@@ -222,8 +260,8 @@ def test_a_worker_that_stands_still_counts_as_dead(monkeypatch: pytest.MonkeyPat
     released = threading.Event()
 
     class Stuck(MadeUp):
-        def signs_of_life(self) -> float:
-            return 0.0
+        def signs_of_life(self) -> SignsOfLife:
+            return SignsOfLife(0.0, {})
 
     def wait(task: Task) -> None:
         if isinstance(task, WholeTask) and any("1-3" in each for each in task.sources):
