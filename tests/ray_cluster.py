@@ -17,7 +17,8 @@ from typing import Self
 
 #: The variable that tells the processes of one node from all others.
 _MARK = "MTASR_TEST_NODE"
-_STORE = 80_000_000
+#: Little memory, and nobody who sends logs to drivers.
+_SETTINGS = ("--object-store-memory=80000000", "--include-log-monitor=false")
 
 
 class RayCluster:
@@ -35,7 +36,7 @@ class RayCluster:
         self.nodes: list[str] = []
         self._started = 0
         try:
-            head = ("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false")
+            head = ("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false", "--no-monitor")
             self._start(*head, f"--temp-dir={self._folder}", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
             for cores in nodes:
                 self.add(cores)
@@ -55,7 +56,7 @@ class RayCluster:
     def _start(self, *arguments: str, **variables: str) -> str:
         mark = f"{self._folder}#{self._started}"
         self._started += 1
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--object-store-memory={_STORE}", *arguments]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *_SETTINGS, *arguments]
         environment = {**self._environment, _MARK: mark, **variables}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         return mark

@@ -22,7 +22,7 @@ from mtasr.cluster.dispatcher import Dispatcher
 from mtasr.cluster.errands import chunks_of
 from mtasr.cluster.nodes import Node
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, SignsOfLife, Task, WholeTask
-from mtasr.cluster.team import Member
+from mtasr.cluster.team import Member, Team
 from mtasr.decoding.submission import NoNotes
 from mtasr.decoding.transcription import Transcription
 from mtasr.errors import AudioDecodeError, ClusterError, InputNotFoundError, WorkerDiedError
@@ -33,10 +33,12 @@ from mtasr.spans import SAMPLE_RATE
 pytestmark = pytest.mark.timeout(60)
 
 
-def outcomes(nodes: StandInNodes, sources: Sequence[str], lines: list[str] | None = None) -> list[str | Exception]:
+def outcomes(
+    nodes: StandInNodes, sources: Sequence[str], lines: list[str] | None = None, team: Team | None = None
+) -> list[str | Exception]:
     """The text of each recording, or why it failed."""
     lines = [] if lines is None else lines
-    dispatcher = Dispatcher(nodes, assembled(nodes, tell=lines.append), MANNER, sources)
+    dispatcher = Dispatcher(nodes, team or assembled(nodes, tell=lines.append), MANNER, sources)
     dispatcher.start()
     found: list[str | Exception] = []
     try:
@@ -68,7 +70,11 @@ def test_short_and_long_recordings_come_in_order():
     sources = ["3.wav", "100.wav", "1.wav", "0.wav", *(f"2-{number}.wav" for number in range(40))]
     workers: list[MadeUp] = []
     nodes = StandInNodes(3, lambda node: workers.append(MadeUp()) or workers[-1])
-    assert outcomes(nodes, sources) == expected(sources)
+    team = assembled(nodes)
+    assert outcomes(nodes, sources, team=team) == expected(sources)
+    states = team.states.values()
+    assert [sum(each.tasks for each in states), sum(each.recordings for each in states)] == [0, len(sources)]
+    assert sum(each.seconds for each in states) == WINDOW * sum(map(stand_in_nodes.windows_of, sources))
     chunks = [task for worker in workers for task in worker.done if isinstance(task, ChunkTask)]
     assert [task.draws for task in chunks].count(True) == 1
     assert 4 <= len([task for task in chunks if not task.draws]) <= 16
