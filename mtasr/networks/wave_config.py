@@ -198,12 +198,13 @@ _CPC = WaveConfig(
     activation="relu",
     width=256,
     layers=1,
-    recurrent="gru",
+    recurrent="lstm",
 )
 
 #: The published sizes with the dropout they were trained with, and small ones of the same kinds. Baevski et al. 2020
 #: (wav2vec 2.0; Large as trained on Libri-Light), Babu et al. 2021 (XLS-R), Hsu et al. 2021 (HuBERT), Chen et al. 2021
-#: (WavLM). CPC as in Rivière et al. 2020, who made the convolutions narrower and normalise each frame of theirs.
+#: (WavLM). "cpc" is that of CPC_audio (Rivière et al. 2020), "cpc-2018" that of van den Oord et al. but for two things:
+#: frames are normalised instead of batches, and the recurrent layer is as wide as the convolutions instead of half.
 WAVE_PRESETS: dict[str, WaveConfig] = {
     "wav2vec2-base": _BASE,
     "wav2vec2-large": replace(_LARGE, convolution_bias=True),
@@ -216,6 +217,7 @@ WAVE_PRESETS: dict[str, WaveConfig] = {
     "wavlm-base": replace(_BASE, relative_buckets=320),
     "wavlm-large": replace(_LARGE, relative_buckets=320),
     "cpc": _CPC,
+    "cpc-2018": replace(_CPC, convolutions=cpc_convolutions(512), width=512, recurrent="gru"),
     "tiny": _TINY,
     "tiny-wavlm": replace(_TINY, relative_buckets=320),
     "tiny-cpc": replace(_CPC, convolutions=cpc_convolutions(64), width=64),

@@ -7,4 +7,7 @@ best_rq, quantiser   random codes of log-mel features (BEST-RQ)
 kmeans               units: groups of frames that are alike
 unit_labels, hubert  the units of recordings, and which of them a hidden frame has (HuBERT)
 mixing, wavlm        the same while others talk (WavLM)
+wav2vec2, gumbel     which quantised frame was masked here? (wav2vec 2.0, XLS-R)
+cpc, prediction      which frame comes k steps later? (CPC)
+contrastive          negatives and losses of both; gradients, languages, wave_encoders: parts of them
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,7 +81,7 @@ class PretrainingObjective(ABC):
     used: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: TrainConfig) -> None:
-        _require_used(config, self.used)
+        require_used(config, _USED | self.used, "learns from audio alone")
         self.config = config
         data = config.data
         sources = [self._blocks(path) for path in data.train]
@@ -93,7 +93,7 @@ class PretrainingObjective(ABC):
             sources,
             pool_seconds=3600 * data.pool_hours,
             seed=config.seed,
-            weights=data.weights,
+            weights=self.weights(sources),
             temperature=data.temperature,
         )
         self.passes_per_epoch = self.records.passes_per_pool
@@ -105,6 +105,10 @@ class PretrainingObjective(ABC):
     @abstractmethod
     def network(self) -> nn.Module:
         """A fresh model with all its heads, on the CPU. Its part `encoder` is a `SpeechEncoder`, and the result."""
+
+    def weights(self, sources: Sequence[Sequence[RecordBlock]]) -> Sequence[float]:
+        """The share of the audio that each entry of `data.train` gets, in any unit; none if recordings are equal."""
+        return self.config.data.weights
 
     @abstractmethod
     def completed(self, crops: CropBatch, rng: np.random.Generator) -> Batch:
@@ -158,7 +162,7 @@ class PretrainingObjective(ABC):
         targets, loss = 0, 0.0
         sums: dict[str, Tensor] = {}
         with (
-            _averaged(model, average),
+            averaged(model, average),
             torch.random.fork_rng([device] if device.type == "cuda" else []),
         ):
             model.eval()
@@ -174,7 +178,7 @@ class PretrainingObjective(ABC):
     def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
         """Write the folder `encoder`, the mean of the encoders of these checkpoints. Raises `OutputError`."""
         encoder = self.network().get_submodule("encoder")
-        encoder.load_state_dict(_mean_encoder(checkpoints))
+        encoder.load_state_dict(mean_state(checkpoints, "encoder."))
         save_encoder(encoder.eval(), folder / "encoder", self.family)
         return Exported(path=(folder / "encoder").absolute(), remark="heads and quantisers are left out")
 
@@ -202,18 +206,21 @@ def limits(config: DataConfig) -> tuple[int, int]:
     return shortest, longest
 
 
-def _require_used(config: TrainConfig, more: frozenset[str]) -> None:
-    """Raise `UsageError` if a setting has another value than by default that would do nothing."""
+def require_used(config: TrainConfig, used: Set[str], what: str) -> None:
+    """Raise `UsageError` if a setting has another value than by default and is not among those in use.
+
+    The optimiser's and `objective_options` always are. `what` is what the message says that the objective does.
+    """
     ours = named_settings(config)
     defaults = named_settings(TrainConfig(output=config.output, steps=config.steps, data=DataConfig(train=("",))))
     for name, value in ours.items():
-        known = name in _USED | more or name.partition(".")[0] in {"optimizer", "objective_options"}
+        known = name in used or name.partition(".")[0] in {"optimizer", "objective_options"}
         if value != defaults.get(name) and not known:
-            raise UsageError(f"objective={config.objective} learns from audio alone and does not use {name}")
+            raise UsageError(f"objective={config.objective} {what} and does not use {name}")
 
 
 @contextlib.contextmanager
-def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
+def averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
     """Within the block, the model has the averages in place of its weights."""
     weights = {name: weight.clone() for name, weight in model.state_dict().items() if name in average}
     model.load_state_dict(dict(average), strict=False)
@@ -223,13 +230,15 @@ def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]
         model.load_state_dict(weights, strict=False)
 
 
-def _mean_encoder(checkpoints: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """The state of the encoder, each tensor the mean over checkpoints; the averages of a run replace its weights."""
+def mean_state(checkpoints: Iterable[Mapping[str, Any]], part: str = "") -> dict[str, Tensor]:
+    """The mean of the states of models, tensor by tensor; the averages of a run replace its weights.
+
+    Only of those tensors whose names begin with `part`, and without it.
+    """
     mean: dict[str, Tensor] = {}
     for number, document in enumerate(checkpoints, start=1):
         for name, tensor in {**document["model"], **document["average"]}.items():
-            part, _, rest = name.partition(".")
-            if part != "encoder":
-                continue
-            mean[rest] = torch.lerp(mean[rest], tensor, 1 / number) if rest in mean else tensor
+            if name.startswith(part):
+                rest = name.removeprefix(part)
+                mean[rest] = torch.lerp(mean[rest], tensor, 1 / number) if rest in mean else tensor
     return mean

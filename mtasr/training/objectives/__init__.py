@@ -101,6 +101,8 @@ PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
     "hubert": "mtasr.pretraining.hubert:HubertObjective",
     "wavlm": "mtasr.pretraining.wavlm:WavlmObjective",
+    "cpc": "mtasr.pretraining.cpc:CpcObjective",
+    "wav2vec2": "mtasr.pretraining.wav2vec2:Wav2Vec2Objective",
 }
 
 #: Objectives by the name that the setting `objective` takes.
