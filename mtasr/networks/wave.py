@@ -128,16 +128,21 @@ class WaveEncoder(nn.Module):
             x = block(x)
         return x.transpose(1, 2)
 
-    def contextualised(self, features: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+    def contextualised(
+        self, features: Tensor, mask: Tensor | None = None, channels: Tensor | None = None
+    ) -> list[Tensor]:
         """(B, S, C) from `convolved` -> L + 1 states (B, S, D): the input of each layer, then the final output.
 
         `mask`: (B, S) bool, true for the frames that `masked` replaces. Raises `ModelError` with recurrent layers.
+        `channels`: (B, D) bool, true for the channels that are set to 0 before the first layer.
         """
         x = self.drop(self.projection(self.features_norm(features)))
         if mask is not None:
             if self.masked is None:
                 raise ModelError("an encoder with recurrent layers masks no frames")
             x = torch.where(mask[:, :, None], self.masked.to(x.dtype), x)
+        if channels is not None:
+            x = x.masked_fill(channels[:, None], 0.0)
         states: list[Tensor] = self.context(x)
         return states
 

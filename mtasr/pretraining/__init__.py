@@ -9,5 +9,6 @@ unit_labels, hubert  the units of recordings, and which of them a hidden frame h
 mixing, wavlm        the same while others talk (WavLM)
 wav2vec2, gumbel     which quantised frame was masked here? (wav2vec 2.0, XLS-R)
 cpc, prediction      which frame comes k steps later? (CPC)
+wave_ctc, letters    few labels afterwards: an encoder of the waveform learns to spell
 contrastive          negatives and losses of both; gradients, languages, wave_encoders: parts of them
 """

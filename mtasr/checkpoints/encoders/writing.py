@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mtasr.checkpoints.destination import staged
 from mtasr.checkpoints.encoders import own_settings, wave_names, wave_settings
@@ -20,7 +21,7 @@ from mtasr.networks.whisper_encoder import WhisperEncoder
 #: What transformers calls an encoder.
 Family = Literal["wav2vec2", "hubert", "wavlm"]
 
-_FILES = frozenset({"config.json", "preprocessor_config.json", WEIGHTS})
+_FILES = frozenset({"config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json", WEIGHTS})
 
 
 def save_encoder(encoder: nn.Module, folder: Path, family: Family | None = None) -> None:
@@ -35,12 +36,16 @@ def save_encoder(encoder: nn.Module, folder: Path, family: Family | None = None)
     """
     if not isinstance(encoder, StoredEncoder):
         raise ModelError(f"{type(encoder).__name__} is not an encoder that can be stored")
-    if folder.is_dir() and (others := sorted(each.name for each in folder.iterdir() if each.name not in _FILES)):
-        raise OutputError(f"{folder} holds more than an encoder ({others[0]}) and is not replaced; remove it first")
     documents, own = _documents(encoder, family)
     state = encoder.state_dict()
-    names = {name: name if own else wave_names.foreign_name(name) for name in state}
-    tensors = {names[name]: rounded(name, tensor, "float32") for name, tensor in state.items()}
+    write_folder(folder, documents, {name if own else wave_names.foreign_name(name): state[name] for name in state})
+
+
+def write_folder(folder: Path, documents: Mapping[str, Mapping[str, Any]], state: Mapping[str, Tensor]) -> None:
+    """Write JSON files by their names, and tensors in float32. Raises as `save_encoder` does."""
+    if folder.is_dir() and (others := sorted(each.name for each in folder.iterdir() if each.name not in _FILES)):
+        raise OutputError(f"{folder} holds more than an encoder ({others[0]}) and is not replaced; remove it first")
+    tensors = {name: rounded(name, tensor, "float32") for name, tensor in state.items()}
     with staged(folder, force=True) as staging:
         staging.mkdir()
         for name, document in documents.items():

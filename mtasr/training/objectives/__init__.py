@@ -114,6 +114,7 @@ PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
 OBJECTIVES: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "sequence": "mtasr.training.objectives.sequence:SequenceObjective",
     "ctc": "mtasr.training.objectives.ctc:CtcObjective",
+    "wave-ctc": "mtasr.pretraining.wave_ctc:WaveCtcObjective",
     **PRETRAINING,
 }
 
