@@ -77,11 +77,13 @@ def test_adapters_begin_as_nothing(method: str, symbols: Path, configure: Config
     assert adapted.loss(adapted.model(CPU).eval(), batch(adapted)).equal(loss)
 
 
-def test_a_prompt_begins_as_the_words_to_learn(symbols: Path, configure: Configure, tmp_path: Path) -> None:
+def test_a_prompt_begins_as_words_to_learn_that_were_said_before(
+    symbols: Path, configure: Configure, tmp_path: Path
+) -> None:
     objective = SequenceObjective(configure(tmp_path, *settings("prompt", symbols)))
     assert objective.tokenizer.prompt == PLACES[::-1]
     model = objective.model(CPU)
-    words = [objective.tokenizer.encode(f" {text}")[0] for text in ("the", "of", "and")]
+    words = [objective.tokenizer.sot_prev, *(objective.tokenizer.encode(f" {text}")[0] for text in ("the", "of"))]
     wanted = checkpoint().model.decoder.embedding.weight[words]
     assert model.decoder.embedding.get_parameter("vectors").equal(wanted)
 

@@ -101,17 +101,18 @@ class WhisperObjective(ABC):
         return model
 
     def _words_to_begin_with(self) -> list[int]:
-        """Tokens of the records' texts, as many as the prompt has, again from the start if need be.
+        """The token before previous text, and tokens of the records' texts, again from the start if need be.
 
-        So the prompt begins as text of the kind that the model is to write. Raises `UsageError` if there is none.
+        So the prompt begins as text of the kind that the model is to write, said before (benchmarks/README.md). Raises
+        `UsageError` if there is none.
         """
         texts = (caption.text for record in self.records.pool(0) for caption in record.captions)
         tokens = (token for text in texts for token in self.tokenizer.encode(f" {text.strip()}"))
-        count = len(self.tokenizer.prompt)
-        first = list(itertools.islice(tokens, count))
+        count = len(self.tokenizer.prompt) - 1
+        first = list(itertools.islice(tokens, max(count, 1)))
         if not first:
             raise UsageError("there is nothing to learn: no record has text")
-        return list(itertools.islice(itertools.cycle(first), count))
+        return [self.tokenizer.sot_prev, *itertools.islice(itertools.cycle(first), count)]
 
     def encoded(self, model: Whisper, batch: TextBatch) -> Tensor:
         """What the encoder makes of a batch (B, S, D), without gradients while the encoder is frozen."""
