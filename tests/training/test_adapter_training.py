@@ -77,9 +77,7 @@ def test_adapters_begin_as_nothing(method: str, symbols: Path, configure: Config
     assert adapted.loss(adapted.model(CPU).eval(), batch(adapted)).equal(loss)
 
 
-def test_a_prompt_begins_as_words_to_learn_that_were_said_before(
-    symbols: Path, configure: Configure, tmp_path: Path
-) -> None:
+def test_a_prompt_begins_as_text_said_before(symbols: Path, configure: Configure, tmp_path: Path) -> None:
     objective = SequenceObjective(configure(tmp_path, *settings("prompt", symbols)))
     assert objective.tokenizer.prompt == PLACES[::-1]
     model = objective.model(CPU)
