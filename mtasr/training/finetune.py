@@ -15,7 +15,7 @@ from mtasr.training.parallel import accumulation, processes
 #: Small, so that the model changes no more than its new data ask for. What begins at zero, or has few weights, needs
 #: more (benchmarks/README.md).
 _LEARNING_RATES: dict[Method, float] = {
-    "full": 2e-5, "decoder": 5e-5, "lora": 5e-4, "houlsby": 1e-3, "prefix": 5e-3, "prompt": 1e-3,
+    "full": 2e-5, "decoder": 5e-5, "lora": 5e-4, "houlsby": 1e-3, "prefix": 3e-2, "prompt": 5e-3,
 }  # fmt: skip
 
 #: After this many steps of training the whole model on excerpts with hardly any padding, decoding at any length gave no
