@@ -83,7 +83,7 @@ def find(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.encoders.extract import default_layer
     from mtasr.probing.search import THRESHOLD, Search, read_example
 
-    layer = default_layer(encoder) if params["layer"] is None else params["layer"]
+    layer = default_layer(encoder, words=True) if params["layer"] is None else params["layer"]
     search = Search(encoder, layer, read_example(encoder, layer, example, start=params["start"], end=params["end"]))
 
     def listen(source: str) -> None:

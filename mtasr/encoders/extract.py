@@ -59,12 +59,13 @@ class StateBlock:
     speech: npt.NDArray[np.bool_]
 
 
-def default_layer(encoder: SpeechEncoder) -> int:
-    """The layer to take if nobody says: the one about five sixths up, whose states tell words apart best.
+def default_layer(encoder: SpeechEncoder, *, words: bool = False) -> int:
+    """The layer to take if nobody says: two thirds up, where states tell sounds apart, or for words five sixths.
 
-    Of the six layers of Whisper `base` it is the fifth (`benchmarks/finding.py`).
+    Of the six layers of Whisper `base`, these are the fourth and the fifth (`benchmarks/unit_layers.py`,
+    `benchmarks/finding.py`).
     """
-    return round(encoder.layers * 5 / 6)
+    return round(encoder.layers * (5 / 6 if words else 2 / 3))
 
 
 def chosen_layers(encoder: SpeechEncoder, layer: int | None) -> tuple[int, ...]:

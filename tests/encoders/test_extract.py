@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speech import write_wav
 
 from mtasr.arrays import Float32Array
-from mtasr.encoders.extract import chosen_layers, extract, extract_blocks, whole_states
+from mtasr.encoders.extract import chosen_layers, default_layer, extract, extract_blocks, whole_states
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.spans import SAMPLE_RATE
 
@@ -109,3 +109,10 @@ def test_layers() -> None:
     for wrong in (2, -3):
         with pytest.raises(UsageError, match="local has the layers 0 to 1"):
             chosen_layers(encoder, wrong)
+
+
+@pytest.mark.parametrize(("layers", "sounds", "words"), [(0, 0, 0), (1, 1, 1), (6, 4, 5), (12, 8, 10), (24, 16, 20)])
+def test_the_layer_if_nobody_says(layers: int, sounds: int, words: int) -> None:
+    encoder = LocalEncoder()
+    encoder.layers = layers
+    assert (default_layer(encoder), default_layer(encoder, words=True)) == (sounds, words)

@@ -117,7 +117,7 @@ def test_an_example_is_the_speech_in_its_recording(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_word_is_found_in_another_voice_and_one_that_is_never_said_is_not(tmp_path: Path) -> None:
     encoder = load_encoder("base")
-    layer = default_layer(encoder)
+    layer = default_layer(encoder, words=True)
     sentences = [
         "We saw a kangaroo beside the road.", "Please show your passport at the desk.",
         "The orchestra played until midnight.", "My uncle repairs bicycles and clocks.",

@@ -64,7 +64,7 @@ def encoder_options(*, default: str | None = DEFAULT_ENCODER, every_layer: bool 
             type=Layer(every=every_layer),
             configurable=False,
             help="Layer whose states to take; 0 is the input of the first."
-            + ("  [default: one that suits words]" if default else "  [default: as the encoder]"),
+            + ("  [default: one that suits the task]" if default else "  [default: as the encoder]"),
         ),
         device_option,
     )
