@@ -33,9 +33,11 @@ def commands(page: Path) -> list[str]:
 
 SET_UP = commands(README)[:2]
 #: Page -> commands that no page before it has. `tests/server/test_guide.py` has those of a server, and
-#: `tests/remote/test_stores_guide.py` those that need a store. Those of `scale.md` need several machines.
+#: `tests/remote/test_stores_guide.py` those that need a store, `tests/pretraining/test_pretraining_guide.py` those that
+#: need recordings and labels. Those of `scale.md` need several machines.
+ELSEWHERE = ("pretraining", "probing", "scale", "serving", "stores")
 EXAMPLES: dict[Path, list[str]] = {}
-for each in (README, *(page for page in GUIDE if page.stem not in ("scale", "serving", "stores"))):
+for each in (README, *(page for page in GUIDE if page.stem not in ELSEWHERE)):
     seen = {*SET_UP, *(command for known in EXAMPLES.values() for command in known)}
     EXAMPLES[each] = [command for command in commands(each) if command not in seen]
 
