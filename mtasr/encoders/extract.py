@@ -13,20 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.audio.ffmpeg import printable
 from mtasr.audio.read import open_audio
 from mtasr.decoding.windows import LEAST_SECONDS, Cut, Cutter
 from mtasr.errors import InputError, UsageError
-from mtasr.networks.speech_encoder import SpeechEncoder
-from mtasr.networks.whisper_encoder import WhisperEncoder
+from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
 from mtasr.remote.urls import name_of
 from mtasr.spans import SAMPLE_RATE, Span
 from mtasr.vad import FRAME, SileroDetector, SpeechDetector
@@ -125,12 +122,6 @@ def extract_blocks(
         yield StateBlock(first=window.begin, states=states, times=times, speech=_inside(times, window.speech))
 
 
-def device_of(encoder: SpeechEncoder) -> torch.device:
-    """Where its weights are; the CPU if it has none."""
-    network = cast(nn.Module, encoder)
-    return next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
-
-
 def whole_states(encoder: SpeechEncoder, samples: Float32Array, layers: Sequence[int]) -> Float32Array:
     """States (L', S, D) of samples that the encoder hears at once; S is 0 for fewer than `LEAST_SAMPLES`."""
     return _states(encoder, samples, layers)
@@ -152,9 +143,7 @@ class _Heard:
 
 def _seconds(encoder: SpeechEncoder) -> float:
     """What the encoder hears at most, in seconds. Raises `UsageError` if that is too little for windows."""
-    seconds = _LONGEST
-    if isinstance(encoder, WhisperEncoder):
-        seconds = min(seconds, encoder.dims.n_audio_ctx * encoder.frame_seconds)
+    seconds = min(_LONGEST, longest_seconds(encoder))
     least = LEAST_SECONDS + _CONTEXT / SAMPLE_RATE
     if seconds < least:
         raise UsageError(f"{encoder.name} hears {seconds:.1f} s at once; windows need {least:.0f} s")

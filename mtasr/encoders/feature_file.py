@@ -1,5 +1,7 @@
 """The states of a recording as a NumPy file (.npz), written piece by piece, so that memory does not grow with it.
 
+While it is written, the folder needs room for it twice: the header, which comes first, says how many frames there are.
+
 numpy.load("interview.npz")
     states         (S, D) float32; with all layers (L + 1, S, D)
     times          (S,) float64: the centre of each frame, in seconds
@@ -10,19 +12,21 @@ numpy.load("interview.npz")
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mtasr.atomic import write_file
+from mtasr.atomic import reason, write_file
 from mtasr.encoders.extract import StateBlock
+from mtasr.errors import OutputError
 from mtasr.networks.speech_encoder import SpeechEncoder
 
 
@@ -34,9 +38,13 @@ def write_features(
     `every` says that all layers were asked for, so that `states` has a dimension of layers even if there is only one.
     Raises `OutputError`, and then leaves nothing behind.
     """
-    with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
-        parts = [Path(folder) / str(layer) for layer in layers]
-        times = _spool(blocks, parts)
+    with contextlib.ExitStack() as stack:
+        with _writing(target):
+            # Beside the target: on many systems the folder for temporary files is in memory.
+            parts = [tempfile.TemporaryFile(dir=target.parent) for _ in layers]  # noqa: SIM115 - closed below
+        for part in parts:
+            stack.callback(_discard, part)
+        times = _spool(blocks, parts, target)
         shape = (len(times), encoder.width)
         small = {
             "times": times,
@@ -48,27 +56,44 @@ def write_features(
     return len(times)
 
 
-def _spool(blocks: Iterable[StateBlock], parts: Sequence[Path]) -> npt.NDArray[np.float64]:
+def _discard(part: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # on a full disk, what is left in its buffer cannot be written
+        part.close()
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turns what the system says of a file beside the target into an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{target}: {reason(error)}") from error
+
+
+def _spool(blocks: Iterable[StateBlock], parts: Sequence[IO[bytes]], target: Path) -> npt.NDArray[np.float64]:
     """Write the states of each layer to a file of its own, and return the times."""
     times = [np.zeros(0)]
-    for part in parts:
-        part.touch()
     for block in blocks:
-        for part, states in zip(parts, block.states, strict=True):
-            with part.open("ab") as stream:
-                stream.write(np.ascontiguousarray(states).tobytes())
+        with _writing(target):
+            for part, states in zip(parts, block.states, strict=True):
+                part.write(np.ascontiguousarray(states).tobytes())
         times.append(block.times.astype(np.float64))
+    with _writing(target):
+        for part in parts:
+            part.flush()
     return np.concatenate(times)
 
 
-def _write(passing: Path, *, parts: Sequence[Path], shape: tuple[int, ...], small: dict[str, npt.NDArray[Any]]) -> None:
+def _write(
+    passing: Path, *, parts: Sequence[IO[bytes]], shape: tuple[int, ...], small: dict[str, npt.NDArray[Any]]
+) -> None:
     with zipfile.ZipFile(passing, "w") as archive:
         with archive.open("states.npy", "w", force_zip64=True) as stream:
             header = {"descr": np.dtype("<f4").str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(stream, header)
             for part in parts:
-                with part.open("rb") as spooled:
-                    shutil.copyfileobj(spooled, stream, 1 << 20)
+                part.seek(0)
+                shutil.copyfileobj(part, stream, 1 << 20)
         for name, value in small.items():
             with archive.open(f"{name}.npy", "w") as stream:
                 np.lib.format.write_array(stream, value, allow_pickle=False)

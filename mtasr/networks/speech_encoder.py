@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import Protocol, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class SpeechEncoder(Protocol):
@@ -31,3 +33,19 @@ class SpeechEncoder(Protocol):
         depend on the padding. Raises `ModelError` for audio that is too short for a frame or too long for the network.
         """
         ...
+
+
+def device_of(encoder: SpeechEncoder) -> torch.device:
+    """Where the encoder's tensors are, buffers too; the CPU if it has none."""
+    network = cast(nn.Module, encoder)
+    tensors = (*network.parameters(), *network.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def longest_seconds(encoder: SpeechEncoder) -> float:
+    """Seconds of audio that the encoder hears at once: the least `longest_seconds` of its modules, infinity without.
+
+    So what wraps an encoder hears no more than the encoder.
+    """
+    limits = (getattr(module, "longest_seconds", math.inf) for module in cast(nn.Module, encoder).modules())
+    return min(limits)

@@ -34,6 +34,7 @@ class WhisperEncoder(nn.Module):
         self.width, self.layers = dims.n_audio_state, dims.n_audio_layer
         self.frame_seconds = 2 * HOP_LENGTH / SAMPLE_RATE
         self.offset_seconds = 0.0
+        self.longest_seconds = dims.n_audio_ctx * self.frame_seconds
         #: (B, N) -> (B, M, F)
         self.mel = LogMel(dims.n_mels)
         self.encoder = Encoder(dims)

@@ -25,7 +25,7 @@ from mtasr.encoders.extract import Progress, chosen_layers, extract, whole_state
 from mtasr.errors import InputError, ModelNotFoundError, UsageError
 from mtasr.models.encoders import names_repo, resolve_encoder
 from mtasr.models.hub import Progress as DownloadProgress
-from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.networks.speech_encoder import SpeechEncoder, longest_seconds
 from mtasr.probing.adapted import with_adapters
 from mtasr.probing.answers import ACTIVITY, Answer, check_fit, fewest_frames, logits_of, said
 from mtasr.probing.heads import DOCUMENT, Head, load_head
@@ -33,8 +33,8 @@ from mtasr.probing.public_heads import read_public_head
 from mtasr.remote.urls import name_of
 from mtasr.spans import SAMPLE_RATE
 
-#: Seconds of the windows of turns, and from one to the next: a third of a window overlaps the one before.
-_WINDOW, _ADVANCE = 30, 20
+#: Seconds of the windows of turns, if the encoder hears as much. A third of a window overlaps the one before.
+_WINDOW = 30.0
 #: Most speakers of a head whose orders in two windows are compared.
 _MOST_SPEAKERS = 6
 
@@ -102,9 +102,10 @@ def _activity(classifier: Classifier, source: str, audio_stream: int, progress: 
     encoder, head = classifier
     layers = chosen_layers(encoder, None)
     step = round(encoder.frame_seconds * SAMPLE_RATE)
+    seconds = min(_WINDOW, longest_seconds(encoder))
     found = torch.zeros(0, head.config.outputs)
     with open_audio(source, track=audio_stream) as stream:
-        for begin, samples in overlapping(stream, step):
+        for begin, samples in overlapping(stream, step, seconds):
             states = torch.from_numpy(whole_states(encoder, samples, layers))
             if states.shape[1]:
                 found = joined(found, logits_of(head, states).cpu(), begin // step)
@@ -115,9 +116,14 @@ def _activity(classifier: Classifier, source: str, audio_stream: int, progress: 
     return found
 
 
-def overlapping(blocks: Iterable[Float32Array], step: int) -> Iterator[tuple[int, Float32Array]]:
-    """Windows of 30 s, one every 20 s, and the places of their first samples, which are multiples of `step`."""
-    length, advance = (seconds * SAMPLE_RATE // step * step for seconds in (_WINDOW, _ADVANCE))
+def overlapping(
+    blocks: Iterable[Float32Array], step: int, seconds: float = _WINDOW
+) -> Iterator[tuple[int, Float32Array]]:
+    """Windows of so many seconds, of which a third overlaps the one before, with the places of their first samples.
+
+    Lengths and places are multiples of `step`.
+    """
+    length, advance = (max(1, round(part * SAMPLE_RATE) // step) * step for part in (seconds, seconds * 2 / 3))
     held, begin = np.zeros(0, np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
@@ -137,7 +143,7 @@ def joined(before: Tensor, found: Tensor, begin: int) -> Tensor:
     if overlap <= 0:
         return torch.cat([before, found])
     if found.shape[1] > _MOST_SPEAKERS:
-        raise UsageError(f"a head for {found.shape[1]} speakers hears at most {_WINDOW} s at once")
+        raise UsageError(f"a head for {found.shape[1]} speakers takes only what its encoder hears at once")
     old, new = before[begin:].sigmoid(), found[:overlap].sigmoid()
     agreement = (old.T @ new + (1 - old).T @ (1 - new)).tolist()
     speakers = range(found.shape[1])

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from speech import write_wav
 
 from mtasr.arrays import Float32Array
+from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import chosen_layers, default_layer, extract, extract_blocks, whole_states
 from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.networks.adapters import Adapters
+from mtasr.networks.context import ContextEncoder
+from mtasr.networks.dimensions import EncoderDimensions
+from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
+from mtasr.networks.whisper_encoder import WhisperEncoder
+from mtasr.probing.adapted import AdaptedEncoder
 from mtasr.spans import SAMPLE_RATE
 
 
@@ -116,3 +123,35 @@ def test_the_layer_if_nobody_says(layers: int, sounds: int, words: int) -> None:
     encoder = LocalEncoder()
     encoder.layers = layers
     assert (default_layer(encoder), default_layer(encoder, words=True)) == (sounds, words)
+
+
+@pytest.mark.parametrize("name", ["log-mel", "log-mel+1", "random:tiny-cpc"])
+def test_audio_goes_where_the_encoder_is(name: str) -> None:
+    encoder = load_encoder(name, "cpu")
+    assert device_of(encoder).type == "cpu"
+    assert device_of(encoder.to("meta")).type == "meta"  # type: ignore[attr-defined]
+
+
+def short_whisper(seconds: float) -> WhisperEncoder:
+    dims = EncoderDimensions(
+        n_mels=80, n_audio_ctx=round(seconds * 50), n_audio_state=8, n_audio_head=2, n_audio_layer=1
+    )
+    return WhisperEncoder(dims, "short").eval()
+
+
+@pytest.mark.parametrize("wrapped", ["not", "with neighbours", "with adapters"])
+def test_windows_are_no_longer_than_a_wrapped_encoder_hears(wrapped: str) -> None:
+    encoder: SpeechEncoder = short_whisper(6.0)
+    if wrapped == "with neighbours":
+        encoder = ContextEncoder(encoder, 1)
+    elif wrapped == "with adapters":
+        encoder = AdaptedEncoder(encoder, Adapters(short_whisper(6.0), "houlsby", 2))
+    assert longest_seconds(encoder) == 6.0
+    found = list(extract_blocks(encoder, [sound((20, True))], (0,), detector=LoudIsSpeech()))
+    assert sum(block.states.shape[1] for block in found) == 1_000
+
+
+def test_an_encoder_that_hears_too_little_for_windows() -> None:
+    with pytest.raises(UsageError, match=r"short hears 2\.0 s at once"):
+        list(extract_blocks(short_whisper(2.0), [sound((1, True))], (0,), detector=LoudIsSpeech()))
+    assert longest_seconds(LocalEncoder()) == float("inf")

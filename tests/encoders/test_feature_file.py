@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +54,21 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError):
         write_features(tmp_path / "file" / "a.npz", blocks((0,)), LocalEncoder(), (0,), every=False)
+
+
+def test_a_full_disk_is_an_error_of_the_target(tmp_path: Path) -> None:
+    many = blocks((0, 1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+    try:
+        with pytest.raises(OutputError, match=r"a\.npz: "):
+            write_features(tmp_path / "a.npz", many, LocalEncoder(), (0, 1), every=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_finished_lies_beside_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    write_features(tmp_path / "a.npz", blocks((0,)), LocalEncoder(), (0,), every=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

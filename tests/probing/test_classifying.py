@@ -107,6 +107,23 @@ def test_windows_of_turns_overlap_and_end_with_the_recording() -> None:
     assert (begin, len(alone)) == (0, 30 * SAMPLE_RATE)
 
 
+def test_turns_through_an_encoder_that_hears_little(tmp_path: Path) -> None:
+    made = classifier("frame-activity", (), ("Speaker 1", "Speaker 2"))
+    assert isinstance(made.encoder, LocalEncoder)
+    made.encoder.longest_seconds = 6.0  # type: ignore[assignment]
+    with torch.no_grad():  # Speaker 1 talks where it is loud
+        made.head.layer_weights.copy_(torch.tensor([20.0, -20.0]))
+        made.head.network.classifier.weight.copy_(torch.tensor([[0, 40.0, 0], [0, -40.0, 0]]))
+        made.head.network.classifier.bias.copy_(torch.tensor([-10.0, 10.0]))
+    rng = np.random.default_rng(0)
+    parts = [0.5 if index % 4 == 0 else 0.01 for index in range(20)]
+    samples = np.concatenate([rng.choice([-1.0, 1.0], SAMPLE_RATE) * each for each in parts]).astype(np.float32)
+    turns = classified(made, stored(tmp_path / "a.wav", samples)[0]).spans
+    assert max(made.encoder.heard) == 6 * SAMPLE_RATE
+    first = [turn for turn in turns if turn.label == "Speaker 1"]
+    assert [turn.start for turn in first] == pytest.approx(range(0, 20, 4), abs=0.03)
+
+
 def test_speakers_keep_their_places_from_window_to_window() -> None:
     rng = np.random.default_rng(0)
     truth = torch.from_numpy(np.repeat(rng.choice([-3.0, 3.0], (40, 2)), 50, axis=0)).float()
