@@ -6,7 +6,7 @@ A safetensors file, in whose header `mtasr` is a JSON object:
     method    houlsby, prefix or prompt
     size      width of the bottlenecks, vectors of a prefix, or tokens of the prompt
     model     the model that was adapted, by name or path
-    weights   a digest of the weights of that model (`weights_digest`)
+    weights   a digest of all weights and the settings of that model (`weights_digest`)
     tokens    for a prompt: the ids that its tokens take in the vocabulary
 
 Its tensors are those of `mtasr.networks.adapters.Adapters`, or `vectors` (tokens, width). Nothing in it is run.
@@ -41,8 +41,8 @@ AdapterMethod = Literal["houlsby", "prefix", "prompt"]
 
 _OURS, _VERSION = "mtasr", 1
 _VECTORS = "vectors"
-#: Of each tensor, so many values go into the digest of a network. Training changes values everywhere.
-_VALUES = 4096
+#: No adapter is so large: sizes of tensors beyond it would not even be numbers.
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,15 @@ class AdapterNote:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """A hash of names, shapes and values of a network without its adapters, the same on any device."""
-    digest = hashlib.sha256()
+    """A hash of settings, names, shapes and all values of a network without its adapters, the same on any device."""
+    settings = getattr(network, "config", None) or getattr(network, "dims", "")
+    digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in sorted(network.state_dict().items()):
         if name.startswith("adapters."):
             continue
-        flat = tensor.detach().flatten()
-        some = flat[:: max(1, flat.numel() // _VALUES)].float().cpu().contiguous()
+        values = tensor.detach().cpu().float().contiguous()
         digest.update(repr((name, tuple(tensor.shape))).encode())
-        digest.update(some.numpy().tobytes())
+        digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -164,7 +164,7 @@ def _problem(document: Any) -> str | None:
         return "another version"
     checks = {
         "method": document.get("method") in get_args(AdapterMethod),
-        "size": type(document.get("size")) is int and document["size"] >= 1,
+        "size": type(document.get("size")) is int and 1 <= document["size"] <= _LARGEST,
         "model": isinstance(document.get("model"), str) and "\0" not in document["model"],
         "weights": isinstance(document.get("weights"), str),
         "tokens": isinstance(document.get("tokens"), list) and all(type(each) is int for each in document["tokens"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.atomic import write_text
 from mtasr.batch.outputs import check_target
@@ -33,6 +34,9 @@ _PROBE, _HEADS = "Probe", "Heads"
 _PATH = click.Path(path_type=Path)
 #: Lines about states, at most, for one encoder.
 _LINES = 4
+#: Options of the training of heads, and of what is done without adapters.
+_OF_HEADS: tuple[str, ...] = ("steps", "batch_size", "learning_rates", "sizes", "adapters", "single_layers", "seed")
+_OF_FROZEN: tuple[str, ...] = ("cache_size", "single_layers")
 #: Characters that no table is wide.
 _WIDEST = 1000
 
@@ -109,6 +113,7 @@ def probe(labels: tuple[Path, ...], **params: Any) -> None:
     if params["adapter_size"] and not params["adapters"]:
         raise UsageError("--adapter-size needs --adapters")
     kind = task_class(params["task"])
+    _refuse_without_effect(kind, params)
     settings = _settings(params)
     tasks = tasks_of(kind, read_clips(kind, labels))
     check_recordings(tasks)
@@ -125,6 +130,22 @@ def probe(labels: tuple[Path, ...], **params: Any) -> None:
     display.note(f"wrote {params['output'] / 'report.html'}")
 
 
+def _refuse_without_effect(kind: type[Task], params: dict[str, Any]) -> None:
+    """Raise `UsageError` for options on the command line that change nothing."""
+    from mtasr.probing.tasks.task import LayerTask
+
+    source = click.get_current_context().get_parameter_source
+    if issubclass(kind, LayerTask):
+        names, reason = _OF_HEADS, f"task {kind.name} trains no heads"
+    elif params["adapters"]:
+        names, reason = _OF_FROZEN, "with --adapters no states are kept, nor heads on single layers trained"
+    else:
+        return
+    for name in names:
+        if source(name) is ParameterSource.COMMANDLINE and params[name] is not False:
+            raise UsageError(f"--{name.replace('_', '-')} has no effect: {reason}")
+
+
 def _probed(
     tasks: Sequence[Task], settings: ProbeSettings, params: dict[str, Any], display: Display
 ) -> list[ProbeResult]:
@@ -132,11 +153,11 @@ def _probed(
     from mtasr.networks.adapters import DEFAULT_SIZES
     from mtasr.probing.adapted import probe_adapted, save_adapted_head
     from mtasr.probing.heads import save_head
-    from mtasr.probing.report import joined, read_results, shown, slug, write_results
+    from mtasr.probing.report import add_results, read_results, shown, slug
     from mtasr.probing.run import probe as run
 
     folder = params["output"]
-    earlier = read_results(folder)
+    read_results(folder)  # a damaged file shows before the work
     results: list[ProbeResult] = []
     for name in dict.fromkeys(params["encoders"]):
         encoder = ready_encoder(name, params["device"], display)
@@ -153,7 +174,7 @@ def _probed(
             if found.head is not None:
                 save_head(found.head, folder / "heads" / slug(result.task) / slug(encoder.name))
         results.append(result)
-        write_results(joined(earlier, results), folder)
+        add_results([result], folder)
         display.note(f"{result.encoder}: {result.task} {result.figure} {shown(result.figure, result.value)}")
     return results
 

@@ -2,7 +2,8 @@
 arXiv:2210.06175). The encoder's own weights stay, so the adapters and heads of many tasks share one in memory.
 
 The states change at every step, so nothing is kept on disk, and each step hears its clips: one after the other, each
-alone, because padding would change the states of others.
+alone, because padding would change the states of others. It hears them twice: for the head, and once the gradients of
+the states are known, for the adapters. So memory holds the graph of one clip, however many are in a batch.
 
 Letters in shapes: B clips of a batch, N states of each frame (L + 1), S frames, D width of the encoder.
 """
@@ -25,7 +26,7 @@ from mtasr.errors import UsageError
 from mtasr.networks.adapters import AdapterKind, Adapters
 from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.probing.fitting import ProbeSettings
-from mtasr.probing.heads import Head, normalised, save_head
+from mtasr.probing.heads import Head, clear_for_head, normalised, save_head
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.run import ProbeResult, mean_of
 from mtasr.probing.states import StateStore, device_of, identity_of
@@ -71,29 +72,25 @@ class AdaptedHead:
 
 
 class _LiveStates(StateStore):
-    """The states of clips as the encoder gives them now. Keeps no states, but those that gradients are to reach."""
+    """The states of clips as the encoder gives them now. Keeps no states."""
 
     def __init__(self, encoder: AdaptedEncoder, *, layer_norm: bool) -> None:
         super().__init__(encoder, Path("no folder"), 0, layer_norm=layer_norm)
-        #: What `states` and `means` gave, with its history, while a step is prepared; None at other times.
-        self.given: list[Tensor] | None = None
         self._audio: dict[tuple[Path, float, float | None], Float32Array] = {}
         self._left = _MOST_SAMPLES
 
     def states(self, clip: LabelledClip) -> Float32Array:
-        return self._give(self._heard(clip))
+        with torch.no_grad():
+            found: Float32Array = self.heard(clip).cpu().numpy()
+        return found
 
     def means(self, clip: LabelledClip) -> Float32Array:
-        return self._give(self._heard(clip).mean(dim=1))
+        with torch.no_grad():
+            found: Float32Array = self.heard(clip).mean(dim=1).cpu().numpy()
+        return found
 
-    def _give(self, found: Tensor) -> Float32Array:
-        if self.given is not None:
-            self.given.append(found)
-        array: Float32Array = found.detach().cpu().numpy()
-        return array
-
-    def _heard(self, clip: LabelledClip) -> Tensor:
-        """(N, S, D)"""
+    def heard(self, clip: LabelledClip) -> Tensor:
+        """The states (N, S, D), with their history where gradients are on."""
         place = clip.audio, clip.start, clip.end
         samples = self._audio.get(place)
         if samples is None:
@@ -102,9 +99,8 @@ class _LiveStates(StateStore):
                 self._audio[place] = samples
                 self._left -= len(samples)
         audio = torch.from_numpy(samples)[None].to(device_of(self.encoder))
-        with torch.set_grad_enabled(self.given is not None):
-            states = torch.cat(self.encoder.states(audio)).float()
-            return normalised(states) if self.layer_norm else states
+        states = torch.cat(self.encoder.states(audio)).float()
+        return normalised(states) if self.layer_norm else states
 
 
 def fit_adapted(
@@ -137,15 +133,13 @@ def fit_adapted(
     drawn = task.drawn(settings.batch_size, rng)
     for step in range(1, settings.steps + 1):
         optimizer.zero_grad()
-        store.given = []
         batch = task.batch(reader, "train", next(drawn), device, rng)
-        heard, store.given = store.given, None
         states = batch.states.requires_grad_()
         loss = task.loss(model, replace(batch, states=states))
         if not loss.isfinite():
             break
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.autograd.backward(heard, _gradients(heard, batch, states.grad, reader))
+        _send_back(states.grad, batch, reader, store)
         torch.nn.utils.clip_grad_norm_(learning, _CLIPPED)
         optimizer.step()
         if step % every == 0 or step == settings.steps:
@@ -170,23 +164,24 @@ def _copied(*modules: nn.Module) -> list[dict[str, Tensor]]:
     return [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
 
 
-def _gradients(heard: list[Tensor], batch: HeadBatch, gradient: Tensor | None, reader: HeadReader) -> list[Tensor]:
-    """The gradient of the states (N, S, D), or of their means (N, D), of each clip, from that of a batch (B, N, S, D).
+def _send_back(gradient: Tensor | None, batch: HeadBatch, reader: HeadReader, store: _LiveStates) -> None:
+    """Hear each clip of a batch again, and let the gradient (B, N, S, D) of its states reach the adapters.
 
     A step may have read a part of a clip; the rest has a gradient of zero.
     """
-    found = []
-    for row, (states, clip) in enumerate(zip(heard, batch.clips, strict=True)):
+    if gradient is None:
+        return
+    for row, clip in enumerate(batch.clips):
+        states = store.heard(clip)
+        if not reader.whole:
+            states.mean(dim=1).backward(gradient[row, :, 0].to(states.dtype))  # type: ignore[no-untyped-call]
+            continue
+        count = int(batch.lengths[row])
+        past = (batch.times[row][0] - reader.times(clip, 1)[0]) / store.encoder.frame_seconds
+        begin = round(past)
         own = torch.zeros_like(states)
-        if gradient is not None and states.ndim == 2:
-            own = gradient[row, :, 0].to(own.dtype)
-        elif gradient is not None:
-            count = int(batch.lengths[row])
-            past = (batch.times[row][0] - reader.times(clip, 1)[0]) / reader.store.encoder.frame_seconds
-            begin = round(past)
-            own[:, begin : begin + count] = gradient[row, :, :count]
-        found.append(own)
-    return found
+        own[:, begin : begin + count] = gradient[row, :, :count]
+        states.backward(own)  # type: ignore[no-untyped-call]
 
 
 def probe_adapted(
@@ -244,8 +239,9 @@ def _result(task: HeadTask, found: AdaptedHead, settings: ProbeSettings) -> Prob
 
 def save_adapted_head(found: AdaptedHead, folder: Path) -> None:
     """Write a head and its adapters to a folder. Raises `OutputError`."""
-    save_head(found.head, folder)
+    clear_for_head(folder)
     save_adapters(found.encoder.adapters, found.encoder.encoder, folder / ADAPTERS, found.head.config.encoder)
+    save_head(found.head, folder)  # last: with its document the folder is whole
 
 
 def with_adapters(encoder: SpeechEncoder, folder: Path) -> SpeechEncoder:

@@ -264,15 +264,23 @@ def save_head(head: Head, folder: Path) -> None:
         save_file(tensors, path)
         path.chmod(0o644)  # safetensors makes its files unreadable for other users
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DOCUMENT).unlink(missing_ok=True)  # it must not describe other weights
-    except OSError as exc:
-        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+    clear_for_head(folder)
     write_file(folder / WEIGHTS, write_tensors)
     write_text(
         folder / DOCUMENT, lambda stream: stream.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     )
+
+
+def clear_for_head(folder: Path) -> None:
+    """Make the folder, without the document of an older head, which must not describe other weights.
+
+    Raises `OutputError`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DOCUMENT).unlink(missing_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
 
 
 def _plain(config: HeadConfig) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ the task's (`mtasr.probing.tasks`).
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -127,6 +128,17 @@ def seconds_of(value: object, name: str, place: str) -> float | None:
     if not 0 <= seconds < 1e9:
         raise ManifestError(f"{place}: {name!r} is not a time in seconds: {value!r}")
     return seconds
+
+
+def stretch_of(start: object, end: object) -> tuple[float, float] | None:
+    """Two numbers of a label as seconds; None if they are no finite numbers, or if the end is before the start."""
+    if not isinstance(start, int | float) or not isinstance(end, int | float):
+        return None
+    with contextlib.suppress(OverflowError):  # whole numbers may have hundreds of digits
+        times = float(start), float(end)
+        if math.isfinite(times[0]) and math.isfinite(times[1]) and times[0] <= times[1]:
+            return times
+    return None
 
 
 def folds_of(clips: Sequence[LabelledClip]) -> list[list[LabelledClip]]:

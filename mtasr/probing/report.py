@@ -10,11 +10,12 @@ states/                states of clips, which may be deleted
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,9 +24,11 @@ from mtasr import html_page, plots
 from mtasr.atomic import write_text
 from mtasr.errors import InputError, OutputError
 from mtasr.probing.run import LayerFigure, ProbeResult
+from mtasr.system import lock_file
 from mtasr.text_files import read_text
 
 RESULTS, PAGE = "results.json", "report.html"
+_LOCK = ".results.lock"
 #: Figures that are no shares, and so not shown in percent.
 _PLAIN = frozenset({"MTWV"})
 
@@ -60,12 +63,19 @@ def _result(document: Mapping[str, Any]) -> ProbeResult:
     fields = {field.name: document[field.name] for field in dataclasses.fields(ProbeResult)}
     for name in ("weights", "sizes"):
         fields[name] = tuple(map(float, fields[name]))
-    fields["layers"] = tuple(LayerFigure(**layer) for layer in fields["layers"])
-    fields["figures"] = {str(name): float(value) for name, value in fields["figures"].items()}
+    fields["layers"] = tuple(
+        LayerFigure(layer=layer["layer"], dev=_number(layer["dev"]), test=_number(layer["test"]))
+        for layer in fields["layers"]
+    )
+    fields["figures"] = {str(name): _number(value) for name, value in fields["figures"].items()}
     result = ProbeResult(**fields)
     if not math.isfinite(result.value + result.dev):
         raise ValueError("no number")
     return result
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def joined(old: Sequence[ProbeResult], new: Sequence[ProbeResult]) -> list[ProbeResult]:
@@ -74,12 +84,38 @@ def joined(old: Sequence[ProbeResult], new: Sequence[ProbeResult]) -> list[Probe
     return list(found.values())
 
 
-def write_results(results: Sequence[ProbeResult], folder: Path) -> None:
-    """Write results, pictures and the page. Raises `OutputError`."""
+def add_results(new: Sequence[ProbeResult], folder: Path) -> None:
+    """Write these results together with those that the folder has, whichever process wrote them.
+
+    Raises `OutputError`, and `InputError` if the file of results is damaged.
+    """
+    with _locked(folder):
+        write_results(joined(read_results(folder), new), folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing results to the folder, where the system has locks."""
+    _make(folder)
+    try:
+        stream = (folder / _LOCK).open("ab")
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder / _LOCK}: {exc.strerror or exc}") from exc
+    with stream:
+        lock_file(stream, wait=True)
+        yield
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+
+
+def write_results(results: Sequence[ProbeResult], folder: Path) -> None:
+    """Write results, pictures and the page. Raises `OutputError`."""
+    _make(folder)
     document = json.dumps([result.to_json() for result in results], indent=1, ensure_ascii=False)
     _write(folder / RESULTS, document + "\n")
     for task, own in _by_task(results).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from mtasr.errors import InputError
 from mtasr.networks.speech_encoder import SpeechEncoder
-from mtasr.probing.fitting import ProbeSettings, best_fit
+from mtasr.probing.fitting import ProbeSettings, best_fit, fit
 from mtasr.probing.heads import Head
 from mtasr.probing.labels import LabelledClip, folds_of
 from mtasr.probing.states import StateStore, device_of
@@ -23,7 +24,7 @@ MOST_BYTES = 10e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFigure:
-    """What a head on one layer alone reaches, or the search in it."""
+    """What a head on one layer alone reaches, or the search in it; NaN if its training diverged."""
 
     layer: int
     dev: float
@@ -72,7 +73,12 @@ class ProbeResult:
         return tuple((products / products.sum()).tolist()) if len(products) and products.sum() else ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"shares": self.shares}
+        """As JSON, which has no NaN: None instead."""
+        fields = asdict(self) | {"shares": self.shares}
+        for numbers in (fields["figures"], *fields["layers"]):
+            for name, value in numbers.items():
+                numbers[name] = None if math.isnan(value) else value
+        return fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +169,12 @@ def _by_heads(task: Task, store: StateStore, settings: ProbeSettings, tell: Call
     if settings.single_layers and store.encoder.layers:
         for layer in range(store.encoder.layers + 1):
             alone = HeadReader(store, task.whole, layer)
-            own = best_fit(task, alone, settings, device, [fitted.rate], lambda line: None)
-            layers.append(
-                LayerFigure(layer=layer, dev=own.dev, test=task.figures(own.head, alone, "test")[task.figure])
-            )
-            tell(f"layer {layer}: {task.figure} {own.dev:.4f} on dev")
+            own = fit(task, alone, settings, device, fitted.rate)
+            diverged = math.isnan(own.dev)
+            test = math.nan if diverged else task.figures(own.head, alone, "test")[task.figure]
+            layers.append(LayerFigure(layer=layer, dev=own.dev, test=test))
+            said = "training diverges" if diverged else f"{task.figure} {own.dev:.4f} on dev"
+            tell(f"layer {layer}: {said}")
     result = ProbeResult(
         task=task.name,
         area=task.area,

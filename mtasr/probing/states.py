@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,11 @@ _BATCH, _WAITING = 16, 300.0
 #: Bytes of means that are kept in memory.
 _MEMORY = 2 << 30
 
+#: Raise it whenever the same encoder gives other states than before: what is on disk is then extracted again.
+_VERSION = 1
+#: The files of a store. Its folder may hold others, which stay.
+_FILE = re.compile(r"[0-9a-f]{16}-(norm|plain)-[0-9a-f]{32}-(states|means)\.npy")
+
 #: A clip and its samples (N,).
 _ClipSamples = tuple[LabelledClip, Float32Array]
 
@@ -44,11 +50,16 @@ def identity_of(encoder: SpeechEncoder) -> str:
     network = cast(nn.Module, encoder)
     digest = hashlib.sha256()
     sizes = (encoder.width, encoder.layers, encoder.frame_seconds, encoder.offset_seconds)
-    digest.update(f"{type(encoder).__name__} {sizes} {getattr(encoder, 'config', '')}".encode())
+    digest.update(f"{type(encoder).__name__} {sizes} {_settings_of(network)}".encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _settings_of(network: nn.Module) -> object:
+    """What decides the states beside weights, such as the number of attention heads."""
+    return getattr(network, "config", None) or getattr(network, "dims", "")
 
 
 def device_of(encoder: SpeechEncoder) -> torch.device:
@@ -188,7 +199,7 @@ class StateStore:
             info = clip.audio.stat()
         except OSError as exc:
             raise InputError(f"{clip.audio}: cannot be read: {exc.strerror or exc}") from exc
-        key = f"{clip.audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}\0{clip.start}\0{clip.end}"
+        key = f"{_VERSION}\0{clip.audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}\0{clip.start}\0{clip.end}"
         return f"{self._prefix}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}-{what}.npy"
 
     def _load(self, name: str, dimensions: int) -> Float32Array | None:
@@ -246,10 +257,12 @@ def _of_equal_length(heard: Iterable[_ClipSamples]) -> Iterator[list[_ClipSample
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """The files of all encoders in a folder with their bytes, the oldest first."""
+    """The files of stores of all encoders in a folder with their bytes, the oldest first."""
     found = []
     for path in folder.glob("*.npy"):
         with contextlib.suppress(OSError):
+            if not _FILE.fullmatch(path.name):
+                continue
             info = path.stat()
             found.append((info.st_mtime_ns, path.name, info.st_size))
     return {name: size for _, name, size in sorted(found)}

@@ -26,6 +26,8 @@ from mtasr.cli import program
 from mtasr.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models.resolve import resolve
 from mtasr.networks.adapters import Adapters, adapt
+from mtasr.networks.dimensions import EncoderDimensions
+from mtasr.networks.whisper_encoder import WhisperEncoder
 from mtasr.tokenizer import Tokenizer
 from mtasr.transcribe import load_model
 
@@ -118,6 +120,25 @@ def test_the_digest_knows_names_shapes_and_values(base: Checkpoint) -> None:
     assert weights_digest(base.model) != found
 
 
+def test_the_digest_knows_all_values_of_a_large_matrix() -> None:
+    network = torch.nn.Linear(300, 300)
+    found = weights_digest(network)
+    with torch.no_grad():
+        network.weight[7, 1] += 1
+    assert weights_digest(network) != found
+
+
+def test_the_digest_knows_what_is_no_weight() -> None:
+    one, other = (
+        WhisperEncoder(
+            EncoderDimensions(n_mels=80, n_audio_ctx=50, n_audio_state=16, n_audio_head=heads, n_audio_layer=1)
+        )
+        for heads in (2, 4)
+    )
+    other.load_state_dict(one.state_dict())
+    assert weights_digest(one) != weights_digest(other)
+
+
 def test_a_prompt_can_be_merged_and_adapters_cannot(base: Checkpoint, tmp_path: Path) -> None:
     path = written(base, tmp_path)
     merged = CliRunner().invoke(program, ["models", "convert", str(path), str(tmp_path / "whole.pt")])
@@ -152,6 +173,7 @@ def test_ctranslate2_says_who_runs_them(base: Checkpoint, tmp_path: Path) -> Non
         ({"version": 2}, "another version"),
         ({"method": "magic"}, "method is wrong"),
         ({"size": 0}, "size is wrong"),
+        ({"size": 10**30}, "size is wrong"),
         ({"size": True}, "size is wrong"),
         ({"size": 10**9}, "has the shape"),
         ({"model": 3}, "model is wrong"),

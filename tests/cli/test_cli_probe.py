@@ -14,7 +14,9 @@ from mtasr import encoders
 from mtasr.cli import program
 from mtasr.networks.context import ContextEncoder
 from mtasr.networks.log_mel import LogMelEncoder
+from mtasr.probing import heads
 from mtasr.probing.heads import load_head
+from mtasr.probing.report import read_results
 
 
 @pytest.fixture
@@ -90,6 +92,14 @@ def test_a_table_a_page_and_heads(labels: Path, tmp_path: Path) -> None:
         (("--task", "KS", "--sizes", "1,2"), 2, "sizes of mean are 1 positive numbers"),
         (("--task", "KS", "--steps", "0"), 2, "less than 1"),
         (("--task", "KS", "--json", "{labels}"), 2, "labels.jsonl"),
+        (
+            ("--task", "KS", "--adapters", "prefix", "--single-layers"),
+            2,
+            "--single-layers has no effect: with --adapters",
+        ),
+        (("--task", "KS", "--adapters", "prefix", "--cache-size", "3"), 2, "--cache-size has no effect"),
+        (("--task", "QbE", "--steps", "3"), 2, "--steps has no effect: task search trains no heads"),
+        (("--task", "QbE", "--adapters", "prefix"), 2, "--adapters has no effect: task search"),
         (("--task", "KS", "--output", "{labels}"), 4, "is not a folder"),
     ],
 )
@@ -100,6 +110,21 @@ def test_mistakes_are_one_line(args: tuple[str, ...], code: int, problem: str, l
     assert done.exit_code == code, done.output
     assert problem in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_results_written_meanwhile_stay(labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "out"
+    save = heads.save_head
+
+    def other_task_first(head: heads.Head, folder: Path) -> None:
+        save(head, folder)
+        if folder.parent.name == "keyword":
+            assert run(labels, "--task", "emotion", "--encoder", "layered", "--output", output, *QUICK).exit_code == 0
+
+    monkeypatch.setattr(heads, "save_head", other_task_first)
+    done = run(labels, "--task", "keyword", "--encoder", "layered", "--output", output, *QUICK)
+    assert done.exit_code == 0, done.output
+    assert {found.task for found in read_results(output)} == {"emotion", "keyword"}
 
 
 def test_labels_that_are_not_there(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from mtasr.checkpoints.encoders import save_encoder
 from mtasr.cli import program
-from mtasr.errors import ModelError, UsageError
+from mtasr.errors import ModelError, ModelNotFoundError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
 from mtasr.probing.adapted import AdaptedEncoder, fit_adapted, probe_adapted, save_adapted_head, with_adapters
 from mtasr.probing.answers import check_fit
@@ -58,8 +59,20 @@ def test_adapters_and_head_learn_and_the_encoder_stays(kind: Any, tones: Path) -
     assert frozen.states(audio)[-1].equal(twin.states(audio)[-1])
 
 
-@pytest.mark.parametrize(("name", "layer_norm"), [("keyword", False), ("keyword", True), ("phones", False)])
-def test_gradients_are_those_of_the_whole(name: str, layer_norm: bool, tones: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "layer_norm", "kind", "crop"),
+    [
+        ("keyword", False, "houlsby", None),
+        ("keyword", True, "houlsby", None),
+        ("phones", False, "houlsby", None),
+        ("phones", False, "houlsby", 0.1),
+        ("phones", False, "prefix", None),
+    ],
+)
+def test_gradients_are_those_of_the_whole(
+    name: str, layer_norm: bool, kind: Any, crop: float | None, tones: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """One step with a plain loss through the encoder and the head, in one graph."""
     rows = [json.loads(line) for line in tones.read_text().splitlines()]
     for row in rows:
@@ -68,25 +81,35 @@ def test_gradients_are_those_of_the_whole(name: str, layer_norm: bool, tones: Pa
     labels = tmp_path / "labels.jsonl"
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = task_of(name, labels)
+    monkeypatch.setattr(type(task), "crop_seconds", crop)
     settings = replace(STEPS, steps=1, sizes=(8,) if name == "keyword" else None, layer_norm=layer_norm)
-    found = fit_adapted(task, encoder(), "houlsby", 4, settings, 1e-2)
+    found = fit_adapted(task, encoder(), kind, 4, settings, 1e-2)
     head, adapted = found.head, found.encoder
     torch.manual_seed(0)
     twin = encoder()
     torch.manual_seed(settings.seed)
-    plain = AdaptedEncoder(twin, type(adapted.adapters)(twin, "houlsby", 4))
+    plain = AdaptedEncoder(twin, type(adapted.adapters)(twin, kind, 4))
     own = Head(replace(head.config, identity="")).train()
     rng = np.random.default_rng(settings.seed)
     clips = [task.clips["train"][place] for place in next(task.drawn(settings.batch_size, rng))]
     reader = HeadReader(StateStore(plain, tmp_path / "none", 0, layer_norm=layer_norm), task.whole)
-    batch = task.batch(reader, "train", [task.clips["train"].index(clip) for clip in clips], torch.device("cpu"))
+    batch = task.batch(reader, "train", [task.clips["train"].index(clip) for clip in clips], torch.device("cpu"), rng)
+
+    def read(row: int, clip: Any) -> Tensor:
+        """The part of a clip that the step reads: where the batch has the same states."""
+        states, count = heard(clip), int(batch.lengths[row])
+        places = range(states.shape[1] - count + 1)
+        wanted = batch.states[row, :, :count]
+        return next(part for place in places if (part := states[:, place : place + count]).allclose(wanted, atol=1e-5))
 
     def heard(clip: Any) -> Tensor:
         states = torch.cat(plain.states(torch.from_numpy(reader.store._samples(clip))[None]))
         states = normalised(states) if layer_norm else states
         return states if task.whole else states.mean(dim=1, keepdim=True)
 
-    states = torch.nn.utils.rnn.pad_sequence([heard(clip).transpose(0, 1) for clip in clips], batch_first=True)
+    states = torch.nn.utils.rnn.pad_sequence(
+        [read(row, clip).transpose(0, 1) for row, clip in enumerate(clips)], batch_first=True
+    )
     loss = task.loss(own, replace(batch, states=states.transpose(1, 2)))
     optimizer = torch.optim.Adam([*own.parameters(), *plain.adapters.parameters()], lr=1e-2)
     loss.backward()
@@ -95,6 +118,35 @@ def test_gradients_are_those_of_the_whole(name: str, layer_norm: bool, tones: Pa
     for module, other in ((head, own), (adapted.adapters, plain.adapters)):
         for (key, found), wanted in zip(module.named_parameters(), other.parameters(), strict=True):
             assert found.allclose(wanted, atol=1e-4), key
+
+
+def test_one_clip_at_a_time_has_a_graph(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[weakref.ref[Any]] = []
+    states = AdaptedEncoder.states
+
+    def watched(self: AdaptedEncoder, audio: Tensor) -> list[Tensor]:
+        assert not [graph for graph in graphs if graph() is not None]
+        found = states(self, audio)
+        graphs.extend(weakref.ref(each) for each in found if each.grad_fn is not None)
+        return found
+
+    monkeypatch.setattr(AdaptedEncoder, "states", watched)
+    fit_adapted(task_of("keyword", tones), encoder(), "houlsby", 4, STEPS, 1e-2)
+    assert graphs
+
+
+def test_an_interrupted_save_leaves_no_head(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = fit_adapted(task_of("keyword", tones), encoder(), "houlsby", 4, replace(STEPS, steps=1), 1e-2)
+    save_adapted_head(found, tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mtasr.probing.adapted.save_adapters", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_adapted_head(found, tmp_path)
+    with pytest.raises(ModelNotFoundError):
+        load_head(tmp_path)
 
 
 def test_several_tasks_share_one_encoder(tones: Path, tmp_path: Path) -> None:

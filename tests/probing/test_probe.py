@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from speech import speak_phones
 from mtasr.errors import InputError, UsageError
 from mtasr.networks.log_mel import LogMelEncoder
 from mtasr.probing.answers import answer, check_fit
-from mtasr.probing.fitting import ProbeSettings, fit
+from mtasr.probing.fitting import FittedHead, ProbeSettings, fit
 from mtasr.probing.labels import read_labels
 from mtasr.probing.run import Probed, check_recordings, probe, tasks_of
 from mtasr.probing.states import StateStore
@@ -217,6 +219,18 @@ def test_two_speakers_are_told_apart(tmp_path: Path) -> None:
 def test_a_rate_at_which_training_diverges_is_not_chosen(tones: Path) -> None:
     with pytest.raises(UsageError, match="diverges at every learning rate"):
         probed("keyword", tones, ProbeSettings(steps=20, batch_size=4, learning_rates=(1e30,), single_layers=False))
+
+
+def test_a_layer_that_diverges_costs_nothing_else(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverging(task: Any, reader: HeadReader, settings: ProbeSettings, device: Any, rate: float) -> FittedHead:
+        found = fit(task, reader, settings, device, rate)
+        return FittedHead(found.head, rate, math.nan) if reader.layer == 0 else found
+
+    monkeypatch.setattr("mtasr.probing.run.fit", diverging)
+    found = probed("keyword", tones, replace(QUICK, single_layers=True))
+    assert found.head is not None
+    assert found.result.figures["accuracy"] == 1.0
+    assert [math.isnan(layer.test) for layer in found.result.layers] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import multiprocessing
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,17 @@ import pytest
 
 from mtasr import plots
 from mtasr.errors import InputError
-from mtasr.probing.report import best_layer, joined, read_results, shown, slug, table, write_page, write_results
+from mtasr.probing.report import (
+    add_results,
+    best_layer,
+    joined,
+    read_results,
+    shown,
+    slug,
+    table,
+    write_page,
+    write_results,
+)
 from mtasr.probing.run import LayerFigure, ProbeResult
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -72,6 +84,34 @@ def test_numbers_of_results_must_be_numbers(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="is damaged"):
         read_results(tmp_path)
+
+
+def test_a_layer_without_figures_is_null(tmp_path: Path) -> None:
+    layers = (LayerFigure(layer=0, dev=math.nan, test=math.nan), LayerFigure(layer=1, dev=0.8, test=0.7))
+    write_results([result(layers=layers)], tmp_path)
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)[0]["layers"][0] == {"layer": 0, "dev": None, "test": None}
+    (found,) = read_results(tmp_path)
+    assert math.isnan(found.layers[0].dev)
+    assert found.layers[1] == layers[1]
+    assert best_layer(found) == layers[1]
+
+
+def test_results_of_processes_that_write_at_once_all_stay(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_one, args=(f"encoder{number}", tmp_path)) for number in range(3)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    names = {found.encoder for found in read_results(tmp_path)}
+    assert names == {f"encoder{number}{turn}" for number in range(3) for turn in range(5)}
+
+
+def _write_one(encoder: str, folder: Path) -> None:
+    for turn in range(5):
+        add_results([result(f"{encoder}{turn}")], folder)
 
 
 def test_the_page_says_all_and_trusts_nobody() -> None:

@@ -16,7 +16,9 @@ from mtasr.arrays import Float32Array
 from mtasr.data.samples import read_samples
 from mtasr.errors import InputError
 from mtasr.networks.context import ContextEncoder
+from mtasr.networks.dimensions import EncoderDimensions
 from mtasr.networks.log_mel import LogMelEncoder
+from mtasr.networks.whisper_encoder import WhisperEncoder
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.states import StateStore, identity_of, padded, shuffled
 
@@ -100,6 +102,18 @@ def test_the_limit_holds_and_states_of_others_give_way(tmp_path: Path, clips: li
     assert sum(path.stat().st_size for path in folder.iterdir()) < limit + 1000
 
 
+def test_files_of_others_in_the_folder_stay(tmp_path: Path, clips: list[LabelledClip]) -> None:
+    folder = tmp_path / "states"
+    folder.mkdir()
+    names = ("my-embeddings.npy", f"{'0' * 16}-plain-{'0' * 32}-mine.npy", f"{'0' * 16}-plain-{'0' * 32}-states.npy")
+    for name in names:
+        np.save(folder / name, np.zeros(1000))
+    StateStore(LayeredEncoder(), folder, 6000).states(clips[0])
+    found = {path.name for path in folder.iterdir()}
+    assert set(names[:2]) < found
+    assert names[2] not in found
+
+
 def test_a_changed_recording_has_other_states(tmp_path: Path, clips: list[LabelledClip]) -> None:
     store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
     before = store.states(clips[0])
@@ -145,6 +159,17 @@ def test_an_identity_is_of_weights_and_sizes() -> None:
     assert identity_of(LogMelEncoder(8)) != identity_of(LogMelEncoder(9))
     log_mel = LogMelEncoder(8)
     assert len({identity_of(each) for each in (log_mel, ContextEncoder(log_mel, 1), ContextEncoder(log_mel, 2))}) == 3
+
+
+def test_an_identity_knows_the_heads_of_attention() -> None:
+    one, other = (
+        WhisperEncoder(
+            EncoderDimensions(n_mels=80, n_audio_ctx=50, n_audio_state=16, n_audio_head=heads, n_audio_layer=1)
+        )
+        for heads in (2, 4)
+    )
+    other.load_state_dict(one.state_dict())
+    assert identity_of(one) != identity_of(other)
 
 
 def test_neighbours_stand_side_by_side() -> None:

@@ -77,6 +77,7 @@ def test_every_task_is_found_by_its_name_and_by_that_of_superb() -> None:
         (PhonesTask, {"phones": [["AH", 0]]}, r"must be \[phone, start, end\]"),
         (PhonesTask, {"phones": [["AH", 1, 0.5]]}, "has no times"),
         (PhonesTask, {"phones": [["AH", 0, math.nan]]}, "has no times"),
+        (PhonesTask, {"phones": [["AH", 0, 10**400]]}, "has no times"),
         (PhonesCtcTask, {"phones": 7}, "'phones' is missing"),
         (CharactersTask, {"text": " "}, "'text' is missing"),
         (SlotsTask, {"words": ["a"], "slots": "O"}, "'slots' is no list of texts"),
@@ -85,6 +86,9 @@ def test_every_task_is_found_by_its_name_and_by_that_of_superb() -> None:
         (DiarizationTask, {"turns": [[0, 1]]}, r"must be \[start, end, speaker\]"),
         (DiarizationTask, {"turns": [[0, 1, "a"], [1, 2, "b"], [2, 3, "c"]]}, "3 people speak"),
         (DiarizationTask, {"turns": []}, "nobody speaks"),
+        (DiarizationTask, {"turns": [[1, 1, "a"]]}, "nobody speaks"),
+        (DiarizationTask, {"turns": [[0, 10**400, "a"]]}, "a turn of 'a' has no times"),
+        (DiarizationTask, {"turns": [[1, 0, "a"]]}, "a turn of 'a' has no times"),
         (SearchTask, {}, "needs either 'query' or 'contains'"),
         (SearchTask, {"contains": "a"}, "no queries for dev"),
         (VerificationTask, {"label": "a"}, "a trial has 'other'"),
@@ -129,6 +133,18 @@ def test_an_intent_is_right_if_all_its_answers_are() -> None:
         cross_entropy(logits[:, 2:], torch.tensor([0, 1])),
     )
     assert loss.item() == pytest.approx((action + item).item())
+
+
+def test_the_majority_of_intents_asks_not_for_the_order_of_answers() -> None:
+    on, also_on = {"action": "on", "object": "tv"}, {"object": "tv", "action": "on"}
+    task = IntentTask(clips({"label": {"action": "off", "object": "tv"}}, {"label": on}, {"label": also_on}))
+    config = HeadConfig(
+        task="intent", kind="mean", encoder="x", width=2, states=1, frame_seconds=0.02, sizes=(2,), labels=task.labels()
+    )
+    logits = torch.tensor([[0.0, 2.0, 1.0]]).expand(3, 3)
+    task.outputs = lambda *_: iter([(batch(task.targets["test"], torch.zeros(3, 1, 1, 2)), logits)])  # type: ignore[assignment, misc]
+    figures = task.figures(Fixed(logits, config), None, "test")  # type: ignore[arg-type]
+    assert figures == {"accuracy": pytest.approx(2 / 3), "majority": pytest.approx(2 / 3)}
 
 
 def test_rare_words_are_drawn_as_often_as_frequent_ones() -> None:

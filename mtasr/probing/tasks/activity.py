@@ -25,7 +25,7 @@ from mtasr.extras import extras
 from mtasr.formats.rttm import read_rttm, turns_of
 from mtasr.probing.answers import smoothed, spans_of
 from mtasr.probing.heads import Head
-from mtasr.probing.labels import LabelledClip
+from mtasr.probing.labels import LabelledClip, stretch_of
 from mtasr.probing.superb import librimix
 from mtasr.probing.tasks.task import HeadBatch, HeadReader, HeadTask
 from mtasr.transcript import Turn
@@ -58,7 +58,7 @@ class DiarizationTask(HeadTask):
         inside = [
             replace(turn, start=max(turn.start, clip.start), end=min(turn.end, end))
             for turn in turns
-            if turn.start < end and turn.end > clip.start
+            if turn.start < end and turn.end > max(turn.start, clip.start)  # turns of no length are not heard
         ]
         names = {turn.speaker for turn in inside}
         if len(names) > len(SPEAKERS):
@@ -124,9 +124,10 @@ def _turns(clip: LabelledClip) -> list[Turn]:
     for row in rows:
         if not isinstance(row, list | tuple) or len(row) != 3 or not isinstance(row[2], str):
             raise clip.error("each of 'turns' must be [start, end, speaker]")
-        if not all(isinstance(time, int | float) and math.isfinite(time) for time in row[:2]) or row[1] < row[0]:
+        stretch = stretch_of(row[0], row[1])
+        if stretch is None:
             raise clip.error(f"a turn of {row[2]!r} has no times")
-        turns.append(Turn(start=float(row[0]), end=float(row[1]), speaker=row[2]))
+        turns.append(Turn(start=stretch[0], end=stretch[1], speaker=row[2]))
     return turns
 
 

@@ -73,9 +73,9 @@ class ClassTask(HeadTask):
             parts = split_logits(found, head.config.labels)
             hits = [each.argmax(dim=1).cpu() == wanted[question] for question, each in parts.items()]
             right += int(torch.stack(hits).all(dim=0).sum())
-        counts = Counter(tuple(target.items()) for target in self.targets["train"])
+        counts = Counter(frozenset(target.items()) for target in self.targets["train"])
         most = counts.most_common(1)[0][0]
-        majority = sum(tuple(target.items()) == most for target in self.targets[split])
+        majority = sum(frozenset(target.items()) == most for target in self.targets[split])
         return {"accuracy": right / len(self.clips[split]), "majority": majority / len(self.clips[split])}
 
 

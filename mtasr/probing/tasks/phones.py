@@ -7,7 +7,6 @@ Times are seconds of the recording. Frames outside of all phones, and those of s
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from mtasr.arrays import FloatArray
 from mtasr.probing.heads import Head
-from mtasr.probing.labels import LabelledClip
+from mtasr.probing.labels import LabelledClip, stretch_of
 from mtasr.probing.tasks.task import HeadBatch, HeadReader, HeadTask, known
 
 #: What aligners and corpora call time without a phone.
@@ -40,9 +39,10 @@ def timed_phones(clip: LabelledClip) -> list[Phone]:
     for row in rows:
         if not isinstance(row, list | tuple) or len(row) != 3 or not isinstance(row[0], str):
             raise clip.error("each of 'phones' must be [phone, start, end]")
-        if not all(isinstance(time, int | float) and math.isfinite(time) for time in row[1:]) or row[2] < row[1]:
+        stretch = stretch_of(row[1], row[2])
+        if stretch is None:
             raise clip.error(f"the phone {row[0]!r} has no times")
-        phones.append((row[0], float(row[1]), float(row[2])))
+        phones.append((row[0], *stretch))
     phones.sort(key=lambda phone: phone[1])
     return [phone for phone in phones if phone[0] not in SILENCES]
 
