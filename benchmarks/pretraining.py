@@ -131,8 +131,8 @@ def pnmi(labels: Path, encoder: str, layer: int) -> float:
 
 
 def best_rq(bench: Bench, seed: int) -> Figures:
-    """Chiu et al. 2022, three layers of width 128, four books of 512 codes."""
-    run = pretrained(bench, f"best-rq-{seed}", "best-rq", 800, [bench.speech("en")], seed=seed)
+    """Chiu et al. 2022, three layers of width 128, four books of 128 codes."""
+    run = pretrained(bench, f"best-rq-{seed}", "best-rq", 600, [bench.speech("en")], seed=seed)
     accuracy = probed(bench, bench.labels(), run, f"random:{run}")
     return last_evaluation(run) | {"probe": accuracy[str(run)], "twin": accuracy[f"random:{run}"]}
 
@@ -234,7 +234,7 @@ def usm(bench: Bench, _: int) -> Figures:
         mtasr("tokenizer", "train", folder / "train.jsonl", "--output", folder / "vocabulary", "--size", 290)
     sizes = "{n_audio_ctx: 1500, n_audio_state: 128, n_audio_head: 4, n_audio_layer: 3, n_text_ctx: 128, "
     sizes += "n_text_state: 128, n_text_head: 4, n_text_layer: 1}"
-    start = pretrained(bench, "usm", "best-rq", 800, [folder / "train" / "en"], evaluation=folder / "test" / "en")
+    start = pretrained(bench, "usm", "best-rq", 600, [folder / "train" / "en"], evaluation=folder / "test" / "en")
     figures: Figures = {}
     for name, records, init in (
         ("1/49", "train-49", None), ("1/7", "train-7", None), ("all", "train", None),
@@ -265,7 +265,7 @@ Goal = tuple[str, Callable[[Figures], bool]]
 _BEST_RQ: list[Goal] = [
     ("probe at least 3 points over its random twin", lambda f: f["probe"] >= f["twin"] + 0.03),
     ("loss .3 nat below the entropy of the codes", lambda f: f["loss"] <= f["unigram"] - 0.3),
-    ("perplexity of the codes over .3 of their number", lambda f: f["perplexity"] > 0.3 * 512),
+    ("perplexity of the codes over .3 of their number", lambda f: f["perplexity"] > 0.3 * 128),
 ]
 JOBS: dict[str, tuple[Callable[[Bench, int], Figures], int, list[Goal]]] = {
     "controls": (controls, 0, []),

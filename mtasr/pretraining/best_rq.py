@@ -87,12 +87,13 @@ _PUBLISHED = {
     "save_every": 1000,
 }
 
-#: What a few hours of audio and a CPU are enough for: with more codes, most of them would have too few frames.
+#: What a few hours of audio and a CPU are enough for. With more codes, most of them would have too few frames; spans of
+#: 400 ms hide more than so small a network can guess (benchmarks/README.md).
 _TINY = {
     "steps": 1000,
     "data": {"longest": 15.0, "shortest": 2.0, "batch_seconds": 60.0},
     "optimizer": {"learning_rate": 1e-3, "warmup": 100, "weight_decay": 0.01, "batches_per_step": 2},
-    "objective_options": {"books": 4, "codes": 512},
+    "objective_options": {"books": 4, "codes": 128, "mask_span": 6},
 }
 
 _ENCODERS: dict[str, EncoderDimensions] = {

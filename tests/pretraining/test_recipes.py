@@ -17,7 +17,7 @@ WHERE = ["objective=best-rq", "data=recordings", "output=run"]
 def test_short_names_and_the_first_preset() -> None:
     config = pretrain_config(None, WHERE)
     assert config.data.train == ("recordings",)
-    assert config.objective_options == {"preset": "tiny", "books": 4, "codes": 512}
+    assert config.objective_options == {"preset": "tiny", "books": 4, "codes": 128, "mask_span": 6}
     assert config.steps == 1000
     assert pretrain_config(None, [*WHERE[:1], "data=[a, b]", WHERE[2]]).data.train == ("a", "b")
 
