@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mtasr.batch import Input, gather
 from mtasr.batch.inputs import name_of
@@ -20,6 +21,7 @@ from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.encoder import device_option
 from mtasr.cli.options.files import inputs_argument, quiet_option, recursive_option
+from mtasr.cli.options.model import complete_model
 from mtasr.cli.options.types import Count
 from mtasr.errors import UsageError
 from mtasr.extras import extras
@@ -54,17 +56,25 @@ _SAME_VOICE = 0.5
     type=click.FloatRange(-1, 1),
     configurable=False,
     metavar="X",
-    help="Cosine from which on two voices are the same.  [default: the head's]",
+    help="Cosine of voices that are the same, or probability from which on somebody speaks.  [default: the head's]",
 )
 @option(_RESULT, "--json", "as_json", is_flag=True, configurable=False, help="A line of JSON for each result.")
 @quiet_option
 @recursive_option
 @audio_stream_option
+@option(
+    "Encoder",
+    "--encoder",
+    configurable=False,
+    metavar="NAME|FOLDER",
+    shell_complete=complete_model,
+    help="The encoder of a head of your own, if it was moved.",
+)
 @device_option
 @debug_option
 @click.pass_context
 def classify(ctx: click.Context, /, **params: Any) -> int:
-    """Tell what a head knows about each FILE: keyword, emotion, speaker, intent, ...
+    """Let a head label each FILE: with its keyword, emotion, speaker, intent, ...
 
     If standard output is not a terminal, each line has file, question, label and probability, separated by tabs; with
     spans instead, file, start and end in seconds, and label. A head that compares voices (microsoft/wavlm-base-plus-sv)
@@ -79,7 +89,8 @@ def classify(ctx: click.Context, /, **params: Any) -> int:
         from mtasr.probing.classifying import load_classifier
     display = Display(quiet=params["quiet"])
     with display.downloads() as progress:
-        classifier = load_classifier(params["head"], params["device"], progress=progress)
+        classifier = load_classifier(params["head"], params["device"], encoder=params["encoder"], progress=progress)
+    _check_options(ctx, classifier.head.config.kind)
     if classifier.head.config.kind == "x-vector":
         _compare(listening, classifier, params, display)
         return listening.code
@@ -88,11 +99,30 @@ def classify(ctx: click.Context, /, **params: Any) -> int:
     return listening.code
 
 
+def _check_options(ctx: click.Context, kind: str) -> None:
+    """Raise `UsageError` for options that mean nothing to a head of this kind."""
+    top = ctx.get_parameter_source("top") is ParameterSource.COMMANDLINE
+    if top and kind != "mean":
+        raise UsageError("--top is for heads that tell the labels of a recording, and this head does not")
+    threshold = ctx.params["threshold"]
+    speaks = "activity" in kind
+    if threshold is not None and kind != "x-vector" and not speaks:
+        raise UsageError("--threshold is for heads that compare voices or tell who speaks when, and this head does not")
+    if threshold is not None and speaks and threshold < 0:
+        raise UsageError("this head tells who speaks when: its --threshold is a probability, from 0 to 1")
+
+
 def _answer(source: str, classifier: Classifier, params: dict[str, Any], display: Display) -> Answer:
     from mtasr.probing.classifying import classified
 
     with heard(display, source) as progress:
-        return classified(classifier, source, audio_stream=params["audio_stream"], progress=progress)
+        return classified(
+            classifier,
+            source,
+            threshold=params["threshold"],
+            audio_stream=params["audio_stream"],
+            progress=progress,
+        )
 
 
 def _show(source: str, classifier: Classifier, params: dict[str, Any], display: Display) -> None:

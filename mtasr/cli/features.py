@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @debug_option
 @click.pass_context
 def features(ctx: click.Context, /, **params: Any) -> int:
-    """Write what an encoder makes of each FILE: one vector every 20 ms, with times.
+    """Write what an encoder makes of each FILE: one vector for each frame, with times.
 
     interview.npz for interview.mp3 has the arrays states (frames, width), times (the middle of each frame, in seconds),
     layers, encoder and frame_seconds; with --layer all, states has the shape (layers, frames, width). Needs the extra

@@ -47,6 +47,14 @@ _EXAMPLE, _RESULT = "Example", "Result"
     help="Second of EXAMPLE at which it ends.",
 )
 @option(
+    _EXAMPLE,
+    "--example-stream",
+    type=Count(),
+    configurable=False,
+    metavar="N",
+    help="Audio track of EXAMPLE.  [default: as --audio-stream]",
+)
+@option(
     _RESULT,
     "--threshold",
     type=click.FloatRange(-1, 1),
@@ -66,14 +74,17 @@ _EXAMPLE, _RESULT = "Example", "Result"
 def find(ctx: click.Context, /, **params: Any) -> int:
     """Find where something is said in each FILE that sounds like EXAMPLE, in any language, without its text.
 
-    EXAMPLE is a recording of a word or phrase, or of more, of which --start and --end choose a stretch. Prints the most
-    similar places first. If standard output is not a terminal, each line has file, start and end in seconds, and score,
-    separated by tabs. If no place scores high enough, nothing is printed but a note on standard error. Needs the extra
-    `train`.
+    EXAMPLE is a recording of a word or phrase, or of more, of which --start and --end choose a stretch; without these,
+    it counts from the first speech in it to the last. Prints the most similar places first. If standard output is not a
+    terminal, each line has file, start and end in seconds, and score, separated by tabs. If no place scores high
+    enough, nothing is printed but a note on standard error. Needs the extra `train`.
     """
     example: str = params["example"]
     if example == "-" and "-" in params["files"]:
         raise UsageError("standard input (-) can be read only once")
+    from mtasr.audio.read import check_input
+
+    check_input(example)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     listening = Listening(ctx, [each.source for each in inputs])
     if not listening.ready:
@@ -84,7 +95,9 @@ def find(ctx: click.Context, /, **params: Any) -> int:
     from mtasr.probing.search import THRESHOLD, Search, read_example
 
     layer = default_layer(encoder, words=True) if params["layer"] is None else params["layer"]
-    search = Search(encoder, layer, read_example(encoder, layer, example, start=params["start"], end=params["end"]))
+    stream = params["audio_stream"] if params["example_stream"] is None else params["example_stream"]
+    stretch = {"start": params["start"], "end": params["end"]}
+    search = Search(encoder, layer, read_example(encoder, layer, example, **stretch, audio_stream=stream))
 
     def listen(source: str) -> None:
         with heard(display, source) as progress:

@@ -100,6 +100,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
     from mtasr.encoders.extract import chosen_layers, default_layer
     from mtasr.pretraining.kmeans import FrameSample
     from mtasr.pretraining.spoken_units import learnt, sampled
+    from mtasr.probing.states import identity_of
 
     layer = params["layer"]
     (layer,) = chosen_layers(encoder, default_layer(encoder) if layer is None else layer)
@@ -111,7 +112,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
 
     for source in listening.ready:
         listening.attempt(source, partial(listen, source))
-    centres = learnt(sample, encoder, layer, params["clusters"])
+    centres = learnt(sample, encoder, layer, params["clusters"], identity=identity_of(encoder))
     centres.save(target)
     display.note(f"{centres.units} units of layer {layer} of {encoder.name}; wrote {target}")
     return listening.code
@@ -121,6 +122,7 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
     with extras():
         from mtasr.pretraining.kmeans import read_centres
         from mtasr.pretraining.spoken_units import check_fit
+        from mtasr.probing.states import identity_of
 
     sources = [each.source for each in gather(params["files"], recursive=params["recursive"])]
     centres = read_centres(params["centres"])
@@ -132,7 +134,7 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(name, params["device"], display)
-    check_fit(centres, encoder, params["layer"])
+    check_fit(centres, encoder, params["layer"], identity=identity_of(encoder))
     for source in listening.ready:
         listening.attempt(source, partial(_show, source, encoder, centres, params, display))
     return listening.code

@@ -35,7 +35,7 @@ _CONTEXT = SAMPLE_RATE
 #: Samples that every encoder needs for a frame: the field of wav2vec's convolutions and of Whisper's spectrum.
 LEAST_SAMPLES = 400
 #: Speech probability from which a frame of the detector counts as speech.
-_SPEECH = 0.5
+SPEECH = 0.5
 
 #: Called with the seconds heard, and those of the recording, None if its file does not state them.
 Progress = Callable[[float, float | None], object]
@@ -153,7 +153,7 @@ def _seconds(encoder: SpeechEncoder) -> float:
 def _windows(blocks: Iterable[Float32Array], step: int, seconds: float, detector: SpeechDetector) -> Iterator[_Heard]:
     """Windows of the recording with what is heard beside them, `seconds` at most; holds little more than one."""
     # The cutter keeps two seconds in reserve; a third lets windows begin on the grid.
-    cutter = Cutter(_SPEECH, skip_silence=False, audio_seconds=seconds - _CONTEXT / SAMPLE_RATE)
+    cutter = Cutter(SPEECH, skip_silence=False, audio_seconds=seconds - _CONTEXT / SAMPLE_RATE)
     held, first, begin = np.zeros(0, np.float32), 0, 0  # samples, and the places of the first one and of the window
     cuts: list[Cut] = []
 

@@ -50,6 +50,8 @@ class UnitCentres:
     encoder: str = ""
     #: Which of its states, counted from 0, the input of its first layer.
     layer: int = 0
+    #: The digest of that encoder's weights (`mtasr.probing.states.identity_of`); empty if it is unknown.
+    identity: str = ""
 
     @property
     def units(self) -> int:
@@ -81,7 +83,7 @@ class UnitCentres:
         return float(np.square(frames - nearest, dtype=np.float64).sum(axis=1).mean()) if len(frames) else 0.0
 
     def save(self, path: Path) -> None:
-        """Write a .npz file: `centres` (K, D) float32, `encoder` and `layer`. Raises `OutputError`."""
+        """Write a .npz file: `centres` (K, D) float32, `encoder`, `layer` and `identity`. Raises `OutputError`."""
         with written_whole(path) as staging, staging.open("wb") as stream:
             np.savez(
                 stream,
@@ -89,6 +91,7 @@ class UnitCentres:
                 centres=self.centres.astype("<f4"),
                 encoder=np.array(self.encoder, "<U"),
                 layer=np.array(self.layer, "<i8"),
+                identity=np.array(self.identity, "<U"),
             )
 
 
@@ -100,21 +103,21 @@ def read_centres(path: Path) -> UnitCentres:
     """
     with StoredZip(path) as file:
         found = {name.removesuffix(".npy"): _array(file, name) for name in file.members}
-        if unknown := found.keys() - {"centres", "encoder", "layer"}:
+        if unknown := found.keys() - {"centres", "encoder", "layer", "identity"}:
             raise file.damaged(f"{min(unknown)} is no part of centres")
-        centres, encoder, layer = (
-            found.get(name, np.array(default)) for name, default in (("centres", 0.0), ("encoder", ""), ("layer", 0))
-        )
+        defaults = {"centres": 0.0, "encoder": "", "layer": 0, "identity": ""}
+        centres, encoder, layer, identity = (found.get(name, np.array(default)) for name, default in defaults.items())
         if centres.ndim != 2 or centres.dtype.kind != "f" or not centres.size or len(centres) > MOST_UNITS:
             raise file.damaged(f"centres must be a matrix of numbers with at most {MOST_UNITS} rows")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
             centres = centres.astype(np.float32)
         if not np.isfinite(centres).all():
             raise file.damaged("a centre is not finite")
-        if encoder.ndim or encoder.dtype.kind != "U" or layer.ndim or layer.dtype.kind != "i" or layer < 0:
+        texts = all(each.ndim == 0 and each.dtype.kind == "U" for each in (encoder, identity))
+        if not texts or layer.ndim or layer.dtype.kind != "i" or layer < 0:
             raise file.damaged("encoder must be a name, and layer a number")
         try:
-            return UnitCentres(centres=centres, encoder=str(encoder), layer=int(layer))
+            return UnitCentres(centres=centres, encoder=str(encoder), layer=int(layer), identity=str(identity))
         except (SystemError, ValueError) as exc:  # NumPy's, for numbers that are no characters
             raise file.damaged("encoder is no text") from exc
 

@@ -37,20 +37,28 @@ def sampled(
         sample.add(block.states[0], block.speech)
 
 
-def learnt(sample: FrameSample, encoder: SpeechEncoder, layer: int, units: int, *, seed: int = 0) -> UnitCentres:
-    """Centres of so many units. Raises `InputError` if the sample has too few frames, or no speech."""
+def learnt(
+    sample: FrameSample, encoder: SpeechEncoder, layer: int, units: int, *, seed: int = 0, identity: str = ""
+) -> UnitCentres:
+    """Centres of so many units. Raises `InputError` if the sample has too few frames, or no speech.
+
+    `identity` is the digest of the encoder, so that `check_fit` knows it again.
+    """
     centres = fit_centres(sample.frames(), units, seed=seed)
-    return UnitCentres(centres=centres, encoder=encoder.name, layer=layer)
+    return UnitCentres(centres=centres, encoder=encoder.name, layer=layer, identity=identity)
 
 
-def check_fit(centres: UnitCentres, encoder: SpeechEncoder, layer: int | None = None) -> int:
+def check_fit(centres: UnitCentres, encoder: SpeechEncoder, layer: int | None = None, *, identity: str = "") -> int:
     """The layer to take: the one that the centres are for, or `layer`.
 
-    Raises `UsageError` if the centres do not fit the encoder, or are for another layer of it.
+    `identity` is the digest of the encoder, empty if nothing is to be compared with it. Raises `UsageError` if the
+    centres do not fit the encoder, or are for another layer or for other weights.
     """
     width = centres.centres.shape[1]
     if width != encoder.width:
         raise UsageError(f"the centres are for frames of {width} values, and {encoder.name} has {encoder.width}")
+    if centres.identity and identity and centres.identity != identity:
+        raise UsageError(f"the centres are for {centres.encoder}, and {encoder.name} has other weights")
     (own,) = chosen_layers(encoder, centres.layer)
     if not centres.encoder:  # made by another program, which does not say for which layer
         return own if layer is None else chosen_layers(encoder, layer)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,37 +41,73 @@ _MOST_SPEAKERS = 6
 
 
 class Classifier(NamedTuple):
-    """A head and the encoder that it is for, on the same device."""
+    """A head, on the CPU, and the encoder that it is for, on any device."""
 
     encoder: SpeechEncoder
     head: Head
 
 
-def load_classifier(name: str, device: str = "auto", *, progress: DownloadProgress | None = None) -> Classifier:
+def load_classifier(
+    name: str, device: str = "auto", *, encoder: str | None = None, progress: DownloadProgress | None = None
+) -> Classifier:
     """The head in a folder that `mtasr probe` wrote, or one of transformers, in a folder or on the hub.
 
-    Raises `ModelError` if there is none, or if it is damaged; no code in it is run.
+    `encoder` names the encoder of a head of `mtasr probe` where it is not found by the name that the head has for it.
+    Raises `ModelError` if there is no head, or if it is damaged, and `UsageError` for another encoder than the head's.
+    No code in it is run.
     """
-    own = Path(name)
+    own = _folder(name)
     if (own / DOCUMENT).is_file():
         head = load_head(own)
-        encoder = with_adapters(load_encoder(head.config.encoder, device, progress=progress), own)
-        check_fit(head.config, encoder)
+        listener = with_adapters(_own_encoder(own, head, encoder, device, progress), own)
+        check_fit(head.config, listener)
     else:
         if not name or (not own.is_dir() and not names_repo(name)):
             raise ModelNotFoundError(f"there is no head {name}; it may be a folder, or OWNER/NAME on the hub")
         if own.is_dir() and not (own / "config.json").is_file():
             raise ModelNotFoundError(f"{name}: is not the folder of a head: it has neither {DOCUMENT} nor config.json")
+        if encoder is not None:
+            raise UsageError(f"{name}: its encoder is in the same folder, so that none is to be named")
         folder = own if own.is_dir() else resolve_encoder(name, progress)
-        encoder = load_encoder(folder, device)
-        head = read_public_head(folder, encoder)
-    return Classifier(encoder, head)
+        listener = load_encoder(folder, device)
+        head = read_public_head(folder, listener)
+    return Classifier(listener, head)
+
+
+def _folder(name: str) -> Path:
+    """The path that a name means if it is one. Raises `ModelNotFoundError` for what cannot be one."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as exc:  # name too long, no permission, unknown user
+        raise ModelNotFoundError(f"there is no head {name}: {getattr(exc, 'strerror', None) or exc}") from exc
+    return path
+
+
+def _own_encoder(
+    folder: Path, head: Head, name: str | None, device: str, progress: DownloadProgress | None
+) -> SpeechEncoder:
+    try:
+        return load_encoder(name or head.config.encoder, device, progress=progress)
+    except ModelNotFoundError as exc:
+        if name is not None:
+            raise
+        raise ModelNotFoundError(f"{folder}: {exc}; if the head's encoder was moved, name it (--encoder)") from exc
 
 
 def classified(
-    classifier: Classifier, source: str, *, audio_stream: int = 0, progress: Progress | None = None
+    classifier: Classifier,
+    source: str,
+    *,
+    threshold: float | None = None,
+    audio_stream: int = 0,
+    progress: Progress | None = None,
 ) -> Answer:
-    """What the head says of a recording. Raises `InputError` if it cannot be read or is too short."""
+    """What the head says of a recording. Raises `InputError` if it cannot be read or is too short.
+
+    `threshold` is the probability above which somebody speaks, instead of the head's own; only heads that tell who
+    speaks when have one.
+    """
     encoder, head = classifier
     kind = head.config.kind
     if kind in ACTIVITY:
@@ -83,7 +120,10 @@ def classified(
                 parts.append(logits_of(head, torch.from_numpy(block.states)))
                 lengths.append(block.states.shape[1])
         logits = _together(kind, parts, lengths, source)
-    return said(head.config, logits, encoder.offset_seconds)
+    config = head.config
+    if threshold is not None:
+        config = replace(config, settings={**config.settings, "threshold": threshold})
+    return said(config, logits, encoder.offset_seconds)
 
 
 def _together(kind: str, parts: list[Tensor], lengths: list[int], source: str) -> Tensor:

@@ -12,19 +12,20 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray, IntArray
 from mtasr.audio.ffmpeg import printable
 from mtasr.audio.read import open_audio
-from mtasr.encoders.extract import Progress, StateBlock, chosen_layers, extract, extract_blocks
+from mtasr.encoders.extract import SPEECH, Progress, StateBlock, chosen_layers, extract, extract_blocks
 from mtasr.errors import InputError, UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.probing.dtw import Standard, align, distances
 from mtasr.remote.urls import name_of
 from mtasr.spans import SAMPLE_RATE
+from mtasr.vad import SileroDetector, SpeechTrack
 
 #: Seconds of an example: less has too few frames to tell words apart, more is no word or phrase.
 SHORTEST, LONGEST = 0.2, 10.0
@@ -34,6 +35,8 @@ THRESHOLD = 0.35
 _ROUNDING = 0.1
 #: Seconds of a recording that an encoder hears before and after an example in it.
 _AROUND = 4.0
+#: Seconds of a recording in which speech is looked for if nobody says where the example is.
+_SEARCHED = 600.0
 #: Frames that are held in memory to standardise with: 20 minutes.
 _HELD = 60_000
 
@@ -56,6 +59,7 @@ class Example:
     start: float
     end: float
     states: Float32Array
+    audio_stream: int = 0
 
 
 def read_example(
@@ -67,15 +71,49 @@ def read_example(
     end: float | None = None,
     audio_stream: int = 0,
 ) -> Example:
-    """The example in a recording: from `start` to `end`, or without these the speech in all of it.
+    """The example in a recording: from `start` to `end`, or without these from the first speech in it to the last.
 
     Raises `InputError` if the recording cannot be read or has no speech, and `UsageError` for a stretch that is too
-    short or too long, or is not in the recording.
+    short or too long, or is not in the recording, and without a stretch for a recording of over ten minutes.
     """
     name = printable(name_of(source))
-    begin, limit = start or 0.0, end
-    if limit is None:  # one more second shows that it is too long
-        limit = begin + LONGEST + 1
+    if start is None and end is None:
+        stretch = _spoken(source, name, audio_stream)
+    else:
+        stretch = _chosen(source, name, start or 0.0, end, audio_stream)
+    blocks = list(extract_blocks(encoder, [stretch.samples], chosen_layers(encoder, layer)))
+    if not blocks:
+        raise InputError(f"{name}: is too short for a frame")
+    times = np.concatenate([block.times for block in blocks]) + stretch.first
+    inside = (times >= stretch.begin) & (times < stretch.limit)
+    states = np.concatenate([block.states[0] for block in blocks])[inside]
+    if len(states) * encoder.frame_seconds > LONGEST:
+        raise _too_long(name)
+    if len(states) * encoder.frame_seconds < SHORTEST:
+        raise UsageError(f"{name}: the example lasts less than {SHORTEST:g} s, which is too short to tell words apart")
+    middle = times[inside]
+    half = encoder.frame_seconds / 2
+    return Example(
+        source=source,
+        start=float(middle[0]) - half,
+        end=float(middle[-1]) + half,
+        states=states,
+        audio_stream=audio_stream,
+    )
+
+
+class _Stretch(NamedTuple):
+    """From `begin` to `limit` seconds, with the samples of that and of what is around it, from `first` seconds on."""
+
+    samples: Float32Array
+    first: float
+    begin: float
+    limit: float
+
+
+def _chosen(source: str, name: str, begin: float, end: float | None, audio_stream: int) -> _Stretch:
+    """The stretch that somebody named. One that has no end goes on for a second more than an example may last."""
+    limit = begin + LONGEST + 1 if end is None else end
     if limit <= begin:
         raise UsageError(f"an example from {begin:g} to {limit:g} s has no length")
     if end is not None and end - begin > LONGEST:
@@ -85,23 +123,29 @@ def read_example(
     samples, first, seconds = _around(source, begin, limit, audio_stream)
     if seconds < (begin + SHORTEST if end is None else end - _ROUNDING):
         raise UsageError(f"{name}: ends at {seconds:.2f} s, and the example in it would not")
-    blocks = list(extract_blocks(encoder, [samples], chosen_layers(encoder, layer)))
-    if not blocks:
-        raise InputError(f"{name}: is too short for a frame")
-    times = np.concatenate([block.times for block in blocks]) + first
-    inside = (times >= begin) & (times < limit)
-    if start is None and end is None:
-        inside &= _from_first_to_last(np.concatenate([block.speech for block in blocks]))
-        if not inside.any():
-            raise InputError(f"{name}: no speech was found in it; choose a stretch with --start and --end")
-    states = np.concatenate([block.states[0] for block in blocks])[inside]
-    if len(states) * encoder.frame_seconds > LONGEST:
-        raise UsageError(f"{name}: is too long for an example; choose a word or phrase with --start and --end")
-    if len(states) * encoder.frame_seconds < SHORTEST:
-        raise UsageError(f"{name}: the example lasts less than {SHORTEST:g} s, which is too short to tell words apart")
-    middle = times[inside]
-    half = encoder.frame_seconds / 2
-    return Example(source=source, start=float(middle[0]) - half, end=float(middle[-1]) + half, states=states)
+    return _Stretch(samples, first, begin, limit)
+
+
+def _spoken(source: str, name: str, audio_stream: int) -> _Stretch:
+    """From the first speech of a recording to the last."""
+    samples, _, seconds = _around(source, 0.0, _SEARCHED, audio_stream)
+    if seconds > _SEARCHED:
+        raise _too_long(name)
+    track = SpeechTrack(SPEECH, SileroDetector())
+    for _ in track.follow([samples]):
+        pass
+    spans = track.intervals()
+    if not spans:
+        raise InputError(f"{name}: no speech was found in it; choose a stretch with --start and --end")
+    begin, limit = spans[0][0], spans[-1][1]
+    if limit - begin > LONGEST:
+        raise _too_long(name)
+    first, last = (max(0, round(at * SAMPLE_RATE)) for at in (begin - _AROUND, limit + _AROUND))
+    return _Stretch(samples[first:last], first / SAMPLE_RATE, begin, limit)
+
+
+def _too_long(name: str) -> UsageError:
+    return UsageError(f"{name}: is too long for an example; choose a word or phrase with --start and --end")
 
 
 def _around(source: str, begin: float, limit: float, audio_stream: int) -> tuple[Float32Array, float, float]:
@@ -115,15 +159,6 @@ def _around(source: str, begin: float, limit: float, audio_stream: int) -> tuple
             if place >= last:
                 break
     return np.concatenate(parts), first / SAMPLE_RATE, place / SAMPLE_RATE
-
-
-def _from_first_to_last(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """From the first that is chosen to the last, all of them."""
-    inside = np.zeros_like(chosen)
-    places = np.flatnonzero(chosen)
-    if len(places):
-        inside[places[0] : places[-1] + 1] = True
-    return inside
 
 
 class Search:
@@ -140,11 +175,12 @@ class Search:
 
     def listen(self, source: str, *, audio_stream: int = 0, progress: Progress | None = None) -> None:
         """Compare a recording with the example. Raises what `extract` raises, and then forgets the recording."""
-        self.hear(source, extract(self._encoder, source, self._layers, audio_stream=audio_stream, progress=progress))
+        blocks = extract(self._encoder, source, self._layers, audio_stream=audio_stream, progress=progress)
+        self.hear(source, blocks, audio_stream=audio_stream)
 
-    def hear(self, source: str, blocks: Iterable[StateBlock]) -> None:
+    def hear(self, source: str, blocks: Iterable[StateBlock], *, audio_stream: int = 0) -> None:
         """As `listen`, from the states of the recording in one layer."""
-        track = _Track(source)
+        track = _Track(source, audio_stream)
         self._tracks.append(track)
         try:
             for block in blocks:
@@ -187,7 +223,8 @@ class Search:
         step = self._encoder.frame_seconds
         origin = self._encoder.offset_seconds - step / 2
         free = np.ones(len(costs), np.bool_)
-        if _same_file(track.source, self._example.source):
+        same_stream = track.audio_stream == self._example.audio_stream
+        if same_stream and _same_file(track.source, self._example.source):
             own = (round((each - origin) / step) for each in (self._example.start, self._example.end))
             free[slice(*own)] = False
         found: list[FoundPlace] = []
@@ -206,8 +243,8 @@ class Search:
 class _Track:
     """One recording: for each frame, the cost of the best path that ends there, and the frame where it begins."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, audio_stream: int) -> None:
+        self.source, self.audio_stream = source, audio_stream
         self.costs: list[FloatArray] = []
         self.starts: list[IntArray] = []
         self._frames = 0

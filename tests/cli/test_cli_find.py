@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from speech import speak, write_wav
+from tones import ffmpeg
 
 from mtasr.cli import program
+from mtasr.probing.heads import Head, HeadConfig, save_head
 from mtasr.spans import SAMPLE_RATE
 
 HEADS = Path(__file__).parent.parent / "golden" / "heads"
@@ -90,6 +92,32 @@ def test_an_example_does_not_find_itself(here: Path) -> None:
     assert all(each["end"] <= 0.23 or each["start"] >= 0.77 for each in found)
 
 
+@pytest.mark.usefixtures("here")
+def test_an_example_that_is_missing_is_told_before_its_encoder_is_loaded() -> None:
+    result = run("find", "--encoder", "nobody", "missing.wav", "more")
+    assert (result.exit_code, "missing.wav: no such file" in result.stderr) == (3, True), result.stderr
+
+
+def test_the_example_comes_from_the_track_that_is_searched(here: Path) -> None:
+    words = speak("He went to the library before the rain.")
+    write_wav(here / "silence.wav", np.zeros_like(words))
+    write_wav(here / "said.wav", words)
+    ffmpeg(
+        "-i", here / "silence.wav", "-i", here / "said.wav", "-map", "0", "-map", "1", "-c:a", "flac", here / "a.mkv"
+    )
+    (here / "said.wav").unlink()
+    stretch = ("--start", "0.2", "--end", "0.8", "--threshold", "-1", "--json", "--encoder", "log-mel")
+    same = run("find", "a.mkv", "a.mkv", "--audio-stream", "1", *stretch)
+    assert same.exit_code == 0, same.stderr
+    places = [json.loads(line) for line in same.stdout.splitlines()]
+    assert places
+    assert all(each["end"] <= 0.23 or each["start"] >= 0.77 for each in places)  # the example is left out
+    other = run("find", "speech.wav", "a.mkv", "--audio-stream", "1", "--example-stream", "0", *stretch)
+    assert other.exit_code == 0, other.stderr
+    absent = run("find", "speech.wav", "a.mkv", "--audio-stream", "1", *stretch)
+    assert (absent.exit_code, "speech.wav" in absent.stderr) == (3, True), absent.stderr
+
+
 # classify
 
 
@@ -129,9 +157,34 @@ def test_voices_are_compared_two_by_two() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_who_speaks_when_is_rttm() -> None:
-    result = run("classify", "speech.wav", "--head", HEADS / "wavlm-turns")
+    head = ("--head", HEADS / "wavlm-turns")
+    quiet = run("classify", "speech.wav", *head, "--threshold", "1")
+    assert (quiet.exit_code, quiet.stdout) == (0, ""), quiet.stderr
+    result = run("classify", "speech.wav", *head, "--threshold", "0")
     assert result.exit_code == 0, result.stderr
-    assert all(line.startswith("SPEAKER speech 1 ") for line in result.stdout.splitlines())
+    lines = result.stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [["SPEAKER", "speech", "1"]] * 2
+    assert [float(line.split()[3]) for line in lines] == pytest.approx([0, 0], abs=0.02)
+    assert [line.split()[7] for line in lines] == ["Speaker_1", "Speaker_2"]
+
+
+def test_a_head_of_ones_own_whose_encoder_was_moved(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = HeadConfig(
+        task="test", kind="mean", encoder="./gone", width=160, states=1, frame_seconds=0.02, sizes=(4,),
+        labels={"label": ("a", "b")},
+    )  # fmt: skip
+    save_head(Head(config), here / "head")
+    lost = run("classify", "speech.wav", "--head", "head")
+    assert lost.exit_code == 5
+    assert "there is no encoder ./gone; if the head's encoder was moved, name it (--encoder)" in lost.stderr
+    monkeypatch.setenv("HOME", str(here))
+    found = run("classify", "speech.wav", "--head", "~/head", "--encoder", "log-mel")
+    assert found.exit_code == 0, found.stderr
+    assert {line.split("\t")[2] for line in found.stdout.splitlines()} == {"a", "b"}
+    other = run("classify", "speech.wav", "--head", "head", "--encoder", "mfcc")
+    assert (other.exit_code, "the head is for ./gone: its width is 160" in other.stderr) == (2, True), other.stderr
+    public = run("classify", "speech.wav", "--head", HEADS / "hubert-emotion", "--encoder", "log-mel")
+    assert (public.exit_code, "its encoder is in the same folder" in public.stderr) == (2, True), public.stderr
 
 
 @pytest.mark.usefixtures("here")
@@ -141,6 +194,11 @@ def test_who_speaks_when_is_rttm() -> None:
         (["speech.wav"], 2, "Missing option '--head'"),
         (["speech.wav", "--head", "nobody"], 5, "there is no head nobody"),
         (["speech.wav", "--head", "more"], 5, "more"),
+        (["speech.wav", "--head", "x" * 5_000], 5, "there is no head"),
+        (["speech.wav", "--head", "~nobody/head"], 5, "there is no head"),
+        (["speech.wav", "--head", str(HEADS / "hubert-emotion"), "--threshold", "0.5"], 2, "heads that compare voices"),
+        (["speech.wav", "--head", str(HEADS / "wavlm-turns"), "--top", "1"], 2, "--top is for heads that tell"),
+        (["speech.wav", "--head", str(HEADS / "wavlm-turns"), "--threshold", "-1"], 2, "a probability, from 0 to 1"),
         (["missing.wav", "--head", str(HEADS / "hubert-emotion")], 3, "missing.wav: no such file"),
     ],
 )

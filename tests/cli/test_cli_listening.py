@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fake_encoder import LocalEncoder
+from layered_encoder import LayeredEncoder
 from speech import speak, write_wav
 
 from mtasr.cli import program
@@ -129,6 +130,17 @@ def test_units_are_learnt_and_used(here: Path) -> None:
     assert {line.split("\t")[3] for line in shown.stdout.splitlines()} == {"0", "1", "2"}
     again = run("units", "--fit", "speech.wav", "--fit", "more", "--clusters", "3", "--layer", "0", "-o", "v.npz")
     assert again.exit_code == 0, again.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_units_are_for_the_weights_that_they_were_learnt_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = iter((0, 0, 1))
+    monkeypatch.setattr("mtasr.encoders.load_encoder", lambda *args, **kwargs: LayeredEncoder(next(seeds)))
+    assert run("units", "--fit", ".", "--clusters", "3", "-o", "u.npz").exit_code == 0
+    assert run("units", "speech.wav", "--centres", "u.npz").exit_code == 0
+    retrained = run("units", "speech.wav", "--centres", "u.npz")
+    assert retrained.exit_code == 2
+    assert "the centres are for layered, and layered has other weights" in retrained.stderr
 
 
 @pytest.mark.usefixtures("local", "centres")

@@ -9,7 +9,7 @@ from fake_encoder import LocalEncoder
 from speech import write_wav
 
 from mtasr.errors import InputError, UsageError
-from mtasr.pretraining.kmeans import FrameSample, UnitCentres
+from mtasr.pretraining.kmeans import FrameSample, UnitCentres, read_centres
 from mtasr.pretraining.spoken_units import SpokenUnit, check_fit, learnt, sampled, spoken_units, timed
 from mtasr.spans import SAMPLE_RATE
 
@@ -91,3 +91,15 @@ def test_centres_of_another_encoder_or_layer_are_refused() -> None:
     assert check_fit(unnamed, ENCODER, 1) == 1
     with pytest.raises(UsageError, match="no layer 7"):
         check_fit(UnitCentres(centres=CENTRES.centres, encoder="local", layer=7), ENCODER)
+
+
+def test_centres_of_other_weights_are_refused(tmp_path: Path) -> None:
+    sample = FrameSample(silence=1.0)
+    sampled(sample, ENCODER, 0, recording(tmp_path / "a.wav"))
+    learnt(sample, ENCODER, 0, 2, identity="0123").save(tmp_path / "u.npz")
+    kept = read_centres(tmp_path / "u.npz")
+    assert kept.identity == "0123"
+    assert check_fit(kept, ENCODER, identity="0123") == 0
+    assert check_fit(CENTRES, ENCODER, identity="0123") == 0  # nobody knows whose they are
+    with pytest.raises(UsageError, match="the centres are for local, and local has other weights"):
+        check_fit(kept, ENCODER, identity="4567")

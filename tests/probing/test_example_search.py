@@ -12,7 +12,7 @@ from speech import SAMPLE_RATE, speak, write_wav
 from mtasr.arrays import Float32Array
 from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import StateBlock, default_layer, extract
-from mtasr.errors import InputError
+from mtasr.errors import InputError, UsageError
 from mtasr.probing import search
 from mtasr.probing.search import THRESHOLD, Example, Search, read_example
 
@@ -111,6 +111,35 @@ def test_an_example_is_the_speech_in_its_recording(tmp_path: Path) -> None:
     part = read_example(encoder, 0, str(tmp_path / "word.wav"), start=1.2, end=1.5)
     assert (part.start, part.end) == (pytest.approx(1.2, abs=0.02), pytest.approx(1.5, abs=0.02))
     assert read_example(encoder, 0, str(tmp_path / "word.wav"), start=1.2).end > 1.5
+
+
+def test_speech_is_looked_for_in_the_whole_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word, encoder = speak("library", "en-us"), load_encoder("log-mel")
+    source = str(tmp_path / "late.wav")
+    write_wav(source, np.pad(word, (14 * SAMPLE_RATE, SAMPLE_RATE)))
+    found = read_example(encoder, 0, source)
+    assert 13.9 < found.start < 14.2
+    assert found.end < 14.1 + len(word) / SAMPLE_RATE
+    monkeypatch.setattr(search, "_SEARCHED", 10.0)
+    with pytest.raises(UsageError, match=r"late\.wav: is too long for an example"):
+        read_example(encoder, 0, source)
+
+
+def test_speech_far_apart_is_no_example(tmp_path: Path) -> None:
+    word = speak("library", "en-us")
+    write_wav(tmp_path / "twice.wav", np.concatenate([word, np.zeros(14 * SAMPLE_RATE, np.float32), word]))
+    with pytest.raises(UsageError, match=r"twice\.wav: is too long for an example"):
+        read_example(load_encoder("log-mel"), 0, str(tmp_path / "twice.wav"))
+
+
+def test_an_example_of_one_track_may_be_found_at_its_place_in_another() -> None:
+    looked = Search(ENCODER, 0, Example(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1))
+    looked.hear("a.mkv", blocks(RECORDING))
+    (best,) = looked.places(0.9, 10)
+    assert best.start == pytest.approx(70 * STEP, abs=STEP)
+    same = Search(ENCODER, 0, Example(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1))
+    same.hear("a.mkv", blocks(RECORDING), audio_stream=1)
+    assert all(place.score < 0.9 for place in same.places(0.9, 10))
 
 
 @pytest.mark.weights

@@ -55,8 +55,9 @@ def encoder_options(*, default: str | None = DEFAULT_ENCODER, every_layer: bool 
             configurable=False,
             metavar="NAME|FOLDER",
             shell_complete=complete_model,
-            help="A Whisper model, a folder, a name on the hub (facebook/hubert-base-ls960), or log-mel."
-            + ("" if default else "  [default: the one that the centres are for]"),
+            help="A Whisper model, a folder, a name on the hub (facebook/hubert-base-ls960), log-mel, mfcc, "
+            "random:NAME; NAME+5 adds 5 frames before and after each."
+            + ("" if default else f"  [default: that of the centres; {DEFAULT_ENCODER} with --fit]"),
         ),
         option(
             _ENCODER,
@@ -64,7 +65,11 @@ def encoder_options(*, default: str | None = DEFAULT_ENCODER, every_layer: bool 
             type=Layer(every=every_layer),
             configurable=False,
             help="Layer whose states to take; 0 is the input of the first."
-            + ("  [default: one that suits the task]" if default else "  [default: as the encoder]"),
+            + (
+                "  [default: one that suits the task]"
+                if default
+                else "  [default: that of the centres; with --fit, one that suits the task]"
+            ),
         ),
         device_option,
     )
