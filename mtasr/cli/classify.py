@@ -74,7 +74,7 @@ _SAME_VOICE = 0.5
 @debug_option
 @click.pass_context
 def classify(ctx: click.Context, /, **params: Any) -> int:
-    """Let a head label each FILE: with its keyword, emotion, speaker, intent, ...
+    """Label each FILE with a head: keyword, emotion, speaker, intent, ...
 
     If standard output is not a terminal, each line has file, question, label and probability, separated by tabs; with
     spans instead, file, start and end in seconds, and label. A head that compares voices (microsoft/wavlm-base-plus-sv)
