@@ -24,12 +24,12 @@ from mtasr.arrays import Float32Array
 from mtasr.checkpoints.adapter_file import load_adapters, save_adapters
 from mtasr.errors import UsageError
 from mtasr.networks.adapters import AdapterKind, Adapters
-from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
 from mtasr.probing.fitting import ProbeSettings
 from mtasr.probing.heads import Head, clear_for_head, normalised, save_head
 from mtasr.probing.labels import LabelledClip
-from mtasr.probing.run import ProbeResult, mean_of
-from mtasr.probing.states import StateStore, device_of, identity_of
+from mtasr.probing.run import ProbeResult, distinct, mean_of
+from mtasr.probing.states import StateStore, check_lengths, identity_of
 from mtasr.probing.tasks.task import HeadBatch, HeadReader, HeadTask, Task
 
 #: Beside `head.json` in the folder of a head.
@@ -37,6 +37,8 @@ ADAPTERS = "adapters.safetensors"
 #: How often the development clips are scored; the best head and adapters are kept.
 _SCORED = 5
 _CLIPPED = 1.0
+#: Seconds of a clip at most: the memory of attention grows with their square.
+_LONGEST = 60.0
 #: Samples of clips that are kept in memory: 2 h of audio.
 _MOST_SAMPLES = 2 * 3600 * 16_000
 
@@ -76,6 +78,7 @@ class _LiveStates(StateStore):
 
     def __init__(self, encoder: AdaptedEncoder, *, layer_norm: bool) -> None:
         super().__init__(encoder, Path("no folder"), 0, layer_norm=layer_norm)
+        self.longest = _longest(encoder)
         self._audio: dict[tuple[Path, float, float | None], Float32Array] = {}
         self._left = _MOST_SAMPLES
 
@@ -101,6 +104,11 @@ class _LiveStates(StateStore):
         audio = torch.from_numpy(samples)[None].to(device_of(self.encoder))
         states = torch.cat(self.encoder.states(audio)).float()
         return normalised(states) if self.layer_norm else states
+
+
+def _longest(encoder: SpeechEncoder) -> float:
+    """Seconds of a clip, which is heard as a whole, at most."""
+    return min(_LONGEST, longest_seconds(encoder))
 
 
 def fit_adapted(
@@ -194,12 +202,15 @@ def probe_adapted(
 ) -> tuple[ProbeResult, AdaptedHead]:
     """What an encoder knows with adapters, as `mtasr.probing.run.probe` says what it knows without; no single layers.
 
-    Raises as `fit_adapted` does, and `UsageError` for a task without heads or if all rates diverge.
+    Raises as `fit_adapted` does, and `UsageError` for a task without heads or if all rates diverge. Clips that are too
+    long are an `InputError` before any is heard.
     """
+    trained = [task for task in tasks if isinstance(task, HeadTask)]
+    if len(trained) < len(tasks):
+        raise UsageError(f"task {tasks[0].name} trains nothing; adapters need a task with heads")
+    check_lengths(distinct([clip for task in tasks for clip in task.needed]), _longest(encoder))
     found = []
-    for task in tasks:
-        if not isinstance(task, HeadTask):
-            raise UsageError(f"task {task.name} trains nothing; adapters need a task with heads")
+    for task in trained:
         best: AdaptedHead | None = None
         for rate in settings.learning_rates:
             each = fit_adapted(task, encoder, kind, size, settings, rate)

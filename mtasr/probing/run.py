@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from mtasr.errors import InputError
-from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.networks.speech_encoder import SpeechEncoder, device_of
 from mtasr.probing.fitting import ProbeSettings, best_fit, fit
 from mtasr.probing.heads import Head
 from mtasr.probing.labels import LabelledClip, folds_of
-from mtasr.probing.states import StateStore, device_of
+from mtasr.probing.states import StateStore
 from mtasr.probing.tasks.task import HeadReader, HeadTask, LayerTask, Task
 
 #: Bytes of states on disk at most, by default: 1.4 h of audio by a base model, or the means of 250,000 clips.
@@ -114,7 +114,7 @@ def probe(
     for task in tasks:
         if isinstance(task, HeadTask):
             task.head_config(HeadReader(store, task.whole), settings.sizes)  # a mistake shows before the work
-    needed = _distinct([clip for task in tasks for clip in task.needed])
+    needed = distinct([clip for task in tasks for clip in task.needed])
     count = 0
 
     def extracted() -> None:
@@ -134,7 +134,8 @@ def probe(
     return Probed(result=mean_of([each.result for each in found], best.result), head=best.head)
 
 
-def _distinct(clips: Sequence[LabelledClip]) -> list[LabelledClip]:
+def distinct(clips: Sequence[LabelledClip]) -> list[LabelledClip]:
+    """Each clip once, however many labels it has."""
     return list({(clip.audio, clip.start, clip.end): clip for clip in clips}.values())
 
 
@@ -227,6 +228,6 @@ def mean_of(results: Sequence[ProbeResult], best: ProbeResult) -> ProbeResult:
 
 def check_recordings(tasks: Sequence[Task]) -> None:
     """Raise `InputError` for the first recording that is not there, before an encoder is loaded."""
-    for clip in _distinct([clip for task in tasks for clip in task.needed]):
+    for clip in distinct([clip for task in tasks for clip in task.needed]):
         if not clip.audio.is_file():
             raise InputError(f"{clip.place}: {clip.audio}: no such file")

@@ -1,5 +1,8 @@
 """The states of clips, extracted once: each clip alone or among clips of its own length, never padded.
 
+A clip of up to 30 s is heard as a whole, a longer one in windows as by `mtasr.encoders.extract`, and so is one of more
+than the encoder hears at once.
+
 They are kept as .npy files in a folder of bounded size. What does not fit is extracted again whenever it is needed.
 
 Letters in shapes: B clips of one length, N states of each frame (L + 1), S frames, D width of the encoder.
@@ -21,16 +24,24 @@ from torch import Tensor, nn
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.atomic import write_file
+from mtasr.audio.read import open_audio
 from mtasr.data.samples import read_samples
+from mtasr.decoding.windows import LEAST_SECONDS
+from mtasr.encoders.extract import extract_blocks
 from mtasr.errors import InputError, ModelError, OutputError
-from mtasr.networks.speech_encoder import SpeechEncoder
+from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
 from mtasr.probing.heads import normalised
 from mtasr.probing.labels import LabelledClip
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.batches import Ahead
 
-#: Seconds of a clip at most: the memory of attention grows with their square.
-LONGEST = 60.0
+#: Seconds of a clip at most: the states of a batch of clips are in memory, all of the length of the longest.
+LONGEST = 180.0
+#: Seconds of a clip that is heard as a whole, and the least that an encoder must hear at once for windows.
+_WHOLE, _WINDOW = 30.0, LEAST_SECONDS + 1
+#: Bytes of a second of audio at least, by the ending of its file; a smaller file is not asked how long it is.
+_LEAST_BYTES = {".wav": 8000, ".flac": 4000}
+_LEAST_OTHERS = 1000
 #: Clips that are extracted together, and seconds of clips that wait for others of their length.
 _BATCH, _WAITING = 16, 300.0
 #: Bytes of means that are kept in memory.
@@ -62,11 +73,35 @@ def _settings_of(network: nn.Module) -> object:
     return getattr(network, "config", None) or getattr(network, "dims", "")
 
 
-def device_of(encoder: SpeechEncoder) -> torch.device:
-    """Where the encoder's weights are; the CPU if it has none."""
-    network = cast(nn.Module, encoder)
-    tensors = (*network.parameters(), *network.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
+def check_lengths(clips: Sequence[LabelledClip], most: float) -> None:
+    """Raise `InputError` if clips last more seconds than that, as far as their files state it. Nothing is decoded."""
+    stated: dict[Path, float] = {}
+    long = []
+    for clip in clips:
+        if clip.end is not None:
+            seconds = clip.end - clip.start
+        else:
+            if clip.audio not in stated:
+                stated[clip.audio] = _stated_seconds(clip.audio, most)
+            seconds = stated[clip.audio] - clip.start
+        if round(seconds * SAMPLE_RATE) > most * SAMPLE_RATE:
+            long.append(clip)
+    if long:
+        raise long[0].error(
+            f"the first of {len(long)} clips of more than {most:g} s, the most that can be heard; "
+            "cut them with start and end"
+        )
+
+
+def _stated_seconds(audio: Path, most: float) -> float:
+    """What the container states; 0 if it states nothing or if the file is too small for `most` seconds."""
+    try:
+        if audio.stat().st_size < most * _LEAST_BYTES.get(audio.suffix.lower(), _LEAST_OTHERS):
+            return 0.0
+    except OSError as exc:
+        raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
+    with open_audio(audio) as stream:
+        return stream.duration or 0.0
 
 
 class StateStore:
@@ -80,6 +115,10 @@ class StateStore:
         cast(nn.Module, encoder).eval()
         self.encoder, self.identity, self.layer_norm = encoder, identity_of(encoder), layer_norm
         self._device = device_of(encoder)
+        hears = longest_seconds(encoder)
+        #: Seconds of a clip at most, and of one that is heard as a whole.
+        self.longest = LONGEST if hears >= _WINDOW else hears
+        self._whole = min(_WHOLE, hears)
         self._folder, self._prefix = folder, f"{self.identity[:16]}-{'norm' if layer_norm else 'plain'}-"
         self._files = _sizes(folder)
         self._room = most_bytes - sum(self._files.values())
@@ -109,7 +148,8 @@ class StateStore:
     def prepare(self, clips: Iterable[LabelledClip], *, whole: bool, done: Callable[[], object]) -> None:
         """Extract what is missing, clips of one length together; `done` is called for each clip.
 
-        Without `whole`, only means are kept. Raises `InputError` for the first clip that cannot be used.
+        Without `whole`, only means are kept. Raises `InputError` for the first clip that cannot be used; for clips that
+        are too long, before any is heard.
         """
         missing = []
         for clip in sorted(clips, key=lambda clip: (clip.audio, clip.start)):
@@ -117,6 +157,7 @@ class StateStore:
                 done()
             else:
                 missing.append(clip)
+        check_lengths(missing, self.longest)
         heard = Ahead((clip, self._samples(clip)) for clip in missing)  # the next ones, while the encoder works
         try:
             for batch in _of_equal_length(heard):
@@ -166,7 +207,9 @@ class StateStore:
 
     def _extracted(self, batch: Sequence[_ClipSamples]) -> list[Float32Array]:
         """The states (N, S, D) of clips of one length."""
-        first = batch[0][0]
+        first, samples = batch[0]
+        if len(samples) > self._whole * SAMPLE_RATE:
+            return [self._in_windows(*each) for each in batch]
         audio = torch.from_numpy(np.stack([samples for _, samples in batch])).to(self._device)
         try:
             with torch.inference_mode():
@@ -179,6 +222,19 @@ class StateStore:
             raise first.error(f"{self.encoder.name} gives states that are no numbers")
         return list(states.cpu().numpy())
 
+    def _in_windows(self, clip: LabelledClip, samples: Float32Array) -> Float32Array:
+        """The states (N, S, D) of a long clip."""
+        layers = range(self.encoder.layers + 1)
+        try:
+            found = np.concatenate([block.states for block in extract_blocks(self.encoder, [samples], layers)], axis=1)
+        except ModelError as exc:
+            raise clip.error(str(exc)) from exc
+        if self.layer_norm:
+            found = normalised(torch.from_numpy(found)).numpy()
+        if not np.isfinite(found).all():
+            raise clip.error(f"{self.encoder.name} gives states that are no numbers")
+        return found
+
     def _samples(self, clip: LabelledClip) -> Float32Array:
         """The samples (N,) of a clip. The recording read last is remembered, as clips may be parts of one."""
         if self._recording is None or self._recording[0] != clip.audio:
@@ -188,8 +244,8 @@ class StateStore:
         first = round(clip.start * SAMPLE_RATE)
         if last > len(samples) + SAMPLE_RATE // 10 or first >= len(samples):
             raise clip.error(f"{clip.audio} ends at {len(samples) / SAMPLE_RATE:.2f} s")
-        if last - first > LONGEST * SAMPLE_RATE:
-            raise clip.error(f"a clip may last {LONGEST:.0f} s at most; cut it with start and end")
+        if last - first > self.longest * SAMPLE_RATE:
+            raise clip.error(f"a clip may last {self.longest:g} s at most; cut it with start and end")
         return samples[first:last].copy()
 
     # The files

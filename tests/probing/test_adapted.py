@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtasr.checkpoints.encoders import save_encoder
 from mtasr.cli import program
-from mtasr.errors import ModelError, ModelNotFoundError, UsageError
+from mtasr.errors import InputError, ModelError, ModelNotFoundError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
 from mtasr.probing.adapted import AdaptedEncoder, fit_adapted, probe_adapted, save_adapted_head, with_adapters
 from mtasr.probing.answers import check_fit
@@ -191,6 +191,15 @@ def test_the_best_rate_is_kept(tones: Path) -> None:
     )
     with pytest.raises(UsageError, match="trains nothing; adapters need a task with heads"):
         probe_adapted([cast(Any, object.__new__(task_class("search")))], encoder(), "prefix", 4, settings)
+
+
+def test_clips_too_long_for_adapters_are_counted_before_the_work(tones: Path) -> None:
+    class Short(WaveEncoder):
+        longest_seconds = 0.25
+
+    short = Short(replace(WAVE_PRESETS["tiny"], layers=2), "tiny").eval()
+    with pytest.raises(InputError, match=r"line 1: the first of 24 clips of more than 0\.25 s"):
+        probe_adapted([task_of("keyword", tones)], short, "houlsby", 4, STEPS)
 
 
 @pytest.mark.slow

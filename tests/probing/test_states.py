@@ -14,11 +14,13 @@ from speech import write_wav
 
 from mtasr.arrays import Float32Array
 from mtasr.data.samples import read_samples
+from mtasr.encoders.extract import extract_blocks
 from mtasr.errors import InputError
 from mtasr.networks.context import ContextEncoder
 from mtasr.networks.dimensions import EncoderDimensions
 from mtasr.networks.log_mel import LogMelEncoder
 from mtasr.networks.whisper_encoder import WhisperEncoder
+from mtasr.probing.heads import normalised
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.states import StateStore, identity_of, padded, shuffled
 
@@ -148,10 +150,62 @@ def test_a_clip_that_cannot_be_heard_is_named(
 
 
 def test_a_clip_of_hours_is_refused(tmp_path: Path) -> None:
-    write_wav(tmp_path / "long.wav", np.zeros(16000 * 61, np.float32))
+    write_wav(tmp_path / "long.wav", np.zeros(16000 * 181, np.float32))
     store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
-    with pytest.raises(InputError, match="60 s at most"):
+    with pytest.raises(InputError, match="180 s at most"):
         store.states(LabelledClip(audio=tmp_path / "long.wav"))
+
+
+def test_clips_that_are_too_long_are_counted_before_any_is_heard(tmp_path: Path) -> None:
+    for name, seconds in (("a", 1), ("z", 181)):
+        write_wav(tmp_path / f"{name}.wav", np.zeros(16000 * seconds, np.float32))
+    encoder = LayeredEncoder()
+    clips = [
+        LabelledClip(audio=tmp_path / "a.wav", place="line 1"),
+        LabelledClip(audio=tmp_path / "z.wav", place="line 2"),
+        LabelledClip(audio=tmp_path / "z.wav", start=0.5, place="line 3"),
+        LabelledClip(audio=tmp_path / "z.wav", start=2.0, place="line 4"),
+    ]
+    store = StateStore(encoder, tmp_path / "states", 1e8)
+    with pytest.raises(InputError, match="line 2: the first of 2 clips of more than 180 s"):
+        store.prepare(clips, whole=True, done=ignored)
+    with pytest.raises(InputError, match="line 5: the first of 1 clips"):
+        store.prepare([replace(clips[1], end=180.5, place="line 5")], whole=True, done=ignored)
+    assert not encoder.heard
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_clip_longer_than_the_encoder_hears_has_states_from_windows(
+    context: int, layer_norm: bool, tmp_path: Path
+) -> None:
+    """Those of `mtasr.encoders.extract`, by a Whisper encoder of six seconds."""
+    torch.manual_seed(0)
+    whisper = WhisperEncoder(
+        EncoderDimensions(n_mels=80, n_audio_ctx=300, n_audio_state=16, n_audio_head=2, n_audio_layer=1)
+    ).eval()
+    encoder = ContextEncoder(whisper, context) if context else whisper
+    write_wav(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 20).astype(np.float32))
+    clip = LabelledClip(audio=tmp_path / "long.wav")
+    store = StateStore(encoder, tmp_path / "states", 1e8, layer_norm=layer_norm)
+    store.prepare([clip], whole=True, done=ignored)
+    found = store.states(clip)
+    assert found.shape == (2, 1000, encoder.width)
+    blocks = extract_blocks(encoder, [read_samples(clip.audio)], (0, 1))
+    wanted = torch.from_numpy(np.concatenate([block.states for block in blocks], axis=1))
+    assert np.allclose(found, normalised(wanted) if layer_norm else wanted, atol=1e-5)
+
+
+def test_an_encoder_too_short_for_windows_hears_what_it_can(tmp_path: Path) -> None:
+    whisper = WhisperEncoder(
+        EncoderDimensions(n_mels=80, n_audio_ctx=50, n_audio_state=16, n_audio_head=2, n_audio_layer=1)
+    )
+    write_wav(tmp_path / "long.wav", np.full(16000 * 2, 0.1, np.float32))
+    store = StateStore(whisper, tmp_path / "states", 1e8)
+    clip = LabelledClip(audio=tmp_path / "long.wav", end=1.0)
+    assert store.states(clip).shape == (2, 50, 16)
+    with pytest.raises(InputError, match="the first of 1 clips of more than 1 s"):
+        store.prepare([replace(clip, end=1.5)], whole=True, done=ignored)
 
 
 def test_an_identity_is_of_weights_and_sizes() -> None:
