@@ -221,7 +221,7 @@ def probe_adapted(
             raise UsageError(f"task {task.name}: training diverges at every learning rate; try lower ones")
         found.append((_result(task, best, settings), best))
     result, best = found[0]
-    for task, (other, each) in zip(tasks, found, strict=True):
+    for task, (other, each) in zip(trained, found, strict=True):
         if task.better(other.dev, result.dev):
             result, best = other, each
     return mean_of([each for each, _ in found], result), best
