@@ -131,13 +131,25 @@ def message_of(error: Exception, source: str | None = None, *, debug: bool = Fal
     if isinstance(error, MtasrError):
         message = str(error)
     elif _is_out_of_memory(error):
-        message = "there is not enough memory for it; --workers 1 --batch-size 1 takes least"
+        message = f"there is not enough memory for it{_least_memory()}"
     else:
         hint = "" if debug else "; run it again with --debug to see where"
         message = f"this is a bug in mtasr: {type(error).__name__}: {error}{hint}"
     if source is not None and not isinstance(error, InputError | OutputError):
         message = f"{source}: {message}"
     return message
+
+
+def _least_memory() -> str:
+    """Which options take least memory, of those that the command has that runs in this thread, if one does."""
+    known = None
+    if (ctx := click.get_current_context(silent=True)) is not None:
+        command: click.Command | None = ctx.command
+        if isinstance(command, click.Group) and ctx.invoked_subcommand is not None:
+            command = command.get_command(ctx, ctx.invoked_subcommand)
+        known = {name for param in (command or ctx.command).params for name in param.opts}
+    hints = [f"{name} 1" for name in ("--workers", "--batch-size") if known is None or name in known]
+    return f"; {' '.join(hints)} takes least" if hints else ""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

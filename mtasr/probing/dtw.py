@@ -30,27 +30,44 @@ class Standard:
     @classmethod
     def of(cls, arrays: Iterable[FloatArray]) -> Standard:
         """That of all frames of the arrays (S, D) together; one pass, in float64. Raises `ValueError` without any."""
-        count, total, squares = 0, np.zeros(()), np.zeros(())
-        origin: FloatArray | None = None
+        moments = Moments()
         for array in arrays:
-            if not len(array):
-                continue
-            frames = array.astype(np.float64)
-            origin = (
-                frames[0].copy() if origin is None else origin
-            )  # squares of numbers far from 0 would lose their digits
-            frames -= origin
-            count, total = count + len(frames), total + frames.sum(axis=0)
-            squares = squares + np.square(frames).sum(axis=0)
-        if origin is None:
-            raise ValueError("no frames")
-        mean = total / count
-        return cls(mean + origin, np.sqrt(np.maximum(squares / count - mean**2, 0.0)))
+            moments.add(array)
+        return moments.standard()
 
     def applied(self, states: FloatArray) -> Float32Array:
         """States (S, D) with mean 0 and deviation 1 in each dimension."""
         scaled: Float32Array = ((states - self.mean) / np.maximum(self.deviation, _LEAST)).astype(np.float32)
         return scaled
+
+
+class Moments:
+    """Sums over frames that come bit by bit, for a `Standard`."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._total, self._squares = np.zeros(()), np.zeros(())
+        #: The first frame: squares of numbers far from 0 would lose their digits.
+        self._origin: FloatArray | None = None
+
+    def add(self, array: FloatArray) -> None:
+        """Count the frames of an array (S, D)."""
+        if not len(array):
+            return
+        frames = array.astype(np.float64)
+        if self._origin is None:
+            self._origin = frames[0].copy()
+        frames -= self._origin
+        self._count += len(frames)
+        self._total = self._total + frames.sum(axis=0)
+        self._squares = self._squares + np.square(frames).sum(axis=0)
+
+    def standard(self) -> Standard:
+        """That of all frames so far. Raises `ValueError` if there were none."""
+        if self._origin is None:
+            raise ValueError("no frames")
+        mean = self._total / self._count
+        return Standard(mean + self._origin, np.sqrt(np.maximum(self._squares / self._count - mean**2, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)

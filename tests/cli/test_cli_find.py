@@ -205,3 +205,16 @@ def test_a_head_of_ones_own_whose_encoder_was_moved(here: Path, monkeypatch: pyt
 def test_heads_that_cannot_be(args: list[str], code: int, message: str) -> None:
     result = run("classify", *args)
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("fails", "subject"), [("load_classifier", ""), ("classified", "speech.wav: ")])
+def test_hints_about_memory_name_options_that_the_command_has(
+    fails: str, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def filled(*args: object, **kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"mtasr.probing.classifying.{fails}", filled)
+    result = run("classify", "speech.wav", "--head", HEADS / "hubert-emotion", "--quiet")
+    assert result.stderr == f"mtasr: error: {subject}there is not enough memory for it\n"

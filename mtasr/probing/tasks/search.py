@@ -8,6 +8,7 @@ A recording without a split belongs to both, dev and test. `contains` names quer
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.errors import ManifestError
-from mtasr.probing.dtw import Standard, best_matches, spread
+from mtasr.probing.dtw import Moments, best_matches, spread
 from mtasr.probing.figures import best_weighted_value
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.states import StateStore
@@ -79,21 +80,23 @@ class SearchTask(LayerTask):
     def _scores(self, store: StateStore, split: str, layers: Sequence[int], done: Callable[[], object]) -> FloatArray:
         """Minus the costs of the best matches: (layers, queries, recordings)."""
         queries = [store.states(clip)[list(layers)] for clip in self.queries[split]]
-        standards = [
-            Standard.of(states[place] for states in (*queries, *self._states(store, split, layers)))
-            for place in range(len(layers))
-        ]
+        # One pass for all layers: states that are not kept are extracted anew in each.
+        moments = [Moments() for _ in layers]
+        for states in itertools.chain(queries, self._states(store, split, layers)):
+            for each, layer in zip(moments, states, strict=True):
+                each.add(layer)
+        standards = [each.standard() for each in moments]
         examples = [[standard.applied(states[place]) for states in queries] for place, standard in enumerate(standards)]
         scores = np.zeros((len(layers), len(queries), len(self.recordings[split])))
         first = 0
-        for states in _groups(self._states(store, split, layers)):
-            last = first + len(states)
+        for group in _groups(self._states(store, split, layers)):
+            last = first + len(group)
             for place, standard in enumerate(standards):
-                documents = [standard.applied(each[place]) for each in states]
+                documents = [standard.applied(states[place]) for states in group]
                 for number, example in enumerate(examples[place]):
                     matches = best_matches(example, documents)
                     scores[place, number, first:last] = [-match.cost for match in matches]
-            for _ in states:
+            for _ in group:
                 done()
             first = last
         return scores
