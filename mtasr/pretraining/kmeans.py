@@ -142,8 +142,9 @@ def _array(file: StoredZip, name: str) -> npt.NDArray[Any]:
 class FrameSample:
     """A random sample of a stream of frames, uniform for speech, with at most the share `silence` of other frames.
 
-    It takes at most `most_bytes` of memory. Silence is limited because it would else take many of the units: its frames
-    are alike but for noise. Which frames are kept depends on the seed and on the stream, not on how it is cut.
+    It keeps at most `most_bytes` of speech, and of other frames the share `silence` of that; `frames` copies them.
+    Silence is limited because it would else take many of the units: its frames are alike but for noise. Which frames
+    are kept depends on the seed and on the stream, not on how it is cut.
     """
 
     def __init__(self, *, silence: float = 0.2, most_bytes: int = _MOST_BYTES, seed: int = 0) -> None:
