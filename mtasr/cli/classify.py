@@ -83,7 +83,7 @@ def classify(ctx: click.Context, /, **params: Any) -> int:
     """
     sources = [each.source for each in gather(params["files"], recursive=params["recursive"])]
     listening = Listening(ctx, sources)
-    if not listening.ready:
+    if not listening.usable:
         return listening.code
     with extras():
         from mtasr.probing.classifying import load_classifier
@@ -94,7 +94,7 @@ def classify(ctx: click.Context, /, **params: Any) -> int:
     if classifier.head.config.kind == "x-vector":
         _compare(listening, classifier, params, display)
         return listening.code
-    for source in listening.ready:
+    for source in listening.usable:
         listening.attempt(source, partial(_show, source, classifier, params, display))
     return listening.code
 
@@ -186,9 +186,9 @@ def _compare(listening: Listening, classifier: Classifier, params: dict[str, Any
         if embedding is not None:
             voices[source] = embedding
 
-    if len(listening.ready) < 2:
+    if len(listening.usable) < 2:
         raise UsageError("this head compares voices: name two recordings or more")
-    for source in listening.ready:
+    for source in listening.usable:
         listening.attempt(source, partial(listen, source))
     threshold = params["threshold"]
     if threshold is None:

@@ -51,7 +51,7 @@ def features(ctx: click.Context, /, **params: Any) -> int:
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     jobs = {job.source: job for job in plan(inputs, directory, ("npz",))}
     listening = Listening(ctx, list(jobs))
-    if not listening.ready:
+    if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(params["encoder"], params["device"], display)
@@ -60,7 +60,7 @@ def features(ctx: click.Context, /, **params: Any) -> int:
     layer = default_layer(encoder) if params["layer"] is None else params["layer"]
     layers = chosen_layers(encoder, None if layer == "all" else layer)
     with outputs.new_folders([directory, *(file.parent for job in jobs.values() for file in job.files)]):
-        for source in listening.ready:
+        for source in listening.usable:
             listening.attempt(source, partial(_write, jobs[source], encoder, layers, params, display))
     return listening.code
 

@@ -87,7 +87,7 @@ def find(ctx: click.Context, /, **params: Any) -> int:
     check_input(example)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     listening = Listening(ctx, [each.source for each in inputs])
-    if not listening.ready:
+    if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(params["encoder"], params["device"], display)
@@ -103,7 +103,7 @@ def find(ctx: click.Context, /, **params: Any) -> int:
         with heard(display, source) as progress:
             search.listen(source, audio_stream=params["audio_stream"], progress=progress)
 
-    for source in listening.ready:
+    for source in listening.usable:
         listening.attempt(source, partial(listen, source))
     threshold = THRESHOLD if params["threshold"] is None else params["threshold"]
     _show(search.places(threshold, params["top"]), threshold, params, display)

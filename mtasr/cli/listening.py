@@ -49,7 +49,7 @@ class Listening:
         debug = ctx.meta.get(failures.DEBUG, False)
         self._attempts = failures.Attempts(len(sources), partial(failures.report, debug=debug))
         #: Those that can be opened.
-        self.ready = [each for each in sources if self.attempt(each, partial(check_input, each))]
+        self.usable = [each for each in sources if self.attempt(each, partial(check_input, each))]
 
     @property
     def code(self) -> failures.ExitCode:

@@ -93,7 +93,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
     sources = [each.source for each in gather(params["learn_from"], recursive=params["recursive"])]
     outputs.check_target(target, sources)
     listening = Listening(ctx, sources)
-    if not listening.ready:
+    if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(params["encoder"] or DEFAULT_ENCODER, params["device"], display)
@@ -110,7 +110,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
         with heard(display, source) as progress:
             sampled(sample, encoder, layer, source, params["audio_stream"], progress)
 
-    for source in listening.ready:
+    for source in listening.usable:
         listening.attempt(source, partial(listen, source))
     centres = learnt(sample, encoder, layer, params["clusters"], identity=identity_of(encoder))
     centres.save(target)
@@ -130,12 +130,12 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
     if not name:
         raise UsageError(f"{params['centres']}: does not say for which encoder it is; name it with --encoder")
     listening = Listening(ctx, sources)
-    if not listening.ready:
+    if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(name, params["device"], display)
     check_fit(centres, encoder, params["layer"], identity=identity_of(encoder))
-    for source in listening.ready:
+    for source in listening.usable:
         listening.attempt(source, partial(_show, source, encoder, centres, params, display))
     return listening.code
 

@@ -128,7 +128,7 @@ def whole_states(encoder: SpeechEncoder, samples: Float32Array, layers: Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Heard:
+class _Window:
     """What an encoder hears at once; `lead`, `begin` and `end` are frames of the recording.
 
     Samples begin with the frame `lead`. Frames from `begin` to `end` are wanted, all from `begin` on if that is None.
@@ -150,19 +150,19 @@ def _seconds(encoder: SpeechEncoder) -> float:
     return seconds
 
 
-def _windows(blocks: Iterable[Float32Array], step: int, seconds: float, detector: SpeechDetector) -> Iterator[_Heard]:
+def _windows(blocks: Iterable[Float32Array], step: int, seconds: float, detector: SpeechDetector) -> Iterator[_Window]:
     """Windows of the recording with what is heard beside them, `seconds` at most; holds little more than one."""
     # The cutter keeps two seconds in reserve; a third lets windows begin on the grid.
     cutter = Cutter(SPEECH, skip_silence=False, audio_seconds=seconds - _CONTEXT / SAMPLE_RATE)
     held, first, begin = np.zeros(0, np.float32), 0, 0  # samples, and the places of the first one and of the window
     cuts: list[Cut] = []
 
-    def window(cut: Cut, *, last: bool) -> _Heard | None:
+    def window(cut: Cut, *, last: bool) -> _Window | None:
         nonlocal held, first, begin
         end = first + len(held) if last else cut.end * FRAME // step * step
         lead = max(0, begin - _CONTEXT) // step * step
         samples = held[lead - first : end + _CONTEXT - first]
-        heard = _Heard(
+        heard = _Window(
             samples=samples.copy(),
             lead=lead // step,
             begin=begin // step,
