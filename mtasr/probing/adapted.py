@@ -26,7 +26,7 @@ from mtasr.errors import UsageError
 from mtasr.networks.adapters import AdapterKind, Adapters
 from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
 from mtasr.probing.fitting import ProbeSettings
-from mtasr.probing.heads import Head, clear_for_head, normalised, save_head
+from mtasr.probing.heads import Head, clear_for_head, lasting_name, normalised, save_head
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.run import ProbeResult, distinct, mean_of
 from mtasr.probing.states import StateStore, check_lengths, identity_of
@@ -164,7 +164,7 @@ def fit_adapted(
     if chosen != head.config.settings:
         head.config = replace(head.config, settings=chosen)
         best = task.figures(head, reader, "dev")[task.figure]
-    head.config = replace(head.config, encoder=encoder.name, identity=identity_of(adapted))
+    head.config = replace(head.config, encoder=lasting_name(encoder.name), identity=identity_of(adapted))
     return AdaptedHead(head, adapted, rate, best)
 
 

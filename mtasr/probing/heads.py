@@ -12,6 +12,7 @@ Letters in shapes: B recordings, N states of each frame (L + 1), S frames, D wid
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -28,11 +29,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from mtasr.atomic import write_file, write_text
 from mtasr.checkpoints.settings import read_json
 from mtasr.checkpoints.weights import TensorHeader, check_headers
+from mtasr.encoders.loading import LOG_MEL, MFCC, RANDOM
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError, OutputError
+from mtasr.models import registry
 
 DOCUMENT, WEIGHTS = "head.json", "head.safetensors"
 #: More than any head has; a file that says more is not a head.
 _MOST_SIZE, _MOST_LABELS, _MOST_STATES = 1 << 14, 1 << 18, 1 << 10
+#: Frames over which the activity of a speaker is smoothed, at most.
+_MOST_MEDIAN = 999
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -77,6 +82,24 @@ class HeadConfig:
             raise ValueError(f"frame_seconds {self.frame_seconds} is out of range")
         if not (kind.labelled <= self.outputs <= _MOST_LABELS) or not all(self.labels.values()):
             raise ValueError(f"it has {self.outputs} labels")
+
+
+def lasting_name(encoder: str) -> str:
+    """The name of an encoder so that it means the same in every working directory: a path in it becomes absolute."""
+    if encoder in {LOG_MEL, MFCC}:
+        return encoder
+    path = Path(encoder)
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        path = path.expanduser()
+    if path.exists():
+        is_published = registry.find(encoder) is not None and not (path / "config.json").is_file()
+        return encoder if is_published else str(path.absolute())
+    name, plus, frames = encoder.rpartition("+")
+    if plus and frames.isdecimal():
+        return f"{lasting_name(name)}+{frames}"
+    if encoder.startswith(RANDOM):
+        return RANDOM + lasting_name(encoder.removeprefix(RANDOM))
+    return encoder
 
 
 class MeanHead(nn.Module):
@@ -325,14 +348,21 @@ def config_of(document: Mapping[str, Any]) -> HeadConfig:
         raise ValueError("sizes are not whole numbers")
     if not all(isinstance(each, list) and all(isinstance(label, str) for label in each) for each in labels.values()):
         raise ValueError("labels are not lists of texts")
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in settings.values()):
+    try:
+        numbers = [float(value) for value in settings.values() if isinstance(value, int | float)]
+        frame_seconds = float(document["frame_seconds"])
+    except OverflowError as exc:  # whole numbers may have hundreds of digits
+        raise ValueError("settings or frame_seconds are too large") from exc
+    if len(numbers) < len(settings) or not all(map(math.isfinite, numbers)):
         raise ValueError("settings are not numbers")
+    if not 1 <= settings.get("median", 1) <= _MOST_MEDIAN:
+        raise ValueError("the median is out of range")
     return HeadConfig(
         **{
             **document,
             "sizes": tuple(sizes),
             "labels": {question: tuple(each) for question, each in labels.items()},
-            "frame_seconds": float(document["frame_seconds"]),
+            "frame_seconds": frame_seconds,
         }
     )
 

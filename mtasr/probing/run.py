@@ -123,6 +123,11 @@ def probe(
         done(count, len(needed))
 
     store.prepare(needed, whole=tasks[0].whole, done=extracted)
+    if store.unkept:
+        tell(
+            f"no room on disk for the states of {store.unkept} clips, which are heard again whenever they are needed; "
+            f"a cache of {(most_bytes + store.unkept_bytes) / 1e9:.1f} GB holds all"
+        )
     found = [
         _by_layers(task, store) if isinstance(task, LayerTask) else _by_heads(task, store, settings, tell)
         for task in tasks

@@ -124,6 +124,8 @@ class StateStore:
         self._room = most_bytes - sum(self._files.values())
         self._means: dict[str, Float32Array] = {}
         self._memory = _MEMORY
+        #: Clips, and bytes of their states, that `prepare` extracted and found no room for.
+        self.unkept, self.unkept_bytes = 0, 0
         self._recording: tuple[Path, Float32Array] | None = None
 
     def states(self, clip: LabelledClip) -> Float32Array:
@@ -173,8 +175,8 @@ class StateStore:
     def _keep(self, batch: Sequence[_ClipSamples], *, whole: bool, done: Callable[[], object]) -> None:
         for (clip, _), states in zip(batch, self._extracted(batch), strict=True):
             self._save_summary(clip, states)
-            if whole:
-                self._save(self._name(clip, "states"), states)
+            if whole and not self._save(self._name(clip, "states"), states):
+                self.unkept, self.unkept_bytes = self.unkept + 1, self.unkept_bytes + states.nbytes
             done()
 
     def _summary(self, clip: LabelledClip) -> Float32Array:
@@ -270,10 +272,10 @@ class StateStore:
                 return kept
         return None
 
-    def _save(self, name: str, array: Float32Array) -> None:
-        """Keep an array if there is room. Raises `OutputError`."""
+    def _save(self, name: str, array: Float32Array) -> bool:
+        """Keep an array if there is room; returns whether there was. Raises `OutputError`."""
         if not self._made_room(array.nbytes):
-            return
+            return False
 
         def write(path: Path) -> None:
             with path.open("wb") as stream:
@@ -286,6 +288,7 @@ class StateStore:
         write_file(self._folder / name, write)
         self._room -= array.nbytes - self._files.get(name, 0)
         self._files[name] = array.nbytes
+        return True
 
     def _made_room(self, wanted: int) -> bool:
         """Whether so many bytes fit, after states of other encoders were removed, the oldest first."""

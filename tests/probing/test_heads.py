@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.probing.heads import KINDS, Head, HeadConfig, XVectorHead, load_head, save_head
+from mtasr.probing.heads import KINDS, Head, HeadConfig, XVectorHead, lasting_name, load_head, save_head
 
 SIZES = {
     "mean": (5,),
@@ -110,6 +110,10 @@ def test_a_head_is_the_same_after_it_was_saved(kind: str, tmp_path: Path) -> Non
         ({"labels": {}}, "has 0 labels"),
         ({"labels": {"label": ["yes", "no"], "other": []}}, "has 2 labels"),
         ({"settings": {"threshold": "x"}}, "settings are not numbers"),
+        ({"settings": {"threshold": 10**400}}, "are too large"),
+        ({"frame_seconds": 10**400}, "are too large"),
+        ({"settings": {"median": 1e15}}, "the median is out of range"),
+        ({"settings": {"median": 0}}, "the median is out of range"),
         ({"layer_norm": 1}, "layer_norm is of the wrong type"),
         ({"more": 1}, "'more' is unknown"),
         ({"width": 7}, "has the shape"),
@@ -149,3 +153,17 @@ def test_a_head_needs_labels_but_an_embedding_does_not() -> None:
     assert Head(config("x-vector", labels={})).config.outputs == 0
     with pytest.raises(ValueError, match="has 0 labels"):
         replace(config("ctc"), labels={})
+
+
+def test_a_name_means_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("out", "base", "base+5", "log-mel"):
+        (tmp_path / name).mkdir()
+    assert lasting_name("./out") == lasting_name("out") == str(tmp_path / "out")
+    assert lasting_name("out+5") == f"{tmp_path / 'out'}+5"
+    assert lasting_name("random:out+5") == f"random:{tmp_path / 'out'}+5"
+    assert lasting_name("base+5") == str(tmp_path / "base+5")
+    for name in ("base", "log-mel", "log-mel+5", "facebook/hubert-base-ls960", "random:base", "layered+houlsby"):
+        assert lasting_name(name) == name
+    (tmp_path / "base" / "config.json").write_text("{}")
+    assert lasting_name("base") == str(tmp_path / "base")

@@ -18,7 +18,7 @@ from mtasr.errors import InputError, UsageError
 from mtasr.networks.log_mel import LogMelEncoder
 from mtasr.probing.answers import answer, check_fit
 from mtasr.probing.fitting import FittedHead, ProbeSettings, fit
-from mtasr.probing.labels import read_labels
+from mtasr.probing.labels import LabelledClip, read_labels
 from mtasr.probing.run import Probed, check_recordings, probe, tasks_of
 from mtasr.probing.states import StateStore
 from mtasr.probing.tasks import task_class
@@ -159,6 +159,34 @@ def test_a_word_is_found_by_an_example_of_it(tmp_path: Path) -> None:
     assert found.result.layers[0].dev == 0  # all recordings are alike in noise
     assert found.result.figures["MTWV"] > 0.6
     assert found.result.weights == found.result.shares == ()
+
+
+def test_a_search_reads_recordings_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        (tone(300), {"split": "dev", "query": "a"}), (tone(300), {"split": "test", "query": "a"}),
+        (tone(310, 0.5), {"contains": ["a"]}), (tone(2000, 0.5), {"contains": []}),
+    ]  # fmt: skip
+    read: list[float] = []
+    states = StateStore.states
+
+    def counted(store: StateStore, clip: LabelledClip) -> Any:
+        read.append(clip.start)
+        return states(store, clip)
+
+    monkeypatch.setattr(StateStore, "states", counted)
+    probed("search", write_corpus(tmp_path, rows))
+    assert {start: read.count(start) for start in read} == {0.0: 1, 0.3: 1, 0.6: 4, 1.1: 4}
+
+
+def test_a_cache_that_is_too_small_is_told(tmp_path: Path) -> None:
+    sounds = in_splits(lambda *_: [(tone(300), {"phones": [["AH", 0, 9]]})])
+    told: list[str] = []
+    tasks = tasks_of(task_class("phones"), read_labels(write_corpus(tmp_path, sounds)))
+    probe(tasks, LayeredEncoder(), replace(QUICK, steps=1), tmp_path / "states", most_bytes=4000, tell=told.append)
+    assert told[0].startswith("no room on disk for the states of 3 clips")
+    again: list[str] = []
+    probe(tasks, LayeredEncoder(), replace(QUICK, steps=1), tmp_path / "states", most_bytes=1e8, tell=again.append)
+    assert not [line for line in again if "no room" in line]
 
 
 def test_voices_are_told_apart(tmp_path: Path) -> None:

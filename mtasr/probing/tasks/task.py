@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.errors import InputError, ManifestError, UsageError
-from mtasr.probing.heads import KINDS, Head, HeadConfig
+from mtasr.probing.heads import KINDS, Head, HeadConfig, lasting_name
 from mtasr.probing.labels import SPLITS, LabelledClip, read_labels
 from mtasr.probing.states import StateStore, padded, shuffled
 
@@ -179,7 +179,7 @@ class HeadTask(Task):
             return HeadConfig(
                 task=self.name,
                 kind=self.kind,
-                encoder=store.encoder.name,
+                encoder=lasting_name(store.encoder.name),
                 identity=store.identity,
                 width=store.encoder.width,
                 states=reader.states,
