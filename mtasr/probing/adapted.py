@@ -122,8 +122,9 @@ def fit_adapted(
 ) -> AdaptedHead:
     """A head and adapters that learnt together at one rate, those of the best score on the development clips.
 
-    The encoder stays as it is, but is put into evaluation mode. Raises `InputError` for a recording that cannot be
-    used, `ModelError` for an encoder without attention, and `UsageError` for settings that do not fit the task.
+    The encoder keeps its weights, but is put into evaluation mode, and its weights take no gradients afterwards. Raises
+    `InputError` for a recording that cannot be used, `ModelError` for an encoder without attention, and `UsageError`
+    for settings that do not fit the task.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)

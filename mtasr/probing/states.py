@@ -107,7 +107,7 @@ def _stated_seconds(audio: Path, most: float) -> float:
 class StateStore:
     """States of clips by one frozen encoder, in evaluation mode.
 
-    `folder` holds at most `most_bytes`, of any number of encoders; states of others give way to those of this one.
+    `folder` holds at most `most_bytes`, of any number of encoders. Where they are full, those of others are removed.
     With `layer_norm`, each state is normalised over its width.
     """
 
