@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mtasr.cli.options.command import debug_option
 from mtasr.cli.train import run_to_end
 from mtasr.errors import UsageError
 from mtasr.extras import extras
@@ -13,6 +14,7 @@ from mtasr.extras import extras
 
 @click.command("pretrain")
 @click.argument("settings", metavar="[CONFIG] KEY=VALUE...", nargs=-1, required=True)
+@debug_option
 def pretrain(settings: tuple[str, ...]) -> None:
     """Train an encoder on recordings without text. For example:
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtasr.cli.failures import printable, terminable
+from mtasr.cli.options.command import debug_option
 from mtasr.cli.options.types import OneOf
 from mtasr.extras import extras
 
@@ -29,6 +30,7 @@ _STEPS_PER_LINE = 10
 @click.command("train")
 @click.argument("config", metavar="CONFIG", type=_PATH)
 @_OVERRIDES
+@debug_option
 def train(config: Path, overrides: tuple[str, ...]) -> None:
     """Train a model with the settings in the YAML file CONFIG.
 
@@ -75,6 +77,7 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
     metavar="RECORDS",
     help="Records to evaluate checkpoints on; the best checkpoint is the result.",
 )
+@debug_option
 def finetune(
     model: str,
     records: Path,

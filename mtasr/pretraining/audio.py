@@ -27,7 +27,7 @@ from mtasr.data.reading import RecordBlock, blocks_of, is_sharded
 from mtasr.data.records import Record, counted, read_lines, write_records
 from mtasr.data.samples import SampleStore, identity_of
 from mtasr.data.shards.archive import ENDING
-from mtasr.errors import InputError, InputNotFoundError, UsageError
+from mtasr.errors import InputError, InputNotFoundError, OutputError, UsageError
 from mtasr.spans import SAMPLE_RATE
 
 _LOG = logging.getLogger(__name__)
@@ -100,7 +100,10 @@ def _listed(where: Path, media: Sequence[Path], folder: Path, *, again: bool) ->
     path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.jsonl"
     if path.exists() and not again:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
     with FileLock(path.with_suffix(".lock")):  # another process of the run may be listing them
         known: dict[str, float] = {}
         with contextlib.suppress(InputError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from mtasr.arrays import BoolArray, Float32Array, IntArray
 from mtasr.data.records import written_whole
-from mtasr.errors import InputError, UsageError
+from mtasr.errors import InputError, InputNotFoundError, ModelIntegrityError, UsageError
 from mtasr.models.speakers.stored_zip import StoredZip
 
 #: Frames of a mini-batch, and frames whose nearest centres are computed at once.
@@ -38,6 +39,9 @@ _MOST_PASSES, _LEAST_GAIN = 30, 1e-4
 _MOST_BYTES = 512 << 20
 #: Most units, so that a label fits 16 bits.
 MOST_UNITS = 1 << 16
+
+#: What else gives a file of centres.
+_HOW = "numpy.savez(FILE, centres=...) writes a file of them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +102,16 @@ class UnitCentres:
 def read_centres(path: Path) -> UnitCentres:
     """Centres that `UnitCentres.save` wrote, or that other programs did with `numpy.savez(path, centres=...)`.
 
-    Raises `ModelIntegrityError` for a file that is damaged or holds anything else. Pickles, such as scikit-learn's
-    models in joblib's format, can run code and are refused.
+    Raises `InputNotFoundError`, and `ModelIntegrityError` for a file that is damaged or holds anything else. Pickles,
+    such as scikit-learn's models in joblib's format, can run code and are refused.
     """
+    if not path.exists():
+        raise InputNotFoundError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ModelIntegrityError(f"{path} is damaged or holds no centres; {_HOW}")
     with StoredZip(path) as file:
+        if "centres.npy" not in file.members:
+            raise ModelIntegrityError(f"{path} holds no centres; {_HOW}")
         found = {name.removesuffix(".npy"): _array(file, name) for name in file.members}
         if unknown := found.keys() - {"centres", "encoder", "layer", "identity"}:
             raise file.damaged(f"{min(unknown)} is no part of centres")

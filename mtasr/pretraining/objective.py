@@ -180,7 +180,10 @@ class PretrainingObjective(ABC):
         encoder = self.network().get_submodule("encoder")
         encoder.load_state_dict(mean_state(checkpoints, "encoder."))
         save_encoder(encoder.eval(), folder / "encoder", self.family)
-        return Exported(path=(folder / "encoder").absolute(), remark="heads and quantisers are left out")
+        return Exported(
+            path=(folder / "encoder").absolute(),
+            remark="without what only pre-training needs",
+        )
 
     def _blocks(self, path: str) -> list[RecordBlock]:
         run = Path(self.config.output)

@@ -94,3 +94,10 @@ def test_what_is_wrong(mtasr: Callable[..., Result]) -> None:
     )
     assert said("recordings.yaml", *TINY) == "recordings.yaml: cannot be read: No such file or directory"
     assert said(*TINY) == "data is not set: name a folder of recordings, or records"
+
+
+def test_a_run_that_cannot_be_written_is_an_error_of_one_line(mtasr: Callable[..., Result]) -> None:
+    Path("run").write_text("a file")
+    ran = mtasr("pretrain", *TINY, "data=recordings", "--debug")
+    assert ran.exit_code == ExitCode.OUTPUT, ran.output
+    assert ran.stderr.endswith("mtasr: error: cannot write run/recordings: Not a directory\n")

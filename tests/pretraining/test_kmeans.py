@@ -12,7 +12,7 @@ import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from speech import speak
 
-from mtasr.errors import InputError, ModelIntegrityError, UsageError
+from mtasr.errors import InputError, InputNotFoundError, ModelIntegrityError, UsageError
 from mtasr.kaldi_features import mfcc_with_deltas
 from mtasr.pretraining import kmeans
 from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
@@ -203,8 +203,9 @@ def test_centres_of_other_programs_are_read(tmp_path: Path, order: Any) -> None:
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"other": np.ones((2, 2))}, "other is no part of centres"),
-        ({"encoder": np.array("mfcc")}, "must be a matrix"),
+        ({"centres": np.ones((2, 2)), "other": np.ones(2)}, "other is no part of centres"),
+        ({"cluster_centers": np.ones((2, 2))}, r"holds no centres; numpy.savez"),
+        ({"encoder": np.array("mfcc")}, "holds no centres"),
         ({"centres": np.ones(3)}, "must be a matrix"),
         ({"centres": np.ones((0, 3))}, "must be a matrix"),
         ({"centres": np.ones((2, 2), int)}, "must be a matrix"),
@@ -232,10 +233,10 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     path = tmp_path / "km.bin"
     joblib.dump(KMeans(2, n_init=1, random_state=0).fit(blobs(50)), path)
-    with pytest.raises(ModelIntegrityError, match="damaged or not a file of weights"):
+    with pytest.raises(ModelIntegrityError, match="damaged or holds no centres"):
         read_centres(path)
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelIntegrityError, match="No such file"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         read_centres(tmp_path / "none.npz")
