@@ -166,7 +166,7 @@ class BestRqObjective(PretrainingObjective):
         rows, samples = crops.audio.shape
         options = self.options
         frames = samples // HOP_LENGTH // _STACKED
-        mask = span_mask(rows, frames, options.mask_share, options.mask_span, _LEAST_SPANS, rng)
+        mask = span_mask(rows, frames, options.mask_share, options.mask_span, _LEAST_SPANS, rng, equal=False)
         return replace(crops, mask=mask, targets=int(mask.sum()))
 
     def loss(self, model: BestRqModel, batch: CropBatch) -> Tensor:
@@ -208,6 +208,11 @@ class BestRqObjective(PretrainingObjective):
         for piece in pieces:
             mel = log_mel(audio_of(cropped([piece], rng), self.store)[0], self.dims.n_mels).astype(np.float64)
             count, total, squares = count + mel.shape[1], total + mel.sum(axis=1), squares + (mel**2).sum(axis=1)
+        if not count:
+            raise UsageError(
+                f"none of the recordings of the first epoch lasts data.shortest={self.config.data.shortest:g} s; "
+                "lower it, or raise data.pool_hours"
+            )
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).clip(min=_LEAST_DEVIATION)
         return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()

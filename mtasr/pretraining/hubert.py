@@ -49,8 +49,9 @@ class HubertOptions:
     #: Whose states are divided into units: mfcc, or an encoder: the folder of a run, or another name that
     #: `mtasr features` takes. HuBERT Base takes the layer 6 of its first iteration, HuBERT Large the layer 9 of Base.
     teacher: str = _CEPSTRA
-    #: Which of the teacher's states; negative numbers count from the end.
-    layer: int = 0
+    #: Which of the teacher's states; negative numbers count from the end. An encoder's must be named: those in the middle
+    #: tell phones apart best.
+    layer: int | None = None
     #: How many units: 100 from cepstra and 500 later, as published.
     units: int = 100
     #: Hours of the training data from which the units are learned.
@@ -173,7 +174,7 @@ class HubertObjective(PretrainingObjective):
         super().__init__(config)
         teacher = Teacher(
             name=self.options.teacher,
-            layer=self.options.layer,
+            layer=self.options.layer or 0,
             units=self.options.units,
             hours=self.options.unit_hours,
             seed=config.seed,
@@ -274,7 +275,9 @@ def _require_fitting(config: TrainConfig, options: HubertOptions, encoder: WaveC
             f"data.shortest={config.data.shortest:g} s gives {encoder.frames(shortest)} frames, too few for a mask of "
             f"{options.span}"
         )
-    if options.layer not in {0, -1} and options.teacher == _CEPSTRA:
+    if options.layer is None and options.teacher != _CEPSTRA:
+        raise UsageError("objective_options.layer is not set: say which states of the teacher are divided into units")
+    if options.layer not in {None, 0, -1} and options.teacher == _CEPSTRA:
         raise UsageError(
             f"objective_options.teacher=mfcc has no layer {options.layer}; name the run or the encoder to learn from"
         )

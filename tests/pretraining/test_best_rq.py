@@ -248,3 +248,21 @@ def test_settings_that_do_not_fit(
         return
     with pytest.raises(UsageError, match=message):
         make_objective(pretraining(tmp_path, some, override))
+
+
+def test_a_first_epoch_without_pieces_is_refused(
+    pretraining: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = make_objective(pretraining(tmp_path))
+    monkeypatch.setattr(objective.records, "pool", lambda number: [])  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"none of the recordings of the first epoch lasts data\.shortest"):
+        objective.model(torch.device("cpu"))
+
+
+def test_masks_are_whole_spans(pretraining: Configure, tmp_path: Path) -> None:
+    objective = make_objective(pretraining(tmp_path))
+    span = objective.options.mask_span  # type: ignore[attr-defined]
+    for number, plan in enumerate(objective.epoch(0)):
+        mask = objective.batch(plan, np.random.default_rng(number)).mask  # type: ignore[attr-defined]
+        edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(int))
+        assert ((edges == -1).nonzero()[1] - (edges == 1).nonzero()[1] >= span).all()

@@ -126,6 +126,7 @@ def test_what_is_mixed_in_changes_the_audio_and_not_the_units(spoken: Path, tmp_
     ("setting", "reason"),
     [
         ("objective_options.layer=3", "teacher=mfcc has no layer 3"),
+        ("objective_options.teacher=random:tiny-wavlm", "objective_options.layer is not set"),
         ("objective_options.preset=cpc", "preset must be one of"),
         ("objective_options.span=60", "too few for a mask of 60"),
         ("objective_options.sizes={heads: 3}", "not divisible by heads 3"),

@@ -41,3 +41,11 @@ def test_least_spans_and_spans_without_room() -> None:
     assert span_mask(2, 10, 0.65, 10, 2, rng).all(), "one place only"
     with pytest.raises(ValueError, match="a span of 10 frames does not fit into 9"):
         span_mask(1, 9, 0.65, 10, 2, rng)
+
+
+def test_spans_stay_whole_unless_counts_are_equal() -> None:
+    mask = span_mask(200, 300, 0.4, 20, 1, np.random.default_rng(0), equal=False)
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(int))
+    lengths = (edges == -1).nonzero()[1] - (edges == 1).nonzero()[1]
+    assert lengths.min() == 20
+    assert len(set(mask.sum(axis=1))) > 1
