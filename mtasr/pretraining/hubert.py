@@ -49,8 +49,8 @@ class HubertOptions:
     #: Whose states are divided into units: mfcc, or an encoder: the folder of a run, or another name that
     #: `mtasr features` takes. HuBERT Base takes the layer 6 of its first iteration, HuBERT Large the layer 9 of Base.
     teacher: str = _CEPSTRA
-    #: Which of the teacher's states; negative numbers count from the end. That of an encoder must be named: those in the
-    #: middle tell phones apart best.
+    #: Which of the teacher's states; negative numbers count from the end. That of an encoder must be named: those in
+    #: the middle tell phones apart best.
     layer: int | None = None
     #: How many units: 100 from cepstra and 500 later, as published.
     units: int = 100
