@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mtasr.arrays import BoolArray, Float32Array, IntArray
 from mtasr.data.records import written_whole
-from mtasr.errors import InputError, InputNotFoundError, ModelIntegrityError, UsageError
+from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, UsageError
 from mtasr.models.speakers.stored_zip import StoredZip
 
 #: Frames of a mini-batch, and frames whose nearest centres are computed at once.
@@ -102,11 +102,11 @@ class UnitCentres:
 def read_centres(path: Path) -> UnitCentres:
     """Centres that `UnitCentres.save` wrote, or that other programs did with `numpy.savez(path, centres=...)`.
 
-    Raises `InputNotFoundError`, and `ModelIntegrityError` for a file that is damaged or holds anything else. Pickles,
+    Raises `ModelNotFoundError`, and `ModelIntegrityError` for a file that is damaged or holds anything else. Pickles,
     such as scikit-learn's models in joblib's format, can run code and are refused.
     """
     if not path.exists():
-        raise InputNotFoundError(f"{path}: no such file")
+        raise ModelNotFoundError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise ModelIntegrityError(f"{path} is damaged or holds no centres; {_HOW}")
     with StoredZip(path) as file:

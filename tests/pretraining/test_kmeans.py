@@ -12,7 +12,7 @@ import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from speech import speak
 
-from mtasr.errors import InputError, InputNotFoundError, ModelIntegrityError, UsageError
+from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, UsageError
 from mtasr.kaldi_features import mfcc_with_deltas
 from mtasr.pretraining import kmeans
 from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
@@ -238,5 +238,5 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputNotFoundError, match="no such file"):
+    with pytest.raises(ModelNotFoundError, match="no such file"):
         read_centres(tmp_path / "none.npz")
