@@ -16,7 +16,7 @@ from mtasr.batch import Input, gather
 from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.listening import Listening, heard
+from mtasr.cli.listening import ListeningRun, heard
 from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.encoder import device_option
@@ -56,7 +56,7 @@ _SAME_VOICE = 0.5
     type=click.FloatRange(-1, 1),
     configurable=False,
     metavar="X",
-    help="Cosine of voices that are the same, or probability from which on somebody speaks.  [default: the head's]",
+    help="Least cosine of one voice, or least probability of speech.  [default: the head's]",
 )
 @option(_RESULT, "--json", "as_json", is_flag=True, configurable=False, help="A line of JSON for each result.")
 @quiet_option
@@ -82,7 +82,7 @@ def classify(ctx: click.Context, /, **params: Any) -> int:
     who speaks when (microsoft/wavlm-base-plus-sd) prints RTTM. No code in a model is run. Needs the extra `train`.
     """
     sources = [each.source for each in gather(params["files"], recursive=params["recursive"])]
-    listening = Listening(ctx, sources)
+    listening = ListeningRun(ctx, sources)
     if not listening.usable:
         return listening.code
     with extras():
@@ -177,7 +177,7 @@ def _print_rttm(source: str, answer: Answer) -> None:
         print_line(line)
 
 
-def _compare(listening: Listening, classifier: Classifier, params: dict[str, Any], display: Display) -> None:
+def _compare(listening: ListeningRun, classifier: Classifier, params: dict[str, Any], display: Display) -> None:
     """Print the cosine of each two recordings."""
     voices: dict[str, Float32Array] = {}
 

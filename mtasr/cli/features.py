@@ -11,7 +11,7 @@ import click
 
 from mtasr.batch import Job, gather, outputs, plan
 from mtasr.cli.display import Display
-from mtasr.cli.listening import Listening, heard, ready_encoder
+from mtasr.cli.listening import ListeningRun, heard, ready_encoder
 from mtasr.cli.options.command import Command, debug_option
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.encoder import encoder_options
@@ -50,7 +50,7 @@ def features(ctx: click.Context, /, **params: Any) -> int:
         raise UsageError(f"{directory}: features go to a folder on this machine")
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
     jobs = {job.source: job for job in plan(inputs, directory, ("npz",))}
-    listening = Listening(ctx, list(jobs))
+    listening = ListeningRun(ctx, list(jobs))
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])

@@ -13,7 +13,7 @@ from mtasr.batch import gather
 from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.listening import Listening, heard, ready_encoder
+from mtasr.cli.listening import ListeningRun, heard, ready_encoder
 from mtasr.cli.options.command import Command, debug_option, option
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.encoder import encoder_options
@@ -86,7 +86,7 @@ def find(ctx: click.Context, /, **params: Any) -> int:
 
     check_input(example)
     inputs = gather(params["files"], params["files_from"], recursive=params["recursive"])
-    listening = Listening(ctx, [each.source for each in inputs])
+    listening = ListeningRun(ctx, [each.source for each in inputs])
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])

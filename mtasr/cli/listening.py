@@ -40,7 +40,7 @@ def heard(display: Display, source: str) -> Iterator[Progress]:
         yield tell
 
 
-class Listening:
+class ListeningRun:
     """Work on several recordings, where one that fails does not stop the others."""
 
     def __init__(self, ctx: click.Context, sources: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from mtasr.batch import gather, outputs
 from mtasr.batch.inputs import name_of
 from mtasr.cli import failures
 from mtasr.cli.display import Display, print_line
-from mtasr.cli.listening import Listening, heard, ready_encoder
+from mtasr.cli.listening import ListeningRun, heard, ready_encoder
 from mtasr.cli.options.command import Command, debug_option, option, switch
 from mtasr.cli.options.decoding import audio_stream_option
 from mtasr.cli.options.encoder import DEFAULT_ENCODER, encoder_options
@@ -92,7 +92,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
         raise UsageError(f"{target}: the name of a file of units ends with .npz")
     sources = [each.source for each in gather(params["learn_from"], recursive=params["recursive"])]
     outputs.check_target(target, sources)
-    listening = Listening(ctx, sources)
+    listening = ListeningRun(ctx, sources)
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
@@ -129,7 +129,7 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
     name = params["encoder"] or centres.encoder
     if not name:
         raise UsageError(f"{params['centres']}: does not say for which encoder it is; name it with --encoder")
-    listening = Listening(ctx, sources)
+    listening = ListeningRun(ctx, sources)
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])

@@ -25,7 +25,7 @@ from mtasr.cluster.paths import absolute, is_here
 from mtasr.cluster.resuming import Resuming
 from mtasr.cluster.tasks import ChunkResults, ChunkTask, Manner, Outcome, SurveyTask, WholeTask
 from mtasr.cluster.team import Member, Team
-from mtasr.cluster.under_way import AT_ONCE, DEATHS, Answer, UnderWay
+from mtasr.cluster.under_way import AT_ONCE, DEATHS, Reply, UnderWay
 from mtasr.decoding.submission import NoNotes, ResumeNotes
 from mtasr.decoding.survey import Survey
 from mtasr.errors import InputNotFoundError, WorkerDiedError
@@ -252,7 +252,7 @@ class Dispatcher:
 
     # --- taking answers ---------------------------------------------------------------------------------------------
 
-    def _take(self, answer: Answer[Errand]) -> None:
+    def _take(self, answer: Reply[Errand]) -> None:
         member, errand = answer.member, answer.sent
         state = self._team.states[member.node.id]
         match errand.task, answer.content:

@@ -15,7 +15,7 @@ from mtasr.cluster.nodes import Nodes
 from mtasr.cluster.paths import absolute, is_here
 from mtasr.cluster.tasks import JudgeTask, LabelTask, LoadTask, RecordsTask
 from mtasr.cluster.team import Member, Team
-from mtasr.cluster.under_way import AT_ONCE, DEATHS, Answer, UnderWay
+from mtasr.cluster.under_way import AT_ONCE, DEATHS, Reply, UnderWay
 from mtasr.data.filtering import DEADLY, UNSEEN, Verdict, reasons
 from mtasr.data.filters import Filter
 from mtasr.data.label import Trust
@@ -168,7 +168,7 @@ class RecordWorkers(Closing):
             seen = tuple(replace(each, audio=absolute(each.audio)) for each in group.records)
             self._under_way.send(member, task(seen), group)
 
-    def _take(self, answer: Answer[_Group]) -> None:
+    def _take(self, answer: Reply[_Group]) -> None:
         group = answer.sent
         match answer.content:
             case Exception() if len(group.records) > 1:

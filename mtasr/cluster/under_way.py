@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class Reply(Generic[T]):
     """What a worker returned, or the exception that it raised, for a task that was sent as a part of `sent`."""
 
     member: Member
@@ -66,12 +66,12 @@ class UnderWay(Generic[T]):
         """Samples that are decoded of chunks, by their numbers, as far as is known; some may have come meanwhile."""
         return self._pulses.decoded
 
-    def receive(self) -> tuple[list[Answer[T]], list[T]]:
+    def receive(self) -> tuple[list[Reply[T]], list[T]]:
         """Wait a moment for answers, and look after the workers.
 
         Returns the answers that came, and what was lost with workers that died, stood still or left the cluster.
         """
-        answers: list[Answer[T]] = []
+        answers: list[Reply[T]] = []
         lost: list[T] = []
         answered = self._nodes.wait([*self._calls, *self._team.calls, *self._pulses.calls], _LOOK)
         for call in answered:
@@ -85,7 +85,7 @@ class UnderWay(Generic[T]):
                 continue
             except Exception as error:
                 content = error
-            answers.append(Answer(member, self._remove(call), content))
+            answers.append(Reply(member, self._remove(call), content))
         for member in self._team.advance(answered):
             lost += self._forget(member)
         for member in self._pulses.feel(answered, self.on):

@@ -43,7 +43,7 @@ _READERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class AudioPiece:
     """A stretch of a recording, in samples at 16 kHz: so many from `first` on."""
 
     #: The recording: the path of a file, or the address of one in a shard.
@@ -127,7 +127,7 @@ def _record(path: Path, known: dict[str, float]) -> Record | None:
     return Record(id=name, audio=audio, duration=seconds, language=None, captions=())
 
 
-def pieces_of(records: Iterable[Record], shortest: int, longest: int, rng: np.random.Generator) -> list[Piece]:
+def pieces_of(records: Iterable[Record], shortest: int, longest: int, rng: np.random.Generator) -> list[AudioPiece]:
     """Pieces of `shortest` to `longest` samples, in the order of the records.
 
     A longer recording is cut into pieces of the greatest length from a random place on; what is left at both ends is
@@ -140,7 +140,7 @@ def pieces_of(records: Iterable[Record], shortest: int, longest: int, rng: np.ra
         if total > longest:
             first = int(rng.integers(0, min(longest, total - longest + 1)))
             edges = [0, *range(first, total, longest), total]
-        whole = Piece(audio=record.audio, first=0, samples=total, language=record.language)
+        whole = AudioPiece(audio=record.audio, first=0, samples=total, language=record.language)
         result += [
             replace(whole, first=begin, samples=end - begin)
             for begin, end in itertools.pairwise(edges)
@@ -149,7 +149,7 @@ def pieces_of(records: Iterable[Record], shortest: int, longest: int, rng: np.ra
     return result
 
 
-def batches_of(pieces: Sequence[Piece], most: int, rng: np.random.Generator) -> list[list[Piece]]:
+def batches_of(pieces: Sequence[AudioPiece], most: int, rng: np.random.Generator) -> list[list[AudioPiece]]:
     """The pieces in random batches of similar lengths, of at most `most` samples after cropping, or of one piece."""
     order = [pieces[index] for index in rng.permutation(len(pieces))]
     batches = [
@@ -160,9 +160,9 @@ def batches_of(pieces: Sequence[Piece], most: int, rng: np.random.Generator) -> 
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def _cut(order: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
+def _cut(order: Iterable[AudioPiece], most: int) -> Iterator[list[AudioPiece]]:
     """Pieces, the longest first, in batches."""
-    batch: list[Piece] = []
+    batch: list[AudioPiece] = []
     total = 0
     for piece in order:
         used = (len(batch) + 1) * piece.samples
@@ -175,7 +175,7 @@ def _cut(order: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
         yield batch
 
 
-def cropped(pieces: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
+def cropped(pieces: Sequence[AudioPiece], rng: np.random.Generator) -> list[AudioPiece]:
     """A random crop of each piece, all as long as the shortest of them, down to a multiple of 20 ms."""
     samples = min(piece.samples for piece in pieces) // STEP * STEP
     return [
@@ -184,7 +184,7 @@ def cropped(pieces: Sequence[Piece], rng: np.random.Generator) -> list[Piece]:
     ]
 
 
-def audio_of(crops: Sequence[Piece], store: SampleStore) -> Float32Array:
+def audio_of(crops: Sequence[AudioPiece], store: SampleStore) -> Float32Array:
     """The samples (B, N) of crops of one length. Raises `InputError` for a recording that cannot be read."""
     return np.stack(
         [
@@ -194,7 +194,7 @@ def audio_of(crops: Sequence[Piece], store: SampleStore) -> Float32Array:
     )
 
 
-def spread(pieces: Sequence[Piece], most: int) -> list[Piece]:
+def spread(pieces: Sequence[AudioPiece], most: int) -> list[AudioPiece]:
     """At most `most` of the pieces, evenly over all of them."""
     places = np.linspace(0, len(pieces) - 1, min(most, len(pieces))).round().astype(int)
     return [pieces[place] for place in places]

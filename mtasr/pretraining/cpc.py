@@ -82,7 +82,7 @@ _TINY: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowBatch(CropBatch):
-    """Where the negatives are: `windows` and `distances` (B, W, negatives), as `Elsewhere` has them."""
+    """Where the negatives are: `windows` and `distances` (B, W, negatives), as `NegativePlaces` has them."""
 
     windows: IntArray
     distances: IntArray

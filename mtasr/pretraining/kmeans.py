@@ -9,7 +9,6 @@ Letters in shapes: F frames, D values of a frame, K units.
 
 from __future__ import annotations
 
-import io
 import math
 import zipfile
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
 from mtasr.arrays import BoolArray, Float32Array, IntArray
 from mtasr.data.records import written_whole
 from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, UsageError
+from mtasr.models.speakers.array_file import stored_array
 from mtasr.models.speakers.stored_zip import StoredZip
 
 #: Frames of a mini-batch, and frames whose nearest centres are computed at once.
@@ -134,19 +133,10 @@ def read_centres(path: Path) -> UnitCentres:
 
 def _array(file: StoredZip, name: str) -> npt.NDArray[Any]:
     """An array whose size is what its header says."""
-    data = file.read(name)
-    stream = io.BytesIO(data)
-    try:
-        if npy.read_magic(stream) != (1, 0):
-            raise ValueError("another version")
-        shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
-    except (ValueError, TypeError, RecursionError, MemoryError) as exc:
-        raise file.damaged(f"{name} is no array: {exc}") from exc
-    values = memoryview(data)[stream.tell() :]
-    sizes = all(type(each) is int and each >= 0 for each in shape)
-    if dtype.hasobject or not dtype.itemsize or not sizes or math.prod(shape) * dtype.itemsize != len(values):
+    stored = stored_array(file, name)
+    if stored.dtype.hasobject or not stored.dtype.itemsize or not stored.is_whole:
         raise file.damaged(f"{name} is no array of numbers")
-    return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return np.frombuffer(stored.values, stored.dtype).reshape(stored.shape, order="F" if stored.fortran_order else "C")
 
 
 class FrameSample:

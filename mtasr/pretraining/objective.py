@@ -25,8 +25,8 @@ from mtasr.data.samples import SampleStore
 from mtasr.errors import UsageError
 from mtasr.pretraining.audio import (
     STEP,
+    AudioPiece,
     LengthCheck,
-    Piece,
     audio_of,
     batches_of,
     cropped,
@@ -57,7 +57,7 @@ class CropBatch(Batch):
     """Crops of one length, `audio` (B, N) in [-1, 1] at 16 kHz; in `mask` (B, S), the frames to predict are true."""
 
     #: Where each row comes from.
-    crops: tuple[Piece, ...]
+    crops: tuple[AudioPiece, ...]
     audio: Float32Array
     mask: BoolArray | None = None
 
@@ -142,11 +142,11 @@ class PretrainingObjective(ABC):
                         recompute(block)
         return model
 
-    def epoch(self, number: int) -> list[list[Piece]]:
+    def epoch(self, number: int) -> list[list[AudioPiece]]:
         rng = np.random.default_rng([self.config.seed, number])
         return self._batches(pieces_of(self.records.pool(number), *limits(self.config.data), rng), rng)
 
-    def batch(self, plan: Sequence[Piece], rng: np.random.Generator) -> Batch:
+    def batch(self, plan: Sequence[AudioPiece], rng: np.random.Generator) -> Batch:
         crops = cropped(plan, rng)
         audio = audio_of(crops, self.store)
         seconds = audio.size / SAMPLE_RATE
@@ -193,13 +193,13 @@ class PretrainingObjective(ABC):
         check.conclude(path)
         return blocks
 
-    def _held_out(self, sources: Iterable[Iterable[RecordBlock]]) -> list[list[Piece]]:
+    def _held_out(self, sources: Iterable[Iterable[RecordBlock]]) -> list[list[AudioPiece]]:
         rng = np.random.default_rng(self.config.seed)
         records = [record for blocks in sources for block in blocks for record in block.read()]
         pieces = pieces_of(records, *limits(self.config.data), rng)
         return self._batches(spread(pieces, self.config.data.evaluation_windows), rng)
 
-    def _batches(self, pieces: Sequence[Piece], rng: np.random.Generator) -> list[list[Piece]]:
+    def _batches(self, pieces: Sequence[AudioPiece], rng: np.random.Generator) -> list[list[AudioPiece]]:
         return batches_of(pieces, int(self.config.data.batch_seconds * SAMPLE_RATE), rng)
 
 

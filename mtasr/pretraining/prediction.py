@@ -59,7 +59,7 @@ def make_predictors(kind: Predictor, steps: int, width: int) -> nn.ModuleList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class NegativePlaces:
     """Where negatives are: which window (B, W, N), and how many frames after the true target (B, W, N).
 
     Frames are counted around the window: after the last comes the first. A distance of 0 does not occur, so that no
@@ -72,7 +72,7 @@ class Elsewhere:
 
 def draw_elsewhere(
     windows: int, frames: int, steps: int, count: int, where: NegativesFrom, rng: np.random.Generator
-) -> Elsewhere:
+) -> NegativePlaces:
     """Negatives for windows of S frames, drawn uniformly and with replacement; all steps share them.
 
     Raises `ValueError` if there are too few frames.
@@ -83,7 +83,7 @@ def draw_elsewhere(
     chosen = rng.integers(0, windows, shape)
     if where == "window":
         chosen = np.broadcast_to(np.arange(windows)[:, None, None], shape).copy()
-    return Elsewhere(windows=chosen, distances=rng.integers(1, frames, shape))
+    return NegativePlaces(windows=chosen, distances=rng.integers(1, frames, shape))
 
 
 def step_logits(
@@ -92,7 +92,7 @@ def step_logits(
     """How well the frame `step` steps later fits, then the negatives: dot products times `scale`, (B, W, 1 + N).
 
     `predicted` (B, W, D) are predictions from the first W frames, `features` (B, S, D) all frames; `windows` and
-    `distances` as in `Elsewhere`.
+    `distances` as in `NegativePlaces`.
     """
     rows, frames, width = features.shape
     room = predicted.shape[1]

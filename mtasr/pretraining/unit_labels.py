@@ -38,7 +38,7 @@ from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import StateBlock, chosen_layers, extract_blocks
 from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder
-from mtasr.pretraining.audio import Piece
+from mtasr.pretraining.audio import AudioPiece
 from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
 from mtasr.spans import SAMPLE_RATE
 
@@ -147,7 +147,7 @@ class UnitLabels:
         centres = fit_centres(sample.frames(), self.teacher.units, seed=self.teacher.seed, device=device)
         UnitCentres(centres=centres, encoder=self.teacher.name, layer=layer).save(self.folder / "centres.npz")
 
-    def units_at(self, crops: Sequence[Piece], middles: FloatArray) -> IntArray:
+    def units_at(self, crops: Sequence[AudioPiece], middles: FloatArray) -> IntArray:
         """The units (B, S) of frames of crops, whose middles (S,) are so many samples after the beginning of the crop.
 
         Of the units of a recording, each frame takes the one whose middle is nearest, or the last one. With cepstra and

@@ -91,7 +91,7 @@ class SpelledExcerpt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardExcerpt:
+class AudibleExcerpt:
     """`audio` (N,), the tokens it has, and masks: of frames (S,) and of channels (D,)."""
 
     audio: Float32Array
@@ -102,7 +102,7 @@ class HeardExcerpt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpelledBatch(Batch):
-    heard: tuple[HeardExcerpt, ...]
+    heard: tuple[AudibleExcerpt, ...]
 
 
 class Speller(nn.Module):
@@ -239,11 +239,11 @@ class WaveCtcObjective:
             if numbers and excerpt.fits(self.config.data.longest) and self.letters.frames_needed(numbers) <= frames:
                 yield SpelledExcerpt(excerpt=excerpt, numbers=tuple(numbers))
 
-    def _heard(self, spelled: SpelledExcerpt, rng: np.random.Generator) -> HeardExcerpt:
+    def _heard(self, spelled: SpelledExcerpt, rng: np.random.Generator) -> AudibleExcerpt:
         audio = self.store.excerpt(spelled.excerpt)
         options = self.options
         frames = self._encoder.frames(len(audio))
-        return HeardExcerpt(
+        return AudibleExcerpt(
             audio=audio,
             numbers=spelled.numbers,
             mask=_masked(frames, options.masked, options.span, _LEAST_SPANS, rng),

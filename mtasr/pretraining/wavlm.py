@@ -16,7 +16,7 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.errors import UsageError
-from mtasr.pretraining.audio import Piece, audio_of, recordings_in
+from mtasr.pretraining.audio import AudioPiece, audio_of, recordings_in
 from mtasr.pretraining.hubert import (
     TINY,
     HubertObjective,
@@ -94,5 +94,5 @@ class WavlmObjective(HubertObjective):
         record = self._noises[int(rng.integers(len(self._noises)))]
         total = int(record.duration * SAMPLE_RATE)
         first = int(rng.integers(max(1, total - samples + 1)))
-        found = audio_of([Piece(audio=record.audio, first=first, samples=min(samples, total))], self.store)[0]
+        found = audio_of([AudioPiece(audio=record.audio, first=first, samples=min(samples, total))], self.store)[0]
         return np.resize(found, samples)

@@ -52,7 +52,7 @@ class FoundPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class SpokenExample:
     """The states (Q, D) of a stretch of a recording, which begins and ends at these seconds."""
 
     source: str
@@ -70,7 +70,7 @@ def read_example(
     start: float | None = None,
     end: float | None = None,
     audio_stream: int = 0,
-) -> Example:
+) -> SpokenExample:
     """The example in a recording: from `start` to `end`, or without these from the first speech in it to the last.
 
     Raises `InputError` if the recording cannot be read or has no speech, and `UsageError` for a stretch that is too
@@ -93,7 +93,7 @@ def read_example(
         raise UsageError(f"{name}: the example lasts less than {SHORTEST:g} s, which is too short to tell words apart")
     middle = times[inside]
     half = encoder.frame_seconds / 2
-    return Example(
+    return SpokenExample(
         source=source,
         start=float(middle[0]) - half,
         end=float(middle[-1]) + half,
@@ -164,7 +164,7 @@ def _around(source: str, begin: float, limit: float, audio_stream: int) -> tuple
 class Search:
     """Looks for one example in recordings, which are listened to one after the other."""
 
-    def __init__(self, encoder: SpeechEncoder, layer: int, example: Example) -> None:
+    def __init__(self, encoder: SpeechEncoder, layer: int, example: SpokenExample) -> None:
         self._encoder, self._layers = encoder, chosen_layers(encoder, layer)
         self._example = example
         self._tracks: list[_Track] = []

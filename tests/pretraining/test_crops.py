@@ -16,8 +16,8 @@ from mtasr.data.samples import SampleStore
 from mtasr.data.shards.packing import pack
 from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.pretraining.audio import (
+    AudioPiece,
     LengthCheck,
-    Piece,
     audio_of,
     batches_of,
     cropped,
@@ -31,8 +31,8 @@ def _record(seconds: float, name: str = "a.wav", language: str | None = None) ->
     return Record(id=name, audio=name, duration=seconds, language=language, captions=())
 
 
-def _pieces(*samples: int) -> list[Piece]:
-    return [Piece(audio=str(number), first=1000, samples=each) for number, each in enumerate(samples)]
+def _pieces(*samples: int) -> list[AudioPiece]:
+    return [AudioPiece(audio=str(number), first=1000, samples=each) for number, each in enumerate(samples)]
 
 
 def _read(where: Path, listed: Path, *, again: bool = True) -> list[Record]:
@@ -91,7 +91,7 @@ def test_crops_have_one_length_within_their_pieces() -> None:
 def test_the_audio_of_crops(tmp_path: Path) -> None:
     ramp = np.linspace(-0.9, 0.9, SAMPLE_RATE, dtype=np.float32)
     write_wav(tmp_path / "a.wav", ramp)
-    crops = [Piece(audio=str(tmp_path / "a.wav"), first=first, samples=640) for first in (0, 333, 15360)]
+    crops = [AudioPiece(audio=str(tmp_path / "a.wav"), first=first, samples=640) for first in (0, 333, 15360)]
     audio = audio_of(crops, SampleStore(tmp_path / "store"))
     assert audio.shape == (3, 640)
     assert audio.dtype == np.float32
@@ -126,7 +126,7 @@ def test_records_and_shards(recordings: Path, tmp_path: Path) -> None:
     pack(tmp_path / "records.jsonl", tmp_path / "shards", print)
     store = SampleStore(tmp_path / "store")
     for record, packed in zip(records, _read(tmp_path / "shards", tmp_path), strict=True):
-        one, other = (Piece(audio=each.audio, first=4000, samples=3200) for each in (record, packed))
+        one, other = (AudioPiece(audio=each.audio, first=4000, samples=3200) for each in (record, packed))
         assert (audio_of([one], store) == audio_of([other], store)).all()
 
 

@@ -21,7 +21,7 @@ from mtasr.data.records import Record
 from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
 from mtasr.pretraining import unit_labels
-from mtasr.pretraining.audio import Piece
+from mtasr.pretraining.audio import AudioPiece
 from mtasr.pretraining.kmeans import read_centres
 from mtasr.pretraining.unit_labels import Teacher, UnitLabels
 
@@ -62,8 +62,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in {".npy", ".npz"}}
 
 
-def crop(path: Path, first: int = 0) -> Piece:
-    return Piece(audio=str(path), first=first, samples=6480)
+def crop(path: Path, first: int = 0) -> AudioPiece:
+    return AudioPiece(audio=str(path), first=first, samples=6480)
 
 
 def test_a_frame_has_the_unit_of_what_it_sees(spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from mtasr.encoders import load_encoder
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
 from mtasr.networks.wave_config import convolutions
-from mtasr.pretraining.wave_ctc import HeardExcerpt, SpelledBatch, WaveCtcObjective
+from mtasr.pretraining.wave_ctc import AudibleExcerpt, SpelledBatch, WaveCtcObjective
 from mtasr.training.config import TrainConfig, make_config
 from mtasr.training.loop import export, train
 from mtasr.training.run_log import read_log
@@ -89,7 +89,7 @@ def test_the_loss_is_that_of_all_alignments(configured: Configured, tmp_path: Pa
         frames = model.encoder.frames(samples)
         audio = 0.1 * np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
         shown = {"mask": np.zeros(frames, bool), "channels": np.zeros(width, bool)}
-        examples.append(HeardExcerpt(audio=audio, numbers=numbers, **shown))
+        examples.append(AudibleExcerpt(audio=audio, numbers=numbers, **shown))
     batch = SpelledBatch(targets=4, seconds=0.2, padded_seconds=0.2, heard=tuple(examples))
     with torch.no_grad():
         found = float(objective.loss(model, batch))

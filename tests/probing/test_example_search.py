@@ -14,7 +14,7 @@ from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import StateBlock, default_layer, extract
 from mtasr.errors import InputError, UsageError
 from mtasr.probing import search
-from mtasr.probing.search import THRESHOLD, Example, Search, read_example
+from mtasr.probing.search import THRESHOLD, Search, SpokenExample, read_example
 
 ENCODER = LocalEncoder()
 STEP = ENCODER.frame_seconds
@@ -25,7 +25,7 @@ def frames(count: int, seed: int) -> Float32Array:
 
 
 SAID = frames(20, 1)
-EXAMPLE = Example(source="example.wav", start=1.0, end=1.4, states=SAID)
+EXAMPLE = SpokenExample(source="example.wav", start=1.0, end=1.4, states=SAID)
 
 
 def blocks(states: Float32Array, *sizes: int) -> Iterator[StateBlock]:
@@ -78,7 +78,7 @@ def test_if_nothing_is_good_enough_the_nearest_is_told() -> None:
 
 
 def test_places_do_not_overlap_each_other_nor_the_example() -> None:
-    looked = Search(ENCODER, 0, Example(source="a.wav", start=70 * STEP, end=90 * STEP, states=SAID))
+    looked = Search(ENCODER, 0, SpokenExample(source="a.wav", start=70 * STEP, end=90 * STEP, states=SAID))
     looked.hear("a.wav", blocks(RECORDING))
     places = looked.places(-1, 100)
     assert len(places) > 3
@@ -133,11 +133,15 @@ def test_speech_far_apart_is_no_example(tmp_path: Path) -> None:
 
 
 def test_an_example_of_one_track_may_be_found_at_its_place_in_another() -> None:
-    looked = Search(ENCODER, 0, Example(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1))
+    looked = Search(
+        ENCODER, 0, SpokenExample(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1)
+    )
     looked.hear("a.mkv", blocks(RECORDING))
     (best,) = looked.places(0.9, 10)
     assert best.start == pytest.approx(70 * STEP, abs=STEP)
-    same = Search(ENCODER, 0, Example(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1))
+    same = Search(
+        ENCODER, 0, SpokenExample(source="a.mkv", start=70 * STEP, end=90 * STEP, states=SAID, audio_stream=1)
+    )
     same.hear("a.mkv", blocks(RECORDING), audio_stream=1)
     assert all(place.score < 0.9 for place in same.places(0.9, 10))
 

@@ -19,7 +19,7 @@ _CLASSES = {"wav2vec2": "Wav2Vec2ForCTC", "wavlm": "WavLMForCTC"}
 def save_speller(encoder: WaveEncoder, head: nn.Linear, tokens: Sequence[str], folder: Path) -> None:
     """Write the encoder, its head (tokens, D) and the tokens by their numbers, all or nothing.
 
-    The first five tokens are <pad> (CTC's blank), <s>, </s>, <unk> and | (between words). What is there already is
+    The first five tokens are <pad> (CTC's blank), <s>, </s>, <unk> and | (between words). An older folder is
     replaced. `load_encoder` reads the encoder without its head. Raises `OutputError`, and `ModelError` for an encoder
     that is no transformer and for a head of another size.
     """

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -31,6 +32,29 @@ def read_arrays(path: Path) -> dict[str, Float32Array]:
 
 
 def _array(file: StoredZip, name: str) -> Float32Array:
+    stored = stored_array(file, name)
+    if stored.dtype != _FLOAT32 or stored.fortran_order or not stored.is_whole:
+        raise file.damaged(f"{name} is not an array of float32 in C order")
+    return np.frombuffer(stored.values, _FLOAT32).reshape(stored.shape)
+
+
+class StoredArray(NamedTuple):
+    """The header of an array in NumPy's format, and the bytes after it."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    values: memoryview
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the bytes are as many as the header says."""
+        sizes = all(type(each) is int and each >= 0 for each in self.shape)
+        return sizes and math.prod(self.shape) * self.dtype.itemsize == len(self.values)
+
+
+def stored_array(file: StoredZip, name: str) -> StoredArray:
+    """An array as it is stored. Raises `ModelIntegrityError` if it has no header of version 1.0."""
     data = file.read(name)
     stream = io.BytesIO(data)
     try:
@@ -39,8 +63,4 @@ def _array(file: StoredZip, name: str) -> Float32Array:
         shape, fortran_order, dtype = npy.read_array_header_1_0(stream)
     except (ValueError, TypeError, RecursionError, MemoryError) as exc:
         raise file.damaged(f"{name} is no array: {exc}") from exc
-    values = memoryview(data)[stream.tell() :]
-    sizes = all(type(each) is int and each >= 0 for each in shape)
-    if dtype != _FLOAT32 or fortran_order or not sizes or math.prod(shape) * _FLOAT32.itemsize != len(values):
-        raise file.damaged(f"{name} is not an array of float32 in C order")
-    return np.frombuffer(values, _FLOAT32).reshape(shape)
+    return StoredArray(shape, fortran_order, dtype, memoryview(data)[stream.tell() :])
