@@ -23,6 +23,6 @@ def configured(objective: str, output: Path, recordings: Path, *overrides: str, 
             "train": str(recordings), "evaluation": str(recordings), "evaluation_windows": 4, "longest": 1.28,
             "shortest": 1.28, "batch_seconds": 2.6, "cache": str(recordings / "cache"),
         },
-        "optimizer": {"learning_rate": 1e-3, "warmup": 2},
+        "optimizer": {"learning_rate": 1e-3, "warmup": min(2, steps)},
     }  # fmt: skip
     return make_config(document, overrides)

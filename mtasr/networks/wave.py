@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mtasr.errors import ModelError
+from mtasr.networks.depths import depths_around
 from mtasr.networks.wave_blocks import PositionConvolution, RelativeBias, WaveBlock, convolution_blocks
 from mtasr.networks.wave_config import WAVE_PRESETS, WaveConfig
 from mtasr.networks.whisper import LayerNorm
@@ -112,6 +113,12 @@ class WaveEncoder(nn.Module):
     def frames(self, samples: int) -> int:
         """S for N samples; 0 if they are too few for a frame."""
         return self.config.frames(samples)
+
+    def depths(self) -> dict[nn.Parameter, int]:
+        """As `mtasr.networks.depths` has them. With post-norm blocks, the norm beside them comes before the first."""
+        context = self.context
+        after = context.norm if isinstance(context, WaveTransformer) and context.pre_norm else None
+        return depths_around(self, context.blocks, after)
 
     def convolved(self, audio: Tensor) -> Tensor:
         """Audio (B, N) -> (B, S, C), what the convolutions make of it; normalised first if the configuration says so.

@@ -22,6 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - as in PyTorch's own documentatio
 from torch import Tensor, nn
 
 from mtasr.errors import ModelError
+from mtasr.networks.depths import depths_around
 from mtasr.networks.dimensions import DIMENSIONS, EncoderDimensions, ModelDimensions
 
 __all__ = ["DIMENSIONS", "DecoderOutput", "KeyValueCache", "ModelDimensions", "Whisper"]
@@ -234,6 +235,10 @@ class Encoder(nn.Module):
             states.append(block(states[-1]))
         states[-1] = self.norm(states[-1])
         return states
+
+    def depths(self) -> dict[nn.Parameter, int]:
+        """As `mtasr.networks.depths` has them."""
+        return depths_around(self, self.blocks, self.norm)
 
     def _embedded(self, mel: Tensor) -> Tensor:
         x = F.gelu(self.conv1(mel))  # (B, D, F)

@@ -60,6 +60,10 @@ class WhisperEncoder(nn.Module):
             )
         return self.encoder.states(mel)
 
+    def depths(self) -> dict[nn.Parameter, int]:
+        """As `mtasr.networks.depths` has them."""
+        return self.encoder.depths()
+
     def states(self, audio: Tensor) -> list[Tensor]:
         """Audio (B, N) in -1..1, all rows of one length -> L + 1 states (B, S, D), as `SpeechEncoder` says."""
         return self.contextualised(self.mel(audio))

@@ -57,7 +57,8 @@ class DataConfig:
     #: Folder for decoded audio, and its most gigabytes; an hour takes .115. By default it is in the folder of the run.
     cache: str | None = None
     cache_gigabytes: float = 50.0
-    #: Most seconds of audio and most tokens in a batch, with the padding.
+    #: Most seconds of audio and most tokens in a batch, with the padding. A batch must have room for one excerpt: of
+    #: `longest` seconds, or of the encoder's full length if any are padded to it (`full_context`, `margin`).
     batch_seconds: float = 60.0
     batch_tokens: int = 2000
     #: Share of excerpts whose targets have timestamps.
@@ -95,7 +96,8 @@ class OptimizerConfig:
     """AdamW, and how its rate changes from step to step and from layer to layer."""
 
     learning_rate: float = 1e-4
-    #: Steps until the learning rate is reached.
+    #: Steps until the learning rate is reached. It must be reached before the last step, and with tri_stage it must
+    #: fall again; only this default may be more than the steps of a run.
     warmup: int = 20
     #: Afterwards it falls linearly towards 0 at the last step; or (tri_stage) it stays for a share `hold` of all steps,
     #: then falls exponentially to the share `final` of it (Baevski et al. 2020, fine-tuning of wav2vec 2.0).
@@ -105,7 +107,8 @@ class OptimizerConfig:
     #: The rate of each layer of the encoder, as a share of that of the layer above it. The last layer has this share of
     #: the rate of all other weights, and what comes before the first layer has the lowest.
     layer_decay: float = 1.0
-    #: Steps at the beginning in which the encoder is not trained; with all steps, it never is.
+    #: Steps at the beginning in which the encoder is not trained; with all steps, it never is. What the optimiser
+    #: remembers of its weights begins when they thaw.
     frozen_encoder_steps: int = 0
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -257,6 +260,12 @@ class TrainConfig:
         method = self.method
         if self.regularisation.ctc and method in {"decoder", "prompt"}:
             raise UsageError(f"regularisation.ctc trains the encoder, which method={method} leaves as it is")
+        if method == "decoder" or method in ADAPTER_METHODS:
+            for name in ("layer_decay", "frozen_encoder_steps"):
+                if getattr(self.optimizer, name) != getattr(OptimizerConfig(), name):
+                    raise UsageError(
+                        f"optimizer.{name} is for weights of the encoder, which method={method} does not train"
+                    )
         if method not in ADAPTER_METHODS:
             if self.adapter_size is not None:
                 raise UsageError(f"adapter_size is for method={', '.join(ADAPTER_METHODS)}, not {method}")

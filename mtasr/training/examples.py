@@ -77,6 +77,13 @@ def _longest(source: ExampleSource, config: DataConfig) -> float:
     return min(config.longest, source.audio_seconds)
 
 
+def most_context(config: DataConfig, audio_seconds: float) -> float:
+    """The most seconds of encoder input that an example has, for an encoder that takes `audio_seconds`."""
+    # Translations get all of it as their margin.
+    is_padded = config.padding > 0 and (config.full_context > 0 or config.margin > 0)
+    return audio_seconds if is_padded else min(config.longest, audio_seconds)
+
+
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> list[int]:
     """`wanted` indices below `count`, each as often as any other or once more."""
     if not count:

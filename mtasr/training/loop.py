@@ -36,7 +36,14 @@ from mtasr.training.batches import Ahead, Batch
 from mtasr.training.config import TrainConfig, make_config, named_settings, to_document
 from mtasr.training.layout import Replicated, Sharded, WeightLayout, compile_layers
 from mtasr.training.objectives import Exported, Objective, make_objective
-from mtasr.training.optimizer import freeze_encoder, learning_rate, make_optimizer, set_rates
+from mtasr.training.optimizer import (
+    freeze_encoder,
+    learning_rate,
+    make_optimizer,
+    require_end,
+    set_rates,
+    without_frozen,
+)
 from mtasr.training.parallel import Crew, accumulation, crew
 from mtasr.training.run_log import RunLog, read_log, write_curves
 from mtasr.training.state import (
@@ -144,6 +151,7 @@ def best_checkpoints(run: Run) -> Iterator[dict[str, Any]]:
 
 def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None]:
     """Load everything and restore the last checkpoint. Only the first process gets a log, and says what it resumes."""
+    require_end(config)
     objective = make_objective(config)
     _require_alike(config, objective, ours)
     device, folder = ours.device(torch_device(config.device)), Path(config.output)
@@ -252,7 +260,7 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
     positions, seeds, group = zip(*(next(batches) for _ in range(run.accumulation)), strict=True)
     waited = time.perf_counter() - began
     rate = learning_rate(state.step, config.steps, config.optimizer)
-    set_rates(optimizer, state.step, rate)
+    set_rates(optimizer, rate)
     model.train()
     (targets,) = run.crew.total([sum(batch.targets for batch in group)])
     losses = []
@@ -267,9 +275,10 @@ def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batc
         losses.append(loss.detach())
     run.layout.complete()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    state.scaler.unscale_(optimizer)
-    norm = _clip(trained, config.optimizer.clip)
-    state.scaler.step(optimizer)
+    with without_frozen(optimizer, state.step):
+        state.scaler.unscale_(optimizer)
+        norm = _clip(trained, config.optimizer.clip)
+        state.scaler.step(optimizer)
     state.scaler.update()
     run.layout.clear()
     for name, weight in trained_weights(model).items() if state.average else ():

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from mtasr.errors import UsageError
+from mtasr.networks.depths import depths_of
 from mtasr.training.config import OptimizerConfig, TrainConfig
 
-#: The layers of an encoder are the members of its `ModuleList` named `blocks`.
-_LAYER = re.compile(r"encoder\.(?:\w+\.)?blocks\.(\d+)\.")
-_ENCODER = "encoder."
-#: The norm beside the layers learns as the last of them does.
-_NORM = re.compile(r"encoder\.(?:\w+\.)?norm\.")
+#: The part of a model that is its encoder.
+_ENCODER = "encoder"
+
+
+def require_end(config: TrainConfig) -> None:
+    """Raise `UsageError` if all steps pass before the rate has risen, or before the rate of three stages falls.
+
+    In runs of fewer steps than `warmup` has by default, such as trials, that default is no mistake.
+    """
+    optimizer, steps = config.optimizer, config.steps
+    if steps < optimizer.warmup != OptimizerConfig().warmup:
+        raise UsageError(
+            f"optimizer.warmup={optimizer.warmup} does not end within steps={steps}, so that "
+            "optimizer.learning_rate is never reached; lower it, or take more steps"
+        )
+    if optimizer.schedule == "tri_stage" and _held(steps, optimizer) >= steps:
+        raise UsageError(
+            f"optimizer.schedule=tri_stage never falls: optimizer.warmup={optimizer.warmup} and "
+            f"optimizer.hold={optimizer.hold:g} of the steps leave none of steps={steps}"
+        )
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -22,9 +39,14 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     if step <= config.warmup:
         return config.learning_rate * step / config.warmup
     if config.schedule == "tri_stage":
-        held = config.warmup + round(config.hold * steps)
+        held = _held(steps, config)
         return float(config.learning_rate * config.final ** (max(0, step - held) / max(1, steps - held)))
     return config.learning_rate * (steps + 1 - step) / (steps + 1 - min(config.warmup, steps))
+
+
+def _held(steps: int, config: OptimizerConfig) -> int:
+    """The last step of three stages that has the whole rate."""
+    return config.warmup + round(config.hold * steps)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -32,13 +54,15 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
 
     Raises `UsageError` for settings of an encoder that the model does not have.
     """
-    layers = _layers(model, config)
+    depths = _depths(model, config)
+    last = max(depths.values(), default=0)
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             decays = weight.ndim > 1 and not name.endswith("positions")
-            frozen = bool(config.frozen_encoder_steps) and name.startswith(_ENCODER)
-            groups.setdefault((decays, frozen, _share(name, layers, config)), []).append(weight)
+            inside = weight in depths
+            share = float(config.layer_decay ** (last + 1 - depths[weight])) if inside else 1.0
+            groups.setdefault((decays, inside and bool(config.frozen_encoder_steps), share), []).append(weight)
     return torch.optim.AdamW(
         [
             {
@@ -56,31 +80,50 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
     )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, step: int, rate: float) -> None:
-    """Give each group of weights its share of the rate of a step: 0 as long as it is frozen."""
+def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group of weights its share of the rate of a step."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"] if step > group["thaws"] else 0.0
+        group["lr"] = rate * group["share"]
+
+
+@contextlib.contextmanager
+def without_frozen(optimizer: torch.optim.Optimizer, step: int) -> Iterator[None]:
+    """Within the block, weights that are frozen in this step have no gradients, and get them back afterwards.
+
+    So they count neither for the norm of the gradients nor for AdamW, which begins with them when they thaw: had it
+    counted steps with gradients of zero, its first updates of them would be up to three times too large.
+    """
+    frozen = [
+        (weight, weight.grad)
+        for group in optimizer.param_groups
+        for weight in group["params"]
+        if step <= group["thaws"]
+    ]
+    for weight, _ in frozen:
+        weight.grad = None
+    try:
+        yield
+    finally:
+        for weight, gradient in frozen:
+            weight.grad = gradient
 
 
 def freeze_encoder(model: nn.Module, config: TrainConfig) -> None:
     """Exclude the encoder from training if no step trains it, so that it needs no memory for gradients."""
     if config.optimizer.frozen_encoder_steps >= config.steps:
-        _layers(model, config.optimizer)
-        model.get_submodule(_ENCODER.rstrip(".")).requires_grad_(False)
+        for weight in _depths(model, config.optimizer):
+            weight.requires_grad_(False)
 
 
-def _layers(model: nn.Module, config: OptimizerConfig) -> int:
-    """The number of layers of the encoder. Raises `UsageError` if settings need an encoder that the model lacks."""
-    numbers = [int(found[1]) for name, _ in model.named_parameters() if (found := _LAYER.match(name))]
-    if not numbers and (config.layer_decay != 1 or config.frozen_encoder_steps):
+def _depths(model: nn.Module, config: OptimizerConfig) -> dict[nn.Parameter, int]:
+    """How deep in the encoder its weights are (`mtasr.networks.depths`); none if no setting asks for it.
+
+    Raises `UsageError` if settings need an encoder that the model lacks.
+    """
+    if config.layer_decay == 1 and not config.frozen_encoder_steps:
+        return {}
+    encoder = model._modules.get(_ENCODER)
+    depths = depths_of(encoder) if encoder is not None else None
+    if depths is None:
         raise UsageError("this objective has no encoder for optimizer.layer_decay and optimizer.frozen_encoder_steps")
-    return max(numbers, default=-1) + 1
-
-
-def _share(name: str, layers: int, config: OptimizerConfig) -> float:
-    """The rate of a weight as a share of that of weights outside of the encoder."""
-    if not name.startswith(_ENCODER):
-        return 1.0
-    layer = _LAYER.match(name)
-    place = int(layer[1]) if layer else layers - 1 if _NORM.match(name) else -1
-    return float(config.layer_decay ** (layers - place))
+    return depths

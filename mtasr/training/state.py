@@ -61,7 +61,23 @@ class RunState:
     @property
     def updates(self) -> int:
         """How often the optimiser has changed the weights: less than `step` if float16 has overflowed."""
-        return next((int(each["step"]) for each in self.optimizer.state.values()), 0)
+        return self._updates(thawed=False)
+
+    @property
+    def thawed_updates(self) -> int:
+        """The same for weights that were frozen at the beginning: 0 as long as they are, or if there are none."""
+        return self._updates(thawed=True)
+
+    def _updates(self, *, thawed: bool) -> int:
+        weights = (
+            weight for group in self.optimizer.param_groups for weight in group["params"] if _thaws(group) == thawed
+        )
+        return next((int(self.optimizer.state[each]["step"]) for each in weights if each in self.optimizer.state), 0)
+
+
+def _thaws(group: Mapping[str, Any]) -> bool:
+    """Whether a group of weights is frozen at the beginning."""
+    return bool(group.get("thaws"))
 
 
 def save_state(state: RunState, folder: Path, config: TrainConfig, crew: Crew) -> Path:
@@ -145,6 +161,7 @@ def _note_of(state: RunState, config: TrainConfig, crew: Crew) -> dict[str, Any]
         "epoch": state.epoch,
         "batch": state.batch,
         "updates": state.updates,
+        "thawed_updates": state.thawed_updates,
         "processes": crew.size,
         "scores": {str(step): score for step, score in state.scores.items()},
         "scaler": state.scaler.state_dict(),
@@ -173,7 +190,8 @@ def step_of(path: Path) -> int:
 def read_note(path: Path) -> dict[str, Any]:
     """What a checkpoint says beside its tensors: `_NOTED`. Raises as `reading` does for another or a damaged one.
 
-    A single file has no `processes`, and is read whole, with its tensors.
+    A single file has no `processes`, and is read whole, with its tensors. Notes of earlier versions have no
+    `thawed_updates`.
     """
     is_file = bool(path.suffix)
     with reading(path):
@@ -181,6 +199,8 @@ def read_note(path: Path) -> dict[str, Any]:
         for name, kind in _NOTED.items():
             if not (is_file and name == "processes") and type(note[name]) is not kind:
                 raise ValueError(f"{name} is not of its type")
+        if type(note.get("thawed_updates", 0)) is not int:
+            raise ValueError("thawed_updates is not of its type")
         note["scores"] = {int(step): float(score) for step, score in note["scores"].items()}
     if not is_file:
         tensor_names(path)
@@ -243,12 +263,13 @@ def _note_for_all(path: Path, crew: Crew) -> dict[str, Any]:
 def _restore(state: RunState, path: Path, note: Mapping[str, Any], crew: Crew) -> None:
     """Raises as `reading` does; what the tensors of the state hold is then undefined."""
     state.optimizer.state.clear()
-    if note["updates"]:
-        for group in state.optimizer.param_groups:
-            for weight in group["params"]:
-                updates = torch.tensor(float(note["updates"]), device=weight.device)
-                moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
-                state.optimizer.state[weight] = {"step": updates, **moments}
+    for group in state.optimizer.param_groups:
+        # Earlier versions counted steps, with gradients of zero, for frozen weights too.
+        count = note.get("thawed_updates", note["updates"]) if _thaws(group) else note["updates"]
+        for weight in group["params"] if count else ():
+            updates = torch.tensor(float(count), device=weight.device)
+            moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+            state.optimizer.state[weight] = {"step": updates, **moments}
     with reading(path):
         if path.suffix:
             _copy(named_tensors(note, state.model, state.optimizer), _tensors(state))

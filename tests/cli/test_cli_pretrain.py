@@ -21,7 +21,7 @@ from mtasr.training.run_log import read_log
 
 TINY = [
     "objective=best-rq", "output=run", "steps=3", "device=cpu", "data.longest=2", "data.shortest=1",
-    "data.batch_seconds=4", "optimizer.batches_per_step=1", "objective_options.codes=16",
+    "data.batch_seconds=4", "optimizer.batches_per_step=1", "optimizer.warmup=1", "objective_options.codes=16",
     "objective_options.sizes={n_audio_state: 32, n_audio_head: 2, n_audio_layer: 2}",
 ]  # fmt: skip
 

@@ -55,7 +55,7 @@ def pretraining(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> C
             "data": {
                 "train": str(recordings), "cache": str(cache), "longest": 2.0, "shortest": 1.5, "batch_seconds": 5.0,
             },
-            "optimizer": {"learning_rate": 1e-2, "warmup": 2},
+            "optimizer": {"learning_rate": 1e-2, "warmup": min(2, steps)},
         }  # fmt: skip
         return make_config(document, overrides)
 

@@ -36,7 +36,7 @@ def configured(objective: str, output: Path, data: Path, *overrides: str, steps:
             "compared_width": 8,
         },
         "data": {"train": str(data), "longest": 2.0, "shortest": 1.0, "batch_seconds": 6.0},
-        "optimizer": {"learning_rate": 1e-3, "warmup": 2},
+        "optimizer": {"learning_rate": 1e-3, "warmup": min(2, steps)},
     }
     return make_config(document, overrides)
 

@@ -59,7 +59,8 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in COMMANDS:
         assert command.startswith("mtasr ")
         fewer = re.sub(r"facebook.hubert-base-ls960", "run", command)
-        fewer = re.sub(r"(?<=[ :])base\b", "model.pt", fewer.replace("steps=2000", "steps=2 data.batch_seconds=15"))
+        fewer = fewer.replace("steps=2000", "steps=2 optimizer.warmup=1 data.batch_seconds=15")
+        fewer = re.sub(r"(?<=[ :])base\b", "model.pt", fewer)
         if command.startswith("mtasr probe"):
             fewer += " --steps 2 --learning-rates 0.01"
         done = CliRunner().invoke(program, fewer.split()[1:])

@@ -38,7 +38,7 @@ def configure(data: dict[str, Path]) -> Configure:
         document = {
             "model": str(data["model"]), "output": str(output), "steps": steps, "device": "cpu",
             "data": {"train": str(data["records"]), "cache": str(data["cache"]), "silence": 1.0, "batch_seconds": 30.0},
-            "optimizer": {"learning_rate": 1e-3, "warmup": 2},
+            "optimizer": {"learning_rate": 1e-3, "warmup": min(2, steps)},
             "regularisation": {"stochastic_depth": 0.1, "ema": 0.9},
         }  # fmt: skip
         return make_config(document, overrides)

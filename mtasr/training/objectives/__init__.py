@@ -54,8 +54,8 @@ class Objective(Protocol):
         The loop optimises the parameters that require a gradient, and stores all of the model's state in checkpoints.
         It compiles and shards the members of each `ModuleList`, which `loss` must call as modules.
         Weight decay spares vectors and every parameter whose name ends with `positions`.
-        The settings `optimizer.layer_decay` and `optimizer.frozen_encoder_steps` are for a part named `encoder`, whose
-        layers are a `ModuleList` named `blocks`; `loss` need not compute gradients for it while it is frozen.
+        The settings `optimizer.layer_decay` and `optimizer.frozen_encoder_steps` are for a part named `encoder` that is
+        `Layered` (`mtasr.networks.depths`); `loss` need not compute gradients for it while it is frozen.
         """
         ...
 

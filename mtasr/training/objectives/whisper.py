@@ -36,7 +36,7 @@ from mtasr.tokenizer.vocabulary import read_vocabulary
 from mtasr.training.adaptation import add_prompt, mixed, plain_copy, prepare
 from mtasr.training.batches import TextBatch, make_batch
 from mtasr.training.config import TrainConfig
-from mtasr.training.examples import Example, ExampleSource, epoch_of
+from mtasr.training.examples import Example, ExampleSource, epoch_of, most_context
 from mtasr.training.initial_encoder import whisper_encoder
 from mtasr.training.objectives.lessons import LESSONS
 
@@ -59,6 +59,7 @@ class WhisperObjective(ABC):
         self.config = config
         self.initial = _initial_checkpoint(config)
         self.dims = _dimensions(self.initial, config)
+        _require_room(config, self.dims)
         self._encoder = whisper_encoder(config.init_encoder, self.dims.encoder) if config.init_encoder else None
         if config.scratch is None:
             self._give_encoder(self.initial.model)
@@ -211,6 +212,16 @@ def _dimensions(checkpoint: Checkpoint, config: TrainConfig) -> ModelDimensions:
         least = round(50 * LEAST_SECONDS)
         raise UsageError(f"scratch: decoding needs an n_audio_ctx of at least {least}, not {dims.n_audio_ctx}")
     return dims
+
+
+def _require_room(config: TrainConfig, dims: ModelDimensions) -> None:
+    """Raise `UsageError` if an excerpt with its padding may be longer than a batch."""
+    most = most_context(config.data, dims.audio_seconds)
+    if config.data.batch_seconds < most:
+        raise UsageError(
+            f"data.batch_seconds={config.data.batch_seconds:g} is less than the {most:g} s that an excerpt may take "
+            "with its padding; raise it, or set data.full_context=0 and data.margin=0"
+        )
 
 
 def _records(paths: Sequence[str]) -> list[Record]:
