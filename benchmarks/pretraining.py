@@ -340,6 +340,17 @@ JOBS: dict[str, tuple[Callable[[Bench, int], Figures], int, list[Goal]]] = {
 }  # fmt: skip
 
 
+#: The runs of each job, which others may use once it is done.
+RUNS = {
+    **{f"best-rq-{seed}": [f"best-rq-{seed}"] for seed in range(3)},
+    "hubert": ["hubert-1", "hubert-2"],
+    "wavlm": ["wavlm"],
+    "wav2vec2": ["wav2vec2"],
+    "cpc": ["cpc"],
+    "xls-r": ["four-languages"],
+}
+
+
 def report(results: dict[str, Figures]) -> Iterator[str]:
     rows = []
     for name, figures in results.items():
