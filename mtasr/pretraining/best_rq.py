@@ -31,7 +31,7 @@ from mtasr.networks.dimensions import DIMENSIONS, EncoderDimensions
 from mtasr.networks.whisper_encoder import WhisperEncoder
 from mtasr.pretraining.audio import audio_of, cropped, pieces_of, spread
 from mtasr.pretraining.masking import span_mask
-from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits
+from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits, require_sensible
 from mtasr.pretraining.quantiser import RandomQuantiser
 from mtasr.training.config import TrainConfig
 
@@ -74,9 +74,7 @@ class BestRqOptions:
             "mask_span": self.mask_span >= 1,
             "noise": self.noise >= 0,
         }
-        for name, fine in checks.items():
-            if not fine:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, checks)
 
 
 #: The rate, and the two hours of audio of a step, are those of speechbrain's recipe (recipes/LibriSpeech).
@@ -169,12 +167,19 @@ class BestRqObjective(PretrainingObjective):
         mask = span_mask(rows, frames, options.mask_share, options.mask_span, _LEAST_SPANS, rng, equal=False)
         return replace(crops, mask=mask, targets=int(mask.sum()))
 
-    def loss(self, model: BestRqModel, batch: CropBatch) -> Tensor:
-        codes, logits = self._predicted(model, batch)
-        return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="sum") / model.books
+    def outputs(self, model: BestRqModel, batch: CropBatch) -> tuple[Tensor, Tensor]:
+        """Codes (P, G) and scores (P, G, V) of the masked frames."""
+        assert batch.mask is not None  # noqa: S101 - for the type checker
+        mask = torch.from_numpy(batch.mask).to(model.mean.device)
+        mel = model.encoder.mel(torch.from_numpy(batch.audio).to(model.mean.device))
+        return model.targets(mel, mask), model.logits(mel, mask)
 
-    def figures(self, model: BestRqModel, batch: CropBatch) -> dict[str, Tensor]:
-        codes, logits = self._predicted(model, batch)
+    def loss_of(self, outputs: tuple[Tensor, Tensor], batch: CropBatch) -> Tensor:
+        codes, logits = outputs
+        return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="sum") / self.options.books
+
+    def figures_of(self, outputs: tuple[Tensor, Tensor], batch: CropBatch) -> dict[str, Tensor]:
+        codes, logits = outputs
         used = [torch.bincount(column, minlength=self.options.codes) for column in codes.T]
         return {"right": (logits.argmax(dim=2) == codes).float().mean(dim=1).sum(), "used": torch.stack(used)}
 
@@ -191,13 +196,6 @@ class BestRqObjective(PretrainingObjective):
             "unigram": float(entropies.mean()),
             "perplexity": float(entropies.exp().mean()),
         }
-
-    def _predicted(self, model: BestRqModel, batch: CropBatch) -> tuple[Tensor, Tensor]:
-        """Codes (P, G) and scores (P, G, V) of the masked frames."""
-        assert batch.mask is not None  # noqa: S101 - for the type checker
-        mask = torch.from_numpy(batch.mask).to(model.mean.device)
-        mel = model.encoder.mel(torch.from_numpy(batch.audio).to(model.mean.device))
-        return model.targets(mel, mask), model.logits(mel, mask)
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:

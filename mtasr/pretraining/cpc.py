@@ -11,7 +11,7 @@ Letters in shapes: B windows, N samples, S frames, K steps ahead, W = S - K fram
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,12 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from mtasr.arrays import IntArray
-from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
 from mtasr.pretraining.contrastive import contrastive_loss, first_wins
-from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits
+from mtasr.pretraining.objective import CropBatch, PretrainingObjective, require_sensible
 from mtasr.pretraining.prediction import NegativesFrom, Predictor, draw_elsewhere, make_predictors, step_logits
-from mtasr.pretraining.wave_encoders import encoder_config
+from mtasr.pretraining.wave_encoders import fitting_encoder
 from mtasr.training.config import TrainConfig
 
 #: Frames that are fewer steps apart share samples, so that their steps are easy to predict: a frame is made from 465
@@ -55,9 +54,7 @@ class CpcOptions:
             "steps_ahead": self.steps_ahead >= FIRST_APART,
             "negatives": self.negatives >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, checks)
 
 
 def _recipe(preset: str, **options: Any) -> dict[str, Any]:
@@ -123,13 +120,9 @@ class CpcObjective(PretrainingObjective):
 
     def __init__(self, config: TrainConfig) -> None:
         self.options = config.options(CpcOptions)
-        self.encoder = encoder_config(self.options.preset, self.options.sizes, recurrent=True)
-        shortest, _ = limits(config.data)
-        if (frames := self.encoder.frames(shortest)) <= self.options.steps_ahead:
-            raise UsageError(
-                f"data.shortest={config.data.shortest:g} s gives {frames} frames, too few for "
-                f"objective_options.steps_ahead={self.options.steps_ahead}"
-            )
+        options, steps = self.options, self.options.steps_ahead
+        purpose = f"objective_options.steps_ahead={steps}"
+        self.encoder = fitting_encoder(options.preset, options.sizes, config.data, steps + 1, purpose, recurrent=True)
         super().__init__(config)
 
     def network(self) -> CpcNetwork:
@@ -139,18 +132,23 @@ class CpcObjective(PretrainingObjective):
         rows, samples = crops.audio.shape
         options, frames = self.options, self.encoder.frames(samples)
         where = draw_elsewhere(rows, frames, options.steps_ahead, options.negatives, options.negatives_from, rng)
-        made = {each.name: getattr(crops, each.name) for each in fields(CropBatch)}
-        made["targets"] = rows * (frames - options.steps_ahead) * options.steps_ahead
-        return WindowBatch(**made, windows=where.windows, distances=where.distances)
+        targets = rows * (frames - options.steps_ahead) * options.steps_ahead
+        return crops.extended(WindowBatch, targets=targets, windows=where.windows, distances=where.distances)
 
-    def loss(self, model: CpcNetwork, batch: WindowBatch) -> Tensor:
-        return torch.stack([contrastive_loss(each) for each in self._logits(model, batch)]).sum()
+    def outputs(self, model: CpcNetwork, batch: WindowBatch) -> list[Tensor]:
+        """For each step ahead the logits (B, W, 1 + negatives), the right answer first."""
+        device = next(model.parameters()).device
+        arrays = (batch.audio, batch.windows, batch.distances)
+        found: list[Tensor] = model(*(torch.from_numpy(each).to(device) for each in arrays))
+        return found
 
-    def figures(self, model: CpcNetwork, batch: WindowBatch) -> dict[str, Tensor]:
-        logits = self._logits(model, batch)
+    def loss_of(self, outputs: list[Tensor], batch: WindowBatch) -> Tensor:
+        return torch.stack([contrastive_loss(each) for each in outputs]).sum()
+
+    def figures_of(self, outputs: list[Tensor], batch: WindowBatch) -> dict[str, Tensor]:
         return {
-            "losses": torch.stack([contrastive_loss(each) for each in logits]),
-            "right": torch.stack([first_wins(each).sum() for each in logits]),
+            "losses": torch.stack([contrastive_loss(each) for each in outputs]),
+            "right": torch.stack([first_wins(each).sum() for each in outputs]),
         }
 
     def conclusion(self, sums: Mapping[str, Tensor], targets: int) -> dict[str, float]:
@@ -162,9 +160,3 @@ class CpcObjective(PretrainingObjective):
             f"accuracy_from_{FIRST_APART}": float(np.mean(accuracies[apart])),
             **{f"accuracy_{step}": value for step, value in enumerate(accuracies, start=1)},
         }
-
-    def _logits(self, model: CpcNetwork, batch: WindowBatch) -> list[Tensor]:
-        device = next(model.parameters()).device
-        arrays = (batch.audio, batch.windows, batch.distances)
-        found: list[Tensor] = model(*(torch.from_numpy(each).to(device) for each in arrays))
-        return found

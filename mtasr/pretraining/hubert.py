@@ -9,7 +9,7 @@ Letters in shapes: B crops, N samples, S frames, K units.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,13 +22,12 @@ from mtasr.arrays import IntArray
 from mtasr.checkpoints.encoders import Family
 from mtasr.data.records import Record
 from mtasr.errors import UsageError
-from mtasr.networks.wave import WaveConfig, WaveEncoder
+from mtasr.networks.wave import WaveEncoder
 from mtasr.pretraining.gradients import with_scaled_gradient
 from mtasr.pretraining.kmeans import MOST_UNITS
-from mtasr.pretraining.masking import span_mask
-from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits
+from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits, require_sensible
 from mtasr.pretraining.unit_labels import Teacher, UnitLabels
-from mtasr.pretraining.wave_encoders import encoder_config
+from mtasr.pretraining.wave_encoders import SpanOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.config import TrainConfig
 from mtasr.training.state import checkpoints
@@ -39,13 +38,9 @@ _CEPSTRA = "mfcc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HubertOptions:
+class HubertOptions(SpanOptions):
     """The settings in `objective_options`. The defaults are those of HuBERT Base, but for the encoder."""
 
-    #: The encoder: a name in `WAVE_PRESETS` whose context is a transformer.
-    preset: str = "tiny"
-    #: Other sizes of the encoder than the preset has, by their names in `WaveConfig`.
-    sizes: Mapping[str, int] = field(default_factory=dict)
     #: Whose states are divided into units: mfcc, or an encoder: the folder of a run, or another name that
     #: `mtasr features` takes. HuBERT Base takes the layer 6 of its first iteration, HuBERT Large the layer 9 of Base.
     teacher: str = _CEPSTRA
@@ -63,15 +58,10 @@ class HubertOptions:
     #: The width in which frames and units are compared, and what their cosine is divided by.
     compared_width: int = 256
     logit_temperature: float = 0.1
-    #: Gradients of the convolutions are multiplied by this.
-    convolution_rate: float = 0.1
-    #: What is masked (`mtasr.pretraining.masking`): the share, were there no overlaps, the frames of a span, and the
-    #: spans of a crop at least.
     masked: float = 0.8
-    span: int = 10
-    least_spans: int = 2
 
     def __post_init__(self) -> None:
+        SpanOptions.__post_init__(self)  # `super()` does not work in a dataclass with slots
         checks = {
             "units": 2 <= self.units <= MOST_UNITS,
             "unit_hours": self.unit_hours > 0,
@@ -80,14 +70,8 @@ class HubertOptions:
             "penalty": self.penalty >= 0,
             "compared_width": self.compared_width >= 1,
             "logit_temperature": self.logit_temperature > 0,
-            "convolution_rate": self.convolution_rate >= 0,
-            "masked": 0 < self.masked <= 1,
-            "span": self.span >= 1,
-            "least_spans": self.least_spans >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +79,18 @@ class UnitBatch(CropBatch):
     """`labels` (B, S): the unit of each frame."""
 
     labels: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitScores:
+    """Of a batch: `scores` (B, S, K), `labels` (B, S), `mask` (B, S), and the mean `power` of what the convolutions put
+    out.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    mask: Tensor
+    power: Tensor
 
 
 class HubertNetwork(nn.Module):
@@ -169,8 +165,8 @@ class HubertObjective(PretrainingObjective):
 
     def __init__(self, config: TrainConfig) -> None:
         self.options = config.options(self.options_kind)
-        self.encoder = encoder_config(self.options.preset, self.options.sizes, recurrent=False)
-        _require_fitting(config, self.options, self.encoder)
+        self.encoder = self.options.encoder(config.data)
+        _require_layer(self.options)
         super().__init__(config)
         teacher = Teacher(
             name=self.options.teacher,
@@ -196,24 +192,30 @@ class HubertObjective(PretrainingObjective):
     def completed(self, crops: CropBatch, rng: np.random.Generator) -> UnitBatch:
         rows, samples = crops.audio.shape
         options, frames = self.options, self.encoder.frames(samples)
-        mask = span_mask(rows, frames, options.masked, options.span, options.least_spans, rng)
+        mask = options.mask(rows, frames, rng)
         masked = int(mask.sum())
         middles = self.encoder.centre + self.encoder.hop * np.arange(frames)
-        made = {each.name: getattr(crops, each.name) for each in fields(CropBatch)} | {
-            "mask": mask,
-            "labels": self.labels.units_at(crops.crops, middles),
-            "targets": masked * (options.masked_weight > 0) + (mask.size - masked) * (options.unmasked_weight > 0),
-        }
-        return UnitBatch(**made)
+        return crops.extended(
+            UnitBatch,
+            mask=mask,
+            labels=self.labels.units_at(crops.crops, middles),
+            targets=masked * (options.masked_weight > 0) + (mask.size - masked) * (options.unmasked_weight > 0),
+        )
 
-    def loss(self, model: HubertNetwork, batch: UnitBatch) -> Tensor:
-        scores, labels, mask, power = self._scored(model, batch)
-        losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
-        weights = torch.where(mask.flatten(), self.options.masked_weight, self.options.unmasked_weight)
-        return (weights * losses).sum() + batch.targets * self.options.penalty * power
+    def outputs(self, model: HubertNetwork, batch: UnitBatch) -> UnitScores:
+        assert batch.mask is not None  # noqa: S101 - for the type checker
+        device = model.codes.device
+        audio, mask, labels = (torch.from_numpy(each).to(device) for each in (batch.audio, batch.mask, batch.labels))
+        scores, power = model(audio, mask)
+        return UnitScores(scores=scores, labels=labels, mask=mask, power=power)
 
-    def figures(self, model: HubertNetwork, batch: UnitBatch) -> dict[str, Tensor]:
-        scores, labels, mask, _ = self._scored(model, batch)
+    def loss_of(self, outputs: UnitScores, batch: UnitBatch) -> Tensor:
+        losses = F.cross_entropy(outputs.scores.flatten(0, 1), outputs.labels.flatten(), reduction="none")
+        weights = torch.where(outputs.mask.flatten(), self.options.masked_weight, self.options.unmasked_weight)
+        return (weights * losses).sum() + batch.targets * self.options.penalty * outputs.power
+
+    def figures_of(self, outputs: UnitScores, batch: UnitBatch) -> dict[str, Tensor]:
+        scores, labels, mask = outputs.scores, outputs.labels, outputs.mask
         chosen = scores.argmax(dim=2)
         right, units = chosen == labels, self.options.units
         return {
@@ -246,14 +248,6 @@ class HubertObjective(PretrainingObjective):
             "units_used": np.count_nonzero(chosen) / self.options.units,
         }
 
-    def _scored(self, model: HubertNetwork, batch: UnitBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scores (B, S, K), labels (B, S), mask (B, S), and the mean square of what the convolutions put out."""
-        assert batch.mask is not None  # noqa: S101 - for the type checker
-        device = model.codes.device
-        audio, mask, labels = (torch.from_numpy(each).to(device) for each in (batch.audio, batch.mask, batch.labels))
-        scores, power = model(audio, mask)
-        return scores, labels, mask, power
-
     def _labelled(self) -> Iterator[Record]:
         """The records that have crops, of the data to learn from and of that to evaluate with."""
         shortest, _ = limits(self.config.data)
@@ -268,13 +262,8 @@ class HubertObjective(PretrainingObjective):
         yield from (records[place] for place in np.random.default_rng(self.config.seed).permutation(len(records)))
 
 
-def _require_fitting(config: TrainConfig, options: HubertOptions, encoder: WaveConfig) -> None:
-    shortest, _ = limits(config.data)
-    if encoder.frames(shortest) < options.span:
-        raise UsageError(
-            f"data.shortest={config.data.shortest:g} s gives {encoder.frames(shortest)} frames, too few for a mask of "
-            f"{options.span}"
-        )
+def _require_layer(options: HubertOptions) -> None:
+    """Raise `UsageError` unless the layer fits the teacher."""
     if options.layer is None and options.teacher != _CEPSTRA:
         raise UsageError("objective_options.layer is not set: say which states of the teacher are divided into units")
     if options.layer not in {None, 0, -1} and options.teacher == _CEPSTRA:

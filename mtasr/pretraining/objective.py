@@ -9,9 +9,9 @@ import contextlib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,9 @@ _USED = {
 }  # fmt: skip
 
 
+_Kind = TypeVar("_Kind", bound="CropBatch")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropBatch(Batch):
     """Crops of one length, `audio` (B, N) in [-1, 1] at 16 kHz; in `mask` (B, S), the frames to predict are true."""
@@ -60,6 +63,10 @@ class CropBatch(Batch):
     crops: tuple[AudioPiece, ...]
     audio: Float32Array
     mask: BoolArray | None = None
+
+    def extended(self, kind: type[_Kind], **more: Any) -> _Kind:
+        """A batch of a kind that has more: these fields, and all others as they are here."""
+        return kind(**{each.name: getattr(self, each.name) for each in fields(CropBatch)} | more)
 
 
 class PretrainingObjective(ABC):
@@ -118,16 +125,28 @@ class PretrainingObjective(ABC):
         """
 
     @abstractmethod
-    def loss(self, model: Any, batch: Any) -> Tensor:
-        """The loss of a batch of `completed`, a float32 scalar: the SUM over its targets."""
+    def outputs(self, model: Any, batch: Any) -> Any:
+        """What loss and figures of a batch of `completed` are computed from, by one pass through the network."""
 
-    def figures(self, model: Any, batch: Any) -> dict[str, Tensor]:
+    @abstractmethod
+    def loss_of(self, outputs: Any, batch: Any) -> Tensor:
+        """The loss of a batch, a float32 scalar: the SUM over its targets."""
+
+    def figures_of(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """What evaluation sums up over batches beside the loss: tensors, such as a number of right predictions."""
         return {}
 
     def conclusion(self, sums: Mapping[str, Tensor], targets: int) -> dict[str, float]:
-        """The figures for the log, from the sums of `figures` over all batches: by default, means over targets."""
+        """The figures for the log, from the sums of `figures_of` over all batches: by default, means over targets."""
         return {name: float(value) / targets for name, value in sums.items()}
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        return self.loss_of(self.outputs(model, batch), batch)
+
+    def judged(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the figures of a batch, of the same pass: what is random in it is so in both."""
+        outputs = self.outputs(model, batch)
+        return self.loss_of(outputs, batch), self.figures_of(outputs, batch)
 
     def model(self, device: torch.device) -> nn.Module:
         model = self.network()
@@ -169,9 +188,10 @@ class PretrainingObjective(ABC):
             for number, plan in enumerate(self.held_out):
                 torch.manual_seed(number)
                 batch = self.batch(plan, np.random.default_rng([self.config.seed, number]))
+                ours, figures = self.judged(model, batch)
                 targets += batch.targets
-                loss += float(self.loss(model, batch))
-                for name, value in self.figures(model, batch).items():
+                loss += float(ours)
+                for name, value in figures.items():
                     sums[name] = sums[name] + value if name in sums else value
         return {"loss": loss / max(targets, 1), **self.conclusion(sums, max(targets, 1))}
 
@@ -220,6 +240,13 @@ def require_used(config: TrainConfig, used: Set[str], what: str) -> None:
         known = name in used or name.partition(".")[0] in {"optimizer", "objective_options"}
         if value != defaults.get(name) and not known:
             raise UsageError(f"objective={config.objective} {what} and does not use {name}")
+
+
+def require_sensible(options: object, checks: Mapping[str, bool]) -> None:
+    """Raise `UsageError` for the first of the settings in `objective_options` whose check has failed."""
+    for name, fine in checks.items():
+        if not fine:
+            raise UsageError(f"objective_options.{name} cannot be {getattr(options, name)!r}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ what is compared, G codebooks, V codes of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,9 +25,8 @@ from mtasr.pretraining.contrastive import contrastive_logits, contrastive_loss, 
 from mtasr.pretraining.gradients import with_scaled_gradient
 from mtasr.pretraining.gumbel import GumbelQuantiser, gumbel_temperature, perplexities
 from mtasr.pretraining.languages import corpus_weights
-from mtasr.pretraining.masking import span_mask
-from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits
-from mtasr.pretraining.wave_encoders import encoder_config
+from mtasr.pretraining.objective import CropBatch, PretrainingObjective, require_sensible
+from mtasr.pretraining.wave_encoders import SpanOptions
 from mtasr.training.config import TrainConfig
 
 #: Share of the steps after which the temperature has fallen to its last value, unless the decay is set. In the
@@ -36,13 +35,9 @@ _COOLED = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wav2Vec2Options:
+class Wav2Vec2Options(SpanOptions):
     """The settings in `objective_options`. The defaults are those of wav2vec 2.0 Base, but for the encoder."""
 
-    #: The encoder: a name in `WAVE_PRESETS` whose context is a transformer.
-    preset: str = "tiny"
-    #: Other sizes of the encoder than the preset has, by their names in `WaveConfig`.
-    sizes: Mapping[str, int] = field(default_factory=dict)
     #: Wrong answers for each masked frame.
     negatives: int = 100
     #: Size of the quantiser: codebooks, codes in each, and the width of what it puts together.
@@ -60,20 +55,14 @@ class Wav2Vec2Options:
     #: Weights of the extra losses: unused codes, and the mean square of what the convolutions put out.
     diversity: float = 0.1
     penalty: float = 10.0
-    #: Gradients of the convolutions are multiplied by this.
-    convolution_rate: float = 0.1
     #: Dropout of the frames that are quantised.
     target_dropout: float = 0.1
-    #: What is masked (`mtasr.pretraining.masking`): the share, were there no overlaps, the frames of a span, and the
-    #: spans of a crop at least.
-    masked: float = 0.65
-    span: int = 10
-    least_spans: int = 2
     #: Whether entries of data.train are corpora, which share the audio as languages do: each in proportion to its hours
     #: to the power 1 / data.temperature. Languages are then balanced within each corpus.
     balance_corpora: bool = False
 
     def __post_init__(self) -> None:
+        SpanOptions.__post_init__(self)  # `super()` does not work in a dataclass with slots
         checks = {
             "negatives": self.negatives >= 1,
             "codebooks": self.codebooks >= 1,
@@ -86,16 +75,11 @@ class Wav2Vec2Options:
             "gumbel_decay": self.gumbel_decay is None or 0 < self.gumbel_decay <= 1,
             "diversity": self.diversity >= 0,
             "penalty": self.penalty >= 0,
-            "convolution_rate": self.convolution_rate > 0,
             "target_dropout": 0 <= self.target_dropout < 1,
-            "masked": 0 < self.masked <= 1,
-            "span": self.span >= 1,
             # Two masked frames at least, so that each has a negative.
-            "least_spans": self.least_spans >= 1 and self.span + self.least_spans > 2,
+            "least_spans": self.span + self.least_spans > 2,
         }
-        for name, fine in checks.items():
-            if not fine:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, checks)
 
     def temperature(self, updates: int, steps: int) -> float:
         """Of the Gumbel softmax, after so many updates of a run of so many steps."""
@@ -234,13 +218,7 @@ class Wav2Vec2Objective(PretrainingObjective):
 
     def __init__(self, config: TrainConfig) -> None:
         self.options = config.options(Wav2Vec2Options)
-        self.encoder = encoder_config(self.options.preset, self.options.sizes, recurrent=False)
-        shortest, _ = limits(config.data)
-        if self.encoder.frames(shortest) < self.options.span:
-            raise UsageError(
-                f"data.shortest={config.data.shortest:g} s gives {self.encoder.frames(shortest)} frames, too few for a "
-                f"mask of {self.options.span}"
-            )
+        self.encoder = self.options.encoder(config.data)
         if self.options.balance_corpora and (config.data.temperature == 1 or config.data.weights):
             raise UsageError("objective_options.balance_corpora needs data.temperature above 1, and no data.weights")
         super().__init__(config)
@@ -256,22 +234,29 @@ class Wav2Vec2Objective(PretrainingObjective):
     def completed(self, crops: CropBatch, rng: np.random.Generator) -> ContrastiveBatch:
         rows, samples = crops.audio.shape
         options = self.options
-        mask = span_mask(rows, self.encoder.frames(samples), options.masked, options.span, options.least_spans, rng)
+        mask = options.mask(rows, self.encoder.frames(samples), rng)
         negatives = other_frames(rows, int(mask[0].sum()), options.negatives, rng)
-        made = {each.name: getattr(crops, each.name) for each in fields(CropBatch)}
-        return ContrastiveBatch(**made | {"mask": mask, "targets": int(mask.sum()), "negatives": negatives})
+        return crops.extended(ContrastiveBatch, mask=mask, targets=int(mask.sum()), negatives=negatives)
 
-    def loss(self, model: Wav2Vec2Network, batch: ContrastiveBatch) -> Tensor:
-        found = self._contrast(model, batch)
-        extra = self.options.diversity * diversity_loss(found.probabilities) + self.options.penalty * found.power
-        return contrastive_loss(found.logits) + batch.targets * extra
+    def outputs(self, model: Wav2Vec2Network, batch: ContrastiveBatch) -> Contrast:
+        assert batch.mask is not None  # noqa: S101 - for the type checker
+        device = next(model.parameters()).device
+        audio, mask, negatives = (
+            torch.from_numpy(each).to(device) for each in (batch.audio, batch.mask, batch.negatives)
+        )
+        temperature = self.options.temperature(max(0, batch.step - 1), self.config.steps)
+        found: Contrast = model(audio, mask, negatives, temperature)
+        return found
 
-    def figures(self, model: Wav2Vec2Network, batch: ContrastiveBatch) -> dict[str, Tensor]:
-        found = self._contrast(model, batch)
-        chosen = [torch.bincount(column, minlength=self.options.codes) for column in found.codes.T]
+    def loss_of(self, outputs: Contrast, batch: ContrastiveBatch) -> Tensor:
+        extra = self.options.diversity * diversity_loss(outputs.probabilities) + self.options.penalty * outputs.power
+        return contrastive_loss(outputs.logits) + batch.targets * extra
+
+    def figures_of(self, outputs: Contrast, batch: ContrastiveBatch) -> dict[str, Tensor]:
+        chosen = [torch.bincount(column, minlength=self.options.codes) for column in outputs.codes.T]
         return {
-            "contrastive_loss": contrastive_loss(found.logits),
-            "right": first_wins(found.logits).sum(),
+            "contrastive_loss": contrastive_loss(outputs.logits),
+            "right": first_wins(outputs.logits).sum(),
             "chosen": torch.stack(chosen),
         }
 
@@ -289,13 +274,3 @@ class Wav2Vec2Objective(PretrainingObjective):
             "error": 1 - accuracy,
             **{f"code_perplexity_{book}": float(value) for book, value in enumerate(perplexity, start=1)},
         }
-
-    def _contrast(self, model: Wav2Vec2Network, batch: ContrastiveBatch) -> Contrast:
-        assert batch.mask is not None  # noqa: S101 - for the type checker
-        device = next(model.parameters()).device
-        audio, mask, negatives = (
-            torch.from_numpy(each).to(device) for each in (batch.audio, batch.mask, batch.negatives)
-        )
-        temperature = self.options.temperature(max(0, batch.step - 1), self.config.steps)
-        found: Contrast = model(audio, mask, negatives, temperature)
-        return found

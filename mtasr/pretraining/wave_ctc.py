@@ -37,7 +37,7 @@ from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
 from mtasr.pretraining.letters import Letters, spelling
 from mtasr.pretraining.masking import span_mask
-from mtasr.pretraining.objective import averaged, mean_state, require_used
+from mtasr.pretraining.objective import averaged, mean_state, require_sensible, require_used
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.batches import Batch
 from mtasr.training.config import TrainConfig
@@ -77,9 +77,7 @@ class WaveCtcOptions:
             "channel_span": self.channel_span >= 1,
             "layerdrop": 0 <= self.layerdrop < 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

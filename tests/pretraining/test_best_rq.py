@@ -119,6 +119,23 @@ def test_nothing_inside_masks_reaches_the_predictions(objective: BestRqObjective
     assert _leak(model, mel, mask) > 0
 
 
+def test_evaluation_passes_through_the_network_once(
+    pretraining: Configure, tmp_path: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss and accuracy are then those of the same noise."""
+    objective = make_objective(pretraining(tmp_path, f"data.evaluation={recordings}"))
+    assert isinstance(objective, BestRqObjective)
+    model, passes, hidden = _model(objective), [], BestRqModel.hidden
+
+    def counted(model: BestRqModel, mel: Tensor, mask: Tensor) -> Tensor:
+        passes.append(len(mel))
+        return hidden(model, mel, mask)
+
+    monkeypatch.setattr(BestRqModel, "hidden", counted)
+    objective.evaluate(model, {})
+    assert passes == [len(plan) for plan in objective.held_out] != []
+
+
 def test_noise_around_the_mean_replaces_masked_frames(objective: BestRqObjective) -> None:
     model, batch = _model(objective), _batch(objective)
     mel, mask = _features(model, batch)
