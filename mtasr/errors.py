@@ -6,6 +6,7 @@
     ├── InputError              an input cannot be read
     │   ├── InputNotFoundError      it does not exist, or may not be opened
     │   ├── AudioDecodeError        ffmpeg could not decode it; has ffmpeg's own words
+    │   │   └── DecodingStoppedError    it was stopped, or reading failed: another time it may succeed
     │   ├── FfmpegNotFoundError     ffmpeg is missing
     │   ├── RecordingTooLongError   it is longer than the caller allows
     │   ├── ManifestError           a list of recordings is damaged or lacks something
@@ -57,6 +58,10 @@ class AudioDecodeError(InputError):
     def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.details = details
+
+
+class DecodingStoppedError(AudioDecodeError):
+    """ffmpeg was stopped by a signal, or what it reads failed. Another attempt may succeed."""
 
 
 class FfmpegNotFoundError(InputError):

@@ -18,7 +18,7 @@ from mtasr.audio.route import Route
 from mtasr.audio.timeline import Timeline, silent
 from mtasr.audio.truncation import is_cut_short
 from mtasr.closing import Closing
-from mtasr.errors import AudioDecodeError
+from mtasr.errors import AudioDecodeError, DecodingStoppedError
 from mtasr.spans import SAMPLE_RATE
 from mtasr.threads import start_thread
 from mtasr.transcript import Repair
@@ -186,10 +186,10 @@ class AudioStream(Closing):
         at = f"after {self.samples_read / SAMPLE_RATE:.1f} s of audio"
         if self._feeder is not None and self._feeder.error is not None:
             error = self._feeder.error
-            raise AudioDecodeError(f"{self._name}: reading it failed {at}: {error}", details) from error
+            raise DecodingStoppedError(f"{self._name}: reading it failed {at}: {error}", details) from error
         if code < 0 or log.interrupted:
             which = signal.strsignal(-code) if code < 0 else log.interrupted
-            raise AudioDecodeError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
+            raise DecodingStoppedError(f"{self._name}: ffmpeg was stopped {at} ({which})", details)
         gave_up = code != 0 or (not self._samples_decoded and details)
         if gave_up and (wanting := log.want_of_memory()):
             raise MemoryError(f"{self._name}: ffmpeg: {wanting}")

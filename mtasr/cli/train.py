@@ -124,7 +124,8 @@ def run_to_end(config: TrainConfig, result: str = "model") -> None:
         if not run.crew.leads:
             return
         exported = export(run)
-    click.echo(exported.remark, err=True)
+    if exported.remark:
+        click.echo(printable(exported.remark), err=True)
     click.echo(printable(f"the {result} is in {exported.path}"), err=True)
 
 

@@ -32,6 +32,14 @@ def read_samples(audio: str | Path) -> Float32Array:
         return np.concatenate([np.zeros(0, np.float32), *stream])
 
 
+def samples_in(excerpt: Excerpt) -> int:
+    """How many samples `SampleStore.excerpt` gives: each part is rounded by itself."""
+    return sum(
+        round(part.before * SAMPLE_RATE) + round(part.end * SAMPLE_RATE) - round(part.start * SAMPLE_RATE)
+        for part in excerpt.parts
+    )
+
+
 class SampleStore:
     """The samples of recordings as 16-bit .npy files in a folder, made when first needed; 115 MB per hour of audio.
 
@@ -55,8 +63,12 @@ class SampleStore:
     def stretch(self, audio: str, start: float, end: float) -> Float32Array:
         """The samples (N,) from `start` to `end` seconds, with silence after the end of the recording."""
         first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-        found = self._samples(audio, first, last).astype(np.float32) / _SCALE
+        found = self.samples(audio, first, last)
         return np.pad(found, (0, last - first - len(found)))
+
+    def samples(self, audio: str, first: int, last: int) -> Float32Array:
+        """The samples from the number `first` to `last`, fewer at the end of the recording. Raises `InputError`."""
+        return self._samples(audio, first, last).astype(np.float32) / _SCALE
 
     def _samples(self, audio: str, first: int, last: int) -> npt.NDArray[np.int16]:
         path = self._folder / f"{identity_of(audio)}.npy"

@@ -1,6 +1,6 @@
 """Recordings without text -> pieces of them -> batches of random crops of one length.
 
-A batch has no padding: its recordings are cropped to the length of its shortest piece. Convolutions with group norm and
+A batch has no padding: its pieces are cropped to the length of its shortest piece. Convolutions with group norm and
 attention without a mask would hear padding, and a model would learn to.
 
 All of it is a function of the seed, the number of an epoch and that of a batch. Letters in shapes: B crops, N samples.
@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mtasr.arrays import Float32Array
 from mtasr.data.ingest import MEDIA_ENDINGS, duration_of, media_in
 from mtasr.data.reading import RecordBlock, blocks_of, is_sharded
 from mtasr.data.records import Record, counted, read_lines, write_records
-from mtasr.data.samples import SampleStore, identity_of
+from mtasr.data.samples import identity_of
 from mtasr.data.shards.archive import ENDING
 from mtasr.errors import InputError, InputNotFoundError, OutputError, UsageError
 from mtasr.spans import SAMPLE_RATE
@@ -58,13 +57,22 @@ def recordings_in(where: Path, listed: Path, *, again: bool, check: Callable[[Re
 
     Such are a file with the ending of a recording, a folder with its subfolders, or a pattern. What is found is written
     to a file of records in the folder `listed`, which is read instead unless `again`: so a run that resumes has the
-    recordings that it began with. A recording that cannot be read is left out with a warning. `check` is called with
-    each record. Raises `InputError` and `InputNotFoundError`, and `UsageError` for recordings beside records.
+    recordings that it began with, in any working directory. A recording that cannot be read is left out with a warning.
+    `check` is called with each record. Raises `InputError` and `InputNotFoundError`, and `UsageError` for recordings
+    beside records.
     """
-    media = _media(where)
-    if media is not None:
-        where = _listed(where, media, listed, again=again)
-    yield from blocks_of(where, check)
+    path = listed / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.jsonl"
+    if again or not path.exists():
+        media = _media(where)
+        if media is None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # of a run that began with recordings and got nowhere
+            path = where
+        else:
+            if not again:
+                _LOG.warning("%s: the list of what the run began with is gone; its recordings are listed anew", where)
+            _list(where, media, path)
+    yield from blocks_of(path, check)
 
 
 def _media(where: Path) -> list[Path] | None:
@@ -92,18 +100,14 @@ def _media(where: Path) -> list[Path] | None:
     return None
 
 
-def _listed(where: Path, media: Sequence[Path], folder: Path, *, again: bool) -> Path:
-    """The file of records that lists these recordings, written unless it is there and not wanted again."""
+def _list(where: Path, media: Sequence[Path], path: Path) -> None:
+    """Write a file of records that lists these recordings."""
     from filelock import FileLock  # here because it imports asyncio
 
-    name = os.path.abspath(where)  # noqa: PTH100 - `resolve` would follow links
-    path = folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.jsonl"
-    if path.exists() and not again:
-        return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+        raise OutputError(f"cannot write {path.parent}: {exc.strerror or exc}") from exc
     with FileLock(path.with_suffix(".lock")):  # another process of the run may be listing them
         known: dict[str, float] = {}
         with contextlib.suppress(InputError):
@@ -113,7 +117,6 @@ def _listed(where: Path, media: Sequence[Path], folder: Path, *, again: bool) ->
         if not found:
             raise InputError(f"{where}: none of its recordings can be read")
         write_records(found, path)
-    return path
 
 
 def _record(path: Path, known: dict[str, float]) -> Record | None:
@@ -184,16 +187,6 @@ def cropped(pieces: Sequence[AudioPiece], rng: np.random.Generator) -> list[Audi
     ]
 
 
-def audio_of(crops: Sequence[AudioPiece], store: SampleStore) -> Float32Array:
-    """The samples (B, N) of crops of one length. Raises `InputError` for a recording that cannot be read."""
-    return np.stack(
-        [
-            store.stretch(crop.audio, crop.first / SAMPLE_RATE, (crop.first + crop.samples) / SAMPLE_RATE)
-            for crop in crops
-        ]
-    )
-
-
 def spread(pieces: Sequence[AudioPiece], most: int) -> list[AudioPiece]:
     """At most `most` of the pieces, evenly over all of them."""
     places = np.linspace(0, len(pieces) - 1, min(most, len(pieces))).round().astype(int)
@@ -203,8 +196,9 @@ def spread(pieces: Sequence[AudioPiece], most: int) -> list[AudioPiece]:
 class LengthCheck:
     """Counts records as they are read, and those that are too short to give a piece."""
 
-    def __init__(self, shortest: float) -> None:
-        self._shortest = shortest
+    def __init__(self, shortest: float, setting: str = "") -> None:
+        """`setting` is where the least length comes from, for the message."""
+        self._shortest, self._least = shortest, f"{setting}={shortest:g} s" if setting else f"{shortest:g} s"
         self._longest = 0.0
         self.found = self.short = 0
 
@@ -214,10 +208,8 @@ class LengthCheck:
         self._longest = max(self._longest, record.duration)
 
     def conclude(self, name: str) -> None:
-        """Say how many are left out. Raises `UsageError` if all are; `name` is what messages call them."""
+        """Say how many are left out. Raises `UsageError` if all are; `name` is what messages call the recordings."""
         if self.found and self.short == self.found:
-            raise UsageError(
-                f"{name}: no recording lasts data.shortest={self._shortest:g} s; the longest lasts {self._longest:g} s"
-            )
+            raise UsageError(f"{name}: no recording lasts {self._least}; the longest lasts {self._longest:g} s")
         if self.short:
             _LOG.info("%s: %s shorter than %g s left out", name, counted(self.short), self._shortest)

@@ -29,7 +29,7 @@ from mtasr.errors import UsageError
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.networks.dimensions import DIMENSIONS, EncoderDimensions
 from mtasr.networks.whisper_encoder import WhisperEncoder
-from mtasr.pretraining.audio import audio_of, cropped, pieces_of, spread
+from mtasr.pretraining.audio import cropped, pieces_of, spread
 from mtasr.pretraining.masking import span_mask
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits, require_sensible
 from mtasr.pretraining.quantiser import RandomQuantiser
@@ -103,20 +103,20 @@ _ENCODERS: dict[str, EncoderDimensions] = {
 class BestRqModel(nn.Module):
     """The encoder, a head for each codebook, and the frozen quantiser.
 
-    `mean` and `deviation` (M,) are those of the features of the data.
+    `mean` and `deviation` (M,) are those of the features of the data, which `BestRqObjective.prepare` computes.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dims: EncoderDimensions, options: BestRqOptions, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, dims: EncoderDimensions, options: BestRqOptions) -> None:
         super().__init__()
         self.books, self.noise = options.books, options.noise
         self.encoder = WhisperEncoder(dims)
         self.heads = nn.Linear(dims.n_audio_state, options.books * options.codes)
         self.quantiser = RandomQuantiser(_STACKED * dims.n_mels, options.books, options.codes, options.code_width)
-        self.register_buffer("mean", mean)
-        self.register_buffer("deviation", deviation)
+        self.register_buffer("mean", torch.zeros(dims.n_mels))
+        self.register_buffer("deviation", torch.ones(dims.n_mels))
 
     def targets(self, mel: Tensor, mask: Tensor) -> Tensor:
         """The codes (P, G) of masked frames; features (B, M, F) with F = 2 S, mask (B, S)."""
@@ -158,7 +158,13 @@ class BestRqObjective(PretrainingObjective):
         super().__init__(config)
 
     def network(self) -> BestRqModel:
-        return BestRqModel(self.dims, self.options, *self._statistics)
+        return BestRqModel(self.dims, self.options)
+
+    def prepare(self, model: nn.Module, *, resumes: bool) -> None:
+        if not resumes:
+            assert isinstance(model, BestRqModel)  # noqa: S101 - for the type checker
+            for buffer, found in zip((model.mean, model.deviation), self._statistics, strict=True):
+                buffer.copy_(found)
 
     def completed(self, crops: CropBatch, rng: np.random.Generator) -> CropBatch:
         rows, samples = crops.audio.shape
@@ -197,6 +203,14 @@ class BestRqObjective(PretrainingObjective):
             "perplexity": float(entropies.exp().mean()),
         }
 
+    def doubt(self, figures: Mapping[str, float]) -> str:
+        if figures["loss"] < figures["unigram"]:
+            return ""
+        return (
+            f"the encoder has learned nothing: its loss of {figures['loss']:.3f} is not below "
+            f"{figures['unigram']:.3f}, that of knowing only how frequent each code is"
+        )
+
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (M,) of the features of pieces that are spread over the first epoch."""
@@ -204,8 +218,10 @@ class BestRqObjective(PretrainingObjective):
         pieces = spread(pieces_of(self.records.pool(0), *limits(self.config.data), rng), _MEASURED)
         count, total, squares = 0, np.zeros(self.dims.n_mels), np.zeros(self.dims.n_mels)
         for piece in pieces:
-            mel = log_mel(audio_of(cropped([piece], rng), self.store)[0], self.dims.n_mels).astype(np.float64)
-            count, total, squares = count + mel.shape[1], total + mel.sum(axis=1), squares + (mel**2).sum(axis=1)
+            _, audio = self.reader.read(cropped([piece], rng))
+            for samples in audio:
+                mel = log_mel(samples, self.dims.n_mels).astype(np.float64)
+                count, total, squares = count + mel.shape[1], total + mel.sum(axis=1), squares + (mel**2).sum(axis=1)
         if not count:
             raise UsageError(
                 f"none of the recordings of the first epoch lasts data.shortest={self.config.data.shortest:g} s; "

@@ -160,3 +160,12 @@ class CpcObjective(PretrainingObjective):
             f"accuracy_from_{FIRST_APART}": float(np.mean(accuracies[apart])),
             **{f"accuracy_{step}": value for step, value in enumerate(accuracies, start=1)},
         }
+
+    def doubt(self, figures: Mapping[str, float]) -> str:
+        accuracy, chance = figures[f"accuracy_from_{FIRST_APART}"], 1 / (1 + self.options.negatives)
+        if accuracy > chance:
+            return ""
+        return (
+            f"the encoder has learned nothing: it finds {accuracy:.1%} of the later frames, and "
+            f"{chance:.1%} would be found by chance"
+        )

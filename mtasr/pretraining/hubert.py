@@ -8,6 +8,7 @@ Letters in shapes: B crops, N samples, S frames, K units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ from mtasr.pretraining.unit_labels import Teacher, UnitLabels
 from mtasr.pretraining.wave_encoders import SpanOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.config import TrainConfig
-from mtasr.training.state import checkpoints
 from mtasr.unit_measures import perplexity
 
 #: The teacher that needs no run before.
@@ -49,7 +49,7 @@ class HubertOptions(SpanOptions):
     layer: int | None = None
     #: How many units: 100 from cepstra and 500 later, as published.
     units: int = 100
-    #: Hours of the training data from which the units are learned.
+    #: Hours of the training data from which the units are learned, a tenth of them at most from one recording.
     unit_hours: float = 10.0
     #: Weights of the losses of masked and of unmasked frames, and of the mean square of what the convolutions put out.
     masked_weight: float = 1.0
@@ -175,16 +175,16 @@ class HubertObjective(PretrainingObjective):
             hours=self.options.unit_hours,
             seed=config.seed,
         )
-        self.labels = UnitLabels(Path(config.output) / "labels", teacher)
+        self.labels = UnitLabels(Path(config.output) / "labels", teacher, self.left_out)
         self._labelled_data = self.data
+        self._prepared = False
 
-    def model(self, device: torch.device) -> nn.Module:
-        """The network. The units that it learns to predict are there afterwards."""
-        # First the network: whoever computes units draws from torch's random numbers meanwhile, and others do not.
-        model = super().model(device)
-        resumes = bool(checkpoints(Path(self.config.output)))
-        self.labels.prepare(self._labelled, self._taught, str(device), data=self._labelled_data, resumes=resumes)
-        return model
+    def prepare(self, model: nn.Module, *, resumes: bool) -> None:
+        """Compute the units, unless they are there."""
+        if not self._prepared:
+            device = str(next(model.parameters()).device)
+            self.labels.prepare(self._labelled, self._taught, device, data=self._labelled_data, resumes=resumes)
+            self._prepared = True
 
     def network(self) -> HubertNetwork:
         return HubertNetwork(WaveEncoder(self.encoder, self.options.preset), self.options)
@@ -248,6 +248,14 @@ class HubertObjective(PretrainingObjective):
             "units_used": np.count_nonzero(chosen) / self.options.units,
         }
 
+    def doubt(self, figures: Mapping[str, float]) -> str:
+        if figures["accuracy"] > figures["majority"]:
+            return ""
+        return (
+            f"the encoder has hardly learned anything: it guesses {figures['accuracy']:.1%} of the hidden units, and "
+            f"the most frequent unit alone would be right for {figures['majority']:.1%}"
+        )
+
     def _labelled(self) -> Iterator[Record]:
         """The records that have crops, of the data to learn from and of that to evaluate with."""
         shortest, _ = limits(self.config.data)
@@ -257,9 +265,11 @@ class HubertObjective(PretrainingObjective):
                     yield record
 
     def _taught(self) -> Iterator[Record]:
-        """Training data in random order."""
-        records = self.records.pool(0)
-        yield from (records[place] for place in np.random.default_rng(self.config.seed).permutation(len(records)))
+        """All training data once, pool by pool, each in random order."""
+        for number in range(math.ceil(1 / self.passes_per_epoch)):
+            records = self.records.pool(number)
+            rng = np.random.default_rng([self.config.seed, number])
+            yield from (records[place] for place in rng.permutation(len(records)))
 
 
 def _require_layer(options: HubertOptions) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,26 +23,31 @@ from mtasr.arrays import BoolArray, Float32Array
 from mtasr.checkpoints.encoders import Family, save_encoder
 from mtasr.data.mixture import Mixture
 from mtasr.data.reading import RecordBlock
+from mtasr.data.records import written_whole
 from mtasr.data.samples import SampleStore
-from mtasr.errors import UsageError
+from mtasr.errors import InputError, UsageError
 from mtasr.pretraining.audio import (
     STEP,
     AudioPiece,
     LengthCheck,
-    audio_of,
     batches_of,
     cropped,
     pieces_of,
     recordings_in,
     spread,
 )
+from mtasr.pretraining.crop_reader import CropReader, LeftOut
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.adaptation import recompute
 from mtasr.training.batches import Batch
 from mtasr.training.config import DataConfig, TrainConfig, named_settings
 from mtasr.training.initial_encoder import begin_with
 from mtasr.training.objectives import Exported
+from mtasr.training.parallel import is_first
+from mtasr.training.run_log import read_log
 from mtasr.training.state import checkpoints
+
+_LOG = logging.getLogger(__name__)
 
 #: The settings that learning from audio alone uses. Others would do nothing, and are refused.
 _USED = {
@@ -51,6 +58,10 @@ _USED = {
     "data.batch_seconds", "data.longest", "data.shortest",
 }  # fmt: skip
 
+#: Recordings that are longer than so many pieces cost more to decode than to learn from.
+_LONG = 4
+#: Pieces of which one at least must be audible, if all of a batch are not.
+_TRIED = 1000
 
 _Kind = TypeVar("_Kind", bound="CropBatch")
 
@@ -89,10 +100,14 @@ class PretrainingObjective(ABC):
 
     def __init__(self, config: TrainConfig) -> None:
         require_used(config, _USED | self.used, "learns from audio alone")
+        if config.optimizer.frozen_encoder_steps:  # there would be nothing to thaw: what is trained is the encoder
+            raise UsageError(f"objective={config.objective} trains an encoder and does not use frozen_encoder_steps")
         self.config = config
         data = config.data
-        sources = [self._blocks(path) for path in data.train]
-        evaluation = [self._blocks(path) for path in data.evaluation]
+        sources, evaluation = (
+            [self.recordings(path, data.shortest, "data.shortest") for path in paths]
+            for paths in (data.train, data.evaluation)
+        )
         #: All records, also those to evaluate with.
         self.blocks = [block for source in (*sources, *evaluation) for block in source]
         self.data = hashlib.sha256(repr((sources, evaluation)).encode()).hexdigest()
@@ -104,8 +119,12 @@ class PretrainingObjective(ABC):
             temperature=data.temperature,
         )
         self.passes_per_epoch = self.records.passes_per_pool
+        self._warn_of_decoding()
         folder = Path(data.cache) if data.cache else Path(config.output) / "audio"
         self.store = SampleStore(folder, data.cache_gigabytes * 1e9)
+        #: What cannot be heard, of the data to learn from and of that to evaluate with.
+        self.left_out = LeftOut(Path(config.output) / "left-out.tsv")
+        self.reader = CropReader(self.store, self.left_out)
         #: Batches that the model is judged by, which never change.
         self.held_out = self._held_out(evaluation)
 
@@ -140,6 +159,13 @@ class PretrainingObjective(ABC):
         """The figures for the log, from the sums of `figures_of` over all batches: by default, means over targets."""
         return {name: float(value) / targets for name, value in sums.items()}
 
+    def doubt(self, figures: Mapping[str, float]) -> str:
+        """Why these figures of an evaluation, the best of a run, mean that nothing was learned; empty if they do not.
+
+        A sentence without a full stop, for the user.
+        """
+        return ""
+
     def loss(self, model: Any, batch: Any) -> Tensor:
         return self.loss_of(self.outputs(model, batch), batch)
 
@@ -148,12 +174,22 @@ class PretrainingObjective(ABC):
         outputs = self.outputs(model, batch)
         return self.loss_of(outputs, batch), self.figures_of(outputs, batch)
 
+    def prepare(self, model: nn.Module, *, resumes: bool) -> None:  # noqa: B027 - most need nothing
+        """What a run needs from its data before its first batch, such as buffers of the model (on its device).
+
+        If the run `resumes`, its state follows. By default nothing. Raises what reading recordings raises.
+        """
+
     def model(self, device: torch.device) -> nn.Module:
+        resumes = bool(checkpoints(Path(self.config.output)))
+        self._compare_data(resumes=resumes)
         model = self.network()
         encoder = model.get_submodule("encoder")
-        if self.config.init_encoder:
+        if self.config.init_encoder and not resumes:
             begin_with(encoder, self.config.init_encoder)
         model = model.to(device)
+        # After the network is made: who computes units draws from torch's random numbers, and others do not.
+        self.prepare(model, resumes=resumes)
         if self.config.activation_checkpointing:
             for name, module in encoder.named_modules():
                 if name.rpartition(".")[2] == "blocks":
@@ -166,11 +202,28 @@ class PretrainingObjective(ABC):
         return self._batches(pieces_of(self.records.pool(number), *limits(self.config.data), rng), rng)
 
     def batch(self, plan: Sequence[AudioPiece], rng: np.random.Generator) -> Batch:
-        crops = cropped(plan, rng)
-        audio = audio_of(crops, self.store)
-        seconds = audio.size / SAMPLE_RATE
-        made = CropBatch(targets=0, seconds=seconds, padded_seconds=seconds, crops=tuple(crops), audio=audio)
+        """Without the pieces that cannot be heard. If that is all of them, one other piece takes their place."""
+        made, tried = self._heard(plan, rng), 0
+        while made is None:
+            if tried == _TRIED or not self._others:
+                raise InputError(f"hardly any of the recordings can be heard; {self.left_out.path} has the reasons")
+            made, tried = self._heard([self._others[int(rng.integers(len(self._others)))]], rng), tried + 1
+        return made
+
+    def _heard(self, plan: Sequence[AudioPiece], rng: np.random.Generator) -> Batch | None:
+        crops, audio = self.reader.read(cropped(plan, rng))
+        if not crops:
+            return None
+        together = np.stack(audio)
+        seconds = together.size / SAMPLE_RATE
+        made = CropBatch(targets=0, seconds=seconds, padded_seconds=seconds, crops=tuple(crops), audio=together)
         return self.completed(made, rng)
+
+    @cached_property
+    def _others(self) -> list[AudioPiece]:
+        """The pieces of the first epoch, which depend on the seed alone."""
+        rng = np.random.default_rng(self.config.seed)
+        return pieces_of(self.records.pool(0), *limits(self.config.data), rng)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, average: Mapping[str, Tensor]) -> dict[str, float] | None:
@@ -178,7 +231,7 @@ class PretrainingObjective(ABC):
         if not self.held_out:
             return None
         device = next(model.parameters()).device
-        targets, loss = 0, 0.0
+        heard, targets, loss = 0, 0, 0.0
         sums: dict[str, Tensor] = {}
         with (
             averaged(model, average),
@@ -187,12 +240,17 @@ class PretrainingObjective(ABC):
             model.eval()
             for number, plan in enumerate(self.held_out):
                 torch.manual_seed(number)
-                batch = self.batch(plan, np.random.default_rng([self.config.seed, number]))
+                batch = self._heard(plan, np.random.default_rng([self.config.seed, number]))
+                if batch is None:
+                    continue
                 ours, figures = self.judged(model, batch)
+                heard += 1
                 targets += batch.targets
                 loss += float(ours)
                 for name, value in figures.items():
                     sums[name] = sums[name] + value if name in sums else value
+        if not heard:
+            return None
         return {"loss": loss / max(targets, 1), **self.conclusion(sums, max(targets, 1))}
 
     def export(self, checkpoints: Iterable[Mapping[str, Any]], folder: Path) -> Exported:
@@ -200,18 +258,52 @@ class PretrainingObjective(ABC):
         encoder = self.network().get_submodule("encoder")
         encoder.load_state_dict(mean_state(checkpoints, "encoder."))
         save_encoder(encoder.eval(), folder / "encoder", self.family)
-        return Exported(
-            path=(folder / "encoder").absolute(),
-            remark="without what only pre-training needs",
-        )
+        return Exported(path=(folder / "encoder").absolute(), remark="\n".join(self._remarks(folder)))
 
-    def _blocks(self, path: str) -> list[RecordBlock]:
+    def _remarks(self, folder: Path) -> Iterator[str]:
+        """What the user should know at the end of a run: which recordings it missed, and whether it learned nothing."""
+        if count := len(self.left_out):
+            what = "1 recording was" if count == 1 else f"{count} recordings were"
+            yield f"{what} left out, wholly or in part; {self.left_out.path} has the reasons"
+        with contextlib.suppress(InputError):
+            found = [entry["evaluation"] for entry in read_log(folder / "log.jsonl") if "evaluation" in entry]
+            if found and (doubt := self.doubt(min(found, key=lambda figures: figures[self.score]))):
+                yield doubt
+
+    def recordings(self, path: str, shortest: float, setting: str = "") -> list[RecordBlock]:
+        """The records of a path among the settings. The log tells how many are shorter than `shortest` seconds.
+
+        Raises what `recordings_in` raises, and `UsageError` if all are; `setting` is where `shortest` comes from.
+        """
         run = Path(self.config.output)
-        check = LengthCheck(self.config.data.shortest)
-        again = not checkpoints(run)
-        blocks = list(recordings_in(Path(path), run / "recordings", again=again, check=check))
+        check = LengthCheck(shortest, setting)
+        blocks = list(recordings_in(Path(path), run / "recordings", again=not checkpoints(run), check=check))
         check.conclude(path)
         return blocks
+
+    def _compare_data(self, *, resumes: bool) -> None:
+        """Note what the records are when a run begins, and warn if they are others when it resumes."""
+        path = Path(self.config.output) / "recordings" / "digest"
+        digest = hashlib.sha256(repr([(block.place, block.sizes) for block in self.blocks]).encode()).hexdigest()
+        if not resumes:
+            with written_whole(path) as staging:
+                staging.write_text(digest, encoding="utf-8")
+        elif path.exists() and path.read_text(encoding="utf-8", errors="replace") != digest:
+            _LOG.warning("%s: its records have changed; the run goes on with what there is", self.config.output)
+
+    def _warn_of_decoding(self) -> None:
+        """Warn if most crops will cost the decoding of a long recording."""
+        data = self.config.data
+        seconds, count = sum(block.seconds for block in self.blocks), sum(block.records for block in self.blocks)
+        kept = data.cache_gigabytes * 1e9 / (2 * SAMPLE_RATE)
+        if kept < seconds and seconds > _LONG * data.longest * count and is_first():
+            _LOG.warning(
+                "data.cache_gigabytes=%g keeps %.0f of %.0f hours of decoded audio: for most crops, a whole recording "
+                "is decoded again",
+                data.cache_gigabytes,
+                kept / 3600,
+                seconds / 3600,
+            )
 
     def _held_out(self, sources: Iterable[Iterable[RecordBlock]]) -> list[list[AudioPiece]]:
         rng = np.random.default_rng(self.config.seed)

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,9 +37,10 @@ from mtasr.data.samples import identity_of
 from mtasr.data.shards.archive import open_recording
 from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import StateBlock, chosen_layers, extract_blocks
-from mtasr.errors import InputError, OutputError, UsageError
+from mtasr.errors import AudioDecodeError, DecodingStoppedError, InputError, OutputError, UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder
 from mtasr.pretraining.audio import AudioPiece
+from mtasr.pretraining.crop_reader import LeftOut
 from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
 from mtasr.spans import SAMPLE_RATE
 
@@ -50,6 +52,9 @@ _TOLD_EVERY = 30.0
 _NAME = re.compile(r"[0-9a-f]{32}\.npy")
 #: Largest share of silence among the frames that units are learned from.
 _SILENCE = 0.2
+#: Largest share of the hours to learn units from that one recording gives, so that they are not those of one voice,
+#: and seconds that it may give in any case.
+_MOST_OF_ONE, _ALLOWED = 0.1, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,7 @@ class Teacher:
     #: Which of its states; negative numbers count from the end.
     layer: int
     units: int
-    #: Hours of the training data from which units are learned.
+    #: Hours of the training data from which units are learned, a tenth at most from the beginning of one recording.
     hours: float
     seed: int
 
@@ -69,8 +74,10 @@ class Teacher:
 class UnitLabels:
     """The units of recordings, in a folder that several processes may share."""
 
-    def __init__(self, folder: Path, teacher: Teacher) -> None:
+    def __init__(self, folder: Path, teacher: Teacher, left_out: LeftOut | None = None) -> None:
+        """`left_out` is told of recordings that cannot be decoded; by default, there is a list in the folder."""
         self.folder, self.teacher = folder, teacher
+        self._left_out = left_out if left_out is not None else LeftOut(folder / "left-out.tsv")
         #: Samples from one unit to the next, and from the beginning to the middle of the first one's frame.
         self._step, self._offset = 0.0, 0.0
 
@@ -86,9 +93,9 @@ class UnitLabels:
         """Compute what is missing of the units of `records`; they are learned from `taught`, as many as are needed.
 
         One process computes, and the others wait. Units of another teacher or from other `data` (a digest) are
-        replaced. But a run that `resumes` keeps those that it began with, and needs the teacher no more. Raises
-        `UsageError` if it began with another teacher, and for a layer that the teacher has not; what reading recordings
-        and loading encoders raises; and `OutputError`.
+        replaced. But a run that `resumes` keeps those that it began with, and needs the teacher no more. A recording
+        that cannot be decoded has no units. Raises `UsageError` if the run began with another teacher, and for a layer
+        that the teacher has not; what reading recordings and loading encoders raises; and `OutputError`.
         """
         from filelock import FileLock  # here because it imports asyncio
 
@@ -131,7 +138,7 @@ class UnitLabels:
         centres = read_centres(self.folder / "centres.npz")
         recordings = dict.fromkeys(record.audio for record in records())
         for audio in _told("units of recordings", [each for each in recordings if not self._path(each).exists()]):
-            units = [centres.assign(block.states[0], device) for block in _blocks(encoder, layer, audio)]
+            units = [centres.assign(block.states[0], device) for block in self._decoded(encoder, layer, audio)]
             with written_whole(self._path(audio)) as staging, staging.open("wb") as stream:
                 np.save(stream, np.concatenate([np.zeros(0, np.int64), *units]).astype(np.uint16))
         note["complete"] = True
@@ -140,12 +147,26 @@ class UnitLabels:
 
     def _learn(self, taught: Iterable[Record], encoder: SpeechEncoder, layer: int, device: str) -> None:
         sample = FrameSample(silence=_SILENCE, seed=self.teacher.seed)
-        recordings = dict.fromkeys(record.audio for record in _first_hours(taught, self.teacher.hours))
-        for audio in _told("recordings to learn units from", list(recordings)):
-            for block in _blocks(encoder, layer, audio):
-                sample.add(block.states[0], block.speech)
+        most = max(_ALLOWED, _MOST_OF_ONE * 3600 * self.teacher.hours)
+        recordings = list(_first_hours(taught, self.teacher.hours, most))
+        for audio in _told("recordings to learn units from", recordings):
+            room = math.ceil(most / encoder.frame_seconds)
+            for block in self._decoded(encoder, layer, audio):
+                sample.add(block.states[0][:room], block.speech[:room])
+                room -= len(block.speech)
+                if room <= 0:
+                    break
         centres = fit_centres(sample.frames(), self.teacher.units, seed=self.teacher.seed, device=device)
         UnitCentres(centres=centres, encoder=self.teacher.name, layer=layer).save(self.folder / "centres.npz")
+
+    def _decoded(self, encoder: SpeechEncoder, layer: int, audio: str) -> Iterator[StateBlock]:
+        """The states of a recording, none of one that cannot be decoded."""
+        try:
+            yield from _blocks(encoder, layer, audio)
+        except DecodingStoppedError:
+            raise
+        except AudioDecodeError as exc:
+            self._left_out.add(audio, f"{exc}; it is left out")
 
     def units_at(self, crops: Sequence[AudioPiece], middles: FloatArray) -> IntArray:
         """The units (B, S) of frames of crops, whose middles (S,) are so many samples after the beginning of the crop.
@@ -179,14 +200,16 @@ def _blocks(encoder: SpeechEncoder, layer: int, audio: str) -> Iterator[StateBlo
         yield from extract_blocks(encoder, stream, (layer,))
 
 
-def _first_hours(records: Iterable[Record], hours: float) -> Iterator[Record]:
-    """As many of the records as last so long, or one."""
-    seconds = 0.0
+def _first_hours(records: Iterable[Record], hours: float, most: float) -> Iterator[str]:
+    """The recordings of as many of the records as last so long, each once; of each, `most` seconds count."""
+    seconds, met = 0.0, set[str]()
     for record in records:
         if seconds >= 3600 * hours:
             return
-        yield record
-        seconds += record.duration
+        if record.audio not in met:
+            met.add(record.audio)
+            yield record.audio
+            seconds += min(record.duration, most)
 
 
 def _told(what: str, recordings: Sequence[str]) -> Iterator[str]:

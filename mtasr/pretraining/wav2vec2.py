@@ -274,3 +274,12 @@ class Wav2Vec2Objective(PretrainingObjective):
             "error": 1 - accuracy,
             **{f"code_perplexity_{book}": float(value) for book, value in enumerate(perplexity, start=1)},
         }
+
+    def doubt(self, figures: Mapping[str, float]) -> str:
+        chance = 1 / (1 + self.options.negatives)
+        if figures["accuracy"] > chance:
+            return ""
+        return (
+            f"the encoder has learned nothing: it finds {figures['accuracy']:.1%} of the hidden codes, and "
+            f"{chance:.1%} would be found by chance"
+        )

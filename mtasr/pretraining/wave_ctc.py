@@ -29,7 +29,7 @@ from mtasr.data.excerpts import Excerpt, cut_excerpts
 from mtasr.data.mixture import Mixture
 from mtasr.data.reading import blocks_of, read_records
 from mtasr.data.records import Record
-from mtasr.data.samples import SampleStore
+from mtasr.data.samples import SampleStore, samples_in
 from mtasr.data.texts import character_errors, word_errors
 from mtasr.edit_distance import ErrorCount
 from mtasr.encoders import load_encoder
@@ -38,7 +38,6 @@ from mtasr.networks.wave import WaveEncoder
 from mtasr.pretraining.letters import Letters, spelling
 from mtasr.pretraining.masking import span_mask
 from mtasr.pretraining.objective import averaged, mean_state, require_sensible, require_used
-from mtasr.spans import SAMPLE_RATE
 from mtasr.training.batches import Batch
 from mtasr.training.config import TrainConfig
 from mtasr.training.objectives import Exported
@@ -233,7 +232,7 @@ class WaveCtcObjective:
         for whole in cut_excerpts(record, lambda: self.config.data.longest):
             excerpt = whole.before_cut()
             numbers = self.letters.numbers(excerpt.text)
-            frames = self._encoder.frames(round(excerpt.seconds * SAMPLE_RATE))
+            frames = self._encoder.frames(samples_in(excerpt))
             if numbers and excerpt.fits(self.config.data.longest) and self.letters.frames_needed(numbers) <= frames:
                 yield SpelledExcerpt(excerpt=excerpt, numbers=tuple(numbers))
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.errors import UsageError
-from mtasr.pretraining.audio import AudioPiece, audio_of, recordings_in
+from mtasr.errors import InputError, UsageError
+from mtasr.pretraining.audio import AudioPiece
 from mtasr.pretraining.hubert import (
     TINY,
     HubertObjective,
@@ -26,10 +25,16 @@ from mtasr.pretraining.hubert import (
     published_recipe,
 )
 from mtasr.pretraining.mixing import Mixing
-from mtasr.pretraining.objective import CropBatch
+from mtasr.pretraining.objective import CropBatch, require_sensible
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.config import TrainConfig
-from mtasr.training.state import checkpoints
+
+#: Probability that the other sound is noise, if there is noise.
+_NOISE_SHARE = 0.1
+#: Seconds of a recording of noise at least: what is shorter would be heard as a hum, many times over.
+_LEAST_NOISE = 0.1
+#: Recordings of noise that are tried for one crop.
+_TRIED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +47,15 @@ class WavlmOptions(HubertOptions):
     #: Recordings of noise: files, folders, records or shards, as data.train has them.
     noise: tuple[str, ...] = ()
     #: Probability that the other sound is noise and not another crop, if there is noise.
-    noise_share: float = 0.1
+    noise_share: float = _NOISE_SHARE
 
     def __post_init__(self) -> None:
         HubertOptions.__post_init__(self)  # `super()` does not work in a dataclass with slots
-        for name in ("mixed", "noise_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"objective_options.{name} cannot be {getattr(self, name)!r}")
+        require_sensible(self, {"mixed": 0 <= self.mixed <= 1, "noise_share": 0 <= self.noise_share <= 1})
+        if self.noise and not (self.mixed and self.noise_share):
+            raise UsageError("objective_options.noise would never be heard: mixed or noise_share is 0")
+        if self.noise_share != _NOISE_SHARE and not self.noise:
+            raise UsageError("objective_options.noise_share has no effect without objective_options.noise")
 
 
 #: Recipes by name: rates, batches and teachers are HuBERT's.
@@ -69,16 +76,11 @@ class WavlmObjective(HubertObjective):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         options = config.options(WavlmOptions)
-        run = Path(config.output)
-        blocks = [
-            block
-            for path in options.noise
-            for block in recordings_in(
-                Path(path), run / "recordings", again=not checkpoints(run), check=lambda record: None
-            )
-        ]
+        blocks = [block for path in options.noise for block in self.recordings(path, _LEAST_NOISE)]
         self.data = hashlib.sha256(repr((self.data, blocks)).encode()).hexdigest()
-        self._noises = [record for block in blocks for record in block.read()]
+        self._noises = [record for block in blocks for record in block.read() if record.duration >= _LEAST_NOISE]
+        if options.noise and not self._noises:
+            raise UsageError("objective_options.noise names no recording")
         self.mixing = Mixing(
             share=options.mixed,
             noise_share=options.noise_share,
@@ -91,8 +93,11 @@ class WavlmObjective(HubertObjective):
 
     def _noise(self, samples: int, rng: np.random.Generator) -> Float32Array:
         """A random stretch (N,) of a random recording of noise, which is repeated if it is too short."""
-        record = self._noises[int(rng.integers(len(self._noises)))]
-        total = int(record.duration * SAMPLE_RATE)
-        first = int(rng.integers(max(1, total - samples + 1)))
-        found = audio_of([AudioPiece(audio=record.audio, first=first, samples=min(samples, total))], self.store)[0]
-        return np.resize(found, samples)
+        for _ in range(_TRIED):
+            record = self._noises[int(rng.integers(len(self._noises)))]
+            total = int(record.duration * SAMPLE_RATE)
+            first = int(rng.integers(max(1, total - samples + 1)))
+            _, found = self.reader.read([AudioPiece(audio=record.audio, first=first, samples=min(samples, total))])
+            if found:
+                return np.resize(found[0], samples)
+        raise InputError(f"hardly any noise can be heard; {self.left_out.path} has the reasons")

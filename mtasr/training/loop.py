@@ -161,6 +161,7 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
         raise OutputError(f"{folder} holds a run already; take another folder, or resume=auto")
     torch.manual_seed(config.seed)
     model = objective.model(device)
+    ours.share(model.buffers())  # what is computed from data may differ in the last digit between machines
     freeze_encoder(model, config)
     layout = _layout(config, objective, model, device, ours)
     run = Run(config, objective, device, ours, layout, accumulation(config.optimizer, ours.size))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from mtasr.engines.torch import torch_device
 from mtasr.errors import MtasrError, ProcessEndedError, UsageError
@@ -73,6 +74,11 @@ class Crew:
         if isinstance(value, MtasrError):
             raise value
         return value  # type: ignore[return-value]
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors the values that they have in the first process."""
+        for tensor in tensors if self.size > 1 else ():
+            dist.broadcast(tensor, src=0)
 
     def differs(self, value: object) -> bool:
         """Whether a value, whose text is small, is another one in any process."""

@@ -18,13 +18,13 @@ from mtasr.errors import InputError, InputNotFoundError, UsageError
 from mtasr.pretraining.audio import (
     AudioPiece,
     LengthCheck,
-    audio_of,
     batches_of,
     cropped,
     pieces_of,
     recordings_in,
     spread,
 )
+from mtasr.pretraining.crop_reader import CropReader, LeftOut
 
 
 def _record(seconds: float, name: str = "a.wav", language: str | None = None) -> Record:
@@ -92,10 +92,10 @@ def test_the_audio_of_crops(tmp_path: Path) -> None:
     ramp = np.linspace(-0.9, 0.9, SAMPLE_RATE, dtype=np.float32)
     write_wav(tmp_path / "a.wav", ramp)
     crops = [AudioPiece(audio=str(tmp_path / "a.wav"), first=first, samples=640) for first in (0, 333, 15360)]
-    audio = audio_of(crops, SampleStore(tmp_path / "store"))
-    assert audio.shape == (3, 640)
-    assert audio.dtype == np.float32
+    kept, audio = CropReader(SampleStore(tmp_path / "store"), LeftOut(tmp_path / "left-out.tsv")).read(crops)
+    assert kept == crops
     for row, crop in zip(audio, crops, strict=True):
+        assert row.dtype == np.float32
         assert row == pytest.approx(ramp[crop.first : crop.first + 640], abs=1e-4)
 
 
@@ -124,10 +124,11 @@ def test_records_and_shards(recordings: Path, tmp_path: Path) -> None:
     write_records(records, tmp_path / "records.jsonl")
     assert _read(tmp_path / "records.jsonl", tmp_path) == records
     pack(tmp_path / "records.jsonl", tmp_path / "shards", print)
-    store = SampleStore(tmp_path / "store")
+    reader = CropReader(SampleStore(tmp_path / "store"), LeftOut(tmp_path / "left-out.tsv"))
     for record, packed in zip(records, _read(tmp_path / "shards", tmp_path), strict=True):
-        one, other = (AudioPiece(audio=each.audio, first=4000, samples=3200) for each in (record, packed))
-        assert (audio_of([one], store) == audio_of([other], store)).all()
+        crops = [AudioPiece(audio=each.audio, first=4000, samples=3200) for each in (record, packed)]
+        _, (one, other) = reader.read(crops)
+        assert (one == other).all()
 
 
 def test_what_cannot_be_read_is_left_out(recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,7 +183,7 @@ def test_recordings_that_are_too_short_are_counted(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO):
         check.conclude("data")
     assert caplog.messages == ["data: 2 records shorter than 2 s left out"]
-    check = LengthCheck(2.0)
+    check = LengthCheck(2.0, "data.shortest")
     check(_record(1.25))
     with pytest.raises(UsageError, match=r"no recording lasts data\.shortest=2 s; the longest lasts 1\.25 s"):
         check.conclude("data")

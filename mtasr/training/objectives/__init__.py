@@ -23,10 +23,10 @@ from mtasr.training.config import TrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """Where the result of a run is, and a line about it for the user."""
+    """Where the result of a run is, and what the user should know about it: lines, or nothing."""
 
     path: Path
-    remark: str
+    remark: str = ""
 
 
 class Objective(Protocol):
