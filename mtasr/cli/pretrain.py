@@ -13,7 +13,7 @@ from mtasr.extras import extras
 
 
 @click.command("pretrain")
-@click.argument("settings", metavar="[CONFIG] KEY=VALUE...", nargs=-1, required=True)
+@click.argument("settings", metavar="[CONFIG] KEY=VALUE...", nargs=-1)
 @debug_option
 def pretrain(settings: tuple[str, ...]) -> None:
     """Train an encoder on recordings without text. For example:
@@ -27,6 +27,10 @@ def pretrain(settings: tuple[str, ...]) -> None:
     The same command resumes a run that was stopped. The result is the folder `encoder` in RUN, for `mtasr train
     init_encoder=RUN`. Needs the extra `train`.
     """
+    if not settings:
+        raise UsageError(
+            "objective, data and output are not set, as in: mtasr pretrain objective=best-rq data=recordings output=RUN"
+        )
     path = None if "=" in settings[0] else Path(settings[0])
     overrides = settings if path is None else settings[1:]
     if wrong := [each for each in overrides if "=" not in each]:

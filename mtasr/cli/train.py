@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mtasr.cli.display.pace import clock
 from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options.command import debug_option
 from mtasr.cli.options.types import OneOf
@@ -25,6 +28,8 @@ _OVERRIDES = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 
 #: Steps from one line to the next if stderr is not a terminal.
 _STEPS_PER_LINE = 10
+#: Runs of more steps have so many seconds at least from one line to the next, and tell how long the rest takes.
+_SHORT_RUN, _SECONDS_PER_LINE = 1000, 30.0
 
 
 @click.command("train")
@@ -152,7 +157,7 @@ def _told_how_to_continue(config: TrainConfig) -> Iterator[None]:
 def _shown(steps: int) -> Iterator[Progress]:
     """A progress bar on a terminal, or else a line now and then. Each evaluation prints a line."""
     if not sys.stderr.isatty():
-        yield lambda entry: _note(entry, steps)
+        yield _Lines(steps).show
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -174,9 +179,32 @@ def _shown(steps: int) -> Iterator[Progress]:
         yield show
 
 
-def _note(entry: dict[str, Any], steps: int) -> None:
-    if "evaluation" in entry or entry["step"] % _STEPS_PER_LINE == 0 or entry["step"] in {1, steps}:
-        click.echo(_line(entry, steps), err=True)
+class _Lines:
+    """Prints a line now and then, and one for each evaluation."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        #: The first step that this process took, and the time after it.
+        self._first, self._began = 0, 0.0
+        self._told = -math.inf
+
+    def show(self, entry: dict[str, Any]) -> None:
+        step, now = entry["step"], time.monotonic()
+        if "evaluation" in entry:
+            click.echo(_line(entry, self._steps), err=True)
+            return
+        if not self._first:
+            self._first, self._began = step, now
+        rests = self._steps > _SHORT_RUN and now - self._told < _SECONDS_PER_LINE
+        if step in {1, self._steps} or (step % _STEPS_PER_LINE == 0 and not rests):
+            self._told = now
+            click.echo(_line(entry, self._steps) + self._left(step, now), err=True)
+
+    def _left(self, step: int, now: float) -> str:
+        """How long the rest of a long run takes at the pace so far."""
+        if self._steps <= _SHORT_RUN or not self._first < step < self._steps:
+            return ""
+        return f", {clock((now - self._began) / (step - self._first) * (self._steps - step))} left"
 
 
 def _line(entry: dict[str, Any], steps: int) -> str:

@@ -93,6 +93,9 @@ def test_what_is_wrong(mtasr: Callable[..., Result]) -> None:
         "settings are KEY=VALUE, after at most one configuration file; not 'recordings'"
     )
     assert said("recordings.yaml", *TINY) == "recordings.yaml: cannot be read: No such file or directory"
+    assert said() == (
+        "objective, data and output are not set, as in: mtasr pretrain objective=best-rq data=recordings output=RUN"
+    )
     assert said(*TINY) == "data is not set: name a folder of recordings, or records"
 
 

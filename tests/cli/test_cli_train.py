@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtasr.cli.failures import ExitCode, exit_code
-from mtasr.cli.train import _shown, _told_how_to_continue
+from mtasr.cli.train import _Lines, _shown, _told_how_to_continue
 from mtasr.errors import ProcessEndedError
 from mtasr.training.config import make_config
 
@@ -31,6 +31,26 @@ def test_a_process_that_has_nothing_to_tell_shows_no_bar(monkeypatch: pytest.Mon
         progress({"step": 1, "evaluation": {"wer": 0.5}})
     assert "loss 2.500" in sys.stderr.getvalue()
     assert "wer 0.500" in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize(("steps", "told"), [(60, [1, 10, 20, 30, 40, 50, 60]), (100_000, [1, 310, 610, 910])])
+def test_a_long_run_prints_few_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], steps: int, told: list[int]
+) -> None:
+    """Of a tenth of a second a step, one every half a minute, with the time that is left."""
+    now = 0.0
+    monkeypatch.setattr("mtasr.cli.train.time.monotonic", lambda: now)
+    lines = _Lines(steps)
+    figures = {"loss": 2.5, "audio_seconds": 3.0, "seconds": 0.1, "waited": 0.0, "padding": 0.0}
+    for step in range(1, min(steps, 1000) + 1):
+        now = step / 10
+        lines.show({"step": step, **figures})
+    lines.show({"step": 1000, "evaluation": {"wer": 0.5}})
+    printed = capsys.readouterr().err.splitlines()
+    assert [int(line.split()[1].partition("/")[0]) for line in printed] == [*told, 1000]
+    assert [line.endswith(" left") for line in printed[1:-1]] == [steps > 60] * (len(told) - 1)
+    if steps > 60:
+        assert printed[1].endswith(", 2:46:09 left")
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(ExitCode.TERMINATED)])

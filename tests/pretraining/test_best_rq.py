@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from training_model import Configure
 
 from mtasr.checkpoints.encoders import read_encoder
+from mtasr.data.records import Record, write_records
 from mtasr.errors import UsageError
 from mtasr.features import log_mel
 from mtasr.networks.whisper_encoder import WhisperEncoder
@@ -228,6 +230,17 @@ def test_the_result_is_an_encoder(pretraining: Configure, tmp_path: Path) -> Non
     assert [state.shape for state in encoder.states(torch.randn(2, 16000))] == [(2, 50, 16)] * 3
 
 
+def test_statistics_are_computed_once(pretraining: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint has them: who resumes or exports needs no recording for them."""
+    train(pretraining(tmp_path / "run", steps=2))
+    monkeypatch.setattr(BestRqObjective, "_statistics", property(lambda objective: pytest.fail("computed again")))
+    run = train(pretraining(tmp_path / "run", steps=2))
+    (document,) = best_checkpoints(run)
+    assert document["model"]["deviation"].min() > 0.009
+    shutil.rmtree(tmp_path / "run" / "encoder", ignore_errors=True)
+    assert export(run).path.is_dir()
+
+
 def test_activation_checkpointing_changes_no_loss(pretraining: Configure, tmp_path: Path) -> None:
     found = []
     for name, setting in (("plain", "false"), ("recomputed", "true")):
@@ -252,6 +265,7 @@ def test_activation_checkpointing_changes_no_loss(pretraining: Configure, tmp_pa
         ("data.shortest=2", r"no recording lasts data\.shortest=2 s"),
         ("data.join=0.5", None),
         ("data.join=0.6", r"objective=best-rq learns from audio alone and does not use data\.join"),
+        ("optimizer.frozen_encoder_steps=2", "objective=best-rq trains an encoder and does not use frozen_encoder"),
         ("method=lora", "objective=best-rq learns from audio alone and does not use method"),
         ("scratch={n_mels: 80}", r"objective=best-rq learns from audio alone and does not use scratch\.n_mels"),
     ],
@@ -274,6 +288,39 @@ def test_a_first_epoch_without_pieces_is_refused(
     monkeypatch.setattr(objective.records, "pool", lambda number: [])  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"none of the recordings of the first epoch lasts data\.shortest"):
         objective.model(torch.device("cpu"))
+
+
+def test_a_run_that_learned_nothing_says_so(pretraining: Configure, tmp_path: Path) -> None:
+    """By the evaluation that scored best."""
+    objective = make_objective(pretraining(tmp_path))
+    assert isinstance(objective, BestRqObjective)
+
+    def remarks(*losses: float) -> list[str]:
+        entries = [{"step": 1, "evaluation": {"loss": each, "unigram": 2.617}} for each in losses]
+        (tmp_path / "log.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+        return list(objective._remarks(tmp_path))
+
+    assert remarks() == remarks(2.6, 3.0) == []
+    (line,) = remarks(5.8069, 7.0)
+    assert line.startswith("the encoder has learned nothing: its loss of 5.807 is not below 2.617")
+
+
+def test_a_cache_that_is_too_small_for_long_recordings(
+    pretraining: Configure, tmp_path: Path, recordings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = Record(id="long", audio=str(recordings / "4.wav"), duration=7200.0, language=None, captions=())
+    write_records([record], tmp_path / "long.jsonl")
+    for gigabytes, messages in ((0.3, 0), (0.1, 1)):
+        settings = (f"data.train={tmp_path}/long.jsonl", f"data.cache_gigabytes={gigabytes}")
+        objective = make_objective(pretraining(tmp_path / "run", *settings))
+        assert len(caplog.messages) == messages
+    assert caplog.messages[0].startswith("data.cache_gigabytes=0.1 keeps 1 of 2 hours of decoded audio")
+    objective._compare_data(resumes=False)  # type: ignore[attr-defined]
+    objective._compare_data(resumes=True)  # type: ignore[attr-defined]
+    assert len(caplog.messages) == 1
+    write_records([record, record], tmp_path / "long.jsonl")
+    make_objective(pretraining(tmp_path / "run", *settings))._compare_data(resumes=True)  # type: ignore[attr-defined]
+    assert caplog.messages[-1].endswith("its records have changed; the run goes on with what there is")
 
 
 def test_masks_are_whole_spans(pretraining: Configure, tmp_path: Path) -> None:

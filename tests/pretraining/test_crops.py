@@ -156,6 +156,22 @@ def test_a_run_keeps_the_recordings_that_it_began_with(
     assert asked == [folder / "0.wav"], "the durations of the others are known"
 
 
+def test_a_run_goes_on_in_another_working_directory(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the recordings that it began with; and if their list is lost, it says so."""
+    monkeypatch.chdir(recordings)
+    before = _read(Path("below"), tmp_path / "listed")
+    (tmp_path / "below").mkdir()
+    shutil.copy(recordings / "0.wav", tmp_path / "below")
+    monkeypatch.chdir(tmp_path)
+    assert _read(Path("below"), tmp_path / "listed", again=False) == before
+    assert caplog.messages == []
+    assert len(_read(Path("below"), tmp_path / "elsewhere", again=False)) == 1
+    (message,) = caplog.messages
+    assert message.startswith("below: the list of what the run began with is gone")
+
+
 def test_what_is_no_data(recordings: Path, tmp_path: Path) -> None:
     listed = tmp_path / "listed"
     (tmp_path / "empty").mkdir()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from spoken import configured, losses, write_recordings
 
 from mtasr.checkpoints.encoders import read_encoder
+from mtasr.data.records import Record, write_records
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
 from mtasr.pretraining.hubert import HubertNetwork, HubertObjective, HubertOptions
@@ -143,6 +144,35 @@ def test_mixing_that_makes_no_sense_is_refused(spoken: Path, tmp_path: Path, set
     name = setting.partition("=")[0]
     with pytest.raises(UsageError, match=rf"objective_options\.{name}"):
         WavlmObjective(configured("wavlm", tmp_path, spoken, f"objective_options.{setting}"))
+
+
+def test_noise_without_effect_is_refused(spoken: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").touch()
+    short = Record(id="short", audio=str(spoken / "tide.wav"), duration=0.05, language=None, captions=())
+    write_records([short], tmp_path / "short.jsonl")
+    noise = f"noise={spoken}/tide.wav"
+    for settings, reason in (
+        (["noise_share=.2"], "noise_share has no effect without objective_options.noise"),
+        ([noise, "noise_share=0"], "noise would never be heard"),
+        ([noise, "mixed=0"], "noise would never be heard"),
+        ([f"noise={tmp_path}/none.jsonl"], "noise names no recording"),
+        ([f"noise={tmp_path}/short.jsonl"], r"short\.jsonl: no recording lasts 0\.1 s"),
+    ):
+        names = [f"objective_options.{each}" for each in settings]
+        with pytest.raises(UsageError, match=reason):
+            WavlmObjective(configured("wavlm", tmp_path / "run", spoken, *names))
+
+
+def test_units_are_learned_from_all_pools(spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the first alone; and a second model of the process, which only evaluates, computes none again."""
+    objective = HubertObjective(configured("hubert", tmp_path, spoken, "data.pool_hours=.0005"))
+    assert objective.passes_per_epoch < 0.5
+    assert sorted(record.audio for record in objective._taught()) == sorted(map(str, spoken.glob("*.wav")))
+    prepared: list[dict[str, Any]] = []
+    monkeypatch.setattr(objective.labels, "prepare", lambda *arguments, **named: prepared.append(named))
+    for _ in range(2):
+        objective.model(torch.device("cpu"))
+    assert len(prepared) == 1
 
 
 @pytest.mark.parametrize("name", PRESETS)

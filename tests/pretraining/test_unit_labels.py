@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
 from mtasr.pretraining import unit_labels
 from mtasr.pretraining.audio import AudioPiece
-from mtasr.pretraining.kmeans import read_centres
+from mtasr.pretraining.kmeans import FrameSample, read_centres
 from mtasr.pretraining.unit_labels import Teacher, UnitLabels
 
 TEACHER = Teacher(name="mfcc", layer=0, units=8, hours=1.0, seed=0)
@@ -234,6 +235,27 @@ def test_of_several_processes_one_computes(spoken: Path, tmp_path: Path, monkeyp
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: prepared(tmp_path, spoken), range(3)))
     assert len(heard) == 2 * len(SENTENCES)
+
+
+def test_one_recording_does_not_give_all_that_teaches(
+    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth at most, though its record says that it lasts for hours."""
+    monkeypatch.setattr(unit_labels, "_ALLOWED", 0.0)
+    shown: Counter[int] = Counter()
+    add = FrameSample.add
+
+    def counting(sample: FrameSample, frames: Any, speech: Any) -> None:
+        shown[len(heard)] += len(frames)
+        add(sample, frames, speech)
+
+    monkeypatch.setattr(FrameSample, "add", counting)
+    heard = counted(monkeypatch)
+    labels = UnitLabels(tmp_path, replace(TEACHER, hours=9 / 3600, units=4))
+    long = [replace(record, duration=7200.0) for record in records(spoken)]
+    labels.prepare(list, lambda: long, "cpu", data="these", resumes=False)
+    assert heard == [record.id for record in long]
+    assert set(shown.values()) == {90}, "0.9 s of each in frames of 10 ms"
 
 
 def test_only_some_hours_teach(spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from contrastive_runs import SIZES
 from speech import SAMPLE_RATE, write_wav
 
 from mtasr.checkpoints.encoders import save_encoder
+from mtasr.data.excerpts import Excerpt, Part
 from mtasr.data.records import Caption, Record, write_records
+from mtasr.data.samples import samples_in
 from mtasr.encoders import load_encoder
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
@@ -103,6 +105,23 @@ def test_the_loss_is_that_of_all_alignments(configured: Configured, tmp_path: Pa
                     total += math.prod(float(chances[frame, number]) for frame, number in enumerate(path))
             expected -= math.log(total)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_letters_have_frames_in_the_audio_that_is_heard(
+    configured: Configured, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends of an excerpt are rounded to samples, and its length by itself has one more, and a frame more."""
+    objective = WaveCtcObjective(configured(tmp_path))
+    samples = objective._encoder.config.field + 3 * objective._encoder.config.hop
+    start, seconds = 1000.6 / SAMPLE_RATE, (samples - 0.3) / SAMPLE_RATE
+    part = Part(audio=str(folder / "0.wav"), start=start, end=start + seconds)
+    excerpt = Excerpt(parts=(part,), language="en", task="transcribe", captions=())
+    assert round(excerpt.seconds * SAMPLE_RATE) == samples
+    assert samples_in(excerpt) == len(objective.store.excerpt(excerpt)) == samples - 1
+    for text, count in (("abca", 0), ("abc", 1)):
+        spoken = replace(excerpt, captions=(Caption(start=0.0, end=seconds, text=text),))
+        monkeypatch.setattr("mtasr.pretraining.wave_ctc.cut_excerpts", lambda record, length, spoken=spoken: [spoken])
+        assert len(list(objective._spelled(None))) == count, text  # type: ignore[arg-type]
 
 
 def test_targets_are_letters_and_masks_come_from_the_seed_of_the_batch(configured: Configured, tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def test_batches_per_step() -> None:
         accumulation(OptimizerConfig(batches_per_step=3), 4)
 
 
+def test_the_first_process_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "broadcast", lambda tensor, src: tensor.fill_(7 + src))
+    buffers = [torch.zeros(2), torch.zeros(1)]
+    Crew().share(buffers)
+    assert buffers[0].tolist() == [0, 0]
+    Crew(1, 2, 1).share(buffers)
+    assert [each.tolist() for each in buffers] == [[7, 7], [7]]
+
+
 def test_processes_wait_while_the_first_evaluates(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}
     for name, value in {**environment, "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "1"}.items():
