@@ -2,7 +2,8 @@
 
 recipes              presets, and the settings of `mtasr pretrain`
 objective            what these objectives share: recordings, batches, evaluation, the result
-audio, masking       recordings -> pieces -> random crops of one length; spans of frames to predict
+audio, crop_reader   recordings -> pieces -> random crops of one length, and their samples
+masking              spans of frames to predict
 best_rq, quantiser   random codes of log-mel features (BEST-RQ)
 kmeans               units: groups of frames that are alike
 unit_labels, hubert  the units of recordings, and which of them a hidden frame has (HuBERT)
