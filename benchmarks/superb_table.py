@@ -2,14 +2,15 @@
 
     python benchmarks/superb_table.py FOLDER [--encoder E ...] [TASK...] [--part 1] [--write benchmarks/superb]
 
-Labelled speech is made once (`made_tasks.py`). Then each encoder does each task as in `mtasr probe`, with three seeds:
-a head on the learned weighted sum of its layers, and one on each layer alone. A result is written to FOLDER/results as
-soon as it is there, and what is there is not done again, so a further encoder costs only its own time. `--encoder`
-takes what `mtasr probe` takes, or the folder of `pretraining.py`, which stands for its finished runs. Without
-`--encoder`, the table of what is there is written. `--part .1` makes a tenth of the clips and steps: it shows that all
-runs.
+Labelled speech is made once (`made_tasks.py`). Then each encoder does each task as in `mtasr probe`, with several
+seeds: a head on the learned weighted sum of its layers, and one on each layer alone. A result is written to
+FOLDER/results as soon as it is there, and what is there is not done again, so a further encoder costs only its own
+time. `--encoder` takes what `mtasr probe` takes, or the folder of `pretraining.py`, which stands for its finished runs.
+Without `--encoder`, the table of what is there is written. `--part .1` makes a tenth of the clips and steps: it shows
+that all runs.
 
-The learning rate is that of the first seed. The heads of costly tasks have layers of their own for the first seed only.
+The learning rate is that of the first seed. Costly tasks have fewer seeds, and heads on single layers for the first
+only or not at all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ from mtasr.probing.states import identity_of
 from mtasr.probing.tasks import TASKS, task_class
 from mtasr.probing.tasks.classes import ClassTask
 
-_SEEDS = 3
 _BYTES = 4e9
 #: Curves of one plot.
 _CURVES = 8
@@ -58,30 +58,32 @@ class Setting:
     """How a task is done: its clips, its steps, and the sizes of its head."""
 
     clips: str
-    steps: int = 300
+    steps: int = 200
     batch: int = 32
-    rates: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
+    rates: tuple[float, ...] = (1e-2, 1e-1)
     sizes: tuple[int, ...] | None = None
-    #: Whether each seed has heads on single layers.
-    cheap: bool = True
+    seeds: int = 3
+    #: The seeds that have heads on single layers, too.
+    alone: int = 3
 
 
+_RECURRENT = Setting(clips="commands", steps=300, batch=8, rates=(1e-2,), sizes=(48, 48), seeds=2, alone=0)
 SETTINGS = {
-    "phones": Setting(clips="words", steps=150, batch=8, rates=(1e-2, 1e-1)),
-    "phones-ctc": Setting(clips="words", steps=200, batch=8, rates=(1e-3, 1e-2), cheap=False),
-    "characters": Setting(clips="commands", steps=200, batch=16, rates=(1e-2,), sizes=(64, 64), cheap=False),
+    "phones": Setting(clips="words", steps=120, batch=8, rates=(1e-2,)),
+    "phones-ctc": Setting(clips="words", steps=150, batch=8, rates=(1e-2,), seeds=2, alone=1),
+    "characters": _RECURRENT,
     "keyword": Setting(clips="keyword"),
-    "search": Setting(clips="search"),
+    "search": Setting(clips="search", seeds=1, alone=1),
     "speaker": Setting(clips="speaker"),
     "verification": Setting(
-        clips="verification", steps=120, batch=32, rates=(1e-3,), sizes=(64, 64, 64, 64, 64, 128, 64), cheap=False
+        clips="verification", steps=120, batch=16, rates=(1e-3,), sizes=(64, 64, 64, 64, 64, 128, 64), seeds=2, alone=1
     ),
-    "diarization": Setting(clips="diarization", steps=100, batch=12, rates=(1e-2,), sizes=(48,), cheap=False),
+    "diarization": Setting(clips="diarization", steps=80, batch=8, rates=(1e-2,), sizes=(32,), seeds=2, alone=1),
     "intent": Setting(clips="commands"),
-    "slots": Setting(clips="commands", steps=200, batch=16, rates=(1e-2,), sizes=(64, 64), cheap=False),
+    "slots": _RECURRENT,
     "prosody": Setting(clips="prosody"),
     "language": Setting(clips="language"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Bench:
         return self.folder / "results"
 
     def kept(self, encoder: str, identity: str, task: str, seed: int) -> Path:
-        """The folder of one result. Weights belong to its name, as a run may be trained anew."""
-        key = hashlib.sha256(f"{encoder}\0{identity}".encode()).hexdigest()[:12]
+        """The folder of one result. Its name depends on weights and settings, so that what has changed is done anew."""
+        key = hashlib.sha256(f"{encoder}\0{identity}\0{SETTINGS[task]}".encode()).hexdigest()[:12]
         return self.results / f"{key}-{task}-{seed}"
 
 
@@ -123,7 +125,7 @@ def measure(bench: Bench, name: str, tasks: Sequence[str]) -> None:
     identity, begun = identity_of(encoder), time.process_time()
     for task in tasks:
         rate: float | None = None
-        for seed in range(1 if task == "search" else _SEEDS):
+        for seed in range(SETTINGS[task].seeds):
             kept = bench.kept(name, identity, task, seed)
             found = read_results(kept)
             if not found:
@@ -142,7 +144,7 @@ def _probed(bench: Bench, encoder: SpeechEncoder, task: str, seed: int, rate: fl
         steps=max(10, round(setting.steps * bench.part)),
         batch_size=setting.batch,
         learning_rates=setting.rates if rate is None else (rate,),
-        single_layers=setting.cheap or seed == 0,
+        single_layers=seed < setting.alone,
         sizes=setting.sizes,
         seed=seed,
     )
@@ -188,6 +190,9 @@ def read_cells(bench: Bench) -> dict[str, dict[str, Cell]]:
     newest: dict[tuple[str, str], float] = {}
     for path in sorted(bench.results.glob("*/results.json")):
         (result,) = read_results(path.parent)
+        seed = int(path.parent.name.rpartition("-")[2])
+        if path.parent != bench.kept(result.encoder, result.identity, result.task, seed):
+            continue  # of other settings
         found.setdefault((result.encoder, result.identity), {}).setdefault(result.task, []).append(result)
         key = (result.encoder, result.identity)
         newest[key] = max(newest.get(key, 0.0), path.stat().st_mtime)
@@ -277,7 +282,7 @@ def _of_area(own: dict[str, Cell], area: str) -> list[Cell]:
 def _spread(content: Sequence[Cell], speaker: Sequence[Cell]) -> str:
     """The deviation over seeds of the difference between both means."""
     by_seed = []
-    for seed in range(_SEEDS):
+    for seed in range(max(len(cell.seeds) for cell in (*content, *speaker))):
         means = [
             statistics.mean(cell.centres()[seed] for cell in area if len(cell.centres()) > seed)
             for area in (content, speaker)

@@ -153,29 +153,33 @@ def _probed(
     from mtasr.networks.adapters import DEFAULT_SIZES
     from mtasr.probing.adapted import probe_adapted, save_adapted_head
     from mtasr.probing.heads import save_head
-    from mtasr.probing.report import add_results, read_results, shown, slug
+    from mtasr.probing.report import add_results, head_folder, read_results, shown
     from mtasr.probing.run import probe as run
 
     folder = params["output"]
     read_results(folder)  # a damaged file shows before the work
     results: list[ProbeResult] = []
+    head: Path | None
     for name in dict.fromkeys(params["encoders"]):
         encoder = ready_encoder(name, params["device"], display)
         tell = partial(_tell, display, encoder.name)
         if params["adapters"]:
             size = params["adapter_size"] or DEFAULT_SIZES[params["adapters"]]
             result, adapted = probe_adapted(tasks, encoder, params["adapters"], size, settings, tell)
-            save_adapted_head(adapted, folder / "heads" / slug(result.task) / slug(result.encoder))
+            head = head_folder(folder, result.task, result.encoder, adapted.head.config.encoder)
+            save_adapted_head(adapted, head)
         else:
             most = params["cache_size"] * 1e9
             done = partial(_count, display, encoder.name)
             found = run(tasks, encoder, settings, folder / "states", most_bytes=most, tell=tell, done=done)
-            result = found.result
+            result, head = found.result, None
             if found.head is not None:
-                save_head(found.head, folder / "heads" / slug(result.task) / slug(encoder.name))
+                head = head_folder(folder, result.task, result.encoder, found.head.config.encoder)
+                save_head(found.head, head)
         results.append(result)
         add_results([result], folder)
-        display.note(f"{result.encoder}: {result.task} {result.figure} {shown(result.figure, result.value)}")
+        kept = f"; its head is {head}" if head is not None else ""
+        display.note(f"{result.encoder}: {result.task} {result.figure} {shown(result.figure, result.value)}{kept}")
     return results
 
 

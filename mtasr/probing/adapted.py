@@ -10,13 +10,12 @@ Letters in shapes: B clips of a batch, N states of each frame (L + 1), S frames,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,18 +24,18 @@ from mtasr.checkpoints.adapter_file import load_adapters, save_adapters
 from mtasr.errors import UsageError
 from mtasr.networks.adapters import AdapterKind, Adapters
 from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
-from mtasr.probing.fitting import ProbeSettings
+from mtasr.probing.clip_samples import ClipReader, check_lengths
+from mtasr.probing.fitting import ProbeSettings, best_fit, learn
 from mtasr.probing.heads import Head, clear_for_head, lasting_name, normalised, save_head
 from mtasr.probing.labels import LabelledClip
-from mtasr.probing.run import ProbeResult, distinct, mean_of
-from mtasr.probing.states import StateStore, check_lengths, identity_of
+from mtasr.probing.run import ProbeResult, distinct, mean_of, result_of
+from mtasr.probing.states import StateStore, identity_of
 from mtasr.probing.tasks.task import HeadBatch, HeadReader, HeadTask, Task
 
 #: Beside `head.json` in the folder of a head.
 ADAPTERS = "adapters.safetensors"
 #: How often the development clips are scored; the best head and adapters are kept.
 _SCORED = 5
-_CLIPPED = 1.0
 #: Seconds of a clip at most: the memory of attention grows with their square.
 _LONGEST = 60.0
 #: Samples of clips that are kept in memory: 2 h of audio.
@@ -79,6 +78,7 @@ class _LiveStates(StateStore):
     def __init__(self, encoder: AdaptedEncoder, *, layer_norm: bool) -> None:
         super().__init__(encoder, Path("no folder"), 0, layer_norm=layer_norm)
         self.longest = _longest(encoder)
+        self._reader = ClipReader(self.longest)
         self._audio: dict[tuple[Path, float, float | None], Float32Array] = {}
         self._left = _MOST_SAMPLES
 
@@ -97,7 +97,7 @@ class _LiveStates(StateStore):
         place = clip.audio, clip.start, clip.end
         samples = self._audio.get(place)
         if samples is None:
-            samples = self._samples(clip)
+            samples = self._reader.samples(clip)
             if len(samples) <= self._left:
                 self._audio[place] = samples
                 self._left -= len(samples)
@@ -127,50 +127,25 @@ def fit_adapted(
     for settings that do not fit the task.
     """
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     device = device_of(encoder)
     cast(nn.Module, encoder).requires_grad_(False)
     adapted = AdaptedEncoder(encoder, Adapters(cast(nn.Module, encoder), kind, size).to(device))
     store = _LiveStates(adapted, layer_norm=settings.layer_norm)
     reader = HeadReader(store, task.whole)
     head = Head(task.head_config(reader, settings.sizes)).to(device)
-    model = task.lesson(head).to(device).train()
-    learning = [*model.parameters(), *adapted.adapters.parameters()]
-    optimizer = torch.optim.Adam(learning, lr=rate)
-    best, kept = math.nan, _copied(head, adapted.adapters)
-    every = max(1, settings.steps // _SCORED)
-    drawn = task.drawn(settings.batch_size, rng)
-    for step in range(1, settings.steps + 1):
-        optimizer.zero_grad()
-        batch = task.batch(reader, "train", next(drawn), device, rng)
+
+    def backward(model: nn.Module, batch: HeadBatch) -> Tensor:
         states = batch.states.requires_grad_()
         loss = task.loss(model, replace(batch, states=states))
-        if not loss.isfinite():
-            break
         loss.backward()  # type: ignore[no-untyped-call]
         _send_back(states.grad, batch, reader, store)
-        torch.nn.utils.clip_grad_norm_(learning, _CLIPPED)
-        optimizer.step()
-        if step % every == 0 or step == settings.steps:
-            model.eval()
-            found = task.figures(head, reader, "dev")[task.figure]
-            model.train()
-            tell(f"step {step}: {task.figure} {found:.4f} on dev")
-            if not task.better(best, found):
-                best, kept = found, _copied(head, adapted.adapters)
-    for module, state in zip((head, adapted.adapters), kept, strict=True):
-        module.load_state_dict(state)
-    head.eval()
-    chosen = head.config.settings if math.isnan(best) else task.settled(head, reader)
-    if chosen != head.config.settings:
-        head.config = replace(head.config, settings=chosen)
-        best = task.figures(head, reader, "dev")[task.figure]
+        return loss
+
+    dev = learn(
+        task, reader, head, settings, rate, backward, beside=[adapted.adapters], scored=_SCORED, tell=tell
+    )  # fmt: skip
     head.config = replace(head.config, encoder=lasting_name(encoder.name), identity=identity_of(adapted))
-    return AdaptedHead(head, adapted, rate, best)
-
-
-def _copied(*modules: nn.Module) -> list[dict[str, Tensor]]:
-    return [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]
+    return AdaptedHead(head, adapted, rate, dev)
 
 
 def _send_back(gradient: Tensor | None, batch: HeadBatch, reader: HeadReader, store: _LiveStates) -> None:
@@ -212,41 +187,17 @@ def probe_adapted(
     check_lengths(distinct([clip for task in tasks for clip in task.needed]), _longest(encoder))
     found = []
     for task in trained:
-        best: AdaptedHead | None = None
-        for rate in settings.learning_rates:
-            each = fit_adapted(task, encoder, kind, size, settings, rate)
-            tell(f"learning rate {rate:g}: {task.figure} {each.dev:.4f} on dev")
-            if not math.isnan(each.dev) and (best is None or task.better(each.dev, best.dev)):
-                best = each
-        if best is None:
-            raise UsageError(f"task {task.name}: training diverges at every learning rate; try lower ones")
-        found.append((_result(task, best, settings), best))
+        fitted = partial(fit_adapted, task, encoder, kind, size, settings)
+        best = best_fit(task, settings.learning_rates, fitted, tell)
+        store = _LiveStates(best.encoder, layer_norm=settings.layer_norm)
+        weights = sum(weight.numel() for weight in best.encoder.adapters.parameters())
+        reader = HeadReader(store, task.whole)
+        found.append((result_of(task, reader, best.head, best.rate, best.dev, beside=weights), best))
     result, best = found[0]
     for task, (other, each) in zip(trained, found, strict=True):
         if task.better(other.dev, result.dev):
             result, best = other, each
     return mean_of([each for each, _ in found], result), best
-
-
-def _result(task: HeadTask, found: AdaptedHead, settings: ProbeSettings) -> ProbeResult:
-    encoder, head = found.encoder, found.head
-    store = _LiveStates(encoder, layer_norm=settings.layer_norm)
-    trained = [*head.parameters(), *encoder.adapters.parameters()]
-    return ProbeResult(
-        task=task.name,
-        area=task.area,
-        encoder=encoder.name,
-        identity=identity_of(encoder),
-        figure=task.figure,
-        falls=task.falls,
-        dev=found.dev,
-        figures=task.figures(head, HeadReader(store, task.whole), "test"),
-        learning_rate=found.rate,
-        weights=tuple(head.weights.tolist()),
-        sizes=tuple(store.sizes(task.clips["train"]).tolist()),
-        clips={split: len(clips) for split, clips in task.clips.items()},
-        parameters=sum(weight.numel() for weight in trained),
-    )
 
 
 def save_adapted_head(found: AdaptedHead, folder: Path) -> None:

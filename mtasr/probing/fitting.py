@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from mtasr.errors import UsageError
 from mtasr.probing.heads import Head
-from mtasr.probing.tasks.task import HeadReader, HeadTask
+from mtasr.probing.tasks.task import HeadBatch, HeadReader, HeadTask
 
 #: How often the development clips are scored; the best of these heads is kept, the last of equals.
 _SCORED = 10
@@ -54,18 +56,21 @@ class FittedHead:
     dev: float
 
 
+class _Fitted(Protocol):
+    @property
+    def dev(self) -> float: ...
+
+
+_F = TypeVar("_F", bound=_Fitted)
+
+
 def best_fit(
-    task: HeadTask,
-    reader: HeadReader,
-    settings: ProbeSettings,
-    device: torch.device,
-    rates: Sequence[float],
-    tell: Callable[[str], object],
-) -> FittedHead:
-    """The head of the best rate, in evaluation mode. Raises `UsageError` if all rates diverge."""
-    best: FittedHead | None = None
+    task: HeadTask, rates: Sequence[float], fitted: Callable[[float], _F], tell: Callable[[str], object]
+) -> _F:
+    """What `fitted` makes at the rate that is best on dev. Raises `UsageError` if all rates diverge."""
+    best: _F | None = None
     for rate in rates:
-        found = fit(task, reader, settings, device, rate)
+        found = fitted(rate)
         tell(f"learning rate {rate:g}: {task.figure} {found.dev:.4f} on dev")
         if not math.isnan(found.dev) and (best is None or task.better(found.dev, best.dev)):
             best = found
@@ -80,32 +85,65 @@ def fit(task: HeadTask, reader: HeadReader, settings: ProbeSettings, device: tor
     It is a function of the settings and the states: the seed decides the first weights and the order of the clips.
     """
     torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     head = Head(task.head_config(reader, settings.sizes)).to(device)
+
+    def backward(model: nn.Module, batch: HeadBatch) -> Tensor:
+        loss = task.loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    return FittedHead(head, rate, learn(task, reader, head, settings, rate, backward))
+
+
+def learn(
+    task: HeadTask,
+    reader: HeadReader,
+    head: Head,
+    settings: ProbeSettings,
+    rate: float,
+    backward: Callable[[nn.Module, HeadBatch], Tensor],
+    *,
+    beside: Sequence[nn.Module] = (),
+    scored: int = _SCORED,
+    tell: Callable[[str], object] = lambda line: None,
+) -> float:
+    """Train a head and the modules beside it, and leave them as they were at the best score on the development clips.
+
+    `backward` computes the loss of a batch and its gradients, given the head together with what only learns beside it.
+    `scored` is how often the development clips are scored. Returns the best score, NaN if the loss was never a number.
+    The head is in evaluation mode afterwards.
+    """
+    rng = np.random.default_rng(settings.seed)
+    device = head.layer_weights.device
     model = task.lesson(head).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    best, kept = math.nan, head.state_dict()
-    every = max(1, settings.steps // _SCORED)
+    learning = [weight for module in (model, *beside) for weight in module.parameters()]
+    optimizer = torch.optim.Adam(learning, lr=rate)
+    best, kept = math.nan, _copied(head, *beside)
+    every = max(1, settings.steps // scored)
     drawn = task.drawn(settings.batch_size, rng)
     for step in range(1, settings.steps + 1):
-        loss = task.loss(model, task.batch(reader, "train", next(drawn), device, rng))
+        optimizer.zero_grad()
+        loss = backward(model, task.batch(reader, "train", next(drawn), device, rng))
         if not loss.isfinite():
             break
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIPPED)
+        torch.nn.utils.clip_grad_norm_(learning, _CLIPPED)
         optimizer.step()
         if step % every == 0 or step == settings.steps:
             model.eval()
             found = task.figures(head, reader, "dev")[task.figure]
             model.train()
+            tell(f"step {step}: {task.figure} {found:.4f} on dev")
             if not task.better(best, found):  # of equals the later, whose layer weights have moved further
-                best = found
-                kept = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    head.load_state_dict(kept)
+                best, kept = found, _copied(head, *beside)
+    for module, state in zip((head, *beside), kept, strict=True):
+        module.load_state_dict(state)
     head.eval()
-    settings_of_head = head.config.settings if math.isnan(best) else task.settled(head, reader)
-    if settings_of_head != head.config.settings:
-        head.config = replace(head.config, settings=settings_of_head)
+    chosen = head.config.settings if math.isnan(best) else task.settled(head, reader)
+    if chosen != head.config.settings:
+        head.config = replace(head.config, settings=chosen)
         best = task.figures(head, reader, "dev")[task.figure]
-    return FittedHead(head, rate, best)
+    return best
+
+
+def _copied(*modules: nn.Module) -> list[dict[str, Tensor]]:
+    return [{name: tensor.clone() for name, tensor in module.state_dict().items()} for module in modules]

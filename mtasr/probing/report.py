@@ -15,6 +15,7 @@ import dataclasses
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -22,7 +23,9 @@ from typing import Any, TextIO
 
 from mtasr import html_page, plots
 from mtasr.atomic import write_text
-from mtasr.errors import InputError, OutputError
+from mtasr.checkpoints.settings import read_json
+from mtasr.errors import InputError, ModelIntegrityError, OutputError
+from mtasr.probing.heads import DOCUMENT
 from mtasr.probing.run import LayerFigure, ProbeResult
 from mtasr.system import lock_file
 from mtasr.text_files import read_text
@@ -43,6 +46,19 @@ def shown(name: str, value: float) -> str:
 def slug(name: str) -> str:
     """A name as part of a path: letters, digits and . _ + - remain."""
     return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip(".-") or "encoder"
+
+
+def head_folder(folder: Path, task: str, encoder: str, owner: str) -> Path:
+    """Where the head of an encoder goes among the results of a folder.
+
+    `encoder` is its name in the report, and `owner` what the head's own file calls it. Names that differ may become one
+    path, as `a/b` and `a-b` do. So a checksum follows if the head of another encoder is there.
+    """
+    path = folder / "heads" / slug(task) / slug(encoder)
+    with contextlib.suppress(ModelIntegrityError):  # what is damaged is replaced
+        if (path / DOCUMENT).is_file() and read_json(path / DOCUMENT).get("encoder") != owner:
+            return path.with_name(f"{path.name}-{zlib.crc32(owner.encode(errors='surrogateescape')):08x}")
+    return path
 
 
 def read_results(folder: Path) -> list[ProbeResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def _by_heads(task: Task, store: StateStore, settings: ProbeSettings, tell: Call
         raise TypeError(f"task {task.name} derives from neither HeadTask nor LayerTask")
     device = device_of(store.encoder)
     reader = HeadReader(store, task.whole)
-    fitted = best_fit(task, reader, settings, device, settings.learning_rates, tell)
+    fitted = best_fit(task, settings.learning_rates, partial(fit, task, reader, settings, device), tell)
     layers = []
     if settings.single_layers and store.encoder.layers:
         for layer in range(store.encoder.layers + 1):
@@ -181,23 +182,37 @@ def _by_heads(task: Task, store: StateStore, settings: ProbeSettings, tell: Call
             layers.append(LayerFigure(layer=layer, dev=own.dev, test=test))
             said = "training diverges" if diverged else f"{task.figure} {own.dev:.4f} on dev"
             tell(f"layer {layer}: {said}")
-    result = ProbeResult(
+    return Probed(result=result_of(task, reader, fitted.head, fitted.rate, fitted.dev, layers), head=fitted.head)
+
+
+def result_of(
+    task: HeadTask,
+    reader: HeadReader,
+    head: Head,
+    rate: float,
+    dev: float,
+    layers: Sequence[LayerFigure] = (),
+    *,
+    beside: int = 0,
+) -> ProbeResult:
+    """The result of a head that has learnt; `beside` are weights that learnt with it and are not its own."""
+    store = reader.store
+    return ProbeResult(
         task=task.name,
         area=task.area,
         encoder=store.encoder.name,
         identity=store.identity,
         figure=task.figure,
         falls=task.falls,
-        dev=fitted.dev,
-        figures=task.figures(fitted.head, reader, "test"),
-        learning_rate=fitted.rate,
-        weights=tuple(fitted.head.weights.tolist()),
+        dev=dev,
+        figures=task.figures(head, reader, "test"),
+        learning_rate=rate,
+        weights=tuple(head.weights.tolist()),
         sizes=tuple(store.sizes(task.clips["train"]).tolist()),
         layers=tuple(layers),
         clips={split: len(clips) for split, clips in task.clips.items()},
-        parameters=sum(weight.numel() for weight in fitted.head.parameters()),
+        parameters=sum(weight.numel() for weight in head.parameters()) + beside,
     )
-    return Probed(result=result, head=fitted.head)
 
 
 def mean_of(results: Sequence[ProbeResult], best: ProbeResult) -> ProbeResult:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,12 +25,11 @@ from torch import Tensor, nn
 
 from mtasr.arrays import Float32Array, FloatArray
 from mtasr.atomic import write_file
-from mtasr.audio.read import open_audio
-from mtasr.data.samples import read_samples
 from mtasr.decoding.windows import LEAST_SECONDS
 from mtasr.encoders.extract import extract_blocks
 from mtasr.errors import InputError, ModelError, OutputError
 from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
+from mtasr.probing.clip_samples import ClipReader, ClipSamples, check_lengths
 from mtasr.probing.heads import normalised
 from mtasr.probing.labels import LabelledClip
 from mtasr.spans import SAMPLE_RATE
@@ -39,9 +39,6 @@ from mtasr.training.batches import Ahead
 LONGEST = 180.0
 #: Seconds of a clip that is heard as a whole, and the least that an encoder must hear at once for windows.
 _WHOLE, _WINDOW = 30.0, LEAST_SECONDS + 1
-#: Bytes of a second of audio at least, by the ending of its file; a smaller file is not asked how long it is.
-_LEAST_BYTES = {".wav": 8000, ".flac": 4000}
-_LEAST_OTHERS = 1000
 #: Clips that are extracted together, and seconds of clips that wait for others of their length.
 _BATCH, _WAITING = 16, 300.0
 #: Bytes of means that are kept in memory.
@@ -51,9 +48,6 @@ _MEMORY = 2 << 30
 _VERSION = 1
 #: The files of a store. Its folder may hold others, which stay.
 _FILE = re.compile(r"[0-9a-f]{16}-(norm|plain)-[0-9a-f]{32}-(states|means)\.npy")
-
-#: A clip and its samples (N,).
-_ClipSamples = tuple[LabelledClip, Float32Array]
 
 
 def identity_of(encoder: SpeechEncoder) -> str:
@@ -73,37 +67,6 @@ def _settings_of(network: nn.Module) -> object:
     return getattr(network, "config", None) or getattr(network, "dims", "")
 
 
-def check_lengths(clips: Sequence[LabelledClip], most: float) -> None:
-    """Raise `InputError` if clips last more seconds than that, as far as their files state it. Nothing is decoded."""
-    stated: dict[Path, float] = {}
-    long = []
-    for clip in clips:
-        if clip.end is not None:
-            seconds = clip.end - clip.start
-        else:
-            if clip.audio not in stated:
-                stated[clip.audio] = _stated_seconds(clip.audio, most)
-            seconds = stated[clip.audio] - clip.start
-        if round(seconds * SAMPLE_RATE) > most * SAMPLE_RATE:
-            long.append(clip)
-    if long:
-        raise long[0].error(
-            f"the first of {len(long)} clips of more than {most:g} s, the most that can be heard; "
-            "cut them with start and end"
-        )
-
-
-def _stated_seconds(audio: Path, most: float) -> float:
-    """What the container states; 0 if it states nothing or if the file is too small for `most` seconds."""
-    try:
-        if audio.stat().st_size < most * _LEAST_BYTES.get(audio.suffix.lower(), _LEAST_OTHERS):
-            return 0.0
-    except OSError as exc:
-        raise InputError(f"{audio}: cannot be read: {exc.strerror or exc}") from exc
-    with open_audio(audio) as stream:
-        return stream.duration or 0.0
-
-
 class StateStore:
     """States of clips by one frozen encoder, in evaluation mode.
 
@@ -119,6 +82,7 @@ class StateStore:
         #: Seconds of a clip at most, and of one that is heard as a whole.
         self.longest = LONGEST if hears >= _WINDOW else hears
         self._whole = min(_WHOLE, hears)
+        self._reader = ClipReader(self.longest)
         self._folder, self._prefix = folder, f"{self.identity[:16]}-{'norm' if layer_norm else 'plain'}-"
         self._files = _sizes(folder)
         self._room = most_bytes - sum(self._files.values())
@@ -126,14 +90,13 @@ class StateStore:
         self._memory = _MEMORY
         #: Clips, and bytes of their states, that `prepare` extracted and found no room for.
         self.unkept, self.unkept_bytes = 0, 0
-        self._recording: tuple[Path, Float32Array] | None = None
 
     def states(self, clip: LabelledClip) -> Float32Array:
         """The states (N, S, D) of a clip. Raises `InputError`."""
         name = self._name(clip, "states")
         found = self._load(name, 3)
         if found is None:
-            found = self._extracted([(clip, self._samples(clip))])[0]
+            found = self._extracted([(clip, self._reader.samples(clip))])[0]
             self._save(name, found)
         return found
 
@@ -160,7 +123,9 @@ class StateStore:
             else:
                 missing.append(clip)
         check_lengths(missing, self.longest)
-        heard = Ahead((clip, self._samples(clip)) for clip in missing)  # the next ones, while the encoder works
+        recordings = itertools.groupby(missing, key=lambda clip: clip.audio)
+        read = (self._reader.in_order(list(own)) for _, own in recordings)
+        heard = Ahead(itertools.chain.from_iterable(read))  # the next ones, while the encoder works
         try:
             for batch in _of_equal_length(heard):
                 self._keep(batch, whole=whole, done=done)
@@ -172,7 +137,7 @@ class StateStore:
             return False
         return not whole or self._name(clip, "states") in self._files
 
-    def _keep(self, batch: Sequence[_ClipSamples], *, whole: bool, done: Callable[[], object]) -> None:
+    def _keep(self, batch: Sequence[ClipSamples], *, whole: bool, done: Callable[[], object]) -> None:
         for (clip, _), states in zip(batch, self._extracted(batch), strict=True):
             self._save_summary(clip, states)
             if whole and not self._save(self._name(clip, "states"), states):
@@ -207,7 +172,7 @@ class StateStore:
             self._memory -= summary.nbytes
             self._means[name] = summary
 
-    def _extracted(self, batch: Sequence[_ClipSamples]) -> list[Float32Array]:
+    def _extracted(self, batch: Sequence[ClipSamples]) -> list[Float32Array]:
         """The states (N, S, D) of clips of one length."""
         first, samples = batch[0]
         if len(samples) > self._whole * SAMPLE_RATE:
@@ -236,19 +201,6 @@ class StateStore:
         if not np.isfinite(found).all():
             raise clip.error(f"{self.encoder.name} gives states that are no numbers")
         return found
-
-    def _samples(self, clip: LabelledClip) -> Float32Array:
-        """The samples (N,) of a clip. The recording read last is remembered, as clips may be parts of one."""
-        if self._recording is None or self._recording[0] != clip.audio:
-            self._recording = (clip.audio, read_samples(clip.audio))
-        samples = self._recording[1]
-        last = len(samples) if clip.end is None else round(clip.end * SAMPLE_RATE)
-        first = round(clip.start * SAMPLE_RATE)
-        if last > len(samples) + SAMPLE_RATE // 10 or first >= len(samples):
-            raise clip.error(f"{clip.audio} ends at {len(samples) / SAMPLE_RATE:.2f} s")
-        if last - first > self.longest * SAMPLE_RATE:
-            raise clip.error(f"a clip may last {self.longest:g} s at most; cut it with start and end")
-        return samples[first:last].copy()
 
     # The files
 
@@ -300,9 +252,9 @@ class StateStore:
         return self._room >= wanted
 
 
-def _of_equal_length(heard: Iterable[_ClipSamples]) -> Iterator[list[_ClipSamples]]:
+def _of_equal_length(heard: Iterable[ClipSamples]) -> Iterator[list[ClipSamples]]:
     """Clips in batches of equally many samples. Few wait for others of their length."""
-    waiting: dict[int, list[_ClipSamples]] = defaultdict(list)
+    waiting: dict[int, list[ClipSamples]] = defaultdict(list)
     seconds = 0.0
     for clip, samples in heard:
         count = len(samples)

@@ -103,7 +103,7 @@ def test_gradients_are_those_of_the_whole(
         return next(part for place in places if (part := states[:, place : place + count]).allclose(wanted, atol=1e-5))
 
     def heard(clip: Any) -> Tensor:
-        states = torch.cat(plain.states(torch.from_numpy(reader.store._samples(clip))[None]))
+        states = torch.cat(plain.states(torch.from_numpy(reader.store._reader.samples(clip))[None]))
         states = normalised(states) if layer_norm else states
         return states if task.whole else states.mean(dim=1, keepdim=True)
 

@@ -17,6 +17,7 @@ from mtasr.errors import InputError
 from mtasr.probing.report import (
     add_results,
     best_layer,
+    head_folder,
     joined,
     read_results,
     shown,
@@ -142,6 +143,22 @@ def test_names_become_parts_of_paths() -> None:
     assert slug("log-mel+5") == "log-mel+5"
     assert slug("..") == "encoder"
     assert shown("MTWV", float("nan")) == ""
+
+
+def test_heads_of_encoders_whose_names_are_alike_lie_apart(tmp_path: Path) -> None:
+    """The path that the guide promises, unless the head of another encoder is there."""
+    plain = head_folder(tmp_path, "keyword", "a/b", "a/b")
+    assert plain == tmp_path / "heads" / "keyword" / "a-b"
+    plain.mkdir(parents=True)
+    (plain / "head.json").write_text('{"encoder": "a/b"}')
+    assert head_folder(tmp_path, "keyword", "a/b", "a/b") == plain
+    other = head_folder(tmp_path, "keyword", "a-b", "a-b")
+    assert other.parent == plain.parent
+    assert other.name.startswith("a-b-")
+    assert head_folder(tmp_path, "keyword", "a/b+houlsby", "a/b") == plain.with_name("a-b+houlsby")
+    assert head_folder(tmp_path, "speaker", "a-b", "a-b") == tmp_path / "heads" / "speaker" / "a-b"
+    (plain / "head.json").write_text("{")  # damaged: the next head replaces it
+    assert head_folder(tmp_path, "keyword", "a-b", "a-b") == plain
 
 
 def test_curves_share_an_axis_and_bars_begin_at_zero() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from layered_encoder import LayeredEncoder
 from speech import write_wav
 
 from mtasr.arrays import Float32Array
+from mtasr.audio.read import open_audio
 from mtasr.data.samples import read_samples
 from mtasr.encoders.extract import extract_blocks
 from mtasr.errors import InputError
@@ -20,6 +22,7 @@ from mtasr.networks.context import ContextEncoder
 from mtasr.networks.dimensions import EncoderDimensions
 from mtasr.networks.log_mel import LogMelEncoder
 from mtasr.networks.whisper_encoder import WhisperEncoder
+from mtasr.probing.clip_samples import ClipReader
 from mtasr.probing.heads import normalised
 from mtasr.probing.labels import LabelledClip
 from mtasr.probing.states import StateStore, identity_of, padded, shuffled
@@ -61,16 +64,52 @@ def test_each_recording_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monk
         write_wav(tmp_path / f"{name}.wav", np.full(3200, 0.1, np.float32))
     decoded: list[str] = []
 
-    def counted(audio: Path) -> Float32Array:
+    def counted(audio: Path) -> AbstractContextManager[Iterable[Float32Array]]:
         decoded.append(audio.name)
-        return read_samples(audio)
+        return open_audio(audio)
 
-    monkeypatch.setattr("mtasr.probing.states.read_samples", counted)
+    monkeypatch.setattr("mtasr.probing.clip_samples.open_audio", counted)
     encoder = LayeredEncoder()
     clips = [LabelledClip(audio=tmp_path / f"{name}.wav", start=start) for name in "bca" for start in (0.1, 0.0)]
     StateStore(encoder, tmp_path / "states", 1e8).prepare(clips, whole=True, done=ignored)
     assert decoded == ["a.wav", "b.wav", "c.wav"]
     assert sorted(encoder.heard) == [(3, 1600), (3, 3200)]
+
+
+class Blocks(list[Float32Array]):
+    """A recording of four seconds in small blocks."""
+
+    duration = 4.0
+
+    def __enter__(self) -> Blocks:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_long_recording_is_not_held_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the clips overlap or leave gaps, they are what the recording has there."""
+    whole = np.random.default_rng(0).normal(0, 0.1, 64_000).astype(np.float32)
+    write_wav(tmp_path / "a.wav", whole)
+    blocks = Blocks(np.split(whole, range(1000, 64_000, 1000)))
+    monkeypatch.setattr("mtasr.probing.clip_samples.open_audio", lambda audio: blocks)
+    monkeypatch.setattr("mtasr.probing.clip_samples._REMEMBERED", 1.0)
+    times = [(0.0, 0.2), (0.1, 0.9), (0.1, 0.3), (2.0, 2.5), (3.9, 4.05), (3.95, None)]
+    clips = [LabelledClip(audio=tmp_path / "a.wav", start=start, end=end) for start, end in times]
+    reader = ClipReader(10.0)
+    monkeypatch.setattr("mtasr.probing.clip_samples._REMEMBERED", 1.0)
+    for (clip, samples), (start, end) in zip(reader.in_order(clips), times, strict=True):
+        wanted = whole[round(start * 16000) : None if end is None else round(end * 16000)]
+        assert np.array_equal(samples, wanted)
+        assert np.array_equal(reader.samples(clip), wanted)
+    assert reader._recording is None
+    with pytest.raises(InputError, match=r"ends at 4\.00 s"):
+        reader.samples(LabelledClip(audio=tmp_path / "a.wav", start=3.0, end=4.2))
+    with pytest.raises(InputError, match=r"may last 2 s at most"):
+        ClipReader(2.0).samples(LabelledClip(audio=tmp_path / "a.wav"))
+    (held,) = (samples for _, samples in reader.in_order(clips[3:4]))
+    assert held.base is None
+    assert held.size == 8000
 
 
 def test_a_damaged_file_is_extracted_again(tmp_path: Path, clips: list[LabelledClip]) -> None:
