@@ -129,8 +129,8 @@ def run_to_end(config: TrainConfig, result: str = "model") -> None:
         if not run.crew.leads:
             return
         exported = export(run)
-    if exported.remark:
-        click.echo(printable(exported.remark), err=True)
+    for line in exported.remark.splitlines():
+        click.echo(printable(line), err=True)
     click.echo(printable(f"the {result} is in {exported.path}"), err=True)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mtasr.cli.failures import ExitCode, exit_code
-from mtasr.cli.train import _Lines, _shown, _told_how_to_continue
+from mtasr.cli.train import _Lines, _shown, _told_how_to_continue, run_to_end
 from mtasr.errors import ProcessEndedError
+from mtasr.training import loop
 from mtasr.training.config import make_config
+from mtasr.training.objectives import Exported
+from mtasr.training.parallel import Crew
 
 
 class Terminal(io.StringIO):
@@ -72,6 +77,19 @@ def test_a_stopped_run_says_how_to_continue(
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     assert told() == "", "the first process tells"
+
+
+def test_remarks_have_a_line_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger("mtasr"), "handlers", [])
+    monkeypatch.setattr(loop, "train", lambda config, progress: SimpleNamespace(crew=Crew()))
+    for remark, lines in (("", 1), ("1 recording was left out\nthe encoder has learned nothing", 3)):
+        monkeypatch.setattr(loop, "export", lambda run, remark=remark: Exported(path=tmp_path / "run", remark=remark))
+        run_to_end(make_config({"model": "base", "output": str(tmp_path), "steps": 9, "data": {"train": ["a.jsonl"]}}))
+        printed = capsys.readouterr().err.splitlines()
+        assert "\n".join(printed[:-1]) == remark
+        assert len(printed) == lines
 
 
 def test_the_end_of_another_process_has_the_code_of_clusters() -> None:
