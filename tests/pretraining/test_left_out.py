@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from mtasr.pretraining.best_rq import BestRqObjective
 from mtasr.pretraining.crop_reader import CropReader, LeftOut
 from mtasr.pretraining.hubert import HubertObjective
 from mtasr.pretraining.wavlm import WavlmObjective
+from mtasr.training.loop import train
+from mtasr.training.run_log import read_log
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,34 @@ def test_a_batch_that_cannot_be_heard_is_another_one(
     assert len(caplog.messages) == 1, "the file of the run has it"
     with pytest.raises(InputError, match=r"hardly any of the recordings can be heard; .*left-out\.tsv"):
         _objective(pretraining, tmp_path, [broken]).batch([piece], np.random.default_rng(0))
+
+
+def test_a_run_that_resumes_leaves_out_the_same(recordings: Path, pretraining: Configure, tmp_path: Path) -> None:
+    records = [
+        _record(_broken(tmp_path), 30.0),
+        _record(recordings / "4.wav", 20.0),
+        _record(recordings / "3.wav", 3.4),
+    ]
+    write_records(records, tmp_path / "records.jsonl")
+    found = []
+    for name, stops in (("whole", [4]), ("stopped", [2, 4])):
+        for stop in stops:
+            settings = [f"data.train={tmp_path}/records.jsonl", f"data.cache={tmp_path / name}", "save_every=1"]
+            config = pretraining(tmp_path / name, *settings)
+
+            def stopping(entry: dict[str, Any], stop: int = stop) -> None:
+                if entry["step"] == stop + 1:
+                    raise KeyboardInterrupt
+
+            with contextlib.suppress(KeyboardInterrupt):
+                train(config, stopping)
+        found.append([entry["loss"] for entry in read_log(tmp_path / name / "log.jsonl")])
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+    for name in ("whole", "stopped"):
+        assert {line.partition("\t")[0] for line in (tmp_path / name / "left-out.tsv").read_text().splitlines()} == {
+            record.audio for record in records[:2]
+        }
 
 
 def test_what_may_be_there_another_time_ends_the_run(
