@@ -31,7 +31,7 @@ from speed import machine, table
 
 from mtasr.data.samples import read_samples
 from mtasr.encoders import load_encoder
-from mtasr.pretraining.kmeans import UnitCentres, fit_centres
+from mtasr.pretraining.units.kmeans import UnitCentres, fit_centres
 from mtasr.training.run_log import read_log
 from mtasr.unit_measures import unit_quality
 

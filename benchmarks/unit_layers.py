@@ -20,7 +20,7 @@ from speech import speak_phones
 
 from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import chosen_layers, whole_states
-from mtasr.pretraining.kmeans import UnitCentres, fit_centres
+from mtasr.pretraining.units.kmeans import UnitCentres, fit_centres
 from mtasr.unit_measures import unit_quality
 
 LEARN, TEST, UNITS = ["en-us", "en-us+m3"], ["en-us+f4"], 100

@@ -25,8 +25,8 @@ from mtasr.extras import extras
 
 if TYPE_CHECKING:
     from mtasr.networks.speech_encoder import SpeechEncoder
-    from mtasr.pretraining.kmeans import UnitCentres
-    from mtasr.pretraining.spoken_units import SpokenUnit
+    from mtasr.pretraining.units.kmeans import UnitCentres
+    from mtasr.pretraining.units.spoken_units import SpokenUnit
 
 _UNITS, _FIT = "Units", "Learning units"
 _PATH = click.Path(path_type=Path, dir_okay=False)
@@ -98,8 +98,8 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
     display = Display(quiet=params["quiet"])
     encoder = ready_encoder(params["encoder"] or DEFAULT_ENCODER, params["device"], display)
     from mtasr.encoders.extract import chosen_layers, default_layer
-    from mtasr.pretraining.kmeans import FrameSample
-    from mtasr.pretraining.spoken_units import learnt, sampled
+    from mtasr.pretraining.units.kmeans import FrameSample
+    from mtasr.pretraining.units.spoken_units import learnt, sampled
     from mtasr.probing.states import identity_of
 
     layer = params["layer"]
@@ -120,8 +120,8 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
 
 def _print(ctx: click.Context, params: dict[str, Any]) -> int:
     with extras():
-        from mtasr.pretraining.kmeans import read_centres
-        from mtasr.pretraining.spoken_units import check_fit
+        from mtasr.pretraining.units.kmeans import read_centres
+        from mtasr.pretraining.units.spoken_units import check_fit
         from mtasr.probing.states import identity_of
 
     sources = [each.source for each in gather(params["files"], recursive=params["recursive"])]
@@ -141,7 +141,7 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
 
 
 def _show(source: str, encoder: SpeechEncoder, centres: UnitCentres, params: dict[str, Any], display: Display) -> None:
-    from mtasr.pretraining.spoken_units import spoken_units
+    from mtasr.pretraining.units.spoken_units import spoken_units
 
     with heard(display, source) as progress:
         found = list(

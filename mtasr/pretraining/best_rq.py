@@ -29,10 +29,10 @@ from mtasr.errors import UsageError
 from mtasr.features import HOP_LENGTH, log_mel
 from mtasr.networks.dimensions import DIMENSIONS, EncoderDimensions
 from mtasr.networks.whisper_encoder import WhisperEncoder
-from mtasr.pretraining.audio import cropped, pieces_of, spread
-from mtasr.pretraining.masking import span_mask
+from mtasr.pretraining.audio.crops import cropped, pieces_of, spread
+from mtasr.pretraining.audio.masking import span_mask
+from mtasr.pretraining.heads.quantiser import RandomQuantiser
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits, require_sensible
-from mtasr.pretraining.quantiser import RandomQuantiser
 from mtasr.training.config import TrainConfig
 
 #: Feature frames that are one frame of the encoder, and so one target.

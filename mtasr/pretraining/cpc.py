@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from mtasr.arrays import IntArray
 from mtasr.networks.wave import WaveEncoder
-from mtasr.pretraining.contrastive import contrastive_loss, first_wins
+from mtasr.pretraining.heads.contrastive import contrastive_loss, first_wins
+from mtasr.pretraining.heads.prediction import NegativesFrom, Predictor, draw_elsewhere, make_predictors, step_logits
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective, require_sensible
-from mtasr.pretraining.prediction import NegativesFrom, Predictor, draw_elsewhere, make_predictors, step_logits
 from mtasr.pretraining.wave_encoders import fitting_encoder
 from mtasr.training.config import TrainConfig
 

@@ -24,10 +24,10 @@ from mtasr.checkpoints.encoders import Family
 from mtasr.data.records import Record
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
-from mtasr.pretraining.gradients import with_scaled_gradient
-from mtasr.pretraining.kmeans import MOST_UNITS
+from mtasr.pretraining.heads.gradients import with_scaled_gradient
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective, limits, require_sensible
-from mtasr.pretraining.unit_labels import Teacher, UnitLabels
+from mtasr.pretraining.units.kmeans import MOST_UNITS
+from mtasr.pretraining.units.unit_labels import Teacher, UnitLabels
 from mtasr.pretraining.wave_encoders import SpanOptions
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.config import TrainConfig

@@ -26,7 +26,8 @@ from mtasr.data.reading import RecordBlock
 from mtasr.data.records import written_whole
 from mtasr.data.samples import SampleStore
 from mtasr.errors import InputError, UsageError
-from mtasr.pretraining.audio import (
+from mtasr.pretraining.audio.crop_reader import CropReader, LeftOut
+from mtasr.pretraining.audio.crops import (
     STEP,
     AudioPiece,
     LengthCheck,
@@ -36,7 +37,6 @@ from mtasr.pretraining.audio import (
     recordings_in,
     spread,
 )
-from mtasr.pretraining.crop_reader import CropReader, LeftOut
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.adaptation import recompute
 from mtasr.training.batches import Batch

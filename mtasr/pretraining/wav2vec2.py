@@ -21,10 +21,10 @@ from mtasr.arrays import IntArray
 from mtasr.data.reading import RecordBlock
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
-from mtasr.pretraining.contrastive import contrastive_logits, contrastive_loss, first_wins, other_frames
-from mtasr.pretraining.gradients import with_scaled_gradient
-from mtasr.pretraining.gumbel import GumbelQuantiser, gumbel_temperature, perplexities
-from mtasr.pretraining.languages import corpus_weights
+from mtasr.pretraining.audio.languages import corpus_weights
+from mtasr.pretraining.heads.contrastive import contrastive_logits, contrastive_loss, first_wins, other_frames
+from mtasr.pretraining.heads.gradients import with_scaled_gradient
+from mtasr.pretraining.heads.gumbel import GumbelQuantiser, gumbel_temperature, perplexities
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective, require_sensible
 from mtasr.pretraining.wave_encoders import SpanOptions
 from mtasr.training.config import TrainConfig

@@ -35,8 +35,8 @@ from mtasr.edit_distance import ErrorCount
 from mtasr.encoders import load_encoder
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
+from mtasr.pretraining.audio.masking import span_mask
 from mtasr.pretraining.letters import Letters, spelling
-from mtasr.pretraining.masking import span_mask
 from mtasr.pretraining.objective import averaged, mean_state, require_sensible, require_used
 from mtasr.training.batches import Batch
 from mtasr.training.config import TrainConfig
@@ -59,7 +59,8 @@ _LEAST_SPANS = 2
 class WaveCtcOptions:
     """The settings in `objective_options`. The defaults are those of wav2vec 2.0 Base with ten minutes of labels."""
 
-    #: Spans of frames that are masked (`mtasr.pretraining.masking`): the share, were there no overlaps, and the frames.
+    #: Spans of frames that are masked (`mtasr.pretraining.audio.masking`): the share, were there no overlaps, and the
+    #: frames.
     masked: float = 0.65
     span: int = 10
     #: The same for channels, which are set to 0.

@@ -10,7 +10,7 @@ import numpy as np
 from mtasr.arrays import BoolArray
 from mtasr.errors import UsageError
 from mtasr.networks.wave_config import WAVE_PRESETS, WaveConfig
-from mtasr.pretraining.masking import span_mask
+from mtasr.pretraining.audio.masking import span_mask
 from mtasr.pretraining.objective import limits, require_sensible
 from mtasr.training.config import DataConfig
 
@@ -28,8 +28,8 @@ class SpanOptions:
     sizes: Mapping[str, int] = field(default_factory=dict)
     #: Gradients of the convolutions are multiplied by this.
     convolution_rate: float = 0.1
-    #: What is masked (`mtasr.pretraining.masking`): the share, were there no overlaps, the frames of a span, and the
-    #: spans of a crop at least.
+    #: What is masked (`mtasr.pretraining.audio.masking`): the share, were there no overlaps, the frames of a span, and
+    #: the spans of a crop at least.
     masked: float = 0.65
     span: int = 10
     least_spans: int = 2

@@ -15,7 +15,8 @@ import numpy as np
 
 from mtasr.arrays import Float32Array
 from mtasr.errors import InputError, UsageError
-from mtasr.pretraining.audio import AudioPiece
+from mtasr.pretraining.audio.crops import AudioPiece
+from mtasr.pretraining.audio.mixing import Mixing
 from mtasr.pretraining.hubert import (
     TINY,
     HubertObjective,
@@ -24,7 +25,6 @@ from mtasr.pretraining.hubert import (
     published_large_recipe,
     published_recipe,
 )
-from mtasr.pretraining.mixing import Mixing
 from mtasr.pretraining.objective import CropBatch, require_sensible
 from mtasr.spans import SAMPLE_RATE
 from mtasr.training.config import TrainConfig

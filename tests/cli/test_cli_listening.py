@@ -13,7 +13,7 @@ from layered_encoder import LayeredEncoder
 from speech import speak, write_wav
 
 from mtasr.cli import program
-from mtasr.pretraining.kmeans import UnitCentres, read_centres
+from mtasr.pretraining.units.kmeans import UnitCentres, read_centres
 
 
 def run(*args: str | Path) -> Result:

@@ -18,8 +18,8 @@ from mtasr.errors import UsageError
 from mtasr.features import log_mel
 from mtasr.networks.whisper_encoder import WhisperEncoder
 from mtasr.pretraining.best_rq import BestRqModel, BestRqObjective
+from mtasr.pretraining.heads.quantiser import RandomQuantiser
 from mtasr.pretraining.objective import CropBatch
-from mtasr.pretraining.quantiser import RandomQuantiser
 from mtasr.training.loop import best_checkpoints, export, train
 from mtasr.training.objectives import make_objective
 from mtasr.training.optimizer import make_optimizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtasr.pretraining.contrastive import contrastive_logits, first_wins, other_frames
+from mtasr.pretraining.heads.contrastive import contrastive_logits, first_wins, other_frames
 
 
 def literal_logits(

@@ -15,7 +15,8 @@ from mtasr.data.records import Record, write_records
 from mtasr.data.samples import SampleStore
 from mtasr.data.shards.packing import pack
 from mtasr.errors import InputError, InputNotFoundError, UsageError
-from mtasr.pretraining.audio import (
+from mtasr.pretraining.audio.crop_reader import CropReader, LeftOut
+from mtasr.pretraining.audio.crops import (
     AudioPiece,
     LengthCheck,
     batches_of,
@@ -24,7 +25,6 @@ from mtasr.pretraining.audio import (
     recordings_in,
     spread,
 )
-from mtasr.pretraining.crop_reader import CropReader, LeftOut
 
 
 def _record(seconds: float, name: str = "a.wav", language: str | None = None) -> Record:
@@ -151,7 +151,7 @@ def test_a_run_keeps_the_recordings_that_it_began_with(
     shutil.copy(recordings / "0.wav", folder)
     assert _read(folder, tmp_path / "listed", again=False) == before
     asked: list[Path] = []
-    monkeypatch.setattr("mtasr.pretraining.audio.duration_of", lambda path: asked.append(path) or 1.3)
+    monkeypatch.setattr("mtasr.pretraining.audio.crops.duration_of", lambda path: asked.append(path) or 1.3)
     assert len(_read(folder, tmp_path / "listed")) == 3
     assert asked == [folder / "0.wav"], "the durations of the others are known"
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mtasr.pretraining.gumbel import GumbelQuantiser, gumbel_temperature, perplexities
+from mtasr.pretraining.heads.gumbel import GumbelQuantiser, gumbel_temperature, perplexities
 
 
 def quantiser(codebooks: int = 2, codes: int = 5) -> GumbelQuantiser:

@@ -16,9 +16,9 @@ from mtasr.checkpoints.encoders import read_encoder
 from mtasr.data.records import Record, write_records
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WaveEncoder
+from mtasr.pretraining.audio.masking import span_mask
 from mtasr.pretraining.hubert import HubertNetwork, HubertObjective, HubertOptions
-from mtasr.pretraining.kmeans import UnitCentres, read_centres
-from mtasr.pretraining.masking import span_mask
+from mtasr.pretraining.units.kmeans import UnitCentres, read_centres
 from mtasr.pretraining.wave_encoders import encoder_config
 from mtasr.pretraining.wavlm import PRESETS, WavlmObjective, WavlmOptions
 from mtasr.training.config import make_config

@@ -14,8 +14,8 @@ from speech import speak
 
 from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, UsageError
 from mtasr.kaldi_features import mfcc_with_deltas
-from mtasr.pretraining import kmeans
-from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
+from mtasr.pretraining.units import kmeans
+from mtasr.pretraining.units.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
 
 
 def blobs(count: int = 3000, groups: int = 12, width: int = 5, seed: int = 0) -> np.ndarray:

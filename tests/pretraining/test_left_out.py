@@ -18,9 +18,9 @@ from training_model import Configure
 from mtasr.data.records import Record, read_lines, write_records
 from mtasr.data.samples import SampleStore
 from mtasr.errors import DecodingStoppedError, InputError
-from mtasr.pretraining.audio import AudioPiece
+from mtasr.pretraining.audio.crop_reader import CropReader, LeftOut
+from mtasr.pretraining.audio.crops import AudioPiece
 from mtasr.pretraining.best_rq import BestRqObjective
-from mtasr.pretraining.crop_reader import CropReader, LeftOut
 from mtasr.pretraining.hubert import HubertObjective
 from mtasr.pretraining.wavlm import WavlmObjective
 from mtasr.training.loop import train

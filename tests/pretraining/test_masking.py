@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mtasr.pretraining.masking import span_mask
+from mtasr.pretraining.audio.masking import span_mask
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.65, 0.492), (0.80, 0.568)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtasr.pretraining.mixing import Mixing
+from mtasr.pretraining.audio.mixing import Mixing
 
 
 def crops(rows: int = 4, samples: int = 1000, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mtasr.pretraining.prediction import CausalPredictor, NegativesFrom, draw_elsewhere, make_predictors, step_logits
+from mtasr.pretraining.heads.prediction import (
+    CausalPredictor,
+    NegativesFrom,
+    draw_elsewhere,
+    make_predictors,
+    step_logits,
+)
 
 
 @pytest.mark.parametrize("where", ["batch", "window"])

@@ -9,8 +9,8 @@ from fake_encoder import LocalEncoder
 from speech import write_wav
 
 from mtasr.errors import InputError, UsageError
-from mtasr.pretraining.kmeans import FrameSample, UnitCentres, read_centres
-from mtasr.pretraining.spoken_units import SpokenUnit, check_fit, learnt, sampled, spoken_units, timed
+from mtasr.pretraining.units.kmeans import FrameSample, UnitCentres, read_centres
+from mtasr.pretraining.units.spoken_units import SpokenUnit, check_fit, learnt, sampled, spoken_units, timed
 from mtasr.spans import SAMPLE_RATE
 
 ENCODER = LocalEncoder()

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from mtasr.data.records import Record
 from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
-from mtasr.pretraining import unit_labels
-from mtasr.pretraining.audio import AudioPiece
-from mtasr.pretraining.kmeans import FrameSample, read_centres
-from mtasr.pretraining.unit_labels import Teacher, UnitLabels
+from mtasr.pretraining.audio.crops import AudioPiece
+from mtasr.pretraining.units import unit_labels
+from mtasr.pretraining.units.kmeans import FrameSample, read_centres
+from mtasr.pretraining.units.unit_labels import Teacher, UnitLabels
 
 TEACHER = Teacher(name="mfcc", layer=0, units=8, hours=1.0, seed=0)
 #: Where frames of wav2vec 2.0's convolutions have their middles, in samples.

@@ -21,9 +21,9 @@ from mtasr.data.records import Record, write_records
 from mtasr.errors import UsageError
 from mtasr.networks.wave import WAVE_PRESETS, WaveConfig, WaveEncoder
 from mtasr.networks.wave_config import convolutions
-from mtasr.pretraining.contrastive import other_frames
-from mtasr.pretraining.languages import corpus_weights
-from mtasr.pretraining.masking import span_mask
+from mtasr.pretraining.audio.languages import corpus_weights
+from mtasr.pretraining.audio.masking import span_mask
+from mtasr.pretraining.heads.contrastive import other_frames
 from mtasr.pretraining.wav2vec2 import Contrast, Wav2Vec2Network, Wav2Vec2Objective, Wav2Vec2Options
 from mtasr.training.config import build, make_config
 

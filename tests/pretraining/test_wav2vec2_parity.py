@@ -13,8 +13,8 @@ from torch import Tensor
 from mtasr.checkpoints.encoders import wave_names
 from mtasr.networks.wave import WaveConfig, WaveEncoder
 from mtasr.networks.wave_config import convolutions
-from mtasr.pretraining.contrastive import contrastive_loss
-from mtasr.pretraining.gumbel import perplexities
+from mtasr.pretraining.heads.contrastive import contrastive_loss
+from mtasr.pretraining.heads.gumbel import perplexities
 from mtasr.pretraining.wav2vec2 import Wav2Vec2Network, Wav2Vec2Options, diversity_loss
 
 #: Written by the script beside it.

@@ -1,7 +1,7 @@
 """What HuBERT predicts: a unit for each frame of each recording, from another encoder's states or from cepstra.
 
-Units are learned from a part of the training data (`mtasr.pretraining.kmeans`). Then the units of every recording are
-computed once, and kept in a folder:
+Units are learned from a part of the training data (`mtasr.pretraining.units.kmeans`). Then the units of every recording
+are computed once, and kept in a folder:
 
     labels/note.json     whose units they are, and whether all are there
     labels/centres.npz   the centres, as `mtasr units` reads them
@@ -39,9 +39,9 @@ from mtasr.encoders import load_encoder
 from mtasr.encoders.extract import StateBlock, chosen_layers, extract_blocks
 from mtasr.errors import AudioDecodeError, DecodingStoppedError, InputError, OutputError, UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder
-from mtasr.pretraining.audio import AudioPiece
-from mtasr.pretraining.crop_reader import LeftOut
-from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
+from mtasr.pretraining.audio.crop_reader import LeftOut
+from mtasr.pretraining.audio.crops import AudioPiece
+from mtasr.pretraining.units.kmeans import FrameSample, UnitCentres, fit_centres, read_centres
 from mtasr.spans import SAMPLE_RATE
 
 _LOG = logging.getLogger(__name__)

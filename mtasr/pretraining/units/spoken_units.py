@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mtasr.encoders.extract import Progress, StateBlock, chosen_layers, extract
 from mtasr.errors import UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder
-from mtasr.pretraining.kmeans import FrameSample, UnitCentres, fit_centres
+from mtasr.pretraining.units.kmeans import FrameSample, UnitCentres, fit_centres
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import numpy as np
 from mtasr.arrays import Float32Array
 from mtasr.data.samples import SampleStore
 from mtasr.errors import AudioDecodeError, DecodingStoppedError, OutputError
-from mtasr.pretraining.audio import AudioPiece
+from mtasr.pretraining.audio.crops import AudioPiece
 from mtasr.spans import SAMPLE_RATE
 
 _LOG = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What is trained beside an encoder and dropped afterwards: quantisers, predictors, losses by contrast."""

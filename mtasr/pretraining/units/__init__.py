@@ -1,0 +1,1 @@
+"""Units: groups of frames that are alike (k-means), and recordings as sequences of them."""
