@@ -220,12 +220,17 @@ class FfmpegLog:
             pipe = ", or keeps its index at the end and so cannot come through a pipe" if piped else ""
             return f"is incomplete{pipe}"
         if self._streams:
-            return f"is damaged: {self.errors[0]}" if self.errors else "is damaged"
+            return self._damage(said)
         if "not on whitelist" in said or "Invalid data found when processing input" in said:
             return "is not a media file that ffmpeg can read"
         if "End of file" in said:
             return "is incomplete"
         return f"ffmpeg: {self.errors[-1]}" if self.errors else "ffmpeg failed and gave no reason"
+
+    def _damage(self, said: str) -> str:
+        if "Cannot determine format of input" in said:  # the name promised a format that the file does not have
+            return "is damaged or not a recording"
+        return f"is damaged: {self.errors[0]}" if self.errors else "is damaged"
 
 
 def _number(text: str | None) -> float | None:

@@ -54,12 +54,12 @@ def features(ctx: click.Context, /, **params: Any) -> int:
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
-    encoder = ready_encoder(params["encoder"], params["device"], display)
-    from mtasr.encoders.extract import chosen_layers, default_layer
-
-    layer = default_layer(encoder) if params["layer"] is None else params["layer"]
-    layers = chosen_layers(encoder, None if layer == "all" else layer)
     with outputs.new_folders([directory, *(file.parent for job in jobs.values() for file in job.files)]):
+        encoder = ready_encoder(params["encoder"], params["device"], display, params["layer"])
+        from mtasr.encoders.extract import chosen_layers, default_layer
+
+        layer = default_layer(encoder) if params["layer"] is None else params["layer"]
+        layers = chosen_layers(encoder, None if layer == "all" else layer)
         for source in listening.usable:
             listening.attempt(source, partial(_write, jobs[source], encoder, layers, params, display))
     return listening.code

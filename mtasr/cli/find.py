@@ -75,7 +75,8 @@ def find(ctx: click.Context, /, **params: Any) -> int:
     """Find where something is said in each FILE that sounds like EXAMPLE, in any language, without its text.
 
     EXAMPLE is a recording of a word or phrase, or of more, of which --start and --end choose a stretch; without these,
-    it counts from the first speech in it to the last. Prints the most similar places first. If standard output is not a
+    it counts from the first speech in it to the last. Prints the most similar places first; the example's own place is
+    none of them. If standard output is not a
     terminal, each line has file, start and end in seconds, and score, separated by tabs. If no place scores high
     enough, nothing is printed but a note on standard error. Needs the extra `train`.
     """
@@ -90,7 +91,7 @@ def find(ctx: click.Context, /, **params: Any) -> int:
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
-    encoder = ready_encoder(params["encoder"], params["device"], display)
+    encoder = ready_encoder(params["encoder"], params["device"], display, params["layer"])
     from mtasr.encoders.extract import default_layer
     from mtasr.probing.search import THRESHOLD, Search, read_example
 

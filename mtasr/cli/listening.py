@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from mtasr.networks.speech_encoder import SpeechEncoder
 
 
-def ready_encoder(name: str, device: str, display: Display) -> SpeechEncoder:
-    """The encoder of that name. Raises `MissingExtraError` without the extra `train`."""
+def ready_encoder(name: str, device: str, display: Display, layer: int | str | None = None) -> SpeechEncoder:
+    """The encoder of that name. Raises `MissingExtraError` without the extra `train`.
+
+    A `layer` that it is known not to have is a `UsageError` before it is loaded.
+    """
+    from mtasr.encoders.loading import check_layer, known_layers
+
+    layers = known_layers(name) if isinstance(layer, int) else None
+    if isinstance(layer, int) and layers is not None:
+        check_layer(name, layers, layer)
     with extras():
         from mtasr.encoders import load_encoder
     with display.downloads() as progress:

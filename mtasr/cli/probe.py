@@ -212,12 +212,12 @@ def _print(results: Sequence[ProbeResult]) -> None:
     console = Console(file=screen, force_terminal=sys.stdout.isatty() or None, highlight=False, width=_WIDEST)
     printed = Table(box=None, pad_edge=False)
     printed.add_column(heads[0], no_wrap=True)
-    for head in (*heads[1:], "best layer", "learning rate"):
+    for head in (*heads[1:], "test clips", "best layer", "learning rate"):
         printed.add_column(head, justify="right", no_wrap=True)
     for result, row in zip(results, rows, strict=True):
         best = best_layer(result)
         layer = "" if best is None else f"{best.layer} ({shown(result.figure, best.test)})"
         rate = "" if result.learning_rate is None else f"{result.learning_rate:g}"
-        printed.add_row(*row, layer, rate)
+        printed.add_row(*row, str(result.clips["test"]), layer, rate)
     console.print(printed)
     print_line(screen.getvalue().rstrip("\n"))

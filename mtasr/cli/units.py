@@ -96,7 +96,7 @@ def _fit(ctx: click.Context, params: dict[str, Any]) -> int:
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
-    encoder = ready_encoder(params["encoder"] or DEFAULT_ENCODER, params["device"], display)
+    encoder = ready_encoder(params["encoder"] or DEFAULT_ENCODER, params["device"], display, params["layer"])
     from mtasr.encoders.extract import chosen_layers, default_layer
     from mtasr.pretraining.units.kmeans import FrameSample
     from mtasr.pretraining.units.spoken_units import learnt, sampled
@@ -133,7 +133,7 @@ def _print(ctx: click.Context, params: dict[str, Any]) -> int:
     if not listening.usable:
         return listening.code
     display = Display(quiet=params["quiet"])
-    encoder = ready_encoder(name, params["device"], display)
+    encoder = ready_encoder(name, params["device"], display, params["layer"])
     check_fit(centres, encoder, params["layer"], identity=identity_of(encoder))
     for source in listening.usable:
         listening.attempt(source, partial(_show, source, encoder, centres, params, display))

@@ -22,6 +22,7 @@ from mtasr.arrays import Float32Array, FloatArray
 from mtasr.audio.ffmpeg import printable
 from mtasr.audio.read import open_audio
 from mtasr.decoding.windows import LEAST_SECONDS, Cut, Cutter
+from mtasr.encoders.loading import check_layer
 from mtasr.errors import InputError, UsageError
 from mtasr.networks.speech_encoder import SpeechEncoder, device_of, longest_seconds
 from mtasr.remote.urls import name_of
@@ -72,8 +73,7 @@ def chosen_layers(encoder: SpeechEncoder, layer: int | None) -> tuple[int, ...]:
     """
     if layer is None:
         return tuple(range(encoder.layers + 1))
-    if not -encoder.layers - 1 <= layer <= encoder.layers:
-        raise UsageError(f"{encoder.name} has the layers 0 to {encoder.layers}, and no layer {layer}")
+    check_layer(encoder.name, encoder.layers, layer)
     return (layer % (encoder.layers + 1),)
 
 

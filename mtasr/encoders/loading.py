@@ -71,6 +71,29 @@ def load_encoder(name: str | Path, device: str = "auto", *, progress: Progress |
     return encoder.to(place).eval()
 
 
+def known_layers(name: str) -> int | None:
+    """How many layers an encoder has, 0 for features, if that is known before it is loaded; None if it is not."""
+    around = None if _exists(name) else _IN_CONTEXT.fullmatch(name)
+    if around is not None:
+        return known_layers(around[1])
+    plain = name.removeprefix(RANDOM)
+    spec = registry.find(plain)
+    if plain in {LOG_MEL, MFCC}:
+        return 0
+    if _is_folder(plain):
+        layers = read_json(Path(plain) / _CONFIG).get("num_hidden_layers")
+        return layers if type(layers) is int else None
+    if spec is not None and spec.name in DIMENSIONS:
+        return DIMENSIONS[spec.name].n_audio_layer
+    return WAVE_PRESETS[plain].layers if plain != name and plain in WAVE_PRESETS else None
+
+
+def check_layer(name: str, layers: int, layer: int) -> None:
+    """Raise `UsageError` if an encoder of so many layers has no such layer; a negative one counts from the end."""
+    if not -layers - 1 <= layer <= layers:
+        raise UsageError(f"{name} has the layers 0 to {layers}, and no layer {layer}")
+
+
 def _made(name: str | Path, progress: Progress | None) -> StoredEncoder | LogMelEncoder | MfccEncoder:
     from mtasr.networks.log_mel import LogMelEncoder
     from mtasr.networks.mfcc import MfccEncoder

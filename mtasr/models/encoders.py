@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mtasr.errors import ModelNotFoundError
+from mtasr.errors import ModelDownloadError, ModelNotFoundError
 from mtasr.models import cache, hub
 from mtasr.models.hub import Progress
 from mtasr.models.resolve import is_repo
@@ -51,6 +51,8 @@ def resolve_encoder(name: str, progress: Progress | None = None) -> Path:
         return cache.install(key, repo, commit, lambda staging: hub.fetch_encoder(repo, commit, staging, progress))
     except ModelNotFoundError as exc:
         raise ModelNotFoundError(f"there is no folder {name}, and {exc}") from exc
+    except ModelDownloadError as exc:
+        raise ModelDownloadError(f"{exc}; the folder of a copy from another machine may be named instead") from exc
 
 
 def _pinned(repo: str, commit: str) -> str:

@@ -121,8 +121,10 @@ def _chosen(source: str, name: str, begin: float, end: float | None, audio_strea
             f"an example from {begin:g} to {end:g} s is too long: take a word or phrase, {LONGEST:g} s at most"
         )
     samples, first, seconds = _around(source, begin, limit, audio_stream)
-    if seconds < (begin + SHORTEST if end is None else end - _ROUNDING):
-        raise UsageError(f"{name}: ends at {seconds:.2f} s, and the example in it would not")
+    if seconds < begin + SHORTEST:
+        raise UsageError(f"{name}: lasts {seconds:.2f} s, and no example begins at {begin:g} s")
+    if end is not None and seconds < end - _ROUNDING:
+        raise UsageError(f"{name}: lasts {seconds:.2f} s, and no example ends at {end:g} s")
     return _Stretch(samples, first, begin, limit)
 
 

@@ -86,6 +86,7 @@ class StateStore:
         self._folder, self._prefix = folder, f"{self.identity[:16]}-{'norm' if layer_norm else 'plain'}-"
         self._files = _sizes(folder)
         self._room = most_bytes - sum(self._files.values())
+        self._digests: dict[tuple[Path, float, float | None], str] = {}
         self._means: dict[str, Float32Array] = {}
         self._memory = _MEMORY
         #: Clips, and bytes of their states, that `prepare` extracted and found no room for.
@@ -205,12 +206,10 @@ class StateStore:
     # The files
 
     def _name(self, clip: LabelledClip, what: str) -> str:
-        try:
-            info = clip.audio.stat()
-        except OSError as exc:
-            raise InputError(f"{clip.audio}: cannot be read: {exc.strerror or exc}") from exc
-        key = f"{_VERSION}\0{clip.audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}\0{clip.start}\0{clip.end}"
-        return f"{self._prefix}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}-{what}.npy"
+        place = clip.audio, clip.start, clip.end
+        if place not in self._digests:  # once: each step of training asks for the names of its clips
+            self._digests[place] = _digest(clip)
+        return f"{self._prefix}{self._digests[place]}-{what}.npy"
 
     def _load(self, name: str, dimensions: int) -> Float32Array | None:
         """What is kept under a name; None if nothing is, or if the file is damaged."""
@@ -250,6 +249,16 @@ class StateStore:
                 (self._folder / name).unlink(missing_ok=True)
                 self._room += self._files.pop(name)
         return self._room >= wanted
+
+
+def _digest(clip: LabelledClip) -> str:
+    """What names the states of a clip as long as its recording does not change. Raises `InputError`."""
+    try:
+        info = clip.audio.stat()
+    except OSError as exc:
+        raise InputError(f"{clip.audio}: cannot be read: {exc.strerror or exc}") from exc
+    key = f"{_VERSION}\0{clip.audio.absolute()}\0{info.st_size}\0{info.st_mtime_ns}\0{clip.start}\0{clip.end}"
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _of_equal_length(heard: Iterable[ClipSamples]) -> Iterator[list[ClipSamples]]:

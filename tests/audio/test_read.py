@@ -220,6 +220,12 @@ def test_text_and_noise_are_no_recordings(tmp_path):
         assert caught.value.details
 
 
+def test_a_text_that_is_called_a_recording(tmp_path):
+    (tmp_path / "a.flac").write_text("hello\n" * 1000)
+    with pytest.raises(AudioDecodeError, match=r"a\.flac: is damaged or not a recording$"):
+        read(tmp_path / "a.flac")
+
+
 def test_picture_without_sound(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=duration=1:size=64x64", tmp_path / "a.mp4")
     with pytest.raises(AudioDecodeError, match=r"a\.mp4: has no audio track") as caught:

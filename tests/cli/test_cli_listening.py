@@ -96,6 +96,18 @@ def test_an_encoder_that_is_not_there() -> None:
         assert "there is no encoder 'bass'; did you mean base" in result.stderr
 
 
+@pytest.mark.usefixtures("here")
+def test_what_is_known_before_an_encoder_is_loaded_is_told_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtasr.encoders.load_encoder", None)  # cannot be called
+    for command in (
+        ["features", "speech.wav"], ["find", "speech.wav", "more"], ["units", "--fit", "more", "-o", "u.npz"],
+    ):  # fmt: skip
+        result = run(*command, "--encoder", "base", "--layer", "7")
+        assert (result.exit_code, "base has the layers 0 to 6, and no layer 7" in result.stderr) == (2, True)
+    result = run("features", "speech.wav", "-o", "more/other.wav")
+    assert (result.exit_code, "more/other.wav: is a file, not a folder" in result.stderr) == (4, True), result.stderr
+
+
 # units
 
 

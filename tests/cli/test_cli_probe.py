@@ -58,12 +58,14 @@ def test_a_table_a_page_and_heads(labels: Path, tmp_path: Path) -> None:
         "accuracy",
         "keyword",
         "majority",
+        "test",
+        "clips",
         "best",
         "layer",
         "learning",
         "rate",
     ]
-    assert first.split()[:5] == ["layered", "100.0", "%", "50.0", "%"]
+    assert first.split()[:6] == ["layered", "100.0", "%", "50.0", "%", "4"]
     assert second.split()[0] == "log-mel+1"
     assert "layered: heard 12 of 12 recordings" in done.stderr
     assert "layered: keyword accuracy 100.0 %" in done.stderr

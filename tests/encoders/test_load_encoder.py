@@ -15,6 +15,7 @@ from torch import Tensor
 from mtasr.checkpoints.encoders import save_encoder
 from mtasr.checkpoints.formats import save_checkpoint
 from mtasr.encoders import load_encoder
+from mtasr.encoders.loading import known_layers
 from mtasr.errors import DeviceError, ModelError, ModelIntegrityError, ModelNotFoundError, UsageError
 from mtasr.networks.dimensions import DIMENSIONS
 from mtasr.networks.wave import WAVE_PRESETS, WaveEncoder
@@ -85,6 +86,19 @@ def test_the_encoder_of_base() -> None:
     assert isinstance(encoder, WhisperEncoder)
     assert encoder.dims == DIMENSIONS["base"].encoder
     assert torch.isfinite(final(encoder)).all()
+
+
+def test_layers_that_are_known_before_an_encoder_is_loaded(tmp_path: Path) -> None:
+    save_encoder(WaveEncoder(WAVE_PRESETS["tiny"], "tiny"), tmp_path / "wave")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"num_hidden_layers": "many"}')
+    folder = str(tmp_path / "wave")
+    for name in (folder, f"random:{folder}", f"{folder}+5", "mfcc", "log-mel+2"):
+        assert known_layers(name) == load_encoder(name, "cpu").layers
+    assert known_layers("random:base") == known_layers("base") == 6
+    assert known_layers("random:hubert-base") == 12
+    for name in ("hubert-base", "acme/hubert", "nobody", str(tmp_path / "damaged")):
+        assert known_layers(name) is None
 
 
 def test_log_mel() -> None:

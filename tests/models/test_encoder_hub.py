@@ -122,7 +122,9 @@ def test_what_the_hub_does_not_have(encoder_hub: FakeHub, cache_folder: Path) ->
 
 
 def test_no_network() -> None:
-    with pytest.raises(ModelDownloadError, match="cannot reach"):
+    with pytest.raises(
+        ModelDownloadError, match=r"cannot reach .*; the folder of a copy from another machine may be named"
+    ):
         resolve_encoder(REPO)
 
 
