@@ -85,8 +85,9 @@ class PretrainingObjective(ABC):
 
     `data.train` and `data.evaluation` name recordings, folders of them, records and shards; texts are not looked at.
     Recordings are cut into pieces of `data.shortest` to `data.longest` seconds, of which each batch has random crops of
-    one length. Raises `UsageError` for settings that have no effect or do not fit, and `InputError` for data that
-    cannot be read.
+    one length. What cannot be decoded, or ends before it should, is left out; `left-out.tsv` in the folder of the run
+    has the reasons (`mtasr.pretraining.audio.crop_reader`). Raises `UsageError` for settings that have no effect or do
+    not fit, and `InputError` for data that cannot be read.
     """
 
     score = "loss"
@@ -124,6 +125,8 @@ class PretrainingObjective(ABC):
         self.store = SampleStore(folder, data.cache_gigabytes * 1e9)
         #: What cannot be heard, of the data to learn from and of that to evaluate with.
         self.left_out = LeftOut(Path(config.output) / "left-out.tsv")
+        if is_first() and not checkpoints(Path(config.output)):
+            self.left_out.forget()
         self.reader = CropReader(self.store, self.left_out)
         #: Batches that the model is judged by, which never change.
         self.held_out = self._held_out(evaluation)

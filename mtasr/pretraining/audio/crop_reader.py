@@ -58,6 +58,13 @@ class LeftOut:
             except OSError as exc:
                 raise OutputError(f"cannot write {self.path}: {exc.strerror or exc}") from exc
 
+    def forget(self) -> None:
+        """Begin anew, as a run does that has no checkpoint. Raises `OutputError`."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise OutputError(f"cannot write {self.path}: {exc.strerror or exc}") from exc
+
     def __len__(self) -> int:
         """How many recordings all processes have left out since the run began."""
         return len(self._listed())
