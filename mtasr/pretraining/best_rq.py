@@ -133,8 +133,9 @@ class BestRqModel(nn.Module):
     def logits(self, mel: Tensor, mask: Tensor) -> Tensor:
         """Scores of the codes (P, G, V) of masked frames, float32, from what is not masked."""
         encoded = self.encoder.contextualised(self.hidden(mel, mask))[-1]  # (B, S, D)
-        scores: Tensor = self.heads(encoded[mask])
-        return scores.float().reshape(len(scores), self.books, -1)
+        with torch.autocast(mel.device.type, enabled=False):  # bfloat16 rounds scores of 10 to .03
+            scores: Tensor = self.heads(encoded[mask].float())
+        return scores.reshape(len(scores), self.books, -1)
 
 
 class BestRqObjective(PretrainingObjective):

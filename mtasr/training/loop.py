@@ -109,11 +109,11 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
     """
     with crew() as ours:
         run, state, log = begin(config, ours)
-        batches = Ahead(_batches(run, state.epoch, state.batch))
+        batches = Ahead(batches_from(run, state.epoch, state.batch))
         try:
             while state.step < config.steps:
                 state.step += 1
-                entry = _step(run, state, batches)
+                entry = take_step(run, state, batches)
                 evaluates = state.step == config.steps or _due(state.step, config.evaluate_every)
                 if log is not None:
                     log.write(entry)
@@ -226,7 +226,7 @@ def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
 
 
-def _batches(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, int, Batch]]:
+def batches_from(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, int, Batch]]:
     """Batches without end, beginning with this one: the position after it, the seed of its loss, and the batch.
 
     Of each row of as many batches as there are processes, each process takes one. The random numbers of a batch depend
@@ -254,8 +254,11 @@ def _plans(run: Run, epoch: int, batch: int) -> Iterator[tuple[Position, Any]]:
         epoch, batch = epoch + 1, 0
 
 
-def _step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batch]]) -> dict[str, Any]:
-    """Take one step of the optimiser. Returns its entry for the log."""
+def take_step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, Batch]]) -> dict[str, Any]:
+    """Take the step `state.step` of the optimiser with the next batches of `batches_from`.
+
+    Returns its entry for the log.
+    """
     began = time.perf_counter()
     config, model, optimizer = run.config, state.model, state.optimizer
     positions, seeds, group = zip(*(next(batches) for _ in range(run.accumulation)), strict=True)

@@ -21,7 +21,7 @@ from training_model import MIXED, Configure, checkpoint
 
 from mtasr.errors import ModelIntegrityError, OutputError, UsageError
 from mtasr.training.config import OptimizerConfig, to_document
-from mtasr.training.loop import Run, _batches, _require_same, learning_rate, make_optimizer, train
+from mtasr.training.loop import Run, _require_same, batches_from, learning_rate, make_optimizer, train
 from mtasr.training.parallel import Crew, accumulation
 from mtasr.training.run_log import read_log
 from mtasr.training.state import best_of, checkpoints, load_document
@@ -166,7 +166,7 @@ def test_processes_share_the_batches(configure: Configure, tmp_path: Path) -> No
 
     def batches(crew: Crew, count: int) -> list[tuple[Any, ...]]:
         run = Run(config, Counting(), torch.device("cpu"), crew, None, 1)
-        found = [batch for _, batch in zip(range(count), _batches(run, 0, 1), strict=False)]
+        found = [batch for _, batch in zip(range(count), batches_from(run, 0, 1), strict=False)]
         assert [made.split()[0] for *_, made in found] == run.objective.made[:count]
         return found
 
