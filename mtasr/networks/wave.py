@@ -65,12 +65,33 @@ class WaveTransformer(nn.Module):
         return torch.where(torch.rand((), device=after.device) < self.layerdrop, before.to(after.dtype), after)
 
 
+class WaveGru(nn.GRU):
+    """In the precision of its weights: under any autocast, cuDNN would compute in float16, whose gradients underflow.
+
+    (B, S, D) -> (B, S, D)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = super().forward(x.to(self.get_parameter("weight_ih_l0").dtype))[0]
+        return out
+
+
+class WaveLstm(nn.LSTM):
+    """As `WaveGru`."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = super().forward(x.to(self.get_parameter("weight_ih_l0").dtype))[0]
+        return out
+
+
 class WaveRecurrence(nn.Module):
     """From features to states, which see no later frame."""
 
     def __init__(self, config: WaveConfig) -> None:
         super().__init__()
-        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[config.recurrent]
+        kind = {"gru": WaveGru, "lstm": WaveLstm}[config.recurrent]
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(kind(config.width, config.width, batch_first=True) for _ in range(config.layers))
 
@@ -78,7 +99,7 @@ class WaveRecurrence(nn.Module):
         """(B, S, D) -> L + 1 states (B, S, D)"""
         states = [x]
         for block in self.blocks:
-            states.append(block(self.drop(states[-1]))[0])
+            states.append(block(self.drop(states[-1])))
         return states
 
 
