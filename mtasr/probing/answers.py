@@ -62,15 +62,6 @@ def check_fit(head: HeadConfig, encoder: SpeechEncoder) -> None:
         raise UsageError(f"the head is for {head.encoder}, and {encoder.name} has other weights")
 
 
-@torch.inference_mode()
-def answer(head: Head, states: Tensor, offset_seconds: float = 0.0) -> Answer:
-    """What the head says of the states (N, S, D) of one recording, as the encoder gives them, on the head's device.
-
-    `offset_seconds` is the middle of frame 0. Raises `InputError` for too few frames.
-    """
-    return said(head.config, logits_of(head, states), offset_seconds)
-
-
 def fewest_frames(kind: str) -> int:
     """How many frames a head of that kind needs."""
     return _FEWEST_FRAMES.get(kind, 1)
@@ -93,8 +84,11 @@ def logits_of(head: Head, states: Tensor) -> Tensor:
     return found
 
 
-def said(config: HeadConfig, found: Tensor, offset_seconds: float = 0.0) -> Answer:
-    """In words and times, what `logits_of` gave for a recording or for all of its windows together."""
+def answer_of(config: HeadConfig, found: Tensor, offset_seconds: float = 0.0) -> Answer:
+    """In words and times, what `logits_of` gave for a recording or for all of its windows together.
+
+    `offset_seconds` is the middle of frame 0.
+    """
     if config.kind == "mean":
         return Answer(choices=_choices(found, config.labels))
     if config.kind == "x-vector":

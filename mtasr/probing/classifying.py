@@ -28,7 +28,7 @@ from mtasr.models.encoders import names_repo, resolve_encoder
 from mtasr.models.hub import Progress as DownloadProgress
 from mtasr.networks.speech_encoder import SpeechEncoder, longest_seconds
 from mtasr.probing.adapted import with_adapters
-from mtasr.probing.answers import ACTIVITY, Answer, check_fit, fewest_frames, logits_of, said
+from mtasr.probing.answers import ACTIVITY, Answer, answer_of, check_fit, fewest_frames, logits_of
 from mtasr.probing.heads import DOCUMENT, Head, load_head
 from mtasr.probing.public_heads import read_public_head
 from mtasr.remote.urls import name_of
@@ -123,7 +123,7 @@ def classified(
     config = head.config
     if threshold is not None:
         config = replace(config, settings={**config.settings, "threshold": threshold})
-    return said(config, logits, encoder.offset_seconds)
+    return answer_of(config, logits, encoder.offset_seconds)
 
 
 def _together(kind: str, parts: list[Tensor], lengths: list[int], source: str) -> Tensor:
@@ -148,7 +148,7 @@ def _activity(classifier: Classifier, source: str, audio_stream: int, progress: 
         for begin, samples in overlapping(stream, step, seconds):
             states = torch.from_numpy(whole_states(encoder, samples, layers))
             if states.shape[1]:
-                found = joined(found, logits_of(head, states).cpu(), begin // step)
+                found = in_one_order(found, logits_of(head, states).cpu(), begin // step)
             if progress is not None:
                 progress(stream.samples_read / SAMPLE_RATE, stream.duration)
     if not len(found):
@@ -173,7 +173,7 @@ def overlapping(
     yield begin, held
 
 
-def joined(before: Tensor, found: Tensor, begin: int) -> Tensor:
+def in_one_order(before: Tensor, found: Tensor, begin: int) -> Tensor:
     """Logits (S, V) of a recording so far, and of a window whose first frame is `begin`, as one.
 
     The window's speakers are put in the order that agrees best with those before, where both are known. The window

@@ -33,7 +33,7 @@ _PATHS = frozenset({"other", "rttm"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledClip:
-    """A recording, or a part of it, and what is said of it; `place` names it in messages."""
+    """A recording or a part of it, and what is said of it. `origin` is the file and line that say so, for messages."""
 
     audio: Path
     start: float = 0.0
@@ -41,7 +41,7 @@ class LabelledClip:
     split: str | None = None
     fold: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
+    origin: str = ""
 
     def text(self, name: str) -> str:
         """A field that is a text which is not empty. Raises `InputError`."""
@@ -51,7 +51,7 @@ class LabelledClip:
         return value
 
     def error(self, problem: str) -> InputError:
-        return ManifestError(f"{self.place or self.audio}: {problem}")
+        return ManifestError(f"{self.origin or self.audio}: {problem}")
 
 
 def read_labels(path: Path) -> list[LabelledClip]:
@@ -88,22 +88,22 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _clip(row: Mapping[str, Any], path: Path, number: int) -> LabelledClip:
-    place = f"{path}, line {number}"
+    origin = f"{path}, line {number}"
     own = {name: row[name] for name in row if name not in ("audio", "start", "end", "split", "fold")}
     for name in _PATHS & own.keys():
         if not isinstance(own[name], str) or not own[name] or "\0" in own[name]:
-            raise ManifestError(f"{place}: {name!r} is no path")
+            raise ManifestError(f"{origin}: {name!r} is no path")
         own[name] = str(path.parent / own[name])
     audio, split, fold = row.get("audio"), row.get("split"), row.get("fold")
     if not isinstance(audio, str) or not audio or "\0" in audio:
-        raise ManifestError(f"{place}: 'audio' is missing or no path")
+        raise ManifestError(f"{origin}: 'audio' is missing or no path")
     if split is not None and split not in SPLITS:
-        raise ManifestError(f"{place}: 'split' must be one of {', '.join(SPLITS)}, not {split!r}")
+        raise ManifestError(f"{origin}: 'split' must be one of {', '.join(SPLITS)}, not {split!r}")
     if fold is not None and (split is not None or not isinstance(fold, str | int)):
-        raise ManifestError(f"{place}: 'fold' must be a name, and excludes 'split'")
-    start, end = seconds_of(row.get("start"), "start", place), seconds_of(row.get("end"), "end", place)
+        raise ManifestError(f"{origin}: 'fold' must be a name, and excludes 'split'")
+    start, end = seconds_of(row.get("start"), "start", origin), seconds_of(row.get("end"), "end", origin)
     if end is not None and end <= (start or 0.0):
-        raise ManifestError(f"{place}: 'end' is not after 'start'")
+        raise ManifestError(f"{origin}: 'end' is not after 'start'")
     return LabelledClip(
         audio=path.parent / audio,
         start=start or 0.0,
@@ -111,11 +111,11 @@ def _clip(row: Mapping[str, Any], path: Path, number: int) -> LabelledClip:
         split=split,
         fold=None if fold is None else str(fold),
         fields=own,
-        place=place,
+        origin=origin,
     )
 
 
-def seconds_of(value: object, name: str, place: str) -> float | None:
+def seconds_of(value: object, name: str, origin: str) -> float | None:
     """A time that a field says, None without the field. Raises `ManifestError`."""
     if value is None:
         return None
@@ -126,7 +126,7 @@ def seconds_of(value: object, name: str, place: str) -> float | None:
     except (ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < 1e9:
-        raise ManifestError(f"{place}: {name!r} is not a time in seconds: {value!r}")
+        raise ManifestError(f"{origin}: {name!r} is not a time in seconds: {value!r}")
     return seconds
 
 

@@ -94,7 +94,7 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def joined(old: Sequence[ProbeResult], new: Sequence[ProbeResult]) -> list[ProbeResult]:
+def merged(old: Sequence[ProbeResult], new: Sequence[ProbeResult]) -> list[ProbeResult]:
     """Old and new results in their order; a new one replaces that of the same task and encoder."""
     found = {(result.task, result.encoder): result for result in (*old, *new)}
     return list(found.values())
@@ -106,7 +106,7 @@ def add_results(new: Sequence[ProbeResult], folder: Path) -> None:
     Raises `OutputError`, and `InputError` if the file of results is damaged.
     """
     with _locked(folder):
-        write_results(joined(read_results(folder), new), folder)
+        write_results(merged(read_results(folder), new), folder)
 
 
 @contextlib.contextmanager

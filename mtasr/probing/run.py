@@ -250,4 +250,4 @@ def check_recordings(tasks: Sequence[Task]) -> None:
     """Raise `InputError` for the first recording that is not there, before an encoder is loaded."""
     for clip in distinct([clip for task in tasks for clip in task.needed]):
         if not clip.audio.is_file():
-            raise InputError(f"{clip.place}: {clip.audio}: no such file")
+            raise InputError(f"{clip.origin}: {clip.audio}: no such file")

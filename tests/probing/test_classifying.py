@@ -15,7 +15,7 @@ from mtasr.arrays import Float32Array
 from mtasr.encoders.extract import whole_states
 from mtasr.errors import InputError, ModelNotFoundError, UsageError
 from mtasr.probing.answers import logits_of
-from mtasr.probing.classifying import Classifier, classified, joined, load_classifier, overlapping
+from mtasr.probing.classifying import Classifier, classified, in_one_order, load_classifier, overlapping
 from mtasr.probing.heads import Head, HeadConfig, save_head
 from mtasr.spans import SAMPLE_RATE
 
@@ -127,11 +127,11 @@ def test_turns_through_an_encoder_that_hears_little(tmp_path: Path) -> None:
 def test_speakers_keep_their_places_from_window_to_window() -> None:
     rng = np.random.default_rng(0)
     truth = torch.from_numpy(np.repeat(rng.choice([-3.0, 3.0], (40, 2)), 50, axis=0)).float()
-    found = joined(truth[:1500], truth[1000:].flip(1), 1000)  # the window has them the other way round
+    found = in_one_order(truth[:1500], truth[1000:].flip(1), 1000)  # the window has them the other way round
     torch.testing.assert_close(found, truth)
-    same = joined(truth[:1500], truth[1000:], 1000)
+    same = in_one_order(truth[:1500], truth[1000:], 1000)
     torch.testing.assert_close(same, truth)
-    torch.testing.assert_close(joined(truth[:0], truth, 0), truth)
+    torch.testing.assert_close(in_one_order(truth[:0], truth, 0), truth)
 
 
 def test_turns_of_a_long_recording(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from speech import speak_phones
 
 from mtasr.errors import InputError, UsageError
 from mtasr.networks.log_mel import LogMelEncoder
-from mtasr.probing.answers import answer, check_fit
+from mtasr.probing.answers import answer_of, check_fit, logits_of
 from mtasr.probing.fitting import FittedHead, ProbeSettings, fit
 from mtasr.probing.labels import LabelledClip, read_labels
 from mtasr.probing.run import Probed, check_recordings, probe, tasks_of
@@ -59,7 +59,7 @@ def test_a_keyword_is_heard_in_the_layer_that_hears(tones: Path) -> None:
     assert {path.name.rpartition("-")[2] for path in (tones.parent / "states").iterdir()} == {"means.npy"}
     assert found.head is not None
     states = torch.from_numpy(StateStore(encoder, tones.parent / "other", 0).states(read_labels(tones)[-1]))
-    (label, probability), _ = answer(found.head, states).choices["label"]
+    (label, probability), _ = answer_of(found.head.config, logits_of(found.head, states)).choices["label"]
     assert label == "high"
     assert probability > 0.5
 

@@ -18,7 +18,7 @@ from mtasr.probing.report import (
     add_results,
     best_layer,
     head_folder,
-    joined,
+    merged,
     read_results,
     shown,
     slug,
@@ -61,7 +61,7 @@ def test_shares_are_weights_times_sizes() -> None:
 def test_results_of_other_runs_stay_and_older_ones_give_way(tmp_path: Path) -> None:
     write_results([result(), result("big")], tmp_path)
     newer = replace(result(), figures={"accuracy": 1.0, "majority": 0.5})
-    write_results(joined(read_results(tmp_path), [newer, SEARCH]), tmp_path)
+    write_results(merged(read_results(tmp_path), [newer, SEARCH]), tmp_path)
     found = read_results(tmp_path)
     assert found == [newer, result("big"), SEARCH]
     heads, rows = table(found)

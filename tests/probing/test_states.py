@@ -185,7 +185,7 @@ def test_a_clip_that_cannot_be_heard_is_named(
 ) -> None:
     store = StateStore(LayeredEncoder(), tmp_path / "states", 1e8)
     with pytest.raises(InputError, match=problem):
-        store.prepare([changed(replace(clips[0], place="labels, line 3"))], whole=True, done=ignored)
+        store.prepare([changed(replace(clips[0], origin="labels, line 3"))], whole=True, done=ignored)
 
 
 def test_a_clip_of_hours_is_refused(tmp_path: Path) -> None:
@@ -200,16 +200,16 @@ def test_clips_that_are_too_long_are_counted_before_any_is_heard(tmp_path: Path)
         write_wav(tmp_path / f"{name}.wav", np.zeros(16000 * seconds, np.float32))
     encoder = LayeredEncoder()
     clips = [
-        LabelledClip(audio=tmp_path / "a.wav", place="line 1"),
-        LabelledClip(audio=tmp_path / "z.wav", place="line 2"),
-        LabelledClip(audio=tmp_path / "z.wav", start=0.5, place="line 3"),
-        LabelledClip(audio=tmp_path / "z.wav", start=2.0, place="line 4"),
+        LabelledClip(audio=tmp_path / "a.wav", origin="line 1"),
+        LabelledClip(audio=tmp_path / "z.wav", origin="line 2"),
+        LabelledClip(audio=tmp_path / "z.wav", start=0.5, origin="line 3"),
+        LabelledClip(audio=tmp_path / "z.wav", start=2.0, origin="line 4"),
     ]
     store = StateStore(encoder, tmp_path / "states", 1e8)
     with pytest.raises(InputError, match="line 2: the first of 2 clips of more than 180 s"):
         store.prepare(clips, whole=True, done=ignored)
     with pytest.raises(InputError, match="line 5: the first of 1 clips"):
-        store.prepare([replace(clips[1], end=180.5, place="line 5")], whole=True, done=ignored)
+        store.prepare([replace(clips[1], end=180.5, origin="line 5")], whole=True, done=ignored)
     assert not encoder.heard
 
 

@@ -30,7 +30,7 @@ from mtasr.probing.tasks.verification import AngularLesson, VerificationTask
 def clips(*fields: dict[str, Any], split: str | None = None) -> list[LabelledClip]:
     """A clip of each of train, dev and test for each of the fields, or only of one split."""
     return [
-        LabelledClip(audio=Path(f"/{name}{place}.wav"), split=name, fields=own, place=f"line {place}")
+        LabelledClip(audio=Path(f"/{name}{place}.wav"), split=name, fields=own, origin=f"line {place}")
         for name in ((split,) if split else ("train", "dev", "test"))
         for place, own in enumerate(fields, start=1)
     ]

@@ -40,5 +40,8 @@ def _clips(session: Path) -> Iterator[LabelledClip]:
             name, emotion = fields[1].strip(), _EMOTIONS.get(fields[2].strip())
             if emotion and name in recordings:
                 yield LabelledClip(
-                    audio=recordings[name], fold=session.name, fields={"label": emotion}, place=f"{path}, line {number}"
+                    audio=recordings[name],
+                    fold=session.name,
+                    fields={"label": emotion},
+                    origin=f"{path}, line {number}",
                 )

@@ -41,11 +41,11 @@ def table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
         raise ManifestError(f"{path}, line {rows.line_num}: {exc}") from exc
 
 
-def inside(folder: Path, name: str, place: str) -> Path:
+def inside(folder: Path, name: str, origin: str) -> Path:
     """A path that a list names, within the folder. Raises `ManifestError` for one that leads out of it."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise ManifestError(f"{place}: {name!r} is not a path in the corpus")
+        raise ManifestError(f"{origin}: {name!r} is not a path in the corpus")
     return folder / path
 
 

@@ -24,9 +24,11 @@ def read(folders: Sequence[Path]) -> list[LabelledClip]:
     clips = []
     for split, name in _FILES.items():
         for number, row in table(data / name, ("path", *_QUESTIONS)):
-            place = f"{data / name}, line {number}"
+            origin = f"{data / name}, line {number}"
             label = {question: row[question] for question in _QUESTIONS}
             clips.append(
-                LabelledClip(audio=inside(root, row["path"], place), split=split, fields={"label": label}, place=place)
+                LabelledClip(
+                    audio=inside(root, row["path"], origin), split=split, fields={"label": label}, origin=origin
+                )
             )
     return clips

@@ -50,7 +50,7 @@ def _recordings(root: Path) -> Iterator[Path]:
 
 
 def _clip(path: Path, split: str, label: str) -> LabelledClip:
-    return LabelledClip(audio=path, split=split, fields={"label": label}, place=str(path))
+    return LabelledClip(audio=path, split=split, fields={"label": label}, origin=str(path))
 
 
 def _percentage(name: str) -> float:
@@ -74,5 +74,5 @@ def _silences(path: Path) -> Iterator[LabelledClip]:
             end=float(second + 1),
             split="dev" if second % 10 == 0 else "train",
             fields={"label": _SILENCE},
-            place=str(path),
+            origin=str(path),
         )

@@ -26,27 +26,27 @@ def read(folders: Sequence[Path]) -> list[LabelledClip]:
 def _clips(folder: Path, split: str) -> list[LabelledClip]:
     speakers = {name: speaker for _, (name, speaker) in _rows(folder / "utt2spk", 2)}
     turns: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for place, (name, recording, *times) in _rows(folder / "segments", 4):
+    for origin, (name, recording, *times) in _rows(folder / "segments", 4):
         if name not in speakers:
-            raise ManifestError(f"{place}: {name!r} has no speaker in utt2spk")
-        start, end = (seconds_of(time, "time", place) or 0.0 for time in times)
+            raise ManifestError(f"{origin}: {name!r} has no speaker in utt2spk")
+        start, end = (seconds_of(time, "time", origin) or 0.0 for time in times)
         turns[recording].append((start, end, speakers[name]))
     clips = []
-    for place, fields in _rows(folder / "wav.scp", None):
+    for origin, fields in _rows(folder / "wav.scp", None):
         if fields[-1].endswith("|") or fields[-1] == "-":
-            raise ManifestError(f"{place}: names a program instead of a file")
+            raise ManifestError(f"{origin}: names a program instead of a file")
         if len(fields) != 2:
-            raise ManifestError(f"{place}: has {len(fields)} fields instead of a name and a path")
+            raise ManifestError(f"{origin}: has {len(fields)} fields instead of a name and a path")
         audio = folder / fields[1]  # which may be absolute: so SUPERB's script writes them
-        clips.append(LabelledClip(audio=audio, split=split, fields={"turns": turns[fields[0]]}, place=place))
+        clips.append(LabelledClip(audio=audio, split=split, fields={"turns": turns[fields[0]]}, origin=origin))
     return clips
 
 
 def _rows(path: Path, count: int | None) -> list[tuple[str, list[str]]]:
     rows = []
     for number, fields in fields_of(path):
-        place = f"{path}, line {number}"
+        origin = f"{path}, line {number}"
         if count is not None and len(fields) != count:
-            raise ManifestError(f"{place}: has {len(fields)} fields instead of {count}")
-        rows.append((place, fields))
+            raise ManifestError(f"{origin}: has {len(fields)} fields instead of {count}")
+        rows.append((origin, fields))
     return rows

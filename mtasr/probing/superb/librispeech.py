@@ -52,11 +52,11 @@ def _clips(folder: Path, split: str) -> Iterator[LabelledClip]:
         raise ManifestError(f"{folder}: has no *.trans.txt")
     for path in lists:
         for number, (name, *words) in fields_of(path):
-            place = f"{path}, line {number}"
+            origin = f"{path}, line {number}"
             if Path(name).name != name:
-                raise ManifestError(f"{place}: {name!r} is not the name of a recording")
+                raise ManifestError(f"{origin}: {name!r} is not the name of a recording")
             yield LabelledClip(
-                audio=path.parent / f"{name}.flac", split=split, fields={"text": " ".join(words)}, place=place
+                audio=path.parent / f"{name}.flac", split=split, fields={"text": " ".join(words)}, origin=origin
             )
 
 

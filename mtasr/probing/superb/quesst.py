@@ -29,8 +29,8 @@ def read(folders: Sequence[Path]) -> list[LabelledClip]:
     clips = []
     containing: dict[str, list[str]] = defaultdict(list)
     for split, theirs in _SPLITS.items():
-        for place, path in _paths(root, scoring / f"language_key_{theirs}.lst"):
-            clips.append(LabelledClip(audio=path, split=split, fields={"query": path.stem}, place=place))
+        for origin, path in _paths(root, scoring / f"language_key_{theirs}.lst"):
+            clips.append(LabelledClip(audio=path, split=split, fields={"query": path.stem}, origin=origin))
         truth = scoring / f"groundtruth_quesst14_{theirs}" / f"quesst14_{theirs}.rttm"
         for number, fields in fields_of(truth):
             if fields[0] != "LEXEME":
@@ -38,17 +38,17 @@ def read(folders: Sequence[Path]) -> list[LabelledClip]:
             if len(fields) < 6:
                 raise ManifestError(f"{truth}, line {number}: has {len(fields)} fields instead of 6 or more")
             containing[fields[1]].append(fields[5])
-    for place, path in _paths(root, scoring / "language_key_utterances.lst"):
-        clips.append(LabelledClip(audio=path, fields={"contains": containing[path.stem]}, place=place))
+    for origin, path in _paths(root, scoring / "language_key_utterances.lst"):
+        clips.append(LabelledClip(audio=path, fields={"contains": containing[path.stem]}, origin=origin))
     return clips
 
 
 def _paths(root: Path, path: Path) -> Iterator[tuple[str, Path]]:
     """The recordings in English that a list names. Its paths begin with the name of the database's folder."""
     for number, fields in fields_of(path):
-        place = f"{path}, line {number}"
+        origin = f"{path}, line {number}"
         if len(fields) != 2:
-            raise ManifestError(f"{place}: has {len(fields)} fields instead of a path and a language")
+            raise ManifestError(f"{origin}: has {len(fields)} fields instead of a path and a language")
         if fields[1] == _LANGUAGE:
             _, *rest = PurePosixPath(fields[0]).parts
-            yield place, inside(root, "/".join(rest), place)
+            yield origin, inside(root, "/".join(rest), origin)

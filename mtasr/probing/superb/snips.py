@@ -32,7 +32,7 @@ def read(folders: Sequence[Path]) -> list[LabelledClip]:
             if path.stem in texts and path.name.startswith(_VOICES[split]):
                 words, slots = texts[path.stem]
                 fields = {"words": words, "slots": slots}
-                clips.append(LabelledClip(audio=path, split=split, fields=fields, place=str(path)))
+                clips.append(LabelledClip(audio=path, split=split, fields=fields, origin=str(path)))
     return clips
 
 

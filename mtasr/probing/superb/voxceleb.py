@@ -29,15 +29,15 @@ def identification(folders: Sequence[Path]) -> list[LabelledClip]:
     path = first_file(root, _CLASSES)
     clips = []
     for number, fields in fields_of(path):
-        place = f"{path}, line {number}"
+        origin = f"{path}, line {number}"
         if len(fields) != 2 or fields[0] not in _SPLITS:
-            raise ManifestError(f"{place}: is not 1, 2 or 3 and a path")
-        found = [inside(root / part / "wav", fields[1], place) for part in _PARTS]
+            raise ManifestError(f"{origin}: is not 1, 2 or 3 and a path")
+        found = [inside(root / part / "wav", fields[1], origin) for part in _PARTS]
         audio = next((each for each in found if each.is_file()), None)
         if audio is None:
-            raise ManifestError(f"{place}: {fields[1]} is in neither dev/wav nor test/wav")
+            raise ManifestError(f"{origin}: {fields[1]} is in neither dev/wav nor test/wav")
         speaker = Path(fields[1]).parts[0]
-        clips.append(LabelledClip(audio=audio, split=_SPLITS[fields[0]], fields={"label": speaker}, place=place))
+        clips.append(LabelledClip(audio=audio, split=_SPLITS[fields[0]], fields={"label": speaker}, origin=origin))
     return clips
 
 
@@ -46,15 +46,15 @@ def verification(folders: Sequence[Path]) -> list[LabelledClip]:
     root = only(folders, "VoxCeleb1")
     train, test = subfolder(root, "dev/wav"), subfolder(root, "test/wav")
     clips = [
-        LabelledClip(audio=path, split="train", fields={"label": path.relative_to(train).parts[0]}, place=str(path))
+        LabelledClip(audio=path, split="train", fields={"label": path.relative_to(train).parts[0]}, origin=str(path))
         for path in sorted(train.glob("*/*/*.wav"))
     ]
     path = first_file(root, _TRIALS)
     for number, fields in fields_of(path):
-        place = f"{path}, line {number}"
+        origin = f"{path}, line {number}"
         if len(fields) != 3 or fields[0] not in ("0", "1"):
-            raise ManifestError(f"{place}: is not 0 or 1 and two paths")
-        one, other = (inside(test, name, place) for name in fields[1:])
+            raise ManifestError(f"{origin}: is not 0 or 1 and two paths")
+        one, other = (inside(test, name, origin) for name in fields[1:])
         trial = {"other": str(other), "same": fields[0] == "1"}
-        clips.append(LabelledClip(audio=one, split="test", fields=trial, place=place))
+        clips.append(LabelledClip(audio=one, split="test", fields=trial, origin=origin))
     return clips

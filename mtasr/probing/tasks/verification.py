@@ -131,9 +131,9 @@ def _trial(clip: LabelledClip) -> VoiceTrial:
     if not isinstance(other, str) or not isinstance(same, bool):
         raise clip.error("a trial has 'other', a recording, and 'same', true or false")
     start, end = (
-        seconds_of(clip.fields.get(f"other_{name}"), f"other_{name}", clip.place) for name in ("start", "end")
+        seconds_of(clip.fields.get(f"other_{name}"), f"other_{name}", clip.origin) for name in ("start", "end")
     )
-    second = LabelledClip(audio=Path(other), start=start or 0.0, end=end, place=clip.place)
+    second = LabelledClip(audio=Path(other), start=start or 0.0, end=end, origin=clip.origin)
     return VoiceTrial(replace(clip, fields={}), second, same)
 
 
