@@ -36,7 +36,7 @@ from mtasr.probing.labels import read_labels
 from mtasr.probing.report import best_layer, read_results, shown, write_results
 from mtasr.probing.run import ProbeResult, probe, tasks_of
 from mtasr.probing.states import identity_of
-from mtasr.probing.tasks import TASKS, task_class
+from mtasr.probing.tasks import task_class
 from mtasr.probing.tasks.classes import ClassTask
 
 _BYTES = 4e9
@@ -48,9 +48,6 @@ class ProsodyTask(ClassTask):
     """Statement, question, or more to come: what a synthetic voice can say without words. It is not emotion."""
 
     name, area = "prosody", "paralinguistics"
-
-
-TASKS["prosody"] = ProsodyTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +136,7 @@ def measure(bench: Bench, name: str, tasks: Sequence[str]) -> None:
 def _probed(bench: Bench, encoder: SpeechEncoder, task: str, seed: int, rate: float | None) -> ProbeResult:
     setting = SETTINGS[task]
     labels = read_labels(made_tasks.make(bench.folder / "data", setting.clips, bench.part))
-    kind = task_class(task)
+    kind = ProsodyTask if task == ProsodyTask.name else task_class(task)
     settings = ProbeSettings(
         steps=max(10, round(setting.steps * bench.part)),
         batch_size=setting.batch,
@@ -159,6 +156,10 @@ class Cell:
     """One encoder on one task: the results of its seeds."""
 
     seeds: list[ProbeResult]
+
+    @property
+    def area(self) -> str:
+        return self.seeds[0].area
 
     @property
     def figure(self) -> str:
@@ -246,22 +247,44 @@ def _layers(cells: dict[str, dict[str, Cell]], tasks: Sequence[str]) -> Iterator
         [[name, *(_mean(own[task].best()) if task in own else "" for task in tasks)] for name, own in cells.items()],
     )
     yield from ("", "Do speaker tasks use other layers than content tasks? Mean over the tasks of each area:", "")
-    rows = []
+    rows, lower = [], 0
     for name, own in cells.items():
-        content, speaker = (_of_area(own, area) for area in ("content", "speaker"))
-        if not (content and speaker):
-            continue
-        centres = [[statistics.mean(cell.centres()) for cell in each if cell.centres()] for each in (content, speaker)]
-        best = [[statistics.mean(cell.best()) for cell in each if cell.best()] for each in (content, speaker)]
         row = [name]
-        for pair, spread in ((centres, _spread(content, speaker)), (best, "")):
-            means = [statistics.mean(values) if values else float("nan") for values in pair]
-            row += [*(f"{mean:.2f}" for mean in means), f"{means[1] - means[0]:+.2f}{spread}"]
-        rows.append(row)
+        for values in (Cell.centres, Cell.best):
+            content, speaker = ([values(cell) for cell in own.values() if cell.area == area and values(cell)]
+                                for area in ("content", "speaker"))  # fmt: skip
+            if not (content and speaker):
+                break
+            differences = _differences(content, speaker)
+            row += [_mean([_over(content)]), _mean([_over(speaker)]), _signed(differences)]
+        else:
+            rows.append(row)
+            lower += row[3].startswith("-")
     yield from table(
         ["Encoder", "content: balance", "speaker: balance", "difference",
          "content: best layer", "speaker: best layer", "difference"], rows,
     )  # fmt: skip
+    yield ""
+    yield f"Speaker tasks balance nearer to the input than content tasks in {lower} of {len(rows)} encoders."
+
+
+def _over(tasks: Sequence[Sequence[float]]) -> float:
+    return statistics.mean(map(statistics.mean, tasks))
+
+
+def _differences(content: Sequence[Sequence[float]], speaker: Sequence[Sequence[float]]) -> list[float]:
+    """Speaker minus content for each seed. Tasks with fewer seeds than others count with the mean of theirs."""
+    seeds = max(map(len, (*content, *speaker)))
+
+    def of_seed(tasks: Sequence[Sequence[float]], seed: int) -> float:
+        return statistics.mean(own[seed] if seed < len(own) else statistics.mean(own) for own in tasks)
+
+    return [of_seed(speaker, seed) - of_seed(content, seed) for seed in range(seeds)]
+
+
+def _signed(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):+.2f}{spread}"
 
 
 def _equal(own: dict[str, Cell]) -> str:
@@ -275,24 +298,6 @@ def _mean(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def _of_area(own: dict[str, Cell], area: str) -> list[Cell]:
-    return [cell for cell in own.values() if cell.seeds[0].area == area]
-
-
-def _spread(content: Sequence[Cell], speaker: Sequence[Cell]) -> str:
-    """The deviation over seeds of the difference between both means."""
-    by_seed = []
-    for seed in range(max(len(cell.seeds) for cell in (*content, *speaker))):
-        means = [
-            statistics.mean(cell.centres()[seed] for cell in area if len(cell.centres()) > seed)
-            for area in (content, speaker)
-            if any(len(cell.centres()) > seed for cell in area)
-        ]
-        if len(means) == 2:
-            by_seed.append(means[1] - means[0])
-    return f" ± {statistics.stdev(by_seed):.2f}" if len(by_seed) > 1 else ""
-
-
 def pictures(cells: dict[str, dict[str, Cell]]) -> Iterator[tuple[str, str]]:
     """(name of the file, SVG): the shares of the layers of each encoder, and what its layers reach alone."""
     for file, panels in (("weights.svg", _shares(cells)), ("single-layers.svg", _alone(cells))):
@@ -304,9 +309,9 @@ def _shares(cells: dict[str, dict[str, Cell]]) -> Iterator[plots.Panel]:
     for name, own in cells.items():
         curves = {}
         for task, cell in own.items():
-            if cell.centres() and cell.seeds[0].area in ("content", "speaker"):
+            if cell.centres() and cell.area in ("content", "speaker"):
                 means = [statistics.mean(each) for each in zip(*(seed.shares for seed in cell.seeds), strict=True)]
-                curves[f"{task} ({cell.seeds[0].area})"] = [(float(layer), mean) for layer, mean in enumerate(means)]
+                curves[f"{task} ({cell.area})"] = [(float(layer), mean) for layer, mean in enumerate(means)]
         if curves:
             last = max(map(len, curves.values())) - 1
             yield plots.curves(f"{name}: share of each layer", curves, last=last, numbered=True)
