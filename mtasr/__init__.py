@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mtasr.options import DecodingOptions
     from mtasr.speakers.diarize import Diarization, diarize
     from mtasr.speakers.options import SpeakerOptions
+    from mtasr.speech.voice import Speech, load_voice
     from mtasr.transcribe import Model, load_model
     from mtasr.transcript import Segment, Transcript, Turn, Word
 
@@ -33,6 +34,7 @@ __all__ = [
     "MtasrError",
     "Segment",
     "SpeakerOptions",
+    "Speech",
     "Tracks",
     "Transcript",
     "Transcription",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "diarize",
     "load_model",
+    "load_voice",
 ]
 
 # Loaded on first use, so that `mtasr --version` does not pay for NumPy and CTranslate2.
@@ -52,6 +55,7 @@ _HOMES = {
     "MtasrError": "mtasr.errors",
     "Segment": "mtasr.transcript",
     "SpeakerOptions": "mtasr.speakers.options",
+    "Speech": "mtasr.speech.voice",
     "Tracks": "mtasr.audio.tracks",
     "Transcript": "mtasr.transcript",
     "Transcription": "mtasr.decoding.transcription",
@@ -59,6 +63,7 @@ _HOMES = {
     "Word": "mtasr.transcript",
     "diarize": "mtasr.speakers.diarize",
     "load_model": "mtasr.transcribe",
+    "load_voice": "mtasr.speech.voice",
 }
 
 

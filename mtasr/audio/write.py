@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, cast
@@ -54,6 +55,39 @@ class SoundWriter:
             self._process.kill()
         _, said = self._process.communicate()
         if error is None and self._process.returncode:
-            lines = said.decode("utf-8", "replace").splitlines()
-            reason = lines[0] if lines else "it gave no reason"
-            raise FfmpegError(f"ffmpeg cannot write {self._encoding.upper()}: {reason}", tuple(lines))
+            raise _failure(self._encoding, said)
+
+
+#: Ending of a file's name -> what ffmpeg is told, for speech that was made here. Rates are those at which a voice is
+#: not told from the uncompressed one.
+SPEECH_ENDINGS = {
+    ".wav": ("-c:a", "pcm_s16le", "-f", "wav"),
+    ".flac": ("-c:a", "flac", "-sample_fmt", "s16", "-f", "flac"),
+    ".mp3": ("-c:a", "libmp3lame", "-b:a", "96k", "-f", "mp3"),
+    ".opus": ("-c:a", "libopus", "-b:a", "48k", "-f", "ogg"),
+    ".ogg": ("-c:a", "libopus", "-b:a", "48k", "-f", "ogg"),
+    ".m4a": ("-c:a", "aac", "-b:a", "96k", "-f", "ipod"),
+    ".aac": ("-c:a", "aac", "-b:a", "96k", "-f", "adts", "-write_id3v2", "1"),
+    ".mka": ("-c:a", "libopus", "-b:a", "48k", "-f", "matroska"),
+}
+
+
+def write_sound(samples: Float32Array, rate: int, target: Path, ending: str, tags: Mapping[str, str]) -> None:
+    """Write mono samples (N,) in [-1, 1] at `rate` Hz, in the format of `ending`, with tags of the container.
+
+    Raises `FfmpegError`; the target may then hold a part.
+    """
+    arguments = ["-loglevel", "error", "-y", "-f", "f32le", "-ar", str(rate), "-ac", "1", "-i", "pipe:0", "-bitexact"]
+    for name, value in tags.items():
+        arguments += ["-metadata", f"{name}={value}"]
+    arguments += [*SPEECH_ENDINGS[ending], f"file:{target.absolute()}"]
+    process = start_ffmpeg(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    _, said = process.communicate(samples.astype("<f4").tobytes())
+    if process.returncode:
+        raise _failure(ending.removeprefix("."), said)
+
+
+def _failure(encoding: str, said: bytes) -> FfmpegError:
+    lines = said.decode("utf-8", "replace").splitlines()
+    reason = lines[0] if lines else "it gave no reason"
+    return FfmpegError(f"ffmpeg cannot write {encoding.upper()}: {reason}", tuple(lines))

@@ -37,14 +37,14 @@ def models() -> None:
 def list_command() -> None:
     """List the models: languages, size and where they are.
 
-    The models that tell speakers apart come last.
+    The models that tell speakers apart come last, with the voices that speak.
 
     Prints a table on a terminal. Elsewhere it prints columns separated by tabs: name, languages, size in bytes, where
     the model is, and its folder if it is cached.
     """
-    from mtasr.models import list_models, list_speaker_models
+    from mtasr.models import list_models, list_speaker_models, list_voice_models
 
-    statuses = list_models() + list_speaker_models()
+    statuses = list_models() + list_speaker_models() + list_voice_models()
     if sys.stdout.isatty():
         _print_table(statuses)
         return

@@ -19,6 +19,11 @@ ENCODER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: The files of a speaker model: the two networks, as arrays or as ONNX, and where they come from.
 SEGMENTATION, EMBEDDING = "segmentation.npz", "embedding.npz"
 SEGMENTATION_ONNX, EMBEDDING_ONNX = "segmentation.onnx", "embedding.onnx"
+#: The files of a voice: the network, the vectors of its speakers, the numbers of its phonemes; words with their
+#: phonemes, common ones and others; the network that spells out any other word.
+SPEECH_ONNX, STYLES, PHONEMES = "speech.onnx", "styles.npz", "phonemes.json"
+DICTIONARY, DICTIONARY_RARE, LETTERS = "dictionary.json", "dictionary-rare.json", "letters.npz"
+#: Of speaker models and voices: where their files come from.
 LICENSES = "LICENSES.txt"
 #: The only names of files that are ever written into the cache.
 ALLOWED = frozenset(
@@ -28,6 +33,7 @@ ALLOWED = frozenset(
         *OPTIONAL,
         *ENCODER_WEIGHTS,
         *(SEGMENTATION, EMBEDDING, SEGMENTATION_ONNX, EMBEDDING_ONNX, LICENSES),
+        *(SPEECH_ONNX, STYLES, PHONEMES, DICTIONARY, DICTIONARY_RARE, LETTERS),
     )
 )
 PROVENANCE = "mtasr.json"

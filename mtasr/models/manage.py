@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from mtasr.errors import ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, folder, int8_copy, packages, registry, speakers
+from mtasr.models import cache, folder, int8_copy, packages, registry, speakers, voices
 from mtasr.models.hub import Progress
 from mtasr.models.resolve import install, install_repo, is_repo, resolve
 from mtasr.models.speakers.install import install as install_speakers
 from mtasr.models.speakers.install import installed_files, location
+from mtasr.models.voices.install import install as install_voices
+from mtasr.models.voices.install import location as voice_location
 
 Where = Literal["cached", "packaged", "downloadable"]
 
@@ -64,6 +66,27 @@ def _speaker_status(model: speakers.SpeakerModel) -> ModelStatus:
     )
 
 
+def list_voice_models() -> list[ModelStatus]:
+    """The published voices."""
+    found = []
+    for model in voices.VOICE_MODELS.values():
+        cached = voice_location(model)
+        path = cached if cache.holds(cached) else None
+        where: Where = "cached" if path else "downloadable"
+        found.append(
+            ModelStatus(
+                name=model.name,
+                aliases=(),
+                repo=model.origin,
+                english_only=True,
+                size=model.size,
+                where=where,
+                path=path,
+            )
+        )
+    return found
+
+
 def _status(spec: registry.ModelSpec) -> ModelStatus:
     cached = cache.location(spec.name, spec.revision)
     where: Where = "cached" if cache.holds(cached) else "packaged" if packages.locate(spec.name) else "downloadable"
@@ -95,6 +118,8 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
     """
     if name in speakers.SPEAKER_MODELS:
         return _pull_speakers(speakers.find(name), progress, force=force)
+    if name in voices.VOICE_MODELS:
+        return _pull_voices(voices.find(name), progress, force=force)
     if spec := registry.find(name):
         # First of all, so that a cached model needs neither lock nor network nor a writable disk.
         cached = cache.location(spec.name, spec.revision)
@@ -114,10 +139,17 @@ def _pull_speakers(model: speakers.SpeakerModel, progress: Progress | None, *, f
     return cached if cache.intact(cached) and not force else install_speakers(model, progress, replace=force)
 
 
+def _pull_voices(model: voices.VoiceModel, progress: Progress | None, *, force: bool) -> Path:
+    cached = voice_location(model)
+    return cached if cache.intact(cached) and not force else install_voices(model, progress, replace=force)
+
+
 def locate(name: str) -> Path:
     """The folder of a model that is on this machine. Raises as `resolve` does."""
     if name in speakers.SPEAKER_MODELS:
         return speakers.resolve(name, local_only=True)
+    if name in voices.VOICE_MODELS:
+        return voices.resolve(name, local_only=True)
     return resolve(name, local_only=True)
 
 
@@ -128,7 +160,8 @@ def verify(name: str) -> list[Verification]:
     neither a copy nor a package.
     """
     spec = registry.find(name)
-    if spec is None and not is_repo(name) and name not in speakers.SPEAKER_MODELS:
+    others = speakers.SPEAKER_MODELS.keys() | voices.VOICE_MODELS.keys()
+    if spec is None and not is_repo(name) and name not in others:
         raise registry.unknown(name)
     ours = _cached_name(name)
     results = [_verify_copy(path, spec) for path in cache.copies(ours)]
@@ -153,7 +186,8 @@ def _pins(spec: registry.ModelSpec | None, provenance: folder.Provenance) -> Map
     """Published hashes by file name. They are for one revision; an older copy has only its provenance."""
     if spec:
         return spec.sha256 if provenance.revision == spec.revision else {}
-    models = speakers.SPEAKER_MODELS.values()
+    models: list[speakers.SpeakerModel | voices.VoiceModel] = [*speakers.SPEAKER_MODELS.values()]
+    models += voices.VOICE_MODELS.values()
     return next((each.pins for each in models if provenance.revision == each.revision), {})
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from mtasr.errors import ModelNotFoundError, UsageError
 from mtasr.models.speakers.published import SPEAKER_MODELS
+from mtasr.models.voices.published import VOICE_MODELS
 
 DEFAULT_MODEL = "base"
 
@@ -148,7 +149,9 @@ def unknown(name: str) -> ModelNotFoundError:
     """The error for a name that no model for transcribing has, with the names closest to it."""
     if name in SPEAKER_MODELS:
         return ModelNotFoundError(f"{name} is a speaker model, which tells voices apart and transcribes nothing")
-    known = [each for spec in MODELS.values() for each in (spec.name, *spec.aliases)] + [*SPEAKER_MODELS]
+    if name in VOICE_MODELS:
+        return ModelNotFoundError(f"{name} is a voice, which speaks and transcribes nothing")
+    known = [each for spec in MODELS.values() for each in (spec.name, *spec.aliases)] + [*SPEAKER_MODELS, *VOICE_MODELS]
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return ModelNotFoundError(f"there is no model {name!r}; {hint}`mtasr models list` shows the names")

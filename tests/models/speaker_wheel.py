@@ -15,8 +15,8 @@ import torch
 from fakehub import sha256
 
 from mtasr.models.folder import EMBEDDING, SEGMENTATION
+from mtasr.models.package_index import Wheel
 from mtasr.models.speakers import published
-from mtasr.models.speakers.package_index import Wheel
 from mtasr.models.speakers.published import SourceFile, SpeakerModel
 
 PACKAGE, VERSION = "acme_voices", "1.0"

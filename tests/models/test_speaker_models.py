@@ -23,9 +23,9 @@ from speaker_wheel import NAME, PACKAGE, PATHS, other_hash, publish, torch_bytes
 
 from mtasr.cli import program
 from mtasr.errors import ModelCacheError, ModelDownloadError, ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, list_speaker_models, pull, speakers, verify
+from mtasr.models import cache, list_speaker_models, package_index, pull, speakers, verify
 from mtasr.models.folder import EMBEDDING, LICENSES, SEGMENTATION
-from mtasr.models.speakers import SpeakerModel, package_index
+from mtasr.models.speakers import SpeakerModel
 from mtasr.models.speakers.array_file import dump_arrays, read_arrays
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "interview.flac"

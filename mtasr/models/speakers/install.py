@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from mtasr.errors import ModelCacheError, ModelDownloadError, ModelIntegrityError, ModelNotFoundError
-from mtasr.models import cache, hub
+from mtasr.models import cache, hub, package_index
 from mtasr.models.folder import LICENSES, sha256_of
 from mtasr.models.hub import Progress
-from mtasr.models.speakers import package_index
-from mtasr.models.speakers.package_index import Wheel
+from mtasr.models.package_index import Wheel
 from mtasr.models.speakers.published import DEFAULT_SPEAKER_MODEL, SPEAKER_MODELS, SourceFile, SpeakerModel
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mtasr.models.folder import EMBEDDING, EMBEDDING_ONNX, SEGMENTATION, SEGMENTATION_ONNX
-from mtasr.models.speakers.package_index import Wheel
+from mtasr.models.package_index import Wheel
 
 if TYPE_CHECKING:  # listing models needs no NumPy
     from mtasr.kaldi_features import Window
