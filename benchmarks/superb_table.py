@@ -247,7 +247,7 @@ def _layers(cells: dict[str, dict[str, Cell]], tasks: Sequence[str]) -> Iterator
         [[name, *(_mean(own[task].best()) if task in own else "" for task in tasks)] for name, own in cells.items()],
     )
     yield from ("", "Do speaker tasks use other layers than content tasks? Mean over the tasks of each area:", "")
-    rows, lower = [], 0
+    rows = []
     for name, own in cells.items():
         row = [name]
         for values in (Cell.centres, Cell.best):
@@ -259,13 +259,16 @@ def _layers(cells: dict[str, dict[str, Cell]], tasks: Sequence[str]) -> Iterator
             row += [_mean([_over(content)]), _mean([_over(speaker)]), _signed(differences)]
         else:
             rows.append(row)
-            lower += row[3].startswith("-")
     yield from table(
         ["Encoder", "content: balance", "speaker: balance", "difference",
          "content: best layer", "speaker: best layer", "difference"], rows,
     )  # fmt: skip
     yield ""
-    yield f"Speaker tasks balance nearer to the input than content tasks in {lower} of {len(rows)} encoders."
+    balance, best = (sum(row[column].startswith("-") for row in rows) for column in (3, 6))
+    yield (
+        f"Speaker tasks balance nearer to the input than content tasks in {balance} of {len(rows)} encoders, "
+        f"and the layer that is best for them alone is nearer to it in {best}."
+    )
 
 
 def _over(tasks: Sequence[Sequence[float]]) -> float:
