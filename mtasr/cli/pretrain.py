@@ -16,16 +16,17 @@ from mtasr.extras import extras
 @click.argument("settings", metavar="[CONFIG] KEY=VALUE...", nargs=-1)
 @debug_option
 def pretrain(settings: tuple[str, ...]) -> None:
-    """Train an encoder on recordings without text. For example:
+    """Train an encoder, or a language model over units, on recordings without text. For example:
 
     mtasr pretrain objective=best-rq data=recordings output=RUN
 
-    `objective` is what the encoder learns, `data` a folder of recordings or a file of records, and `output` the folder
+    `objective` is what the model learns, `data` a folder of recordings or a file of records, and `output` the folder
     of the run and its result. `preset` chooses sizes and rates, such as tiny or whisper-base. All other settings have
     the names that docs/training.md explains, and may also stand in the YAML file CONFIG.
 
     The same command resumes a run that was stopped. The result is the folder `encoder` in RUN, for `mtasr train
-    init_encoder=RUN`. Needs the extra `train`.
+    init_encoder=RUN`. With objective=unit_lm it is the folder `unit-lm`, for `mtasr continue`, and `data` may also be a
+    file of units. Needs the extra `train`.
     """
     if not settings:
         raise UsageError(
@@ -39,4 +40,4 @@ def pretrain(settings: tuple[str, ...]) -> None:
         from mtasr.pretraining.recipes import pretrain_config
 
         config = pretrain_config(path, overrides)
-    run_to_end(config, result="encoder")
+    run_to_end(config, result="language model" if config.objective == "unit_lm" else "encoder")

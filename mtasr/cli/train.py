@@ -121,7 +121,7 @@ def run_to_end(config: TrainConfig, result: str = "model") -> None:
         from mtasr.training.loop import export
         from mtasr.training.loop import train as run_training
     logging.getLogger("mtasr").addHandler(logging.StreamHandler(sys.stderr))
-    for package in ("mtasr.pretraining", "mtasr.training"):
+    for package in ("mtasr.generative", "mtasr.pretraining", "mtasr.training"):
         logging.getLogger(package).setLevel(logging.INFO)  # which step a run continues from, what is left out
     with _told_how_to_continue(config), terminable():
         with _shown(config.steps) as progress:

@@ -193,14 +193,16 @@ class DecoderBlock(nn.Module):
         return x, (keys, values), weights
 
 
-def sinusoids(length: int, width: int) -> Tensor:
+def sinusoids(length: int, width: int, first: int = 0) -> Tensor:
     """(length, width) sines then cosines, their wavelengths a geometric series from 2 pi to 10000 * 2 pi.
+
+    The rows are those of the positions from `first` on.
 
     As in "Attention is all you need" (Vaswani et al. 2017, section 3.5), halves side by side instead of interleaved.
     """
     half = width // 2
     rates = torch.exp(-math.log(10_000) / max(half - 1, 1) * torch.arange(half))
-    angles = torch.arange(length)[:, None] * rates[None, :]
+    angles = torch.arange(first, first + length)[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mtasr.errors import UsageError
-from mtasr.pretraining.objective import PretrainingObjective
 from mtasr.training.config import TrainConfig, make_config, overridden, read_document
 from mtasr.training.objectives import PRETRAINING
 
@@ -40,8 +39,8 @@ def pretrain_config(path: Path | None, overrides: Iterable[str] = ()) -> TrainCo
     return make_config(merged)
 
 
-def objective_class(name: object) -> type[PretrainingObjective]:
-    """The class that `PRETRAINING` has under a name. Raises `UsageError` if there is none."""
+def objective_class(name: object) -> type[Any]:
+    """The class, with `presets`, that `PRETRAINING` has under a name. Raises `UsageError` if there is none."""
     found: Any = PRETRAINING.get(name) if isinstance(name, str) else None
     if found is None:
         given = "; none is set" if name is None else f", not {name!r}"
@@ -49,7 +48,7 @@ def objective_class(name: object) -> type[PretrainingObjective]:
     if isinstance(found, str):
         module, _, attribute = found.partition(":")
         found = getattr(import_module(module), attribute)
-    kind: type[PretrainingObjective] = found
+    kind: type[Any] = found
     return kind
 
 

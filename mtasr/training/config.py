@@ -100,8 +100,9 @@ class OptimizerConfig:
     #: fall again; only this default may be more than the steps of a run.
     warmup: int = 20
     #: Afterwards it falls linearly towards 0 at the last step; or (tri_stage) it stays for a share `hold` of all steps,
-    #: then falls exponentially to the share `final` of it (Baevski et al. 2020, fine-tuning of wav2vec 2.0).
-    schedule: Literal["linear", "tri_stage"] = "linear"
+    #: then falls exponentially to the share `final` of it (Baevski et al. 2020, fine-tuning of wav2vec 2.0); or
+    #: (inverse_sqrt) it falls with the root of the step and knows no last one (Vaswani et al. 2017).
+    schedule: Literal["linear", "tri_stage", "inverse_sqrt"] = "linear"
     hold: float = _HOLD
     final: float = _FINAL
     #: The rate of each layer of the encoder, as a share of that of the layer above it. The last layer has this share of
@@ -250,7 +251,7 @@ class TrainConfig:
             raise UsageError("parallel=fsdp takes precision=bfloat16 or float32, not float16")
         if optimizer.batches_per_step is not None and optimizer.accumulation != 1:
             raise UsageError("set optimizer.accumulation or optimizer.batches_per_step, not both")
-        if optimizer.schedule == "linear" and (optimizer.hold, optimizer.final) != (_HOLD, _FINAL):
+        if optimizer.schedule != "tri_stage" and (optimizer.hold, optimizer.final) != (_HOLD, _FINAL):
             raise UsageError("optimizer.hold and optimizer.final need optimizer.schedule=tri_stage")
         if self.vocabulary is not None and self.scratch is None:
             raise UsageError("vocabulary needs scratch: a model has no weights for the tokens of another vocabulary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -41,6 +42,8 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     if config.schedule == "tri_stage":
         held = _held(steps, config)
         return float(config.learning_rate * config.final ** (max(0, step - held) / max(1, steps - held)))
+    if config.schedule == "inverse_sqrt":
+        return config.learning_rate * math.sqrt(max(1, config.warmup) / step)
     return config.learning_rate * (steps + 1 - step) / (steps + 1 - min(config.warmup, steps))
 
 

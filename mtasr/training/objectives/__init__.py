@@ -96,13 +96,15 @@ class Objective(Protocol):
         ...
 
 
-#: Objectives of `mtasr pretrain`, which learn from audio alone, as `OBJECTIVES` has them.
+#: Objectives of `mtasr pretrain`, which learn from audio or units alone, as `OBJECTIVES` has them. Each class has
+#: `presets`: recipes by name, the default first.
 PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "best-rq": "mtasr.pretraining.best_rq:BestRqObjective",
     "hubert": "mtasr.pretraining.hubert:HubertObjective",
     "wavlm": "mtasr.pretraining.wavlm:WavlmObjective",
     "cpc": "mtasr.pretraining.cpc:CpcObjective",
     "wav2vec2": "mtasr.pretraining.wav2vec2:Wav2Vec2Objective",
+    "unit_lm": "mtasr.generative.unit_lm:UnitLmObjective",
 }
 
 #: Objectives by the name that the setting `objective` takes.
