@@ -57,7 +57,7 @@ _MODEL, _RESULT = "Model", "Continuations"
     "--top-k",
     type=Count(1),
     configurable=False,
-    help="Draw each unit only from the K likeliest.  [default: from all]",
+    help="Draw each unit only from the N likeliest.  [default: from all]",
 )
 @option(
     _RESULT,
