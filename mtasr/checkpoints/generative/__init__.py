@@ -1,0 +1,1 @@
+"""Reading what others have trained to make sound."""
