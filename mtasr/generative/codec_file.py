@@ -42,9 +42,7 @@ class CodecFile:
         """The codes (Q, S) of so many frames. Raises `InputError` unless the file has just these."""
         count = bits * self.books * frames
         if len(self.packed) != (expected := -(-count // 8)):
-            raise InputError(
-                f"its codes have {len(self.packed)} bytes, not {expected}: damaged, or of another codec"
-            )
+            raise InputError(f"its codes have {len(self.packed)} bytes, not {expected}: damaged, or of another codec")
         return unpack(self.packed, bits, self.books * frames).reshape(frames, self.books).T
 
 
