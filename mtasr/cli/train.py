@@ -217,7 +217,5 @@ def _line(entry: dict[str, Any], steps: int) -> str:
 def _figures(entry: dict[str, Any]) -> str:
     speed = entry["audio_seconds"] / max(entry["seconds"], 1e-6)
     waited = entry["waited"] / max(entry["seconds"], 1e-6)
-    return (
-        f"loss {entry['loss']:.3f}, {speed:.1f} s of audio a second, padding {entry['padding']:.0%}, "
-        f"waited {waited:.0%} for data"
-    )
+    heard = f"{speed:.1f} s of audio a second, padding {entry['padding']:.0%}, " if speed else ""
+    return f"loss {entry['loss']:.3f}, {heard}waited {waited:.0%} for data"

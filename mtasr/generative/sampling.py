@@ -47,11 +47,18 @@ def drawn(logits: Tensor, how: Sampling, chance: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def continuations(
-    model: CausalTransformer, prefix: Sequence[int], count: int, most: int, end: int, how: Sampling
+    model: CausalTransformer,
+    prefix: Sequence[int],
+    count: int,
+    most: int,
+    end: int,
+    how: Sampling,
+    *,
+    repeats: bool = True,
 ) -> list[list[int]]:
     """`count` sequences of up to `most` tokens, each of which could follow `prefix`; the token `end` ends one early.
 
-    They contain neither the prefix nor the end. The model is in evaluation mode. Raises `UsageError` for an empty
+    They contain neither the prefix nor the end. Without `repeats`, no token follows itself, as in joined units. The model is in evaluation mode. Raises `UsageError` for an empty
     prefix, and if prefix and continuation are longer than the context of the model.
     """
     if not prefix or count < 1 or most < 0:
@@ -63,10 +70,12 @@ def continuations(
     # The prefix is read once, for all rows.
     logits, cache = model.extend(torch.tensor([list(prefix)], device=device), None)
     last, cache = logits[:, -1].expand(count, -1), _repeated(cache, count)
+    tokens = torch.full((count,), prefix[-1])
     found: list[list[int]] = [[] for _ in range(count)]
     open_rows = set(range(count))
     for number in range(most):
-        tokens = drawn(last, how, chance)
+        legal = last if repeats else last.scatter(1, tokens[:, None].to(device), -torch.inf)
+        tokens = drawn(legal, how, chance)
         for row, token in enumerate(tokens.tolist()):
             if row in open_rows and token == end:
                 open_rows.discard(row)

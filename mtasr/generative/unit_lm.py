@@ -222,8 +222,7 @@ def make_unit_batch(pieces: Sequence[IntArray]) -> UnitBatch:
         # Tokens after the end have no label, and attention looks back only: any will do.
         tokens[row, : len(piece) - 1], labels[row, : len(piece) - 1] = piece[:-1], piece[1:]
     targets = sum(len(piece) - 1 for piece in pieces)
-    # The log tells padding by seconds, and joined units have none: tokens stand for them.
-    return UnitBatch(targets=targets, seconds=targets, padded_seconds=tokens.size, tokens=tokens, labels=labels)
+    return UnitBatch(targets=targets, seconds=0, padded_seconds=0, tokens=tokens, labels=labels)
 
 
 def unit_loss(logits: Tensor, labels: Tensor) -> Tensor:

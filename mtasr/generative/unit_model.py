@@ -88,15 +88,15 @@ class UnitModel:
     def continuations(self, prompt: Sequence[int], count: int, most: int, how: Sampling) -> list[list[int]]:
         """`count` continuations, up to `most` joined units each, of a prompt of joined units.
 
-        If the prompt is too long for the context of the model, its last units count. Raises `UsageError` if there is
-        no room for `most`, and `InputError` for numbers that are no units.
+        No unit follows itself. If the prompt is too long for the context of the model, its last units count. Raises
+        `UsageError` if there is no room for `most`, and `InputError` for numbers that are no units.
         """
         self._check(prompt)
         room = self.network.sizes.context - most - 1
         if room < 0:
             raise UsageError(f"the model reads {self.network.sizes.context} tokens; {most} new units leave no room")
         prefix = [self.end, *prompt] if len(prompt) <= room else list(prompt)[-room - 1 :]
-        return continuations(self.network, prefix, count, most, self.end, how)
+        return continuations(self.network, prefix, count, most, self.end, how, repeats=False)
 
     @torch.inference_mode()
     def log_probability(self, units: Sequence[int]) -> float:

@@ -30,7 +30,7 @@ class Batch:
 
     #: Items over which the loss is a sum, such as tokens or masked frames.
     targets: int
-    #: Seconds of recordings, and of what the model is given with the padding.
+    #: Seconds of recordings, and of what the model is given with the padding; 0 if what it is given has no time.
     seconds: float
     padded_seconds: float
     #: The step that the loss is for, counted from 1; the loop sets it. 0 outside of training.

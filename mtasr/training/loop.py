@@ -300,7 +300,7 @@ def take_step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, 
         "learning_rate": rate,
         "gradient_norm": norm,
         "audio_seconds": round(audio, 3),
-        "padding": round(1 - audio / padded, 4),
+        "padding": round(1 - audio / padded, 4) if padded else 0.0,
         "seconds": round(seconds, 4),
         "waited": round(waited, 4),
     }

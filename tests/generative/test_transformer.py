@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -145,6 +147,9 @@ def test_continuations_depend_on_the_prefix_and_the_seed_and_end(model: CausalTr
     assert prefix == [END, 2, 5], "the prefix is kept"
     assert all(END not in each and len(each) <= 30 for each in found)
     assert any(len(each) < 30 for each in found)
+    assert any(one == other for each in found for one, other in itertools.pairwise(each))
+    joined = continuations(model, prefix, 40, 30, END, Sampling(seed=1, temperature=5), repeats=False)
+    assert not any(one == other for each in joined for one, other in itertools.pairwise([*prefix, *each]))
     assert continuations(model, prefix, 2, 0, END, Sampling()) == [[], []]
 
 
