@@ -58,8 +58,9 @@ def continuations(
 ) -> list[list[int]]:
     """`count` sequences of up to `most` tokens, each of which could follow `prefix`; the token `end` ends one early.
 
-    They contain neither the prefix nor the end. Without `repeats`, no token follows itself, as in joined units. The model is in evaluation mode. Raises `UsageError` for an empty
-    prefix, and if prefix and continuation are longer than the context of the model.
+    They contain neither the prefix nor the end. Without `repeats`, no token follows itself, as in joined units. The
+    model is in evaluation mode. Raises `UsageError` for an empty prefix, and if prefix and continuation are longer than
+    the context of the model.
     """
     if not prefix or count < 1 or most < 0:
         raise UsageError("there must be a prefix of at least one token, and at least one continuation of 0 or more")

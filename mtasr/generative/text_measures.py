@@ -1,8 +1,8 @@
 """How much generated sequences, of words or of units, repeat themselves and each other: self-BLEU, auto-BLEU, VERT.
 
-Source: Lakhotia et al. 2021 (arXiv:2102.01192), section 4: a model that stutters has a high auto-BLEU, one that always says
-the same a high self-BLEU. Both are taken over n-grams of length 1 and 2 with the geometric mean, without a penalty for
-length, as the authors' program takes them; there they are of words that a recogniser heard.
+Source: Lakhotia et al. 2021 (arXiv:2102.01192), section 4: a model that stutters has a high auto-BLEU, one that always
+says the same a high self-BLEU. Both are taken over n-grams of length 1 and 2 with the geometric mean, without a penalty
+for length, as the authors' program takes them; there they are of words that a recogniser heard.
 """
 
 from __future__ import annotations
