@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from mtasr.edit_distance import ErrorCount
-from mtasr.generative.sound_measures import heard_errors, mel_distance, si_snr, voice_similarity
-from mtasr.generative.text_measures import area_over_temperatures, auto_bleu2, recurring, self_bleu2, vert
+from mtasr.generative.metrics import (
+    area_over_temperatures,
+    auto_bleu2,
+    heard_errors,
+    mel_distance,
+    recurring,
+    self_bleu2,
+    si_snr,
+    vert,
+    voice_similarity,
+)
 
 
 def slow_self_bleu2(sequences: Sequence[Sequence[int]]) -> float:
