@@ -96,6 +96,7 @@ def test_sizes_that_make_no_network(wrong: dict[str, int]) -> None:
         TransformerSizes(**(good | wrong | ({"heads": 4} if wrong == {"width": 18} else {})))
 
 
+@pytest.mark.slow
 def test_the_published_size() -> None:
     """12 layers of 4 x 1024 x 1024 for attention and 2 x 1024 x 4096 for the rest, with biases and norms, and units."""
     with torch.device("meta"):

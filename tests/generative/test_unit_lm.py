@@ -115,6 +115,7 @@ def test_long_sequences_are_cut_and_nothing_is_lost(units: Path, tmp_path: Path)
         assert objective.batch(plan, np.random.default_rng(0)).tokens.size <= 512
 
 
+@pytest.mark.slow
 def test_a_run_learns_resumes_and_continues(units: Path, tmp_path: Path) -> None:
     def trained(name: str, *more: str) -> Path:
         where = [f"data={units}", f"output={tmp_path / name}", "objective_options.units=6"]
