@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mtasr.audio.tracks import Tracks
     from mtasr.decoding.transcription import Transcription
+    from mtasr.dubbing.dub import dub
     from mtasr.engines.engine import LanguageGuess
     from mtasr.errors import MtasrError
     from mtasr.options import DecodingOptions
@@ -42,6 +43,7 @@ __all__ = [
     "Word",
     "__version__",
     "diarize",
+    "dub",
     "load_model",
     "load_voice",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "Turn": "mtasr.transcript",
     "Word": "mtasr.transcript",
     "diarize": "mtasr.speakers.diarize",
+    "dub": "mtasr.dubbing.dub",
     "load_model": "mtasr.transcribe",
     "load_voice": "mtasr.speech.voice",
 }

@@ -254,10 +254,11 @@ def _write(
     early = ["-movflags", "+faststart"] if container.muxer in {"mp4", "mov"} else []
     output = [*early, "-f", container.muxer, f"file:{result.absolute()}"]
     head = ["-loglevel", "level+info", "-progress", "pipe:1", "-y"]
-    return _run([*head, *arguments, *output], inputs, folder, line=partial(_tell, position))
+    return _run([*head, *arguments, *output], inputs, folder, line=partial(tell_position, position))
 
 
-def _tell(position: Position, line: str) -> None:
+def tell_position(position: Position, line: str) -> None:
+    """Pass on what a line of `-progress` says of the position."""
     if found := re.fullmatch(r"out_time_us=(\d+)", line):
         position(int(found[1]) / 1e6)
 

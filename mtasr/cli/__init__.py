@@ -52,6 +52,9 @@ COMMANDS = {
     "subtitle": LazyCommand("mtasr.cli.subtitle", "subtitle", "Put subtitles into a video.", True),
     "view": LazyCommand("mtasr.cli.view", "view", "Write a page to play a recording and read its text.", True),
     "speak": LazyCommand("mtasr.cli.speak", "speak", "Read English text aloud.", True),
+    "speak-translation": LazyCommand(
+        "mtasr.cli.speak_translation", "speak_translation", "Give recordings an English voice.", True
+    ),
     "check-mark": LazyCommand("mtasr.cli.check_mark", "check_mark", "Tell whether speech is marked as synthetic."),
     "serve": LazyCommand("mtasr.cli.serve", "serve", "Serve OpenAI's API for speech, and others.", True),
     "evaluate": LazyCommand("mtasr.cli.evaluate", "evaluate", "Measure a model on recordings with known texts.", True),
