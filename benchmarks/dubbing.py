@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/dubbing.py CLIPS --language es [--count 48] [--long LONG]
 
 CLIPS is a manifest of `mtasr evaluate` whose recordings have a `translation`: each recording of the language is dubbed,
-and Whisper `base` writes down the English speech. BLEU of what it heard (ASR-BLEU) stands beside BLEU of the text that
-was spoken. Both texts are in lower case and without punctuation, since speech has neither. LONG is a second manifest,
+and Whisper `base` writes down the English speech. BLEU of what it heard (ASR-BLEU) stands beside BLEU of the whole
+translation, also of what was not spoken. Both texts are in lower case and without punctuation, since speech has neither. LONG is a second manifest,
 of which the first recording of the language is dubbed: how far the starts are from those of the source, what overlaps,
 what is late, and loudness.
 """
@@ -60,7 +60,8 @@ def short(args: argparse.Namespace, folder: Path, model: Any, voice: Any) -> Non
         cost += after.user + after.system - before.user - before.system
         spoken += sum(each.end - each.start for each in made.lines)
         references.append(plain(row["translation"]))
-        texts.append(plain(made.transcript.text))
+        translation = sorted([*made.transcript, *made.left_out], key=lambda segment: segment.start)
+        texts.append(plain("".join(segment.text for segment in translation)))
         heard.append(plain(model.transcribe(str(made.path), language="en").text))
     bleu, of_speech = (sacrebleu.corpus_bleu(each, [references]).score for each in (texts, heard))
     print(f"{len(heard)} clips, {refused} refused; BLEU of the text {bleu:.1f}, of the speech {of_speech:.1f}")
