@@ -4,9 +4,9 @@
 
 CLIPS is a manifest of `mtasr evaluate` whose recordings have a `translation`: each recording of the language is dubbed,
 and Whisper `base` writes down the English speech. BLEU of what it heard (ASR-BLEU) stands beside BLEU of the whole
-translation, also of what was not spoken. Both texts are in lower case and without punctuation, since speech has neither. LONG is a second manifest,
-of which the first recording of the language is dubbed: how far the starts are from those of the source, what overlaps,
-what is late, and loudness.
+translation, also of what was not spoken. Both texts are in lower case and without punctuation, since speech has
+neither. LONG is a second manifest, of which the first recording of the language is dubbed: how far the starts are from
+those of the source, what overlaps, what is late, and loudness.
 """
 
 from __future__ import annotations

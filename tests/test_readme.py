@@ -127,7 +127,7 @@ def test_options_and_commands_exist(page: Path) -> None:
     reference = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     options = set(re.findall(r"--(?:\[no-\])?([a-z][a-z0-9-]*)", reference)) | {"help", "version"}
     text = re.sub(r"`(pip|python|find|ray|torchrun) [^`]*`", "", page.read_text(encoding="utf-8"))
-    text = re.sub(r"^(cp|curl|journalctl|openssl|podman|ray|torchrun) .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(cp|curl|journalctl|openssl|podman|python|ray|torchrun) .*$", "", text, flags=re.MULTILINE)
     mentioned = re.findall(r"(?<![\w-])--([a-z][a-z0-9_-]*)", "\n".join(re.findall(r"`([^`]+)`", text)))
     names = {name.replace("_", "-") for name in mentioned}
     assert not {name for name in names if name not in options and name.removeprefix("no-") not in options}
