@@ -61,6 +61,8 @@ COMMANDS = {
     "features": LazyCommand("mtasr.cli.features", "features", "Write what an encoder makes of recordings.", True),
     "units": LazyCommand("mtasr.cli.units", "units", "Turn speech into units that were learnt without text.", True),
     "continue": LazyCommand("mtasr.cli.continue_", "continue_", "Continue speech as a language model would.", True),
+    "compress": LazyCommand("mtasr.cli.compress", "compress", "Turn a recording into the codes of a neural codec."),
+    "decompress": LazyCommand("mtasr.cli.compress", "decompress", "Turn such codes into sound again."),
     "find": LazyCommand("mtasr.cli.find", "find", "Find where something is said, by an example.", True),
     "classify": LazyCommand("mtasr.cli.classify", "classify", "Tell what a head knows about recordings.", True),
     "models": LazyCommand("mtasr.cli.models", "models", "List, download, check and remove models."),

@@ -11,12 +11,15 @@ from mtasr.cli.train import run_to_end
 from mtasr.errors import UsageError
 from mtasr.extras import extras
 
+#: What a run results in, if it is no encoder.
+_RESULTS = {"unit_lm": "language model", "codec": "codec"}
+
 
 @click.command("pretrain")
 @click.argument("settings", metavar="[CONFIG] KEY=VALUE...", nargs=-1)
 @debug_option
 def pretrain(settings: tuple[str, ...]) -> None:
-    """Train an encoder, or a language model over units, on recordings without text. For example:
+    """Train an encoder, a language model over units or a codec on recordings without text. For example:
 
     mtasr pretrain objective=best-rq data=recordings output=RUN
 
@@ -26,7 +29,7 @@ def pretrain(settings: tuple[str, ...]) -> None:
 
     The same command resumes a run that was stopped. The result is the folder `encoder` in RUN, for `mtasr train
     init_encoder=RUN`. With objective=unit_lm it is the folder `unit-lm`, for `mtasr continue`, and `data` may also be a
-    file of units. Needs the extra `train`.
+    file of units. With objective=codec it is the folder `codec`, for `mtasr compress --codec`. Needs the extra `train`.
     """
     if not settings:
         raise UsageError(
@@ -40,4 +43,4 @@ def pretrain(settings: tuple[str, ...]) -> None:
         from mtasr.pretraining.recipes import pretrain_config
 
         config = pretrain_config(path, overrides)
-    run_to_end(config, result="language model" if config.objective == "unit_lm" else "encoder")
+    run_to_end(config, result=_RESULTS.get(config.objective, "encoder"))

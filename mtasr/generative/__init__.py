@@ -6,4 +6,5 @@ metrics                             how close speech is to what it should be, an
 conv, seanet, rvq                   causal convolutions, SEANet, residual vector quantisation
 codec, codec_folder, codec_file     a codec of these, its folders, and .ecdc files
 discriminators, losses, balance     what generators of sound learn from, and how much each loss weighs
+adversarial, codec_objective        the step that trains a generator and a discriminator; `objective=codec`
 """

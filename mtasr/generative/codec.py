@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mtasr.arrays import Float32Array, IntArray
 from mtasr.errors import UsageError
 from mtasr.generative.rvq import ResidualQuantiser
 from mtasr.generative.seanet import SeanetConfig, SeanetDecoder, SeanetEncoder
@@ -84,3 +85,13 @@ class Codec(nn.Module):
         """Codes (B, Q, S) of the first Q books -> samples (B, N), as many as asked for or those of whole frames."""
         audio: Tensor = self.decoder(self.quantizer.decode(codes))
         return audio[:, 0, :samples]
+
+    def codes_of(self, samples: Float32Array, books: int | None = None) -> IntArray:
+        """`encode` for one recording as an array: samples (N,) -> codes (Q, S)."""
+        codes: IntArray = self.encode(torch.from_numpy(samples)[None], books)[0].numpy()
+        return codes
+
+    def sound_of(self, codes: IntArray, samples: int | None = None) -> Float32Array:
+        """`decode` for one recording as an array: codes (Q, S) -> samples (N,) in [-1, 1]."""
+        sound: Float32Array = self.decode(torch.from_numpy(codes.copy())[None], samples)[0].clamp(-1, 1).numpy()
+        return sound

@@ -96,7 +96,7 @@ def feature_distance(real: Sequence[Judged], made: Sequence[Judged]) -> Tensor:
 
 
 def signal_to_distortion(made: Tensor, real: Tensor) -> Tensor:
-    """SI-SNR of sounds (B, N) in dB (B,), which does not depend on their levels (Le Roux et al. 2019)."""
+    """SI-SNR of sounds (B, N) in dB (B,): `metrics.si_snr` for batches of tensors, and never infinite."""
     made, real = (each - each.mean(-1, keepdim=True) for each in (made, real))
     power = real.square().sum(-1, keepdim=True).clamp(min=1e-8)
     target = (made * real).sum(-1, keepdim=True) / power * real

@@ -35,7 +35,7 @@ from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Ahead, Batch
 from mtasr.training.config import TrainConfig, make_config, named_settings, to_document
 from mtasr.training.layout import Replicated, Sharded, WeightLayout, compile_layers
-from mtasr.training.objectives import Exported, Objective, make_objective
+from mtasr.training.objectives import Exported, Objective, OwnSteps, make_objective
 from mtasr.training.optimizer import (
     freeze_encoder,
     learning_rate,
@@ -109,11 +109,12 @@ def train(config: TrainConfig, progress: Progress = lambda _: None) -> Run:
     """
     with crew() as ours:
         run, state, log = begin(config, ours)
+        step = run.objective.take_step if isinstance(run.objective, OwnSteps) else take_step
         batches = Ahead(batches_from(run, state.epoch, state.batch))
         try:
             while state.step < config.steps:
                 state.step += 1
-                entry = take_step(run, state, batches)
+                entry = step(run, state, batches)
                 evaluates = state.step == config.steps or _due(state.step, config.evaluate_every)
                 if log is not None:
                     log.write(entry)
@@ -166,7 +167,11 @@ def begin(config: TrainConfig, ours: Crew) -> tuple[Run, RunState, RunLog | None
     layout = _layout(config, objective, model, device, ours)
     run = Run(config, objective, device, ours, layout, accumulation(config.optimizer, ours.size))
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16" and device.type == "cuda")
-    state = RunState(model, make_optimizer(model, config.optimizer), scaler)
+    if isinstance(objective, OwnSteps):
+        optimizer = objective.optimizer(model)
+    else:
+        optimizer = make_optimizer(model, config.optimizer)
+    state = RunState(model, optimizer, scaler)
     if config.regularisation.ema:
         state.average = {name: weight.clone() for name, weight in trained_weights(model).items()}
     resume(state, folder, ours, lambda note: _require_same(run, note))

@@ -17,6 +17,7 @@ from mtasr.generative.losses import (
     signal_to_distortion,
     spectral_distance,
 )
+from mtasr.generative.metrics import si_snr
 
 
 def test_shares_of_gradients_are_those_of_weights_whatever_the_units() -> None:
@@ -75,7 +76,9 @@ def test_the_ratio_of_signal_to_distortion_is_that_of_its_definition() -> None:
     noise -= (noise @ real) / (real @ real) * real
     noise *= np.sqrt((real @ real) / (noise @ noise) / 10)  # a tenth of the power: 10 dB
     made = torch.from_numpy(3 * (real + noise) + 1)[None]
-    assert float(signal_to_distortion(made, torch.from_numpy(real)[None])) == pytest.approx(10, abs=1e-3)
+    found = float(signal_to_distortion(made, torch.from_numpy(real)[None]))
+    assert found == pytest.approx(10, abs=1e-3)
+    assert found == pytest.approx(si_snr(real.astype(np.float32), made[0].numpy().astype(np.float32)), abs=1e-3)
 
 
 def test_spectra_find_a_tone_and_distances_are_zero_for_the_same_sound() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -96,6 +96,24 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class OwnSteps(Protocol):
+    """What an objective has besides if a step is more than one loss: two networks that train against each other, say.
+
+    The loop does all else as for any objective, and stores what belongs to the model and the optimiser.
+    """
+
+    def optimizer(self, model: Any) -> torch.optim.Optimizer:
+        """The AdamW of all trained weights. Groups have their `share` of the rate, and as `thaws` the number of steps
+        before they are first updated; afterwards, they are in each step.
+        """
+        ...
+
+    def take_step(self, run: Any, state: Any, batches: Any) -> dict[str, Any]:
+        """Take a step and return its entry for the log, with the arguments of `mtasr.training.loop.take_step`."""
+        ...
+
+
 #: Objectives of `mtasr pretrain`, which learn from audio or units alone, as `OBJECTIVES` has them. Each class has
 #: `presets`: recipes by name, the default first.
 PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
@@ -104,6 +122,7 @@ PRETRAINING: dict[str, str | Callable[[TrainConfig], Objective]] = {
     "wavlm": "mtasr.pretraining.wavlm:WavlmObjective",
     "cpc": "mtasr.pretraining.cpc:CpcObjective",
     "wav2vec2": "mtasr.pretraining.wav2vec2:Wav2Vec2Objective",
+    "codec": "mtasr.generative.codec_objective:CodecObjective",
     "unit_lm": "mtasr.generative.unit_lm:UnitLmObjective",
 }
 
