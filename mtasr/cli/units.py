@@ -34,7 +34,13 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("units", cls=Command)
 @inputs_argument
-@option(_UNITS, "--centres", type=_PATH, metavar="NPZ", help="The units, as --fit writes them.")
+@option(
+    _UNITS,
+    "--centres",
+    type=_PATH,
+    metavar="NPZ",
+    help="The units, as --fit writes them; also .npy, or scikit-learn's .bin.",
+)
 @switch(_UNITS, "join", default=True, configurable=False, help="Take frames of the same unit in a row for one.")
 @option(
     _UNITS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +231,66 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"(2, 2)", b"(9**9)")) and read_centres(path)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_models_of_scikit_learn(tmp_path: Path, kind: type[KMeans], protocol: int) -> None:
     path = tmp_path / "km.bin"
-    joblib.dump(KMeans(2, n_init=1, random_state=0).fit(blobs(50)), path)
-    with pytest.raises(ModelIntegrityError, match="damaged or holds no centres"):
+    model = kind(3, n_init=1, random_state=np.random.RandomState(0)).fit(blobs(50).astype(np.float64))
+    joblib.dump(model, path, protocol=protocol)
+    np.testing.assert_array_equal(read_centres(path).centres, model.cluster_centers_.astype(np.float32))
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ModelIntegrityError):
+            read_centres(path)
+
+
+class _Runs:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._path),)
+
+
+def test_other_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    path, proof = tmp_path / "km.bin", tmp_path / "was-run"
+    model, inside = (KMeans(2, n_init=1, random_state=0).fit(blobs(50)) for _ in range(2))
+    model.labels_ = _Runs(proof)
+    inside.cluster_centers_ = np.array([[_Runs(proof)]])
+    for made, reason in (
+        (_Runs(proof), "mkdir is no part of a k-means model"),
+        (model, "mkdir is no part of a k-means model"),
+        (inside, "not one of numbers"),
+        ({"cluster_centers_": np.ones((2, 2))}, "another object"),
+        (np.ones((2, 2)), "another object"),
+        (KMeans(2), "cluster_centers_"),
+    ):
+        joblib.dump(made, path)
+        with pytest.raises(ModelIntegrityError, match=reason):
+            read_centres(path)
+    joblib.dump(inside, path, compress=3)
+    with pytest.raises(ModelIntegrityError, match="holds no centres"):
         read_centres(path)
+    assert not proof.exists()
+
+
+def test_plain_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "centres.npy"
+    for order in ("C", "F"):
+        np.save(path, np.asarray(blobs()[:7], order=order))
+        np.testing.assert_array_equal(read_centres(path).centres, blobs()[:7])
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole.replace(b"(7, ", b"(9**9, "), whole.replace(b"(7, ", b"(700000, "), whole[:20]):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelIntegrityError):
+            read_centres(path)
+    for wrong in (np.array([[print]]), np.ones(3), np.ones((2, 2), int)):
+        np.save(path, wrong)
+        with pytest.raises(ModelIntegrityError, match=r"not one of numbers|must be a matrix"):
+            read_centres(path)
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:

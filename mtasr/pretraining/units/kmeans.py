@@ -25,6 +25,7 @@ from mtasr.data.records import written_whole
 from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, UsageError
 from mtasr.models.speakers.array_file import stored_array
 from mtasr.models.speakers.stored_zip import StoredZip
+from mtasr.pretraining.units.foreign_centres import foreign_centres
 
 #: Frames of a mini-batch, and frames whose nearest centres are computed at once.
 _BATCH = 10_000
@@ -99,15 +100,22 @@ class UnitCentres:
 
 
 def read_centres(path: Path) -> UnitCentres:
-    """Centres that `UnitCentres.save` wrote, or that other programs did with `numpy.savez(path, centres=...)`.
+    """Centres that `UnitCentres.save` wrote, or that other programs did.
 
-    Raises `ModelNotFoundError`, and `ModelIntegrityError` for a file that is damaged or holds anything else. Pickles,
-    such as scikit-learn's models in joblib's format, can run code and are refused.
+    Those have `numpy.savez(path, centres=...)`, `.npy` files, and scikit-learn's k-means in joblib's form, of which no
+    code is run (`mtasr.pretraining.units.foreign_centres`). Raises `ModelNotFoundError`, and `ModelIntegrityError` for
+    a file that is damaged or holds anything else.
     """
     if not path.exists():
         raise ModelNotFoundError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
-        raise ModelIntegrityError(f"{path} is damaged or holds no centres; {_HOW}")
+        foreign = foreign_centres(path)
+        if foreign is None:
+            raise ModelIntegrityError(f"{path} is damaged or holds no centres; {_HOW}")
+        try:
+            return UnitCentres(centres=_matrix(foreign))
+        except ValueError as exc:
+            raise ModelIntegrityError(f"{path}: {exc}") from exc
     with StoredZip(path) as file:
         if "centres.npy" not in file.members:
             raise ModelIntegrityError(f"{path} holds no centres; {_HOW}")
@@ -116,12 +124,10 @@ def read_centres(path: Path) -> UnitCentres:
             raise file.damaged(f"{min(unknown)} is no part of centres")
         defaults = {"centres": 0.0, "encoder": "", "layer": 0, "identity": ""}
         centres, encoder, layer, identity = (found.get(name, np.array(default)) for name, default in defaults.items())
-        if centres.ndim != 2 or centres.dtype.kind != "f" or not centres.size or len(centres) > MOST_UNITS:
-            raise file.damaged(f"centres must be a matrix of numbers with at most {MOST_UNITS} rows")
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-            centres = centres.astype(np.float32)
-        if not np.isfinite(centres).all():
-            raise file.damaged("a centre is not finite")
+        try:
+            centres = _matrix(centres)
+        except ValueError as exc:
+            raise file.damaged(str(exc)) from exc
         texts = all(each.ndim == 0 and each.dtype.kind == "U" for each in (encoder, identity))
         if not texts or layer.ndim or layer.dtype.kind != "i" or layer < 0:
             raise file.damaged("encoder must be a name, and layer a number")
@@ -129,6 +135,17 @@ def read_centres(path: Path) -> UnitCentres:
             return UnitCentres(centres=centres, encoder=str(encoder), layer=int(layer), identity=str(identity))
         except (SystemError, ValueError) as exc:  # NumPy's, for numbers that are no characters
             raise file.damaged("encoder is no text") from exc
+
+
+def _matrix(centres: npt.NDArray[Any]) -> Float32Array:
+    """Centres (K, D) in float32. Raises `ValueError`."""
+    if centres.ndim != 2 or centres.dtype.kind != "f" or not centres.size or len(centres) > MOST_UNITS:
+        raise ValueError(f"centres must be a matrix of numbers with at most {MOST_UNITS} rows")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        found = np.ascontiguousarray(centres, np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError("a centre is not finite")
+    return found
 
 
 def _array(file: StoredZip, name: str) -> npt.NDArray[Any]:
