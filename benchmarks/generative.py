@@ -1,14 +1,15 @@
 """Do the models that write speech learn what they should, at a size that two cores can train?
 
-    python benchmarks/generative.py FOLDER [JOB...] [--hours 1] [--part 1]
+    python benchmarks/generative.py FOLDER [JOB...] [--hours 1] [--part 1] [--real FOLDER]
 
 A job is a name in the table at the end of this file; without any, all are done that have no result yet. FOLDER may be
 that of `pretraining.py`, whose second HuBERT these jobs listen with, and train if it is not there. Figures go to
 FOLDER/generative.json as soon as a job has them, and a run that was stopped goes on where it was. `--part .01` takes a
 hundredth of all steps: it shows that everything runs, and learns nothing.
 
-Speech is synthesised (`made_phones.py`). Goals were written down before the first run, and the table says whether they
-were reached.
+Speech is synthesised (`made_phones.py`), but that of the job `codec`: `--real` names a folder with `train`, recordings
+to learn from, and `short.json`, a list of objects with `audio` (in that folder), `language` and `text`. Goals were
+written down before the first run, and the table says whether they were reached.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +32,10 @@ from made_speech import VOICES
 from pretraining import Bench, Figures, Goal, last_evaluation, mtasr, pnmi, second_hubert
 from speed import machine, table
 
-from mtasr.generative.metrics import area_over_temperatures, recurring, vert
+from mtasr import load_model
+from mtasr.data.samples import read_samples
+from mtasr.generative.codec_folder import load_codec
+from mtasr.generative.metrics import area_over_temperatures, heard_errors, recurring, vert
 from mtasr.generative.sampling import Sampling
 from mtasr.generative.unit_model import UnitModel, load_unit_model, shuffled_blocks
 from mtasr.generative.unit_sequences import read_unit_file
@@ -47,7 +52,17 @@ _TEMPERATURES = (0.3, 0.7, 1.0, 1.5, 2.0)
 _BLOCK, _PROMPT, _NEW, _MOST = 10, 60, 150, 100
 _PAIRS = 240
 
+#: Numbers of books with which a codec is judged.
+_BOOKS = (1, 2, 4, 8)
+
 Sequences = list[list[int]]
+
+
+@dataclass(frozen=True)
+class RealBench(Bench):
+    """A benchmark that may have real speech too."""
+
+    real: Path | None
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -205,6 +220,32 @@ def _by_temperature(bench: Bench, model: UnitModel, trigram: Trigram, held_out: 
     return figures | {"area": area_over_temperatures(points)}
 
 
+def codec(bench: Bench, seed: int) -> Figures:
+    """Défossez et al. 2022, 16 filters, 8 books of 256 entries at 50 Hz; the error over time rules first."""
+    real = bench.real if isinstance(bench, RealBench) else None
+    if real is None:
+        sys.exit("the job codec needs --real")
+    run = bench.folder / "runs" / "codec"
+    clips = json.loads((real / "short.json").read_text(encoding="utf-8"))
+    clips = [clip for clip in clips if clip["language"] == "en"]
+    clips = clips[: max(2, round(len(clips) * bench.part))]
+    heard = ", ".join(str(real / clip["audio"]) for clip in clips)
+    mtasr(
+        "pretrain", "objective=codec", f"data={real / 'train'}", f"data.evaluation=[{heard}]", f"output={run}",
+        f"seed={seed}", f"steps={bench.steps(1600)}", f"optimizer.warmup={bench.steps(50)}",
+        f"objective_options.discriminator_from={bench.steps(1200)}", f"save_every={bench.steps(200)}",
+        f"data.cache={bench.folder / 'audio'}",
+    )  # fmt: skip
+    found, recogniser = load_codec(run), load_model("base")
+    sounds = [read_samples(real / clip["audio"]) for clip in clips]
+    texts = [clip["text"] for clip in clips]
+    figures = last_evaluation(run) | {"WER": heard_errors(recogniser, zip(sounds, texts, strict=True)).rate}
+    for books in _BOOKS:
+        decoded = [found.sound_of(found.codes_of(each, books), len(each)) for each in sounds]
+        figures[f"WER {books}"] = heard_errors(recogniser, zip(decoded, texts, strict=True)).rate
+    return figures
+
+
 # --- goals -----------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +256,23 @@ def _ordered(figures: Figures, name: str, *, rises: bool) -> bool:
     return min(steps) >= 0 < sum(steps)
 
 
+def _over_books(figures: Figures, name: str) -> list[float]:
+    return [figures[f"{name}{books}"] for books in _BOOKS]
+
+
+_CODEC: list[Goal] = [
+    (
+        "SI-SNR rises with 1, 2, 4, 8 books, to over 0 dB",
+        lambda f: all(one < more for one, more in pairwise(_over_books(f, "si_snr_"))) and f["si_snr_8"] > 0,
+    ),
+    ("distance of mel spectra falls", lambda f: all(one > more for one, more in pairwise(_over_books(f, "mel_")))),
+    (
+        "WER falls from 1 to 8 books, and never rises",
+        lambda f: all(one >= more for one, more in pairwise(_over_books(f, "WER "))) and f["WER 1"] > f["WER 8"],
+    ),
+    ("perplexity of each book over a third of 256", lambda f: min(f[f"perplexity_{n}"] for n in range(1, 9)) > 256 / 3),
+    ("WER with 8 books within 10 points of the original's", lambda f: f["WER 8"] <= f["WER"] + 0.1),
+]
 _UNIT_LM: list[Goal] = [
     ("loss below that of the trigram on other sentences", lambda f: f["loss"] < f["trigram"]),
     ("real above block-shuffled in 95 %", lambda f: f["real above shuffled"] >= 0.95),
@@ -230,6 +288,7 @@ _UNIT_LM: list[Goal] = [
     ("VERT of real speech between those at .3 and 1", lambda f: f["VERT 0.3"] >= f["VERT real"] >= f["VERT 1"]),
 ]
 JOBS: dict[str, tuple[Callable[[Bench, int], Figures], int, list[Goal]]] = {
+    "codec": (codec, 0, _CODEC),
     "units": (units, 0, [("PNMI .1 above that of log-mel units", lambda f: f["pnmi"] >= f["pnmi log-mel"] + 0.1)]),
     **{f"unit_lm-{seed}": (unit_lm, seed, _UNIT_LM) for seed in _SEEDS},
 }
@@ -251,8 +310,9 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", metavar="JOB", choices=[[], *JOBS])
     parser.add_argument("--hours", type=float, default=1.0, help="hours of audio to learn from")
     parser.add_argument("--part", type=float, default=1.0, help="share of the steps")
+    parser.add_argument("--real", type=Path, help="folder of real speech, for the job codec")
     args = parser.parse_args()
-    bench = Bench(args.folder.absolute(), args.hours, args.part)
+    bench = RealBench(args.folder.absolute(), args.hours, args.part, args.real and args.real.absolute())
     kept = args.folder / "generative.json"
     for name in args.jobs or JOBS:
         results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
