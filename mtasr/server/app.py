@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import openai_api, openapi, page, protocols, rendering
+from mtasr.server import openai_api, openapi, page, protocols, rendering, speech_api
 from mtasr.server.access import Access, Guard
 from mtasr.server.jobs import api as jobs_api
 from mtasr.server.live import captions, client_secrets, realtime
@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None, *, load: Load = load_model) -> 
     app.state.health = health.Health()
     app.state.renderer = rendering.Renderer()
     app.include_router(openai_api.router)
+    app.include_router(speech_api.router)
     app.include_router(jobs_api.router)
     app.include_router(rendering.router)
     app.include_router(health.router)

@@ -30,6 +30,7 @@ from mtasr.server.problems import problem_of, stopping
 from mtasr.server.settings import Settings
 from mtasr.server.transcribing import Transcriber
 from mtasr.server.upload import Upload, receive
+from mtasr.server.voice_pool import VoicePool
 from mtasr.transcribe import load_model
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Service:
         self.transcriber = Transcriber(settings, self.admission, self.pool, self.metrics)
         self.known_speakers = KnownSpeakers()
         self.live = LiveHost(settings, self.admission, self.pool, self.metrics)
+        self.voices = VoicePool(downloads=settings.downloads)
         self.ephemeral_keys = EphemeralKeys()
         self.captions = CaptionSessions(self.live, settings)
         self.folder = Path()

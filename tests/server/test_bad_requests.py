@@ -357,7 +357,7 @@ def test_broken_forms(limited: Running, kind: str, body: bytes) -> None:
 
 def test_other_paths_and_methods(limited: Running) -> None:
     with limited.client() as client:
-        assert code_of(client.get("/v1/audio/speech")) == (404, "not_found")
+        assert code_of(client.get("/v1/audio/sound")) == (404, "not_found")
         assert code_of(client.get(PATH)) == (405, "method_not_allowed")
         assert code_of(client.get("/v1/models/../../etc/passwd")) == (404, "not_found")
         assert code_of(client.get("/v1/models/%2e%2e%2fetc")) == (404, "model_not_found")
