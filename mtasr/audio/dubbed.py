@@ -78,13 +78,17 @@ def write_dubbed(
     nothing underneath. The track lasts at least `duration` seconds. `title` of the tags names the track, the others are
     the file's. Raises `InputError` for a damaged recording, else `FfmpegError`.
     """
-    arguments = ["-loglevel", "level+info", "-progress", "pipe:1", "-y", *_input(recording), *_raw(track)]
+    arguments = ["-loglevel", "level+info", "-progress", "pipe:1", "-y"]
+    # MPEG program streams leave out timestamps, which Matroska and MP4 need.
+    arguments += ["-fflags", "+genpts", *_input(recording), *_raw(track)]
     voice = f"[1:a]volume={gain:.2f}dB,apad=whole_dur={duration:.3f}s"
     limit = f"alimiter=limit={_LIMIT}:level=disabled"
     if keep_original is None:
         graph = f"{voice},{limit}[dub]"
     else:
-        graph = f"[0:a:{audio_stream}]volume={keep_original:.2f}dB,aformat=channel_layouts=mono[under];{voice}[over];"
+        # amix starts with the first samples: without silence before a late track, the voice would be late too.
+        under = f"aresample=async=1:first_pts=0,volume={keep_original:.2f}dB,aformat=channel_layouts=mono"
+        graph = f"[0:a:{audio_stream}]{under}[under];{voice}[over];"
         graph += f"[under][over]amix=inputs=2:duration=longest:normalize=0,{limit}[dub]"
     arguments += ["-filter_complex", graph]
     ending = name.suffix.lower()

@@ -82,6 +82,8 @@ class _Run:
         self._params, self._folder, self._options = ctx.params, folder, options
         self._display = Display(quiet=ctx.params["quiet"], text=False)
         self._debug: bool = ctx.meta.get(failures.DEBUG, False)
+        #: By the files that they become.
+        self._owners: dict[Path, Path] = {}
         self._model: Model | None = None
         self._voice: Voice | None = None
 
@@ -101,7 +103,13 @@ class _Run:
             raise InputError(f"{recording}: only files can be dubbed")
         target = self._folder / dubbed_name(recording)
         check_result(target, recording)
-        if self._params["resume"] and target.exists() and is_dubbed(target, recording, self._params["voice"]):
+        if (owner := self._owners.setdefault(target, recording)) != recording:
+            raise UsageError(
+                f"{owner} and {recording} would both be written to {target}; run them with different --output-dir"
+            )
+        texts = {form: target.with_suffix(f".{form}") for form in self._params["formats"]}
+        there = all(each.exists() for each in [target, *texts.values()])
+        if self._params["resume"] and there and is_dubbed(target, recording, self._params["voice"]):
             self._display.note(printable(f"{recording}: {target} is there already"))
             return
         model, voice = self._loaded()
@@ -128,8 +136,8 @@ class _Run:
                 audio_stream=self._params["audio_stream"],
                 progress=lambda seconds: done.__setitem__(0, seconds),
             )
-        for form in self._params["formats"]:
-            dub.transcript.write(target.with_suffix(f".{form}"), form)
+        for form, file in texts.items():
+            dub.transcript.write(file, form)
         self._tell(recording, dub)
 
     def _loaded(self) -> tuple[Model, Voice]:
@@ -143,10 +151,14 @@ class _Run:
         return self._model, self._voice
 
     def _tell(self, recording: Path, dub: Dub) -> None:
+        from mtasr.dubbing.dub import LATE
+
         words = [f"{recording}: wrote {dub.path}"]
         if dub.late:
             latest = max(each.late for each in dub.late)
             words.append(f"{len(dub.late)} of {len(dub.lines)} lines are late, by {latest:.1f} s at most")
+        if dub.beyond > LATE:
+            words.append(f"the voice goes on for {dub.beyond:.1f} s after the end")
         if dub.left_out:
             words.append(f"{len(dub.left_out)} not spoken, because the translation is not reliable")
         self._display.note(printable("; ".join(words)))

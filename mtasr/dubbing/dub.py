@@ -48,6 +48,11 @@ class Dub:
         """The lines that start more than `LATE` seconds after their source."""
         return tuple(each for each in self.lines if each.late > LATE)
 
+    @property
+    def beyond(self) -> float:
+        """Seconds that are spoken after the end of the recording."""
+        return max(0.0, self.lines[-1].end - self.transcript.duration)
+
 
 def dub(
     source: str | Path,
@@ -105,7 +110,9 @@ def dub_transcript(
     lines = [Line(start=each.start, end=each.end, text=each.text.strip()) for each in said]
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         track = SpokenTrack(file=Path(folder, "track"), rate=voice.rate)
-        spoken = list(_written(track, fitted(lines, voice.say, max_speed=max_speed), progress))
+        spoken = list(
+            _written(track, fitted(lines, voice.say, max_speed=max_speed, duration=transcript.duration), progress)
+        )
         if not spoken:
             raise InputError(f"{recording}: its translation has no words that the voice can read")
         mark = new_mark(engine=_ENGINE, voice=voice.name, source=_digest(recording))

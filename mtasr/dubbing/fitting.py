@@ -42,18 +42,17 @@ class SpokenLine:
 
 
 def fitted(
-    lines: Sequence[Line], say: Callable[[str, float], Speech], *, max_speed: float
+    lines: Sequence[Line], say: Callable[[str, float], Speech], *, max_speed: float, duration: float
 ) -> Iterator[tuple[SpokenLine, Speech]]:
     """Each line, as it is spoken; the lines are in order of their starts. A line of which no sound comes is left out.
 
-    `say` gets the text and the speed.
+    `say` gets the text and the speed. The last line may last until the recording ends, after `duration` seconds.
     """
     free = 0.0
     for number, line in enumerate(lines):
         start = max(line.start, free)
-        after = lines[number + 1].start if number + 1 < len(lines) else None
-        room = float("inf") if after is None else after - GAP - start
-        speech, speed = _said(line.text, room, say, max_speed)
+        until = lines[number + 1].start - GAP if number + 1 < len(lines) else duration
+        speech, speed = _said(line.text, until - start, say, max_speed)
         if len(speech.samples):
             end = start + speech.seconds
             yield SpokenLine(line=line, start=start, end=end, speed=speed), speech

@@ -72,6 +72,23 @@ def test_resume_skips_what_is_there(folder: Path, dubbing: FakeModel) -> None:
     assert "wrote" in run(*args).stderr
 
 
+def test_resume_makes_up_for_a_text_that_is_missing(folder: Path, dubbing: FakeModel) -> None:
+    args = ("speak-translation", "talk.flac", "--resume", "--model", "base", "-f", "srt")
+    assert run(*args).exit_code == 0
+    (folder / "talk.en.srt").unlink()
+    assert "wrote" in run(*args).stderr
+    assert (folder / "talk.en.srt").exists()
+
+
+def test_two_recordings_do_not_become_one_file(folder: Path, dubbing: FakeModel) -> None:
+    (folder / "more").mkdir()
+    shutil.copy(folder / "talk.flac", folder / "more")
+    done = run("speak-translation", "talk.flac", "more/talk.flac", "-o", "out", "--model", "base")
+    assert done.exit_code != 0
+    assert "would both be written to out/talk.en.flac" in done.stderr
+    assert len(dubbing.calls) == 1
+
+
 def test_one_that_fails_does_not_stop_the_others(folder: Path, dubbing: FakeModel) -> None:
     (folder / "text.wav").write_text("hello")
     done = run("speak-translation", "text.wav", "none.wav", "talk.flac", "--model", "base")

@@ -101,6 +101,25 @@ def test_the_original_can_stay_underneath(tmp_path: Path) -> None:
     assert _sounds(tmp_path / "talk.en.wav", 220)[11:15].all()
 
 
+def test_a_track_that_begins_late_does_not_delay_the_voice(tmp_path: Path) -> None:
+    source = recording(tmp_path / "whole.mkv", picture=True)
+    late = ["-i", source, "-itsoffset", "3", "-i", source, "-map", "0:v", "-map", "1:a", "-c", "copy", "-t", "8"]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *late, tmp_path / "talk.mkv"], check=True)
+    _dub(tmp_path / "talk.mkv", tmp_path / "talk.en.mkv", keep_original=-6)
+    assert not _sounds(tmp_path / "talk.en.mkv", 600)[:29].any()
+    voice = _sounds(tmp_path / "talk.en.mkv", 220)
+    assert voice[11:15].all()
+    assert not voice[17:49].any()
+
+
+def test_a_video_without_timestamps_gets_a_track(tmp_path: Path) -> None:
+    source = tmp_path / "talk.mpg"
+    inputs = ["-f", "lavfi", "-i", "sine=600:duration=8", "-f", "lavfi", "-i", "color=size=64x48:rate=25:duration=8"]
+    subprocess.run([find_ffmpeg(), "-loglevel", "error", *inputs, source], check=True)
+    assert _dub(source, tmp_path / dubbed_name(source)).path.name == "talk.en.mkv"
+    assert _sounds(tmp_path / "talk.en.mkv", 220)[11:15].all()
+
+
 @pytest.mark.parametrize("volume", [0.05, 0.5, 4])
 def test_the_voice_is_as_loud_as_the_recording(tmp_path: Path, volume: float) -> None:
     source = recording(tmp_path / "talk.wav", volume=volume)
@@ -138,6 +157,10 @@ def test_late_lines_are_told(tmp_path: Path) -> None:
     found = _dub(source, tmp_path / "talk.en.wav", first, second)
     assert [each.line.text for each in found.late] == ["Good bye"]
     assert found.lines[0].speed == 1.3
+    assert found.beyond == 0
+    last = _dub(source, tmp_path / "talk.en.wav", replace(_BYE, text="x" * 100))
+    assert last.lines[0].speed == 1.3
+    assert last.beyond == pytest.approx(5 + 5 / 1.3 - 8, abs=0.01)
 
 
 def test_what_cannot_be_dubbed(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def say(text: str, speed: float) -> Speech:
     return Speech(np.zeros(round((len(text) / speed + 0.05 * bool(text)) * _RATE), np.float32), _RATE)
 
 
-def _fitted(lines: list[Line], max_speed: float = 1.3) -> list[SpokenLine]:
-    return [line for line, _ in fitted(lines, say, max_speed=max_speed)]
+def _fitted(lines: list[Line], max_speed: float = 1.3, duration: float = 100) -> list[SpokenLine]:
+    return [line for line, _ in fitted(lines, say, max_speed=max_speed, duration=duration)]
 
 
 def _lines(*stretches: tuple[float, float, str]) -> list[Line]:
@@ -46,6 +46,13 @@ def test_what_is_still_too_long_makes_the_next_line_late() -> None:
     assert first.speed == 1.3
     assert second.start == pytest.approx(first.end + GAP)
     assert second.late == pytest.approx(4 / 1.3 + 0.05 + GAP - 1, abs=0.01)
+
+
+def test_the_last_line_lasts_until_the_end_of_the_recording() -> None:
+    (fits,), (hurried,) = _fitted(_lines((1, 2, "xxx")), duration=4.1), _fitted(_lines((1, 2, "xxx")), duration=3.8)
+    assert fits.speed == 1
+    assert 1 < hurried.speed < 1.3
+    assert hurried.end <= 3.8
 
 
 def test_without_words_there_is_no_line() -> None:
