@@ -155,10 +155,13 @@ def _windows(blocks: Iterable[Float32Array], step: int, seconds: float, detector
     # The cutter keeps two seconds in reserve; a third lets windows begin on the grid.
     cutter = Cutter(SPEECH, skip_silence=False, audio_seconds=seconds - _CONTEXT / SAMPLE_RATE)
     held, first, begin = np.zeros(0, np.float32), 0, 0  # samples, and the places of the first one and of the window
+    waiting: list[Float32Array] = []  # to be joined to `held` once per window: blocks may be short
     cuts: list[Cut] = []
 
     def window(cut: Cut, *, last: bool) -> _Window | None:
         nonlocal held, first, begin
+        held = np.concatenate([held, *waiting])
+        waiting.clear()
         end = first + len(held) if last else cut.end * FRAME // step * step
         lead = max(0, begin - _CONTEXT) // step * step
         samples = held[lead - first : end + _CONTEXT - first]
@@ -175,10 +178,12 @@ def _windows(blocks: Iterable[Float32Array], step: int, seconds: float, detector
             held, first = held[dropped:].copy(), first + dropped
         return heard if len(samples) >= LEAST_SAMPLES else None
 
+    received = 0
     for block in blocks:
-        held = np.concatenate([held, block])
+        waiting.append(block)
+        received += len(block)
         cuts += cutter.add(detector.probabilities(block))
-        while cuts and first + len(held) >= cuts[0].end * FRAME + _CONTEXT:
+        while cuts and received >= cuts[0].end * FRAME + _CONTEXT:
             heard = window(cuts.pop(0), last=False)
             if heard is not None:
                 yield heard
