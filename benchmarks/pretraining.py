@@ -163,10 +163,18 @@ def _unit_run(bench: Bench, name: str, objective: str, **options: object) -> Pat
     )  # fmt: skip
 
 
+def _first_hubert(bench: Bench) -> Path:
+    return _unit_run(bench, "hubert-1", "hubert", units=50)
+
+
+def second_hubert(bench: Bench) -> Path:
+    """The run of the second iteration, after that of the first."""
+    return _unit_run(bench, "hubert-2", "hubert", units=100, teacher=_first_hubert(bench), layer=2)
+
+
 def hubert(bench: Bench, _: int) -> Figures:
     """Hsu et al. 2021, both iterations: 50 units of cepstra, then 100 of the second layer of the first network."""
-    first = _unit_run(bench, "hubert-1", "hubert", units=50)
-    second = _unit_run(bench, "hubert-2", "hubert", units=100, teacher=first, layer=2)
+    first, second = _first_hubert(bench), second_hubert(bench)
     labels = bench.labels()
     figures = last_evaluation(second) | {
         "first accuracy": last_evaluation(first)["accuracy"],
@@ -181,7 +189,7 @@ def hubert(bench: Bench, _: int) -> Figures:
 def wavlm(bench: Bench, _: int) -> Figures:
     """Chen et al. 2021 beside HuBERT: the same units, steps and audio, half of the crops mixed; tested at 0 dB."""
     runs = {
-        "hubert": _unit_run(bench, "hubert-1", "hubert", units=50),
+        "hubert": _first_hubert(bench),
         "wavlm": _unit_run(bench, "wavlm", "wavlm", units=50, mixed=0.5),
     }
     figures: Figures = {}
