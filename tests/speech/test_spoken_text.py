@@ -81,3 +81,18 @@ def test_as_it_is_read(text: str, spoken: str) -> None:
 @given(st.text())
 def test_any_text_is_spoken_without_digits(text: str) -> None:
     assert not any(each in "0123456789" for each in spoken_text(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("9" * 5_000 + "th", "nine", "ninth"),
+        ("1" + ",000" * 1_500, "one", "zero"),
+        ("$" + "9" * 5_000, "nine", "dollars"),
+    ],
+    ids=["ordinal", "commas", "money"],
+)
+def test_numbers_too_long_for_an_int_are_read_digit_by_digit(text: str, first: str, last: str) -> None:
+    words = spoken_text(text).split()
+    assert (words[0], words[-1]) == (first, last)
+    assert len(words) - (last == "dollars") == sum(each.isdigit() for each in text)

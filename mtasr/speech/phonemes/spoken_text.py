@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from mtasr.speech.phonemes.numbers import cardinal, digits, ordinal, year
+from mtasr.speech.phonemes.numbers import TOO_LARGE, cardinal, digits, ordinal, year
 
 _MONTHS = [
     *("January", "February", "March", "April", "May", "June"),
@@ -85,6 +85,8 @@ _MARKS = str.maketrans(
     }
 )
 
+#: Longer numbers are read digit by digit.
+_MOST_DIGITS = len(str(TOO_LARGE)) - 1
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _DECIMAL = rf"(?:{_NUMBER})(?:\.\d+)?"
 
@@ -100,8 +102,15 @@ def spoken_text(text: str) -> str:
 def _whole(number: str) -> str:
     plain = number.replace(",", "")
     # A zero in front, or many digits without commas: a telephone number, say.
-    counted = "," in number or len(plain) < 7
+    counted = len(plain) <= _MOST_DIGITS if "," in number else len(plain) < 7
     return cardinal(int(plain)) if counted and (plain[0] != "0" or len(plain) == 1) else digits(plain)
+
+
+def _ordinal(match: re.Match[str]) -> str:
+    plain = match[1].replace(",", "").lstrip("0") or "0"
+    if len(plain) <= _MOST_DIGITS:
+        return ordinal(int(plain))
+    return f"{digits(plain[:-1])} {ordinal(int(plain[-1]))}"
 
 
 def _decimal(number: str) -> str:
@@ -131,10 +140,12 @@ def _money(match: re.Match[str]) -> str:
     if scale:
         return f"{_decimal(number)} {scale} {many}"
     whole, _, rest = number.partition(".")
-    units = int(whole.replace(",", ""))
+    # Not as an int: Python converts no more than 4,300 digits.
+    units = whole.replace(",", "").lstrip("0")
     if len(rest) not in (0, 2):
         return f"{_decimal(number)} {many}"
-    words = [f"{_whole(whole)} {one if units == 1 else many}"] if units or not rest or not int(rest) else []
+    name = one if units == "1" else many
+    words = [f"{_whole(whole)} {name}"] if units or not rest or not int(rest) else []
     if rest and int(rest):
         words.append(f"{cardinal(int(rest))} {cent if int(rest) == 1 else cents}")
     return " and ".join(words)
@@ -179,7 +190,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Replace], ...] = (
         _money,
     ),
     (re.compile(rf"(?<![\w.])({_DECIMAL}) ?({_longest_first(_UNITS)})(?![\w°])"), _measure),
-    (re.compile(rf"\b({_NUMBER})(?:st|nd|rd|th)\b"), lambda m: ordinal(int(m[1].replace(",", "")))),
+    (re.compile(rf"\b({_NUMBER})(?:st|nd|rd|th)\b"), _ordinal),
     (re.compile(r"(?<![\d.,])(1[1-9]\d\d|20\d\d)(?![\d,]|\.\d|\w)"), lambda m: year(int(m[1]))),
     (re.compile(r"#(?=\d)"), lambda m: "number "),
     (re.compile(_DECIMAL), lambda m: f" {_decimal(m[0])} "),
