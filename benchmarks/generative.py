@@ -20,17 +20,17 @@ import math
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from grammar import sentence
+from jobs import Figures, Goal, Job, run_jobs
 from made_phones import make_recordings
 from made_speech import VOICES
-from pretraining import Bench, Figures, Goal, last_evaluation, mtasr, pnmi, second_hubert
-from speed import machine, table
+from pretraining import Bench, last_evaluation, mtasr, pnmi, second_hubert
 
 from mtasr import load_model
 from mtasr.data.samples import read_samples
@@ -287,21 +287,11 @@ _UNIT_LM: list[Goal] = [
     ),
     ("VERT of real speech between those at .3 and 1", lambda f: f["VERT 0.3"] >= f["VERT real"] >= f["VERT 1"]),
 ]
-JOBS: dict[str, tuple[Callable[[Bench, int], Figures], int, list[Goal]]] = {
+JOBS: dict[str, Job[RealBench]] = {
     "codec": (codec, 0, _CODEC),
     "units": (units, 0, [("PNMI .1 above that of log-mel units", lambda f: f["pnmi"] >= f["pnmi log-mel"] + 0.1)]),
     **{f"unit_lm-{seed}": (unit_lm, seed, _UNIT_LM) for seed in _SEEDS},
 }
-
-
-def report(results: dict[str, Figures]) -> Iterator[str]:
-    rows = []
-    for name, figures in results.items():
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        for goal, holds in JOBS[name][2]:
-            rows.append([name, goal, "held" if holds(figures) else "MISSED", shown])
-            shown = ""
-    yield from table(("Job", "Goal", "", "Figures"), rows)
 
 
 def main() -> None:
@@ -313,16 +303,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of real speech, for the job codec")
     args = parser.parse_args()
     bench = RealBench(args.folder.absolute(), args.hours, args.part, args.real and args.real.absolute())
-    kept = args.folder / "generative.json"
-    for name in args.jobs or JOBS:
-        results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-        if name not in results:
-            work, seed, _ = JOBS[name]
-            figures = work(bench, seed)
-            results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}  # another may have ended
-            kept.write_text(json.dumps(results | {name: figures}, indent=1), encoding="utf-8")
-    print(machine("cpu"))
-    print("\n".join(report(json.loads(kept.read_text(encoding="utf-8")))))
+    run_jobs(bench, JOBS, args.jobs, args.folder / "generative.json")
 
 
 if __name__ == "__main__":

@@ -18,16 +18,15 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jobs import Figures, Goal, Job, run_jobs
 from made_phones import make_labels, make_recordings
 from made_speech import UNSEEN_VOICES, VOICES, make_set
-from speed import machine, table
 
 from mtasr.data.samples import read_samples
 from mtasr.encoders import load_encoder
@@ -41,8 +40,6 @@ _COUNTS = {"train": 300, "dev": 60, "test": 120}
 _LANGUAGES, _UNSEEN = ("en", "it", "es", "de"), "fr"
 #: Units by which the states of encoders are compared with phones.
 _UNITS = 100
-
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -280,15 +277,12 @@ def usm(bench: Bench, _: int) -> Figures:
 
 # --- goals -----------------------------------------------------------------------------------------------------------
 
-#: What a job must show, and whether its figures do.
-Goal = tuple[str, Callable[[Figures], bool]]
-
 _BEST_RQ: list[Goal] = [
     ("probe at least 3 points over its random twin", lambda f: f["probe"] >= f["twin"] + 0.03),
     ("loss .3 nat below the entropy of the codes", lambda f: f["loss"] <= f["unigram"] - 0.3),
     ("perplexity of the codes over .3 of their number", lambda f: f["perplexity"] > 0.3 * 128),
 ]
-JOBS: dict[str, tuple[Callable[[Bench, int], Figures], int, list[Goal]]] = {
+JOBS: dict[str, Job[Bench]] = {
     "controls": (controls, 0, []),
     **{f"best-rq-{seed}": (best_rq, seed, _BEST_RQ) for seed in range(3)},
     "hubert": (
@@ -362,16 +356,6 @@ RUNS = {
 }
 
 
-def report(results: dict[str, Figures]) -> Iterator[str]:
-    rows = []
-    for name, figures in results.items():
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        for goal, holds in JOBS[name][2] or [("", lambda _: True)]:
-            rows.append([name, goal, ("held" if holds(figures) else "MISSED") if goal else "", shown])
-            shown = ""
-    yield from table(("Job", "Goal", "", "Figures"), rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -380,16 +364,7 @@ def main() -> None:
     parser.add_argument("--part", type=float, default=1.0, help="share of the steps")
     args = parser.parse_args()
     bench = Bench(args.folder.absolute(), args.hours, args.part)
-    kept = args.folder / "results.json"
-    for name in args.jobs or JOBS:
-        results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-        if name not in results:
-            work, seed, _ = JOBS[name]
-            figures = work(bench, seed)
-            results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}  # another may have ended
-            kept.write_text(json.dumps(results | {name: figures}, indent=1), encoding="utf-8")
-    print(machine("cpu"))
-    print("\n".join(report(json.loads(kept.read_text(encoding="utf-8")))))
+    run_jobs(bench, JOBS, args.jobs, args.folder / "results.json")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtasr.audio.ffmpeg import FORMATS, run_ffmpeg
+from mtasr.audio.ffmpeg import recording_input, run_ffmpeg
 from mtasr.audio.video import CONTAINERS, Position, tell_position
 from mtasr.audio.write import SPEECH_ENDINGS
 from mtasr.errors import FfmpegError, InputError
@@ -34,7 +34,7 @@ class SpokenTrack:
 
 def has_picture(recording: Path) -> bool:
     """Whether the recording has moving pictures; the cover of an album is none. Raises `InputError`."""
-    said = _run(recording, ["-loglevel", "level+info", *_input(recording), "-t", "0", "-f", "null", "-"])
+    said = _run(recording, ["-loglevel", "level+info", *recording_input(recording), "-t", "0", "-f", "null", "-"])
     header = "\n".join(said).partition("Output #0")[0]
     pictures = re.findall(r"Stream #0:\d+\S*: Video: .*", header)
     return any("(attached pic)" not in each for each in pictures)
@@ -42,7 +42,7 @@ def has_picture(recording: Path) -> bool:
 
 def loudness(recording: Path, audio_stream: int = 0) -> float | None:
     """Integrated loudness (EBU R 128) of an audio track, in LUFS; None for silence. Raises `InputError`."""
-    return _loudness(recording, [*_input(recording), "-map", f"0:a:{audio_stream}"])
+    return _loudness(recording, [*recording_input(recording), "-map", f"0:a:{audio_stream}"])
 
 
 def loudness_of(track: SpokenTrack) -> float | None:
@@ -80,7 +80,7 @@ def write_dubbed(
     """
     arguments = ["-loglevel", "level+info", "-progress", "pipe:1", "-y"]
     # MPEG program streams leave out timestamps, which Matroska and MP4 need.
-    arguments += ["-fflags", "+genpts", *_input(recording), *_raw(track)]
+    arguments += ["-fflags", "+genpts", *recording_input(recording), *_raw(track)]
     voice = f"[1:a]volume={gain:.2f}dB,apad=whole_dur={duration:.3f}s"
     limit = f"alimiter=limit={_LIMIT}:level=disabled"
     if keep_original is None:
@@ -116,10 +116,6 @@ def _video(recording: Path, ending: str) -> list[str]:
 
 def _tag(name: str, value: str) -> list[str]:
     return ["-metadata", f"{name}={value}"]
-
-
-def _input(recording: Path) -> list[str]:
-    return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{recording.absolute()}"]
 
 
 def _raw(track: SpokenTrack) -> list[str]:

@@ -86,6 +86,11 @@ def start_ffmpeg(
         raise FfmpegNotFoundError(f"{printable(program)}: cannot be started ({exc.strerror or exc})") from exc
 
 
+def recording_input(recording: Path) -> list[str]:
+    """Arguments that open a file and nothing that it names, and only as a kind of recording."""
+    return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{recording.absolute()}"]
+
+
 def run_ffmpeg(
     arguments: Sequence[str], folder: Path | None = None, line: Callable[[str], None] | None = None
 ) -> list[str]:

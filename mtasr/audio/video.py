@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtasr.audio.ffmpeg import FORMATS, run_ffmpeg
+from mtasr.audio.ffmpeg import recording_input, run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, UsageError
 from mtasr.formats import ass
 from mtasr.text_files import encoding_of, read_text
@@ -91,7 +91,7 @@ def _embed(video: Path, tracks: Sequence[SubtitleTrack], result: Path, name: Pat
     # In the same container, other subtitles stay as they are; another one gets them in the format that it can hold.
     same = _is_in(video, container)
     form = next(iter(container.subtitles.values()))
-    arguments = [*_video(video)]
+    arguments = [*recording_input(video)]
     for track in tracks:
         arguments += [*_subtitles(track.file)]
     arguments += ["-map", "0:v?", "-map", "0:a?"]
@@ -127,7 +127,7 @@ def burn(
         drawn = Path(folder, "subtitles.ass")
         readable = _in_utf8(subtitles, Path(folder, "0"))
         drawn.write_text(_as_ass(readable, drawn, *_proportions(video)), encoding="utf-8")
-        arguments = [*_video(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
+        arguments = [*recording_input(video), "-map", "0:v:0", "-map", "0:a?", *(["-map", "0:s?"] if same else [])]
         arguments += ["-c", "copy", *container.picture, *([] if same else container.sound)]
         arguments += ["-vf", f"ass={drawn.name},{container.fit}"]
         missing = _missing_letters(_write(arguments, [video], container, result, position, Path(folder)))
@@ -154,7 +154,7 @@ def check_can_embed(video: Path, name: Path) -> None:
     """Raise `FfmpegError` if the container of `name` cannot hold the picture and sound of `video` as they are."""
     container = container_of(name)
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
-        arguments = [*_video(video), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
+        arguments = [*recording_input(video), "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-t", "0"]
         try:
             _write(arguments, [video], container, Path(folder, "head"), lambda seconds: None)
         except FfmpegError as error:
@@ -192,7 +192,7 @@ def _as_ass(subtitles: Path, passing: Path, width: int, height: int) -> str:
 
 def _proportions(video: Path) -> tuple[int, int]:
     """Width and height of the picture as shown. Raises `InputError` for a file without a picture."""
-    said = _run(["-loglevel", "level+info", *_video(video), "-t", "0", "-f", "null", "-"], [video])
+    said = _run(["-loglevel", "level+info", *recording_input(video), "-t", "0", "-f", "null", "-"], [video])
     header = "\n".join(said).partition("Output #0")[0]
     found = re.search(r"Stream #0:\d\S*: Video: .*?, (\d+)x(\d+)[ ,].*", header)
     if found is None:
@@ -232,10 +232,6 @@ def _run(arguments: Sequence[str], inputs: Sequence[Path], folder: Path | None =
 def _is_in(video: Path, container: _Container) -> bool:
     own = CONTAINERS.get(video.suffix.lower())
     return own is not None and own.muxer == container.muxer
-
-
-def _video(video: Path) -> list[str]:
-    return ["-protocol_whitelist", "file", "-format_whitelist", FORMATS, "-i", f"file:{video.absolute()}"]
 
 
 def _subtitles(file: Path) -> list[str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from mtasr.arrays import Float32Array
 from mtasr.audio.ffmpeg import start_ffmpeg
-from mtasr.errors import FfmpegError
+from mtasr.errors import FfmpegError, UsageError
 from mtasr.spans import SAMPLE_RATE
 
 #: Bits per second of compressed speech: 14 MB an hour.
@@ -58,8 +61,8 @@ class SoundWriter:
             raise _failure(self._encoding, said)
 
 
-#: Ending of a file's name -> what ffmpeg is told, for speech that was made here. Rates are those at which a voice is
-#: not told from the uncompressed one.
+#: Ending of a file's name -> what ffmpeg is told, for speech that was made here. Compressed voices sound like the
+#: uncompressed ones at these rates.
 SPEECH_ENDINGS = {
     ".wav": ("-c:a", "pcm_s16le", "-f", "wav"),
     ".flac": ("-c:a", "flac", "-sample_fmt", "s16", "-f", "flac"),
@@ -70,6 +73,19 @@ SPEECH_ENDINGS = {
     ".aac": ("-c:a", "aac", "-b:a", "96k", "-f", "adts", "-write_id3v2", "1"),
     ".mka": ("-c:a", "libopus", "-b:a", "48k", "-f", "matroska"),
 }
+
+
+def speech_ending(target: Path) -> str:
+    """The ending of a file's name, in lower case. Raises `UsageError` unless it is one of `SPEECH_ENDINGS`."""
+    ending = target.suffix.lower()
+    if ending not in SPEECH_ENDINGS:
+        raise UsageError(f"{target}: its name must end with one of {', '.join(SPEECH_ENDINGS)}")
+    return ending
+
+
+def to_16_bits(samples: Float32Array) -> npt.NDArray[np.int16]:
+    """Samples (N,) in [-1, 1], clipped where they are not, as little-endian numbers of 16 bits."""
+    return np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
 
 
 def write_sound(samples: Float32Array, rate: int, target: Path, ending: str, tags: Mapping[str, str]) -> None:

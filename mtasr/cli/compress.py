@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtasr.audio.write import SPEECH_ENDINGS
+from mtasr.audio.write import SPEECH_ENDINGS, speech_ending
 from mtasr.cli.display import Display
 from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options.command import Command, debug_option, option
@@ -117,8 +117,7 @@ def decompress(**params: Any) -> None:
     """
     source: Path = params["codes"]
     target = params["output"] or source.with_name(f"{source.stem}_decompressed.wav")
-    if target.suffix.lower() not in SPEECH_ENDINGS:
-        raise UsageError(f"{target}: its name must end with one of {', '.join(SPEECH_ENDINGS)}")
+    ending = speech_ending(target)
     with extras():
         from mtasr.atomic import write_file
         from mtasr.audio.write import write_sound
@@ -138,7 +137,6 @@ def decompress(**params: Any) -> None:
         if codes.size and codes.max() >= config.entries:
             raise InputError(f"{source}: has codes that this codec does not know")
         sound = codec.sound_of(codes, found.samples)
-        ending = target.suffix.lower()
         write_file(target, lambda passing: write_sound(sound, config.rate, passing, ending, {}))
     display.note(printable(f"{found.samples / config.rate:.1f} s of sound in {target}"))
 

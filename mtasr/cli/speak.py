@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mtasr.audio.write import SPEECH_ENDINGS
+from mtasr.audio.write import SPEECH_ENDINGS, speech_ending
 from mtasr.cli.display import Display, print_line
 from mtasr.cli.failures import printable, terminable
 from mtasr.cli.options.command import Command, debug_option, option
@@ -84,8 +84,7 @@ def speak(**params: Any) -> int | None:
 def _target(output: Path | None) -> Path:
     if output is None:
         raise UsageError("where to? Name a file with --output, such as speech.wav")
-    if output.suffix.lower() not in SPEECH_ENDINGS:
-        raise UsageError(f"{output}: its name must end with one of {', '.join(SPEECH_ENDINGS)}")
+    speech_ending(output)
     return output
 
 

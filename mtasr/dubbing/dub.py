@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mtasr.atomic import check_replaceable, write_file
 from mtasr.audio.dubbed import SpokenTrack, has_picture, loudness, loudness_of, write_dubbed
 from mtasr.audio.video import CONTAINERS, Position
-from mtasr.audio.write import SPEECH_ENDINGS
+from mtasr.audio.write import SPEECH_ENDINGS, to_16_bits
 from mtasr.dubbing.fitting import Line, SpokenLine, fitted
 from mtasr.errors import InputError, OutputError, UsageError
 from mtasr.options import DecodingOptions
@@ -222,7 +220,7 @@ def _written(
             silence = max(0, round(line.start * track.rate) - done)
             for at in range(0, silence, track.rate):
                 stream.write(bytes(2 * min(track.rate, silence - at)))
-            samples = np.round(np.clip(speech.samples, -1, 1) * 32767).astype("<i2")
+            samples = to_16_bits(speech.samples)
             stream.write(samples.tobytes())
             done += silence + len(samples)
             progress(line.line.end)

@@ -23,7 +23,6 @@ from mtasr.errors import UsageError
 from mtasr.generative.balance import Balancer
 from mtasr.generative.losses import Adversarial, discriminator_loss, feature_distance, generator_loss
 from mtasr.pretraining.objective import CropBatch, PretrainingObjective
-from mtasr.training.adaptation import trained_weights
 from mtasr.training.batches import Batch
 from mtasr.training.config import TrainConfig
 from mtasr.training.optimizer import learning_rate, set_rates
@@ -126,17 +125,16 @@ class AdversarialObjective(PretrainingObjective):
         run.layout.expect(last=True)
         torch.manual_seed(seed)
         made = self.make(model.generator, batch)
-        told = self._train_discriminator(model, state, made)
-        told |= self._train_generator(model, state, made)
+        figures = self._train_discriminator(model, state, made)
+        figures |= self._train_generator(model, state, made)
         run.layout.complete()
         run.layout.clear()
-        for name, weight in trained_weights(model).items() if state.average else ():
-            state.average[name].lerp_(weight, 1 - run.config.regularisation.ema)
+        state.follow(run.config.regularisation.ema)
         state.epoch, state.batch = position.epoch, position.batch
         return {
             "step": state.step,
             "epoch": state.epoch,
-            **told,
+            **figures,
             "learning_rate": rate,
             "audio_seconds": round(batch.seconds, 3),
             "padding": 0.0,

@@ -19,7 +19,7 @@ _EPSILON = 1e-5
 _ROUNDS = 10
 
 
-class Quantised(NamedTuple):
+class ResidualCodes(NamedTuple):
     """What a pass through the books gives."""
 
     #: For the decoder (B, D, S); its gradient goes to the encoder as if nothing had been quantised.
@@ -97,7 +97,7 @@ class ResidualQuantiser(nn.Module):
         super().__init__()
         self.books = nn.ModuleList(Codebook(entries, dimension) for _ in range(books))
 
-    def forward(self, x: Tensor, used: Tensor) -> Quantised:
+    def forward(self, x: Tensor, used: Tensor) -> ResidualCodes:
         """Vectors (B, D, S), of which each row uses its number of books `used` (B,).
 
         In training mode, books learn: each from the rows that use it.
@@ -123,7 +123,7 @@ class ResidualQuantiser(nn.Module):
             of_rows[rows] = chosen.view(vectors.shape[:2])
             codes.append(of_rows)
             residual, total = residual - found, total + found
-        return Quantised(x + (total - x).detach(), torch.stack(codes, 1), torch.stack(commitments).mean())
+        return ResidualCodes(x + (total - x).detach(), torch.stack(codes, 1), torch.stack(commitments).mean())
 
     def drawn(self, rows: int, device: torch.device) -> Tensor:
         """A number of books for each row, from 1 to all of them, all equally probable."""

@@ -79,7 +79,7 @@ class UnitLmOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnitBatch(Batch):
+class SequenceBatch(Batch):
     """`tokens` (B, T) given, and the `labels` (B, T) that follow them, `IGNORED` where a sequence has ended."""
 
     tokens: IntArray
@@ -155,10 +155,10 @@ class UnitLmObjective:
             plans += _batches(order[start : start + _SORTED].tolist(), self.pieces, self.config.data.batch_tokens)
         return [plans[place] for place in rng.permutation(len(plans))]
 
-    def batch(self, plan: Sequence[int], rng: np.random.Generator) -> UnitBatch:
-        return make_unit_batch([self.pieces[number] for number in plan])
+    def batch(self, plan: Sequence[int], rng: np.random.Generator) -> SequenceBatch:
+        return make_sequence_batch([self.pieces[number] for number in plan])
 
-    def loss(self, model: Any, batch: UnitBatch) -> Tensor:
+    def loss(self, model: Any, batch: SequenceBatch) -> Tensor:
         device = model.embedding.weight.device
         logits = model(torch.from_numpy(batch.tokens).to(device))  # (B, T, V)
         return unit_loss(logits, torch.from_numpy(batch.labels).to(device))
@@ -173,7 +173,7 @@ class UnitLmObjective:
             model.eval()
             every = range(len(self.held_out))
             for plan in _batches(list(every), self.held_out, self.config.data.batch_tokens):
-                batch = make_unit_batch([self.held_out[number] for number in plan])
+                batch = make_sequence_batch([self.held_out[number] for number in plan])
                 loss, targets = loss + float(self.loss(model, batch)), targets + batch.targets
         return {"loss": loss / targets, "perplexity": math.exp(min(loss / targets, 700))}
 
@@ -213,7 +213,7 @@ class UnitLmObjective:
         return self._recordings.sequences(list(dict.fromkeys(each.audio for block in blocks for each in block.read())))
 
 
-def make_unit_batch(pieces: Sequence[IntArray]) -> UnitBatch:
+def make_sequence_batch(pieces: Sequence[IntArray]) -> SequenceBatch:
     """Each piece gives all its tokens but the last, and learns all but the first."""
     width = max(len(piece) for piece in pieces) - 1
     tokens = np.zeros((len(pieces), width), np.int64)
@@ -222,7 +222,7 @@ def make_unit_batch(pieces: Sequence[IntArray]) -> UnitBatch:
         # Tokens after the end have no label, and attention looks back only: any will do.
         tokens[row, : len(piece) - 1], labels[row, : len(piece) - 1] = piece[:-1], piece[1:]
     targets = sum(len(piece) - 1 for piece in pieces)
-    return UnitBatch(targets=targets, seconds=0, padded_seconds=0, tokens=tokens, labels=labels)
+    return SequenceBatch(targets=targets, seconds=0, padded_seconds=0, tokens=tokens, labels=labels)
 
 
 def unit_loss(logits: Tensor, labels: Tensor) -> Tensor:

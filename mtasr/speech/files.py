@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mtasr.atomic import check_replaceable, write_file
-from mtasr.audio.write import SPEECH_ENDINGS, write_sound
+from mtasr.audio.write import speech_ending, write_sound
 from mtasr.errors import UsageError
 from mtasr.speech.marking import new_mark
 from mtasr.speech.voice import Speech, Voice
@@ -25,9 +25,7 @@ def save_speech(voice: Voice, text: str, target: str | Path, *, speed: float = 1
     if the target cannot be written, and then leaves what was there.
     """
     target = Path(target)
-    ending = target.suffix.lower()
-    if ending not in SPEECH_ENDINGS:
-        raise UsageError(f"{target}: its name must end with one of {', '.join(SPEECH_ENDINGS)}")
+    ending = speech_ending(target)
     check_replaceable(target)
     speech = spoken(voice, text, speed=speed, announce=announce)
     mark = new_mark(engine="text", voice=voice.name, source=text.encode())

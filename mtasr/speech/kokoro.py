@@ -10,7 +10,6 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from mtasr.extras import install_extra
 from mtasr.models.folder import PHONEMES, SPEECH_ONNX, STYLES
 from mtasr.models.hub import Progress
 from mtasr.models.voices import VoiceModel, resolve
+from mtasr.onnx_session import OnnxSession
 from mtasr.speech.phonemes.english import EnglishPhonemes
 from mtasr.speech.voice import Speech, checked_speed
 from mtasr.system import available_cores
@@ -33,12 +33,10 @@ _STYLE = 256
 _SENTENCE_PAUSE, _PART_PAUSE = 0.3, 0.1
 #: What is quieter than this share of the loudest sample, at the edges, is silence; and the seconds of it that stay.
 _QUIET, _EDGE = 0.01, 0.02
-#: onnxruntime's number for errors; its warnings are about graphs that it could not make faster.
-_ERRORS = 3
 
 
 class KokoroVoice:
-    """A `Voice`. One call computes at a time: onnxruntime queues the others."""
+    """A `Voice`."""
 
     licence: str
     rate = RATE
@@ -46,7 +44,7 @@ class KokoroVoice:
     def __init__(
         self,
         name: str,
-        session: Any,
+        session: OnnxSession,
         phonemes: EnglishPhonemes,
         numbers: Mapping[str, int],
         styles: Float32Array,
@@ -70,22 +68,13 @@ class KokoroVoice:
     ) -> KokoroVoice:
         """The voice whose styles are the mean of those of `parts`. Raises as `mtasr.load_voice` does."""
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401 - before the voice is fetched
         except ModuleNotFoundError as exc:
             raise MissingExtraError(f"speaking needs onnxruntime: {install_extra('speak')} brings it") from exc
         folder = resolve(model.name, progress=progress, local_only=local_only)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS
-        path = folder / SPEECH_ONNX
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            inputs = {each.name for each in session.get_inputs()}
-        except Exception as exc:  # onnxruntime's own have no common base
-            raise ModelIntegrityError(f"{path} is damaged or not a voice: {_line(exc)}") from exc
-        if inputs != {"tokens", "style", "speed"}:
-            raise ModelIntegrityError(f"{path} is not a voice: its inputs are {', '.join(sorted(inputs)) or 'none'}")
+        session = OnnxSession(folder / SPEECH_ONNX, "a voice", threads=threads or available_cores())
+        if session.inputs.keys() != {"tokens", "style", "speed"}:
+            raise session.unfit(f"its inputs are {', '.join(sorted(session.inputs)) or 'none'}")
         styles = np.stack([_styles(folder / STYLES, each) for each in parts]).mean(axis=0, dtype=np.float32)
         return cls(name, session, EnglishPhonemes.read(folder), _numbers(folder / PHONEMES), styles, model.licence)
 
@@ -111,11 +100,7 @@ class KokoroVoice:
             "style": self._styles[len(numbers) - 1][None],
             "speed": np.array([speed], np.float32),
         }
-        try:
-            (found,) = self._session.run(None, inputs)
-        except Exception as exc:  # onnxruntime's own have no common base
-            raise ModelIntegrityError(f"the voice {self.name} cannot be computed: {_line(exc)}") from exc
-        sound = np.clip(np.nan_to_num(np.asarray(found, np.float32).ravel()), -1, 1)
+        sound = np.clip(np.nan_to_num(self._session.run(inputs).ravel()), -1, 1)
         return trimmed(sound)
 
 
@@ -133,7 +118,7 @@ def _styles(path: Path, voice: str) -> Float32Array:
         with np.load(path, allow_pickle=False) as file:
             found = np.asarray(file[voice], np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
-        raise ModelIntegrityError(f"{path} is damaged or has no {voice}: {_line(exc)}") from exc
+        raise ModelIntegrityError(f"{path} is damaged or has no {voice}: {exc}") from exc
     if found.size == 0 or found.size != len(found) * _STYLE or not np.isfinite(found).all():
         raise ModelIntegrityError(f"{path}: {voice} has the shape {found.shape}, or values that are not finite")
     return found.reshape(-1, _STYLE)
@@ -145,7 +130,3 @@ def _numbers(path: Path) -> dict[str, int]:
         return {str(phoneme): int(number) for phoneme, number in document.items()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as exc:
         raise ModelIntegrityError(f"{path} is damaged or not a list of phonemes: {exc!r}") from exc
-
-
-def _line(exc: Exception) -> str:
-    return f"{exc}".strip().partition("\n")[0]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mtasr import __version__
-from mtasr.audio.ffmpeg import FORMATS, run_ffmpeg
+from mtasr.audio.ffmpeg import recording_input, run_ffmpeg
 from mtasr.errors import FfmpegError, InputError, InputNotFoundError
 
 #: The title of files and tracks.
@@ -75,10 +75,10 @@ def read_mark(path: str | Path) -> Mark | None:
 
 
 def _comments(path: Path) -> list[str]:
-    arguments = ["-loglevel", "level+error", "-protocol_whitelist", "file", "-format_whitelist", FORMATS]
     lines: list[str] = []
     # Copying nothing but metadata: all of the container's, then those of each track.
-    arguments += ["-i", f"file:{path.absolute()}", "-map", "0", "-c", "copy", "-t", "0", "-f", "ffmetadata", "-"]
+    copy = ["-map", "0", "-c", "copy", "-t", "0", "-f", "ffmetadata", "-"]
+    arguments = ["-loglevel", "level+error", *recording_input(path), *copy]
     try:
         run_ffmpeg(arguments, line=lines.append)
     except FfmpegError as exc:

@@ -290,8 +290,7 @@ def take_step(run: Run, state: RunState, batches: Iterator[tuple[Position, int, 
         state.scaler.step(optimizer)
     state.scaler.update()
     run.layout.clear()
-    for name, weight in trained_weights(model).items() if state.average else ():
-        state.average[name].lerp_(weight, 1 - config.regularisation.ema)
+    state.follow(config.regularisation.ema)
     state.epoch, state.batch = positions[-1].epoch, positions[-1].batch
     loss_here = sum(float(loss) for loss in losses)
     total, audio, padded = run.crew.total(

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mtasr.errors import ModelIntegrityError, MtasrError, OutputError
+from mtasr.training.adaptation import trained_weights
 from mtasr.training.config import TrainConfig, to_document
 from mtasr.training.parallel import Crew
 from mtasr.training.single_file import named_tensors, read_single_file
@@ -57,6 +58,11 @@ class RunState:
     #: The objective's score of each checkpoint that was evaluated, by step; lower is better. Only the first process has
     #: those of its own steps.
     scores: dict[int, float] = field(default_factory=dict)
+
+    def follow(self, decay: float) -> None:
+        """Move the averages, if there are any, towards the weights of this step."""
+        for name, weight in trained_weights(self.model).items() if self.average else ():
+            self.average[name].lerp_(weight, 1 - decay)
 
     @property
     def updates(self) -> int:

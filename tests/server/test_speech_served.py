@@ -14,7 +14,7 @@ from fake_voice import FakeVoice
 from server.running import Running
 
 from mtasr.errors import MissingExtraError, ModelNotFoundError
-from mtasr.server.voice_pool import VoicePool
+from mtasr.server.speech.voice_pool import VoicePool
 from mtasr.speech.marking import read_mark
 
 

@@ -41,9 +41,21 @@ def session() -> Session:
     return Session()
 
 
+class Opened:
+    """Stands in for an `OnnxSession`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        return self._session.run(None, values)[0]
+
+
 def _voice(session: Session, longest: int = 20) -> KokoroVoice:
     styles = np.repeat(np.arange(1, longest + 1, dtype=np.float32)[:, None], 256, axis=1)
-    return KokoroVoice("fake", session, EnglishPhonemes(Dictionary(_WORDS, {}), LetterNetwork({})), _NUMBERS, styles)
+    return KokoroVoice(
+        "fake", Opened(session), EnglishPhonemes(Dictionary(_WORDS, {}), LetterNetwork({})), _NUMBERS, styles
+    )
 
 
 def test_what_the_network_gets(session: Session) -> None:
@@ -122,7 +134,7 @@ def _load(folder: Path, monkeypatch: pytest.MonkeyPatch, parts: list[str], sessi
 class _Loaded(Session):
     class _Named:
         def __init__(self, name: str) -> None:
-            self.name = name
+            self.name, self.type = name, "tensor(float)"
 
     def __init__(self, *names: str) -> None:
         super().__init__()
@@ -130,6 +142,9 @@ class _Loaded(Session):
 
     def get_inputs(self) -> list[_Named]:
         return [self._Named(each) for each in self._names]
+
+    def get_outputs(self) -> list[_Named]:
+        return [self._Named("audio")]
 
 
 def test_a_mixed_voice_has_the_mean_of_the_styles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

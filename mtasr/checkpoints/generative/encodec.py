@@ -6,7 +6,6 @@ multiplied here. transformers has written their names in two ways.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from mtasr.checkpoints.checkpoint import require
 from mtasr.checkpoints.huggingface.safetensors_files import WEIGHTS, contents, read
 from mtasr.checkpoints.weights import TensorHeader, header_problems
 from mtasr.errors import ModelIntegrityError
+from mtasr.models.folder import sha256_of
 from mtasr.models.speakers.torch_file import read_tensors
 
 Layout = Literal["meta", "transformers"]
@@ -41,7 +41,7 @@ def read_meta_file(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Tensor]
     A name such as encodec_24khz-d7cc33bc.th is a promise of how its SHA-256 begins, and is held to it. Raises one
     `ModelIntegrityError` that names all that is missing, unexpected or of another shape.
     """
-    if (promised := _HASH.search(path.name)) and not _digest(path).startswith(promised[1]):
+    if (promised := _HASH.search(path.name)) and not sha256_of(path).startswith(promised[1]):
         raise ModelIntegrityError(f"{path} is damaged or another file: its SHA-256 does not begin with {promised[1]}")
     arrays = read_tensors(path)
     with warnings.catch_warnings(action="ignore"):  # of tensors that must not be written to
@@ -149,8 +149,3 @@ def _norms(weight: Tensor) -> Tensor:
     """Over all but the first dimension: the outputs, and the inputs of a transposed convolution."""
     norms: Tensor = torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True)
     return norms
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

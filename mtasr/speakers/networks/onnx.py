@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mtasr.arrays import Float32Array
-from mtasr.errors import ModelIntegrityError
-from mtasr.extras import extras
 from mtasr.kaldi_features import Window
+from mtasr.onnx_session import OnnxSession
 from mtasr.speakers.networks.segmentation import POWERSET, WINDOW, check_length, frame_count, log_softmax
 from mtasr.speakers.networks.voice_features import N_BANDS, voice_features
-from mtasr.threads import before_exit
 
 #: Windows computed at once.
 _BLOCK_WINDOWS = 8
-#: onnxruntime's number for errors; its warnings are about graphs that it could not make faster.
-_ERRORS = 3
 #: WeSpeaker computes its filter banks on 16-bit samples. Where the spectrum is empty, the floor then lies elsewhere.
 _SCALE: dict[Window, float] = {"povey": 1.0, "hamming": 32768.0}
 
@@ -73,23 +68,11 @@ class OnnxEmbedding:
 class _Network:
     """A graph with one input and one output in float32."""
 
-    @before_exit()
     def __init__(self, path: Path) -> None:
-        with extras():
-            import onnxruntime
-        self._path = path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            kinds = [each.type for each in (*session.get_inputs(), *session.get_outputs())]
-        except Exception as exc:  # onnxruntime's own have no common base
-            raise self._unfit(exc) from exc
-        if kinds != ["tensor(float)"] * 2:
-            raise self._unfit("it needs one input and one output of float32")
-        self._session: Any = session
-        self._input = session.get_inputs()[0].name
+        self._session = OnnxSession(path, "the network of a speaker model")
+        if [*self._session.inputs.values(), *self._session.outputs] != ["tensor(float)"] * 2:
+            raise self._session.unfit("it needs one input and one output of float32")
+        (self._input,) = self._session.inputs
         #: Values of the last dimension of the output; known after `expect`.
         self.width = 0
 
@@ -99,19 +82,10 @@ class _Network:
         if len(output.shape) != len(shape) or any(
             wanted not in {None, given} for wanted, given in zip(shape, output.shape, strict=True)
         ):
-            raise self._unfit(f"its output has the shape {output.shape}")
+            raise self._session.unfit(f"its output has the shape {output.shape}")
         if not np.isfinite(output).all():
-            raise self._unfit("its output is not finite")
+            raise self._session.unfit("its output is not finite")
         self.width = output.shape[-1]
 
-    @before_exit()
     def __call__(self, values: Float32Array) -> Float32Array:
-        try:
-            output: Float32Array = self._session.run(None, {self._input: np.ascontiguousarray(values)})[0]
-        except Exception as exc:  # onnxruntime's own have no common base
-            raise self._unfit(exc) from exc
-        return output
-
-    def _unfit(self, reason: object) -> ModelIntegrityError:
-        line = f"{reason}".strip().partition("\n")[0]
-        return ModelIntegrityError(f"{self._path} is damaged or not the network of a speaker model: {line}")
+        return self._session.run({self._input: np.ascontiguousarray(values)})

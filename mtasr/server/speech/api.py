@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from mtasr.audio.write import write_sound
+from mtasr.audio.write import to_16_bits, write_sound
 from mtasr.errors import MissingExtraError
 from mtasr.server import openapi
 from mtasr.server.live.json_input import read_json
 from mtasr.server.live.realtime_settings import check_names
 from mtasr.server.problems import Problem, bad_field, check_word, shown
 from mtasr.server.service import Service
+from mtasr.server.speech.voice_pool import VoicePool
 from mtasr.server.transcribing import while_connected
 from mtasr.server.upload import receive_body
-from mtasr.server.voice_pool import VoicePool
 from mtasr.speech.marking import new_mark
-from mtasr.speech.voice import DEFAULT_VOICE, FASTEST, SLOWEST, Speech, Voice, voice_names
+from mtasr.speech.voice import DEFAULT_VOICE, FASTEST, SLOWEST, Voice, voice_names
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -94,16 +93,12 @@ def _written(voice: Voice, wanted: _Wanted) -> tuple[bytes, str]:
     mark = new_mark(engine="text", voice=voice.name, source=wanted.text.encode())
     told = mark.dump().encode("ascii", "backslashreplace").decode()
     if wanted.form == "pcm":
-        return _pcm(speech), told
+        return to_16_bits(speech.samples).tobytes(), told
     ending = _FORMATS[wanted.form][0]
     with tempfile.TemporaryDirectory(prefix="mtasr-") as folder:
         target = Path(folder, f"speech{ending}")
         write_sound(speech.samples, speech.rate, target, ending, mark.tags)
         return target.read_bytes(), told
-
-
-def _pcm(speech: Speech) -> bytes:
-    return np.round(np.clip(speech.samples, -1, 1) * 32767).astype("<i2").tobytes()
 
 
 def _wanted(document: Any) -> _Wanted:
